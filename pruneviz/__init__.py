@@ -1,0 +1,48 @@
+"""pruneviz: measure and draw the dynamics of neural-network pruning.
+
+Names load on first use, so that `import pruneviz` is quick and the drawing side never loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pruneviz.analysis.correlation import correlate as correlate
+    from pruneviz.analysis.correlation import over_seeds as over_seeds
+    from pruneviz.masks import keep_mask as keep_mask
+    from pruneviz.masks import mask_distance as mask_distance
+    from pruneviz.snapshot import measure as measure
+    from pruneviz.recorder import Recorder as Recorder
+    from pruneviz.runlog import Runs as Runs
+    from pruneviz.runlog import load as load
+    from pruneviz.schema import RunSpec as RunSpec
+    from pruneviz.scores import score as score
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Recorder": "pruneviz.recorder",
+    "RunSpec": "pruneviz.schema",
+    "Runs": "pruneviz.runlog",
+    "correlate": "pruneviz.analysis.correlation",
+    "keep_mask": "pruneviz.masks",
+    "load": "pruneviz.runlog",
+    "mask_distance": "pruneviz.masks",
+    "measure": "pruneviz.snapshot",
+    "over_seeds": "pruneviz.analysis.correlation",
+    "score": "pruneviz.scores",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pruneviz' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,253 @@
+"""The gradient g and Hessian-gradient products Hg of the loss on a whole sample: chunked, exact, free of side effects.
+
+The network is called through `torch.func.functional_call` on aliases of its parameters and copies of its buffers, and
+differentiated with `torch.autograd.grad`: `.grad`, running statistics and requires_grad flags are never touched. A chunk
+is the number of examples differentiated at once, so it bounds the memory. g is accumulated over all chunks before any
+Hg is formed: Hg = sum over chunks of H_chunk g with g the gradient on the whole sample, reverse mode over reverse mode.
+The temperatures share the forward pass of a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pruneviz.errors import MeasureError
+from pruneviz.sample import Batch, sample_size
+
+Named: TypeAlias = dict[str, Tensor]
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Answer = TypeVar("Answer")
+
+
+class Listener:
+    """Is told what is being formed for the first temperature, while `gradients` and `hessian_products` form it; this one ignores it."""
+
+    def phase(self, name: str) -> None:
+        """Next comes the "gradient", the "product" with the Hessian, or "" where a further temperature has its turn."""
+
+    def end_chunk(self, examples: int, part: Named) -> None:
+        """A chunk of that many examples is done; `part` is its share of the derivative, by parameter."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss L(Theta) on a sample, at one or more temperatures: the mean over all examples of loss(output / T, target).
+
+    `parameters` and `buffers` are aliases of the model's own, by name, in the dtype of the measurement. With `rechunk` the
+    batches may be cut freely; without it every batch is one chunk, because its examples share statistics.
+    """
+
+    model: nn.Module
+    parameters: Named
+    buffers: Named
+    batches: Sequence[Batch]
+    temperatures: tuple[float, ...]
+    loss: Loss
+    rechunk: bool
+
+    @property
+    def examples(self) -> int:
+        """Number of examples in the sample."""
+        return sample_size(self.batches)
+
+    def chunks(self, chunk: int) -> Iterator[Batch]:
+        """The sample in pieces of at most `chunk` examples (whole batches where they may not be cut)."""
+        for x, y in self.batches:
+            yield from zip(x.split(chunk), y.split(chunk), strict=True) if self.rechunk else [(x, y)]
+
+    def output(self, x: Tensor) -> Tensor:
+        """The network's output; the graph reaches `parameters`, buffers are written to copies only."""
+        copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        return functional_call(self.model, (self.parameters, copies), (x,))
+
+    def losses(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        """This chunk's share of L at every temperature, from one forward pass."""
+        output = self.output(x)
+        share = len(x) / self.examples
+        return [self.loss(output if t == 1 else output / t, y) * share for t in self.temperatures]
+
+
+def objective(
+    model: nn.Module, batches: Sequence[Batch], *, temperatures: tuple[float, ...], loss: Loss | None, rechunk: bool, dtype: torch.dtype
+) -> Objective:
+    """Build the objective of a model that is already in the mode in which it is to be measured.
+
+    Theta is all floating-point parameters of the model, frozen ones included. Errors: `MeasureError` for labels that the
+    network has no output for (cross-entropy, the default loss, only).
+    """
+    parameters = {name: _alias(p, dtype).requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
+    buffers = {name: _alias(b, dtype) for name, b in model.named_buffers()}
+    built = Objective(model, parameters, buffers, batches, temperatures, loss or F.cross_entropy, rechunk)
+    if loss is None:
+        _check_labels(built)
+    return built
+
+
+def gradients(sample: Objective, chunk: int, listener: Listener | None = None) -> tuple[list[float], list[Named]]:
+    """Loss and gradient on the whole sample, one each per temperature.
+
+    Returns: losses (float) and gradients {parameter: tensor of its shape, float64}.
+    """
+    listener = listener or Listener()
+    totals = [_zeros(sample.parameters) for _ in sample.temperatures]
+    loss_totals = torch.zeros(len(totals), dtype=torch.float64)
+    for x, y in sample.chunks(chunk):
+        losses = sample.losses(x, y)
+        loss_totals += torch.stack(losses).detach().double().cpu()
+        for i, (loss, total) in enumerate(zip(losses, totals, strict=True)):
+            listener.phase("gradient" if i == 0 else "")
+            part = _grad(loss, sample.parameters, retain_graph=i + 1 < len(losses))
+            _add(total, part)
+            if i == 0:
+                listener.end_chunk(len(x), part)
+    return loss_totals.tolist(), totals
+
+
+def hessian_products(sample: Objective, vectors: Sequence[Named], chunk: int, listener: Listener | None = None) -> list[Named]:
+    """The Hessian of the loss at every temperature times that temperature's vector, on the whole sample.
+
+    Returns: {parameter: tensor of its shape, float64} per temperature.
+    """
+    listener = listener or Listener()
+    totals = [_zeros(sample.parameters) for _ in vectors]
+    cast = [{name: v.to(sample.parameters[name].dtype) for name, v in vector.items()} for vector in vectors]
+    for x, y in sample.chunks(chunk):
+        losses = sample.losses(x, y)
+        for i, (loss, vector, total) in enumerate(zip(losses, cast, totals, strict=True)):
+            listener.phase("gradient" if i == 0 else "")
+            g = _grad(loss, sample.parameters, create_graph=True)
+            listener.phase("product" if i == 0 else "")
+            along = _dot(g, vector)
+            part = _grad(along, sample.parameters, retain_graph=i + 1 < len(losses)) if along.requires_grad else _zeros(g)
+            _add(total, part)
+            if i == 0:
+                listener.end_chunk(len(x), part)
+    return totals
+
+
+def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tuple[Answer, int]:
+    """Run `measure(chunk)`, halving the chunk for as long as memory runs out; returns its answer and the chunk that fitted."""
+    while True:
+        try:
+            return measure(chunk), chunk
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            if chunk == 1:
+                raise MeasureError("out of memory at the smallest chunk; use a smaller network, smaller batches or a larger device") from error
+        # outside the handler, so that the traceback no longer holds the tensors of the failed attempt
+        chunk //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def automatic_chunk(sample: Objective) -> int:
+    """A chunk whose second derivative fits the memory: bytes kept for one example's backward pass, times six, within the budget.
+
+    Six is what reverse mode over reverse mode keeps beside the forward graph, measured; the budget is half of what a GPU has
+    free and 2 GB on a CPU, where larger chunks are no faster.
+    """
+    kept = _bytes_kept_for_backward(sample)
+    device = sample.batches[0][0].device
+    budget = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 2 * 1024**3
+    return max(1, min(sample.examples, budget // max(1, 6 * kept)))
+
+
+def check_finite(sample: Objective, losses: Sequence[float], derivatives: Sequence[Named], what: str) -> None:
+    """Raise `MeasureError` that names the layer when a loss or a derivative is NaN or infinite."""
+    bad = [name for name in sample.parameters if not all(d[name].isfinite().all() for d in derivatives)]
+    if all(torch.isfinite(torch.tensor(list(losses)))) and not bad:
+        return
+    broken = [name for name, p in sample.parameters.items() if not p.isfinite().all()]
+    if broken:
+        raise MeasureError(f"{what} is not finite because the parameter {broken[0]} is not; the training diverged before this measurement")
+    where = _first_nonfinite_layer(sample)
+    found = f"first in the output of layer {where}" if where else f"in the derivative by {bad[0]}" if bad else "in the loss itself"
+    raise MeasureError(f"{what} is NaN or infinite, {found}; check the inputs, lower the learning rate, or measure with dtype=torch.float64")
+
+
+def _alias(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
+
+
+def _grad(loss: Tensor, parameters: Named, *, retain_graph: bool = False, create_graph: bool = False) -> Named:
+    keep = retain_graph or create_graph
+    parts = torch.autograd.grad(loss, list(parameters.values()), retain_graph=keep, create_graph=create_graph, materialize_grads=True)
+    return dict(zip(parameters, parts, strict=True))
+
+
+def _zeros(like: Named) -> Named:
+    # float64 totals: the sum over thousands of chunks must not depend on the chunk
+    return {name: torch.zeros_like(t, dtype=torch.float64) for name, t in like.items()}
+
+
+def _add(total: Named, part: Named) -> None:
+    for name, tensor in part.items():
+        total[name] += tensor.detach()
+
+
+def _dot(first: Named, second: Named) -> Tensor:
+    return torch.stack([(first[name] * second[name]).sum() for name in first]).sum()
+
+
+def _check_labels(sample: Objective) -> None:
+    with torch.no_grad():
+        output = sample.output(sample.batches[0][0][: 1 if sample.rechunk else None])
+    if not isinstance(output, Tensor):
+        raise MeasureError(f"the model returns {type(output).__name__}, not a tensor of logits; pass loss=callable(output, target)")
+    labels = [y for _, y in sample.batches if not y.is_floating_point()]
+    low, high = min((int(y.min()) for y in labels), default=0), max((int(y.max()) for y in labels), default=0)
+    classes = output.shape[1] if output.ndim > 1 else 0
+    if low < 0 or high >= classes:
+        raise MeasureError(f"labels run from {low} to {high}, but the network has {classes} outputs; labels must lie in 0..{classes - 1}")
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+def _bytes_kept_for_backward(sample: Objective) -> int:
+    kept: dict[int, int] = {}
+    own = {p.untyped_storage().data_ptr() for p in sample.parameters.values()}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    x, y = (part[:2] for part in sample.batches[0])
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        sample.losses(x, y)
+    return sum(kept.values()) // len(x)
+
+
+def _first_nonfinite_layer(sample: Objective) -> str | None:
+    found: list[str] = []
+
+    def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and not output.isfinite().all():
+                found.append(name)
+
+        return hook
+
+    leaves = [(name, module) for name, module in sample.model.named_modules() if not any(module.children())]
+    handles = [module.register_forward_hook(hook_for(name)) for name, module in leaves]
+    try:
+        with torch.no_grad():
+            for x, _ in sample.chunks(64):
+                sample.output(x)
+                if found:
+                    break
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else None

@@ -1,0 +1,218 @@
+"""Figure 2: how the correlation of two pruning measures and the distance between consecutive pruning masks move during training.
+
+One panel per network (Lubana and Dick, ICLR 2021; masks after You et al., 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pruneviz.errors import FigureError
+from pruneviz.figures import style
+from pruneviz.figures.agreement import KEYS, agreement
+from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.options import DrawOptions
+from pruneviz.figures.selection import chosen_spec, filters_of
+from pruneviz.figures.words import COEFFICIENTS, SYMBOLS, counted, decimal, interval, listed, mean_and_sd
+from pruneviz.masks import mask_distance
+from pruneviz.runlog import Runs
+from pruneviz.schema import FILTER_KEYS, check_columns
+from pruneviz.scores import score
+
+NEEDS = ("sigma", "sigma_delta", "theta_g", "abs_theta_g")
+OPTIONS = ("method", "loss_preservation", "mask_score", "mask_ratio")  # the choices of DrawOptions that this picture depends on
+CLEAR = 0.5  # the rank correlation of the two curves from which they are said to move together or against one another
+FEW_EPOCHS = 8
+
+_CHANGE = "sigma_change"
+
+
+def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
+    """The numbers of the figure: one row per network and recorded epoch.
+
+    Columns: network, dataset, epoch; at epochs with derivative columns seeds, filters and the correlations of `agreement`, and
+    band_low, band_high (mean ± standard deviation over seeds, or the 95 % interval of a single run); at epochs with masks mask_ref_epoch,
+    mask_distance (mean over seeds, fraction of filters), mask_distance_sd and chance. Errors: `FigureError` when the two measures were
+    never recorded together; those of `chosen_spec`.
+    """
+    spec = chosen_spec(runs.spec, entry, options)
+    networks = spec.groupby("network", sort=False, observed=True)
+    return pd.concat([_of_network(runs, rows, options) for _, rows in networks], ignore_index=True)
+
+
+def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
+    """The picture of a table that `table` made: correlation on the left axis, mask distance on the right, one panel per network."""
+    networks = list(dict.fromkeys(table["network"]))
+    width = style.TEXT_WIDTH if len(networks) > 1 else 0.6 * style.TEXT_WIDTH
+    with style.paper():
+        figure = Figure(figsize=(width, 2.5), layout="constrained")
+        row = figure.subplots(1, len(networks), squeeze=False)[0]
+        twins = [axes.twinx() for axes in row]
+        for letter, axes, twin, network in zip("abcdefgh", row, twins, networks, strict=False):
+            panel = table[table["network"] == network]
+            _draw_correlation(axes, panel, options)
+            _draw_mask_distance(twin, panel)
+            axes.set_title(f"({letter}) {network_title(network)}")
+            axes.set_xlabel("epochs trained")
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+            axes.set_xlim(np.array([-0.04, 1.04]) * panel["epoch"].max())
+        _share_axes(row, _correlation_limits(table), style.LEFT_COLOUR)
+        _share_axes(twins, (0.0, 1.12 * float(table[["mask_distance", "chance"]].max().max())), style.RIGHT_COLOUR)
+        _name_axes(row[0], twins[-1], options)
+        _draw_legend(figure, row[0], twins[0], columns=3 if len(networks) > 1 else 1)
+        style.settle(figure)
+    return figure
+
+
+def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
+    """What the picture shows, in words."""
+    networks = listed(network_title(network) for network in dict.fromkeys(table["network"]))
+    several = table["seeds"].max() > 1
+    band = "mean plus and minus one standard deviation over seeds" if several else "the 95 % interval over the filters of the one run"
+    return (
+        f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: correlation over all filters of "
+        f"sigma_change with {options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right axis: fraction of filters "
+        f"in which the pruning masks of consecutive recorded epochs differ, mean over seeds. Dotted line: the same for independent random "
+        f"masks, 2p(1 - p) = {decimal(table['chance'].max())}."
+    )
+
+
+def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
+    """The computed numbers at every epoch with a correlation, one line per panel and epoch."""
+    chosen, beside = options.methods
+    lines = []
+    for letter, (network, panel) in zip("abcdefgh", table.groupby("network", sort=False), strict=False):
+        measured = panel.dropna(subset=[chosen])
+        lines.append(f"({letter}) {network_title(str(network))}, {counted(int(measured['filters'].min()), 'filter')}, {_seeds(measured)}:")
+        lines += [_value_line(row, chosen, beside) for _, row in measured.iterrows()]
+    return lines
+
+
+def finding(table: pd.DataFrame, options: DrawOptions) -> str:
+    """What these recordings say to the paper's claim, network by network."""
+    sentences = [_finding_of(str(network), panel, options) for network, panel in table.groupby("network", sort=False)]
+    return " ".join(sentences)
+
+
+def _of_network(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+    preserved = options.loss_preservation_score
+    filters = filters_of(runs, spec, [str(name) for name in runs.filters if name not in FILTER_KEYS])
+    check_columns(filters, list(NEEDS), "the filters table", "record the runs with these columns")
+    measures = filters.assign(**{_CHANGE: score(filters, _CHANGE), preserved: score(filters, preserved)}).dropna(
+        subset=[_CHANGE, preserved]
+    )
+    if measures.empty:
+        raise FigureError(
+            f"no epoch of {listed(spec['run'])} holds both {_CHANGE} and {preserved}; "
+            "record derivative columns at some epoch after the first"
+        )
+    correlations = _with_band(agreement(measures, spec, _CHANGE, preserved, options.methods), options)
+    rows = correlations.merge(_mean_mask_distance(filters, spec, options), on=KEYS, how="outer")
+    return rows.sort_values("epoch", ignore_index=True)
+
+
+def _with_band(correlations: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+    mean, sd = correlations[options.method], correlations[f"{options.method}_sd"]
+    return correlations.assign(
+        band_low=(mean - sd).fillna(correlations[f"{options.method}_low"]),
+        band_high=(mean + sd).fillna(correlations[f"{options.method}_high"]),
+    )
+
+
+def _mean_mask_distance(filters: pd.DataFrame, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+    distances = mask_distance(filters, score=options.mask_score, ratio=options.mask_ratio).dropna(subset=["distance"])
+    if distances.empty:
+        raise FigureError(
+            f"no two epochs of {listed(spec['run'])} have masks by {options.mask_score}; "
+            "choose another mask_score (--mask-score), such as bn_scale"
+        )
+    groups = distances.merge(spec[["run", "network", "dataset"]], on="run").groupby(KEYS, observed=True)
+    return groups.agg(
+        mask_ref_epoch=("ref_epoch", "min"),
+        mask_distance=("distance", "mean"),
+        mask_distance_sd=("distance", "std"),
+        chance=("chance", "mean"),
+    ).reset_index()
+
+
+def _draw_correlation(axes: Axes, panel: pd.DataFrame, options: DrawOptions) -> None:
+    measured = panel.dropna(subset=[options.method])
+    axes.fill_between(measured["epoch"], measured["band_low"], measured["band_high"], color=style.LEFT_COLOUR, alpha=0.18, linewidth=0)
+    axes.plot(measured["epoch"], measured[options.method], color=style.LEFT_COLOUR, marker="o", label="correlation (left axis)")
+
+
+def _draw_mask_distance(axes: Axes, panel: pd.DataFrame) -> None:
+    masks = panel.dropna(subset=["mask_distance"])
+    axes.plot(masks["epoch"], masks["mask_distance"], color=style.RIGHT_COLOUR, linestyle=(0, (4, 1.5)), label="mask distance (right axis)")
+    axes.axhline(masks["chance"].iloc[0], color=style.RIGHT_COLOUR, linestyle=":", linewidth=0.9, label="chance level of mask distance")
+
+
+def _correlation_limits(table: pd.DataFrame) -> tuple[float, float]:
+    """Zero and one, and whatever of the bands lies below zero, with room for markers."""
+    lowest = min(0.0, float(table["band_low"].min()))
+    return max(-1.05, lowest - 0.05), 1.05
+
+
+def _share_axes(row: Sequence[Axes], limits: tuple[float, float], colour: str) -> None:
+    """Equal limits and ticks of one colour for all axes of a row; the outermost gets tick labels afterwards."""
+    for axes in row:
+        axes.set_ylim(limits)
+        # Not the automatic locator: it picks other ticks, of other widths, once the layout has given the axes their size.
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+        axes.tick_params(axis="y", colors=colour, labelleft=False, labelright=False)
+
+
+def _name_axes(left: Axes, right: Axes, options: DrawOptions) -> None:
+    left.set_ylabel(f"correlation of |σ Δσ| with\nloss preservation ({SYMBOLS[options.method]})", color=style.LEFT_COLOUR)
+    left.tick_params(axis="y", labelleft=True)
+    right.set_ylabel("distance of consecutive masks\n(fraction of filters)", color=style.RIGHT_COLOUR)
+    right.tick_params(axis="y", labelright=True)
+
+
+def _draw_legend(figure: Figure, left: Axes, right: Axes, columns: int) -> None:
+    handles = [*left.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.4, columnspacing=1.2)
+
+
+def _value_line(row: pd.Series, chosen: str, beside: str) -> str:
+    return (
+        f"    epoch {row['epoch']:>3}: {COEFFICIENTS[chosen]} {mean_and_sd(row[chosen], row[f'{chosen}_sd'], 3)} "
+        f"{interval(row[f'{chosen}_low'], row[f'{chosen}_high'])}; "
+        f"{COEFFICIENTS[beside]} {mean_and_sd(row[beside], row[f'{beside}_sd'], 3)}; "
+        f"mask distance {mean_and_sd(row['mask_distance'], row['mask_distance_sd'], 3)}"
+    )
+
+
+def _seeds(measured: pd.DataFrame) -> str:
+    return counted(int(measured["seeds"].max()), "seed")
+
+
+def _finding_of(network: str, panel: pd.DataFrame, options: DrawOptions) -> str:
+    both = panel.dropna(subset=[options.method, "mask_distance"])
+    name = network_title(network)
+    if len(both) < 3:
+        return f"{name}: only {counted(len(both), 'epoch')} with both quantities, too few to say anything."
+    first, last = both.iloc[0], both.iloc[-1]
+    return (
+        f"{name}: from epoch {first['epoch']} to {last['epoch']} the correlation goes from {decimal(first[options.method])} to "
+        f"{decimal(last[options.method])} and the mask distance from {decimal(first['mask_distance'], 3)} to "
+        f"{decimal(last['mask_distance'], 3)}; {_joint_movement(both[options.method], both['mask_distance'])}"
+    )
+
+
+def _joint_movement(correlation: pd.Series, distance: pd.Series) -> str:
+    """How the two curves move with one another; the claim is a negative rank correlation."""
+    together = float(correlation.corr(distance, method="spearman"))
+    over = f"over {len(correlation)} epochs their rank correlation is {decimal(together)}, "
+    few = " (few epochs, so a hint at most)" if len(correlation) < FEW_EPOCHS else ""
+    if together <= -CLEAR:
+        return over + f"as the claim has it{few}."
+    if together >= CLEAR:
+        return over + f"against the claim{few}."
+    return over + "too weak to speak for or against the claim."

@@ -1,0 +1,61 @@
+"""How the recorded numbers are turned into a picture: the choices that the paper's text leaves open, each with a default."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from pruneviz.errors import FigureError
+
+Method = Literal["pearson", "spearman", "kendall"]
+LossPreservation = Literal["sum_of_abs", "abs_of_sum"]
+Scale = Literal["symlog", "linear"]
+
+LOSS_PRESERVATION_SCORES: Mapping[str, str] = {"sum_of_abs": "loss_preservation", "abs_of_sum": "loss_preservation_abs_of_sum"}
+
+
+@dataclass(frozen=True)
+class DrawOptions:
+    """Choices of a drawing, checked on construction.
+
+    `method` is the correlation coefficient; `loss_preservation` the form of that measure (sum of absolute values, or absolute
+    value of the signed sum); `mask_score` and `mask_ratio` say which filters, and which share of them, the masks of a mask
+    distance prune; `seed` is the seed whose points a scatter shows (None: the lowest); `dataset` the data set (None: the
+    figure's own, else the only one recorded); `scale` the axes of a scatter.
+    Errors: `FigureError` naming the option, its value and what is allowed.
+    """
+
+    method: Method = "pearson"
+    loss_preservation: LossPreservation = "sum_of_abs"
+    mask_score: str = "bn_scale"
+    mask_ratio: float = 0.2
+    seed: int | None = None
+    dataset: str | None = None
+    scale: Scale = "symlog"
+
+    def __post_init__(self) -> None:
+        # Here and not above, so that a command line can name the choices in its help without loading pandas.
+        from pruneviz.scores import SCORES
+
+        _require_one_of("method", self.method, get_args(Method))
+        _require_one_of("loss_preservation", self.loss_preservation, get_args(LossPreservation))
+        _require_one_of("scale", self.scale, get_args(Scale))
+        _require_one_of("mask_score", self.mask_score, SCORES)
+        if not 0 < self.mask_ratio < 1:
+            raise FigureError(f"mask_ratio is {self.mask_ratio!r}, expected a fraction between 0 and 1, such as 0.2")
+
+    @property
+    def loss_preservation_score(self) -> str:
+        """The name of the pruning measure that the chosen form of loss preservation is."""
+        return LOSS_PRESERVATION_SCORES[self.loss_preservation]
+
+    @property
+    def methods(self) -> tuple[Method, Method]:
+        """The chosen coefficient, and the one printed beside it: the rank correlation, or Pearson's where ranks were chosen."""
+        return self.method, "pearson" if self.method == "spearman" else "spearman"
+
+
+def _require_one_of(name: str, value: str, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        raise FigureError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")

@@ -1,0 +1,225 @@
+"""Figures 3, 13, 14 and 15: one quantity of every filter against another at the beginning, at a quarter and at the end of training.
+
+Points are those of one seed; correlations are means over all seeds (Lubana and Dick, ICLR 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+from pruneviz.errors import FigureError
+from pruneviz.figures import style
+from pruneviz.figures.agreement import agreement
+from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.options import DrawOptions
+from pruneviz.figures.selection import chosen_spec, filters_of, measured_epochs, nearest_epochs
+from pruneviz.figures.signed_log import SignedLog, off_ends
+from pruneviz.figures.words import COEFFICIENTS, SYMBOLS, counted, decimal, interval, listed, mean_and_sd, scientific
+from pruneviz.runlog import Runs
+from pruneviz.schema import filter_column
+
+X, Y = "theta_g", "theta_hg"
+NEEDS = (X, Y)
+OPTIONS = ("method", "seed", "scale")  # the choices of DrawOptions that this picture depends on
+FRACTIONS = (0.0, 0.25, 1.0)  # of the schedule: epochs 0, 40 and 160 of 160
+HIGH = 0.7  # the size from which a correlation is called high; the paper names none
+
+_LABEL_GAP = MappingProxyType({"x": 0.27, "y": 0.13})  # least distance of two tick labels, as a fraction of the axis
+
+
+def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
+    """The numbers of a scatter figure: one row per filter of the shown run and panel, with its panel's correlations.
+
+    Columns: network, dataset, epoch, schedule (epochs of the whole training), run, seed, layer, depth (of the layer, from 1), filter,
+    the two quantities, and, the same on every row of a panel, seeds, filters and the correlations of `agreement`.
+    Errors: `FigureError` when no epoch holds both quantities in all runs or the seed asked for was not recorded; those of `chosen_spec`.
+    """
+    spec = chosen_spec(runs.spec, entry, options)
+    filters = filters_of(runs, spec, NEEDS)
+    schedule = int(spec["epochs"].max()) if spec["epochs"].notna().any() else int(filters["epoch"].max())
+    epochs = nearest_epochs(_measured(filters, spec), schedule, FRACTIONS)
+    filters = filters[filters["epoch"].isin(epochs)]
+    means = agreement(filters, spec, X, Y, options.methods)
+    points = _points(filters, _shown_run(spec, options)).assign(schedule=schedule)
+    rows = points.merge(means, on="epoch").sort_values(["epoch", "depth", "filter"], ignore_index=True)
+    return rows[
+        ["network", "dataset", "epoch", "schedule", *(name for name in points if name not in ("epoch", "schedule")), *means.columns[3:]]
+    ]
+
+
+def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
+    """The picture of a table that `table` made: one panel per epoch, one point per filter, coloured by the depth of its layer."""
+    epochs = list(dict.fromkeys(table["epoch"]))
+    with style.paper():
+        figure = Figure(figsize=(style.TEXT_WIDTH, 2.55), layout="constrained")
+        row = figure.subplots(1, len(epochs), squeeze=False)[0]
+        deepest = int(table["depth"].max())
+        depths = Normalize(1, max(2, deepest))
+        for letter, axes, epoch in zip("abc", row, epochs, strict=False):
+            panel = table[table["epoch"] == epoch]
+            _draw_points(axes, panel, depths)
+            _scale_axes(axes, panel, options)
+            _write_heading(axes, panel.iloc[0], letter, options)
+            axes.set_xlabel(_axis_label(X))
+        row[0].set_ylabel(_axis_label(Y))
+        _draw_colour_bar(figure, row, depths, deepest)
+        style.settle(figure)
+    return figure
+
+
+def thresholds(table: pd.DataFrame) -> pd.DataFrame:
+    """The value up to which each signed-log axis is linear: one row per epoch, one column per quantity."""
+    groups = table.groupby("epoch")
+    return pd.DataFrame({name: {epoch: SignedLog.fit(rows[name].to_numpy()).threshold for epoch, rows in groups} for name in NEEDS})
+
+
+def _measured(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:
+    epochs = measured_epochs(filters, NEEDS)
+    if not epochs:
+        raise FigureError(
+            f"there is no epoch at which all of {listed(spec['run'])} hold {listed(NEEDS)}; "
+            "record them with derivative columns at common epochs"
+        )
+    return epochs
+
+
+def _shown_run(spec: pd.DataFrame, options: DrawOptions) -> pd.Series:
+    shown = spec if options.seed is None else spec[spec["seed"] == options.seed]
+    if shown.empty:
+        raise FigureError(f"seed {options.seed} is not recorded; recorded are seeds {listed(spec['seed'])}; choose one with seed (--seed)")
+    return shown.iloc[0]
+
+
+def _points(filters: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
+    """The points of one run; a layer's depth is its place in the order in which the network applies its layers."""
+    points = filters[filters["run"] == run["run"]].dropna(subset=list(NEEDS))
+    depth = pd.factorize(points["layer"].astype(str))[0] + 1
+    return points.assign(run=run["run"], seed=run["seed"], depth=depth)[["epoch", "run", "seed", "layer", "depth", "filter", *NEEDS]]
+
+
+def _draw_points(axes: Axes, panel: pd.DataFrame, depths: Normalize) -> None:
+    axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
+    axes.axvline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
+    mixed = panel.sample(frac=1, random_state=0)  # else the deepest layers, drawn last, would hide the others
+    size = float(np.clip(6000 / len(mixed), 1.6, 9))
+    opacity = float(np.clip(1500 / len(mixed), 0.4, 0.8))
+    axes.scatter(
+        mixed[X], mixed[Y], c=mixed["depth"], cmap=style.depth_colours(), norm=depths, s=size, alpha=opacity, linewidths=0, rasterized=True
+    )
+
+
+def _scale_axes(axes: Axes, panel: pd.DataFrame, options: DrawOptions) -> None:
+    if options.scale == "symlog":
+        SignedLog.fit(panel[X].to_numpy()).apply(axes, "x", _LABEL_GAP["x"])
+        SignedLog.fit(panel[Y].to_numpy()).apply(axes, "y", _LABEL_GAP["y"])
+        return
+    for axis, most in ((axes.xaxis, 2), (axes.yaxis, 5)):
+        low, high = axis.get_view_interval()
+        ticks = MaxNLocator(nbins=most).tick_values(low, high)
+        axis.set_major_locator(FixedLocator(ticks[off_ends((ticks - low) / (high - low))].tolist()))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: scientific(value)))
+
+
+def _write_heading(axes: Axes, facts: pd.Series, letter: str, options: DrawOptions) -> None:
+    """Put the epoch, and under it the correlations, above the panel, where they hide no point."""
+    chosen, beside = options.methods
+    lines = [
+        f"{SYMBOLS[chosen]} {mean_and_sd(facts[chosen], facts[f'{chosen}_sd'])}",
+        f"{SYMBOLS[beside]} {mean_and_sd(facts[beside], facts[f'{beside}_sd'])}",
+        f"{counted(int(facts['filters']), 'filter')}, {counted(int(facts['seeds']), 'seed')}",
+    ]
+    axes.set_title(f"({letter}) {_when(facts)}", pad=33)
+    box = axes.annotate(
+        "\n".join(lines), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=7.5, color=style.NOTE_COLOUR,
+        ha="left", va="bottom", linespacing=1.15,
+    )  # fmt: skip
+    box.set_in_layout(False)  # the title above it keeps its room; its width may reach over the gap between two panels
+
+
+def _draw_colour_bar(figure: Figure, row: Sequence[Axes], depths: Normalize, deepest: int) -> None:
+    bar = figure.colorbar(
+        ScalarMappable(depths, style.depth_colours()), ax=list(row), label="layer depth", aspect=30, pad=0.015, fraction=0.04
+    )
+    bar.outline.set_linewidth(0.4)
+    bar.ax.yaxis.set_major_locator(FixedLocator(sorted({1, round((1 + deepest) / 2), deepest})))
+
+
+def _axis_label(name: str) -> str:
+    column = filter_column(name)
+    return f"{column.symbol} ({column.unit})"
+
+
+def _when(facts: pd.Series) -> str:
+    return "initialisation" if facts["epoch"] == 0 else f"epoch {facts['epoch']} of {facts['schedule']}"
+
+
+def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
+    """What the picture shows, in words, the thresholds of its axes included."""
+    facts = table.iloc[0]
+    text = (
+        f"One point is one filter of {network_title(facts['network'])} trained on {facts['dataset']}; x is {filter_column(X).meaning} "
+        f"({X}, {filter_column(X).unit}), y is {filter_column(Y).meaning} ({Y}, {filter_column(Y).unit}). "
+        f"Points are those of {_seed_name(facts)}; colour is the depth of the layer; grey lines mark zero. "
+    )
+    if options.scale == "linear":
+        return text + "Both axes are linear."
+    strips = [f"x {linear[X]:.0e}, y {linear[Y]:.0e} at epoch {epoch}" for epoch, linear in thresholds(table).iterrows()]
+    return text + f"Axes are logarithmic in both directions beyond a strip around zero in which they are linear, up to {'; '.join(strips)}."
+
+
+def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
+    """The computed correlations, one line per panel and coefficient."""
+    lines = []
+    for letter, (_, facts) in zip("abc", _panels(table).iterrows(), strict=False):
+        head = f"({letter}) {_when(facts)}, {counted(int(facts['filters']), 'filter')}, {counted(int(facts['seeds']), 'seed')}:"
+        lines += [head, *(f"    {COEFFICIENTS[method]:<8} {_with_interval(facts, method)}" for method in options.methods)]
+    return lines
+
+
+def finding(table: pd.DataFrame, options: DrawOptions) -> str:
+    """What these recordings say to the paper's claim, with the measure of "high" stated."""
+    panels, (chosen, beside) = _panels(table), options.methods
+    text = (
+        f"The mean {COEFFICIENTS[chosen]} correlation is {_by_panel(panels, chosen)}. The paper names no measure of high; calling a size "
+        f"of at least {HIGH} high, it is {_share_of_high(panels[chosen])} of the {counted(len(panels), 'panel')}."
+    )
+    apart = panels[_verdicts(panels[chosen]) != _verdicts(panels[beside])]
+    if len(apart):
+        text += f" The {COEFFICIENTS[beside]} correlation says otherwise where it is {_by_panel(apart, beside)}."
+    return text + " A few large values weigh most in Pearson's coefficient; ranks weigh every filter alike."
+
+
+def _by_panel(panels: pd.DataFrame, method: str) -> str:
+    return listed(f"{decimal(facts[method])} ({_when(facts)})" for _, facts in panels.iterrows())
+
+
+def _verdicts(correlations: pd.Series) -> pd.Series:
+    """1 for high and positive, -1 for high and negative, 0 otherwise, absent correlations included."""
+    return (correlations >= HIGH).astype(int) - (correlations <= -HIGH).astype(int)
+
+
+def _share_of_high(correlations: pd.Series) -> str:
+    verdicts = _verdicts(correlations)
+    counts = {"high and positive": int((verdicts > 0).sum()), "high and negative": int((verdicts < 0).sum())}
+    return listed(f"{name} in {count}" for name, count in counts.items() if count) if any(counts.values()) else "high in none"
+
+
+def _with_interval(facts: pd.Series, method: str) -> str:
+    return f"{mean_and_sd(facts[method], facts[f'{method}_sd'], 3)} {interval(facts[f'{method}_low'], facts[f'{method}_high'])}"
+
+
+def _panels(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop_duplicates("epoch")
+
+
+def _seed_name(facts: pd.Series) -> str:
+    return f"run {facts['run']}" if pd.isna(facts["seed"]) else f"seed {int(facts['seed'])}"

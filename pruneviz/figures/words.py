@@ -1,0 +1,52 @@
+"""Numbers and lists as pictures and captions print them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import pandas as pd
+
+COEFFICIENTS = {"pearson": "Pearson", "spearman": "Spearman", "kendall": "Kendall"}
+SYMBOLS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "kendall": "Kendall τ"}
+
+
+def decimal(value: float, digits: int = 2) -> str:
+    """A number with a true minus sign and no negative zero; `undefined` where there is none."""
+    if value is None or math.isnan(value):
+        return "undefined"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def scientific(value: float) -> str:
+    """A number of any size in few characters: 1e−07."""
+    return f"{value:.3g}".replace("-", "−")
+
+
+def mean_and_sd(mean: float, sd: float, digits: int = 2) -> str:
+    """`0.93 ± 0.02`; the spread is left out where one seed leaves none."""
+    return decimal(mean, digits) if math.isnan(sd) or math.isnan(mean) else f"{decimal(mean, digits)} ± {decimal(sd, digits)}"
+
+
+def interval(low: float, high: float) -> str:
+    """The interval of a correlation in brackets; ends past one, which Student's t can give, are cut at one."""
+    if math.isnan(low) or math.isnan(high):
+        return "[no interval]"
+    return f"[{decimal(max(low, -1.0), 3)}, {decimal(min(high, 1.0), 3)}]"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 seed`, `11,000 filters`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(items: Iterable[object]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *most, last = map(str, items)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def different(values: pd.Series) -> list[object]:
+    """The values of a column without repeats and without absent ones, in their order; tuples and lists count by their items."""
+    whole = [tuple(v) if isinstance(v, list) else v for v in values]
+    return list(dict.fromkeys(v for v in whole if isinstance(v, tuple) or not pd.isna(v)))

@@ -1,0 +1,58 @@
+"""Whole files or none: pictures, tables and texts are written under a temporary name and then renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pruneviz.errors import FigureError
+from pruneviz.figures import style
+
+# No file carries a date, so that equal pictures are equal bytes.
+FORMATS: Mapping[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "png": {}, "svg": {"Date": None}}
+
+
+def write_picture(figure: Figure, path: Path) -> Path:
+    """Write a picture in the format that the ending of `path` names, without a date; equal pictures give equal bytes.
+
+    Errors: `FigureError` for an unknown format, and where the file cannot be written.
+    """
+    ending = check_format(path.suffix.lstrip("."))
+    with style.paper():
+        extra = {"dpi": style.PNG_DPI} if ending == "png" else {}
+        return _whole(path, lambda part: figure.savefig(part, format=ending, metadata=FORMATS[ending], **extra))  # type: ignore[arg-type]
+
+
+def write_table(table: pd.DataFrame, path: Path) -> Path:
+    """Write the numbers of a picture as CSV, each with as many digits as give it back exactly."""
+    return _whole(path, lambda part: table.to_csv(part, index=False, lineterminator="\n"))
+
+
+def write_text(text: str, path: Path) -> Path:
+    """Write a caption as UTF-8 text."""
+    return _whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def check_format(name: str) -> str:
+    """The name of a picture format if it is known; otherwise a `FigureError` that lists the known ones."""
+    if name not in FORMATS:
+        raise FigureError(f"picture format {name!r} is unknown, expected one or more of {', '.join(FORMATS)}")
+    return name
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> Path:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise FigureError(f"cannot write {path}: {error.strerror or error}; choose a folder that can be written, with --out") from error
+    return path

@@ -1,0 +1,163 @@
+"""What a filter is, in any `nn.Module`: the layers, their weights, and the batch-norm scale that follows each filter.
+
+A filter is one output channel of a convolution or one neuron of a linear layer. The classifier, the layer whose filters are
+the outputs of the network, is left out unless asked for. The norm of a filter is the first batch norm that reads its
+channel, found by tracing one forward pass (`pruneviz.tracing`): activations, pooling, reshaping and concatenation may lie
+between; after a residual sum the channel belongs to the stream and no norm is the filter's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.utils._pytree import tree_flatten
+
+from pruneviz.errors import MeasureError
+from pruneviz.sample import model_dtype
+from pruneviz.tracing import MIXED, ChannelTracer, channel_origins
+
+NormChannel = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The filters of one layer: `weight` [filters, ...] is the parameter's name; `norms[p]` is (batch norm, channel) of filter p, or None."""
+
+    name: str
+    weight: str
+    filters: int
+    norms: tuple[NormChannel | None, ...]
+
+    @property
+    def norm(self) -> str | None:
+        """The one batch norm that follows all filters of the layer; None where there is none or several."""
+        names = {norm[0] if norm else None for norm in self.norms}
+        return names.pop() if len(names) == 1 else None
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network inside `DataParallel`, `DistributedDataParallel` and `torch.compile` wrappers, which do not support double backward."""
+    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(model, "_orig_mod"):
+        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module  # type: ignore[assignment]
+    return model
+
+
+def find_layers(model: nn.Module, example: Tensor, *, classifier: bool = False) -> list[Layer]:
+    """All layers with filters, in the order in which the network applies them.
+
+    Args: `example` is one or more inputs of the network (only the first is used); `classifier` also lists the output layer.
+    Nothing of the model changes. Errors: `MeasureError` when the model has no filters, or a weight is not a parameter.
+    """
+    modules = dict(_weighted_modules(model))
+    dtype = model_dtype(model) if example.is_floating_point() else example.dtype
+    trace = _Trace(model, modules, example[:1].to(dtype))
+    order = [name for name in trace.order if name in modules]
+    outputs = trace.output_layers or order[-1:]
+    names = [name for name in order if classifier or name not in outputs]
+    if not names:
+        hint = "; its only layer is the classifier, measured with classifier=True" if order else ""
+        raise MeasureError(f"{type(model).__name__} has no filters: no convolution or linear layer before its output{hint}")
+    return [_layer(name, modules[name], trace.norms.get(name, {})) for name in names]
+
+
+def sigma(model: nn.Module, layer: Layer) -> Tensor:
+    """The signed batch-norm scale of every filter of a layer, float64 [filters] on the CPU; NaN where no batch norm follows."""
+    scales = torch.full((layer.filters,), float("nan"), dtype=torch.float64)
+    for name in {norm[0] for norm in layer.norms if norm}:
+        weight = model.get_submodule(name).weight
+        if isinstance(weight, Tensor):  # a norm without affine parameters has no scale
+            at = [(p, norm[1]) for p, norm in enumerate(layer.norms) if norm and norm[0] == name]
+            rows, channels = zip(*at, strict=True)
+            scales[list(rows)] = weight.detach().double().cpu()[list(channels)]
+    return scales
+
+
+def _weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    parameters = {id(p) for p in model.parameters()}
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        if not isinstance(module, (_ConvNd, nn.Linear)) or isinstance(module, _ConvTransposeNd):
+            continue
+        if id(module.weight) not in parameters:
+            raise MeasureError(f"the weight of {name} is computed, not a parameter; remove its parametrization or pruning wrapper first")
+        if id(module.weight) not in seen:  # tied weights are one set of filters, under their first name
+            seen.add(id(module.weight))
+            yield name, module
+
+
+def _layer(name: str, module: nn.Module, norms: dict[int, NormChannel]) -> Layer:
+    filters = int(module.weight.shape[0])  # type: ignore[union-attr]
+    return Layer(name, f"{name}.weight" if name else "weight", filters, tuple(norms.get(p) for p in range(filters)))
+
+
+class _Trace:
+    """One forward pass: the order of the layers, the first norm of every filter, the layers that are the output."""
+
+    def __init__(self, model: nn.Module, modules: dict[str, nn.Module], example: Tensor) -> None:
+        self.order: list[str] = []
+        self.norms: dict[str, dict[int, NormChannel]] = {}
+        self._owner: list[tuple[str, int]] = []  # origin number -> (layer, filter)
+        self._tracer = ChannelTracer()
+        self._origins = {name: self._number(name, module) for name, module in modules.items()}
+        outputs = self._run(model, modules, example)
+        self.output_layers = {self._owner[o][0] for tensor in outputs for o in self._known(tensor)}
+
+    def _number(self, name: str, module: nn.Module) -> Tensor:
+        start, filters = len(self._owner), int(module.weight.shape[0])  # type: ignore[union-attr]
+        self._owner += [(name, p) for p in range(filters)]
+        return torch.arange(start, start + filters)
+
+    def _run(self, model: nn.Module, modules: dict[str, nn.Module], example: Tensor) -> list[Tensor]:
+        flags = [(module, module.training) for module in model.modules()]
+        with ExitStack() as stack:
+            stack.callback(lambda: [setattr(module, "training", flag) for module, flag in flags])
+            for name, module in model.named_modules():
+                if name in modules:
+                    stack.callback(module.register_forward_hook(self._after_layer(name)).remove)
+                elif isinstance(module, _BatchNorm):
+                    stack.callback(module.register_forward_pre_hook(self._before_norm(name)).remove)
+            model.eval()
+            stack.enter_context(torch.no_grad())
+            self._tracer.mark(example, torch.full(example.shape, MIXED))
+            stack.enter_context(self._tracer)
+            output = model(example)
+        return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+
+    def _after_layer(self, name: str):  # noqa: ANN202 - a forward hook
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if name not in self.order:
+                self.order.append(name)
+            shape = [1] * output.ndim
+            shape[_channel_dim(module, output)] = -1
+            with torch.utils._python_dispatch._disable_current_modes():
+                self._tracer.mark(output, self._origins[name].view(shape).expand(output.shape))
+
+        return hook
+
+    def _before_norm(self, name: str):  # noqa: ANN202 - a forward pre-hook
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            with torch.utils._python_dispatch._disable_current_modes():
+                origins = self._tracer.origins(inputs[0])
+                channels = [] if origins is None else channel_origins(origins, 1).tolist()
+            for channel, origin in enumerate(channels):
+                if origin != MIXED:
+                    layer, p = self._owner[origin]
+                    self.norms.setdefault(layer, {}).setdefault(p, (name, channel))
+
+        return hook
+
+    def _known(self, output: Tensor) -> list[int]:
+        origins = self._tracer.origins(output)
+        return [] if origins is None else [o for o in origins.unique().tolist() if o != MIXED]
+
+
+def _channel_dim(module: nn.Module, output: Tensor) -> int:
+    if isinstance(module, nn.Linear):
+        return output.ndim - 1
+    return output.ndim - len(module.kernel_size) - 1  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+"""Keep masks from importance scores, and the distance between the masks of two epochs.
+
+A mask is flat: all filters of a network are ranked together, whatever their layer. The mask distance is that of You et al.,
+"Drawing Early-Bird Tickets", ICLR 2020: the fraction of positions in which two masks differ.
+"""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.errors import AnalysisError
+from pruneviz.scores import score as importance
+
+_PRUNED = -np.inf  # the score of a filter that is gone already: below every score of a filter that is still there
+
+
+def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
+    """Which filters to keep when the fraction `ratio` with the lowest scores is pruned, ranked over all rows together.
+
+    Args: `scores`, one importance per filter; `ratio`, a fraction from 0 to 1. Exactly round(ratio * n) of the n rows with a
+    score are pruned; equal scores are pruned in the order of the rows.
+    Returns: Series of nullable booleans (dtype "boolean") with the index of `scores`, True for kept, null where the score is null.
+    Errors: `AnalysisError` for a ratio outside [0, 1].
+    """
+    _check_ratio(ratio)
+    values = _values(scores)
+    keep = pd.Series(_kept(values, ratio), index=scores.index, name="keep", dtype="boolean")
+    return keep.mask(np.isnan(values), pd.NA)
+
+
+def mask_distance(filters: pd.DataFrame, score: str = "bn_scale", ratio: float = 0.2, lag: int = 1) -> pd.DataFrame:
+    """How far the pruning mask of every epoch is from that of an epoch before: the fraction of positions in which they differ.
+
+    Args: `filters` with run, epoch, layer, filter and the columns of the measure `score`; `ratio`, the pruned fraction; `lag`,
+    how many of the run's epochs that have the score to go back (1: consecutive ones, whatever their numbers).
+
+    Returns: one row per run and epoch that has such a reference: run, epoch, ref_epoch, distance (a fraction, at most 2q) and
+    chance, which is what two independent random masks give, 2q(1 - q), q being the fraction really pruned.
+    Positions are the filters that have a score at both epochs, matched by layer and filter; equal scores rank in the order in
+    which the run first names the filters. `distance` is null when all scores of either epoch are equal, as those of batch-norm
+    scales are before training: then there is no ranking, and the mask would only tell the order of the rows. Filters that are
+    pruned already (`kept` false) are masked out always and count towards the ratio, also once their score is null.
+
+    Errors: `AnalysisError` for missing key columns, a filter twice at one epoch, a ratio outside [0, 1], a lag below 1;
+    `ScoreError` for an unknown measure or a column that it lacks.
+    Source: You et al., ICLR 2020; Lubana and Dick, ICLR 2021, Figure 2 (`bn_scale`, 20 % pruned).
+    """
+    _check_ratio(ratio)
+    if not isinstance(lag, numbers.Integral) or lag < 1:
+        raise AnalysisError(f"lag={lag!r}; give the number of recorded epochs to go back, a whole number from 1")
+    scores = importance(filters, score)
+    _check_keys(filters)
+    keys = filters[["run", "epoch", "layer", "filter"]]
+    table = keys.assign(kept=filters.get("kept", True), score=scores)
+    parts = [_distances(run, rows, ratio, int(lag)) for run, rows in table.groupby("run", observed=True)]
+    return _gathered(parts, filters)
+
+
+def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> float:
+    """Fraction of positions in which the masks of two sets of scores differ when the fraction `ratio` is pruned by each.
+
+    Args: importances of the same filters at two epochs, matched by index; -inf for a filter that is pruned already (see
+    `mask_scores`), which is masked out always.
+    Returns: a fraction from 0 to 2q; NaN where it is undefined: no filter has both scores, or all scores of an epoch are equal.
+    Errors: `AnalysisError` when the two do not name the same filters, and for a ratio outside [0, 1].
+    Source: You et al., ICLR 2020.
+    """
+    _check_ratio(ratio)
+    if not previous.index.equals(current.index):
+        current = _aligned(previous, current)
+    return _distance_and_chance(_values(previous), _values(current), ratio)[0]
+
+
+def mask_scores(filters: pd.DataFrame, score: str) -> pd.Series:
+    """The importances of a filters table as masks rank them: -inf where the filter is pruned already (`kept` false).
+
+    Null scores stay null. Errors: those of `pruneviz.score`.
+    """
+    scores = importance(filters, score)
+    return scores.mask(_pruned(filters["kept"]) & scores.notna(), _PRUNED) if "kept" in filters else scores
+
+
+def _kept(values: np.ndarray, ratio: float) -> np.ndarray:
+    """True for the rows that stay when round(ratio * n) of the n rows with a score are pruned; False where there is no score."""
+    scored = np.flatnonzero(~np.isnan(values))
+    lowest_first = scored[np.argsort(values[scored], kind="stable")]
+    keep = ~np.isnan(values)
+    keep[lowest_first[: round(ratio * len(scored))]] = False
+    return keep
+
+
+def _distance_and_chance(previous: np.ndarray, current: np.ndarray, ratio: float) -> tuple[float, float]:
+    common = ~(np.isnan(previous) | np.isnan(current))
+    if not common.any():
+        return np.nan, np.nan
+    before, now = previous[common], current[common]
+    masks = [_kept(values, ratio) & (values > _PRUNED) for values in (before, now)]
+    p, q = (1 - mask.mean() for mask in masks)
+    # The two fractions differ only if more than the ratio is pruned already; otherwise this is 2q(1 - q).
+    chance = p * (1 - q) + q * (1 - p)
+    ranked = _has_ranking(before) and _has_ranking(now)
+    return float(np.mean(masks[0] != masks[1])) if ranked else np.nan, float(chance)
+
+
+def _has_ranking(values: np.ndarray) -> bool:
+    standing = values[values > _PRUNED]
+    return standing.size > 0 and bool(standing.min() < standing.max())
+
+
+def _distances(run: object, rows: pd.DataFrame, ratio: float, lag: int) -> pd.DataFrame:
+    epochs, scores = _score_matrix(run, rows)
+    pairs = list(zip(range(len(epochs)), range(lag, len(epochs)), strict=False))
+    found = [_distance_and_chance(scores[before], scores[now], ratio) for before, now in pairs]
+    distances = np.array(found, dtype="float64").reshape(-1, 2)
+    columns = {"epoch": epochs[lag:], "ref_epoch": epochs[: len(pairs)], "distance": distances[:, 0], "chance": distances[:, 1]}
+    return pd.DataFrame({"run": [run] * len(pairs), **columns})
+
+
+def _score_matrix(run: object, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The epochs of one run that have the score, ascending, and the scores [epoch, filter], the filters in order of appearance."""
+    epochs, at = np.unique(rows["epoch"].to_numpy(), return_inverse=True)
+    column = rows.groupby(["layer", "filter"], observed=True, sort=False).ngroup().to_numpy()
+    if np.bincount(at * (column.max() + 1) + column).max() > 1:
+        raise AnalysisError(f"run {run} has a filter twice at one epoch; pass a table with one row per run, epoch, layer and filter")
+    scores = np.full((len(epochs), column.max() + 1), np.nan)
+    pruned = np.zeros(scores.shape, dtype=bool)
+    scores[at, column] = _values(rows["score"])
+    pruned[at, column] = _pruned(rows["kept"])
+    scored: np.ndarray = ~np.isnan(scores)
+    available = scored.any(axis=1)
+    # A filter that never had the score, such as one without batch norm, is no position of the mask, pruned or not.
+    scores[pruned & scored.any(axis=0)] = _PRUNED
+    return epochs[available], scores[available]
+
+
+def _gathered(parts: list[pd.DataFrame], filters: pd.DataFrame) -> pd.DataFrame:
+    empty = pd.DataFrame({"run": [], "epoch": [], "ref_epoch": [], "distance": [], "chance": []})
+    kinds = {"run": filters["run"].dtype, "epoch": filters["epoch"].dtype, "ref_epoch": filters["epoch"].dtype}
+    rows = [part for part in parts if len(part)]
+    return (pd.concat(rows, ignore_index=True) if rows else empty).astype(kinds)
+
+
+def _values(scores: pd.Series) -> np.ndarray:
+    return scores.to_numpy(dtype="float64", na_value=np.nan)
+
+
+def _pruned(kept: pd.Series) -> np.ndarray:
+    return kept.eq(False).fillna(False).to_numpy(dtype=bool)  # a filter of which nothing is known counts as kept
+
+
+def _aligned(previous: pd.Series, current: pd.Series) -> pd.Series:
+    alike = previous.index.is_unique and current.index.is_unique and len(previous) == len(current)
+    if not (alike and bool(current.index.isin(previous.index).all())):
+        raise AnalysisError(
+            f"scores of {len(previous)} and of {len(current)} filters do not name the same filters; "
+            "give both one index with each filter once, such as layer and filter"
+        )
+    return current.reindex(previous.index)
+
+
+def _check_ratio(ratio: float) -> None:
+    if not 0 <= ratio <= 1:
+        raise AnalysisError(f"ratio={ratio!r}; give the fraction of filters to prune, from 0 to 1, such as 0.2 for 20 %")
+
+
+def _check_keys(filters: pd.DataFrame) -> None:
+    missing = [key for key in ("run", "epoch", "layer", "filter") if key not in filters.columns]
+    if missing:
+        had = ", ".join(map(str, filters.columns))
+        raise AnalysisError(f"mask_distance needs the column {', '.join(missing)}; the table has [{had}]; pass the filters table of a log")

@@ -1,0 +1,206 @@
+"""The recorder: measures a network while it trains, epoch by epoch, and writes what it sees to a run directory."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from pruneviz import schema
+from pruneviz.derivatives import Loss
+from pruneviz.errors import LogError, PrunevizError
+from pruneviz.filters import find_layers, unwrap
+from pruneviz.isolation import generators_preserved
+from pruneviz.masks import distance_between
+from pruneviz.repeatability import check_repeatable
+from pruneviz.runlog import RunLog
+from pruneviz.sample import Sample, as_batches, model_device, model_dtype
+from pruneviz.schema import RunSpec
+from pruneviz.scores import NEEDS, score
+from pruneviz.snapshot import Options, Snapshot, cheap_table, take_snapshot
+
+Schedule = int | Callable[[int], bool]
+
+_NULL = float("nan")
+
+
+class Recorder:
+    """Records a run: cheap columns at every epoch, derivative columns at the epochs that `every` names.
+
+    Use it as a context manager, or call `close()` at the end; what was recorded before a crash stays and can be resumed.
+
+    Args:
+        model, sample, temperatures, bn, columns, chunk, loss, dtype, classifier: as for `pruneviz.measure`; `columns` chooses among
+            the derivative columns, the cheap ones are always written.
+        out: the run directory; must not exist, or be empty. Its name is the run's name unless `spec` gives one.
+        every: measure derivatives at multiples of this many epochs (0 included), or at epochs for which a function says so.
+        spec: facts of the run (`seed`, `network`, `dataset`, ...; any others too), stored in `spec.json`.
+        lag: epochs between the two scales of `sigma_delta`.
+        mask_score, mask_ratio: the measure and pruned fraction of the masks whose distance between consecutive epochs is logged;
+            the measure must need cheap columns only.
+        resume: go on with the unfinished run in `out`.
+
+    Errors: `LogError` for a folder that holds another run, or a disk that cannot be written to; `DataError` and `MeasureError` for a
+    sample or model that answers differently twice, or cannot be measured. Then nothing is written.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sample: Sample,
+        out: str | Path,
+        every: Schedule = 10,
+        spec: Mapping[str, Any] | None = None,
+        *,
+        temperatures: tuple[float, ...] = (1.0, 200.0),
+        bn: str = "eval",
+        columns: Sequence[str] | None = None,
+        chunk: int | None = None,
+        loss: Loss | None = None,
+        dtype: torch.dtype | None = None,
+        classifier: bool = False,
+        lag: int = 1,
+        mask_score: str = "bn_scale",
+        mask_ratio: float = 0.2,
+        resume: bool = False,
+    ) -> None:
+        self._model, self._sample = unwrap(model), sample
+        self._options = Options(tuple(temperatures), bn, None if columns is None else tuple(columns), chunk, loss, dtype, classifier)
+        self._due = _due_epochs(every)
+        _check_cheap(mask_score)
+        with generators_preserved(sample, model_device(model)):
+            example = as_batches(sample, model_device(model), model_dtype(model))[0][0]
+            self._layers = find_layers(self._model, example, classifier=classifier)
+        size = check_repeatable(self._model, sample, self._options)
+        facts = {**_facts_of(self._model, self._options, every), "lag": lag, "mask_score": mask_score, "mask_ratio": mask_ratio}
+        self.spec = RunSpec.from_dict({"run": Path(out).name, **facts, "sample_size": size, **(spec or {})})
+        self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
+        self._closed = False
+        self._cheap = self._recorded_cheap_columns()
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The last epoch that is on disk; None before the first."""
+        return max(self._cheap, default=None)
+
+    def after_epoch(self, epoch: int, **facts: float | str) -> None:
+        """Record the network as it is now, after `epoch` epochs of training (0: the initialisation).
+
+        Args: `facts` of the epoch, any columns of the epochs table: `phase`, `lr`, `train_loss`, `train_acc`, `test_loss`, `test_acc`,
+        `seconds`. Errors: `LogError` for an epoch that is not later than the last, an unknown fact, a closed recorder or a disk
+        that cannot be written to; `MeasureError` naming the epoch when a loss or derivative is not finite. Then the epoch is
+        not written, and those before it stay.
+        """
+        self._check_call(epoch, facts)
+        cheap = cheap_table(self._model, self._layers)
+        whole = self._measured(epoch) if self._due(epoch) else Snapshot(pd.DataFrame())
+        derived = whole.filters.drop(columns=[c for c in cheap.columns if c in whole.filters])
+        filters = pd.concat([cheap, derived], axis=1).assign(epoch=epoch, sigma_delta=self._sigma_delta(epoch, cheap))
+        row = {"phase": "train" if epoch else "init", **facts, "epoch": epoch, "kept_fraction": cheap["kept"].mean()}
+        row |= {"mask_distance": self._mask_distance(cheap), "sample_loss": whole.sample_loss, "g_norm2": whole.g_norm2, "ghg": whole.ghg}
+        self.log.append(epoch, filters=filters, epochs=pd.DataFrame([row]))
+        self._remember(epoch, cheap)
+
+    def close(self) -> None:
+        """Seal the run: one file a table, marked finished. Closing twice does nothing."""
+        if not self._closed:
+            self.log.seal()
+            self._closed = True
+
+    def rewind(self, epoch: int) -> None:
+        """Forget what was recorded after `epoch`, for a training loop that goes on from an earlier checkpoint."""
+        self.log.drop_after(epoch)
+        self._cheap = self._recorded_cheap_columns()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is None:  # after an error the run stays open, so that it can be resumed
+            self.close()
+
+    def _check_call(self, epoch: int, facts: Mapping[str, object]) -> None:
+        if self._closed:
+            raise LogError(f"the recorder of {self.log.path} is closed; make a new one in another folder")
+        own = {"run", "epoch", "kept_fraction", "mask_distance", "sample_loss", "g_norm2", "ghg"}
+        unknown = sorted(set(facts) - (set(schema.EPOCHS) - own))
+        if unknown:
+            raise LogError(f"after_epoch takes no fact {', '.join(unknown)}; it takes {', '.join(c for c in schema.EPOCHS if c not in own)}")
+        if epoch < 0 or (self.last_epoch is not None and epoch <= self.last_epoch):
+            raise LogError(f"epoch {epoch} comes after epoch {self.last_epoch}; epochs count up from 0, the initialisation")
+
+    def _measured(self, epoch: int) -> Snapshot:
+        try:
+            return take_snapshot(self._model, self._sample, self._options, self._layers)
+        except PrunevizError as error:
+            raise type(error)(f"at epoch {epoch}: {error}") from error
+
+    def _sigma_delta(self, epoch: int, cheap: pd.DataFrame) -> pd.Series:
+        before = self._cheap.get(epoch - self.spec.lag)
+        return pd.Series(_NULL, index=cheap.index) if before is None else cheap["sigma"] - before["sigma"]
+
+    def _mask_distance(self, cheap: pd.DataFrame) -> float:
+        if self.last_epoch is None:
+            return _NULL
+        scores = [score(table, self.spec.mask_score) for table in (self._cheap[self.last_epoch], cheap)]
+        return distance_between(*scores, self.spec.mask_ratio)
+
+    def _remember(self, epoch: int, cheap: pd.DataFrame) -> None:
+        self._cheap = {e: t for e, t in self._cheap.items() if e > epoch - self.spec.lag} | {epoch: cheap}
+
+    def _recorded_cheap_columns(self) -> dict[int, pd.DataFrame]:
+        filters = self.log.read("filters")
+        wanted = filters[filters["epoch"] > filters["epoch"].max() - self.spec.lag]
+        return {int(epoch): table.reset_index(drop=True) for epoch, table in wanted.groupby("epoch")}
+
+
+def _due_epochs(every: Schedule) -> Callable[[int], bool]:
+    if callable(every):
+        return every
+    if isinstance(every, bool) or every < 1:
+        raise LogError(f"every={every!r}; give the distance of measured epochs, 1 or more, or a function epoch -> bool")
+    return lambda epoch: epoch % every == 0
+
+
+def _check_cheap(mask_score: str) -> None:
+    cheap = [name for name, needed in NEEDS.items() if set(needed) <= set(schema.CHEAP_COLUMNS)]
+    if mask_score not in cheap:
+        raise LogError(f"mask_score={mask_score!r} is not known at every epoch; choose one of {', '.join(cheap)}, or derive it with mask_distance")
+
+
+def _facts_of(model: nn.Module, options: Options, every: Schedule) -> dict[str, Any]:
+    device, dtype = model_device(model), options.dtype or model_dtype(model)
+    return {
+        "network": type(model).__name__,
+        "bn": options.bn,
+        "temperatures": options.temperatures,
+        "columns": options.wanted(),
+        "every": str(every) if isinstance(every, int) else getattr(every, "__qualname__", repr(every)),
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "cuda": torch.version.cuda or "none"}
+    for package in ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

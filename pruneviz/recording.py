@@ -1,0 +1,158 @@
+"""Recording the runs of a preset: each one data, network, sample, recorder and training loop put together; several side by side."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from pruneviz.errors import PrunevizError
+from pruneviz.experiments import RunPlan
+from pruneviz.runlog import is_sealed, load
+
+if TYPE_CHECKING:
+    from pruneviz.datasets import ImageData
+    from pruneviz.recorder import Recorder
+    from pruneviz.training import Progress, TrainingState
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how runs are recorded, beside their plans: run directories go into `out`, images are read from `images`."""
+
+    out: Path
+    images: Path | None = None
+    download: bool = False
+    device: str = "cpu"
+    command: str = ""
+    threads: int | None = None
+
+
+def record_runs(plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Callable[[str], None]) -> None:
+    """Record runs, `jobs` at a time in processes of their own, with one bar each; `say` is told about every run that ends.
+
+    Errors: `PrunevizError` naming the runs that failed and why, after the others are recorded.
+    """
+    failed: list[str] = []
+    with _Bars(len(plans), say) as bars, multiprocessing.get_context("spawn").Manager() as manager:
+        reports = manager.Queue()
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            pending = {pool.submit(_record_in_process, plan, setting, reports): plan for plan in plans}
+            while pending:
+                done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                bars.show(reports)
+                failed += [message for future in done if (message := _outcome(future, pending.pop(future), setting, bars))]
+    if failed:
+        raise PrunevizError(f"{len(failed)} of {len(plans)} runs failed; repeat the command after the repair. " + " ".join(failed))
+
+
+def record_run(plan: RunPlan, setting: Setting, progress: Progress) -> None:
+    """Train and record one run into `setting.out / plan.run`; one that was cut off goes on from its last checkpoint."""
+    import torch
+
+    from pruneviz.datasets import balanced_sample, load_dataset, subset
+    from pruneviz.networks import build_network
+    from pruneviz.recorder import Recorder
+    from pruneviz.training import restore_checkpoint, start
+
+    if setting.threads:
+        torch.set_num_threads(setting.threads)
+    path = setting.out / plan.run
+    data = load_dataset(plan.dataset, root=setting.images, device=setting.device, download=setting.download)
+    data = subset(data, plan.train_per_class, plan.test_per_class, seed=0)
+    sample = balanced_sample(data, plan.sample_per_class, seed=0)
+    torch.manual_seed(plan.seed)
+    state = start(build_network(plan.network, num_classes=data.num_classes, width=plan.width).to(setting.device), plan)
+    resumed = restore_checkpoint(state, path / "checkpoint")
+    if not resumed:
+        _clear_unfinished(path)
+    facts = _spec_facts(plan, data, setting)
+    with Recorder(state.network, sample, path, every=plan.every, spec=facts, resume=resumed) as recorder:
+        recorder.rewind(state.epoch if resumed else -1)
+        _train_and_record(state, data, plan, recorder, progress)
+
+
+def _train_and_record(state: TrainingState, data: ImageData, plan: RunPlan, recorder: Recorder, progress: Progress) -> None:
+    from pruneviz.training import save_checkpoint, train
+
+    def after_epoch(epoch: int, **facts: float) -> None:
+        progress(epoch, "measuring")
+        recorder.after_epoch(epoch, **facts)
+        if epoch % plan.every == 0:
+            save_checkpoint(state, recorder.log.checkpoint)
+
+    train(state, data, plan, after_epoch, progress)
+
+
+def _record_in_process(plan: RunPlan, setting: Setting, reports: queue.Queue[tuple[str, int, float, str]]) -> None:
+    record_run(plan, setting, lambda epochs, note: reports.put((plan.run, plan.epochs, epochs, note)))
+
+
+def _outcome(future: Future[None], plan: RunPlan, setting: Setting, bars: _Bars) -> str | None:
+    """Say how a run ended; returns the message of its failure."""
+    error = future.exception()
+    if error is None:
+        last = load(setting.out / plan.run).epochs.iloc[-1]
+        bars.end(plan.run, f"{plan.run}: recorded {plan.epochs} epochs, test accuracy {last['test_acc']:.1%}")
+        return None
+    if not isinstance(error, (PrunevizError, OSError, RuntimeError)):
+        raise error
+    bars.end(plan.run, f"{plan.run}: failed")
+    return f"{plan.run}: {error}"
+
+
+def _clear_unfinished(path: Path) -> None:
+    """Remove a recording of ours that stopped before its first checkpoint; nothing of it can be gone on with."""
+    if (path / "spec.json").exists() and not is_sealed(path):
+        shutil.rmtree(path)
+
+
+def _spec_facts(plan: RunPlan, data: ImageData, setting: Setting) -> dict[str, Any]:
+    planned = asdict(plan)
+    for name in ("every", "sample_per_class", "train_per_class", "test_per_class"):  # the recorder says these in its own words
+        planned.pop(name)
+    facts = {"num_classes": data.num_classes, "train_images": len(data.train_labels), "sample_seed": 0, "command": setting.command}
+    return {**planned, **facts, "precision": "fp32"}
+
+
+class _Bars:
+    """One bar of epochs per run that is being recorded, and one of runs; drawn by the parent process alone."""
+
+    def __init__(self, runs: int, say: Callable[[str], None]) -> None:
+        self._say, self._began = say, time.monotonic()
+        self._runs = tqdm(total=runs, desc="runs", unit="run", disable=None)
+        self._bars: dict[str, tqdm] = {}
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for bar in (*self._bars.values(), self._runs):
+            bar.close()
+
+    def show(self, reports: queue.Queue[tuple[str, int, float, str]]) -> None:
+        """Move the bars to what the runs have reported since the last look."""
+        while not reports.empty():
+            run, total, epochs, note = reports.get()
+            if run not in self._bars:
+                self._bars[run] = tqdm(total=total, desc=run, leave=False, disable=None, bar_format=_BAR)
+            self._bars[run].n = epochs
+            self._bars[run].set_postfix_str(note)
+
+    def end(self, run: str, message: str) -> None:
+        """Close a run's bar and say how it ended."""
+        if run in self._bars:
+            self._bars.pop(run).close()
+        self._runs.update()
+        with self._runs.external_write_mode():
+            self._say(f"{message} ({time.monotonic() - self._began:.0f} s after the start)")

@@ -1,0 +1,303 @@
+"""The log of a run on disk: create, append, seal, resume and load a run directory.
+
+```
+<run>/spec.json  epochs.parquet  filters.parquet  rounds.parquet     a sealed run
+<run>/spec.json  parts/filters-00010.parquet  ...                     a run that is being recorded
+```
+
+Every file is written under a temporary name, flushed to the disk and renamed, so a killed process leaves whole files or
+none. The epochs part of an epoch is written last: an epoch without it was cut off, and is not read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pruneviz import schema
+from pruneviz.errors import LogError
+from pruneviz.schema import RunSpec
+
+_SPEC, _PARTS, _CHECKPOINT = "spec.json", "parts", "checkpoint"
+
+
+class RunLog:
+    """A run directory that is open for writing: one `append` an epoch, then `seal`.
+
+    Made by `RunLog.create` or `RunLog.resume`. Errors: `LogError` on every misuse and on every failure of the disk; what was
+    appended before stays.
+    """
+
+    def __init__(self, path: Path, spec: RunSpec) -> None:
+        self.path, self.spec = path, spec
+
+    @classmethod
+    def create(cls, path: str | Path, spec: RunSpec) -> RunLog:
+        """Start a new run in `path`, which must not exist, or be empty."""
+        path = Path(path)
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise LogError(f"{path} already holds {_what_lies_in(path)}; choose another folder, or delete it first")
+        with _disk_errors(path):
+            (path / _PARTS).mkdir(parents=True, exist_ok=True)
+            _write_spec(path, spec, sealed=False)
+        return cls(path, spec)
+
+    @classmethod
+    def resume(cls, path: str | Path, spec: RunSpec) -> RunLog:
+        """Go on with an unfinished run; `spec` must agree with the one it was started with."""
+        path = Path(path)
+        if is_sealed(path):
+            raise LogError(f"{path} is a finished run; there is nothing to resume, choose another folder or delete it")
+        before = read_spec(path)
+        differing = [name for name in _FIXED if getattr(before, name) != getattr(spec, name)]
+        if differing:
+            told = "; ".join(f"{name} was {getattr(before, name)!r}, now {getattr(spec, name)!r}" for name in differing)
+            raise LogError(f"{path} was started with other options: {told}; use the old ones, or another folder")
+        return cls(path, before)
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs that are wholly on disk, ascending."""
+        return sorted(int(part.stem.rsplit("-", 1)[1]) for part in (self.path / _PARTS).glob("epochs-*.parquet"))
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder in which a training loop may keep what it needs to go on; removed when the run is sealed."""
+        return self.path / _CHECKPOINT
+
+    def append(self, epoch: int, *, epochs: pd.DataFrame, filters: pd.DataFrame | None = None, rounds: pd.DataFrame | None = None) -> None:
+        """Write the rows of one epoch, all tables or none."""
+        if not (self.path / _PARTS).is_dir():
+            raise LogError(f"{self.path} is closed; start a new run in another folder")
+        tables = {"filters": filters, "rounds": rounds, "epochs": epochs}  # the epochs part, last, makes the others count
+        with _disk_errors(self.path):
+            for name, frame in tables.items():
+                if frame is not None:
+                    _write_table(self.path / _PARTS / f"{name}-{epoch:05d}.parquet", name, frame.assign(run=self.spec.run))
+
+    def read(self, table: str) -> pd.DataFrame:
+        """What has been appended to a table so far."""
+        return _read_parts(self.path, table)
+
+    def drop_after(self, epoch: int) -> None:
+        """Forget the epochs after `epoch`, which a training loop resumed from an earlier checkpoint will write again."""
+        for later in (e for e in self.epochs if e > epoch):
+            for table in ("epochs", *schema.TABLES):  # the epochs part first: without it the others do not count
+                (self.path / _PARTS / f"{table}-{later:05d}.parquet").unlink(missing_ok=True)
+
+    def seal(self) -> None:
+        """Turn the parts into one file a table and mark the run finished; an interrupted seal can be repeated."""
+        if is_sealed(self.path):
+            return
+        with _disk_errors(self.path):
+            for table in schema.TABLES:
+                _write_table(self.path / f"{table}.parquet", table, _sorted(self.read(table), table))
+            _write_spec(self.path, self.spec, sealed=True)
+            shutil.rmtree(self.path / _PARTS)
+            shutil.rmtree(self.checkpoint, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A set of recordings as four tables; columns in `pruneviz.schema`. `unfinished` names the runs that were left out."""
+
+    spec: pd.DataFrame
+    epochs: pd.DataFrame
+    filters: pd.DataFrame
+    rounds: pd.DataFrame
+    unfinished: tuple[str, ...] = ()
+
+    def with_spec(self, table: str, *facts: str) -> pd.DataFrame:
+        """A table with facts of the runs' specs beside every row, such as `runs.with_spec("filters", "network", "seed")`."""
+        schema.check_columns(self.spec, list(facts), "the spec of these runs", "choose among these")
+        frame: pd.DataFrame = getattr(self, table)
+        by_run = self.spec.set_index("run")
+        return frame.assign(**{fact: frame["run"].astype("str").map(by_run[fact]) for fact in facts})
+
+    def select(self, **facts: Any) -> Runs:
+        """The runs whose spec has these values, such as `runs.select(network="resnet56", seed=0)`; may be empty."""
+        schema.check_columns(self.spec, list(facts), "the spec of these runs", "choose among these")
+        chosen = self.spec
+        for fact, value in facts.items():
+            chosen = chosen[chosen[fact] == value]
+        tables = {name: _of_runs(getattr(self, name), chosen["run"]) for name in schema.TABLES}
+        return Runs(chosen.reset_index(drop=True), **tables, unfinished=self.unfinished)
+
+    def __len__(self) -> int:
+        return len(self.spec)
+
+
+def load(path: str | Path, unfinished: str = "error") -> Runs:
+    """Load one run directory, or every run below a folder.
+
+    Args: `unfinished`: what to do with a run that is not sealed: "error", "skip" (named in `Runs.unfinished`) or "include"
+    (what is whole on disk). Errors: `LogError` for a folder without runs, a run that is unfinished, corrupt or of a newer
+    schema, and two runs of one name.
+    """
+    if unfinished not in ("error", "skip", "include"):
+        raise LogError(f"unfinished={unfinished!r}; choose 'error', 'skip' or 'include'")
+    found = run_paths(path)
+    opened = [p for p in found if not is_sealed(p)]
+    if opened and unfinished == "error":
+        raise LogError(f"{opened[0]} is unfinished; finish its recording, or load it with unfinished='include' (or 'skip')")
+    chosen = [p for p in found if unfinished == "include" or p not in opened]
+    specs = [read_spec(p) for p in chosen]
+    _check_names(specs, chosen)
+    tables = {name: _concatenated([_read_run_table(p, name) for p in chosen], name) for name in schema.TABLES}
+    left_out = tuple(read_spec(p).run for p in opened) if unfinished == "skip" else ()
+    return Runs(_spec_table(specs), **tables, unfinished=left_out)
+
+
+def run_paths(path: str | Path) -> list[Path]:
+    """The run directories at or below `path`, sorted; `LogError` where there are none."""
+    path = Path(path)
+    if not path.is_dir():
+        raise LogError(f"there is no folder {path}; record one with python -m pruneviz.record")
+    found = sorted(spec.parent for spec in path.rglob(_SPEC))
+    if not found:
+        raise LogError(f"{path} holds no recordings (no {_SPEC} in it or below it); record some with python -m pruneviz.record")
+    return found
+
+
+def read_spec(path: str | Path) -> RunSpec:
+    """The spec of a run directory; `LogError` when it is missing, corrupt, or of a newer schema."""
+    facts = _read_spec_file(Path(path))
+    facts.pop("sealed", None)
+    return RunSpec.from_dict(facts)
+
+
+def is_sealed(path: str | Path) -> bool:
+    """Whether a run directory holds a finished run."""
+    return (Path(path) / _SPEC).exists() and bool(_read_spec_file(Path(path)).get("sealed"))
+
+
+_FIXED = (
+    "network", "dataset", "seed", "width", "epochs", "unit", "measure", "target", "rounds", "bn", "temperatures", "columns",
+    "every", "lag", "mask_score", "mask_ratio", "sample_size", "sample_seed", "dtype", "batch_size", "train_images", "lr",
+    "lr_drops", "momentum", "weight_decay", "train_temperature", "augment",
+)  # fmt: skip
+
+
+def _read_spec_file(path: Path) -> dict[str, Any]:
+    file = path / _SPEC
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        version = facts["schema_version"]
+    except FileNotFoundError:
+        raise LogError(f"{path} is no run directory: it has no {_SPEC}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LogError(f"{file} is corrupt ({error}); restore it from a backup, or delete the run and record it again") from error
+    if version > schema.SCHEMA_VERSION:
+        raise LogError(f"{file} has schema {version}, this pruneviz reads up to {schema.SCHEMA_VERSION}; install a newer pruneviz")
+    return facts
+
+
+def _write_spec(path: Path, spec: RunSpec, *, sealed: bool) -> None:
+    text = json.dumps({**spec.to_dict(), "sealed": sealed}, indent=2, default=str, allow_nan=False)
+    _write_whole(path / _SPEC, lambda file: file.write_text(text + "\n", encoding="utf-8"))
+
+
+def _write_table(path: Path, table: str, frame: pd.DataFrame) -> None:
+    wanted = schema.arrow_schema(table, list(frame.columns))
+    arrays = [_column(frame, field) for field in wanted]
+    split = [field.name for field in wanted if pa.types.is_floating(field.type)]
+    written = pa.Table.from_arrays(arrays, schema=wanted)
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["run", "layer", "phase"], "use_byte_stream_split": split}
+    _write_whole(path, lambda file: pq.write_table(written, file, **options))
+
+
+def _column(frame: pd.DataFrame, field: pa.Field) -> pa.Array:
+    if field.name not in frame.columns:
+        return pa.nulls(len(frame), field.type)
+    values = frame[field.name]
+    plain = values.astype("object") if pa.types.is_dictionary(field.type) else values
+    return pa.array(plain, type=field.type.value_type if pa.types.is_dictionary(field.type) else field.type, from_pandas=True).cast(field.type)
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name, flush it to the disk, and give it its name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_run_table(path: Path, table: str) -> pd.DataFrame:
+    return _read_file(path / f"{table}.parquet") if is_sealed(path) else _sorted(_read_parts(path, table), table)
+
+
+def _read_parts(path: Path, table: str) -> pd.DataFrame:
+    whole = sorted(part.name.removeprefix("epochs-") for part in (path / _PARTS).glob("epochs-*.parquet"))
+    parts = [path / _PARTS / f"{table}-{epoch}" for epoch in whole]
+    return _concatenated([_read_file(part) for part in parts if part.exists()], table)
+
+
+def _read_file(file: Path) -> pd.DataFrame:
+    try:
+        return pq.read_table(file).to_pandas()
+    except FileNotFoundError:
+        raise LogError(f"{file} is missing; restore it from a backup, or delete the run and record it again") from None
+    except (OSError, pa.ArrowInvalid, pa.ArrowException) as error:
+        raise LogError(f"{file} is corrupt ({error}); restore it from a backup, or delete the run and record it again") from error
+
+
+def _concatenated(frames: list[pd.DataFrame], table: str) -> pd.DataFrame:
+    """One frame; categories united in order of appearance, columns that some runs lack null."""
+    tables = [pa.Table.from_pandas(f, schema=schema.arrow_schema(table, list(f.columns)), preserve_index=False) for f in frames]
+    empty = schema.arrow_schema(table, []).empty_table()
+    united = pa.concat_tables([empty, *tables], promote_options="default").unify_dictionaries().combine_chunks()
+    return united.to_pandas()
+
+
+def _sorted(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    return frame.sort_values(list(schema.SORT_KEYS[table]), kind="stable", ignore_index=True)
+
+
+def _of_runs(frame: pd.DataFrame, runs: pd.Series) -> pd.DataFrame:
+    chosen = frame[frame["run"].isin(set(runs))].reset_index(drop=True)
+    return chosen.assign(**{c: chosen[c].cat.remove_unused_categories() for c in chosen if isinstance(chosen[c].dtype, pd.CategoricalDtype)})
+
+
+def _spec_table(specs: list[RunSpec]) -> pd.DataFrame:
+    rows = [spec.to_dict() for spec in specs]
+    names = dict.fromkeys(name for row in (RunSpec(run="none").to_dict(), *rows) for name in row)
+    hashable = [{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()} for row in rows]
+    return pd.DataFrame(hashable, columns=list(names))
+
+
+def _check_names(specs: list[RunSpec], paths: list[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for spec, path in zip(specs, paths, strict=True):
+        if spec.run in seen:
+            raise LogError(f"{seen[spec.run]} and {path} are both called {spec.run}; load one of their folders alone, or rename one in its {_SPEC}")
+        seen[spec.run] = path
+
+
+def _what_lies_in(path: Path) -> str:
+    if path.is_file():
+        return "a file"
+    if (path / _SPEC).exists():
+        return f"the finished run {read_spec(path).run}" if is_sealed(path) else f"the unfinished run {read_spec(path).run} (go on with resume=True)"
+    return "other files"
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LogError(f"cannot write to {path}: {error.strerror or error}; free some space, or choose a folder that you may write to") from error

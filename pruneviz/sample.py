@@ -1,0 +1,68 @@
+"""The measurement sample: what a person hands over, as a list of checked batches on the model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from pruneviz.errors import DataError
+
+Batch: TypeAlias = tuple[Tensor, Tensor]
+Sample: TypeAlias = Batch | Iterable[Batch]
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """The device of the model's first parameter; the CPU where it has none."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def model_dtype(model: nn.Module) -> torch.dtype:
+    """The dtype of the model's first floating-point parameter; float32 where it has none."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
+def as_batches(sample: Sample, device: torch.device, dtype: torch.dtype) -> list[Batch]:
+    """The sample as batches of (inputs, targets) on `device`, floating-point inputs in `dtype`.
+
+    A pair of tensors is one batch; anything else is walked through once. Errors: `DataError` for an empty sample, one that
+    is no pair of tensors, inputs and targets of different lengths, and integer images that were not normalised.
+    """
+    given: Iterable[Batch] = [sample] if _is_pair(sample) else sample  # type: ignore[list-item, assignment]
+    batches = [_checked(batch) for batch in given]
+    batches = [(x, y) for x, y in batches if len(x)]
+    if not batches:
+        raise DataError("the sample is empty; give at least one (inputs, targets) pair with one example")
+    return [(_placed(x, device, dtype), _placed(y, device, dtype)) for x, y in batches]
+
+
+def sample_size(batches: Sequence[Batch]) -> int:
+    """Number of examples over all batches."""
+    return sum(len(x) for x, _ in batches)
+
+
+def same_batches(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
+    """Whether two walks through a sample gave the same tensors in the same order."""
+    pairs = zip(first, second, strict=False)
+    return len(first) == len(second) and all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in pairs)
+
+
+def _is_pair(sample: object) -> bool:
+    return isinstance(sample, (tuple, list)) and len(sample) == 2 and all(isinstance(part, Tensor) for part in sample)
+
+
+def _checked(batch: object) -> Batch:
+    if not _is_pair(batch):
+        raise DataError(f"the sample must be a pair of tensors (inputs, targets) or an iterable of such pairs, got {type(batch).__name__}")
+    x, y = batch  # type: ignore[misc]
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+        raise DataError(f"inputs of shape {tuple(x.shape)} and targets of shape {tuple(y.shape)} differ in their number of examples")
+    if x.dtype == torch.uint8:
+        raise DataError("the inputs are uint8 images; normalise them first, for example with pruneviz.datasets.normalise(images)")
+    return x, y
+
+
+def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return tensor.detach().to(device, dtype if tensor.is_floating_point() else None)

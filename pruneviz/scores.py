@@ -1,0 +1,186 @@
+"""Pruning measures: pure functions from a filters table to one importance per row; the lowest is pruned first.
+
+The same functions rank filters while a network is pruned and in the analysis of a log, so each measure has one formula. A null
+in a column that a measure needs gives a null score, never 0: a filter that was not measured is not an unimportant one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.errors import ScoreError
+from pruneviz.schema import CHEAP_COLUMNS, REQUEST_COLUMNS
+
+Measure = Callable[[pd.DataFrame], pd.Series]
+
+
+def score(filters: pd.DataFrame, name: str) -> pd.Series:
+    """The importance of every row of a filters table under one pruning measure; the lowest is pruned first.
+
+    Args: `filters`, one row per filter, with the columns in `NEEDS[name]`; `name`, a key of `SCORES`.
+    Returns: float64 Series with the index of the table and the measure as its name; null where a needed value is null.
+    Errors: `ScoreError` for an unknown measure (lists those that exist) and for a missing column (says how to record it).
+    Source: Lubana and Dick, ICLR 2021, section 3, and the papers that the single measures name.
+    """
+    if not isinstance(filters, pd.DataFrame):
+        raise ScoreError(f"score takes a filters table, not {type(filters).__name__}; pass runs.filters, or the table that measure returns")
+    if name not in SCORES:
+        raise ScoreError(f"no pruning measure {name!r}; choose one of {', '.join(SCORES)}")
+    missing = [column for column in NEEDS[name] if column not in filters.columns]
+    if missing:
+        raise ScoreError(_missing_message(filters, name, missing))
+    return SCORES[name](filters).rename(name)
+
+
+def magnitude(filters: pd.DataFrame) -> pd.Series:
+    """Euclidean norm of a filter's weights, in units of a weight."""
+    return np.sqrt(_numbers(filters, "theta_norm2"))
+
+
+def loss_preservation(filters: pd.DataFrame) -> pd.Series:
+    """Sum over a filter's weights of |theta_j g_j|, the first-order loss change, in nats (Lubana and Dick, ICLR 2021, Equation 3)."""
+    return _numbers(filters, "abs_theta_g")
+
+
+def loss_preservation_abs_of_sum(filters: pd.DataFrame) -> pd.Series:
+    """|theta^T g| of a filter: loss preservation with the absolute value after the sum, so that terms of two signs cancel, in nats."""
+    return _numbers(filters, "theta_g").abs()
+
+
+def proposed(filters: pd.DataFrame) -> pd.Series:
+    """Sum of theta_j^2 |g_j|: loss preservation weighted by magnitude (Lubana and Dick, ICLR 2021, the proposed extension)."""
+    return _numbers(filters, "theta2_abs_g")
+
+
+def grasp_t200(filters: pd.DataFrame) -> pd.Series:
+    """Signed theta^T H g of the loss at temperature 200; pruning the lowest increases the norm of the gradient.
+
+    Source: Wang et al., "Picking Winning Tickets Before Training by Preserving Gradient Flow", ICLR 2020, which states the same rule
+    with the opposite sign and prunes the highest.
+    """
+    return _numbers(filters, "theta_hg_t200")
+
+
+def grasp(filters: pd.DataFrame) -> pd.Series:
+    """Signed theta^T H g at the first temperature: GraSP without its temperature; pruning the lowest increases the norm of the gradient."""
+    return _numbers(filters, "theta_hg")
+
+
+def gradient_norm_preservation(filters: pd.DataFrame) -> pd.Series:
+    """|theta^T H g|: how far removing a filter moves the norm of the gradient (Lubana and Dick, ICLR 2021)."""
+    return _numbers(filters, "theta_hg").abs()
+
+
+def bn_scale(filters: pd.DataFrame) -> pd.Series:
+    """|sigma|, the scale of the batch norm that follows; null where none does (Liu et al., ICCV 2017; You et al., ICLR 2020)."""
+    return _numbers(filters, "sigma").abs()
+
+
+def sigma_change(filters: pd.DataFrame) -> pd.Series:
+    """|sigma * delta sigma|, the scale times its change since `lag` epochs ago (Lubana and Dick, ICLR 2021, Figure 2)."""
+    return (_numbers(filters, "sigma") * _numbers(filters, "sigma_delta")).abs()
+
+
+def l1_norm(filters: pd.DataFrame) -> pd.Series:
+    """Sum of a filter's absolute weights, in units of a weight (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017)."""
+    return _numbers(filters, "theta_l1")
+
+
+def snip(filters: pd.DataFrame) -> pd.Series:
+    """Sum of the SNIP saliencies |theta_j g_j| of a filter's weights, in nats (Lee et al., ICLR 2019).
+
+    SNIP scores single weights; summed over a filter it coincides with `loss_preservation`, at initialisation and at every epoch.
+    """
+    return loss_preservation(filters)
+
+
+def fisher(filters: pd.DataFrame) -> pd.Series:
+    """Sum of theta_j^2 E[g_j^2], the mean being over examples, in nats² (Theis et al., "Faster gaze prediction", 2018)."""
+    return _numbers(filters, "theta2_g2")
+
+
+def synflow(filters: pd.DataFrame) -> pd.Series:
+    """Synaptic flow through a filter, without data (Tanaka et al., NeurIPS 2020)."""
+    return _numbers(filters, "synflow")
+
+
+def random(filters: pd.DataFrame) -> pd.Series:
+    """A reproducible draw from the uniform distribution on (0, 1) for every filter: the control that any measure must beat.
+
+    The draw is a hash of those of the keys run, epoch, layer and filter that the table has. So it depends neither on the order
+    of the rows nor on other rows, and draws of two runs or two epochs are independent if the table has these columns.
+    """
+    keys = [key for key in ("run", "epoch", "layer", "filter") if key in filters.columns]
+    bits = pd.util.hash_pandas_object(filters[keys], index=False).to_numpy(dtype=np.uint64)
+    # A float64 holds 53 bits; half a step keeps the ends out.
+    return pd.Series(((_mixed(bits) >> np.uint64(11)) + 0.5) * 2.0**-53, index=filters.index)
+
+
+SCORES: Mapping[str, Measure] = {
+    "magnitude": magnitude,
+    "loss_preservation": loss_preservation,
+    "loss_preservation_abs_of_sum": loss_preservation_abs_of_sum,
+    "proposed": proposed,
+    "grasp_t200": grasp_t200,
+    "grasp": grasp,
+    "gradient_norm_preservation": gradient_norm_preservation,
+    "bn_scale": bn_scale,
+    "sigma_change": sigma_change,
+    "l1_norm": l1_norm,
+    "snip": snip,
+    "fisher": fisher,
+    "synflow": synflow,
+    "random": random,
+}
+
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "magnitude": ("theta_norm2",),
+    "loss_preservation": ("abs_theta_g",),
+    "loss_preservation_abs_of_sum": ("theta_g",),
+    "proposed": ("theta2_abs_g",),
+    "grasp_t200": ("theta_hg_t200",),
+    "grasp": ("theta_hg",),
+    "gradient_norm_preservation": ("theta_hg",),
+    "bn_scale": ("sigma",),
+    "sigma_change": ("sigma", "sigma_delta"),
+    "l1_norm": ("theta_l1",),
+    "snip": ("abs_theta_g",),
+    "fisher": ("theta2_g2",),
+    "synflow": ("synflow",),
+    "random": ("layer", "filter"),
+}
+
+
+def _numbers(filters: pd.DataFrame, column: str) -> pd.Series:
+    # The log holds float32, in which a product of two small columns would underflow to 0 and tie filters that differ.
+    return filters[column].astype("float64")
+
+
+def _mixed(bits: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64, which spreads a difference in any bit over all bits, so that neighbouring keys are unrelated."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _missing_message(filters: pd.DataFrame, name: str, missing: list[str]) -> str:
+    repair = " and ".join(dict.fromkeys(_how_to_record(column) for column in missing))
+    had = ", ".join(map(str, filters.columns))
+    return f"measure {name} needs {', '.join(NEEDS[name])}; the table has no {', '.join(missing)}, it has [{had}]; {repair}"
+
+
+def _how_to_record(column: str) -> str:
+    if column == "sigma_delta":
+        return "record sigma_delta with a Recorder: it is a difference of two epochs, which one snapshot cannot hold"
+    if column in REQUEST_COLUMNS:
+        return f"record it on request, with {column!r} in the argument columns of measure or Recorder"
+    if column == "theta_hg_t200":
+        return "record it with 200.0 among the temperatures of measure or Recorder, behind the first, as in temperatures=(1.0, 200.0)"
+    if column in CHEAP_COLUMNS:
+        return f"{column} stands in every table that measure or a Recorder makes; pass such a table whole"
+    if column in ("layer", "filter"):
+        return f"{column} is a key of every filters table; keep it beside the columns"
+    return f"measure writes {column}, and a Recorder at the epochs that its argument every names, unless the argument columns leaves it out"

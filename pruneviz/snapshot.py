@@ -1,0 +1,230 @@
+"""The columns of one snapshot: every raw per-filter fact of a network on a sample, as a table with one row per filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from pruneviz import schema
+from pruneviz.calibration import calibrated_buffers
+from pruneviz.derivatives import (
+    Loss,
+    Named,
+    Objective,
+    automatic_chunk,
+    check_finite,
+    gradients,
+    halved_on_out_of_memory,
+    hessian_products,
+    objective,
+)
+from pruneviz.errors import MeasureError
+from pruneviz.extra_columns import squared_gradient_columns, synflow_columns
+from pruneviz.filters import Layer, find_layers, sigma, unwrap
+from pruneviz.isolation import exact_float32, generators_preserved, module_modes
+from pruneviz.sample import Batch, Sample, as_batches, model_device, model_dtype
+from pruneviz.standard_errors import BatchTerms, ExampleTerms
+
+Columns = dict[str, dict[str, Tensor]]  # column -> layer -> one number per filter
+
+_FROM_GRADIENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "theta_g": lambda theta, g: theta * g,
+    "abs_theta_g": lambda theta, g: (theta * g).abs(),
+    "theta2_abs_g": lambda theta, g: theta.square() * g.abs(),
+    "g_norm2": lambda theta, g: g.square(),
+}
+_FROM_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {"theta_norm2": Tensor.square, "theta_l1": Tensor.abs}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure; checked on construction. The meaning of each field is that of the argument of `measure`."""
+
+    temperatures: tuple[float, ...] = (1.0, 200.0)
+    bn: str = "eval"
+    columns: tuple[str, ...] | None = None
+    chunk: int | None = None
+    loss: Loss | None = None
+    dtype: torch.dtype | None = None
+    classifier: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bn not in schema.BN_MODES:
+            raise MeasureError(f"bn={self.bn!r} is not a batch-norm mode; choose one of {', '.join(schema.BN_MODES)}")
+        if not self.temperatures or not all(t > 0 for t in self.temperatures):
+            raise MeasureError(f"temperatures={self.temperatures!r}; give one or more positive numbers, such as (1.0, 200.0)")
+        if self.chunk is not None and self.chunk < 1:
+            raise MeasureError(f"chunk={self.chunk}; give the number of examples to differentiate at once, 1 or more, or None to choose it")
+        unknown = sorted(set(self.columns or ()) - set(self.available()))
+        if unknown:
+            raise MeasureError(f"no column {', '.join(unknown)} can be measured at temperatures {self.temperatures}; there are {', '.join(self.available())}")
+
+    def available(self) -> tuple[str, ...]:
+        """Every column that can be measured with these temperatures."""
+        further = [schema.temperature_column(t) for t in self.temperatures[1:]]
+        given = [name for name in schema.MEASURED_COLUMNS if name != "theta_hg_t200" or name in further]
+        return tuple(dict.fromkeys([*given, *further]))
+
+    def wanted(self) -> tuple[str, ...]:
+        """The columns to measure: those asked for, else all but the expensive ones that are made on request only."""
+        return self.columns if self.columns is not None else tuple(c for c in self.available() if c not in schema.REQUEST_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One measurement: the filters table, and the facts of the whole network (NaN where not measured)."""
+
+    filters: pd.DataFrame
+    sample_loss: float = float("nan")
+    g_norm2: float = float("nan")
+    ghg: float = float("nan")
+
+
+def measure(
+    model: nn.Module,
+    sample: Sample,
+    *,
+    temperatures: tuple[float, ...] = (1.0, 200.0),
+    bn: str = "eval",
+    columns: Sequence[str] | None = None,
+    chunk: int | None = None,
+    loss: Loss | None = None,
+    dtype: torch.dtype | None = None,
+    classifier: bool = False,
+) -> pd.DataFrame:
+    """Measure every filter of a network on a sample: one row per filter, nothing of the model changed.
+
+    Args:
+        model: any network; its convolutions and linear layers but the last are found by following one forward pass.
+        sample: a pair of tensors (inputs [N, ...], targets [N]) or an iterable of such batches.
+        temperatures: the logits are divided by these; the first is that of `theta_g` and `theta_hg`, each further T gives a
+            column `theta_hg_tT` with both g and H at T.
+        bn: "eval", running statistics as they are; "calibrated", re-estimated on the sample; "batch", every batch of the
+            sample normalised by its own statistics.
+        columns: the columns to measure; None for all but `theta2_g2` and `synflow`, which are made on request.
+        chunk: examples differentiated at once, which bounds the memory and changes no number; None chooses it.
+        loss: any callable of (output, target) that is the mean over examples, in the place of cross-entropy.
+        dtype: of the arithmetic; None for the model's own, torch.float64 for exact work.
+        classifier: also measure the layer that is the network's output.
+
+    Returns: DataFrame with `layer` (name in named_modules()), `filter` (output channel), `kept` (any weight is not zero) and
+    the columns, float64; units in `pruneviz.schema.FILTERS`. A value that does not exist, such as `sigma` where no batch norm
+    follows, is NaN.
+
+    Errors: `DataError` for a sample that is empty or no sample; `MeasureError` for a model without filters, labels out of
+    range, and a loss or derivative that is not finite (the layer is named).
+
+    Source: Lubana and Dick, "A Gradient Flow Framework For Analyzing Network Pruning", ICLR 2021, Equations 3-7.
+    """
+    options = Options(tuple(temperatures), bn, None if columns is None else tuple(columns), chunk, loss, dtype, classifier)
+    return take_snapshot(model, sample, options).filters
+
+
+def take_snapshot(model: nn.Module, sample: Sample, options: Options, layers: Sequence[Layer] | None = None) -> Snapshot:
+    """`measure` with the facts of the whole network beside the table; `layers` saves tracing the network again."""
+    model = unwrap(model)
+    device = model_device(model)
+    with generators_preserved(sample, device), exact_float32():
+        batches = as_batches(sample, device, options.dtype or model_dtype(model))
+        layers = layers or find_layers(model, batches[0][0], classifier=options.classifier)
+        with module_modes(model, options.bn):
+            return _snapshot(model, batches, list(layers), options)
+
+
+def cheap_table(model: nn.Module, layers: Sequence[Layer], columns: Sequence[str] = schema.CHEAP_COLUMNS) -> pd.DataFrame:
+    """The columns that need no derivative, one row per filter; costs a read of the weights."""
+    model = unwrap(model)
+    return _frame(layers, _cheap_columns(model, layers), [c for c in schema.CHEAP_COLUMNS if c in columns])
+
+
+def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options) -> Objective:
+    """The loss on these batches, for a model that is already in the mode that `options.bn` asks for."""
+    dtype, rechunk = options.dtype or model_dtype(model), options.bn != "batch"
+    sample = objective(model, batches, temperatures=options.temperatures, loss=options.loss, rechunk=rechunk, dtype=dtype)
+    return calibrated_buffers(sample) if options.bn == "calibrated" else sample
+
+
+def chunk_for(sample: Objective, options: Options) -> int:
+    """The chunk asked for, or one that fits the memory; without meaning where batches may not be cut."""
+    return options.chunk or (automatic_chunk(sample) if sample.rechunk else 1)
+
+
+def _snapshot(model: nn.Module, batches: list[Batch], layers: list[Layer], options: Options) -> Snapshot:
+    wanted = options.wanted()
+    found = _cheap_columns(model, layers)
+    whole = Snapshot(pd.DataFrame())
+    if set(wanted) - set(schema.CHEAP_COLUMNS):
+        sample = build_objective(model, batches, options)
+        whole = _derivative_columns(sample, layers, options, wanted, found)
+        if "synflow" in wanted:
+            found["synflow"] = synflow_columns(model, layers, batches[0][0][:1])
+    frame = _frame(layers, found, wanted)
+    return Snapshot(frame, whole.sample_loss, whole.g_norm2, whole.ghg)
+
+
+def _derivative_columns(sample: Objective, layers: list[Layer], options: Options, wanted: Sequence[str], found: Columns) -> Snapshot:
+    """Fill `found` with the columns that need derivatives; returns the facts of the whole network."""
+    chunk = chunk_for(sample, options)
+    first, chunk = halved_on_out_of_memory(lambda size: _first_order(sample, layers, size, "theta_g_se" in wanted), chunk)
+    losses, g, found["theta_g_se"] = first
+    check_finite(sample, losses, g, "the loss or its gradient")
+    for name, terms in _FROM_GRADIENT.items():
+        found[name] = _per_filter(sample, layers, g[0], terms)
+    ghg = float("nan")
+    if any(name.startswith("theta_hg") for name in wanted):
+        second, chunk = halved_on_out_of_memory(lambda size: _second_order(sample, layers, g, size, "theta_hg_se" in wanted), chunk)
+        hg, found["theta_hg_se"] = second
+        check_finite(sample, losses, hg, "the Hessian-gradient product")
+        names = ["theta_hg", *map(schema.temperature_column, sample.temperatures[1:])]
+        found.update({name: _per_filter(sample, layers, h, torch.mul) for name, h in zip(names, hg, strict=True)})
+        ghg = sum(float((g[0][name] * hg[0][name]).sum()) for name in g[0])
+    if "theta2_g2" in wanted:
+        found["theta2_g2"], _ = halved_on_out_of_memory(lambda size: squared_gradient_columns(sample, layers, size), chunk)
+    return Snapshot(pd.DataFrame(), losses[0], sum(float(t.square().sum()) for t in g[0].values()), ghg)
+
+
+def _first_order(sample: Objective, layers: list[Layer], chunk: int, spread: bool) -> tuple[list[float], list[Named], Named]:
+    with ExitStack() as stack:
+        terms = _terms(sample, layers, None, stack) if spread else None
+        losses, g = gradients(sample, chunk, terms)
+        return losses, g, terms.standard_errors() if terms else {}
+
+
+def _second_order(sample: Objective, layers: list[Layer], g: list[Named], chunk: int, spread: bool) -> tuple[list[Named], Named]:
+    with ExitStack() as stack:
+        terms = _terms(sample, layers, g[0], stack) if spread else None
+        hg = hessian_products(sample, g, chunk, terms)
+        return hg, terms.standard_errors() if terms else {}
+
+
+def _terms(sample: Objective, layers: list[Layer], vector: Named | None, stack: ExitStack) -> ExampleTerms | BatchTerms:
+    if not sample.rechunk:
+        return BatchTerms(layers, sample.parameters, sample.examples)
+    return stack.enter_context(ExampleTerms(sample.model, layers, sample.examples, vector))
+
+
+def _per_filter(sample: Objective, layers: list[Layer], derivative: Named, terms: Callable[[Tensor, Tensor], Tensor]) -> Named:
+    pairs = {layer.name: (sample.parameters[layer.weight].detach().double(), derivative[layer.weight]) for layer in layers}
+    return {name: terms(theta, d).flatten(1).sum(1).cpu() for name, (theta, d) in pairs.items()}
+
+
+def _cheap_columns(model: nn.Module, layers: Sequence[Layer]) -> Columns:
+    weights = {layer.name: model.get_parameter(layer.weight).detach().double() for layer in layers}
+    found = {c: {name: terms(w).flatten(1).sum(1).cpu() for name, w in weights.items()} for c, terms in _FROM_WEIGHTS.items()}
+    return {**found, "sigma": {layer.name: sigma(model, layer) for layer in layers}}
+
+
+def _frame(layers: Sequence[Layer], found: Columns, wanted: Sequence[str]) -> pd.DataFrame:
+    names = [layer.name for layer in layers for _ in range(layer.filters)]
+    keys = {
+        "layer": pd.Categorical(names, categories=[layer.name for layer in layers]),
+        "filter": torch.cat([torch.arange(layer.filters) for layer in layers]).numpy(),
+        "kept": torch.cat([found["theta_l1"][layer.name] > 0 for layer in layers]).numpy(),
+    }
+    values = {c: torch.cat([found[c][layer.name].double() for layer in layers]).numpy() for c in wanted}
+    return pd.DataFrame({**keys, **values})

@@ -1,0 +1,157 @@
+"""Standard errors of theta^T g and theta^T H g over the sample, gathered while the sums themselves are formed.
+
+The contribution of one example to theta_p^T g_p needs no gradient of its own: for a layer y = theta * x + b it is the inner
+product of (y - b) and dL/dy of that example at channel p. Likewise, with d = dL/dy, s = v^T g and v's own weights and bias,
+theta_p^T (H_n v)_p = <y - b, ds/dy> + <d, ds/dd> - <v_p * x + v_b, d>: the first two terms differentiate s by a factor on y
+and a factor on d, and the last takes out what s gains from d alone, because d enters it as the gradient by v's place. Where a batch is normalised by its own statistics, examples have no contribution of
+their own, and the batch is the unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+
+from pruneviz.derivatives import Listener, Named
+from pruneviz.filters import Layer
+
+_NULL = float("nan")
+
+
+class RunningSpread:
+    """Mean and squared deviations of per-unit values, gathered block by block (Chan, Golub and LeVeque 1983)."""
+
+    def __init__(self) -> None:
+        self.units = 0
+        self.mean: Tensor | None = None
+        self.squares: Tensor | None = None
+
+    def add(self, values: Tensor) -> None:
+        """Take in a block of values [units, filters]."""
+        block = values.double()
+        units, mean = len(block), block.mean(0)
+        squares = (block - mean).square().sum(0)
+        if self.mean is None or self.squares is None:
+            self.units, self.mean, self.squares = units, mean, squares
+            return
+        total, shift = self.units + units, mean - self.mean
+        self.squares = self.squares + squares + shift.square() * (self.units * units / total)
+        self.mean, self.units = self.mean + shift * (units / total), total
+
+    def standard_error(self, filters: int) -> Tensor:
+        """Standard error of the mean, float64 [filters] on the CPU; NaN with fewer than two units."""
+        if self.squares is None or self.units < 2:
+            return torch.full((filters,), _NULL, dtype=torch.float64)
+        return (self.squares / (self.units - 1) / self.units).sqrt().cpu()
+
+
+class ExampleTerms(Listener):
+    """Listens to a network and gathers every example's contribution to theta^T g (no vector) or theta^T H v (with one).
+
+    Args: `layers` of `model`; `examples`, the size of the sample; `vector` {parameter: tensor}. A layer whose output does not
+    keep the examples in its first dimension has no contributions, and its standard error is NaN.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer], examples: int, vector: Named | None = None) -> None:
+        self._layers = {layer.name: layer for layer in layers}
+        self._model, self._examples, self._vector = model, examples, vector
+        self._spread = {layer.name: RunningSpread() for layer in layers}
+        self._terms: dict[str, Tensor] = {}
+        self._phase = ""
+        self._stack = ExitStack()
+
+    def __enter__(self) -> ExampleTerms:
+        for name in self._layers:
+            module = self._model.get_submodule(name)
+            self._stack.callback(module.register_forward_hook(self._listen(name)).remove)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def phase(self, name: str) -> None:
+        """Remember what is formed next, so that gradients on their way back are taken for what they are."""
+        self._phase = name
+
+    def end_chunk(self, examples: int, part: Named) -> None:
+        """Take the chunk's contributions into the spread; `part` is the chunk's share of the derivative, unused here."""
+        for name, terms in self._terms.items():
+            if len(terms) == examples:
+                self._spread[name].add(terms * self._examples)
+        self._terms = {}
+
+    def standard_errors(self) -> Named:
+        """{layer: standard error of each filter, float64 [filters] on the CPU}."""
+        return {name: self._spread[name].standard_error(layer.filters) for name, layer in self._layers.items()}
+
+    def _listen(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if output.requires_grad:
+                # a clone, because the network may overwrite its activation in place afterwards
+                product = _without_bias(module, output.detach().clone())
+                output.register_hook(lambda gradient: self._on_gradient(name, module, inputs[0], product, gradient))
+
+        return hook
+
+    def _on_gradient(self, name: str, module: nn.Module, x: Tensor, product: Tensor, gradient: Tensor) -> None:
+        if self._phase == "gradient" and self._vector is None:
+            self._note(name, module, product * gradient.detach())
+        elif self._phase == "gradient" and self._vector is not None:
+            fixed = gradient.detach()
+            self._note(name, module, -self._along_vector(name, module, x.detach()) * fixed)
+            if gradient.requires_grad:
+                gradient.register_hook(lambda second: self._note(name, module, fixed * second.detach()))
+        elif self._phase == "product":
+            self._note(name, module, product * gradient.detach())
+
+    def _along_vector(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """The layer's output with the vector's weights and bias in the place of its own."""
+        assert self._vector is not None
+        weight = self._layers[name].weight
+        bias = self._vector.get(weight.removesuffix("weight") + "bias")
+        return _apply(module, x, self._vector[weight].to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+    def _note(self, name: str, module: nn.Module, product: Tensor) -> None:
+        channel = product.ndim - 1 if isinstance(module, nn.Linear) else 1
+        summed = product.movedim(channel, 1).flatten(2).sum(2, dtype=torch.float64) if product.ndim > 2 else product.double()
+        before = self._terms.get(name)
+        self._terms[name] = summed if before is None else before + summed
+
+
+class BatchTerms(Listener):
+    """Gathers every batch's theta^T g or theta^T H v, for samples whose batches are normalised by their own statistics."""
+
+    def __init__(self, layers: Sequence[Layer], parameters: Named, examples: int) -> None:
+        self._layers, self._parameters, self._examples = layers, parameters, examples
+        self._spread = {layer.name: RunningSpread() for layer in layers}
+
+    def end_chunk(self, examples: int, part: Named) -> None:
+        """Take in the values of one batch, from its share `part` of the derivative."""
+        for layer in self._layers:
+            weight = self._parameters[layer.weight].detach()
+            value = (weight.double() * part[layer.weight].detach()).flatten(1).sum(1)
+            self._spread[layer.name].add(value[None] * (self._examples / examples))
+
+    def standard_errors(self) -> Named:
+        """{layer: standard error of each filter, float64 [filters] on the CPU}; NaN with a single batch."""
+        return {layer.name: self._spread[layer.name].standard_error(layer.filters) for layer in self._layers}
+
+
+def _without_bias(module: nn.Module, output: Tensor) -> Tensor:
+    bias = module.bias
+    if not isinstance(bias, Tensor):
+        return output
+    shape = [1] * output.ndim
+    shape[output.ndim - 1 if isinstance(module, nn.Linear) else 1] = -1
+    return output - bias.detach().view(shape)
+
+
+def _apply(module: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The layer's map with another weight and bias."""
+    with torch.no_grad():
+        if isinstance(module, nn.Linear):
+            return torch.nn.functional.linear(x, weight, bias)
+        return module._conv_forward(x, weight, bias)  # type: ignore[operator]

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from pruneviz.analysis.correlation import over_seeds as over_seeds
     from pruneviz.masks import keep_mask as keep_mask
     from pruneviz.masks import mask_distance as mask_distance
-    from pruneviz.snapshot import measure as measure
     from pruneviz.recorder import Recorder as Recorder
     from pruneviz.runlog import Runs as Runs
     from pruneviz.runlog import load as load
     from pruneviz.schema import RunSpec as RunSpec
     from pruneviz.scores import score as score
+    from pruneviz.snapshot import measure as measure
 
 __version__ = "0.1.0"
 

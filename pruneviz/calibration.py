@@ -20,7 +20,7 @@ def calibrated_buffers(sample: Objective) -> Objective:
     This is torch's own procedure with momentum=None: reset, one forward pass in training mode per batch, cumulative average
     (the variance unbiased). A pair of tensors is one batch, which needs the memory of one forward pass of all its examples.
     """
-    statistics = {f"{name}.{buffer}": None for name, _ in _norms(sample.model) for buffer in ("running_mean", "running_var", "num_batches_tracked")}
+    statistics = {f"{name}.{buffer}" for name, norm in _norms(sample.model) for buffer, _ in norm.named_buffers()}
     buffers = {name: torch.zeros_like(b) if name in statistics else b.clone() for name, b in sample.buffers.items()}
     with _estimating(sample.model), torch.no_grad():
         for x, _ in sample.batches:

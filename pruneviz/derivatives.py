@@ -79,14 +79,13 @@ def objective(
 ) -> Objective:
     """Build the objective of a model that is already in the mode in which it is to be measured.
 
-    Theta is all floating-point parameters of the model, frozen ones included. Errors: `MeasureError` for labels that the
-    network has no output for (cross-entropy, the default loss, only).
+    Theta is all floating-point parameters of the model, frozen ones included. Errors: `MeasureError` for an output that is no
+    tensor, a loss that is not one number, and, with cross-entropy, labels that the network has no output for.
     """
     parameters = {name: _alias(p, dtype).requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
     buffers = {name: _alias(b, dtype) for name, b in model.named_buffers()}
     built = Objective(model, parameters, buffers, batches, temperatures, loss or F.cross_entropy, rechunk)
-    if loss is None:
-        _check_labels(built)
+    _check_loss(built)
     return built
 
 
@@ -141,7 +140,7 @@ def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tup
             if not _is_out_of_memory(error):
                 raise
             if chunk == 1:
-                raise MeasureError("out of memory at the smallest chunk; use a smaller network, smaller batches or a larger device") from error
+                raise MeasureError("out of memory at the smallest chunk; use smaller batches or a larger device") from error
         # outside the handler, so that the traceback no longer holds the tensors of the failed attempt
         chunk //= 2
         if torch.cuda.is_available():
@@ -170,7 +169,8 @@ def check_finite(sample: Objective, losses: Sequence[float], derivatives: Sequen
         raise MeasureError(f"{what} is not finite because the parameter {broken[0]} is not; the training diverged before this measurement")
     where = _first_nonfinite_layer(sample)
     found = f"first in the output of layer {where}" if where else f"in the derivative by {bad[0]}" if bad else "in the loss itself"
-    raise MeasureError(f"{what} is NaN or infinite, {found}; check the inputs, lower the learning rate, or measure with dtype=torch.float64")
+    repair = "check the inputs, lower the learning rate, or measure with dtype=torch.float64"
+    raise MeasureError(f"{what} is NaN or infinite, {found}; {repair}")
 
 
 def _alias(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -197,14 +197,30 @@ def _dot(first: Named, second: Named) -> Tensor:
     return torch.stack([(first[name] * second[name]).sum() for name in first]).sum()
 
 
-def _check_labels(sample: Objective) -> None:
-    with torch.no_grad():
-        output = sample.output(sample.batches[0][0][: 1 if sample.rechunk else None])
+def _check_loss(sample: Objective) -> None:
+    x, y = (part[: 2 if sample.rechunk else None] for part in sample.batches[0])
+    output = sample.output(x)
     if not isinstance(output, Tensor):
-        raise MeasureError(f"the model returns {type(output).__name__}, not a tensor of logits; pass loss=callable(output, target)")
+        if sample.loss is F.cross_entropy:
+            raise MeasureError(f"the model returns {type(output).__name__}, not a tensor of logits; pass loss=callable(output, target)")
+        if sample.temperatures != (1.0,):
+            raise MeasureError(f"the model returns {type(output).__name__}, which no temperature divides; pass temperatures=(1.0,)")
+    elif sample.loss is F.cross_entropy:
+        _check_labels(sample, output, y)
+    value = sample.loss(output, y)
+    if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
+        came = f"{tuple(value.shape)} of dtype {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        raise MeasureError(f"the loss is {came}; it must be the mean over the examples, one number that depends on the parameters")
+
+
+def _check_labels(sample: Objective, output: Tensor, y: Tensor) -> None:
+    fits = y.shape == output.shape if y.is_floating_point() else y.shape == output.shape[:1] + output.shape[2:] and output.ndim > 1
+    if not fits or y.dtype in (torch.bool, torch.int8, torch.int16, torch.int32):
+        came = f"labels of shape {tuple(y.shape)} and dtype {y.dtype} do not fit outputs of shape {tuple(output.shape)}"
+        raise MeasureError(f"{came}; give int64 labels, one per example, or probabilities of the outputs' shape, or pass loss=callable")
     labels = [y for _, y in sample.batches if not y.is_floating_point()]
     low, high = min((int(y.min()) for y in labels), default=0), max((int(y.max()) for y in labels), default=0)
-    classes = output.shape[1] if output.ndim > 1 else 0
+    classes = output.shape[1]
     if low < 0 or high >= classes:
         raise MeasureError(f"labels run from {low} to {high}, but the network has {classes} outputs; labels must lie in 0..{classes - 1}")
 
@@ -223,7 +239,7 @@ def _bytes_kept_for_backward(sample: Objective) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    x, y = (part[:2] for part in sample.batches[0])
+    x, y = (part[:2].clone() for part in sample.batches[0])  # a slice would keep the memory of its whole batch
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         sample.losses(x, y)
     return sum(kept.values()) // len(x)

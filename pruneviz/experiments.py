@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pruneviz.errors import PresetError
 
 NETWORK_NAMES = ("resnet56", "vgg13", "mobilenet_v1")
+DATASET_NAMES = ("digits", "cifar10", "cifar100", "tiny-imagenet", "folder")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ PRESETS: dict[str, Preset] = {
         train_per_class=64,
     ),
     "cifar-mini": Preset(
-        about="real CIFAR-100, 100 images a class, half width, 16 epochs; under an hour a run on two CPU cores",
+        about="real CIFAR-100, 100 images a class, narrower networks, 16 epochs; under an hour a run on two CPU cores",
         dataset="cifar100",
         seeds=(0,),
         epochs=16,
@@ -103,13 +104,15 @@ PRESETS: dict[str, Preset] = {
 def plan_runs(preset: str, networks: Sequence[str] = (), seeds: Sequence[int] = (), dataset: str | None = None) -> list[RunPlan]:
     """The runs of a preset, or those of some networks and seeds, one seed of every network first.
 
-    Errors: `PresetError` for an unknown preset or network, listing those that exist.
+    Errors: `PresetError` for an unknown preset, network or data set, listing those that exist.
     """
     chosen = find_preset(preset)
     unknown = sorted(set(networks) - set(NETWORK_NAMES))
     if unknown:
         raise PresetError(f"no network {', '.join(unknown)}; there are {', '.join(NETWORK_NAMES)}")
-    pairs = [(network, seed) for seed in seeds or chosen.seeds for network in networks or NETWORK_NAMES]
+    if dataset is not None and dataset not in DATASET_NAMES:
+        raise PresetError(f"no data set {dataset!r}; there are {', '.join(DATASET_NAMES)}")
+    pairs = dict.fromkeys((network, seed) for seed in seeds or chosen.seeds for network in networks or NETWORK_NAMES)
     return [_plan(preset, chosen, network, dataset or chosen.dataset, seed) for network, seed in pairs]
 
 

@@ -43,6 +43,8 @@ def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) 
     Returns: {layer: float64 [filters]}. Source: Tanaka et al., "Pruning neural networks without any data by iteratively
     conserving synaptic flow", 2020.
     """
+    if not example.is_floating_point():
+        raise MeasureError(f"synflow feeds the network with ones, but its inputs are {example.dtype}; leave out the column synflow")
     parameters = {name: p.detach().double().abs().requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
     buffers = {name: b.detach().double().abs() if b.is_floating_point() else b.detach().clone() for name, b in model.named_buffers()}
     flow = functional_call(model, (parameters, buffers), (torch.ones_like(example, dtype=torch.float64),)).sum()

@@ -8,17 +8,20 @@ between; after a residual sum the channel belongs to the stream and no norm is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._pytree import tree_flatten
 
 from pruneviz.errors import MeasureError
+from pruneviz.isolation import flags_preserved
 from pruneviz.sample import model_dtype
 from pruneviz.tracing import MIXED, ChannelTracer, channel_origins
 
@@ -27,12 +30,16 @@ NormChannel = tuple[str, int]
 
 @dataclass(frozen=True)
 class Layer:
-    """The filters of one layer: `weight` [filters, ...] is the parameter's name; `norms[p]` is (batch norm, channel) of filter p, or None."""
+    """The filters of one layer: `weight` names the parameter [filters, ...], `norms[p]` is (batch norm, channel) of filter p or None.
+
+    `examples_first` says whether the first dimension of its output counts the examples, and nothing else.
+    """
 
     name: str
     weight: str
     filters: int
     norms: tuple[NormChannel | None, ...]
+    examples_first: bool = True
 
     @property
     def norm(self) -> str | None:
@@ -51,19 +58,20 @@ def unwrap(model: nn.Module) -> nn.Module:
 def find_layers(model: nn.Module, example: Tensor, *, classifier: bool = False) -> list[Layer]:
     """All layers with filters, in the order in which the network applies them.
 
-    Args: `example` is one or more inputs of the network (only the first is used); `classifier` also lists the output layer.
+    Args: `example` is one or more inputs of the network (at most two are used); `classifier` also lists the output layer.
     Nothing of the model changes. Errors: `MeasureError` when the model has no filters, or a weight is not a parameter.
     """
     modules = dict(_weighted_modules(model))
     dtype = model_dtype(model) if example.is_floating_point() else example.dtype
-    trace = _Trace(model, modules, example[:1].to(dtype))
+    trace = _Trace(model, modules, example[:2].to(dtype, copy=True))  # two, for networks that squeeze a dimension of one
     order = [name for name in trace.order if name in modules]
     outputs = trace.output_layers or order[-1:]
     names = [name for name in order if classifier or name not in outputs]
     if not names:
         hint = "; its only layer is the classifier, measured with classifier=True" if order else ""
         raise MeasureError(f"{type(model).__name__} has no filters: no convolution or linear layer before its output{hint}")
-    return [_layer(name, modules[name], trace.norms.get(name, {})) for name in names]
+    weights = {id(p): parameter for parameter, p in model.named_parameters()}  # a tied weight goes by its first name
+    return [_layer(name, modules[name], weights, trace) for name in names]
 
 
 def sigma(model: nn.Module, layer: Layer) -> Tensor:
@@ -91,17 +99,22 @@ def _weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, module
 
 
-def _layer(name: str, module: nn.Module, norms: dict[int, NormChannel]) -> Layer:
-    filters = int(module.weight.shape[0])  # type: ignore[union-attr]
-    return Layer(name, f"{name}.weight" if name else "weight", filters, tuple(norms.get(p) for p in range(filters)))
+def _layer(name: str, module: nn.Module, weights: dict[int, str], trace: _Trace) -> Layer:
+    weight, norms = module.get_parameter("weight"), trace.norms.get(name, {})
+    return Layer(name, weights[id(weight)], len(weight), tuple(norms.get(p) for p in range(len(weight))), name not in trace.folded)
 
 
 class _Trace:
-    """One forward pass: the order of the layers, the first norm of every filter, the layers that are the output."""
+    """One forward pass: the order of the layers, the first norm of every filter, the layers that are the output.
+
+    `folded` are layers that do not keep the examples in the first dimension.
+    """
 
     def __init__(self, model: nn.Module, modules: dict[str, nn.Module], example: Tensor) -> None:
         self.order: list[str] = []
-        self.norms: dict[str, dict[int, NormChannel]] = {}
+        self.norms: dict[str, dict[int, NormChannel | None]] = {}
+        self.folded: set[str] = set()
+        self._examples = len(example)
         self._owner: list[tuple[str, int]] = []  # origin number -> (layer, filter)
         self._tracer = ChannelTracer()
         self._origins = {name: self._number(name, module) for name, module in modules.items()}
@@ -109,46 +122,51 @@ class _Trace:
         self.output_layers = {self._owner[o][0] for tensor in outputs for o in self._known(tensor)}
 
     def _number(self, name: str, module: nn.Module) -> Tensor:
-        start, filters = len(self._owner), int(module.weight.shape[0])  # type: ignore[union-attr]
+        start, filters = len(self._owner), len(module.get_parameter("weight"))
         self._owner += [(name, p) for p in range(filters)]
         return torch.arange(start, start + filters)
 
     def _run(self, model: nn.Module, modules: dict[str, nn.Module], example: Tensor) -> list[Tensor]:
-        flags = [(module, module.training) for module in model.modules()]
         with ExitStack() as stack:
-            stack.callback(lambda: [setattr(module, "training", flag) for module, flag in flags])
+            stack.enter_context(flags_preserved(model))
             for name, module in model.named_modules():
                 if name in modules:
                     stack.callback(module.register_forward_hook(self._after_layer(name)).remove)
                 elif isinstance(module, _BatchNorm):
-                    stack.callback(module.register_forward_pre_hook(self._before_norm(name)).remove)
+                    stack.callback(module.register_forward_pre_hook(self._before_norm(name), with_kwargs=True).remove)
             model.eval()
             stack.enter_context(torch.no_grad())
-            self._tracer.mark(example, torch.full(example.shape, MIXED))
+            self._tracer.mark(example, MIXED)
+            buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # a network may count its calls
             stack.enter_context(self._tracer)
-            output = model(example)
+            output = functional_call(model, buffers, (example,))
         return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
 
-    def _after_layer(self, name: str):  # noqa: ANN202 - a forward hook
+    def _after_layer(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if name not in self.order:
                 self.order.append(name)
+            channel = _channel_dim(module, output)
+            if len(output) != self._examples or channel == 0:
+                self.folded.add(name)
             shape = [1] * output.ndim
-            shape[_channel_dim(module, output)] = -1
+            shape[channel] = -1
             with torch.utils._python_dispatch._disable_current_modes():
                 self._tracer.mark(output, self._origins[name].view(shape).expand(output.shape))
 
         return hook
 
-    def _before_norm(self, name: str):  # noqa: ANN202 - a forward pre-hook
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _before_norm(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
             with torch.utils._python_dispatch._disable_current_modes():
-                origins = self._tracer.origins(inputs[0])
+                origins = self._tracer.origins(args[0] if args else kwargs["input"])
                 channels = [] if origins is None else channel_origins(origins, 1).tolist()
+            times = Counter(channels)
             for channel, origin in enumerate(channels):
                 if origin != MIXED:
                     layer, p = self._owner[origin]
-                    self.norms.setdefault(layer, {}).setdefault(p, (name, channel))
+                    # a filter that is read at several channels, as after flattening, has several scales and so no scale of its own
+                    self.norms.setdefault(layer, {}).setdefault(p, (name, channel) if times[origin] == 1 else None)
 
         return hook
 

@@ -14,9 +14,8 @@ from typing import Annotated
 import typer
 
 from pruneviz.errors import PrunevizError
-from pruneviz.experiments import NETWORK_NAMES, PRESETS, RunPlan, plan_runs, record_command
-from pruneviz.recording import Setting, record_runs
-from pruneviz.runlog import is_sealed
+from pruneviz.experiments import DATASET_NAMES, NETWORK_NAMES, PRESETS, RunPlan, plan_runs, record_command
+from pruneviz.recording import Setting, is_recorded, record_runs
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -35,9 +34,11 @@ _PRESETS_HELP = "; ".join(f"**{name}**: {preset.about}" for name, preset in PRES
 @app.command()
 def record(
     preset: Annotated[str, typer.Option(help=f"What to record. {_PRESETS_HELP}.")] = "digits",
-    network: Annotated[list[str] | None, typer.Option(help=f"Only this network; repeat for several ({', '.join(NETWORK_NAMES)}). Default: all.")] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help=f"Only this network; repeat for several ({', '.join(NETWORK_NAMES)}). Default: all.")
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed; repeat for several. Default: those of the preset.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Another data set than the preset's: digits, cifar10, cifar100, tiny-imagenet, folder.")] = None,
+    dataset: Annotated[str | None, typer.Option(help=f"Another data set than the preset's: {', '.join(DATASET_NAMES)}.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the recordings, one run directory each. Default: data/PRESET.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow torchvision to download a missing data set.")] = False,
@@ -65,7 +66,7 @@ def record(
 
 
 def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None) -> None:
-    missing = [plan for plan in plans if not is_sealed(setting.out / plan.run)]
+    missing = [plan for plan in plans if not is_recorded(plan, setting.out)]
     if len(missing) < len(plans):
         typer.echo(f"{len(plans) - len(missing)} of {len(plans)} runs are already recorded in {setting.out}")
     if missing:
@@ -75,8 +76,8 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
 
 def _list(plans: Sequence[RunPlan], out: Path) -> None:
     for plan in plans:
-        typer.echo(f"{'recorded' if is_sealed(out / plan.run) else 'missing ':9} {plan.run}  ({plan.epochs} epochs, width {plan.width:g})")
-    missing = [plan for plan in plans if not is_sealed(out / plan.run)]
+        typer.echo(f"{'recorded' if is_recorded(plan, out) else 'missing ':9} {plan.run}  ({plan.epochs} epochs, width {plan.width:g})")
+    missing = [plan for plan in plans if not is_recorded(plan, out)]
     if missing:
         networks = list(dict.fromkeys(plan.network for plan in missing))
         typer.echo(f"Record the missing with: {record_command(missing[0].preset, networks, str(out))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import platform
 import shlex
 import sys
@@ -18,15 +19,15 @@ from torch import nn
 
 from pruneviz import schema
 from pruneviz.derivatives import Loss
-from pruneviz.errors import LogError, PrunevizError
+from pruneviz.errors import LogError, MeasureError, PrunevizError
 from pruneviz.filters import find_layers, unwrap
 from pruneviz.isolation import generators_preserved
-from pruneviz.masks import distance_between
-from pruneviz.repeatability import check_repeatable
+from pruneviz.masks import distance_between, mask_scores
+from pruneviz.repeatability import check_repeatable, fixed_batches
 from pruneviz.runlog import RunLog
-from pruneviz.sample import Sample, as_batches, model_device, model_dtype
+from pruneviz.sample import Sample, model_device, model_dtype
 from pruneviz.schema import RunSpec
-from pruneviz.scores import NEEDS, score
+from pruneviz.scores import NEEDS
 from pruneviz.snapshot import Options, Snapshot, cheap_table, take_snapshot
 
 Schedule = int | Callable[[int], bool]
@@ -78,12 +79,12 @@ class Recorder:
         self._options = Options(tuple(temperatures), bn, None if columns is None else tuple(columns), chunk, loss, dtype, classifier)
         self._due = _due_epochs(every)
         _check_cheap(mask_score)
-        with generators_preserved(sample, model_device(model)):
-            example = as_batches(sample, model_device(model), model_dtype(model))[0][0]
-            self._layers = find_layers(self._model, example, classifier=classifier)
-        size = check_repeatable(self._model, sample, self._options)
-        facts = {**_facts_of(self._model, self._options, every), "lag": lag, "mask_score": mask_score, "mask_ratio": mask_ratio}
-        self.spec = RunSpec.from_dict({"run": Path(out).name, **facts, "sample_size": size, **(spec or {})})
+        batches = fixed_batches(self._model, sample, self._options)
+        with generators_preserved(batches, model_device(model)):
+            self._layers = find_layers(self._model, batches[0][0], classifier=classifier)
+        measured = {"lag": lag, "mask_score": mask_score, "mask_ratio": mask_ratio, **_measured_facts(self._model, self._options, every)}
+        measured["sample_size"] = check_repeatable(self._model, batches, self._options)
+        self.spec = _spec_of(Path(out).name, measured, {**_machine_facts(self._model), **(spec or {})})
         self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
         self._closed = False
         self._cheap = self._recorded_cheap_columns()
@@ -102,11 +103,12 @@ class Recorder:
         not written, and those before it stay.
         """
         self._check_call(epoch, facts)
-        cheap = cheap_table(self._model, self._layers)
+        self._check_finite(epoch)
+        cheap = cheap_table(self._model, self._layers).astype(dict.fromkeys(schema.CHEAP_COLUMNS, "float32"))  # as the log keeps them
         whole = self._measured(epoch) if self._due(epoch) else Snapshot(pd.DataFrame())
         derived = whole.filters.drop(columns=[c for c in cheap.columns if c in whole.filters])
         filters = pd.concat([cheap, derived], axis=1).assign(epoch=epoch, sigma_delta=self._sigma_delta(epoch, cheap))
-        row = {"phase": "train" if epoch else "init", **facts, "epoch": epoch, "kept_fraction": cheap["kept"].mean()}
+        row = {"phase": "train" if epoch else "init", **_plain(facts), "epoch": epoch, "kept_fraction": cheap["kept"].mean()}
         row |= {"mask_distance": self._mask_distance(cheap), "sample_loss": whole.sample_loss, "g_norm2": whole.g_norm2, "ghg": whole.ghg}
         self.log.append(epoch, filters=filters, epochs=pd.DataFrame([row]))
         self._remember(epoch, cheap)
@@ -135,9 +137,19 @@ class Recorder:
         own = {"run", "epoch", "kept_fraction", "mask_distance", "sample_loss", "g_norm2", "ghg"}
         unknown = sorted(set(facts) - (set(schema.EPOCHS) - own))
         if unknown:
-            raise LogError(f"after_epoch takes no fact {', '.join(unknown)}; it takes {', '.join(c for c in schema.EPOCHS if c not in own)}")
+            raise LogError(
+                f"after_epoch takes no fact {', '.join(unknown)}; it takes {', '.join(c for c in schema.EPOCHS if c not in own)}"
+            )
+        if not isinstance(epoch, numbers.Integral):
+            raise LogError(f"epoch={epoch!r}; give the number of epochs trained so far, a whole number from 0")
         if epoch < 0 or (self.last_epoch is not None and epoch <= self.last_epoch):
             raise LogError(f"epoch {epoch} comes after epoch {self.last_epoch}; epochs count up from 0, the initialisation")
+
+    def _check_finite(self, epoch: int) -> None:
+        """Refuse weights that are NaN, which the log would hold as null, and as pruned."""
+        broken = next((name for name, p in self._model.named_parameters() if not p.isfinite().all()), None)
+        if broken:
+            raise MeasureError(f"at epoch {epoch}: the parameter {broken} is not finite; the training diverged, lower its learning rate")
 
     def _measured(self, epoch: int) -> Snapshot:
         try:
@@ -152,8 +164,8 @@ class Recorder:
     def _mask_distance(self, cheap: pd.DataFrame) -> float:
         if self.last_epoch is None:
             return _NULL
-        scores = [score(table, self.spec.mask_score) for table in (self._cheap[self.last_epoch], cheap)]
-        return distance_between(*scores, self.spec.mask_ratio)
+        previous, current = (mask_scores(table, self.spec.mask_score) for table in (self._cheap[self.last_epoch], cheap))
+        return distance_between(previous, current, self.spec.mask_ratio)
 
     def _remember(self, epoch: int, cheap: pd.DataFrame) -> None:
         self._cheap = {e: t for e, t in self._cheap.items() if e > epoch - self.spec.lag} | {epoch: cheap}
@@ -167,7 +179,7 @@ class Recorder:
 def _due_epochs(every: Schedule) -> Callable[[int], bool]:
     if callable(every):
         return every
-    if isinstance(every, bool) or every < 1:
+    if not isinstance(every, numbers.Integral) or isinstance(every, bool) or every < 1:
         raise LogError(f"every={every!r}; give the distance of measured epochs, 1 or more, or a function epoch -> bool")
     return lambda epoch: epoch % every == 0
 
@@ -175,19 +187,46 @@ def _due_epochs(every: Schedule) -> Callable[[int], bool]:
 def _check_cheap(mask_score: str) -> None:
     cheap = [name for name, needed in NEEDS.items() if set(needed) <= set(schema.CHEAP_COLUMNS)]
     if mask_score not in cheap:
-        raise LogError(f"mask_score={mask_score!r} is not known at every epoch; choose one of {', '.join(cheap)}, or derive it with mask_distance")
+        raise LogError(
+            f"mask_score={mask_score!r} is not known at every epoch; choose one of {', '.join(cheap)}, "
+            "or derive it from the log afterwards with pruneviz.mask_distance"
+        )
 
 
-def _facts_of(model: nn.Module, options: Options, every: Schedule) -> dict[str, Any]:
-    device, dtype = model_device(model), options.dtype or model_dtype(model)
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts with tensors and NumPy numbers as plain ones."""
+    return {name: value.item() if hasattr(value, "item") else value for name, value in facts.items()}
+
+
+def _spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:
+    """The spec of a run from how it is measured, and what a person says of it; the one may not belie the other."""
+    spec = RunSpec.from_dict({"run": run, **measured, **given})
+    true = RunSpec.from_dict({"run": run, **measured})
+    for name in measured:
+        if getattr(spec, name) != getattr(true, name):
+            raise LogError(
+                f"spec says {name}={getattr(spec, name)!r}, but the recorder measures with {getattr(true, name)!r}; "
+                f"leave {name} out of spec, and pass it to the recorder instead"
+            )
+    return spec
+
+
+def _measured_facts(model: nn.Module, options: Options, every: Schedule) -> dict[str, Any]:
+    dtype = options.dtype or model_dtype(model)
     return {
-        "network": type(model).__name__,
         "bn": options.bn,
         "temperatures": options.temperatures,
         "columns": options.wanted(),
-        "every": str(every) if isinstance(every, int) else getattr(every, "__qualname__", repr(every)),
+        "every": getattr(every, "__qualname__", repr(every)) if callable(every) else str(every),
         "dtype": str(dtype).removeprefix("torch."),
-        "device": device.type,
+        "device": model_device(model).type,
+    }
+
+
+def _machine_facts(model: nn.Module) -> dict[str, Any]:
+    device = model_device(model)
+    return {
+        "network": type(model).__name__,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "command": shlex.join(["python", *sys.orig_argv[1:]]),

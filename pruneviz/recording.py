@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from pruneviz.errors import PrunevizError
 from pruneviz.experiments import RunPlan
-from pruneviz.runlog import is_sealed, load
+from pruneviz.runlog import check_same_options, is_sealed, load
 
 if TYPE_CHECKING:
     from pruneviz.datasets import ImageData
@@ -38,6 +38,14 @@ class Setting:
     threads: int | None = None
 
 
+def is_recorded(plan: RunPlan, out: Path) -> bool:
+    """Whether a plan's run is finished in the folder `out`; `LogError` when it was recorded with other options than the plan's."""
+    if not is_sealed(out / plan.run):
+        return False
+    check_same_options(out / plan.run, _planned(plan))
+    return True
+
+
 def record_runs(plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Callable[[str], None]) -> None:
     """Record runs, `jobs` at a time in processes of their own, with one bar each; `say` is told about every run that ends.
 
@@ -46,12 +54,13 @@ def record_runs(plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Call
     failed: list[str] = []
     with _Bars(len(plans), say) as bars, multiprocessing.get_context("spawn").Manager() as manager:
         reports = manager.Queue()
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool, _ended_on_interrupt(pool):
             pending = {pool.submit(_record_in_process, plan, setting, reports): plan for plan in plans}
             while pending:
                 done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                 bars.show(reports)
-                failed += [message for future in done if (message := _outcome(future, pending.pop(future), setting, bars))]
+                ended = [_outcome(future, pending.pop(future), setting, bars) for future in done]
+                failed += [message for message in ended if message]
     if failed:
         raise PrunevizError(f"{len(failed)} of {len(plans)} runs failed; repeat the command after the repair. " + " ".join(failed))
 
@@ -73,12 +82,11 @@ def record_run(plan: RunPlan, setting: Setting, progress: Progress) -> None:
     sample = balanced_sample(data, plan.sample_per_class, seed=0)
     torch.manual_seed(plan.seed)
     state = start(build_network(plan.network, num_classes=data.num_classes, width=plan.width).to(setting.device), plan)
-    resumed = restore_checkpoint(state, path / "checkpoint")
-    if not resumed:
-        _clear_unfinished(path)
+    begun = (path / "spec.json").exists() and not is_sealed(path)
     facts = _spec_facts(plan, data, setting)
-    with Recorder(state.network, sample, path, every=plan.every, spec=facts, resume=resumed) as recorder:
-        recorder.rewind(state.epoch if resumed else -1)
+    with Recorder(state.network, sample, path, every=plan.every, spec=facts, resume=begun) as recorder:
+        restore_checkpoint(state, recorder.log.checkpoint)
+        recorder.rewind(state.epoch or -1)  # at epoch 0 the training loop records the initialisation anew
         _train_and_record(state, data, plan, recorder, progress)
 
 
@@ -98,6 +106,19 @@ def _record_in_process(plan: RunPlan, setting: Setting, reports: queue.Queue[tup
     record_run(plan, setting, lambda epochs, note: reports.put((plan.run, plan.epochs, epochs, note)))
 
 
+@contextmanager
+def _ended_on_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """On Ctrl-C end the runs that are being recorded and start no more, where the pool alone would record all that wait."""
+    before = multiprocessing.active_children()
+    try:
+        yield
+    except KeyboardInterrupt:
+        for worker in set(multiprocessing.active_children()) - set(before):
+            worker.terminate()  # whole files or none are on disk, so every run goes on from its last checkpoint
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
 def _outcome(future: Future[None], plan: RunPlan, setting: Setting, bars: _Bars) -> str | None:
     """Say how a run ended; returns the message of its failure."""
     error = future.exception()
@@ -111,18 +132,15 @@ def _outcome(future: Future[None], plan: RunPlan, setting: Setting, bars: _Bars)
     return f"{plan.run}: {error}"
 
 
-def _clear_unfinished(path: Path) -> None:
-    """Remove a recording of ours that stopped before its first checkpoint; nothing of it can be gone on with."""
-    if (path / "spec.json").exists() and not is_sealed(path):
-        shutil.rmtree(path)
-
-
 def _spec_facts(plan: RunPlan, data: ImageData, setting: Setting) -> dict[str, Any]:
-    planned = asdict(plan)
-    for name in ("every", "sample_per_class", "train_per_class", "test_per_class"):  # the recorder says these in its own words
-        planned.pop(name)
     facts = {"num_classes": data.num_classes, "train_images": len(data.train_labels), "sample_seed": 0, "command": setting.command}
-    return {**planned, **facts, "precision": "fp32"}
+    return {**_planned(plan), **facts, "precision": "fp32"}
+
+
+def _planned(plan: RunPlan) -> dict[str, Any]:
+    """The facts of a plan that the spec of its run holds as they are."""
+    counted = ("sample_per_class", "train_per_class", "test_per_class")  # the spec holds how many images these come to
+    return {**{name: value for name, value in asdict(plan).items() if name not in counted}, "every": str(plan.every)}
 
 
 class _Bars:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -10,27 +11,35 @@ from torch import nn
 from pruneviz.derivatives import Named, gradients
 from pruneviz.errors import DataError, MeasureError
 from pruneviz.isolation import exact_float32, generators_preserved, module_modes
-from pruneviz.sample import Sample, as_batches, model_device, model_dtype, same_batches
+from pruneviz.sample import Batch, Sample, as_batches, model_device, model_dtype, same_batches
 from pruneviz.snapshot import Options, build_objective, chunk_for
 
 _TOLERANCE = 1e-4  # sums in another order on a GPU differ by about 1e-6, dropout by about 1e-1
 
 
-def check_repeatable(model: nn.Module, sample: Sample, options: Options) -> int:
-    """Walk the sample and evaluate loss and gradient twice, and compare; returns the size of the sample.
+def fixed_batches(model: nn.Module, sample: Sample, options: Options) -> list[Batch]:
+    """Walk the sample twice and compare; returns its batches.
 
-    Errors: `DataError` when the sample differs between two walks (shuffled, augmented, exhausted), `MeasureError` when the
-    model does (dropout, noise).
+    Errors: `DataError` when the two walks differ (shuffled, augmented, exhausted).
     """
     device, dtype = model_device(model), options.dtype or model_dtype(model)
-    with generators_preserved(sample, device), exact_float32(), module_modes(model, options.bn):
+    with generators_preserved(sample, device):
         first = as_batches(sample, device, dtype)
         if not same_batches(first, _second_walk(sample, device, dtype)):
             raise DataError(
                 "the sample is not the same the second time it is walked through; it is shuffled or augmented. "
                 "Give a fixed pair of tensors, or a list of batches"
             )
-        built = build_objective(model, first, options)
+    return first
+
+
+def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Options) -> int:
+    """Evaluate loss and gradient twice, and compare; returns the size of the sample.
+
+    Errors: `MeasureError` when the model answers differently (dropout, noise).
+    """
+    with generators_preserved(batches, model_device(model)), exact_float32(), module_modes(model, options.bn):
+        built = build_objective(model, batches, options)
         chunk = chunk_for(built, options)
         _compare(gradients(built, chunk), gradients(built, chunk))
         return built.examples
@@ -40,7 +49,7 @@ def _second_walk(sample: Sample, device: torch.device, dtype: torch.dtype) -> li
     try:
         return as_batches(sample, device, dtype)
     except DataError:
-        raise DataError("the sample can be walked through only once, as a generator can; give a pair of tensors, or a list of batches") from None
+        raise DataError("the sample can be walked through only once; give a pair of tensors, or a list of batches") from None
 
 
 def _compare(first: tuple[list[float], list[Named]], second: tuple[list[float], list[Named]]) -> None:
@@ -55,4 +64,5 @@ def _compare(first: tuple[list[float], list[Named]], second: tuple[list[float], 
 
 
 def _unrepeatable(what: str) -> str:
-    return f"the model does not answer the same twice: {what}. Use nn.Dropout rather than functional dropout, and switch off any noise in evaluation mode"
+    repair = "Use nn.Dropout rather than functional dropout, and switch off any noise in evaluation mode"
+    return f"the model does not answer the same twice: {what}. {repair}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from pruneviz import schema
 from pruneviz.errors import LogError
 from pruneviz.schema import RunSpec
 
-_SPEC, _PARTS, _CHECKPOINT = "spec.json", "parts", "checkpoint"
+_SPEC, _PARTS, _CHECKPOINT, _UNFINISHED = "spec.json", "parts", "checkpoint", ".tmp"
 
 
 class RunLog:
@@ -45,11 +45,13 @@ class RunLog:
     def create(cls, path: str | Path, spec: RunSpec) -> RunLog:
         """Start a new run in `path`, which must not exist, or be empty."""
         path = Path(path)
-        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        if path.is_file() or (path.is_dir() and not all(p.match(f".*{_UNFINISHED}") for p in path.iterdir())):
             raise LogError(f"{path} already holds {_what_lies_in(path)}; choose another folder, or delete it first")
-        with _disk_errors(path):
-            (path / _PARTS).mkdir(parents=True, exist_ok=True)
+        _as_json(spec.to_dict())  # refuses what cannot be stored before anything is made
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
             _write_spec(path, spec, sealed=False)
+            (path / _PARTS).mkdir()
         return cls(path, spec)
 
     @classmethod
@@ -58,11 +60,9 @@ class RunLog:
         path = Path(path)
         if is_sealed(path):
             raise LogError(f"{path} is a finished run; there is nothing to resume, choose another folder or delete it")
-        before = read_spec(path)
-        differing = [name for name in _FIXED if getattr(before, name) != getattr(spec, name)]
-        if differing:
-            told = "; ".join(f"{name} was {getattr(before, name)!r}, now {getattr(spec, name)!r}" for name in differing)
-            raise LogError(f"{path} was started with other options: {told}; use the old ones, or another folder")
+        before = check_same_options(path, spec.to_dict())
+        with disk_errors(path):
+            (path / _PARTS).mkdir(exist_ok=True)  # a run that was killed while it was created may lack it
         return cls(path, before)
 
     @property
@@ -76,14 +76,18 @@ class RunLog:
         return self.path / _CHECKPOINT
 
     def append(self, epoch: int, *, epochs: pd.DataFrame, filters: pd.DataFrame | None = None, rounds: pd.DataFrame | None = None) -> None:
-        """Write the rows of one epoch, all tables or none."""
-        if not (self.path / _PARTS).is_dir():
+        """Write the rows of one epoch, all tables or none; an epoch can be appended once."""
+        if is_sealed(self.path):
             raise LogError(f"{self.path} is closed; start a new run in another folder")
-        tables = {"filters": filters, "rounds": rounds, "epochs": epochs}  # the epochs part, last, makes the others count
-        with _disk_errors(self.path):
-            for name, frame in tables.items():
-                if frame is not None:
-                    _write_table(self.path / _PARTS / f"{name}-{epoch:05d}.parquet", name, frame.assign(run=self.spec.run))
+        if self._part("epochs", epoch).exists():
+            raise LogError(f"{self.path} holds epoch {epoch} already; each epoch is appended once")
+        given = {"filters": filters, "rounds": rounds, "epochs": epochs}  # the epochs part, last, makes the others count
+        tables = {name: _arrow_table(name, frame.assign(run=self.spec.run)) for name, frame in given.items() if frame is not None}
+        with disk_errors(self.path):
+            for name in set(given) - set(tables):
+                self._part(name, epoch).unlink(missing_ok=True)  # left by a process that was killed at this epoch
+            for name, table in tables.items():
+                _write_table(self._part(name, epoch), table)
 
     def read(self, table: str) -> pd.DataFrame:
         """What has been appended to a table so far."""
@@ -91,20 +95,26 @@ class RunLog:
 
     def drop_after(self, epoch: int) -> None:
         """Forget the epochs after `epoch`, which a training loop resumed from an earlier checkpoint will write again."""
-        for later in (e for e in self.epochs if e > epoch):
-            for table in ("epochs", *schema.TABLES):  # the epochs part first: without it the others do not count
-                (self.path / _PARTS / f"{table}-{later:05d}.parquet").unlink(missing_ok=True)
+        with disk_errors(self.path):
+            for later in (e for e in self.epochs if e > epoch):
+                for table in ("epochs", *schema.TABLES):  # the epochs part first: without it the others do not count
+                    self._part(table, later).unlink(missing_ok=True)
 
     def seal(self) -> None:
         """Turn the parts into one file a table and mark the run finished; an interrupted seal can be repeated."""
-        if is_sealed(self.path):
-            return
-        with _disk_errors(self.path):
-            for table in schema.TABLES:
-                _write_table(self.path / f"{table}.parquet", table, _sorted(self.read(table), table))
-            _write_spec(self.path, self.spec, sealed=True)
-            shutil.rmtree(self.path / _PARTS)
-            shutil.rmtree(self.checkpoint, ignore_errors=True)
+        with disk_errors(self.path):
+            if not is_sealed(self.path):
+                for table in schema.TABLES:
+                    _write_table(self.path / f"{table}.parquet", _arrow_table(table, _sorted(self.read(table), table)))
+                _write_spec(self.path, self.spec, sealed=True)
+            for stray in self.path.glob(f".*{_UNFINISHED}"):
+                stray.unlink()
+            for folder in (self.path / _PARTS, self.checkpoint):
+                if folder.exists():
+                    shutil.rmtree(folder)
+
+    def _part(self, table: str, epoch: int) -> Path:
+        return self.path / _PARTS / f"{table}-{epoch:05d}.parquet"
 
 
 @dataclass(frozen=True)
@@ -173,12 +183,26 @@ def read_spec(path: str | Path) -> RunSpec:
     """The spec of a run directory; `LogError` when it is missing, corrupt, or of a newer schema."""
     facts = _read_spec_file(Path(path))
     facts.pop("sealed", None)
-    return RunSpec.from_dict(facts)
+    try:
+        return RunSpec.from_dict(facts)
+    except (TypeError, LogError) as error:
+        raise _corrupt(Path(path) / _SPEC, error) from error
 
 
 def is_sealed(path: str | Path) -> bool:
     """Whether a run directory holds a finished run."""
     return (Path(path) / _SPEC).exists() and bool(_read_spec_file(Path(path)).get("sealed"))
+
+
+def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
+    """The spec of a run directory; `LogError` naming the options with which it was started and that differ from these."""
+    before = read_spec(path)
+    now = RunSpec.from_dict({"run": before.run, **json.loads(_as_json(options))})
+    differing = [name for name in _FIXED if name in options and getattr(before, name) != getattr(now, name)]
+    if differing:
+        told = "; ".join(f"{name} was {getattr(before, name)!r}, now {getattr(now, name)!r}" for name in differing)
+        raise LogError(f"{path} was started with other options: {told}; use the old ones, or another folder")
+    return before
 
 
 _FIXED = (
@@ -192,41 +216,57 @@ def _read_spec_file(path: Path) -> dict[str, Any]:
     file = path / _SPEC
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
-        version = facts["schema_version"]
+        version = int(facts["schema_version"])
     except FileNotFoundError:
-        raise LogError(f"{path} is no run directory: it has no {_SPEC}") from None
+        raise LogError(f"{path} is no run directory: it has no {_SPEC}; record one with python -m pruneviz.record") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LogError(f"{file} is corrupt ({error}); restore it from a backup, or delete the run and record it again") from error
+        raise _corrupt(file, error) from error
     if version > schema.SCHEMA_VERSION:
         raise LogError(f"{file} has schema {version}, this pruneviz reads up to {schema.SCHEMA_VERSION}; install a newer pruneviz")
     return facts
 
 
 def _write_spec(path: Path, spec: RunSpec, *, sealed: bool) -> None:
-    text = json.dumps({**spec.to_dict(), "sealed": sealed}, indent=2, default=str, allow_nan=False)
+    text = _as_json({**spec.to_dict(), "sealed": sealed})
     _write_whole(path / _SPEC, lambda file: file.write_text(text + "\n", encoding="utf-8"))
 
 
-def _write_table(path: Path, table: str, frame: pd.DataFrame) -> None:
+def _as_json(facts: Mapping[str, Any]) -> str:
+    def plain(value: Any) -> Any:
+        return value.item() if hasattr(value, "item") else str(value)
+
+    try:
+        return json.dumps(dict(facts), indent=2, default=plain, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise LogError(f"a fact of the run cannot be stored in {_SPEC} ({error}); give finite numbers, texts and lists of them") from error
+
+
+def _arrow_table(table: str, frame: pd.DataFrame) -> pa.Table:
     wanted = schema.arrow_schema(table, list(frame.columns))
-    arrays = [_column(frame, field) for field in wanted]
-    split = [field.name for field in wanted if pa.types.is_floating(field.type)]
-    written = pa.Table.from_arrays(arrays, schema=wanted)
+    return pa.Table.from_arrays([_column(frame, field) for field in wanted], schema=wanted)
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    split = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     options: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["run", "layer", "phase"], "use_byte_stream_split": split}
-    _write_whole(path, lambda file: pq.write_table(written, file, **options))
+    _write_whole(path, lambda file: pq.write_table(table, file, write_page_checksum=True, **options))
 
 
 def _column(frame: pd.DataFrame, field: pa.Field) -> pa.Array:
     if field.name not in frame.columns:
         return pa.nulls(len(frame), field.type)
     values = frame[field.name]
-    plain = values.astype("object") if pa.types.is_dictionary(field.type) else values
-    return pa.array(plain, type=field.type.value_type if pa.types.is_dictionary(field.type) else field.type, from_pandas=True).cast(field.type)
+    try:
+        if pa.types.is_dictionary(field.type):
+            return pa.array(values.astype("object"), type=field.type.value_type, from_pandas=True).cast(field.type)
+        return pa.array(values, type=field.type, from_pandas=True)
+    except pa.ArrowException as error:
+        raise LogError(f"column {field.name} holds {field.type} values, but was given others ({error}); convert them first") from error
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name, flush it to the disk, and give it its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     try:
         write(temporary)
         with temporary.open("rb+") as file:
@@ -248,11 +288,15 @@ def _read_parts(path: Path, table: str) -> pd.DataFrame:
 
 def _read_file(file: Path) -> pd.DataFrame:
     try:
-        return pq.read_table(file).to_pandas()
+        return pq.read_table(file, page_checksum_verification=True).to_pandas()
     except FileNotFoundError:
         raise LogError(f"{file} is missing; restore it from a backup, or delete the run and record it again") from None
-    except (OSError, pa.ArrowInvalid, pa.ArrowException) as error:
-        raise LogError(f"{file} is corrupt ({error}); restore it from a backup, or delete the run and record it again") from error
+    except (OSError, pa.ArrowException) as error:
+        raise _corrupt(file, error) from error
+
+
+def _corrupt(file: Path, error: Exception) -> LogError:
+    return LogError(f"{file} is corrupt ({error}); restore it from a backup, or delete the run and record it again")
 
 
 def _concatenated(frames: list[pd.DataFrame], table: str) -> pd.DataFrame:
@@ -269,7 +313,8 @@ def _sorted(frame: pd.DataFrame, table: str) -> pd.DataFrame:
 
 def _of_runs(frame: pd.DataFrame, runs: pd.Series) -> pd.DataFrame:
     chosen = frame[frame["run"].isin(set(runs))].reset_index(drop=True)
-    return chosen.assign(**{c: chosen[c].cat.remove_unused_categories() for c in chosen if isinstance(chosen[c].dtype, pd.CategoricalDtype)})
+    categorical = chosen.select_dtypes("category")
+    return chosen.assign(**{str(name): column.cat.remove_unused_categories() for name, column in categorical.items()})
 
 
 def _spec_table(specs: list[RunSpec]) -> pd.DataFrame:
@@ -283,7 +328,7 @@ def _check_names(specs: list[RunSpec], paths: list[Path]) -> None:
     seen: dict[str, Path] = {}
     for spec, path in zip(specs, paths, strict=True):
         if spec.run in seen:
-            raise LogError(f"{seen[spec.run]} and {path} are both called {spec.run}; load one of their folders alone, or rename one in its {_SPEC}")
+            raise LogError(f"{seen[spec.run]} and {path} are both called {spec.run}; load one folder alone, or rename one in its {_SPEC}")
         seen[spec.run] = path
 
 
@@ -291,13 +336,19 @@ def _what_lies_in(path: Path) -> str:
     if path.is_file():
         return "a file"
     if (path / _SPEC).exists():
-        return f"the finished run {read_spec(path).run}" if is_sealed(path) else f"the unfinished run {read_spec(path).run} (go on with resume=True)"
+        return (
+            f"the finished run {read_spec(path).run}"
+            if is_sealed(path)
+            else f"the unfinished run {read_spec(path).run} (go on with resume=True)"
+        )
     return "other files"
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn every failure to write to `path` into a `LogError` that says what to do."""
     try:
         yield
     except OSError as error:
-        raise LogError(f"cannot write to {path}: {error.strerror or error}; free some space, or choose a folder that you may write to") from error
+        repair = "free some space, or choose a folder that you may write to"
+        raise LogError(f"cannot write to {path}: {error.strerror or error}; {repair}") from error

@@ -6,11 +6,13 @@ Everything else in pruneviz reads and writes these tables, so this module import
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -55,8 +57,12 @@ FILTERS: Mapping[str, Column] = {
     "theta_hg_t200": Column(_SINGLE, "nats²/weight²", "theta_hg of the loss at temperature 200", r"$\theta_p^\top H g_p\ (T=200)$"),
     "g_norm2": Column(_SINGLE, "nats²/weight²", "sum of squared gradients", r"$\|g_p\|^2$"),
     "theta_g_se": Column(_SINGLE, "nats", "standard error of theta_g over the sample", r"$\mathrm{SE}(\theta_p^\top g_p)$"),
-    "theta_hg_se": Column(_SINGLE, "nats²/weight²", "standard error of theta_hg over the sample, g held fixed", r"$\mathrm{SE}(\theta_p^\top H g_p)$"),
-    "theta2_g2": Column(_SINGLE, "nats²", "sum of weight² x mean squared per-example gradient (on request)", r"$\sum_j\theta_j^2\,\mathrm{E}[g_j^2]$"),
+    "theta_hg_se": Column(
+        _SINGLE, "nats²/weight²", "standard error of theta_hg over the sample, g held fixed", r"$\mathrm{SE}(\theta_p^\top H g_p)$"
+    ),
+    "theta2_g2": Column(
+        _SINGLE, "nats²", "sum of weight² x mean squared per-example gradient (on request)", r"$\sum_j\theta_j^2\,\mathrm{E}[g_j^2]$"
+    ),
     "synflow": Column(_DOUBLE, "1", "synaptic flow through the filter, data-free (on request)", "SynFlow"),
 }
 
@@ -107,7 +113,7 @@ _TEMPERATURE_COLUMN = re.compile(r"theta_hg_t[0-9]+(p[0-9]+)?")
 
 def temperature_column(temperature: float) -> str:
     """Name of the `theta_hg` column at a further temperature: 200.0 -> `theta_hg_t200`, 0.5 -> `theta_hg_t0p5`."""
-    return "theta_hg_t" + f"{temperature:g}".replace(".", "p")
+    return "theta_hg_t" + np.format_float_positional(temperature, trim="-").replace(".", "p")
 
 
 def filter_column(name: str) -> Column:
@@ -119,7 +125,8 @@ def filter_column(name: str) -> Column:
         return FILTERS[name]
     if _TEMPERATURE_COLUMN.fullmatch(name):
         temperature = name.removeprefix("theta_hg_t").replace("p", ".")
-        return Column(_SINGLE, "nats²/weight²", f"theta_hg of the loss at temperature {temperature}", rf"$\theta_p^\top H g_p\ (T={temperature})$")
+        symbol = rf"$\theta_p^\top H g_p\ (T={temperature})$"
+        return Column(_SINGLE, "nats²/weight²", f"theta_hg of the loss at temperature {temperature}", symbol)
     raise LogError(f"no column {name!r} in the filters table; it has {', '.join(FILTERS)}")
 
 
@@ -189,22 +196,26 @@ class RunSpec:
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.run)), "run", self.run, "a slug of letters, digits, '.', '_' and '-'")
+        slug = bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.run))
+        positive = len(self.temperatures) > 0 and all(0 < t < float("inf") for t in self.temperatures)
+        clash = sorted(set(self.extra) & {"sealed", *(field.name for field in dataclasses.fields(self))})
+        _require(slug, "run", self.run, "a slug of letters, digits, '.', '_' and '-'")
         _require(self.bn in BN_MODES, "bn", self.bn, f"one of {', '.join(BN_MODES)}")
         _require(self.unit in ("filter", "weight"), "unit", self.unit, "'filter' or 'weight'")
         _require(0 <= self.target < 1, "target", self.target, "a fraction from 0 to below 1")
         _require(self.rounds >= 0, "rounds", self.rounds, "a whole number from 0")
-        _require(self.lag >= 1, "lag", self.lag, "a whole number of epochs from 1")
+        _require(isinstance(self.lag, numbers.Integral) and self.lag >= 1, "lag", self.lag, "a whole number of epochs from 1")
         _require(0 < self.mask_ratio < 1, "mask_ratio", self.mask_ratio, "a fraction between 0 and 1")
-        _require(len(self.temperatures) > 0 and all(t > 0 for t in self.temperatures), "temperatures", self.temperatures, "one or more positive numbers")
-        clash = sorted(set(self.extra) & {field.name for field in dataclasses.fields(self)})
-        _require(not clash, "extra", clash, "names that are not fields of RunSpec already")
+        _require(positive, "temperatures", self.temperatures, "one or more positive numbers")
+        _require(not clash, "extra", clash, "names that spec.json does not use already")
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> RunSpec:
         """Build a spec from a flat mapping: known names become fields, all others go into `extra`."""
         known = {field.name for field in dataclasses.fields(cls)} - {"extra"}
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items() if name in known}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in facts.items() if name in known
+        }
         return cls(**fields, extra={name: value for name, value in facts.items() if name not in known})
 
     def to_dict(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def score(filters: pd.DataFrame, name: str) -> pd.Series:
     Args: `filters`, one row per filter, with the columns in `NEEDS[name]`; `name`, a key of `SCORES`.
     Returns: float64 Series with the index of the table and the measure as its name; null where a needed value is null.
     Errors: `ScoreError` for an unknown measure (lists those that exist) and for a missing column (says how to record it).
-    Source: Lubana and Dick, ICLR 2021, section 3, and the papers that the single measures name.
+    Source: Lubana and Dick, ICLR 2021, and the papers that the single measures name.
     """
     if not isinstance(filters, pd.DataFrame):
         raise ScoreError(f"score takes a filters table, not {type(filters).__name__}; pass runs.filters, or the table that measure returns")
@@ -98,7 +98,10 @@ def snip(filters: pd.DataFrame) -> pd.Series:
 
 
 def fisher(filters: pd.DataFrame) -> pd.Series:
-    """Sum of theta_j^2 E[g_j^2], the mean being over examples, in nats² (Theis et al., "Faster gaze prediction", 2018)."""
+    """Sum of theta_j^2 E[g_j^2], the mean being over examples, in nats²: the loss change under a diagonal Fisher matrix, times two.
+
+    Source: Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018.
+    """
     return _numbers(filters, "theta2_g2")
 
 

@@ -56,13 +56,16 @@ class Options:
     def __post_init__(self) -> None:
         if self.bn not in schema.BN_MODES:
             raise MeasureError(f"bn={self.bn!r} is not a batch-norm mode; choose one of {', '.join(schema.BN_MODES)}")
-        if not self.temperatures or not all(t > 0 for t in self.temperatures):
+        if not self.temperatures or not all(0 < t < float("inf") for t in self.temperatures):
             raise MeasureError(f"temperatures={self.temperatures!r}; give one or more positive numbers, such as (1.0, 200.0)")
         if self.chunk is not None and self.chunk < 1:
             raise MeasureError(f"chunk={self.chunk}; give the number of examples to differentiate at once, 1 or more, or None to choose it")
+        if self.dtype is not None and not self.dtype.is_floating_point:
+            raise MeasureError(f"dtype={self.dtype} has no derivatives; give a floating-point dtype, such as torch.float64")
         unknown = sorted(set(self.columns or ()) - set(self.available()))
         if unknown:
-            raise MeasureError(f"no column {', '.join(unknown)} can be measured at temperatures {self.temperatures}; there are {', '.join(self.available())}")
+            there_are = ", ".join(self.available())
+            raise MeasureError(f"no column {', '.join(unknown)} can be measured at temperatures {self.temperatures}; there are {there_are}")
 
     def available(self) -> tuple[str, ...]:
         """Every column that can be measured with these temperatures."""
@@ -121,7 +124,8 @@ def measure(
 
     Source: Lubana and Dick, "A Gradient Flow Framework For Analyzing Network Pruning", ICLR 2021, Equations 3-7.
     """
-    options = Options(tuple(temperatures), bn, None if columns is None else tuple(columns), chunk, loss, dtype, classifier)
+    chosen = None if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
+    options = Options(tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier)
     return take_snapshot(model, sample, options).filters
 
 
@@ -205,7 +209,7 @@ def _second_order(sample: Objective, layers: list[Layer], g: list[Named], chunk:
 def _terms(sample: Objective, layers: list[Layer], vector: Named | None, stack: ExitStack) -> ExampleTerms | BatchTerms:
     if not sample.rechunk:
         return BatchTerms(layers, sample.parameters, sample.examples)
-    return stack.enter_context(ExampleTerms(sample.model, layers, sample.examples, vector))
+    return stack.enter_context(ExampleTerms(sample.model, layers, sample.parameters, sample.examples, vector))
 
 
 def _per_filter(sample: Objective, layers: list[Layer], derivative: Named, terms: Callable[[Tensor, Tensor], Tensor]) -> Named:
@@ -224,7 +228,7 @@ def _frame(layers: Sequence[Layer], found: Columns, wanted: Sequence[str]) -> pd
     keys = {
         "layer": pd.Categorical(names, categories=[layer.name for layer in layers]),
         "filter": torch.cat([torch.arange(layer.filters) for layer in layers]).numpy(),
-        "kept": torch.cat([found["theta_l1"][layer.name] > 0 for layer in layers]).numpy(),
+        "kept": torch.cat([found["theta_l1"][layer.name] != 0 for layer in layers]).numpy(),
     }
     values = {c: torch.cat([found[c][layer.name].double() for layer in layers]).numpy() for c in wanted}
     return pd.DataFrame({**keys, **values})

@@ -1,10 +1,13 @@
 """Standard errors of theta^T g and theta^T H g over the sample, gathered while the sums themselves are formed.
 
 The contribution of one example to theta_p^T g_p needs no gradient of its own: for a layer y = theta * x + b it is the inner
-product of (y - b) and dL/dy of that example at channel p. Likewise, with d = dL/dy, s = v^T g and v's own weights and bias,
-theta_p^T (H_n v)_p = <y - b, ds/dy> + <d, ds/dd> - <v_p * x + v_b, d>: the first two terms differentiate s by a factor on y
-and a factor on d, and the last takes out what s gains from d alone, because d enters it as the gradient by v's place. Where a batch is normalised by its own statistics, examples have no contribution of
-their own, and the batch is the unit.
+product of (y - b) and d = dL/dy of that example at channel p. Likewise, with s = v^T g and v's own weights v_p and bias v_b,
+
+    theta_p^T (H_n v)_p = <y - b, ds/dy> + <d, ds/dd> - <v_p * x + v_b, d>:
+
+the first two terms differentiate s by a factor on theta_p, which enters s through y and through the map that carries d back; the
+last takes out what s gains from d directly, through v. Where a batch is normalised by its own statistics, examples have no
+contribution of their own, and the batch is the unit.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from pruneviz.derivatives import Listener, Named
 from pruneviz.filters import Layer
 
 _NULL = float("nan")
+_ADDS_UP = 1e-2  # far above rounding in float32, far below what a use of the weight elsewhere takes away
+_KNOWN_FORWARDS = {cls.forward for cls in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)}
 
 
 class RunningSpread:
@@ -51,22 +56,25 @@ class RunningSpread:
 class ExampleTerms(Listener):
     """Listens to a network and gathers every example's contribution to theta^T g (no vector) or theta^T H v (with one).
 
-    Args: `layers` of `model`; `examples`, the size of the sample; `vector` {parameter: tensor}. A layer whose output does not
-    keep the examples in its first dimension has no contributions, and its standard error is NaN.
+    Args: `layers` of `model`, with its `parameters`; `examples`, the size of the sample; `vector` {parameter: tensor}. The
+    standard error is NaN for a layer whose output does not keep the examples in its first dimension, whose class has a forward of
+    its own, or whose contributions do not add up to the derivative, because its weight acts elsewhere too.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], examples: int, vector: Named | None = None) -> None:
+    def __init__(self, model: nn.Module, layers: Sequence[Layer], parameters: Named, examples: int, vector: Named | None = None) -> None:
         self._layers = {layer.name: layer for layer in layers}
-        self._model, self._examples, self._vector = model, examples, vector
+        self._model, self._parameters, self._examples, self._vector = model, parameters, examples, vector
         self._spread = {layer.name: RunningSpread() for layer in layers}
+        self._whole = {layer.name: torch.zeros((), dtype=torch.float64) for layer in layers}
         self._terms: dict[str, Tensor] = {}
         self._phase = ""
         self._stack = ExitStack()
 
     def __enter__(self) -> ExampleTerms:
-        for name in self._layers:
+        for name, layer in self._layers.items():
             module = self._model.get_submodule(name)
-            self._stack.callback(module.register_forward_hook(self._listen(name)).remove)
+            if layer.examples_first and type(module).forward in _KNOWN_FORWARDS:
+                self._stack.callback(module.register_forward_hook(self._listen(name), with_kwargs=True).remove)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -77,22 +85,32 @@ class ExampleTerms(Listener):
         self._phase = name
 
     def end_chunk(self, examples: int, part: Named) -> None:
-        """Take the chunk's contributions into the spread; `part` is the chunk's share of the derivative, unused here."""
+        """Take the chunk's contributions into the spread; `part` is the chunk's share of the derivative that they make up."""
         for name, terms in self._terms.items():
             if len(terms) == examples:
                 self._spread[name].add(terms * self._examples)
+                self._whole[name] = self._whole[name].to(terms.device) + _along_weight(self._parameters, part, self._layers[name].weight)
         self._terms = {}
 
     def standard_errors(self) -> Named:
         """{layer: standard error of each filter, float64 [filters] on the CPU}."""
-        return {name: self._spread[name].standard_error(layer.filters) for name, layer in self._layers.items()}
+        found = {name: self._spread[name].standard_error(layer.filters) for name, layer in self._layers.items()}
+        return {name: errors if self._adds_up(name) else torch.full_like(errors, _NULL) for name, errors in found.items()}
 
-    def _listen(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _adds_up(self, name: str) -> bool:
+        spread, whole = self._spread[name], self._whole[name]
+        if spread.mean is None or spread.squares is None or spread.units != self._examples:
+            return False
+        apart, size = (spread.mean - whole).norm(), (spread.mean.square() + spread.squares / spread.units).sum().sqrt()
+        return bool(apart <= _ADDS_UP * size)
+
+    def _listen(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
             if output.requires_grad:
+                x = args[0] if args else kwargs["input"]
                 # a clone, because the network may overwrite its activation in place afterwards
                 product = _without_bias(module, output.detach().clone())
-                output.register_hook(lambda gradient: self._on_gradient(name, module, inputs[0], product, gradient))
+                output.register_hook(lambda gradient: self._on_gradient(name, module, x, product, gradient))
 
         return hook
 
@@ -111,13 +129,15 @@ class ExampleTerms(Listener):
         """The layer's output with the vector's weights and bias in the place of its own."""
         assert self._vector is not None
         weight = self._layers[name].weight
-        bias = self._vector.get(weight.removesuffix("weight") + "bias")
+        bias = self._vector.get(f"{name}.bias" if name else "bias")
         return _apply(module, x, self._vector[weight].to(x.dtype), None if bias is None else bias.to(x.dtype))
 
     def _note(self, name: str, module: nn.Module, product: Tensor) -> None:
         channel = product.ndim - 1 if isinstance(module, nn.Linear) else 1
         summed = product.movedim(channel, 1).flatten(2).sum(2, dtype=torch.float64) if product.ndim > 2 else product.double()
         before = self._terms.get(name)
+        if before is not None and before.shape != summed.shape:  # applied to other batches too
+            before, summed = None, summed[:0]
         self._terms[name] = summed if before is None else before + summed
 
 
@@ -131,13 +151,16 @@ class BatchTerms(Listener):
     def end_chunk(self, examples: int, part: Named) -> None:
         """Take in the values of one batch, from its share `part` of the derivative."""
         for layer in self._layers:
-            weight = self._parameters[layer.weight].detach()
-            value = (weight.double() * part[layer.weight].detach()).flatten(1).sum(1)
+            value = _along_weight(self._parameters, part, layer.weight)
             self._spread[layer.name].add(value[None] * (self._examples / examples))
 
     def standard_errors(self) -> Named:
         """{layer: standard error of each filter, float64 [filters] on the CPU}; NaN with a single batch."""
         return {layer.name: self._spread[layer.name].standard_error(layer.filters) for layer in self._layers}
+
+
+def _along_weight(parameters: Named, part: Named, weight: str) -> Tensor:
+    return (parameters[weight].detach().double() * part[weight].detach()).flatten(1).sum(1)
 
 
 def _without_bias(module: nn.Module, output: Tensor) -> Tensor:

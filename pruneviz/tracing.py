@@ -1,10 +1,10 @@
 """Where each channel of an activation comes from, found by following one forward pass through the network.
 
-Every activation carries a tensor of the same shape with the number of the filter that produced each of its elements, or
-`MIXED` where more than one did. Operations that only move elements (view, permute, cat, slice, ...) are applied to these
-numbers as they are; elementwise operations keep them; where two activations meet in a sum or a product, only elements with
-one common origin keep it; pooling keeps channels. Whatever is not known mixes. So no assumption on how the network is
-written or in which order its modules were registered enters.
+Every element in memory carries the number of the filter that produced it, or `MIXED` where more than one did. So a view of
+an activation, and an operation in place on such a view, need no rule. Operations that move elements into new memory (cat,
+shuffle, ...) are applied to these numbers as they are; elementwise operations keep them; where two activations meet in a sum
+or a product, only elements with one common origin keep it; pooling keeps channels. Whatever is not known mixes. So no
+assumption on how the network is written or in which order its modules were registered enters.
 """
 
 from __future__ import annotations
@@ -21,19 +21,26 @@ MIXED = -1
 
 _aten = torch.ops.aten
 _MOVES = {
-    _aten.view, _aten._unsafe_view, _aten.reshape, _aten.permute, _aten.transpose, _aten.t, _aten.slice, _aten.select,
-    _aten.split, _aten.split_with_sizes, _aten.chunk, _aten.unbind, _aten.cat, _aten.stack, _aten.squeeze, _aten.unsqueeze,
-    _aten.expand, _aten.flip, _aten.roll, _aten.narrow, _aten.index_select, _aten.repeat, _aten.channel_shuffle,
-    _aten.pixel_shuffle, _aten.native_channel_shuffle,
+    _aten._unsafe_view, _aten.cat, _aten.stack, _aten.flip, _aten.roll, _aten.index_select, _aten.index, _aten.repeat,
+    _aten.channel_shuffle, _aten.native_channel_shuffle, _aten.pixel_shuffle, _aten.pixel_unshuffle,
 }  # fmt: skip
-_COPIES = {_aten.clone, _aten.detach, _aten.alias, _aten.lift_fresh, _aten._to_copy, _aten.contiguous, _aten.native_dropout}
+_ELEMENTWISE = {  # those that torch does not tag as pointwise
+    _aten.clone, _aten._to_copy, _aten.native_dropout, _aten._softmax, _aten._log_softmax, _aten.leaky_relu, _aten.leaky_relu_,
+    _aten._prelu_kernel, _aten.rrelu_with_noise, _aten.rrelu_with_noise_, _aten.elu_, _aten.hardswish, _aten.hardswish_,
+    _aten.log_sigmoid_forward,
+}  # fmt: skip
 _POOLS = {
-    _aten.max_pool2d_with_indices, _aten.avg_pool2d, _aten._adaptive_avg_pool2d, _aten.adaptive_max_pool2d,
-    _aten.max_pool2d, _aten.adaptive_avg_pool2d, _aten.upsample_nearest2d, _aten.upsample_bilinear2d, _aten.adaptive_avg_pool1d,
-    _aten.avg_pool1d, _aten.max_pool1d_with_indices, _aten.constant_pad_nd,
+    _aten.avg_pool1d, _aten.avg_pool2d, _aten.avg_pool3d, _aten.max_pool2d_with_indices, _aten.max_pool3d_with_indices,
+    _aten._adaptive_avg_pool2d, _aten._adaptive_avg_pool3d, _aten.adaptive_max_pool2d, _aten.adaptive_max_pool3d,
+    _aten.fractional_max_pool2d, _aten.fractional_max_pool3d,
+    _aten.upsample_nearest1d, _aten.upsample_nearest2d, _aten.upsample_nearest3d, _aten.upsample_linear1d,
+    _aten.upsample_bilinear2d, _aten.upsample_bicubic2d, _aten.upsample_trilinear3d,
+    _aten.reflection_pad1d, _aten.reflection_pad2d, _aten.reflection_pad3d,
+    _aten.replication_pad1d, _aten.replication_pad2d, _aten.replication_pad3d,
 }  # fmt: skip
 _REDUCTIONS = {_aten.mean, _aten.amax, _aten.amin, _aten.sum}
-_SOFTMAXES = {_aten._log_softmax, _aten._softmax}
+_CONSTANTS = {_aten.empty_like, _aten.zeros_like, _aten.ones_like, _aten.full_like, _aten.new_empty, _aten.new_zeros, _aten.new_ones}
+_DTYPE = torch.int32
 
 
 class ChannelTracer(TorchDispatchMode):
@@ -41,25 +48,30 @@ class ChannelTracer(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._origins: dict[tuple[Any, ...], Tensor] = {}
-        self._alive: list[Tensor] = []  # a freed activation's address would be given to the next one
+        self._memory: dict[int, Tensor] = {}  # address -> the origin of every element that lies there
+        self._alive: list[Tensor] = []  # freed memory would be given to the next activation
 
-    def mark(self, tensor: Tensor, origins: Tensor) -> None:
-        """State the origins of an activation: int64 of the same shape."""
-        self._origins[_address(tensor)] = origins
-        self._alive.append(tensor)
+    def mark(self, tensor: Tensor, origins: Tensor | int) -> None:
+        """State the origins of an activation: integers of the same shape, or one number for all."""
+        if self.origins(tensor) is None:
+            elements = tensor.untyped_storage().nbytes() // tensor.element_size()
+            self._memory[_address(tensor)] = torch.full((elements,), MIXED, dtype=_DTYPE)
+            self._alive.append(tensor)
+        self.origins(tensor)[...] = origins  # type: ignore[index]
 
     def origins(self, tensor: Tensor) -> Tensor | None:
         """The origins of an activation; None for constants and parameters."""
-        return self._origins.get(_address(tensor))
+        memory = self._memory.get(_address(tensor))
+        if memory is None or len(memory) != tensor.untyped_storage().nbytes() // tensor.element_size():
+            return None
+        return memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        # origins are read before the call: an operation in place writes over its input
         known = [o for o in (self.origins(t) for t in _tensors((args, kwargs))) if o is not None]
-        traced = (tree_map(self._origins_or_self, args), tree_map(self._origins_or_self, kwargs)) if known else None
         result = func(*args, **kwargs)
-        if traced is not None:
+        if known and func.overloadpacket not in _CONSTANTS:
+            traced = tree_map(self._origins_or_self, args), tree_map(self._origins_or_self, kwargs)
             self._mark_results(func, result, known, traced, args)
         return result
 
@@ -69,45 +81,56 @@ class ChannelTracer(TorchDispatchMode):
 
     def _mark_results(self, func: Any, result: Any, known: list[Tensor], traced: tuple[Any, Any], args: Any) -> None:
         rule = _rule(func)
-        outputs = _tensors(result)
+        # what is no new memory and was not written to is a view
+        outputs = [t for t in _tensors(result) if func._schema.is_mutable or self.origins(t) is None]
         try:
             origins = rule(func, outputs, known, traced, args)
         except (RuntimeError, IndexError, TypeError, NotImplementedError):
             origins = [None] * len(outputs)
         for output, origin in zip(outputs, origins, strict=False):
             fits = origin is not None and origin.shape == output.shape
-            self.mark(output, origin if fits else torch.full(output.shape, MIXED))  # type: ignore[arg-type]
+            self.mark(output, origin if fits else MIXED)  # type: ignore[arg-type]
 
 
 def channel_origins(origins: Tensor, dim: int) -> Tensor:
-    """The one origin of each channel along `dim`, `MIXED` where its elements have several: int64 [channels]."""
+    """The one origin of each channel along `dim`, `MIXED` where its elements have several: integers [channels]."""
     flat = origins.movedim(dim, 0).flatten(1)
-    return _agreed(flat.amin(1), flat.amax(1)) if flat.shape[1] else torch.full(flat.shape[:1], MIXED)
+    return _agreed(flat.amin(1), flat.amax(1)) if flat.shape[1] else torch.full(flat.shape[:1], MIXED, dtype=_DTYPE)
 
 
 def _rule(func: Any) -> Callable[..., list[Tensor | None]]:
     packet = func.overloadpacket
     if packet in _MOVES:
         return _move
-    if packet in _COPIES or packet in _SOFTMAXES:
-        return _copy
+    if packet is _aten.copy_:
+        return _overwrite
+    if packet is _aten.constant_pad_nd:
+        return _pad
     if packet in _POOLS:
         return _pool
     if packet in _REDUCTIONS:
         return _reduce
-    return _meet if torch.Tag.pointwise in func.tags else _mix
+    return _meet if packet in _ELEMENTWISE or torch.Tag.pointwise in func.tags else _mix
 
 
 def _move(func: Any, outputs: list[Tensor], known: list[Tensor], traced: tuple[Any, Any], args: Any) -> list[Tensor | None]:
     moved_args, moved_kwargs = traced
     if func.overloadpacket in (_aten.cat, _aten.stack):  # constants among the parts have no origin
-        parts = [part if part.dtype == torch.int64 else torch.full(part.shape, MIXED) for part in moved_args[0]]
+        given = zip(args[0], moved_args[0], strict=True)
+        parts = [torch.full(part.shape, MIXED, dtype=_DTYPE) if part is origins else origins for part, origins in given]
         moved_args = (parts, *moved_args[1:])
     return list(_tensors(func(*moved_args, **moved_kwargs)))
 
 
-def _copy(func: Any, outputs: list[Tensor], known: list[Tensor], traced: tuple[Any, Any], args: Any) -> list[Tensor | None]:
-    return [known[0]]
+def _overwrite(func: Any, outputs: list[Tensor], known: list[Tensor], traced: tuple[Any, Any], args: Any) -> list[Tensor | None]:
+    origins = traced[0][1]
+    return [None if origins is args[1] else origins.expand(outputs[0].shape)]
+
+
+def _pad(func: Any, outputs: list[Tensor], known: list[Tensor], traced: tuple[Any, Any], args: Any) -> list[Tensor | None]:
+    space = 2 * max(0, known[0].ndim - 2)  # padding in space keeps channels, padding of channels shifts them
+    padded = _aten.constant_pad_nd(known[0], [0] * space + args[1][space:], MIXED)
+    return _pool(func, outputs, [padded], traced, args) if space else [padded]
 
 
 def _pool(func: Any, outputs: list[Tensor], known: list[Tensor], traced: tuple[Any, Any], args: Any) -> list[Tensor | None]:
@@ -143,5 +166,5 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
 
 
-def _address(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

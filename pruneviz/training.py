@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pruneviz.datasets import ImageData, augment, normalise
 from pruneviz.errors import TrainingError
 from pruneviz.experiments import RunPlan
+from pruneviz.runlog import disk_errors
 
 AfterEpoch = Callable[..., None]
 Progress = Callable[[float, str], None]  # epochs done, with the fraction of the running one, and a note
@@ -41,15 +42,13 @@ class TrainingState:
 
 
 def start(network: nn.Module, plan: RunPlan) -> TrainingState:
-    """The state before the first epoch: SGD over all parameters, and a generator seeded with the plan's seed on the network's device."""
+    """The state before the first epoch: SGD over all parameters, and a generator on their device with the plan's seed."""
     optimizer = torch.optim.SGD(network.parameters(), lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay)
     device = next(network.parameters()).device
     return TrainingState(network, optimizer, torch.Generator(device).manual_seed(plan.seed))
 
 
-def train(
-    state: TrainingState, data: ImageData, plan: RunPlan, after_epoch: AfterEpoch, progress: Progress = ignore_progress
-) -> None:
+def train(state: TrainingState, data: ImageData, plan: RunPlan, after_epoch: AfterEpoch, progress: Progress = ignore_progress) -> None:
     """Train from the state's epoch to the plan's last, calling `after_epoch(epoch, **facts)` before the first epoch and after each.
 
     Args: facts are columns of the epochs table: lr, train_loss (nats, at the training temperature), train_acc and test_acc (fractions),
@@ -120,8 +119,7 @@ def evaluate(network: nn.Module, data: ImageData, batch_size: int = 500) -> dict
 
 
 def save_checkpoint(state: TrainingState, folder: Path) -> None:
-    """Keep a state on disk, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Keep a state on disk, whole or not at all; `LogError` when the disk cannot be written to."""
     parts = {
         "network": state.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -129,22 +127,33 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
         "epoch": state.epoch,
     }
     temporary = folder / ".state.tmp"
-    with temporary.open("wb") as file:
-        torch.save(parts, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / "state.pt")
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                torch.save(parts, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(folder / "state.pt")
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def restore_checkpoint(state: TrainingState, folder: Path) -> bool:
-    """Bring a state back to the last checkpoint in a folder; False where there is none. Only tensors and numbers are read."""
+    """Bring a state back to the last checkpoint in a folder; False where there is none. Only tensors and numbers are read.
+
+    Errors: `TrainingError` for a file that is corrupt, or the checkpoint of another network.
+    """
     file = folder / "state.pt"
     if not file.exists():
         return False
     device = next(state.network.parameters()).device
-    parts = torch.load(file, map_location=device, weights_only=True)
-    state.network.load_state_dict(parts["network"])
-    state.optimizer.load_state_dict(parts["optimizer"])
-    state.generator.set_state(parts["generator"].cpu())
-    state.epoch = parts["epoch"]
+    try:
+        parts = torch.load(file, map_location=device, weights_only=True)
+        state.network.load_state_dict(parts["network"])
+        state.optimizer.load_state_dict(parts["optimizer"])
+        state.generator.set_state(parts["generator"].cpu())
+        state.epoch = parts["epoch"]
+    except Exception as error:  # torch raises errors of many kinds here
+        raise TrainingError(f"{file} is corrupt, or of another network ({error}); delete it to train this run from its start") from error
     return True

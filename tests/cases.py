@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
@@ -47,7 +48,12 @@ class Case:
     name: str
     build: Callable[[], nn.Module]
     layers: Mapping[str, tuple[str | None, int]]
-    classifier: str | None = "fc"
+    classifier: str = "fc"
+
+    @property
+    def modes(self) -> Sequence[str]:
+        """The norm modes worth comparing: without a batch norm, "calibrated" has nothing to calibrate."""
+        return BN_MODES if any(norm for norm, _ in self.layers.values()) else ("eval", "batch")
 
     def model(self, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
         """The network with seeded random parameters and statistics that float32 holds exactly, in training mode."""
@@ -119,7 +125,7 @@ def conv_bn_relu() -> nn.Module:
 
 def conv_relu_bn() -> nn.Module:
     def forward(net: Net, x: Tensor) -> Tensor:
-        x = net.bn1(F.relu(net.conv1(x)))
+        x = net.bn1(F.relu_(net.conv1(x)))
         return net.fc(net.bn2(F.max_pool2d(F.relu(net.conv2(x)), 2)).mean((2, 3)))
 
     conv1, conv2 = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 4, 2, bias=False)
@@ -140,7 +146,9 @@ def preactivation() -> nn.Module:
 def residual() -> nn.Module:
     def forward(net: Net, x: Tensor) -> Tensor:
         x = net.act(net.bn1(net.conv1(x)))
-        x = net.act(net.bn2(net.conv2(x)) + net.bn3(net.shortcut(x)))
+        y = net.bn2(net.conv2(x))
+        y += net.bn3(net.shortcut(x))
+        x = net.act(y)
         return net.fc(net.bn4(x + net.conv3(x)).mean((2, 3)))
 
     convs = {"conv1": nn.Conv2d(1, 3, 2, bias=False), "conv2": nn.Conv2d(3, 3, 2, padding=1, stride=2, bias=False)}
@@ -224,7 +232,9 @@ CASES: tuple[Case, ...] = (
     Case("reused_conv", reused_conv, {"stem": ("bn0", 0), "conv": ("bn1", 0)}),
     Case("concatenated", concatenated, {"left": ("bn1", 0), "right": ("bn1", 2), "grow": ("bn2", 5)}),
     Case("group_norm", group_norm, {"0": (None, 0), "3": (None, 0)}, "6"),
-    Case("fully_convolutional", fully_convolutional, {"0": ("1", 0), "3": (None, 0)}, None),
+    Case("fully_convolutional", fully_convolutional, {"0": ("1", 0)}, "3"),
 )
 
 BY_NAME: Mapping[str, Case] = {case.name: case for case in CASES}
+_PAIRS = [(case, bn) for case in CASES for bn in case.modes]
+CASES_AND_MODES = pytest.mark.parametrize(("case", "bn"), _PAIRS, ids=[f"{case.name}-{bn}" for case, bn in _PAIRS])

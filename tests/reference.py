@@ -94,6 +94,11 @@ class Twin:
             rows.append(torch.autograd.grad(slope @ vector, theta, retain_graph=True)[0])
         return torch.stack(rows)
 
+    def mean_of_units(self, rows: Tensor) -> Tensor:
+        """The mean over the sample of one row a unit: batches count by their size."""
+        sizes = [len(target) for _, target in self.batches] if self.bn == "batch" else [1] * len(rows)
+        return torch.tensor(sizes, dtype=torch.float64) @ rows / sum(sizes)
+
 
 def calibrate(model: nn.Module, norms: Sequence[_BatchNorm], batches: Batches) -> None:
     """Re-estimate running statistics as torch does with momentum=None: the plain average of the batches' own statistics."""
@@ -118,8 +123,8 @@ def reference_columns(
     """Every column of every layer, one number a filter: {layer: {column: [filters]}}; NaN stands for null."""
     twin, first = Twin(model, batches, bn, loss), temperatures[0]
     g = twin.gradient(first)
-    products = {f"theta_hg_t{t:g}": twin.hessian(t) @ twin.gradient(t) for t in temperatures[1:]}
-    vectors = {"g": g, "hg": twin.hessian(first) @ g, **products}
+    further = {f"theta_hg_t{t:g}": twin.unit_hessian_products(t, twin.gradient(t)) for t in temperatures[1:]}
+    vectors = {"g": g, "hg": twin.hessian(first) @ g} | {name: twin.mean_of_units(rows) for name, rows in further.items()}
     unit_g, unit_hg = twin.gradients_of(twin.unit_losses, first), twin.unit_hessian_products(first, g)
     sample_g2 = twin.gradients_of(twin.sample_losses, first).square().mean(0)
     flow = synflow(model, batches[0][0][:1])

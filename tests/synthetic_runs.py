@@ -17,6 +17,7 @@ LAYERS: Mapping[str, tuple[int, ...]] = {
     "mobilenet_v1": (6, 8, 8, 12, 12, 16, 16, 24, 24, 24),
     "resnet56": (4,) * 19 + (6,) * 19 + (8,) * 19,
 }
+SMALL: Mapping[str, tuple[int, ...]] = {network: layers[::3] for network, layers in LAYERS.items()}
 MOBILENET_FILTERS = (32, 32, 64, 64, 128, 128, 128, 128, 256, 256, 256, *(256, *(512,) * 11), *(512, 1024, 1024, 1024))
 
 

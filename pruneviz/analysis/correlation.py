@@ -17,6 +17,7 @@ from pruneviz.scores import SCORES, score
 
 Method = Literal["pearson", "spearman", "kendall"]
 Interval = Literal["fisher", "bootstrap"]
+Pair = tuple[np.ndarray, np.ndarray]
 
 _COEFFICIENTS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pearson": lambda x, y: stats.pearsonr(x, y).statistic,
@@ -52,36 +53,29 @@ def correlate(
         by: the columns that make the groups, such as ["run", "epoch", "layer"]; [] takes the whole table as one group.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
         level: of confidence, between 0 and 1.
-        interval: "fisher", normal on the scale of atanh(r), or "bootstrap", which draws filters with replacement (percentiles,
-            `resamples` draws from the generator `seed`, some seconds for a group of 10,000 filters).
+        interval: "fisher", normal on the scale of atanh(r), or "bootstrap", percentiles of `resamples` draws of filters with
+            replacement from the generator `seed` (some seconds for a group of 10,000 filters).
 
-    Returns: one row per group with complete pairs, sorted: the columns of `by`, n (pairs), r, low, high (all from -1 to 1). r is null
-    below 3 pairs and where x or y is constant; low and high also below 4 pairs (5 for Kendall).
+    Returns: one row per group with complete pairs, sorted: the columns of `by`, n (pairs), r, low, high (from -1 to 1). r is null below
+    3 pairs, where x or y is constant, and for Pearson where one is infinite; low and high also below 4 pairs (Kendall's Fisher: 5).
 
     A Fisher interval takes filters for independent draws from a bivariate normal distribution. It is far too narrow for heavy tails,
     which per-filter quantities have: there a few filters decide Pearson's r. The bootstrap comes nearer, though not all the way;
     ranks do not have the problem, and `over_seeds` asks what matters most, how r differs from one training to the next.
 
-    Errors: `AnalysisError` for an unknown x, y, column of `by`, method or interval, for a column that is no number, and for a
-    level outside (0, 1); `ScoreError` for a measure whose columns are missing.
-    Source: standard errors by Fisher (Pearson), Bonett and Wright, Psychometrika 2000 (Spearman), and Fieller, Hartley and
-    Pearson, Biometrika 1957 (Kendall).
+    Errors: `AnalysisError` for an unknown x, y, column of `by`, method or interval, a column that is no number, a level outside
+    (0, 1); `ScoreError` for a measure whose columns are missing.
+    Source: standard errors by Fisher; Bonett and Wright, Psychometrika 2000 (Spearman); Fieller et al., Biometrika 1957 (Kendall).
     """
     by = [by] if isinstance(by, str) else list(by)
     _check_choices(method, interval, level)
     _check_groups(filters, by)
-    xs, ys = _quantity(filters, x), _quantity(filters, y)
-    complete = ~(np.isnan(xs) | np.isnan(ys))
-    xs, ys = xs[complete], ys[complete]
-    keys, groups = _groups(filters.loc[complete, by])
-    pairs = [(xs[rows], ys[rows]) for rows in groups]
-    n = np.array([len(rows) for rows in groups], dtype="int64")
+    keys, pairs = _complete_pairs(filters, x, y, by)
     r = np.array([_coefficient(a, b, method) for a, b in pairs], dtype="float64")
-    if interval == "bootstrap":
-        low, high = _bootstrap_intervals(pairs, r, method, level, resamples, seed)
-    else:
-        low, high = _fisher_intervals(r, n, method, level)
-    return keys.assign(n=n, r=r, low=low, high=high)
+    n = np.array([len(a) for a, _ in pairs], dtype="int64")
+    fisher = interval == "fisher"
+    ends = _fisher_intervals(r, n, method, level) if fisher else _bootstrap_intervals(pairs, r, method, level, resamples, seed)
+    return keys.assign(n=n, r=r, low=ends[0], high=ends[1])
 
 
 def over_seeds(
@@ -124,6 +118,15 @@ def _quantity(filters: pd.DataFrame, name: str) -> np.ndarray:
         return score(filters, name).to_numpy(dtype="float64", na_value=np.nan)
     had = ", ".join(map(str, filters.columns))
     raise AnalysisError(f"no column or measure {name!r}; the table has [{had}], and the measures are {', '.join(SCORES)}")
+
+
+def _complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> tuple[pd.DataFrame, list[Pair]]:
+    """The groups that have rows in which neither x nor y is null, and for each the values of x and of y in those rows."""
+    xs, ys = _quantity(filters, x), _quantity(filters, y)
+    complete = ~(np.isnan(xs) | np.isnan(ys))
+    xs, ys = xs[complete], ys[complete]
+    keys, groups = _groups(filters.loc[complete, by])
+    return keys, [(xs[rows], ys[rows]) for rows in groups]
 
 
 def _groups(keys: pd.DataFrame) -> tuple[pd.DataFrame, list[np.ndarray]]:
@@ -172,7 +175,7 @@ def _fisher_intervals(r: np.ndarray, n: np.ndarray, method: Method, level: float
 
 
 def _bootstrap_intervals(
-    pairs: list[tuple[np.ndarray, np.ndarray]], r: np.ndarray, method: Method, level: float, resamples: int, seed: int
+    pairs: list[Pair], r: np.ndarray, method: Method, level: float, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     ends = np.full((len(pairs), 2), np.nan)
     for group in np.flatnonzero(~np.isnan(r)):

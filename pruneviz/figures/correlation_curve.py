@@ -49,21 +49,21 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
     """The picture of a table that `table` made: correlation on the left axis, mask distance on the right, one panel per network."""
     networks = list(dict.fromkeys(table["network"]))
-    width = style.TEXT_WIDTH if len(networks) > 1 else 0.6 * style.TEXT_WIDTH
+    size = (style.TEXT_WIDTH, 2.5) if len(networks) > 1 else (0.6 * style.TEXT_WIDTH, 2.9)  # one panel has its legend in three rows
     with style.paper():
-        figure = Figure(figsize=(width, 2.5), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         row = figure.subplots(1, len(networks), squeeze=False)[0]
         twins = [axes.twinx() for axes in row]
         for letter, axes, twin, network in zip("abcdefgh", row, twins, networks, strict=False):
             panel = table[table["network"] == network]
             _draw_correlation(axes, panel, options)
             _draw_mask_distance(twin, panel)
-            axes.set_title(f"({letter}) {network_title(network)}")
+            axes.set_title(f"({letter}) {network_title(network)}" if len(networks) > 1 else network_title(network))
             axes.set_xlabel("epochs trained")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
             axes.set_xlim(np.array([-0.04, 1.04]) * panel["epoch"].max())
-        _share_axes(row, _correlation_limits(table), style.LEFT_COLOUR)
-        _share_axes(twins, (0.0, 1.12 * float(table[["mask_distance", "chance"]].max().max())), style.RIGHT_COLOUR)
+        _share_axes(row, _correlation_limits(table), 8, style.LEFT_COLOUR)
+        _share_axes(twins, (0.0, 1.12 * float(table[["mask_distance", "chance"]].max().max())), 5, style.RIGHT_COLOUR)
         _name_axes(row[0], twins[-1], options)
         _draw_legend(figure, row[0], twins[0], columns=3 if len(networks) > 1 else 1)
         style.settle(figure)
@@ -79,7 +79,8 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
         f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: correlation over all filters of "
         f"sigma_change with {options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right axis: fraction of filters "
         f"in which the pruning masks of consecutive recorded epochs differ, mean over seeds. Dotted line: the same for independent random "
-        f"masks, 2p(1 - p) = {decimal(table['chance'].max())}."
+        f"masks, 2p(1 - p) = {decimal(table['chance'].max())}. There is no distance where all filters of an epoch score alike, as "
+        f"batch-norm scales do before training."
     )
 
 
@@ -143,6 +144,7 @@ def _mean_mask_distance(filters: pd.DataFrame, spec: pd.DataFrame, options: Draw
 
 def _draw_correlation(axes: Axes, panel: pd.DataFrame, options: DrawOptions) -> None:
     measured = panel.dropna(subset=[options.method])
+    axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
     axes.fill_between(measured["epoch"], measured["band_low"], measured["band_high"], color=style.LEFT_COLOUR, alpha=0.18, linewidth=0)
     axes.plot(measured["epoch"], measured[options.method], color=style.LEFT_COLOUR, marker="o", label="correlation (left axis)")
 
@@ -154,17 +156,18 @@ def _draw_mask_distance(axes: Axes, panel: pd.DataFrame) -> None:
 
 
 def _correlation_limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Zero and one, and whatever of the bands lies below zero, with room for markers."""
-    lowest = min(0.0, float(table["band_low"].min()))
-    return max(-1.05, lowest - 0.05), 1.05
+    """Zero and all bands, a range of a half at least, with room for markers."""
+    low, high = min(0.0, float(table["band_low"].min())), max(0.0, float(table["band_high"].max()))
+    missing = max(0.0, 0.5 - (high - low)) / 2
+    return max(-1.05, low - missing - 0.04), min(1.05, high + missing + 0.04)
 
 
-def _share_axes(row: Sequence[Axes], limits: tuple[float, float], colour: str) -> None:
+def _share_axes(row: Sequence[Axes], limits: tuple[float, float], most_ticks: int, colour: str) -> None:
     """Equal limits and ticks of one colour for all axes of a row; the outermost gets tick labels afterwards."""
     for axes in row:
         axes.set_ylim(limits)
         # Not the automatic locator: it picks other ticks, of other widths, once the layout has given the axes their size.
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=most_ticks, steps=[1, 2, 5, 10]))
         axes.tick_params(axis="y", colors=colour, labelleft=False, labelright=False)
 
 
@@ -185,7 +188,7 @@ def _value_line(row: pd.Series, chosen: str, beside: str) -> str:
         f"    epoch {row['epoch']:>3}: {COEFFICIENTS[chosen]} {mean_and_sd(row[chosen], row[f'{chosen}_sd'], 3)} "
         f"{interval(row[f'{chosen}_low'], row[f'{chosen}_high'])}; "
         f"{COEFFICIENTS[beside]} {mean_and_sd(row[beside], row[f'{beside}_sd'], 3)}; "
-        f"mask distance {mean_and_sd(row['mask_distance'], row['mask_distance_sd'], 3)}"
+        f"mask distance {mean_and_sd(row['mask_distance'], row['mask_distance_sd'], 3)}".replace("distance undefined", "distance none")
     )
 
 

@@ -29,9 +29,11 @@ from pruneviz.schema import filter_column
 
 X, Y = "theta_g", "theta_hg"
 NEEDS = (X, Y)
+ERRORS = (f"{X}_se", f"{Y}_se")  # told where they were recorded: whether a point differs from zero at all
 OPTIONS = ("method", "seed", "scale")  # the choices of DrawOptions that this picture depends on
 FRACTIONS = (0.0, 0.25, 1.0)  # of the schedule: epochs 0, 40 and 160 of 160
 HIGH = 0.7  # the size from which a correlation is called high; the paper names none
+FEW = 0.5  # the share of points clear of their standard error below which a panel is called mostly noise
 
 _LABEL_GAP = MappingProxyType({"x": 0.27, "y": 0.13})  # least distance of two tick labels, as a fraction of the axis
 
@@ -40,11 +42,11 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     """The numbers of a scatter figure: one row per filter of the shown run and panel, with its panel's correlations.
 
     Columns: network, dataset, epoch, schedule (epochs of the whole training), run, seed, layer, depth (of the layer, from 1), filter,
-    the two quantities, and, the same on every row of a panel, seeds, filters and the correlations of `agreement`.
+    the two quantities, their standard errors, and, the same on every row of a panel, seeds, filters and the correlations of `agreement`.
     Errors: `FigureError` when no epoch holds both quantities in all runs or the seed asked for was not recorded; those of `chosen_spec`.
     """
     spec = chosen_spec(runs.spec, entry, options)
-    filters = filters_of(runs, spec, NEEDS)
+    filters = filters_of(runs, spec, (*NEEDS, *ERRORS))
     schedule = int(spec["epochs"].max()) if spec["epochs"].notna().any() else int(filters["epoch"].max())
     epochs = nearest_epochs(_measured(filters, spec), schedule, FRACTIONS)
     filters = filters[filters["epoch"].isin(epochs)]
@@ -103,7 +105,9 @@ def _points(filters: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
     """The points of one run; a layer's depth is its place in the order in which the network applies its layers."""
     points = filters[filters["run"] == run["run"]].dropna(subset=list(NEEDS))
     depth = pd.factorize(points["layer"].astype(str))[0] + 1
-    return points.assign(run=run["run"], seed=run["seed"], depth=depth)[["epoch", "run", "seed", "layer", "depth", "filter", *NEEDS]]
+    return points.assign(run=run["run"], seed=run["seed"], depth=depth)[
+        ["epoch", "run", "seed", "layer", "depth", "filter", *NEEDS, *ERRORS]
+    ]
 
 
 def _draw_points(axes: Axes, panel: pd.DataFrame, depths: Normalize) -> None:
@@ -122,11 +126,16 @@ def _scale_axes(axes: Axes, panel: pd.DataFrame, options: DrawOptions) -> None:
         SignedLog.fit(panel[X].to_numpy()).apply(axes, "x", _LABEL_GAP["x"])
         SignedLog.fit(panel[Y].to_numpy()).apply(axes, "y", _LABEL_GAP["y"])
         return
-    for axis, most in ((axes.xaxis, 2), (axes.yaxis, 5)):
-        low, high = axis.get_view_interval()
-        ticks = MaxNLocator(nbins=most).tick_values(low, high)
-        axis.set_major_locator(FixedLocator(ticks[off_ends((ticks - low) / (high - low))].tolist()))
+    for axis, most in ((axes.xaxis, 3), (axes.yaxis, 6)):
+        axis.set_major_locator(FixedLocator(_linear_ticks(*axis.get_view_interval(), most)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: scientific(value)))
+
+
+def _linear_ticks(low: float, high: float, most: int) -> list[float]:
+    """As many round values as fit, at most `most`, none of them at an end of the axis."""
+    sets = [np.asarray(MaxNLocator(nbins=bins, steps=[1, 2, 5, 10]).tick_values(low, high)) for bins in range(most + 2, 1, -1)]
+    inside = [ticks[off_ends((ticks - low) / (high - low))] for ticks in sets]
+    return next((ticks.tolist() for ticks in inside if 0 < len(ticks) <= most), [])
 
 
 def _write_heading(axes: Axes, facts: pd.Series, letter: str, options: DrawOptions) -> None:
@@ -182,6 +191,8 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     for letter, (_, facts) in zip("abc", _panels(table).iterrows(), strict=False):
         head = f"({letter}) {_when(facts)}, {counted(int(facts['filters']), 'filter')}, {counted(int(facts['seeds']), 'seed')}:"
         lines += [head, *(f"    {COEFFICIENTS[method]:<8} {_with_interval(facts, method)}" for method in options.methods)]
+        clear = _clear_of_noise(table[table["epoch"] == facts["epoch"]])
+        lines += [f"    above twice its standard error: {_shares(clear)} of the points shown"] if clear.notna().all() else []
     return lines
 
 
@@ -195,7 +206,24 @@ def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     apart = panels[_verdicts(panels[chosen]) != _verdicts(panels[beside])]
     if len(apart):
         text += f" The {COEFFICIENTS[beside]} correlation says otherwise where it is {_by_panel(apart, beside)}."
+    noisy = [facts for _, facts in panels.iterrows() if (_clear_of_noise(table[table["epoch"] == facts["epoch"]]) < FEW).any()]
+    if noisy:
+        text += (
+            f" Less than half of the points are above twice their standard error at {listed(_when(facts) for facts in noisy)}; "
+            "there the picture shows the noise of the sample as much as the network."
+        )
     return text + " A few large values weigh most in Pearson's coefficient; ranks weigh every filter alike."
+
+
+def _clear_of_noise(panel: pd.DataFrame) -> pd.Series:
+    """Share of a panel's points whose size is above twice their standard error, for each quantity; null where none was recorded."""
+    shares = {name: panel[name].abs().gt(2 * panel[error]).mean() for name, error in zip(NEEDS, ERRORS, strict=True)}
+    known = panel[list(ERRORS)].notna().any().to_numpy()
+    return pd.Series(shares).where(known)
+
+
+def _shares(clear: pd.Series) -> str:
+    return listed(f"{name} in {share:.0%}" for name, share in clear.items())
 
 
 def _by_panel(panels: pd.DataFrame, method: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.scale import SymmetricalLogTransform
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
 _LINEAR_STRIP = 0.8  # decades' worth of room for either half of the linear strip
-_MOST_DECADES = 6  # a side; more would press the cloud of the large values, on which a correlation rests, into a corner
+_MOST_DECADES = 10  # a side; more would press the cloud of the large values, on which a correlation rests, into a corner
 _MARGIN = 0.05
 
 
@@ -82,7 +82,7 @@ def off_ends(place: np.ndarray) -> np.ndarray:
 def linear_threshold(values: np.ndarray) -> float:
     """The power of ten up to which an axis of these values is linear.
 
-    It lies at or below all but a tenth of the absolute values other than zero, and at most six decades below the largest.
+    It lies at or below all but a tenth of the absolute values other than zero, and at most ten decades below the largest.
     Values that are all zero or absent give 1.
     """
     sizes = np.abs(values[np.isfinite(values) & (values != 0)]).astype(float)

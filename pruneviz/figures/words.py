@@ -19,8 +19,9 @@ def decimal(value: float, digits: int = 2) -> str:
 
 
 def scientific(value: float) -> str:
-    """A number of any size in few characters: 1e−07."""
-    return f"{value:.3g}".replace("-", "−")
+    """A number of any size in few characters: `0.25`, `1e−7`, `2.4e6`."""
+    mantissa, _, exponent = f"{value:.3g}".partition("e")
+    return (f"{mantissa}e{int(exponent)}" if exponent else mantissa).replace("-", "−")
 
 
 def mean_and_sd(mean: float, sd: float, digits: int = 2) -> str:

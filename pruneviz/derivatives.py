@@ -209,14 +209,14 @@ def _check_loss(sample: Objective) -> None:
         _check_labels(sample, output, y)
     value = sample.loss(output, y)
     if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
-        came = f"{tuple(value.shape)} of dtype {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-        raise MeasureError(f"the loss is {came}; it must be the mean over the examples, one number that depends on the parameters")
+        came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise MeasureError(f"the loss is {came}; it must be the mean over the examples, one number with a gradient by the parameters")
 
 
 def _check_labels(sample: Objective, output: Tensor, y: Tensor) -> None:
     fits = y.shape == output.shape if y.is_floating_point() else y.shape == output.shape[:1] + output.shape[2:] and output.ndim > 1
     if not fits or y.dtype in (torch.bool, torch.int8, torch.int16, torch.int32):
-        came = f"labels of shape {tuple(y.shape)} and dtype {y.dtype} do not fit outputs of shape {tuple(output.shape)}"
+        came = f"for {len(y)} examples, {y.dtype} labels of shape {tuple(y.shape)} do not fit outputs of shape {tuple(output.shape)}"
         raise MeasureError(f"{came}; give int64 labels, one per example, or probabilities of the outputs' shape, or pass loss=callable")
     labels = [y for _, y in sample.batches if not y.is_floating_point()]
     low, high = min((int(y.min()) for y in labels), default=0), max((int(y.max()) for y in labels), default=0)
@@ -237,7 +237,7 @@ def _bytes_kept_for_backward(sample: Objective) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # to hold an output itself would tie its graph into a knot that is never freed
 
     x, y = (part[:2].clone() for part in sample.batches[0])  # a slice would keep the memory of its whole batch
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

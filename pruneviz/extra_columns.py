@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 from pruneviz.derivatives import Named, Objective
 from pruneviz.errors import MeasureError
 from pruneviz.filters import Layer
+from pruneviz.isolation import flags_preserved
 
 
 def squared_gradient_columns(sample: Objective, layers: Sequence[Layer], chunk: int) -> Named:
@@ -47,7 +48,8 @@ def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) 
         raise MeasureError(f"synflow feeds the network with ones, but its inputs are {example.dtype}; leave out the column synflow")
     parameters = {name: p.detach().double().abs().requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
     buffers = {name: b.detach().double().abs() if b.is_floating_point() else b.detach().clone() for name, b in model.named_buffers()}
-    flow = functional_call(model, (parameters, buffers), (torch.ones_like(example, dtype=torch.float64),)).sum()
+    with flags_preserved(model):
+        flow = functional_call(model.eval(), (parameters, buffers), (torch.ones_like(example, dtype=torch.float64),)).sum()
     chosen = [parameters[layer.weight] for layer in layers]
     parts = torch.autograd.grad(flow, chosen, materialize_grads=True)
     return {layer.name: (w.detach() * g).flatten(1).sum(1).cpu() for layer, w, g in zip(layers, chosen, parts, strict=True)}

@@ -103,8 +103,7 @@ class Recorder:
         not written, and those before it stay.
         """
         self._check_call(epoch, facts)
-        self._check_finite(epoch)
-        cheap = cheap_table(self._model, self._layers).astype(dict.fromkeys(schema.CHEAP_COLUMNS, "float32"))  # as the log keeps them
+        cheap = self._cheap_columns(epoch)
         whole = self._measured(epoch) if self._due(epoch) else Snapshot(pd.DataFrame())
         derived = whole.filters.drop(columns=[c for c in cheap.columns if c in whole.filters])
         filters = pd.concat([cheap, derived], axis=1).assign(epoch=epoch, sigma_delta=self._sigma_delta(epoch, cheap))
@@ -145,11 +144,15 @@ class Recorder:
         if epoch < 0 or (self.last_epoch is not None and epoch <= self.last_epoch):
             raise LogError(f"epoch {epoch} comes after epoch {self.last_epoch}; epochs count up from 0, the initialisation")
 
-    def _check_finite(self, epoch: int) -> None:
-        """Refuse weights that are NaN, which the log would hold as null, and as pruned."""
-        broken = next((name for name, p in self._model.named_parameters() if not p.isfinite().all()), None)
-        if broken:
-            raise MeasureError(f"at epoch {epoch}: the parameter {broken} is not finite; the training diverged, lower its learning rate")
+    def _cheap_columns(self, epoch: int) -> pd.DataFrame:
+        """The cheap columns, rounded as the log keeps them; weights that are NaN it would keep as null, and as pruned."""
+        broken = next((f"parameter {name} is not finite" for name, p in self._model.named_parameters() if not p.isfinite().all()), None)
+        cheap = cheap_table(self._model, self._layers)
+        large = cheap.loc[cheap["theta_norm2"] > torch.finfo(torch.float32).max, "layer"]
+        if broken or len(large):
+            what = broken or f"norm of the weights of layer {large.iloc[0]} is beyond float32"
+            raise MeasureError(f"at epoch {epoch}: the {what}; the training diverged, lower its learning rate")
+        return cheap.astype(dict.fromkeys(schema.CHEAP_COLUMNS, "float32"))
 
     def _measured(self, epoch: int) -> Snapshot:
         try:

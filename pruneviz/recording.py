@@ -51,6 +51,8 @@ def record_runs(plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Call
 
     Errors: `PrunevizError` naming the runs that failed and why, after the others are recorded.
     """
+    if setting.download:
+        _download(plans, setting)
     failed: list[str] = []
     with _Bars(len(plans), say) as bars, multiprocessing.get_context("spawn").Manager() as manager:
         reports = manager.Queue()
@@ -104,6 +106,14 @@ def _train_and_record(state: TrainingState, data: ImageData, plan: RunPlan, reco
 
 def _record_in_process(plan: RunPlan, setting: Setting, reports: queue.Queue[tuple[str, int, float, str]]) -> None:
     record_run(plan, setting, lambda epochs, note: reports.put((plan.run, plan.epochs, epochs, note)))
+
+
+def _download(plans: Sequence[RunPlan], setting: Setting) -> None:
+    """Fetch what is missing once, before several processes would fetch it into one folder at the same time."""
+    from pruneviz.datasets import load_dataset
+
+    for dataset in dict.fromkeys(plan.dataset for plan in plans):
+        load_dataset(dataset, root=setting.images, download=True)
 
 
 @contextmanager

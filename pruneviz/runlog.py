@@ -277,21 +277,27 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _read_run_table(path: Path, table: str) -> pd.DataFrame:
-    return _read_file(path / f"{table}.parquet") if is_sealed(path) else _sorted(_read_parts(path, table), table)
+    return _read_file(path / f"{table}.parquet", table) if is_sealed(path) else _sorted(_read_parts(path, table), table)
 
 
 def _read_parts(path: Path, table: str) -> pd.DataFrame:
     whole = sorted(part.name.removeprefix("epochs-") for part in (path / _PARTS).glob("epochs-*.parquet"))
     parts = [path / _PARTS / f"{table}-{epoch}" for epoch in whole]
-    return _concatenated([_read_file(part) for part in parts if part.exists()], table)
+    return _concatenated([_read_file(part, table) for part in parts if part.exists()], table)
 
 
-def _read_file(file: Path) -> pd.DataFrame:
+def _read_file(file: Path, table: str) -> pd.DataFrame:
     try:
-        return pq.read_table(file, page_checksum_verification=True).to_pandas()
+        found = pq.read_table(file, page_checksum_verification=True)
+        kinds = {field.name: field.type for field in schema.arrow_schema(table, found.column_names)}
+        wrong = [name for name in found.column_names if found.field(name).type != kinds[name]]
+        wrong += sorted(set(schema.SORT_KEYS[table]) - set(found.column_names))
+        if wrong:
+            raise LogError(f"column {', '.join(wrong)} is missing or of another type")
+        return found.to_pandas()
     except FileNotFoundError:
         raise LogError(f"{file} is missing; restore it from a backup, or delete the run and record it again") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _corrupt(file, error) from error
 
 
@@ -301,7 +307,8 @@ def _corrupt(file: Path, error: Exception) -> LogError:
 
 def _concatenated(frames: list[pd.DataFrame], table: str) -> pd.DataFrame:
     """One frame; categories united in order of appearance, columns that some runs lack null."""
-    tables = [pa.Table.from_pandas(f, schema=schema.arrow_schema(table, list(f.columns)), preserve_index=False) for f in frames]
+    kinds = [[field for field in schema.arrow_schema(table, list(f.columns)) if field.name in f] for f in frames]
+    tables = [pa.Table.from_pandas(f, schema=pa.schema(k), preserve_index=False) for f, k in zip(frames, kinds, strict=True)]
     empty = schema.arrow_schema(table, []).empty_table()
     united = pa.concat_tables([empty, *tables], promote_options="default").unify_dictionaries().combine_chunks()
     return united.to_pandas()

@@ -122,7 +122,7 @@ def measure(
     Errors: `DataError` for a sample that is empty or no sample; `MeasureError` for a model without filters, labels out of
     range, and a loss or derivative that is not finite (the layer is named).
 
-    Source: Lubana and Dick, "A Gradient Flow Framework For Analyzing Network Pruning", ICLR 2021, Equations 3-7.
+    Source: Lubana and Dick, "A Gradient Flow Framework For Analyzing Network Pruning", ICLR 2021.
     """
     chosen = None if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
     options = Options(tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier)

@@ -114,16 +114,19 @@ class ExampleTerms(Listener):
 
         return hook
 
-    def _on_gradient(self, name: str, module: nn.Module, x: Tensor, product: Tensor, gradient: Tensor) -> None:
+    def _on_gradient(self, name: str, module: nn.Module, x: Tensor, product: Tensor, gradient: Tensor) -> Tensor | None:
         if self._phase == "gradient" and self._vector is None:
             self._note(name, module, product * gradient.detach())
         elif self._phase == "gradient" and self._vector is not None:
             fixed = gradient.detach()
             self._note(name, module, -self._along_vector(name, module, x.detach()) * fixed)
             if gradient.requires_grad:
-                gradient.register_hook(lambda second: self._note(name, module, fixed * second.detach()))
+                own = gradient.view_as(gradient)  # after a residual sum the other branch is handed the very same tensor
+                own.register_hook(lambda second: self._note(name, module, fixed * second.detach()))
+                return own
         elif self._phase == "product":
             self._note(name, module, product * gradient.detach())
+        return None
 
     def _along_vector(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
         """The layer's output with the vector's weights and bias in the place of its own."""

@@ -25,9 +25,8 @@ _MOVES = {
     _aten.channel_shuffle, _aten.native_channel_shuffle, _aten.pixel_shuffle, _aten.pixel_unshuffle,
 }  # fmt: skip
 _ELEMENTWISE = {  # those that torch does not tag as pointwise
-    _aten.clone, _aten._to_copy, _aten.native_dropout, _aten._softmax, _aten._log_softmax, _aten.leaky_relu, _aten.leaky_relu_,
-    _aten._prelu_kernel, _aten.rrelu_with_noise, _aten.rrelu_with_noise_, _aten.elu_, _aten.hardswish, _aten.hardswish_,
-    _aten.log_sigmoid_forward,
+    _aten.clone, _aten._to_copy, _aten.native_dropout, _aten._softmax, _aten._log_softmax, _aten.leaky_relu, _aten._prelu_kernel,
+    _aten.rrelu_with_noise, _aten.hardswish, _aten.log_sigmoid_forward,
 }  # fmt: skip
 _POOLS = {
     _aten.avg_pool1d, _aten.avg_pool2d, _aten.avg_pool3d, _aten.max_pool2d_with_indices, _aten.max_pool3d_with_indices,
@@ -110,7 +109,12 @@ def _rule(func: Any) -> Callable[..., list[Tensor | None]]:
         return _pool
     if packet in _REDUCTIONS:
         return _reduce
-    return _meet if packet in _ELEMENTWISE or torch.Tag.pointwise in func.tags else _mix
+    return _meet if _is_elementwise(packet) else _mix
+
+
+def _is_elementwise(packet: Any) -> bool:
+    packet = getattr(_aten, packet.__name__.removesuffix("_"), packet)  # hardtanh_ lacks the tag of hardtanh
+    return packet in _ELEMENTWISE or any(torch.Tag.pointwise in getattr(packet, name).tags for name in packet.overloads())
 
 
 def _move(func: Any, outputs: list[Tensor], known: list[Tensor], traced: tuple[Any, Any], args: Any) -> list[Tensor | None]:

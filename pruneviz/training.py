@@ -154,6 +154,7 @@ def restore_checkpoint(state: TrainingState, folder: Path) -> bool:
         state.optimizer.load_state_dict(parts["optimizer"])
         state.generator.set_state(parts["generator"].cpu())
         state.epoch = parts["epoch"]
-    except Exception as error:  # torch raises errors of many kinds here
-        raise TrainingError(f"{file} is corrupt, or of another network ({error}); delete it to train this run from its start") from error
+    except Exception as error:  # of many kinds, and with pages of advice, such as to unpickle the file after all
+        what = f"{file} is corrupt, or of another network ({type(error).__name__})"
+        raise TrainingError(f"{what}; delete it to train this run from its start") from error
     return True

@@ -33,7 +33,8 @@ def test_the_gradient_is_the_slope_of_the_loss_and_the_units_average_to_it(case:
     gradient = twin.gradient(1.0)
     assert abs(slope - gradient @ direction) < 1e-7 * gradient.norm() * direction.norm()
     assert close(twin.gradients_of(twin.unit_losses, 1.0).mean(0), gradient, 1e-12)
-    assert close(twin.gradients_of(twin.sample_losses, 1.0).mean(0), gradient, 1e-12)
+    if bn == "batch":  # where the units are not the samples
+        assert close(twin.gradients_of(twin.sample_losses, 1.0).mean(0), gradient, 1e-12)
 
 
 @CASES_AND_MODES

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import pruneviz as pv
 from pruneviz.errors import DataError, MeasureError
-from pruneviz.repeatability import check_repeatable
+from pruneviz.repeatability import check_repeatable, fixed_batches
 from pruneviz.snapshot import Options
 
 X, Y = as_pair(digit_batches((6,), torch.float32))
@@ -78,7 +78,7 @@ LABELS: Mapping[str, tuple[Tensor, str]] = {
 def test_labels_that_the_network_has_no_outputs_for_are_refused(kind: str, bn: str) -> None:
     labels, match = LABELS[kind]
     match = match.replace("(2, ", "(6, ").replace("(2,", "(6,") if bn == "batch" else match  # a batch is looked at as a whole
-    refuses(MeasureError, match.replace("(6, 3\\)", "(6, 3\\)"), network(), (X, labels), bn=bn)
+    refuses(MeasureError, match, network(), (X, labels), bn=bn)
 
 
 def test_a_label_out_of_range_in_a_later_batch_is_refused() -> None:
@@ -122,7 +122,7 @@ def test_a_column_may_be_named_without_a_list() -> None:
 
 def changed(name: str, value: float) -> nn.Module:
     model = network()
-    model.get_parameter(name).data.flatten()[0] = value if "weight" in name else 0.0
+    model.get_parameter(name).data.flatten()[0] = value
     return model
 
 
@@ -140,14 +140,14 @@ def overflowing() -> nn.Module:
 
 
 NOT_FINITE: Mapping[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
-    "NaN in the images": (network, torch.where(X > 0.9, torch.nan, X), "gradient is NaN or infinite, first in the output of layer 0; check the inputs"),
+    "NaN in the images": (network, X.log(), "is NaN or infinite, first in the output of layer 0; check the inputs"),
     "infinite images": (network, X * torch.inf, "first in the output of layer 0"),
     "NaN in the last image": (network, torch.cat([X[:-1], X[-1:] * torch.nan]), "first in the output of layer 0"),
     "NaN weight": (lambda: changed("4.weight", torch.nan), X, r"the parameter 4\.weight is not; the training diverged before"),
     "infinite weight": (lambda: changed("1.weight", torch.inf), X, r"the parameter 1\.weight is not"),
     "negative variance": (lambda: with_buffer("5.running_var", -1.0), X, "first in the output of layer 5"),
     "overflow": (overflowing, X, "first in the output of layer 9; .* lower the learning rate"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("chunk", [None, 1])
@@ -157,10 +157,14 @@ def test_what_is_not_finite_is_named_by_layer(kind: str, chunk: int | None) -> N
     refuses(MeasureError, match, build(), (images, Y), chunk=chunk)
 
 
+def with_a_cusp(output: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy plus what has the derivatives 0 and infinity here."""
+    return F.cross_entropy(output, target) + (output - output.detach()).abs().pow(1.5).sum()
+
+
 def test_a_loss_or_a_second_derivative_that_alone_is_not_finite_is_named() -> None:
     refuses(MeasureError, "in the loss itself", network(), (X, Y), loss=lambda output, target: F.cross_entropy(output, target) + torch.inf)
-    cusp = lambda output, target: output.abs().clamp(min=0).pow(1.5).sum() * 0 + (output - output.detach()).abs().pow(1.5).sum()  # noqa: E731
-    refuses(MeasureError, "the Hessian-gradient product is NaN or infinite, in the derivative by 0.weight", network(), (X, Y), loss=cusp)
+    refuses(MeasureError, "the Hessian-gradient product is NaN or infinite, in the derivative by", network(), (X, Y), loss=with_a_cusp)
 
 
 def test_a_network_that_overflows_in_float32_is_measured_in_float64() -> None:
@@ -246,7 +250,8 @@ def test_synflow_has_nothing_to_say_about_words() -> None:
 
 
 def check(model: nn.Module, sample: Any, **options: Any) -> int:
-    return check_repeatable(model, sample, Options(**options))
+    chosen = Options(**options)
+    return check_repeatable(model, fixed_batches(model, sample, chosen), chosen)
 
 
 @pytest.mark.parametrize("bn", ["eval", "calibrated", "batch"])

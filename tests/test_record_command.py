@@ -308,10 +308,14 @@ record_runs(plans, Setting(Path(sys.argv[1])), 1, print)
 def test_ctrl_c_ends_the_running_runs_and_starts_no_other(tmp_path: Path) -> None:
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not list(tmp_path.glob("r0/parts/epochs-*")):
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
-        assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
+        try:
+            while process.poll() is None and not list(tmp_path.glob("r0/parts/epochs-*")):
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGINT)
+            assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     assert process.returncode != 0
     assert [run.name for run in tmp_path.iterdir()] == ["r0"]
     assert len(pv.load(tmp_path, unfinished="include").epochs) < 5_000

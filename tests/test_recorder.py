@@ -55,7 +55,7 @@ def files(path: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("every", "epochs"), [(1, [0, 1, 2, 3, 4]), (3, [0, 3]), (np.int64(2), [0, 2, 4]), (lambda e: e in (1, 4), [1, 4])], ids=str
+    ("every", "epochs"), [(1, [0, 1, 2, 3, 4]), (3, [0, 3]), (np.int64(2), [0, 2, 4]), (lambda e: e in (1, 4), [1, 4])]
 )
 def test_derivatives_are_measured_when_every_says_and_are_null_elsewhere(tmp_path: Path, every: object, epochs: list[int]) -> None:
     runs = record(network(), tmp_path / "run", every=every)
@@ -301,9 +301,10 @@ def test_a_loss_that_overflows_names_the_epoch_and_the_layer(tmp_path: Path) -> 
         recorder.after_epoch(10)
 
 
-def test_after_an_error_the_run_goes_on_and_equals_one_that_was_never_cut_off(tmp_path: Path) -> None:
-    whole = record(network(), tmp_path / "whole", lag=2, every=2)
-    model = network()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_after_an_error_the_run_goes_on_and_equals_one_that_was_never_cut_off(tmp_path: Path, dtype: torch.dtype) -> None:
+    whole = record(network(dtype), tmp_path / "whole", lag=2, every=2)
+    model = network(dtype)
     with pytest.raises(KeyboardInterrupt), pv.Recorder(model, SAMPLE, tmp_path / "cut", every=2, lag=2) as recorder:
         for epoch in range(3):
             recorder.after_epoch(epoch)

@@ -49,7 +49,7 @@ def test_the_classifier_is_listed_last_when_asked_for(case: Case) -> None:
 def two_convs(forward: Callable[[Net, Tensor], Tensor], first: int = 2, second: tuple[int, int] = (1, 2), read: int = 4) -> nn.Module:
     """`c1` and `c2` on the digits, and the norm `bn` that reads what `forward` makes of them; registered in another order."""
     convs = {"c2": nn.Conv2d(*second, 2), "c1": nn.Conv2d(1, first, 2)}
-    return Net(lambda net, x: net.fc(net.bn(forward(net, x)).mean((2, 3))), fc=nn.Linear(read, CLASSES), bn=nn.BatchNorm2d(read), **convs)
+    return Net(lambda net, x: net.fc(net.bn(forward(net, x)).mean((2, 3))), **convs, fc=nn.Linear(read, CLASSES), bn=nn.BatchNorm2d(read))
 
 
 def split_and_shuffled(net: Net, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def twice(net: Net, x: Tensor) -> Tensor:
 
 
 def padded(net: Net, x: Tensor) -> Tensor:
-    return F.pad(net.c1(x), (0, 0, 0, 0, 2, 1)) * net.c2(x).mean().item()
+    return F.pad(net.c1(x), (0, 0, 0, 0, 1, 0)) * net.c2(x).mean().item()
 
 
 def reordered(net: Net, x: Tensor) -> Tensor:
@@ -118,8 +118,8 @@ BY_HAND: Mapping[str, tuple[nn.Module, Norms]] = {
     "residual sum": (two_convs(lambda net, x: net.c1(x) + net.c2(x), read=2), {"c1": None, "c2": None}),
     "gate": (two_convs(gated), {"c1": [B2, B3], "c2": None}),
     "the same channel twice": (two_convs(twice), {"c1": None, "c2": None}),
-    "channels padded": (two_convs(padded, read=5), {"c1": [B2, B3], "c2": None}),
-    "a single channel padded": (two_convs(padded, first=1), {"c1": [B2], "c2": None}),
+    "channels padded": (two_convs(padded, read=3), {"c1": [B1, B2], "c2": None}),
+    "a single channel padded": (two_convs(padded, first=1, read=2), {"c1": [B1], "c2": None}),
     "arguments by keyword": (two_convs(keywords), {"c2": [B0, B1], "c1": [B2, B3]}),
 }
 OF_MODULES: Mapping[str, tuple[Sequence[nn.Module], Norms]] = {

@@ -19,6 +19,8 @@ from pruneviz.snapshot import Options, Snapshot, take_snapshot
 Sample = tuple[Tensor, Tensor]
 KEYS = ["layer", "filter", "kept"]
 WIDTHS = {"vgg13": 1 / 8, "resnet56": 1 / 4}
+# rounding in single precision, which 56 layers add up to more than 13; in double precision both agree to 1e-14
+CHUNK_TOLERANCE = {"vgg13": 1e-6, "resnet56": 1e-5}
 EVERY_NETWORK = pytest.mark.parametrize("name", WIDTHS)
 
 
@@ -29,7 +31,8 @@ def cifar100(cifar_root: Path) -> ImageData:
 
 @pytest.fixture(scope="module")
 def sample(cifar100: ImageData) -> Sample:
-    return balanced_sample(cifar100, per_class=1, seed=0)
+    images, labels = balanced_sample(cifar100, per_class=1, seed=0)
+    return images[:50], labels[:50]
 
 
 def network(name: str) -> nn.Module:
@@ -41,10 +44,10 @@ def network(name: str) -> nn.Module:
 def snapshot(sample: Sample) -> Callable[..., Snapshot]:
     taken: dict[tuple[object, ...], Snapshot] = {}
 
-    def take(name: str, chunk: int = 100, dtype: torch.dtype = torch.float32) -> Snapshot:
+    def take(name: str, chunk: int = 50, dtype: torch.dtype = torch.float32) -> Snapshot:
         key = name, chunk, dtype
         if key not in taken:
-            taken[key] = take_snapshot(network(name), sample, Options(chunk=chunk, dtype=dtype, bn="calibrated"))
+            taken[key] = take_snapshot(network(name), sample, Options(chunk=chunk, dtype=dtype))
         return taken[key]
 
     return take
@@ -62,8 +65,13 @@ def assert_apart_by_at_most(tolerance: float, frame: pd.DataFrame, other: pd.Dat
 
 @EVERY_NETWORK
 def test_the_chunk_changes_no_number_on_real_images(name: str, snapshot: Callable[..., Snapshot]) -> None:
-    for chunk in (7, 64):
-        assert_apart_by_at_most(1e-6, snapshot(name, chunk).filters, snapshot(name).filters)
+    for chunk in (7, 32):
+        assert_apart_by_at_most(CHUNK_TOLERANCE[name], snapshot(name, chunk).filters, snapshot(name).filters)
+
+
+def test_the_chunk_changes_nothing_at_all_in_double_precision(snapshot: Callable[..., Snapshot]) -> None:
+    exact = [snapshot("vgg13", chunk, torch.float64).filters for chunk in (17, 50)]
+    assert_apart_by_at_most(1e-12, *exact)
 
 
 @EVERY_NETWORK
@@ -74,7 +82,7 @@ def test_float32_is_exact_enough_on_real_images(name: str, snapshot: Callable[..
 @EVERY_NETWORK
 def test_a_fresh_network_guesses_and_no_filter_is_without_a_number(name: str, snapshot: Callable[..., Snapshot]) -> None:
     whole = snapshot(name)
-    assert whole.sample_loss == pytest.approx(math.log(100), rel=0.1)
+    assert whole.sample_loss == pytest.approx(math.log(100), rel=0.01)
     assert whole.filters.notna().all(axis=None)
     assert (whole.filters["sigma"] == 1).all()
     assert len(whole.filters) == sum(len(conv.weight) for conv in network(name).modules() if isinstance(conv, nn.Conv2d))
@@ -90,5 +98,4 @@ def test_a_balanced_sample_holds_every_class_equally_often_and_only_training_ima
     pixels = ((images[:20] + 1) * 127.5).round().to(torch.uint8)
     own = [cifar100.train_images[cifar100.train_labels == label] for label in labels[:20]]
     assert all((many == image).flatten(1).all(1).any() for many, image in zip(own, pixels, strict=True))
-    assert not torch.equal(labels.new_tensor([]), labels)
     assert not torch.equal(balanced_sample(cifar100, per_class=3, seed=2)[0], images)

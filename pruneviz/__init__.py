@@ -9,10 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pruneviz.analysis.convergence import convergence as convergence
     from pruneviz.analysis.correlation import correlate as correlate
     from pruneviz.analysis.correlation import over_seeds as over_seeds
+    from pruneviz.analysis.matrix import correlation_matrix as correlation_matrix
     from pruneviz.masks import keep_mask as keep_mask
     from pruneviz.masks import mask_distance as mask_distance
+    from pruneviz.pruning import Pruner as Pruner
+    from pruneviz.pruning import remove as remove
     from pruneviz.recorder import Recorder as Recorder
     from pruneviz.runlog import Runs as Runs
     from pruneviz.runlog import load as load
@@ -23,15 +27,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Pruner": "pruneviz.pruning",
     "Recorder": "pruneviz.recorder",
     "RunSpec": "pruneviz.schema",
     "Runs": "pruneviz.runlog",
+    "convergence": "pruneviz.analysis.convergence",
     "correlate": "pruneviz.analysis.correlation",
+    "correlation_matrix": "pruneviz.analysis.matrix",
     "keep_mask": "pruneviz.masks",
     "load": "pruneviz.runlog",
     "mask_distance": "pruneviz.masks",
     "measure": "pruneviz.snapshot",
     "over_seeds": "pruneviz.analysis.correlation",
+    "remove": "pruneviz.pruning",
     "score": "pruneviz.scores",
 }
 

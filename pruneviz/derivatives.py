@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pruneviz.errors import MeasureError
+from pruneviz.masking import kept_entries
 from pruneviz.sample import Batch, sample_size
 
 Named: TypeAlias = dict[str, Tensor]
@@ -42,7 +43,8 @@ class Objective:
     """The loss L(Theta) on a sample, at one or more temperatures: the mean over all examples of loss(output / T, target).
 
     `parameters` and `buffers` are aliases of the model's own, by name, in the dtype of the measurement. With `rechunk` the
-    batches may be cut freely; without it every batch is one chunk, because its examples share statistics.
+    batches may be cut freely; without it every batch is one chunk, because its examples share statistics. `kept` says which entries
+    of parameters are not pruned; pruned ones are no parameters, and every derivative by them is 0.
     """
 
     model: nn.Module
@@ -52,6 +54,7 @@ class Objective:
     temperatures: tuple[float, ...]
     loss: Loss
     rechunk: bool
+    kept: Named = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
@@ -85,7 +88,7 @@ def objective(
     """
     parameters = {name: _alias(p, dtype).requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
     buffers = {name: _alias(b, dtype) for name, b in model.named_buffers()}
-    built = Objective(model, parameters, buffers, batches, temperatures, loss or F.cross_entropy, rechunk)
+    built = Objective(model, parameters, buffers, batches, temperatures, loss or F.cross_entropy, rechunk, kept_entries(model))
     _check_loss(built)
     return built
 
@@ -107,7 +110,7 @@ def gradients(sample: Objective, chunk: int, listener: Listener | None = None) -
             _add(total, part)
             if i == 0:
                 listener.end_chunk(len(x), part)
-    return loss_totals.tolist(), totals
+    return loss_totals.tolist(), [_without_pruned(sample, total) for total in totals]
 
 
 def hessian_products(sample: Objective, vectors: Sequence[Named], chunk: int, listener: Listener | None = None) -> list[Named]:
@@ -129,7 +132,7 @@ def hessian_products(sample: Objective, vectors: Sequence[Named], chunk: int, li
             _add(total, part)
             if i == 0:
                 listener.end_chunk(len(x), part)
-    return totals
+    return [_without_pruned(sample, total) for total in totals]
 
 
 def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tuple[Answer, int]:
@@ -187,6 +190,10 @@ def _grad(loss: Tensor, parameters: Named, *, retain_graph: bool = False, create
 def _zeros(like: Named) -> Named:
     # float64 totals: the sum over thousands of chunks must not depend on the chunk
     return {name: torch.zeros_like(t, dtype=torch.float64) for name, t in like.items()}
+
+
+def _without_pruned(sample: Objective, total: Named) -> Named:
+    return {name: t.masked_fill(~sample.kept[name], 0.0) if name in sample.kept else t for name, t in total.items()}
 
 
 def _add(total: Named, part: Named) -> None:

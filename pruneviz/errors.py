@@ -33,5 +33,9 @@ class PresetError(PrunevizError):
     """A preset, network or data set is unknown."""
 
 
+class PruningError(PrunevizError):
+    """A network cannot be pruned as asked: the target is out of reach, a layer would vanish, a filter has no score."""
+
+
 class TrainingError(PrunevizError):
     """A training run cannot go on: its loss is no longer finite."""

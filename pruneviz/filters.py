@@ -16,23 +16,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._pytree import tree_flatten
 
 from pruneviz.errors import MeasureError
 from pruneviz.isolation import flags_preserved
 from pruneviz.sample import model_dtype
-from pruneviz.tracing import MIXED, ChannelTracer, channel_origins
+from pruneviz.tracing import MIXED, ChannelTracer, channel_origins, is_single
 
 NormChannel = tuple[str, int]
+FilterOf = tuple[str, int]  # layer, filter
+Note = Callable[[str, list[int]], None]
+NUMBERS = "filter_numbers"  # buffer of a layer whose pruned filters were removed: the original numbers of those left
 
 
 @dataclass(frozen=True)
 class Layer:
     """The filters of one layer: `weight` names the parameter [filters, ...], `norms[p]` is (batch norm, channel) of filter p or None.
 
-    `examples_first` says whether the first dimension of its output counts the examples, and nothing else.
+    `examples_first` says whether the first dimension of its output counts the examples, and nothing else. `numbers` are the filters'
+    output channels in the unpruned layer, which differ from 0, 1, ... once others were removed.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Layer:
     filters: int
     norms: tuple[NormChannel | None, ...]
     examples_first: bool = True
+    numbers: tuple[int, ...] = ()
 
     @property
     def norm(self) -> str | None:
@@ -61,14 +66,15 @@ def find_layers(model: nn.Module, example: Tensor, *, classifier: bool = False) 
     Args: `example` is one or more inputs of the network (at most two are used); `classifier` also lists the output layer.
     Nothing of the model changes. Errors: `MeasureError` when the model has no filters, or a weight is not a parameter.
     """
-    modules = dict(_weighted_modules(model))
-    dtype = model_dtype(model) if example.is_floating_point() else example.dtype
-    trace = _Trace(model, modules, example[:2].to(dtype, copy=True))  # two, for networks that squeeze a dimension of one
-    order = [name for name in trace.order if name in modules]
-    outputs = trace.output_layers or order[-1:]
-    names = [name for name in order if classifier or name not in outputs]
+    return layers_of(model, Trace(model, example), classifier=classifier)
+
+
+def layers_of(model: nn.Module, trace: Trace, *, classifier: bool = False) -> list[Layer]:
+    """As `find_layers`, of a network that was traced already."""
+    modules = dict(weighted_modules(model))
+    names = [name for name in trace.order if classifier or name not in trace.output_layers]
     if not names:
-        hint = "; its only layer is the classifier, measured with classifier=True" if order else ""
+        hint = "; its only layer is the classifier, measured with classifier=True" if trace.order else ""
         raise MeasureError(f"{type(model).__name__} has no filters: no convolution or linear layer before its output{hint}")
     weights = {id(p): parameter for parameter, p in model.named_parameters()}  # a tied weight goes by its first name
     return [_layer(name, modules[name], weights, trace) for name in names]
@@ -86,54 +92,76 @@ def sigma(model: nn.Module, layer: Layer) -> Tensor:
     return scales
 
 
-def _weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The convolutions and linear layers of a network with their names, each weight once; `MeasureError` where a weight is computed."""
+    seen: set[str] = set()
+    for name, module in weight_users(model):
+        if name not in seen:
+            seen.add(name)
+            yield name, module
+
+
+def weight_users(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """All convolutions and linear layers of a network; those of tied weights, which are one set of filters, go by the name of the first."""
     parameters = {id(p) for p in model.parameters()}
-    seen: set[int] = set()
+    names: dict[int, str] = {}
     for name, module in model.named_modules():
         if not isinstance(module, (_ConvNd, nn.Linear)) or isinstance(module, _ConvTransposeNd):
             continue
         if id(module.weight) not in parameters:
             raise MeasureError(f"the weight of {name} is computed, not a parameter; remove its parametrization or pruning wrapper first")
-        if id(module.weight) not in seen:  # tied weights are one set of filters, under their first name
-            seen.add(id(module.weight))
-            yield name, module
+        yield names.setdefault(id(module.weight), name), module
 
 
-def _layer(name: str, module: nn.Module, weights: dict[int, str], trace: _Trace) -> Layer:
+def _layer(name: str, module: nn.Module, weights: dict[int, str], trace: Trace) -> Layer:
     weight, norms = module.get_parameter("weight"), trace.norms.get(name, {})
-    return Layer(name, weights[id(weight)], len(weight), tuple(norms.get(p) for p in range(len(weight))), name not in trace.folded)
+    own = getattr(module, NUMBERS, None)
+    numbers = tuple(own.tolist()) if isinstance(own, Tensor) else tuple(range(len(weight)))
+    following = tuple(norms.get(p) for p in range(len(weight)))
+    return Layer(name, weights[id(weight)], len(weight), following, name not in trace.folded, numbers)
 
 
-class _Trace:
-    """One forward pass: the order of the layers, the first norm of every filter, the layers that are the output.
+class Trace:
+    """One forward pass: the order of the layers, the first norm of every filter, the layers that are the output, who reads what.
 
-    `folded` are layers that do not keep the examples in the first dimension.
+    `folded` are layers that do not keep the examples in the first dimension. `read` holds, for every layer and norm, a list of the filters
+    that meet in each of its input channels, (layer, filter) pairs, or None where they are not known; one list per call.
+    `multiplied` are the pairs of filters whose outputs are multiplied with one another, and `together` the operations that normalise
+    several filters of a layer by a statistic of them all, {layer: operation}. `example` is one or more inputs, of which two are
+    used, for networks that squeeze a dimension of one. Nothing of the model changes.
     """
 
-    def __init__(self, model: nn.Module, modules: dict[str, nn.Module], example: Tensor) -> None:
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
         self.order: list[str] = []
         self.norms: dict[str, dict[int, NormChannel | None]] = {}
         self.folded: set[str] = set()
+        self.read: dict[str, list[list[frozenset[FilterOf] | None]]] = {}
+        dtype = model_dtype(model) if example.is_floating_point() else example.dtype
+        example = example[:2].to(dtype, copy=True)
         self._examples = len(example)
-        self._owner: list[tuple[str, int]] = []  # origin number -> (layer, filter)
+        self._owner: list[FilterOf] = []  # origin number -> (layer, filter)
         self._tracer = ChannelTracer()
-        self._origins = {name: self._number(name, module) for name, module in modules.items()}
-        outputs = self._run(model, modules, example)
-        self.output_layers = {self._owner[o][0] for tensor in outputs for o in self._known(tensor)}
+        self._origins = {name: self._number(name, module) for name, module in weighted_modules(model)}
+        outputs = self._run(model, example)
+        self.output_layers = {self._owner[o][0] for tensor in outputs for o in self._known(tensor)} or set(self.order[-1:])
+        self.multiplied = {(self._owner[a], self._owner[b]) for a, b in self._tracer.multiplied}
+        self.together = dict(self._normalised_together())
 
     def _number(self, name: str, module: nn.Module) -> Tensor:
         start, filters = len(self._owner), len(module.get_parameter("weight"))
         self._owner += [(name, p) for p in range(filters)]
         return torch.arange(start, start + filters)
 
-    def _run(self, model: nn.Module, modules: dict[str, nn.Module], example: Tensor) -> list[Tensor]:
+    def _run(self, model: nn.Module, example: Tensor) -> list[Tensor]:
         with ExitStack() as stack:
             stack.enter_context(flags_preserved(model))
+            for name, module in weight_users(model):
+                stack.callback(module.register_forward_pre_hook(self._before(name, self._note_read), with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(self._after_layer(name)).remove)
             for name, module in model.named_modules():
-                if name in modules:
-                    stack.callback(module.register_forward_hook(self._after_layer(name)).remove)
-                elif isinstance(module, _BatchNorm):
-                    stack.callback(module.register_forward_pre_hook(self._before_norm(name), with_kwargs=True).remove)
+                if isinstance(module, _NormBase):
+                    note = self._note_norm if isinstance(module, _BatchNorm) else self._note_read
+                    stack.callback(module.register_forward_pre_hook(self._before(name, note), with_kwargs=True).remove)
             model.eval()
             stack.enter_context(torch.no_grad())
             self._tracer.mark(example, MIXED)
@@ -156,26 +184,47 @@ class _Trace:
 
         return hook
 
-    def _before_norm(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
+    def _before(self, name: str, note: Note) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+            given = args[0] if args else kwargs["input"]
             with torch.utils._python_dispatch._disable_current_modes():
-                origins = self._tracer.origins(args[0] if args else kwargs["input"])
-                channels = [] if origins is None else channel_origins(origins, 1).tolist()
-            times = Counter(channels)
-            for channel, origin in enumerate(channels):
-                if origin != MIXED:
-                    layer, p = self._owner[origin]
-                    # a filter that is read at several channels, as after flattening, has several scales and so no scale of its own
-                    self.norms.setdefault(layer, {}).setdefault(p, (name, channel) if times[origin] == 1 else None)
+                origins = self._tracer.origins(given)
+                note(name, [] if origins is None else channel_origins(origins, _input_channel_dim(module, given)).tolist())
 
         return hook
 
+    def _note_read(self, name: str, channels: list[int]) -> None:
+        sets = {origin: self._tracer.filters(origin) for origin in set(channels)}
+        named = {origin: None if found is None else frozenset(self._owner[o] for o in found) for origin, found in sets.items()}
+        self.read.setdefault(name, []).append([named[origin] for origin in channels])
+
+    def _note_norm(self, name: str, channels: list[int]) -> None:
+        self._note_read(name, channels)
+        times = Counter(channels)
+        for channel, origin in enumerate(channels):
+            if is_single(origin):
+                layer, p = self._owner[origin]
+                # a filter that is read at several channels, as after flattening, has several scales and so no scale of its own
+                self.norms.setdefault(layer, {}).setdefault(p, (name, channel) if times[origin] == 1 else None)
+
+    def _normalised_together(self) -> Iterator[tuple[str, str]]:
+        for operation, groups in self._tracer.together.items():
+            for group in groups:
+                times = Counter(self._owner[origin][0] for origin in group)
+                yield from ((layer, operation) for layer, filters in times.items() if filters > 1)
+
     def _known(self, output: Tensor) -> list[int]:
         origins = self._tracer.origins(output)
-        return [] if origins is None else [o for o in origins.unique().tolist() if o != MIXED]
+        return [] if origins is None else [o for o in origins.unique().tolist() if is_single(o)]
 
 
 def _channel_dim(module: nn.Module, output: Tensor) -> int:
     if isinstance(module, nn.Linear):
         return output.ndim - 1
     return output.ndim - len(module.kernel_size) - 1  # type: ignore[arg-type]
+
+
+def _input_channel_dim(module: nn.Module, given: Tensor) -> int:
+    if isinstance(module, _ConvNd):
+        return _channel_dim(module, given)
+    return given.ndim - 1 if isinstance(module, nn.Linear) else 1

@@ -35,7 +35,7 @@ def test_a_case_has_its_layers_in_order_with_their_norms_and_without_its_classif
     for name, (norm, offset) in case.layers.items():
         filters = len(model.get_submodule(name).weight)
         want = tuple((norm, offset + p) if norm else None for p in range(filters))
-        assert layers[name] == Layer(name, f"{name}.weight", filters, want)
+        assert layers[name] == Layer(name, f"{name}.weight", filters, want, numbers=tuple(range(filters)))
         assert layers[name].norm == norm
         scales = model.get_submodule(norm).weight[offset : offset + filters] if norm else torch.full((filters,), torch.nan)
         assert torch.equal(sigma(model, layers[name]).nan_to_num(), scales.double().nan_to_num())

@@ -103,10 +103,24 @@ def test_constants_have_no_origin_and_freed_memory_is_not_mistaken_for_an_activa
             assert tracer.origins(constant) is None
             assert tracer.origins(constant + 1) is None
         assert tracer.origins(x * constant).tolist() == [[0, 1, 2]] * 2
-        assert tracer.origins(x[:, :2] + x[:, 1:]).tolist() == [[MIXED] * 2] * 2
+        met = tracer.origins(x[:, :2] + x[:, 1:])
+        assert [[tracer.filters(o) for o in row] for row in met.tolist()] == [[{0, 1}, {1, 2}]] * 2
         assert tracer.origins(torch.cat([constant, x], 1))[0].tolist() == [MIXED] * 3 + [0, 1, 2]
         assert tracer.origins(x.sum(0)).tolist() == [0, 1, 2]
         assert tracer.origins(x.sum()).item() == MIXED
+
+
+def test_where_activations_meet_their_filters_unite_and_what_is_unknown_stays_unknown() -> None:
+    tracer = ChannelTracer()
+    x = torch.zeros(2, 4)
+    tracer.mark(x, torch.tensor([0, 1, 2, MIXED]).expand(2, 4))
+    with tracer:
+        twice = x + x.flip(1)
+        again = twice * x
+        padded = nn.functional.batch_norm(twice, torch.zeros(4), torch.ones(4))
+    sets = [[tracer.filters(o) for o in tracer.origins(y)[0].tolist()] for y in (twice, again, padded)]
+    assert sets[0] == [None, {1, 2}, {1, 2}, None]
+    assert sets[1] == sets[2] == sets[0]
 
 
 def test_an_operation_that_nobody_foresaw_mixes_rather_than_fails() -> None:

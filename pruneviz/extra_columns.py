@@ -15,9 +15,9 @@ from pruneviz.isolation import flags_preserved
 
 
 def squared_gradient_columns(sample: Objective, layers: Sequence[Layer], chunk: int) -> Named:
-    """sum_j theta_j^2 E[g_j^2] per filter, E over the examples of the sample, at the first temperature.
+    """theta_j^2 E[g_j^2] of every weight, E over the examples of the sample, at the first temperature.
 
-    Returns: {layer: float64 [filters]}. Errors: `MeasureError` in bn="batch" mode, where examples have no gradient of their own.
+    Returns: {layer: float64 of its weight's shape}. Errors: `MeasureError` in bn="batch" mode, which defines no gradient of an example.
     Source: Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018.
     """
     if not sample.rechunk:
@@ -34,14 +34,14 @@ def squared_gradient_columns(sample: Objective, layers: Sequence[Layer], chunk: 
     for x, y in sample.chunks(max(1, chunk // 16)):
         for name, g in vmap(grad(example_loss), in_dims=(None, 0, 0))(weights, x, y).items():
             totals[name] += g.square().sum(0, dtype=torch.float64) / sample.examples
-    return {layer.name: (weights[layer.weight].double().square() * totals[layer.weight]).flatten(1).sum(1).cpu() for layer in layers}
+    return {layer.name: weights[layer.weight].double().square() * totals[layer.weight] for layer in layers}
 
 
 def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) -> Named:
-    """Synaptic flow through each filter: sum_j |theta_j| dR/d|theta_j|, R the summed output of the network made of absolute
+    """Synaptic flow through each weight: |theta_j| dR/d|theta_j|, R the summed output of the network made of absolute
     values, fed with ones of one example's shape, in evaluation mode and float64.
 
-    Returns: {layer: float64 [filters]}. Source: Tanaka et al., "Pruning neural networks without any data by iteratively
+    Returns: {layer: float64 of its weight's shape}. Source: Tanaka et al., "Pruning neural networks without any data by iteratively
     conserving synaptic flow", 2020.
     """
     if not example.is_floating_point():
@@ -52,4 +52,4 @@ def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) 
         flow = functional_call(model.eval(), (parameters, buffers), (torch.ones_like(example, dtype=torch.float64),)).sum()
     chosen = [parameters[layer.weight] for layer in layers]
     parts = torch.autograd.grad(flow, chosen, materialize_grads=True)
-    return {layer.name: (w.detach() * g).flatten(1).sum(1).cpu() for layer, w, g in zip(layers, chosen, parts, strict=True)}
+    return {layer.name: w.detach() * g for layer, w, g in zip(layers, chosen, parts, strict=True)}

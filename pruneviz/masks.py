@@ -14,6 +14,7 @@ import pandas as pd
 from pruneviz.errors import AnalysisError
 from pruneviz.scores import score as importance
 
+_KEYS = ("run", "epoch", "layer", "filter")
 _PRUNED = -np.inf  # the score of a filter that is gone already: below every score of a filter that is still there
 
 
@@ -34,12 +35,13 @@ def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
 def mask_distance(filters: pd.DataFrame, score: str = "bn_scale", ratio: float = 0.2, lag: int = 1) -> pd.DataFrame:
     """How far the pruning mask of every epoch is from that of an epoch before: the fraction of positions in which they differ.
 
-    Args: `filters` with run, epoch, layer, filter and the columns of the measure `score`; `ratio`, the pruned fraction; `lag`,
-    how many of the run's epochs that have the score to go back (1: consecutive ones, whatever their numbers).
+    Args: `filters` with run, epoch, layer, filter (and weight, where rows are single weights) and the columns of the measure
+    `score`; `ratio`, the pruned fraction; `lag`, how many of the run's epochs that have the score to go back (1: consecutive ones,
+    whatever their numbers).
 
     Returns: one row per run and epoch that has such a reference: run, epoch, ref_epoch, distance (a fraction, at most 2q) and
     chance, which is what two independent random masks give, 2q(1 - q), q being the fraction really pruned.
-    Positions are the filters that have a score at both epochs, matched by layer and filter; equal scores rank in the order in
+    Positions are the filters that have a score at both epochs, matched by these keys; equal scores rank in the order in
     which the run first names the filters. `distance` is null when all scores of either epoch are equal, as those of batch-norm
     scales are before training: then there is no ranking, and the mask would only tell the order of the rows. Filters that are
     pruned already (`kept` false) are masked out always and count towards the ratio, also once their score is null.
@@ -53,7 +55,7 @@ def mask_distance(filters: pd.DataFrame, score: str = "bn_scale", ratio: float =
         raise AnalysisError(f"lag={lag!r}; give the number of recorded epochs to go back, a whole number from 1")
     scores = importance(filters, score)
     _check_keys(filters)
-    keys = filters[["run", "epoch", "layer", "filter"]]
+    keys = filters[[key for key in (*_KEYS, "weight") if key in filters.columns]]
     table = keys.assign(kept=filters.get("kept", True), score=scores)
     parts = [_distances(run, rows, ratio, int(lag)) for run, rows in table.groupby("run", observed=True)]
     return _gathered(parts, filters)
@@ -85,10 +87,13 @@ def mask_scores(filters: pd.DataFrame, score: str) -> pd.Series:
 
 def _kept(values: np.ndarray, ratio: float) -> np.ndarray:
     """True for the rows that stay when round(ratio * n) of the n rows with a score are pruned; False where there is no score."""
-    scored = np.flatnonzero(~np.isnan(values))
-    lowest_first = scored[np.argsort(values[scored], kind="stable")]
-    keep = ~np.isnan(values)
-    keep[lowest_first[: round(ratio * len(scored))]] = False
+    keep: np.ndarray = ~np.isnan(values)
+    count = round(ratio * int(keep.sum()))
+    if count:
+        threshold = np.partition(values[keep], count - 1)[count - 1]  # sorting the millions of weights of a network would take seconds
+        keep &= ~(values < threshold)
+        equal = np.flatnonzero(values == threshold)
+        keep[equal[: count - int((values < threshold).sum())]] = False
     return keep
 
 
@@ -122,9 +127,10 @@ def _distances(run: object, rows: pd.DataFrame, ratio: float, lag: int) -> pd.Da
 def _score_matrix(run: object, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """The epochs of one run that have the score, ascending, and the scores [epoch, filter], the filters in order of appearance."""
     epochs, at = np.unique(rows["epoch"].to_numpy(), return_inverse=True)
-    column = rows.groupby(["layer", "filter"], observed=True, sort=False).ngroup().to_numpy()
+    of_weights = "weight" in rows.columns and bool(rows["weight"].notna().any())
+    column = rows.groupby(["layer", "filter", *(["weight"] if of_weights else [])], observed=True, sort=False).ngroup().to_numpy()
     if np.bincount(at * (column.max() + 1) + column).max() > 1:
-        raise AnalysisError(f"run {run} has a filter twice at one epoch; pass a table with one row per run, epoch, layer and filter")
+        raise AnalysisError(f"run {run} has a filter twice at one epoch; pass a table with one row per run, epoch and filter (or weight)")
     scores = np.full((len(epochs), column.max() + 1), np.nan)
     pruned = np.zeros(scores.shape, dtype=bool)
     scores[at, column] = _values(rows["score"])
@@ -167,7 +173,7 @@ def _check_ratio(ratio: float) -> None:
 
 
 def _check_keys(filters: pd.DataFrame) -> None:
-    missing = [key for key in ("run", "epoch", "layer", "filter") if key not in filters.columns]
+    missing = [key for key in _KEYS if key not in filters.columns]
     if missing:
         had = ", ".join(map(str, filters.columns))
         raise AnalysisError(f"mask_distance needs the column {', '.join(missing)}; the table has [{had}]; pass the filters table of a log")

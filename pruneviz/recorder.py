@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import numbers
-import platform
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -21,18 +18,18 @@ from pruneviz import schema
 from pruneviz.derivatives import Loss
 from pruneviz.errors import LogError, MeasureError, PrunevizError
 from pruneviz.filters import find_layers, unwrap
+from pruneviz.history import History
 from pruneviz.isolation import generators_preserved
-from pruneviz.masks import distance_between, mask_scores
 from pruneviz.repeatability import check_repeatable, fixed_batches
+from pruneviz.run_facts import Schedule, machine_facts, measured_facts, spec_of
 from pruneviz.runlog import RunLog
-from pruneviz.sample import Sample, model_device, model_dtype
-from pruneviz.schema import RunSpec
+from pruneviz.sample import Sample, model_device
 from pruneviz.scores import NEEDS
 from pruneviz.snapshot import Options, Snapshot, cheap_table, take_snapshot
+from pruneviz.weights import stored_rows, weight_correlations
 
-Schedule = int | Callable[[int], bool]
-
-_NULL = float("nan")
+_MASK_SCORES: Mapping[str, str] = {"filter": "bn_scale", "weight": "magnitude"}
+_OWN_FACTS = frozenset({"run", "epoch", "mask_distance", "sample_loss", "g_norm2", "ghg"})
 
 
 class Recorder:
@@ -46,10 +43,12 @@ class Recorder:
         out: the run directory; must not exist, or be empty. Its name is the run's name unless `spec` gives one.
         every: measure derivatives at multiples of this many epochs (0 included), or at epochs for which a function says so.
         spec: facts of the run (`seed`, `network`, `dataset`, ...; any others too), stored in `spec.json`.
-        lag: epochs between the two scales of `sigma_delta`.
+        lag: epochs between the two values of `sigma_delta` and `theta_delta`.
         mask_score, mask_ratio: the measure and pruned fraction of the masks whose distance between consecutive epochs is logged;
-            the measure must need cheap columns only.
+            the measure must need cheap columns only. None: `bn_scale` of filters, `magnitude` of single weights.
         resume: go on with the unfinished run in `out`.
+        unit: what a row is about, a "filter" or a single "weight". Of all weights a fixed subset of `rows`, drawn with the seed
+            `rows_seed`, is stored; mask distances and, at measured epochs, the correlations table are of all weights.
 
     Errors: `LogError` for a folder that holds another run, or a disk that cannot be written to; `DataError` and `MeasureError` for a
     sample or model that answers differently twice, or cannot be measured. Then nothing is written.
@@ -71,46 +70,79 @@ class Recorder:
         dtype: torch.dtype | None = None,
         classifier: bool = False,
         lag: int = 1,
-        mask_score: str = "bn_scale",
+        mask_score: str | None = None,
         mask_ratio: float = 0.2,
         resume: bool = False,
+        unit: str = "filter",
+        rows: int = 2000,
+        rows_seed: int = 0,
     ) -> None:
         self._model, self._sample = unwrap(model), sample
-        self._options = Options(tuple(temperatures), bn, None if columns is None else tuple(columns), chunk, loss, dtype, classifier)
+        chosen = None if columns is None else tuple(columns)
+        self._options = Options(tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier, unit)
         self._due = _due_epochs(every)
-        _check_cheap(mask_score)
+        mask_score = _MASK_SCORES[unit] if mask_score is None else mask_score
+        _check_cheap(mask_score, unit)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
             self._layers = find_layers(self._model, batches[0][0], classifier=classifier)
-        measured = {"lag": lag, "mask_score": mask_score, "mask_ratio": mask_ratio, **_measured_facts(self._model, self._options, every)}
+        measured = {"lag": lag, "mask_score": mask_score, "mask_ratio": mask_ratio, **measured_facts(self._model, self._options, every)}
         measured["sample_size"] = check_repeatable(self._model, batches, self._options)
-        self.spec = _spec_of(Path(out).name, measured, {**_machine_facts(self._model), **(spec or {})})
+        measured |= self._choose_rows(rows, rows_seed)
+        self.spec = spec_of(Path(out).name, measured, {**machine_facts(self._model), **(spec or {})})
         self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
         self._closed = False
-        self._cheap = self._recorded_cheap_columns()
+        self._history = self._recorded_history()
 
     @property
     def last_epoch(self) -> int | None:
         """The last epoch that is on disk; None before the first."""
-        return max(self._cheap, default=None)
+        return self._history.last
 
-    def after_epoch(self, epoch: int, **facts: float | str) -> None:
+    def after_epoch(self, epoch: int, rounds: pd.DataFrame | None = None, **facts: float | str) -> None:
         """Record the network as it is now, after `epoch` epochs of training (0: the initialisation).
 
-        Args: `facts` of the epoch, any columns of the epochs table: `phase`, `lr`, `train_loss`, `train_acc`, `test_loss`, `test_acc`,
-        `seconds`. Errors: `LogError` for an epoch that is not later than the last, an unknown fact, a closed recorder or a disk
+        Args: `rounds`, where this epoch pruned: one row per layer with the columns of the rounds table, but run and epoch. `facts` of
+        the epoch, any columns of the epochs table: `phase`, `lr`, `train_loss`, `train_acc`, `test_loss`, `test_acc`, `seconds`, and
+        `kept_fraction`, if it is another than the plain fraction of rows with a weight.
+        Errors: `LogError` for an epoch that is not later than the last, an unknown fact, a closed recorder or a disk
         that cannot be written to; `MeasureError` naming the epoch when a loss or derivative is not finite. Then the epoch is
         not written, and those before it stay.
         """
         self._check_call(epoch, facts)
+        cheap, due = self._cheap_columns(epoch), self._due(epoch)
+        whole = self._measured(epoch, self._options) if due else Snapshot(pd.DataFrame())
+        table = _beside(cheap, whole.filters)
+        row = {"phase": "train" if epoch else "init", "kept_fraction": cheap["kept"].mean(), **_plain(facts), "epoch": epoch}
+        row |= {"mask_distance": self._history.mask_distance(cheap)}
+        row |= {"sample_loss": whole.sample_loss, "g_norm2": whole.g_norm2, "ghg": whole.ghg}
+        self.log.append(
+            epoch,
+            filters=table.iloc[self._rows],
+            epochs=pd.DataFrame([row]),
+            rounds=None if rounds is None else rounds.assign(epoch=epoch),
+            correlations=weight_correlations(table).assign(epoch=epoch) if due and self._options.unit == "weight" else None,
+        )
+        self._history.remember(epoch, cheap)
+
+    def table(self, epoch: int, columns: Sequence[str] = (), temperatures: Sequence[float] | None = None) -> pd.DataFrame:
+        """The filters table of the network as it is now, such as pruning ranks by; writes nothing.
+
+        Args: `epoch`, the epochs trained so far; `columns`, the derivative columns to measure (none: no derivative is computed);
+        `temperatures` in the place of the recorder's own. Returns: one row per filter or weight: run, epoch, keys, `kept`, the cheap
+        columns and those asked for, null as in the log. Errors: `MeasureError` for a column that cannot be measured, and as `after_epoch`.
+        """
         cheap = self._cheap_columns(epoch)
-        whole = self._measured(epoch) if self._due(epoch) else Snapshot(pd.DataFrame())
-        derived = whole.filters.drop(columns=[c for c in cheap.columns if c in whole.filters])
-        filters = pd.concat([cheap, derived], axis=1).assign(epoch=epoch, sigma_delta=self._sigma_delta(epoch, cheap))
-        row = {"phase": "train" if epoch else "init", **_plain(facts), "epoch": epoch, "kept_fraction": cheap["kept"].mean()}
-        row |= {"mask_distance": self._mask_distance(cheap), "sample_loss": whole.sample_loss, "g_norm2": whole.g_norm2, "ghg": whole.ghg}
-        self.log.append(epoch, filters=filters, epochs=pd.DataFrame([row]))
-        self._remember(epoch, cheap)
+        asked = tuple(name for name in columns if name not in cheap)
+        options = replace(self._options, columns=asked, temperatures=tuple(temperatures or self._options.temperatures))
+        return _beside(cheap, self._measured(epoch, options).filters if asked else pd.DataFrame()).assign(run=self.spec.run)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts of the run that are known late, such as its size after pruning; they become part of `spec.json` when it is sealed.
+
+        Errors: `LogError` for a fact that the spec holds already or that JSON cannot hold, and for a closed recorder.
+        """
+        self.log.note(facts)
 
     def close(self) -> None:
         """Seal the run: one file a table, marked finished. Closing twice does nothing."""
@@ -119,9 +151,13 @@ class Recorder:
             self._closed = True
 
     def rewind(self, epoch: int) -> None:
-        """Forget what was recorded after `epoch`, for a training loop that goes on from an earlier checkpoint."""
+        """Forget what was recorded after `epoch`, for a training loop that goes on from an earlier checkpoint.
+
+        Call it when the network is that of the checkpoint: of single weights the log holds a few only, so the changes and the mask
+        distance of the next epoch are made from the network. If it is another one they are null.
+        """
         self.log.drop_after(epoch)
-        self._cheap = self._recorded_cheap_columns()
+        self._history = self._recorded_history()
 
     def __enter__(self) -> Recorder:
         return self
@@ -130,53 +166,68 @@ class Recorder:
         if kind is None:  # after an error the run stays open, so that it can be resumed
             self.close()
 
+    def _choose_rows(self, rows: int, seed: int) -> dict[str, Any]:
+        """Fix which rows are stored; returns the facts about them."""
+        self._rows: np.ndarray | slice = slice(None)
+        if self._options.unit == "filter":
+            return {}
+        weights = sum(self._model.get_parameter(layer.weight).numel() for layer in self._layers)
+        self._rows = stored_rows(weights, rows, seed)
+        return {"weight_rows": int(rows), "weight_rows_seed": int(seed), "weights": weights}
+
     def _check_call(self, epoch: int, facts: Mapping[str, object]) -> None:
         if self._closed:
             raise LogError(f"the recorder of {self.log.path} is closed; make a new one in another folder")
-        own = {"run", "epoch", "kept_fraction", "mask_distance", "sample_loss", "g_norm2", "ghg"}
-        unknown = sorted(set(facts) - (set(schema.EPOCHS) - own))
+        taken = [name for name in schema.EPOCHS if name not in _OWN_FACTS]
+        unknown = sorted(set(facts) - set(taken))
         if unknown:
-            raise LogError(
-                f"after_epoch takes no fact {', '.join(unknown)}; it takes {', '.join(c for c in schema.EPOCHS if c not in own)}"
-            )
+            raise LogError(f"after_epoch takes no fact {', '.join(unknown)}; it takes {', '.join(taken)}")
         if not isinstance(epoch, numbers.Integral):
             raise LogError(f"epoch={epoch!r}; give the number of epochs trained so far, a whole number from 0")
         if epoch < 0 or (self.last_epoch is not None and epoch <= self.last_epoch):
             raise LogError(f"epoch {epoch} comes after epoch {self.last_epoch}; epochs count up from 0, the initialisation")
 
     def _cheap_columns(self, epoch: int) -> pd.DataFrame:
-        """The cheap columns, rounded as the log keeps them; weights that are NaN it would keep as null, and as pruned."""
+        """The cheap columns and their changes; weights that are NaN the log would keep as null, and as pruned."""
         broken = next((f"parameter {name} is not finite" for name, p in self._model.named_parameters() if not p.isfinite().all()), None)
-        cheap = cheap_table(self._model, self._layers)
-        large = cheap.loc[cheap["theta_norm2"] > torch.finfo(torch.float32).max, "layer"]
+        exact = cheap_table(self._model, self._layers, self._options.unit)
+        large = exact.loc[exact["theta_norm2"] > torch.finfo(torch.float32).max, "layer"]
         if broken or len(large):
             what = broken or f"norm of the weights of layer {large.iloc[0]} is beyond float32"
             raise MeasureError(f"at epoch {epoch}: the {what}; the training diverged, lower its learning rate")
-        return cheap.astype(dict.fromkeys(schema.CHEAP_COLUMNS, "float32"))
+        cheap = self._rounded(exact)
+        return cheap.assign(epoch=epoch, **self._history.changes(epoch, cheap))
 
-    def _measured(self, epoch: int) -> Snapshot:
+    def _rounded(self, cheap: pd.DataFrame) -> pd.DataFrame:
+        """Cheap columns as the log keeps them."""
+        return cheap.astype(dict.fromkeys(schema.CHEAP_OF_UNIT[self._options.unit], "float32"))
+
+    def _measured(self, epoch: int, options: Options) -> Snapshot:
         try:
-            return take_snapshot(self._model, self._sample, self._options, self._layers)
+            return take_snapshot(self._model, self._sample, options, self._layers)
         except PrunevizError as error:
             raise type(error)(f"at epoch {epoch}: {error}") from error
 
-    def _sigma_delta(self, epoch: int, cheap: pd.DataFrame) -> pd.Series:
-        before = self._cheap.get(epoch - self.spec.lag)
-        return pd.Series(_NULL, index=cheap.index) if before is None else cheap["sigma"] - before["sigma"]
-
-    def _mask_distance(self, cheap: pd.DataFrame) -> float:
-        if self.last_epoch is None:
-            return _NULL
-        previous, current = (mask_scores(table, self.spec.mask_score) for table in (self._cheap[self.last_epoch], cheap))
-        return distance_between(previous, current, self.spec.mask_ratio)
-
-    def _remember(self, epoch: int, cheap: pd.DataFrame) -> None:
-        self._cheap = {e: t for e, t in self._cheap.items() if e > epoch - self.spec.lag} | {epoch: cheap}
-
-    def _recorded_cheap_columns(self) -> dict[int, pd.DataFrame]:
+    def _recorded_history(self) -> History:
+        last = max(self.log.epochs, default=None)
+        if last is None:
+            return History(self.spec, {}, None)
         filters = self.log.read("filters")
-        wanted = filters[filters["epoch"] > filters["epoch"].max() - self.spec.lag]
-        return {int(epoch): table.reset_index(drop=True) for epoch, table in wanted.groupby("epoch")}
+        if self._options.unit == "weight":
+            return History(self.spec, self._weights_of(filters[filters["epoch"] == last], last), last)
+        known = [epoch for epoch in self.log.epochs if epoch >= last - self.spec.lag]
+        return History(self.spec, {epoch: filters[filters["epoch"] == epoch].reset_index(drop=True) for epoch in known}, last)
+
+    def _weights_of(self, stored: pd.DataFrame, epoch: int) -> dict[int, pd.DataFrame]:
+        """All weights at the last recorded epoch, if the network is the one whose weights the log stored then."""
+        now = self._rounded(cheap_table(self._model, self._layers, "weight"))
+        same = all(np.array_equal(stored[name], now[name].iloc[self._rows], equal_nan=True) for name in ("theta", "sigma"))
+        return {epoch: now} if same else {}
+
+
+def _beside(cheap: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """The cheap columns of an epoch, and beside them those that were measured."""
+    return pd.concat([cheap, measured.drop(columns=[name for name in cheap.columns if name in measured])], axis=1)
 
 
 def _due_epochs(every: Schedule) -> Callable[[int], bool]:
@@ -187,8 +238,8 @@ def _due_epochs(every: Schedule) -> Callable[[int], bool]:
     return lambda epoch: epoch % every == 0
 
 
-def _check_cheap(mask_score: str) -> None:
-    cheap = [name for name, needed in NEEDS.items() if set(needed) <= set(schema.CHEAP_COLUMNS)]
+def _check_cheap(mask_score: str, unit: str) -> None:
+    cheap = [name for name, needed in NEEDS.items() if set(needed) <= set(schema.CHEAP_OF_UNIT[unit])]
     if mask_score not in cheap:
         raise LogError(
             f"mask_score={mask_score!r} is not known at every epoch; choose one of {', '.join(cheap)}, "
@@ -199,50 +250,3 @@ def _check_cheap(mask_score: str) -> None:
 def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts with tensors and NumPy numbers as plain ones."""
     return {name: value.item() if hasattr(value, "item") else value for name, value in facts.items()}
-
-
-def _spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:
-    """The spec of a run from how it is measured, and what a person says of it; the one may not belie the other."""
-    spec = RunSpec.from_dict({"run": run, **measured, **given})
-    true = RunSpec.from_dict({"run": run, **measured})
-    for name in measured:
-        if getattr(spec, name) != getattr(true, name):
-            raise LogError(
-                f"spec says {name}={getattr(spec, name)!r}, but the recorder measures with {getattr(true, name)!r}; "
-                f"leave {name} out of spec, and pass it to the recorder instead"
-            )
-    return spec
-
-
-def _measured_facts(model: nn.Module, options: Options, every: Schedule) -> dict[str, Any]:
-    dtype = options.dtype or model_dtype(model)
-    return {
-        "bn": options.bn,
-        "temperatures": options.temperatures,
-        "columns": options.wanted(),
-        "every": getattr(every, "__qualname__", repr(every)) if callable(every) else str(every),
-        "dtype": str(dtype).removeprefix("torch."),
-        "device": model_device(model).type,
-    }
-
-
-def _machine_facts(model: nn.Module) -> dict[str, Any]:
-    device = model_device(model)
-    return {
-        "network": type(model).__name__,
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "cuda": torch.version.cuda or "none"}
-    for package in ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -1,8 +1,8 @@
 """The log of a run on disk: create, append, seal, resume and load a run directory.
 
 ```
-<run>/spec.json  epochs.parquet  filters.parquet  rounds.parquet     a sealed run
-<run>/spec.json  parts/filters-00010.parquet  ...                     a run that is being recorded
+<run>/spec.json  epochs.parquet  filters.parquet  rounds.parquet  correlations.parquet     a sealed run
+<run>/spec.json  parts/filters-00010.parquet  ...                                           a run that is being recorded
 ```
 
 Every file is written under a temporary name, flushed to the disk and renamed, so a killed process leaves whole files or
@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from pruneviz.errors import LogError
 from pruneviz.schema import RunSpec
 
 _SPEC, _PARTS, _CHECKPOINT, _UNFINISHED = "spec.json", "parts", "checkpoint", ".tmp"
+_CORRELATIONS_SINCE = 2  # the first schema version whose sealed runs have that table
 
 
 class RunLog:
@@ -40,6 +41,7 @@ class RunLog:
 
     def __init__(self, path: Path, spec: RunSpec) -> None:
         self.path, self.spec = path, spec
+        self._noted: dict[str, Any] = {}
 
     @classmethod
     def create(cls, path: str | Path, spec: RunSpec) -> RunLog:
@@ -75,19 +77,41 @@ class RunLog:
         """The folder in which a training loop may keep what it needs to go on; removed when the run is sealed."""
         return self.path / _CHECKPOINT
 
-    def append(self, epoch: int, *, epochs: pd.DataFrame, filters: pd.DataFrame | None = None, rounds: pd.DataFrame | None = None) -> None:
+    def append(
+        self,
+        epoch: int,
+        *,
+        epochs: pd.DataFrame,
+        filters: pd.DataFrame | None = None,
+        rounds: pd.DataFrame | None = None,
+        correlations: pd.DataFrame | None = None,
+    ) -> None:
         """Write the rows of one epoch, all tables or none; an epoch can be appended once."""
         if is_sealed(self.path):
             raise LogError(f"{self.path} is closed; start a new run in another folder")
         if self._part("epochs", epoch).exists():
             raise LogError(f"{self.path} holds epoch {epoch} already; each epoch is appended once")
-        given = {"filters": filters, "rounds": rounds, "epochs": epochs}  # the epochs part, last, makes the others count
+        # the epochs part, last, makes the others count
+        given = {"filters": filters, "rounds": rounds, "correlations": correlations, "epochs": epochs}
         tables = {name: _arrow_table(name, frame.assign(run=self.spec.run)) for name, frame in given.items() if frame is not None}
         with disk_errors(self.path):
             for name in set(given) - set(tables):
                 self._part(name, epoch).unlink(missing_ok=True)  # left by a process that was killed at this epoch
             for name, table in tables.items():
                 _write_table(self._part(name, epoch), table)
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Add facts to the spec, which become part of `spec.json` when the run is sealed; one may be noted anew, as of a later time.
+
+        Errors: `LogError` for a fact that the spec holds already, one that cannot be stored, and a run that is closed.
+        """
+        if is_sealed(self.path):
+            raise LogError(f"{self.path} is closed; note facts before the run is sealed")
+        held = [name for name, value in self.spec.to_dict().items() if name in facts and value is not None]
+        if held:
+            raise LogError(f"the spec of {self.spec.run} holds {', '.join(held)} already; note the fact under another name")
+        _as_json(RunSpec.from_dict({**self.spec.to_dict(), **facts}).to_dict())
+        self._noted |= facts
 
     def read(self, table: str) -> pd.DataFrame:
         """What has been appended to a table so far."""
@@ -106,7 +130,8 @@ class RunLog:
             if not is_sealed(self.path):
                 for table in schema.TABLES:
                     _write_table(self.path / f"{table}.parquet", _arrow_table(table, _sorted(self.read(table), table)))
-                _write_spec(self.path, self.spec, sealed=True)
+                facts = {**self.spec.to_dict(), **self._noted, "schema_version": schema.SCHEMA_VERSION}
+                _write_spec(self.path, RunSpec.from_dict(facts), sealed=True)
             for stray in self.path.glob(f".*{_UNFINISHED}"):
                 stray.unlink()
             for folder in (self.path / _PARTS, self.checkpoint):
@@ -119,12 +144,13 @@ class RunLog:
 
 @dataclass(frozen=True)
 class Runs:
-    """A set of recordings as four tables; columns in `pruneviz.schema`. `unfinished` names the runs that were left out."""
+    """A set of recordings as five tables; columns in `pruneviz.schema`. `unfinished` names the runs that were left out."""
 
     spec: pd.DataFrame
     epochs: pd.DataFrame
     filters: pd.DataFrame
     rounds: pd.DataFrame
+    correlations: pd.DataFrame = field(default_factory=lambda: _no_rows("correlations"))
     unfinished: tuple[str, ...] = ()
 
     def with_spec(self, table: str, *facts: str) -> pd.DataFrame:
@@ -163,7 +189,9 @@ def load(path: str | Path, unfinished: str = "error") -> Runs:
     chosen = [p for p in found if unfinished == "include" or p not in opened]
     specs = [read_spec(p) for p in chosen]
     _check_names(specs, chosen)
-    tables = {name: _concatenated([_read_run_table(p, name) for p in chosen], name) for name in schema.TABLES}
+    tables = {
+        name: _concatenated([_read_run_table(p, name, spec) for p, spec in zip(chosen, specs, strict=True)], name) for name in schema.TABLES
+    }
     left_out = tuple(read_spec(p).run for p in opened) if unfinished == "skip" else ()
     return Runs(_spec_table(specs), **tables, unfinished=left_out)
 
@@ -196,9 +224,10 @@ def is_sealed(path: str | Path) -> bool:
 
 def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
     """The spec of a run directory; `LogError` naming the options with which it was started and that differ from these."""
-    before = read_spec(path)
+    before, stored = read_spec(path), _read_spec_file(Path(path))
     now = RunSpec.from_dict({"run": before.run, **json.loads(_as_json(options))})
-    differing = [name for name in _FIXED if name in options and getattr(before, name) != getattr(now, name)]
+    # an option that the run's pruneviz did not know yet cannot differ
+    differing = [name for name in _FIXED if name in options and name in stored and getattr(before, name) != getattr(now, name)]
     if differing:
         told = "; ".join(f"{name} was {getattr(before, name)!r}, now {getattr(now, name)!r}" for name in differing)
         raise LogError(f"{path} was started with other options: {told}; use the old ones, or another folder")
@@ -206,9 +235,10 @@ def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
 
 
 _FIXED = (
-    "network", "dataset", "seed", "width", "epochs", "unit", "measure", "target", "rounds", "bn", "temperatures", "columns",
-    "every", "lag", "mask_score", "mask_ratio", "sample_size", "sample_seed", "dtype", "batch_size", "train_images", "lr",
-    "lr_drops", "momentum", "weight_decay", "train_temperature", "augment",
+    "network", "dataset", "seed", "width", "image_size", "epochs", "unit", "measure", "target", "rounds", "bn", "temperatures", "columns",
+    "every", "lag", "mask_score", "mask_ratio", "weight_rows", "weight_rows_seed", "sample_size", "sample_seed", "dtype",
+    "batch_size", "train_images", "lr", "lr_drops", "momentum", "weight_decay", "train_temperature", "augment", "schedule",
+    "prune_at_start", "carry_momentum", "keep_at_least", "prune_phase_only", "flowandprune",
 )  # fmt: skip
 
 
@@ -276,7 +306,9 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _read_run_table(path: Path, table: str) -> pd.DataFrame:
+def _read_run_table(path: Path, table: str, spec: RunSpec) -> pd.DataFrame:
+    if table == "correlations" and spec.schema_version < _CORRELATIONS_SINCE and not (path / f"{table}.parquet").exists():
+        return _sorted(_read_parts(path, table), table)
     return _read_file(path / f"{table}.parquet", table) if is_sealed(path) else _sorted(_read_parts(path, table), table)
 
 
@@ -312,6 +344,10 @@ def _concatenated(frames: list[pd.DataFrame], table: str) -> pd.DataFrame:
     empty = schema.arrow_schema(table, []).empty_table()
     united = pa.concat_tables([empty, *tables], promote_options="default").unify_dictionaries().combine_chunks()
     return united.to_pandas()
+
+
+def _no_rows(table: str) -> pd.DataFrame:
+    return _concatenated([], table)
 
 
 def _sorted(frame: pd.DataFrame, table: str) -> pd.DataFrame:

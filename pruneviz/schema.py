@@ -1,4 +1,4 @@
-"""The log's four tables: their columns, dtypes, units and checks, and the frozen facts of a run (`RunSpec`).
+"""The log's five tables: their columns, dtypes, units and checks, and the frozen facts of a run (`RunSpec`).
 
 Everything else in pruneviz reads and writes these tables, so this module imports nothing of pruneviz but its errors.
 """
@@ -18,7 +18,9 @@ import pyarrow as pa
 
 from pruneviz.errors import LogError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2 added the table `correlations` and the columns of single weights
+
+UNITS = ("filter", "weight")  # what one row of the filters table is about
 
 BN_MODES = {
     "eval": "evaluation mode with the running statistics as they are",
@@ -45,7 +47,10 @@ FILTERS: Mapping[str, Column] = {
     "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
     "layer": Column(_KEY, "", "name of the layer in named_modules()"),
     "filter": Column(_INT, "", "output channel of the unpruned layer"),
-    "kept": Column(_FLAG, "", "whether the filter is still in the network"),
+    "weight": Column(_INT, "", "position in the filter's flattened weights, from 0; null where a row is a filter"),
+    "kept": Column(_FLAG, "", "whether the filter, or the weight, is still in the network"),
+    "theta": Column(_SINGLE, "weight", "the weight, signed; of single weights", r"$\theta_j$"),
+    "theta_delta": Column(_SINGLE, "weight", "theta now minus theta `lag` epochs ago; of single weights", r"$\Delta\theta_j$"),
     "theta_norm2": Column(_SINGLE, "weight²", "sum of squared weights", r"$\|\theta_p\|^2$"),
     "theta_l1": Column(_SINGLE, "weight", "sum of absolute weights", r"$\|\theta_p\|_1$"),
     "sigma": Column(_SINGLE, "1", "scale of the batch norm that follows, signed", r"$\sigma_p$"),
@@ -68,11 +73,19 @@ FILTERS: Mapping[str, Column] = {
 
 FILTER_KEYS = ("run", "epoch", "layer", "filter")
 CHEAP_COLUMNS = ("theta_norm2", "theta_l1", "sigma")
+STANDARD_ERRORS = ("theta_g_se", "theta_hg_se")
 DERIVATIVE_COLUMNS = (
-    "theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2", "theta_g_se", "theta_hg_se",
+    "theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2", *STANDARD_ERRORS,
 )  # fmt: skip
 REQUEST_COLUMNS = ("theta2_g2", "synflow")
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
+
+# What tables of filters and of single weights hold: the standard error of a single weight would need the gradient of every example.
+CHEAP_OF_UNIT: Mapping[str, tuple[str, ...]] = {"filter": CHEAP_COLUMNS, "weight": ("theta", *CHEAP_COLUMNS)}
+MEASURED_OF_UNIT: Mapping[str, tuple[str, ...]] = {
+    "filter": MEASURED_COLUMNS,
+    "weight": ("theta", *(name for name in MEASURED_COLUMNS if name not in STANDARD_ERRORS)),
+}
 
 EPOCHS: Mapping[str, Column] = {
     "run": Column(_KEY, "", "name of the run"),
@@ -83,7 +96,7 @@ EPOCHS: Mapping[str, Column] = {
     "train_acc": Column(_DOUBLE, "fraction", "training accuracy over the epoch, on augmented images as they were trained on"),
     "test_loss": Column(_DOUBLE, "nats", "mean test loss after the epoch, at temperature 1"),
     "test_acc": Column(_DOUBLE, "fraction", "test accuracy after the epoch"),
-    "kept_fraction": Column(_DOUBLE, "fraction", "filters still in the network, of all"),
+    "kept_fraction": Column(_DOUBLE, "fraction", "filters, or single weights, still in the network, of all"),
     "mask_distance": Column(_DOUBLE, "fraction", "share of positions in which the masks of this and the previous epoch differ"),
     "seconds": Column(_DOUBLE, "s", "wall-clock time of training the epoch, without recording"),
     "sample_loss": Column(_DOUBLE, "nats", "loss on the measurement sample at the first temperature"),
@@ -99,13 +112,27 @@ ROUNDS: Mapping[str, Column] = {
     "layer_index": Column(_INT, "", "depth order of the layer, from 0"),
     "filters": Column(_INT, "", "filters of the unpruned layer"),
     "kept": Column(_INT, "", "filters kept after the round"),
+    "coupled_to": Column(
+        _KEY, "", "the earlier layer that decides for this layer's filters, such as the one that feeds a depthwise layer; else null"
+    ),
 }
 
-TABLES: Mapping[str, Mapping[str, Column]] = {"epochs": EPOCHS, "filters": FILTERS, "rounds": ROUNDS}
+CORRELATIONS: Mapping[str, Column] = {
+    "run": Column(_KEY, "", "name of the run"),
+    "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
+    "x": Column(_KEY, "", "column or measure"),
+    "y": Column(_KEY, "", "column or measure"),
+    "method": Column(_KEY, "", "pearson or spearman"),
+    "n": Column(pa.int64(), "", "weights that have both x and y"),
+    "r": Column(_DOUBLE, "1", "correlation over all weights of the network that are not pruned; null where there is none"),
+}
+
+TABLES: Mapping[str, Mapping[str, Column]] = {"epochs": EPOCHS, "filters": FILTERS, "rounds": ROUNDS, "correlations": CORRELATIONS}
 SORT_KEYS: Mapping[str, tuple[str, ...]] = {
     "epochs": ("run", "epoch"),
     "filters": ("run", "epoch"),  # within an epoch the layers stay in the order in which the network applies them
     "rounds": ("run", "round", "layer_index"),
+    "correlations": ("run", "epoch"),
 }
 
 _TEMPERATURE_COLUMN = re.compile(r"theta_hg_t[0-9]+(p[0-9]+)?")
@@ -162,11 +189,21 @@ class RunSpec:
     seed: int | None = None
     preset: str | None = None
     width: float | None = None
+    image_size: int | None = None
     epochs: int | None = None
     unit: str = "filter"
+    weight_rows: int | None = None
+    weight_rows_seed: int | None = None
+    weights: int | None = None
     measure: str | None = None
     target: float = 0.0
     rounds: int = 0
+    schedule: str | None = None
+    prune_at_start: bool | None = None
+    carry_momentum: bool | None = None
+    keep_at_least: float | None = None
+    prune_phase_only: bool = False
+    flowandprune: bool = False
     bn: str = "eval"
     temperatures: tuple[float, ...] = (1.0, 200.0)
     columns: tuple[str, ...] = ()
@@ -201,7 +238,7 @@ class RunSpec:
         clash = sorted(set(self.extra) & {"sealed", *(field.name for field in dataclasses.fields(self))})
         _require(slug, "run", self.run, "a slug of letters, digits, '.', '_' and '-'")
         _require(self.bn in BN_MODES, "bn", self.bn, f"one of {', '.join(BN_MODES)}")
-        _require(self.unit in ("filter", "weight"), "unit", self.unit, "'filter' or 'weight'")
+        _require(self.unit in UNITS, "unit", self.unit, "'filter' or 'weight'")
         _require(0 <= self.target < 1, "target", self.target, "a fraction from 0 to below 1")
         _require(self.rounds >= 0, "rounds", self.rounds, "a whole number from 0")
         _require(isinstance(self.lag, numbers.Integral) and self.lag >= 1, "lag", self.lag, "a whole number of epochs from 1")

@@ -20,7 +20,7 @@ Measure = Callable[[pd.DataFrame], pd.Series]
 def score(filters: pd.DataFrame, name: str) -> pd.Series:
     """The importance of every row of a filters table under one pruning measure; the lowest is pruned first.
 
-    Args: `filters`, one row per filter, with the columns in `NEEDS[name]`; `name`, a key of `SCORES`.
+    Args: `filters`, one row per filter or per single weight, with the columns in `NEEDS[name]`; `name`, a key of `SCORES`.
     Returns: float64 Series with the index of the table and the measure as its name; null where a needed value is null.
     Errors: `ScoreError` for an unknown measure (lists those that exist) and for a missing column (says how to record it).
     Source: Lubana and Dick, ICLR 2021, and the papers that the single measures name.
@@ -84,6 +84,11 @@ def sigma_change(filters: pd.DataFrame) -> pd.Series:
     return (_numbers(filters, "sigma") * _numbers(filters, "sigma_delta")).abs()
 
 
+def theta_change(filters: pd.DataFrame) -> pd.Series:
+    """|theta * delta theta| of single weights: what `sigma_change` is of filters (Lubana and Dick, ICLR 2021, Appendix H.1)."""
+    return (_numbers(filters, "theta") * _numbers(filters, "theta_delta")).abs()
+
+
 def l1_norm(filters: pd.DataFrame) -> pd.Series:
     """Sum of a filter's absolute weights, in units of a weight (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017)."""
     return _numbers(filters, "theta_l1")
@@ -111,13 +116,16 @@ def synflow(filters: pd.DataFrame) -> pd.Series:
 
 
 def random(filters: pd.DataFrame) -> pd.Series:
-    """A reproducible draw from the uniform distribution on (0, 1) for every filter: the control that any measure must beat.
+    """A reproducible draw from the uniform distribution on (0, 1) for every filter or weight: the control that any measure must beat.
 
-    The draw is a hash of those of the keys run, epoch, layer and filter that the table has. So it depends neither on the order
+    The draw is a hash of those of the keys run, epoch, layer, filter and weight that the table has. So it depends neither on the order
     of the rows nor on other rows, and draws of two runs or two epochs are independent if the table has these columns.
     """
     keys = [key for key in ("run", "epoch", "layer", "filter") if key in filters.columns]
     bits = pd.util.hash_pandas_object(filters[keys], index=False).to_numpy(dtype=np.uint64)
+    if "weight" in filters.columns:
+        place = filters["weight"].to_numpy(dtype="float64", na_value=-1)  # null, as in a log of filters, is as if there were no such column
+        bits = bits ^ _mixed((np.nan_to_num(place, nan=-1) + 1).astype(np.uint64))  # which maps 0 to 0
     # A float64 holds 53 bits; half a step keeps the ends out.
     return pd.Series(((_mixed(bits) >> np.uint64(11)) + 0.5) * 2.0**-53, index=filters.index)
 
@@ -132,6 +140,7 @@ SCORES: Mapping[str, Measure] = {
     "gradient_norm_preservation": gradient_norm_preservation,
     "bn_scale": bn_scale,
     "sigma_change": sigma_change,
+    "theta_change": theta_change,
     "l1_norm": l1_norm,
     "snip": snip,
     "fisher": fisher,
@@ -149,6 +158,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "gradient_norm_preservation": ("theta_hg",),
     "bn_scale": ("sigma",),
     "sigma_change": ("sigma", "sigma_delta"),
+    "theta_change": ("theta", "theta_delta"),
     "l1_norm": ("theta_l1",),
     "snip": ("abs_theta_g",),
     "fisher": ("theta2_g2",),
@@ -178,6 +188,8 @@ def _missing_message(filters: pd.DataFrame, name: str, missing: list[str]) -> st
 def _how_to_record(column: str) -> str:
     if column == "sigma_delta":
         return "record sigma_delta with a Recorder: it is a difference of two epochs, which one snapshot cannot hold"
+    if column in ("theta", "theta_delta"):
+        return f"{column} is a column of single weights, which a Recorder with unit='weight' records"
     if column in REQUEST_COLUMNS:
         return f"record it on request, with {column!r} in the argument columns of measure or Recorder"
     if column == "theta_hg_t200":

@@ -1,4 +1,4 @@
-"""The columns of one snapshot: every raw per-filter fact of a network on a sample, as a table with one row per filter."""
+"""The columns of one snapshot: every raw fact of a network on a sample, as a table with one row per filter or weight."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ from pruneviz.filters import Layer, find_layers, sigma, unwrap
 from pruneviz.isolation import exact_float32, generators_preserved, module_modes
 from pruneviz.sample import Batch, Sample, as_batches, model_device, model_dtype
 from pruneviz.standard_errors import BatchTerms, ExampleTerms
+from pruneviz.units import REDUCTIONS, key_columns, pruned_units, scale_of_units
 
-Columns = dict[str, dict[str, Tensor]]  # column -> layer -> one number per filter
+Columns = dict[str, dict[str, Tensor]]  # column -> layer -> one number per row
 
 _FROM_GRADIENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "theta_g": lambda theta, g: theta * g,
@@ -38,7 +39,7 @@ _FROM_GRADIENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "theta2_abs_g": lambda theta, g: theta.square() * g.abs(),
     "g_norm2": lambda theta, g: g.square(),
 }
-_FROM_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {"theta_norm2": Tensor.square, "theta_l1": Tensor.abs}
+_FROM_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {"theta": lambda theta: theta, "theta_norm2": Tensor.square, "theta_l1": Tensor.abs}
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,11 @@ class Options:
     loss: Loss | None = None
     dtype: torch.dtype | None = None
     classifier: bool = False
+    unit: str = "filter"
 
     def __post_init__(self) -> None:
+        if self.unit not in schema.UNITS:
+            raise MeasureError(f"unit={self.unit!r}; a row is about a 'filter' or about a single 'weight', choose one of them")
         if self.bn not in schema.BN_MODES:
             raise MeasureError(f"bn={self.bn!r} is not a batch-norm mode; choose one of {', '.join(schema.BN_MODES)}")
         if not self.temperatures or not all(0 < t < float("inf") for t in self.temperatures):
@@ -64,13 +68,13 @@ class Options:
             raise MeasureError(f"dtype={self.dtype} has no derivatives; give a floating-point dtype, such as torch.float64")
         unknown = sorted(set(self.columns or ()) - set(self.available()))
         if unknown:
-            there_are = ", ".join(self.available())
-            raise MeasureError(f"no column {', '.join(unknown)} can be measured at temperatures {self.temperatures}; there are {there_are}")
+            asked = f"no column {', '.join(unknown)} can be measured of a {self.unit} at temperatures {self.temperatures}"
+            raise MeasureError(f"{asked}; there are {', '.join(self.available())}")
 
     def available(self) -> tuple[str, ...]:
-        """Every column that can be measured with these temperatures."""
+        """Every column that can be measured of such units with these temperatures."""
         further = [schema.temperature_column(t) for t in self.temperatures[1:]]
-        given = [name for name in schema.MEASURED_COLUMNS if name != "theta_hg_t200" or name in further]
+        given = [name for name in schema.MEASURED_OF_UNIT[self.unit] if name != "theta_hg_t200" or name in further]
         return tuple(dict.fromkeys([*given, *further]))
 
     def wanted(self) -> tuple[str, ...]:
@@ -99,8 +103,9 @@ def measure(
     loss: Loss | None = None,
     dtype: torch.dtype | None = None,
     classifier: bool = False,
+    unit: str = "filter",
 ) -> pd.DataFrame:
-    """Measure every filter of a network on a sample: one row per filter, nothing of the model changed.
+    """Measure every filter of a network on a sample: one row per filter (or per single weight), nothing of the model changed.
 
     Args:
         model: any network; its convolutions and linear layers but the last are found by following one forward pass.
@@ -114,10 +119,12 @@ def measure(
         loss: any callable of (output, target) that is the mean over examples, in the place of cross-entropy.
         dtype: of the arithmetic; None for the model's own, torch.float64 for exact work.
         classifier: also measure the layer that is the network's output.
+        unit: what a row is about, a "filter" or a single "weight".
 
-    Returns: DataFrame with `layer` (name in named_modules()), `filter` (output channel), `kept` (any weight is not zero) and
-    the columns, float64; units in `pruneviz.schema.FILTERS`. A value that does not exist, such as `sigma` where no batch norm
-    follows, is NaN.
+    Returns: DataFrame with `layer` (name in named_modules()), `filter` (output channel of the unpruned layer), with unit "weight" also
+    `weight` (position in the filter's flattened weights), `kept` (any weight is not zero) and the columns, float64; units in
+    `pruneviz.schema.FILTERS`. A value that does not exist, such as `sigma` where no batch norm follows or a derivative by a filter
+    that `pruneviz.pruning` pruned, is NaN. Summed over a filter's weights, columns of single weights are those of the filter.
 
     Errors: `DataError` for a sample that is empty or no sample; `MeasureError` for a model without filters, labels out of
     range, and a loss or derivative that is not finite (the layer is named).
@@ -125,7 +132,7 @@ def measure(
     Source: Lubana and Dick, "A Gradient Flow Framework For Analyzing Network Pruning", ICLR 2021.
     """
     chosen = None if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
-    options = Options(tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier)
+    options = Options(tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier, unit)
     return take_snapshot(model, sample, options).filters
 
 
@@ -140,10 +147,10 @@ def take_snapshot(model: nn.Module, sample: Sample, options: Options, layers: Se
             return _snapshot(model, batches, list(layers), options)
 
 
-def cheap_table(model: nn.Module, layers: Sequence[Layer], columns: Sequence[str] = schema.CHEAP_COLUMNS) -> pd.DataFrame:
-    """The columns that need no derivative, one row per filter; costs a read of the weights."""
+def cheap_table(model: nn.Module, layers: Sequence[Layer], unit: str = "filter") -> pd.DataFrame:
+    """The columns that need no derivative, one row per filter or weight; costs a read of the weights."""
     model = unwrap(model)
-    return _frame(layers, _cheap_columns(model, layers), [c for c in schema.CHEAP_COLUMNS if c in columns])
+    return _frame(model, layers, _cheap_columns(model, layers, unit), schema.CHEAP_OF_UNIT[unit], unit)
 
 
 def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options) -> Objective:
@@ -160,14 +167,15 @@ def chunk_for(sample: Objective, options: Options) -> int:
 
 def _snapshot(model: nn.Module, batches: list[Batch], layers: list[Layer], options: Options) -> Snapshot:
     wanted = options.wanted()
-    found = _cheap_columns(model, layers)
+    found = _cheap_columns(model, layers, options.unit)
     whole = Snapshot(pd.DataFrame())
     if set(wanted) - set(schema.CHEAP_COLUMNS):
         sample = build_objective(model, batches, options)
         whole = _derivative_columns(sample, layers, options, wanted, found)
         if "synflow" in wanted:
-            found["synflow"] = synflow_columns(model, layers, batches[0][0][:1])
-    frame = _frame(layers, found, wanted)
+            found["synflow"] = _reduced(synflow_columns(model, layers, batches[0][0][:1]), options.unit)
+    _nullify_pruned(model, layers, found, options.unit)
+    frame = _frame(model, layers, found, wanted, options.unit)
     return Snapshot(frame, whole.sample_loss, whole.g_norm2, whole.ghg)
 
 
@@ -177,18 +185,19 @@ def _derivative_columns(sample: Objective, layers: list[Layer], options: Options
     first, chunk = halved_on_out_of_memory(lambda size: _first_order(sample, layers, size, "theta_g_se" in wanted), chunk)
     losses, g, found["theta_g_se"] = first
     check_finite(sample, losses, g, "the loss or its gradient")
-    for name, terms in _FROM_GRADIENT.items():
-        found[name] = _per_filter(sample, layers, g[0], terms)
+    for name in (name for name in _FROM_GRADIENT if name in wanted):
+        found[name] = _per_unit(sample, layers, g[0], _FROM_GRADIENT[name], options.unit)
     ghg = float("nan")
     if any(name.startswith("theta_hg") for name in wanted):
         second, chunk = halved_on_out_of_memory(lambda size: _second_order(sample, layers, g, size, "theta_hg_se" in wanted), chunk)
         hg, found["theta_hg_se"] = second
         check_finite(sample, losses, hg, "the Hessian-gradient product")
         names = ["theta_hg", *map(schema.temperature_column, sample.temperatures[1:])]
-        found.update({name: _per_filter(sample, layers, h, torch.mul) for name, h in zip(names, hg, strict=True)})
+        found.update({name: _per_unit(sample, layers, h, torch.mul, options.unit) for name, h in zip(names, hg, strict=True)})
         ghg = sum(float((g[0][name] * hg[0][name]).sum()) for name in g[0])
     if "theta2_g2" in wanted:
-        found["theta2_g2"], _ = halved_on_out_of_memory(lambda size: squared_gradient_columns(sample, layers, size), chunk)
+        squares, _ = halved_on_out_of_memory(lambda size: squared_gradient_columns(sample, layers, size), chunk)
+        found["theta2_g2"] = _reduced(squares, options.unit)
     return Snapshot(pd.DataFrame(), losses[0], sum(float(t.square().sum()) for t in g[0].values()), ghg)
 
 
@@ -212,23 +221,32 @@ def _terms(sample: Objective, layers: list[Layer], vector: Named | None, stack: 
     return stack.enter_context(ExampleTerms(sample.model, layers, sample.parameters, sample.examples, vector))
 
 
-def _per_filter(sample: Objective, layers: list[Layer], derivative: Named, terms: Callable[[Tensor, Tensor], Tensor]) -> Named:
+def _per_unit(sample: Objective, layers: list[Layer], derivative: Named, terms: Callable[[Tensor, Tensor], Tensor], unit: str) -> Named:
     pairs = {layer.name: (sample.parameters[layer.weight].detach().double(), derivative[layer.weight]) for layer in layers}
-    return {name: terms(theta, d).flatten(1).sum(1).cpu() for name, (theta, d) in pairs.items()}
+    return {name: REDUCTIONS[unit](terms(theta, d)) for name, (theta, d) in pairs.items()}
 
 
-def _cheap_columns(model: nn.Module, layers: Sequence[Layer]) -> Columns:
+def _reduced(values: Named, unit: str) -> Named:
+    return {name: REDUCTIONS[unit](value) for name, value in values.items()}
+
+
+def _cheap_columns(model: nn.Module, layers: Sequence[Layer], unit: str) -> Columns:
     weights = {layer.name: model.get_parameter(layer.weight).detach().double() for layer in layers}
-    found = {c: {name: terms(w).flatten(1).sum(1).cpu() for name, w in weights.items()} for c, terms in _FROM_WEIGHTS.items()}
-    return {**found, "sigma": {layer.name: sigma(model, layer) for layer in layers}}
+    names = [name for name in schema.CHEAP_OF_UNIT[unit] if name in _FROM_WEIGHTS]
+    found = {c: {name: REDUCTIONS[unit](_FROM_WEIGHTS[c](w)) for name, w in weights.items()} for c in names}
+    return {**found, "sigma": {layer.name: scale_of_units(model, layer, sigma(model, layer), unit) for layer in layers}}
 
 
-def _frame(layers: Sequence[Layer], found: Columns, wanted: Sequence[str]) -> pd.DataFrame:
-    names = [layer.name for layer in layers for _ in range(layer.filters)]
-    keys = {
-        "layer": pd.Categorical(names, categories=[layer.name for layer in layers]),
-        "filter": torch.cat([torch.arange(layer.filters) for layer in layers]).numpy(),
-        "kept": torch.cat([found["theta_l1"][layer.name] != 0 for layer in layers]).numpy(),
-    }
+def _nullify_pruned(model: nn.Module, layers: Sequence[Layer], found: Columns, unit: str) -> None:
+    """A filter or weight that is pruned has no derivatives: null, not the 0 that it would give."""
+    for layer in layers:
+        pruned = pruned_units(model, layer, unit)
+        for column in set(found) - set(schema.CHEAP_OF_UNIT[unit]):
+            if pruned is not None and layer.name in found[column]:
+                found[column][layer.name] = found[column][layer.name].double().masked_fill(pruned, float("nan"))
+
+
+def _frame(model: nn.Module, layers: Sequence[Layer], found: Columns, wanted: Sequence[str], unit: str) -> pd.DataFrame:
+    kept = torch.cat([found["theta_l1"][layer.name] != 0 for layer in layers]).numpy()
     values = {c: torch.cat([found[c][layer.name].double() for layer in layers]).numpy() for c in wanted}
-    return pd.DataFrame({**keys, **values})
+    return pd.DataFrame({**key_columns(model, layers, unit), "kept": kept, **values}, copy=False)

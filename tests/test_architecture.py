@@ -19,19 +19,21 @@ PACKAGE = Path(pruneviz.__file__).parent
 
 # A module imports only from lower floors. "T" is the side that loads torch; it may also import from the other side, never the reverse.
 FLOORS = {
-    "errors": "0", "schema": "0", "experiments": "0",
+    "errors": "0", "schema": "0", "plans": "0", "experiments": "0",
     "scores": "1", "masks": "1", "runlog": "1",
-    "analysis": "2",
+    "analysis": "2", "rounds": "2", "durations": "2",
     "figures": "3",
-    "sample": "0T", "tracing": "0T", "isolation": "0T", "filters": "0T", "networks": "0T", "datasets": "0T",
-    "derivatives": "1T", "calibration": "1T", "standard_errors": "1T", "extra_columns": "1T",
+    "sample": "0T", "tracing": "0T", "isolation": "0T", "filters": "0T", "masking": "0T", "networks": "0T", "datasets": "0T",
+    "derivatives": "1T", "calibration": "1T", "standard_errors": "1T", "extra_columns": "1T", "coupling": "1T",
+    "history": "2", "weights": "2", "units": "1T", "run_facts": "2T",
     "snapshot": "2T", "repeatability": "2T",
-    "recorder": "3T",
-    "training": "4T",
+    "recorder": "3T", "pruning": "3T",
+    "training": "4T", "pruned_training": "4T",
     "recording": "5T", "record": "5T",
 }  # fmt: skip
 WITHIN_A_FLOOR = {
-    ("schema", "errors"), ("experiments", "errors"), ("masks", "scores"), ("repeatability", "snapshot"), ("record", "recording"),
+    ("schema", "errors"), ("plans", "errors"), ("experiments", "errors"), ("experiments", "plans"), ("masks", "scores"), ("repeatability", "snapshot"), ("record", "recording"),
+    ("pruned_training", "training"), ("run_facts", "snapshot"), ("weights", "analysis"),
     ("sample", "errors"), ("isolation", "errors"), ("filters", "errors"), ("networks", "errors"), ("datasets", "errors"),
     ("filters", "sample"), ("filters", "tracing"), ("filters", "isolation"),
     ("calibration", "derivatives"), ("standard_errors", "derivatives"), ("extra_columns", "derivatives"),
@@ -170,7 +172,7 @@ def test_every_public_name_resolves_and_is_described(name: str) -> None:
 
 
 def test_a_public_name_that_is_not_there_is_told_with_those_that_are() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute 'mesure'; it has Recorder, .*measure"):
+    with pytest.raises(AttributeError, match=r"no attribute 'mesure'; it has Pruner, Recorder, .*measure"):
         pruneviz.mesure  # noqa: B018
 
 

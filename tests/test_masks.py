@@ -197,6 +197,30 @@ def test_filters_are_matched_by_name_and_not_by_row() -> None:
     assert mask_distance(pd.concat([still, still.iloc[::-1].assign(epoch=1)]), ratio=0.5)["distance"].tolist() == [0]
 
 
+def weights_log(epochs: int = 4, seed: int = 0) -> pd.DataFrame:
+    """A log of single weights: two layers of two filters with five weights each."""
+    rng = np.random.default_rng(seed)
+    keys = pd.MultiIndex.from_product([range(epochs), ["b", "a"], [0, 1], range(5)], names=["epoch", "layer", "filter", "weight"])
+    return keys.to_frame(index=False).assign(run="w", theta_norm2=rng.integers(0, 9, len(keys)).astype(float))
+
+
+def test_weights_are_positions_of_their_own_matched_by_name() -> None:
+    filters = weights_log()
+    masks = [plain_keep(np.sqrt(rows["theta_norm2"]).tolist(), 0.3) for _, rows in filters.groupby("epoch")]
+    expected = [np.mean([a != b for a, b in zip(before, now, strict=True)]) for before, now in pairwise(masks)]
+    assert mask_distance(filters, "magnitude", 0.3)["distance"].tolist() == expected
+    first, rest = filters[filters["epoch"] == 0], filters[filters["epoch"] > 0].sample(frac=1, random_state=0)
+    assert mask_distance(pd.concat([first, rest]), "magnitude", 0.3)["distance"].tolist() == expected
+    with pytest.raises(AnalysisError, match="has a filter twice"):
+        mask_distance(filters.drop(columns="weight"), "magnitude")
+
+
+def test_a_log_of_filters_and_one_of_weights_have_the_distances_of_each_alone() -> None:
+    weights, filters = weights_log(), random_log().assign(theta_norm2=lambda rows: rows["sigma"].abs())
+    both = mask_distance(pd.concat([filters, weights], ignore_index=True), "magnitude")
+    assert both["distance"].tolist() == [*mask_distance(filters, "magnitude")["distance"], *mask_distance(weights, "magnitude")["distance"]]
+
+
 def test_ties_are_broken_alike_at_every_epoch() -> None:
     tied = log({0: [1, 1, 1, 1, 2, 2]})
     assert mask_distance(pd.concat([tied, tied.iloc[::-1].assign(epoch=1)]), ratio=0.5)["distance"].tolist() == [0]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import pruneviz as pv
 from pruneviz import schema
 from pruneviz.errors import DataError, LogError, MeasureError
+from pruneviz.masking import hold_pruned, prune_entries
 
 SAMPLE = as_pair(digit_batches(dtype=torch.float32))
 CASE = BY_NAME["conv_bn_relu"]
@@ -148,7 +149,14 @@ def test_the_spec_holds_everything_that_fixes_the_run(tmp_path: Path) -> None:
     record(network(), tmp_path / "run", epochs=1, every=2, spec=given, bn="calibrated", temperatures=(1.0, 5.0), mask_ratio=0.3)
     spec = json.loads((tmp_path / "run" / "spec.json").read_text())
     known = {"run": "run", "sample_size": 12, "bn": "calibrated", "temperatures": [1.0, 5.0], "every": "2", "lag": 1, "dtype": "float32"}
-    known |= {"mask_score": "bn_scale", "mask_ratio": 0.3, "device": "cpu", "schema_version": 1, "sealed": True, **given}
+    known |= {
+        "mask_score": "bn_scale",
+        "mask_ratio": 0.3,
+        "device": "cpu",
+        "schema_version": schema.SCHEMA_VERSION,
+        "sealed": True,
+        **given,
+    }
     assert {name: spec[name] for name in known} == known
     assert set(spec["columns"]) == {"theta_hg_t5", *schema.CHEAP_COLUMNS, *schema.DERIVATIVE_COLUMNS} - {"theta_hg_t200"}
     assert spec["versions"]["torch"] == torch.__version__.split("+")[0] or spec["versions"]["torch"] == torch.__version__
@@ -333,3 +341,95 @@ def test_epochs_after_a_checkpoint_are_recorded_anew(tmp_path: Path) -> None:
     recorder.after_epoch(2, test_acc=0.5)
     recorder.close()
     assert pv.load(tmp_path / "run").epochs["test_acc"].tolist()[2:] == [0.5]
+
+
+ROUND = {"round": 1, "layer": ["0", "4"], "layer_index": [0, 1], "filters": [3, 4], "kept": [3, 2], "coupled_to": [None, "0"]}
+
+
+def test_rounds_and_their_kept_fraction_are_stored_with_their_epoch(tmp_path: Path) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run") as recorder:
+        recorder.after_epoch(0)
+        recorder.after_epoch(1, rounds=pd.DataFrame(ROUND), phase="prune", kept_fraction=0.7)
+        with pytest.raises(LogError, match="table rounds has no column gone"):
+            recorder.after_epoch(2, rounds=pd.DataFrame(ROUND).assign(gone=2))
+    runs = pv.load(tmp_path / "run")
+    assert runs.rounds[list(ROUND)].astype(object).to_dict("list") == {**ROUND, "round": [1, 1], "coupled_to": [np.nan, "0"]}
+    assert runs.rounds["epoch"].tolist() == [1, 1]
+    assert runs.epochs["kept_fraction"].tolist() == [1.0, 0.7]
+
+
+@pytest.mark.parametrize("unit", schema.UNITS)
+@pytest.mark.parametrize("lag", [1, 2])
+def test_the_table_of_the_network_now_is_what_the_log_then_holds(tmp_path: Path, unit: str, lag: int) -> None:
+    asked = ("theta_g", "abs_theta_g", "theta_hg_t200", "sigma")
+    model = network()
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", 1, lag=lag, unit=unit, temperatures=(1.0, 200.0), columns=asked[:3]) as recorder:
+        for epoch in range(4):
+            before = files(tmp_path)
+            early = recorder.table(epoch, asked)
+            assert files(tmp_path) == before
+            recorder.after_epoch(epoch)
+            pd.testing.assert_frame_equal(recorder.table(epoch, asked), early)  # also once the epoch is recorded
+            logged = pv.load(tmp_path / "run", unfinished="include").filters.query(f"epoch == {epoch}").reset_index(drop=True)
+            for column in early.columns:
+                assert early[column].astype(logged[column].dtype).equals(logged[column]), column
+            train_epoch(model, epoch)
+    keys, changes = {"run", "epoch", "layer", "filter", "kept"}, {"sigma_delta"}
+    extra = {"weight", "theta_delta"} if unit == "weight" else set()
+    assert set(early.columns) == {*keys, *changes, *extra, *schema.CHEAP_OF_UNIT[unit], *asked}
+
+
+def test_a_table_without_derivatives_computes_none_and_other_temperatures_take_the_place_of_the_own(tmp_path: Path) -> None:
+    model = network()
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run")
+    recorder.after_epoch(0)
+    calls: list[int] = []
+    model.register_forward_hook(lambda module, inputs, output: calls.append(1))
+    cheap = recorder.table(1)
+    assert not calls
+    assert set(cheap.columns) == {"run", "epoch", "layer", "filter", "kept", *schema.CHEAP_COLUMNS, "sigma_delta"}
+    assert cheap["sigma_delta"].eq(0).all() and recorder.table(5)["sigma_delta"].isna().all()
+    table = recorder.table(1, ["theta_g", "theta_hg_t3"], temperatures=(5.0, 3.0))
+    expected = pv.measure(model, SAMPLE, columns=["theta_g", "theta_hg_t3"], temperatures=(5.0, 3.0))
+    pd.testing.assert_frame_equal(table[["layer", "filter", "theta_g", "theta_hg_t3"]], expected.drop(columns="kept"))
+    with pytest.raises(MeasureError, match="no column theta_hg_t200 can be measured"):
+        recorder.table(1, ["theta_hg_t200"], temperatures=(5.0,))
+
+
+def test_notes_become_part_of_the_spec(tmp_path: Path) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={"seed": 1}) as recorder:
+        recorder.after_epoch(0)
+        recorder.note(parameters=98, preset="mine")
+        with pytest.raises(LogError, match="holds seed already; note the fact under another name"):
+            recorder.note(seed=2)
+    spec = pv.load(tmp_path / "run").spec.iloc[0]
+    assert (spec["parameters"], spec["preset"], spec["seed"]) == (98, "mine", 1)
+    with pytest.raises(LogError, match="is closed"):
+        recorder.note(macs=1)
+
+
+def test_pruned_filters_have_no_derivatives_and_are_masked_out_for_good(tmp_path: Path) -> None:
+    model = network()
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", 1, mask_ratio=0.4) as recorder:
+        for epoch in range(4):
+            if epoch == 2:
+                keep = torch.tensor([True, False, True, True])
+                prune_entries(model, {"4.weight": keep[:, None, None, None].expand(4, 3, 2, 2).clone(), "5.weight": keep, "5.bias": keep})
+            recorder.after_epoch(epoch)
+            train_epoch(model, epoch)
+            hold_pruned(model)
+    runs = pv.load(tmp_path / "run")
+    gone = runs.filters.query("layer == '4' and filter == 1 and epoch >= 2")
+    assert not gone["kept"].any() and runs.filters.drop(gone.index)["kept"].all()
+    assert (gone[list(schema.CHEAP_COLUMNS)] == 0).all(axis=None)
+    derived = list(schema.DERIVATIVE_COLUMNS)
+    assert gone[derived].isna().all(axis=None) and runs.filters.drop(gone.index)[derived].notna().all(axis=None)
+    masks = []
+    for epoch in range(4):
+        table = at(runs, epoch)
+        importance = table["sigma"].abs().where(table["kept"], -1)
+        masks.append(~importance.index.isin(importance.sort_values(kind="stable").index[:3]))  # 40 % of 7 filters
+        assert epoch < 2 or not masks[epoch][4]
+    expected = [np.mean(masks[e] != masks[e - 1]) for e in (1, 2, 3)]
+    assert runs.epochs["mask_distance"].tolist()[1:] == expected
+    assert runs.epochs["kept_fraction"].tolist() == [1, 1, 6 / 7, 6 / 7]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ import pytest
 
 from pruneviz import schema
 from pruneviz.errors import LogError
-from pruneviz.runlog import RunLog, load
+from pruneviz.runlog import RunLog, Runs, check_same_options, load
 from pruneviz.schema import RunSpec
 
 LAYERS = ("stem", "block.conv10", "block.conv2")  # neither sorted nor in the order of the alphabet
@@ -94,8 +95,75 @@ def test_what_was_not_measured_is_null_and_never_zero(run: Path) -> None:
     assert on_disk["sigma"].null_count == 6
 
 
-def test_a_sealed_run_is_four_files(run: Path) -> None:
-    assert sorted(listing(run)) == ["epochs.parquet", "filters.parquet", "rounds.parquet", "spec.json"]
+def test_a_sealed_run_is_five_files(run: Path) -> None:
+    assert sorted(listing(run)) == ["correlations.parquet", "epochs.parquet", "filters.parquet", "rounds.parquet", "spec.json"]
+
+
+def correlation_rows(epoch: int) -> pd.DataFrame:
+    keys = {"epoch": epoch, "x": "theta_g", "y": "theta_hg", "method": ["pearson", "spearman"]}
+    return pd.DataFrame({**keys, "n": 9_000_000_000, "r": [0.1 + 1e-15, np.nan]})
+
+
+def test_correlations_come_back_as_they_were_and_are_selected_with_their_run(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        log = RunLog.create(tmp_path / name, RunSpec(name, seed=seed))
+        log.append(0, epochs=epoch_row(0), filters=filter_rows(0), correlations=correlation_rows(0))
+        append(log, 1)
+        assert len(log.read("correlations")) == 2
+        log.seal()
+    found = load(tmp_path).select(seed=1).correlations
+    assert list(found) == list(schema.CORRELATIONS)
+    assert list(found["run"]) == ["b", "b"]
+    assert list(found["method"]) == ["pearson", "spearman"]
+    assert list(found["n"]) == [9_000_000_000] * 2 and found["n"].dtype == "int64"
+    assert found["r"][0] == 0.1 + 1e-15 and np.isnan(found["r"][1])
+
+
+def test_a_run_sealed_before_there_were_correlations_has_none_and_a_later_one_misses_them(run: Path, tmp_path: Path) -> None:
+    (run / "correlations.parquet").unlink()
+    with pytest.raises(LogError, match=r"correlations\.parquet is missing"):
+        load(run)
+    spec = json.loads((run / "spec.json").read_text())
+    (run / "spec.json").write_text(json.dumps({**spec, "schema_version": 1}))
+    runs = load(run)
+    assert len(runs.correlations) == 0 and list(runs.correlations) == list(schema.CORRELATIONS)
+    assert len(runs.filters) == 18
+    record(tmp_path / "later", seed=1)
+    assert len(load(tmp_path).select(seed=0).correlations) == 0
+
+
+def test_a_set_of_runs_made_by_hand_has_an_empty_correlations_table(run: Path) -> None:
+    runs = load(run)
+    assert list(Runs(runs.spec, runs.epochs, runs.filters, runs.rounds).correlations) == list(schema.CORRELATIONS)
+
+
+def test_notes_stand_in_the_spec_once_the_run_is_sealed(unfinished: RunLog) -> None:
+    unfinished.note({"parameters": 10, "seed": 3})
+    unfinished.note({"parameters": np.int64(7), "speed": [1.5, 2.5]})
+    assert "parameters" not in json.loads((unfinished.path / "spec.json").read_text())
+    for facts, said in [
+        ({"run": "x"}, "holds run already"),
+        ({"rounds": 2}, "rounds already"),
+        ({"sealed": True}, "extra is"),
+        ({"a": np.nan}, "stored"),
+    ]:
+        with pytest.raises(LogError, match=said):
+            unfinished.note(facts)
+    unfinished.seal()
+    spec = load(unfinished.path).spec.iloc[0]
+    assert (spec["parameters"], spec["seed"], spec["speed"]) == (7, 3, (1.5, 2.5))
+    assert "a" not in spec
+    with pytest.raises(LogError, match="is closed; note facts before"):
+        unfinished.note({"late": 1})
+
+
+def test_options_that_an_older_pruneviz_did_not_know_do_not_differ(run: Path) -> None:
+    spec = json.loads((run / "spec.json").read_text())
+    (run / "spec.json").write_text(json.dumps({name: value for name, value in spec.items() if name not in ("schedule", "keep_at_least")}))
+    options = {"seed": 0, "schedule": "published", "keep_at_least": 0.05}
+    assert check_same_options(run, options).run == "run"
+    with pytest.raises(LogError, match="seed was 0, now 1"):
+        check_same_options(run, {**options, "seed": 1})
 
 
 def test_rounds_come_back_by_round_and_depth(tmp_path: Path) -> None:
@@ -206,7 +274,7 @@ def test_a_process_killed_while_appending_leaves_whole_epochs(tmp_path: Path, af
     append(log, count)
     log.seal()
     assert len(load(path).epochs) == count + 1
-    assert len(listing(path)) == 4, "no part and no half-written file stays"
+    assert len(listing(path)) == 5, "no part and no half-written file stays"
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -224,7 +292,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int
     monkeypatch.setattr(owner, name, failing)
 
 
-SEAL_STEPS = [(os, "fsync", call) for call in range(4)] + [(Path, "replace", call) for call in range(4)]
+SEAL_STEPS = [(os, "fsync", call) for call in range(5)] + [(Path, "replace", call) for call in range(5)]
 SEAL_STEPS += [(pq, "write_table", 1), (shutil, "rmtree", 0)]
 
 
@@ -241,7 +309,7 @@ def test_a_seal_cut_off_at_any_step_can_be_repeated(
     unfinished.seal()
     pd.testing.assert_frame_equal(load(unfinished.path).filters, before.filters)
     pd.testing.assert_frame_equal(load(unfinished.path).epochs, before.epochs)
-    assert len(listing(unfinished.path)) == 4
+    assert len(listing(unfinished.path)) == 5
 
 
 @pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (pq, "write_table")], ids=["fsync", "rename", "write"])

@@ -24,10 +24,20 @@ EVERY_COLUMN = [(table, name, column) for table, columns in schema.TABLES.items(
 def test_every_column_says_what_it_holds(table: str, name: str, column: schema.Column) -> None:
     assert column.meaning
     assert column.unit or not pa.types.is_floating(column.dtype), "a measured number has a unit, or the unit 1"
-    assert column.dtype == (pa.float64() if name == "synflow" or table == "epochs" else pa.float32()) or not column.unit.strip("epochs")
+    assert column.dtype == (
+        pa.float64() if name == "synflow" or table in ("epochs", "correlations") else pa.float32()
+    ) or not column.unit.strip("epochs")
 
 
-@pytest.mark.parametrize("names", [schema.FILTER_KEYS, schema.MEASURED_COLUMNS, ("kept", "sigma_delta")], ids=["keys", "measured", "rest"])
+GROUPS = {"keys": schema.FILTER_KEYS, "measured": schema.MEASURED_COLUMNS, "rest": ("weight", "kept", "sigma_delta", "theta_delta")}
+GROUPS |= {
+    f"{kind} of a {unit}": of[unit]
+    for unit in schema.UNITS
+    for kind, of in [("cheap", schema.CHEAP_OF_UNIT), ("measured", schema.MEASURED_OF_UNIT)]
+}
+
+
+@pytest.mark.parametrize("names", GROUPS.values(), ids=list(GROUPS))
 def test_the_groups_of_columns_are_columns(names: tuple[str, ...]) -> None:
     assert set(names) <= set(schema.FILTERS)
 
@@ -52,12 +62,17 @@ def test_an_unknown_filters_column_is_an_error_that_lists_those_that_exist(name:
         schema.filter_column(name)
 
 
+def test_a_single_weight_has_its_value_and_no_standard_errors() -> None:
+    weight, of_filter = (set(schema.MEASURED_OF_UNIT[unit]) for unit in ("weight", "filter"))
+    assert weight ^ of_filter == {"theta", "theta_g_se", "theta_hg_se"}
+
+
 def test_an_arrow_schema_has_every_column_in_order_and_further_temperatures_last() -> None:
     assert schema.arrow_schema("filters", ["theta_hg_t50", "epoch"]).names == [*schema.FILTERS, "theta_hg_t50"]
     assert schema.arrow_schema("epochs", []).names == list(schema.EPOCHS)
 
 
-@pytest.mark.parametrize("table", ["epochs", "rounds"])
+@pytest.mark.parametrize("table", ["epochs", "rounds", "correlations"])
 def test_only_filters_have_columns_of_further_temperatures(table: str) -> None:
     with pytest.raises(LogError, match=rf"table {table} has no column theta_hg_t50; it has run"):
         schema.arrow_schema(table, ["run", "theta_hg_t50"])

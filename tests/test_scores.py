@@ -23,6 +23,7 @@ PLAIN = {
     "gradient_norm_preservation": lambda row: abs(row["theta_hg"]),
     "bn_scale": lambda row: abs(row["sigma"]),
     "sigma_change": lambda row: abs(row["sigma"] * row["sigma_delta"]),
+    "theta_change": lambda row: abs(row["theta"] * row["theta_delta"]),
     "l1_norm": lambda row: row["theta_l1"],
     "snip": lambda row: row["abs_theta_g"],
     "fisher": lambda row: row["theta2_g2"],
@@ -123,6 +124,17 @@ def test_random_scores_are_uniform_and_all_different() -> None:
     assert stats.kstest(found, "uniform").pvalue > 0.01
 
 
+def test_random_scores_of_the_weights_of_a_filter_differ_and_no_weight_is_as_no_column() -> None:
+    weights = many_filters(epochs=1).assign(weight=lambda rows: np.arange(len(rows)) % 9, filter=0).drop_duplicates()
+    found = score(weights, "random")
+    assert found.is_unique and found.between(0, 1, inclusive="neither").all()
+    for kind in ("int32", "float64", "Int32"):
+        pd.testing.assert_series_equal(score(weights.astype({"weight": kind}), "random"), found)
+    filters = many_filters()
+    for null in (np.nan, pd.array([None] * len(filters), dtype="Int32")):
+        pd.testing.assert_series_equal(score(filters.assign(weight=null), "random"), score(filters, "random"))
+
+
 @pytest.mark.parametrize("key", ["run", "epoch", "layer", "filter"])
 def test_random_scores_of_different_keys_are_independent(key: str) -> None:
     filters = many_filters(epochs=1)
@@ -166,6 +178,7 @@ def test_a_missing_column_is_named_with_what_came_and_how_to_record_it(name: str
         ("fisher", "'theta2_g2' in the argument columns"),
         ("grasp_t200", "200.0 among the temperatures"),
         ("sigma_change", "with a Recorder"),
+        ("theta_change", "with unit='weight'"),
         ("grasp", "that its argument every names"),
         ("magnitude", "pass such a table whole"),
     ],

@@ -1,7 +1,12 @@
-"""Recordings made up in memory, with the shape, signs and range of real ones: values over ten decades, several networks and seeds."""
+"""Recordings made up in memory, with the shape, signs and range of real ones: values over ten decades, several networks and seeds.
+
+`make_runs` makes unpruned runs (with `unit="weight"` those of single weights), `make_pruned_runs` pruned ones, whole or their rounds alone;
+`together` joins recordings, and `save_runs` writes them to disk.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pruneviz.experiments import CURVE_MEASURES
 from pruneviz.runlog import RunLog, Runs
-from pruneviz.schema import EPOCHS, FILTERS, ROUNDS, RunSpec
+from pruneviz.schema import EPOCHS, FILTERS, ROUNDS, TABLES, RunSpec
 
 LAYERS: Mapping[str, tuple[int, ...]] = {
     "vgg13": (8, 8, 16, 16, 24, 24, 32, 32, 32, 32),
@@ -33,7 +39,7 @@ def make_runs(
     specs, filters, rows = [], [], []
     for network, layers in networks.items():
         for seed in seeds:
-            run = f"{network}-{dataset}-s{seed}"
+            run = f"{network}-{dataset}{'-weights' if facts.get('unit') == 'weight' else ''}-s{seed}"
             known = {"network": network, "dataset": dataset, "seed": seed, "epochs": epochs, "preset": "digits", "sample_size": 500}
             specs.append(RunSpec.from_dict({"run": run, **known, **facts}).to_dict())
             filters.append(_filters(layers, seed, epochs, every).assign(run=run))
@@ -41,21 +47,83 @@ def make_runs(
     return Runs(pd.DataFrame(specs), _table(rows, EPOCHS), _table(filters, FILTERS), pd.DataFrame(columns=list(ROUNDS)))
 
 
+def make_pruned_runs(
+    networks: Mapping[str, Sequence[int]] = SMALL,
+    measures: Sequence[str] = CURVE_MEASURES,
+    rounds: Sequence[int] = (5,),
+    datasets: Sequence[str] = ("digits",),
+    seeds: Sequence[int] = (0, 1, 2),
+    epochs: int = 16,
+    target: float = 0.6,
+    prune_phase_only: bool = False,
+    **facts: Any,
+) -> Runs:
+    """Runs pruned in rounds, one for each combination; with `prune_phase_only` they end with the last round; no filters are recorded."""
+    specs, rows, pruned = [], [], []
+    for network, dataset, count, measure, seed in itertools.product(networks, datasets, rounds, measures, seeds):
+        last = count if prune_phase_only else epochs
+        run = f"{network}-{dataset}-{measure.replace('_', '')}-r{count}{'-prunephase' if prune_phase_only else ''}-s{seed}"
+        known = {
+            "network": network, "dataset": dataset, "seed": seed, "epochs": last, "preset": "digits", "measure": measure, "target": target,
+            "rounds": count, "prune_phase_only": prune_phase_only, "schedule": "published", "keep_at_least": 0.05, "augment": False,
+        }  # fmt: skip
+        specs.append(RunSpec.from_dict({"run": run, **known, **facts}).to_dict())
+        random = np.random.default_rng([seed, count, len(measure), len(dataset)])
+        kept = _kept_by_round(networks[network], measure, count, target, random)
+        rows.append(
+            _accuracies(random, measure, dataset, last, kept.groupby("epoch")["kept"].sum() / sum(networks[network])).assign(run=run)
+        )
+        pruned.append(kept.assign(run=run))
+    return Runs(pd.DataFrame(specs), _table(rows, EPOCHS), pd.DataFrame(columns=list(FILTERS)), _table(pruned, ROUNDS))
+
+
+def together(*recordings: Runs) -> Runs:
+    """Several recordings as one."""
+    spec = pd.concat([runs.spec for runs in recordings], ignore_index=True)
+    parts = {name: [getattr(runs, name) for runs in recordings if len(getattr(runs, name))] for name in TABLES}
+    return Runs(spec, **{name: _table(parts[name], columns) for name, columns in TABLES.items()})
+
+
 def save_runs(runs: Runs, folder: Path, unfinished: Sequence[str] = ()) -> None:
     """Write recordings to disk as the recorder would; those named `unfinished` are not sealed."""
     for facts in runs.spec.to_dict("records"):
         spec = RunSpec.from_dict({name: value for name, value in facts.items() if not (isinstance(value, float) and np.isnan(value))})
         log = RunLog.create(folder / spec.run, spec)
-        mine = {name: table[table["run"] == spec.run] for name, table in (("epochs", runs.epochs), ("filters", runs.filters))}
+        mine = {name: getattr(runs, name)[getattr(runs, name)["run"] == spec.run] for name in TABLES}
         for epoch, rows in mine["epochs"].groupby("epoch"):
-            log.append(int(epoch), epochs=rows, filters=mine["filters"][mine["filters"]["epoch"] == epoch])
+            others = {name: table[table["epoch"] == epoch] for name, table in mine.items() if name != "epochs"}
+            log.append(int(epoch), epochs=rows, **{name: table for name, table in others.items() if len(table)})
         if spec.run not in unfinished:
             log.seal()
 
 
 def _table(parts: Sequence[pd.DataFrame], columns: Mapping[str, Any]) -> pd.DataFrame:
-    table = pd.concat(parts, ignore_index=True).reindex(columns=list(columns))
+    table = pd.concat(parts or [pd.DataFrame()], ignore_index=True).reindex(columns=list(columns))
     return table.astype({name: "category" for name in ("run", "layer", "phase") if name in columns})
+
+
+def _kept_by_round(layers: Sequence[int], measure: str, rounds: int, target: float, random: np.random.Generator) -> pd.DataFrame:
+    """A rounds table: the same number of filters goes in every round; some measures take more of the early layers, others of the late."""
+    lean = {"magnitude": 0.6, "grasp": -0.9}.get(measure, 0.2)
+    share = target * (1 + lean * np.linspace(-0.5, 0.5, len(layers))) * random.uniform(0.97, 1.03, len(layers))
+    names = [f"features.{index}.conv" for index in range(len(layers))]
+    whole = pd.DataFrame({"layer": names, "layer_index": range(len(layers)), "filters": layers})
+    left = {n: np.maximum(1, np.round(np.array(layers) * (1 - share * n / rounds))).astype(int) for n in range(1, rounds + 1)}
+    parts = [whole.assign(round=n, epoch=n, kept=kept) for n, kept in left.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _accuracies(random: np.random.Generator, measure: str, dataset: str, epochs: int, kept: pd.Series) -> pd.DataFrame:
+    """An epochs table whose accuracies rise to a best value, magnitude first, with a dent where a round has pruned."""
+    pace = {"magnitude": 4.0, "proposed": 3.0}.get(measure, 2.2) * random.uniform(0.95, 1.05)
+    epoch = np.arange(epochs + 1)
+    dent = np.where(np.isin(epoch, kept.index), 0.05, 0.0)
+    rise = 1 - np.exp(-pace * epoch / epochs)
+    best, chance = {"cifar100": (0.6, 0.01)}.get(dataset, (0.9, 0.1))
+    test = chance + (best - chance) * rise * (1 - dent) + 0.004 * random.standard_normal(len(epoch))
+    train = np.where(epoch == 0, np.nan, np.minimum(test + 0.06 * rise, 1))
+    fraction = kept.reindex(epoch).ffill().fillna(1.0).to_numpy()
+    return pd.DataFrame({"epoch": epoch, "train_acc": train, "test_acc": test, "kept_fraction": fraction})
 
 
 def _filters(layers: Sequence[int], seed: int, epochs: int, every: int) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,20 +9,29 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from synthetic_runs import MOBILENET_FILTERS, SMALL, make_runs
+from readable import assert_readable
+from synthetic_runs import MOBILENET_FILTERS, SMALL, make_pruned_runs, make_runs, together
 
 from pruneviz.errors import FigureError, LogError
+from pruneviz.experiments import CURVE_MEASURES, FIGURE_NEEDS, RATIO_MEASURES
 from pruneviz.figures import correlation_curve, scatter, style
-from pruneviz.figures.catalogue import FIGURES, Entry, file_stem, find, ordered
+from pruneviz.figures.catalogue import FIGURES, NETWORK_TITLES, Entry, file_stem, find, ordered
+from pruneviz.figures.missing import commands, in_words, status
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import PICTURES
-from pruneviz.figures.selection import chosen_spec, missing_networks, nearest_epochs
+from pruneviz.figures.selection import (
+    Wanted,
+    chosen_datasets,
+    chosen_spec,
+    is_recorded,
+    kinds_of,
+    missing_runs,
+    nearest_epochs,
+)
 from pruneviz.figures.signed_log import SignedLog, linear_threshold
-from pruneviz.figures.words import interval, listed, mean_and_sd, scientific
+from pruneviz.figures.words import interval, listed, mean_and_sd, percent, scientific
 from pruneviz.runlog import Runs
-from pruneviz.schema import FILTERS
+from pruneviz.schema import EPOCHS, FILTERS, ROUNDS
 
 DEFAULT = DrawOptions()
 
@@ -37,20 +45,32 @@ def runs() -> Runs:
 
 
 def test_figures_are_ordered_as_in_the_paper() -> None:
-    assert ordered(["13", "H1b", "3", "03", "2", "H1a", "15"]) == ["2", "3", "13", "15", "H1a", "H1b"]
-    assert list(FIGURES) == ordered(FIGURES)
-    assert [file_stem(name) for name in ("2", "13", "H1a")] == ["figure02", "figure13", "figureH1a"]
+    assert ordered(["13", "H1b", "3", "03", "2", "h1A", "15"]) == ["2", "3", "13", "15", "H1a", "H1b"]
+    assert list(FIGURES) == ordered(FIGURES) == [*map(str, range(1, 18)), "H1a", "H1b", "I1"]
+    assert [file_stem(name) for name in ("2", "13", "h1a")] == ["figure02", "figure13", "figureH1a"]
+    assert find("i1") is FIGURES["I1"] and FIGURES["I1"].dataset == "tiny-imagenet"
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_every_figure_draws_the_runs_that_are_recorded_for_it(figure: str) -> None:
+    entry, need = FIGURES[figure], FIGURE_NEEDS[figure]
+    kinds = {"pruned": "accuracy_curve", "prune_phase": "layer_ratios"}
+    assert entry.need is need and entry.networks == need.networks
+    assert entry.kind == kinds.get(need.kind, "scatter" if figure in ("3", "13", "14", "15", "H1a") else "correlation_curve")
+    assert entry.kind == "correlation_curve" or all(NETWORK_TITLES[network] in entry.title for network in need.networks)
+    assert need.rounds == (0,) or len(need.rounds) > 1 or f"{need.rounds[0]} round" in entry.title
 
 
 def test_unknown_figure_lists_those_that_exist() -> None:
-    with pytest.raises(FigureError, match=r"no figure '99'.*2, 3, 13, 14, 15"):
+    with pytest.raises(FigureError, match=r"no figure '99'.*1, 2, 3, .*17, H1a, H1b, I1"):
         find("99")
 
 
 @pytest.mark.parametrize("entry", FIGURES.values(), ids=FIGURES)
 def test_every_picture_names_columns_that_are_recorded(entry: Entry) -> None:
     picture = PICTURES[entry.kind]
-    assert set(picture.NEEDS) <= set(FILTERS)
+    columns = {"accuracy_curve": EPOCHS, "layer_ratios": ROUNDS}.get(entry.kind, FILTERS)
+    assert set(picture.NEEDS) <= set(columns)
     assert all(hasattr(DEFAULT, name) for name in picture.OPTIONS)
 
 
@@ -102,10 +122,82 @@ def test_runs_that_cannot_be_averaged_are_refused(runs: Runs) -> None:
 
 def test_missing_networks_are_told_apart(runs: Runs) -> None:
     spec = runs.spec[runs.spec["network"] != "vgg13"]
-    assert missing_networks(spec, FIGURES["2"], DEFAULT) == ("vgg13",)
-    assert missing_networks(spec, FIGURES["2"], DrawOptions(dataset="cifar10")) == FIGURES["2"].networks
-    with pytest.raises(FigureError, match="no finished, unpruned run of vgg13"):
+    assert missing_runs(spec, FIGURES["2"], DEFAULT) == (Wanted("vgg13", None, 0, "digits"),)
+    assert [run.network for run in missing_runs(spec, FIGURES["2"], DrawOptions(dataset="cifar10"))] == list(FIGURES["2"].networks)
+    with pytest.raises(FigureError, match=r"no finished run of vgg13 \(unpruned\) is among .*resnet56 on digits \(unpruned\)"):
         chosen_spec(spec, FIGURES["13"], DEFAULT)
+
+
+def everything() -> Runs:
+    """Runs of every kind, on several data sets."""
+    return together(
+        make_runs(SMALL, seeds=(0,), epochs=4),
+        make_runs(SMALL, seeds=(0,), epochs=4, unit="weight"),
+        make_pruned_runs(rounds=(1, 5), datasets=("mine", "cifar100", "cifar10"), seeds=(0,)),
+        make_pruned_runs(measures=RATIO_MEASURES, rounds=(1, 5, 25), seeds=(0,), prune_phase_only=True),
+    )
+
+
+def test_every_figure_takes_runs_of_its_own_kind_alone() -> None:
+    spec = everything().spec
+    assert kinds_of(spec).value_counts().to_dict() == {"unpruned": 3, "weights": 3, "pruned": 54, "prune_phase": 54}
+    for figure, count in {"3": 1, "2": 3, "H1a": 1, "H1b": 3, "5": 9, "10": 9, "16": 18}.items():
+        chosen = chosen_spec(spec, FIGURES[figure], DEFAULT)
+        assert len(chosen) == count and not missing_runs(spec, FIGURES[figure], DEFAULT)
+        assert set(kinds_of(chosen)) == {FIGURES[figure].need.kind}
+        assert set(chosen["rounds"]) == set(FIGURES[figure].need.rounds)
+    for figure in ("6", "I1"):
+        assert not is_recorded(spec, FIGURES[figure], DEFAULT) and missing_runs(spec, FIGURES[figure], DEFAULT)
+    half = spec.assign(target=np.where(spec["run"].eq("resnet56-digits-s0"), 0.5, spec["target"]))
+    assert missing_runs(half, FIGURES["3"], DEFAULT) == (Wanted("resnet56", None, 0, None),)
+
+
+def test_accuracy_curves_take_every_data_set_and_other_figures_one() -> None:
+    spec = everything().spec
+    panels = chosen_spec(spec, FIGURES["5"], DEFAULT)
+    assert list(dict.fromkeys(panels["dataset"])) == ["cifar10", "cifar100", "mine"]
+    assert list(panels["measure"]) == list(CURVE_MEASURES) * 3
+    assert set(chosen_spec(spec, FIGURES["5"], DrawOptions(dataset="mine"))["dataset"]) == {"mine"}
+    assert chosen_datasets(spec, FIGURES["I1"], DrawOptions(dataset="mine")) == ("tiny-imagenet",)
+    tiny = together(make_runs(SMALL, seeds=(0,), epochs=4), make_runs(SMALL, seeds=(0,), epochs=4, dataset="tiny-imagenet")).spec
+    assert chosen_datasets(tiny, FIGURES["2"], DEFAULT) == ("digits",) and chosen_datasets(tiny, FIGURES["I1"], DEFAULT) == (
+        "tiny-imagenet",
+    )
+
+
+@pytest.mark.parametrize(("fact", "value"), [("target", 0.7), ("carry_momentum", True), ("flowandprune", True)])
+def test_pruned_runs_of_other_recipes_are_not_averaged(fact: str, value: object) -> None:
+    spec = make_pruned_runs({"vgg13": SMALL["vgg13"]}, carry_momentum=False).spec
+    other = spec.astype({fact: object})
+    other.loc[other["run"] == "vgg13-digits-proposed-r5-s1", fact] = value
+    with pytest.raises(FigureError, match=rf"averaged over seeds differ in {fact} .*proposed-r5-s1: {value}"):
+        chosen_spec(other, FIGURES["5"], DEFAULT)
+    other.loc[other["measure"] == "proposed", fact] = value
+    with pytest.raises(FigureError, match=f"compared in one panel differ in {fact}"):
+        chosen_spec(other, FIGURES["5"], DEFAULT)
+    assert len(chosen_spec(spec, FIGURES["5"], DEFAULT)) == 9
+
+
+def test_missing_runs_are_named_and_their_commands_are_exact() -> None:
+    runs = everything()
+    bare = runs.spec[~runs.spec["run"].str.contains("cifar100-proposed|magnitude-r1|grasp-r25")]
+    absent = missing_runs(bare, FIGURES["5"], DEFAULT)
+    assert absent == (Wanted("vgg13", "proposed", 5, "cifar100"),)
+    assert in_words(absent) == "VGG-13 pruned by Proposed in 5 rounds on CIFAR-100"
+    assert commands("5", FIGURES["5"], absent, bare, "data/x y", "x y") == [
+        "python -m pruneviz.record --preset digits --figures 5 --dataset cifar100 --out 'data/x y'"
+    ]
+    paper = bare.assign(preset="paper")
+    assert commands("5", FIGURES["5"], absent, paper, "d", "d") == ["python -m pruneviz.record --preset paper --figures 5 --out d"]
+    absent = missing_runs(bare, FIGURES["16"], DEFAULT)
+    assert in_words(absent) == "VGG-13 pruned by Magnitude in 1 round on digits, by GraSP (T = 1) in 25 rounds on digits"
+    assert status(bare, FIGURES["16"], DEFAULT) == f"recorded on digits, 1 seed; lacks {in_words(absent)} (pruning rounds alone)"
+    several = missing_runs(bare, FIGURES["4"], DEFAULT)
+    assert [run.dataset for run in several] == ["cifar10", "cifar100", "cifar100", "mine"]
+    assert len(commands("4", FIGURES["4"], several, bare, "d", "d")) == 3
+    two = missing_runs(bare[bare["network"] != "vgg13"], FIGURES["2"], DEFAULT)
+    (command,) = commands("2", FIGURES["2"], two, bare, "d", "d")
+    assert command == "python -m pruneviz.record --preset digits --figures 2 --network vgg13 --out d"
 
 
 def test_absent_columns_seeds_and_epochs_are_named(runs: Runs) -> None:
@@ -196,30 +288,6 @@ def test_options_change_the_numbers(runs: Runs, options: DrawOptions, column: st
 # The pictures
 
 
-def texts(figure: Figure) -> list[Text]:
-    """Every text that is drawn; ticks outside the limits of their axis exist but are not."""
-    hidden = {
-        label
-        for axes, axis in ((axes, axis) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis))
-        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-        for label in (tick.label1, tick.label2)
-        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
-    }
-    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in hidden]
-
-
-def assert_readable(figure: Figure) -> None:
-    """Every text is at least 7 points high, inside the canvas, and touches no other text."""
-    figure.draw_without_rendering()
-    found = texts(figure)
-    boxes = [text.get_window_extent() for text in found]
-    for text, box in zip(found, boxes, strict=True):
-        assert text.get_fontsize() >= 7, text
-        assert box.x0 >= -0.5 and box.y0 >= -0.5 and box.x1 <= figure.bbox.x1 + 0.5 and box.y1 <= figure.bbox.y1 + 0.5, (text, box)
-    for (one, a), (other, b) in itertools.combinations(zip(found, boxes, strict=True), 2):
-        assert min(a.x1, b.x1) - max(a.x0, b.x0) <= 0 or min(a.y1, b.y1) - max(a.y0, b.y0) <= 0, (one, other)
-
-
 CASES: Mapping[str, tuple[dict[str, object], DrawOptions]] = {
     "16 epochs": ({}, DEFAULT),
     "one seed": ({"seeds": (3,)}, DEFAULT),
@@ -292,10 +360,17 @@ def test_linear_axis_has_a_few_ticks(ends: tuple[float, float], most: int) -> No
     assert 2 <= len(ticks) <= most and ends[0] < min(ticks) and max(ticks) < ends[1]
 
 
+def _grey(colour: str) -> float:
+    return float(np.dot(matplotlib.colors.to_rgb(colour), (0.299, 0.587, 0.114)))
+
+
 def test_colours_stay_apart_in_grey() -> None:
-    colours = [matplotlib.colors.to_rgb(name) for name in (style.LEFT_COLOUR, style.RIGHT_COLOUR, style.GUIDE_COLOUR)]
-    grey = sorted(float(np.dot(colour, (0.299, 0.587, 0.114))) for colour in colours)
+    grey = sorted(_grey(name) for name in (style.LEFT_COLOUR, style.RIGHT_COLOUR, style.GUIDE_COLOUR))
     assert min(np.diff(grey)) > 0.12
+    curves = sorted(_grey(style.MEASURE_COLOURS[measure]) for measure in CURVE_MEASURES)
+    assert min(np.diff(curves)) > 0.12
+    looks = {(style.MEASURE_COLOURS[measure], style.MEASURE_HATCHES[measure]) for measure in RATIO_MEASURES}
+    assert len(looks) == len(RATIO_MEASURES) == len({style.MEASURE_MARKERS[measure] for measure in RATIO_MEASURES})
     lightness = style.depth_colours()(np.linspace(0, 1, 20))[:, :3] @ (0.299, 0.587, 0.114)
     assert (np.diff(lightness) > 0).all()
 
@@ -325,4 +400,5 @@ def test_words() -> None:
     )
     assert interval(0.4, 1.3) == "[0.400, 1.000]" and interval(np.nan, np.nan) == "[no interval]"
     assert scientific(-1e-7) == "−1e−7" and scientific(2.4e6) == "2.4e6" and scientific(0.25) == "0.25"
+    assert percent(0.65) == "65.0 %" and percent(0.65, 0.003) == "65.0 ± 0.3 %" and percent(0.6, digits=0) == "60 %"
     assert listed("a") == "a" and listed("abc") == "a, b and c"

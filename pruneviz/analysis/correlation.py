@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from pruneviz.analysis.runs import check_level, mean_over_runs, with_facts
 from pruneviz.errors import AnalysisError
 from pruneviz.schema import RunSpec
 from pruneviz.scores import SCORES, score
@@ -74,7 +75,7 @@ def correlate(
     r = np.array([_coefficient(a, b, method) for a, b in pairs], dtype="float64")
     n = np.array([len(a) for a, _ in pairs], dtype="int64")
     fisher = interval == "fisher"
-    ends = _fisher_intervals(r, n, method, level) if fisher else _bootstrap_intervals(pairs, r, method, level, resamples, seed)
+    ends = fisher_intervals(r, n, method, level) if fisher else _bootstrap_intervals(pairs, r, method, level, resamples, seed)
     return keys.assign(n=n, r=r, low=ends[0], high=ends[1])
 
 
@@ -96,15 +97,10 @@ def over_seeds(
     Source: Lubana and Dick, ICLR 2021, Figures 3 and 13-15 (correlation averaged over 3 seeds).
     """
     by = [by] if isinstance(by, str) else list(by)
-    _check_level(level)
-    table = _with_facts(correlations, spec, by)
+    _check_seed_tables(correlations, spec, by)
+    table = with_facts(correlations, spec, by)
     _check_one_row_per_run(table, by)
-    # Runs of a person's own loop may have no network or data set; they are a group, not nothing.
-    groups = table.groupby(by, observed=True, dropna=False)["r"]
-    found = groups.agg(seeds="count", r="mean", sd="std", r_min="min", r_max="max")
-    half = stats.t.ppf((1 + level) / 2, found["seeds"] - 1) * found["sd"] / np.sqrt(found["seeds"])
-    found = found.assign(low=found["r"] - half, high=found["r"] + half).reset_index()
-    return found[[*by, "seeds", "r", "sd", "low", "high", "r_min", "r_max"]]
+    return mean_over_runs(table, by, "r", level).rename(columns={"mean": "r", "least": "r_min", "most": "r_max"})
 
 
 def _quantity(filters: pd.DataFrame, name: str) -> np.ndarray:
@@ -165,7 +161,8 @@ def _scaled(values: np.ndarray) -> np.ndarray:
     return values / np.abs(values).max()
 
 
-def _fisher_intervals(r: np.ndarray, n: np.ndarray, method: Method, level: float) -> tuple[np.ndarray, np.ndarray]:
+def fisher_intervals(r: np.ndarray, n: np.ndarray, method: Method, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the Fisher intervals of correlations `r` over `n` pairs each; see `correlate` for what they are worth."""
     enough = n >= (5 if method == "kendall" else 4)
     r, n = np.where(enough, r, np.nan), np.where(enough, n, 5)
     half = stats.norm.ppf((1 + level) / 2) * np.sqrt(_FISHER_VARIANCES[method](r, n))
@@ -199,19 +196,6 @@ def _bootstrap(x: np.ndarray, y: np.ndarray, method: Method, level: float, resam
             rng=np.random.default_rng(seed),
         ).bootstrap_distribution
         return np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-
-
-def _with_facts(correlations: pd.DataFrame, spec: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """`run`, `r` and the columns of `by`, those that `correlations` lacks taken from the run's row of `spec`."""
-    _check_seed_tables(correlations, spec, by)
-    facts = spec.assign(run=spec["run"].astype(str)).set_index("run")
-    runs = correlations["run"].astype(str)
-    unknown = sorted(set(runs) - set(facts.index))
-    if unknown or facts.index.has_duplicates:
-        what = f"lacks {', '.join(unknown)}" if unknown else "names a run twice"
-        raise AnalysisError(f"spec {what}; pass one row per run, such as the spec that the same load gave")
-    joined = {name: runs.map(facts[name]) for name in by if name not in correlations.columns}
-    return correlations.assign(**joined)
 
 
 def _check_one_row_per_run(table: pd.DataFrame, by: list[str]) -> None:
@@ -254,12 +238,7 @@ def _check_choices(method: str, interval: str, level: float) -> None:
         raise AnalysisError(f"method={method!r} is no correlation coefficient; choose one of {', '.join(_COEFFICIENTS)}")
     if interval not in get_args(Interval):
         raise AnalysisError(f"interval={interval!r}; choose one of {', '.join(get_args(Interval))}")
-    _check_level(level)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise AnalysisError(f"level={level!r}; give a confidence between 0 and 1, such as 0.95")
+    check_level(level)
 
 
 def _names(table: pd.DataFrame) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.pictures import Picture
-from pruneviz.figures.words import counted, different, listed
+from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
+from pruneviz.figures.selection import missing_runs
+from pruneviz.figures.words import counted, dataset_title, different, measure_title
 from pruneviz.schema import BN_MODES
 
 WIDTH = 100  # characters
@@ -24,56 +28,93 @@ RECORDING_FACTS: Mapping[str, str] = {
     "train_images": "training images",
     "bn": "batch norm while measuring",
     "temperatures": "logits temperatures while measuring (theta_g at the first)",
-    "lag": "lag of sigma_delta (epochs)",
+    "lag": "lag of the changes sigma_delta and theta_delta (epochs)",
     "sample_size": "measurement sample (images)",
 }
+PRUNING_FACTS: Mapping[str, str] = {
+    "target": "fraction of filters to prune",
+    "rounds": "pruning rounds",
+    "schedule": "schedule of the rounds",
+    "prune_at_start": "rounds before their epochs instead of after them",
+    "carry_momentum": "momentum carried over a round",
+    "keep_at_least": "fraction of every layer that stays (and one filter)",
+    "flowandprune": "faults of the published code imitated",
+    "augment": "training images augmented",
+}
+GROUPINGS: Mapping[str, Callable[[Any], str]] = {
+    "network": network_title,
+    "dataset": dataset_title,
+    "rounds": lambda rounds: f"in {counted(int(rounds), 'round')}",
+    "measure": measure_title,
+}
+CORRELATIONS = ("scatter", "correlation_curve")  # kinds whose values are correlations and carry intervals
+
 DRAWING_CHOICES: Mapping[str, str] = {
     "method": "correlation coefficient",
     "loss_preservation": "form of loss preservation",
     "mask_score": "measure of the masks",
-    "mask_ratio": "fraction of filters that the masks prune",
+    "mask_ratio": "fraction that the masks prune",
     "seed": "seed of the points",
     "scale": "scale of the axes",
 }
 
 
-def caption(figure: str, entry: Entry, picture: Picture, table: pd.DataFrame, spec: pd.DataFrame, options: DrawOptions) -> str:
+def caption(
+    figure: str, entry: Entry, table: pd.DataFrame, beside: Mapping[str, pd.DataFrame], spec: pd.DataFrame, options: DrawOptions
+) -> str:
     """The text of a figure's caption, wrapped, with a line break at its end.
 
-    `table` holds the numbers drawn and `spec` the rows of `runs.spec` of the runs that they come from.
+    `table` holds the numbers drawn, `beside` the further tables of that kind of picture, and `spec` the rows of `runs.spec` of the runs
+    that they come from.
     """
-    absent = [network_title(name) for name in entry.networks if name not in set(spec["network"])]
+    picture = PICTURES[entry.kind]
+    further = COMPANIONS[entry.kind] if beside else None
     parts = [
         _wrapped(f"Figure {figure}. {entry.title}."),
-        _wrapped(picture.drawn(table, options) + (f" Not recorded, so not drawn: {listed(absent)}." if absent else "")),
-        _wrapped(_values_heading(table)) + "\n" + "\n".join(picture.values(table, options)),
+        _wrapped(picture.drawn(table, options) + _absent(spec, entry, options)),
+        _wrapped(_values_heading(entry, table, spec)) + "\n" + "\n".join(picture.values(table, options)),
+        *(["\n".join(further.values(beside, options))] if further else []),
         _wrapped(f"The paper (Lubana and Dick, ICLR 2021) claims: {entry.claim}."),
         _wrapped(f"These recordings: {picture.finding(table, options)}"),
+        *([_wrapped(further.finding(beside, options))] if further else []),
         "Options in force\n" + "\n".join(_recording_lines(spec) + _drawing_lines(picture, options)),
         f"{counted(len(spec), 'run').capitalize()}\n" + _wrapped(", ".join(spec["run"]), indent="  "),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _values_heading(table: pd.DataFrame) -> str:
-    several = "mean over seeds ± standard deviation between them, in brackets the 95 % interval of the mean (Student's t)"
-    single = "of a single seed, in brackets the 95 % interval over its filters (Fisher), too narrow where few large values decide"
+def _absent(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> str:
+    absent = missing_runs(spec, entry, options)
+    return f" Not recorded, so not drawn: {in_words(absent)}." if absent else ""
+
+
+def _values_heading(entry: Entry, table: pd.DataFrame, spec: pd.DataFrame) -> str:
+    several = "mean over seeds ± standard deviation between them"
+    single = "of a single seed"
+    if entry.kind in CORRELATIONS:
+        several += ", in brackets the 95 % interval of the mean (Student's t)"
+        units = "single weights" if spec["unit"].eq("weight").any() else "filters"
+        single += f", in brackets the 95 % interval over its {units} (Fisher), too narrow where few large values decide"
     parts = [text for text, holds in ((several, table["seeds"].max() > 1), (single, table["seeds"].min() == 1)) if holds]
     return f"Computed values: {'; or '.join(parts)}" if parts else "Computed values"
 
 
 def _recording_lines(spec: pd.DataFrame) -> list[str]:
-    return [f"  {label}: {_fact(spec, name)}" for name, label in RECORDING_FACTS.items() if name in spec.columns]
+    facts = {**RECORDING_FACTS, **(PRUNING_FACTS if spec["rounds"].gt(0).any() else {})}
+    return [f"  {label}: {_fact(spec, name)}" for name, label in facts.items() if name in spec.columns]
 
 
 def _fact(spec: pd.DataFrame, name: str) -> str:
-    """One fact of the runs; where networks differ in it, network by network."""
+    """One fact of the runs; where they differ in it, by the first of network, data set, rounds and measure that explains it."""
     if name == "seed":
         return ", ".join(str(int(seed)) for seed in sorted(different(spec[name]))) or "not recorded"  # type: ignore[call-overload, type-var]
     if len(different(spec[name])) < 2:
         return _shown(name, different(spec[name]))
-    networks = spec.groupby("network", sort=False, observed=True)[name]
-    return "; ".join(f"{network_title(str(network))} {_shown(name, different(values))}" for network, values in networks)
+    for key, title in GROUPINGS.items():
+        groups = [(title(value), different(rows)) for value, rows in spec.groupby(key, sort=False, observed=True)[name]]
+        if all(len(values) < 2 for _, values in groups):
+            return "; ".join(f"{group} {_shown(name, values)}" for group, values in groups)
+    return " or ".join(_shown(name, [value]) for value in different(spec[name]))
 
 
 def _shown(name: str, values: list[object]) -> str:
@@ -82,6 +123,8 @@ def _shown(name: str, values: list[object]) -> str:
     value = values[0]
     if name == "bn":
         return f"{value} ({BN_MODES.get(str(value), 'unknown')})"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
     if isinstance(value, tuple):
         return ", ".join(f"{item:g}" for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,6 +1,6 @@
-"""Figure 2: how the correlation of two pruning measures and the distance between consecutive pruning masks move during training.
+"""Figures 2, H1b and I1: how the correlation of two pruning measures and the distance between consecutive masks move during training.
 
-One panel per network (Lubana and Dick, ICLR 2021; masks after You et al., 2020).
+One panel per network (Lubana and Dick, ICLR 2021; masks after You et al., 2020). In H1b single weights stand in the place of filters.
 """
 
 from __future__ import annotations
@@ -15,40 +15,37 @@ from matplotlib.ticker import MaxNLocator
 
 from pruneviz.errors import FigureError
 from pruneviz.figures import style
-from pruneviz.figures.agreement import KEYS, agreement
+from pruneviz.figures.agreement import KEYS
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.selection import chosen_spec, filters_of
+from pruneviz.figures.selection import chosen_spec
+from pruneviz.figures.units import Unit, unit_in, unit_of
 from pruneviz.figures.words import COEFFICIENTS, SYMBOLS, counted, decimal, interval, listed, mean_and_sd
-from pruneviz.masks import mask_distance
 from pruneviz.runlog import Runs
-from pruneviz.schema import FILTER_KEYS, check_columns
-from pruneviz.scores import score
 
 NEEDS = ("sigma", "sigma_delta", "theta_g", "abs_theta_g")
 OPTIONS = ("method", "loss_preservation", "mask_score", "mask_ratio")  # the choices of DrawOptions that this picture depends on
 CLEAR = 0.5  # the rank correlation of the two curves from which they are said to move together or against one another
 FEW_EPOCHS = 8
 
-_CHANGE = "sigma_change"
-
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     """The numbers of the figure: one row per network and recorded epoch.
 
-    Columns: network, dataset, epoch; at epochs with derivative columns seeds, filters and the correlations of `agreement`, and
-    band_low, band_high (mean ± standard deviation over seeds, or the 95 % interval of a single run); at epochs with masks mask_ref_epoch,
-    mask_distance (mean over seeds, fraction of filters), mask_distance_sd and chance. Errors: `FigureError` when the two measures were
-    never recorded together; those of `chosen_spec`.
+    Columns: network, dataset, epoch; at epochs with derivative columns seeds, filters (or weights), the correlations of
+    `pruneviz.figures.agreement.averaged`, and band_low, band_high (mean ± standard deviation over seeds, or the 95 % interval of a single
+    run); at epochs with masks mask_ref_epoch, mask_distance (mean over seeds, fraction of filters or weights), mask_distance_sd and chance.
+    Errors: `FigureError` when the two measures were never recorded together, or not in the form asked for; those of `chosen_spec`.
     """
-    spec = chosen_spec(runs.spec, entry, options)
+    spec, unit = chosen_spec(runs.spec, entry, options), unit_of(entry.need.kind)
+    options = options.for_kind(entry.need.kind)
     networks = spec.groupby("network", sort=False, observed=True)
-    return pd.concat([_of_network(runs, rows, options) for _, rows in networks], ignore_index=True)
+    return pd.concat([_of_network(runs, rows, unit, options) for _, rows in networks], ignore_index=True)
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
     """The picture of a table that `table` made: correlation on the left axis, mask distance on the right, one panel per network."""
-    networks = list(dict.fromkeys(table["network"]))
+    networks, unit = list(dict.fromkeys(table["network"])), unit_in(table)
     size = (style.TEXT_WIDTH, 2.5) if len(networks) > 1 else (0.6 * style.TEXT_WIDTH, 2.9)  # one panel has its legend in three rows
     with style.paper():
         figure = Figure(figsize=size, layout="constrained")
@@ -64,7 +61,7 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
             axes.set_xlim(np.array([-0.04, 1.04]) * panel["epoch"].max())
         _share_axes(row, _correlation_limits(table), 8, style.LEFT_COLOUR)
         _share_axes(twins, (0.0, 1.12 * float(table[["mask_distance", "chance"]].max().max())), 5, style.RIGHT_COLOUR)
-        _name_axes(row[0], twins[-1], options)
+        _name_axes(row[0], twins[-1], unit, options)
         _draw_legend(figure, row[0], twins[0], columns=3 if len(networks) > 1 else 1)
         style.settle(figure)
     return figure
@@ -73,24 +70,25 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """What the picture shows, in words."""
     networks = listed(network_title(network) for network in dict.fromkeys(table["network"]))
-    several = table["seeds"].max() > 1
-    band = "mean plus and minus one standard deviation over seeds" if several else "the 95 % interval over the filters of the one run"
+    several, unit = table["seeds"].max() > 1, unit_in(table)
+    band = "mean plus and minus one standard deviation over seeds" if several else f"the 95 % interval over the {unit.noun}s of the one run"
     return (
-        f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: correlation over all filters of "
-        f"sigma_change with {options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right axis: fraction of filters "
-        f"in which the pruning masks of consecutive recorded epochs differ, mean over seeds. Dotted line: the same for independent random "
-        f"masks, 2p(1 - p) = {decimal(table['chance'].max())}. There is no distance where all filters of an epoch score alike, as "
-        f"batch-norm scales do before training."
+        f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: correlation over all {unit.noun}s of "
+        f"{unit.change} with {options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right axis: fraction of "
+        f"{unit.noun}s in which the pruning masks of consecutive recorded epochs differ, mean over seeds. Dotted line: the same for "
+        f"independent random masks, 2p(1 - p) = {decimal(table['chance'].max())}.{unit.without_masks}"
     )
 
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     """The computed numbers at every epoch with a correlation, one line per panel and epoch."""
     chosen, beside = options.methods
-    lines = []
+    lines, unit = [], unit_in(table)
     for letter, (network, panel) in zip("abcdefgh", table.groupby("network", sort=False), strict=False):
         measured = panel.dropna(subset=[chosen])
-        lines.append(f"({letter}) {network_title(str(network))}, {counted(int(measured['filters'].min()), 'filter')}, {_seeds(measured)}:")
+        lines.append(
+            f"({letter}) {network_title(str(network))}, {counted(int(measured[unit.counted].min()), unit.noun)}, {_seeds(measured)}:"
+        )
         lines += [_value_line(row, chosen, beside) for _, row in measured.iterrows()]
     return lines
 
@@ -101,20 +99,15 @@ def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     return " ".join(sentences)
 
 
-def _of_network(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+def _of_network(runs: Runs, spec: pd.DataFrame, unit: Unit, options: DrawOptions) -> pd.DataFrame:
     preserved = options.loss_preservation_score
-    filters = filters_of(runs, spec, [str(name) for name in runs.filters if name not in FILTER_KEYS])
-    check_columns(filters, list(NEEDS), "the filters table", "record the runs with these columns")
-    measures = filters.assign(**{_CHANGE: score(filters, _CHANGE), preserved: score(filters, preserved)}).dropna(
-        subset=[_CHANGE, preserved]
-    )
-    if measures.empty:
+    correlations = unit.agreement(runs, spec, unit.change, preserved, options)
+    if correlations.empty:
         raise FigureError(
-            f"no epoch of {listed(spec['run'])} holds both {_CHANGE} and {preserved}; "
+            f"no epoch of {listed(spec['run'])} holds both {unit.change} and {preserved}; "
             "record derivative columns at some epoch after the first"
         )
-    correlations = _with_band(agreement(measures, spec, _CHANGE, preserved, options.methods), options)
-    rows = correlations.merge(_mean_mask_distance(filters, spec, options), on=KEYS, how="outer")
+    rows = _with_band(correlations, options).merge(_mean_mask_distance(runs, spec, unit, options), on=KEYS, how="outer")
     return rows.sort_values("epoch", ignore_index=True)
 
 
@@ -126,8 +119,8 @@ def _with_band(correlations: pd.DataFrame, options: DrawOptions) -> pd.DataFrame
     )
 
 
-def _mean_mask_distance(filters: pd.DataFrame, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
-    distances = mask_distance(filters, score=options.mask_score, ratio=options.mask_ratio).dropna(subset=["distance"])
+def _mean_mask_distance(runs: Runs, spec: pd.DataFrame, unit: Unit, options: DrawOptions) -> pd.DataFrame:
+    distances = unit.distances(runs, spec, options).dropna(subset=["distance"])
     if distances.empty:
         raise FigureError(
             f"no two epochs of {listed(spec['run'])} have masks by {options.mask_score}; "
@@ -171,10 +164,10 @@ def _share_axes(row: Sequence[Axes], limits: tuple[float, float], most_ticks: in
         axes.tick_params(axis="y", colors=colour, labelleft=False, labelright=False)
 
 
-def _name_axes(left: Axes, right: Axes, options: DrawOptions) -> None:
-    left.set_ylabel(f"correlation of |σ Δσ| with\nloss preservation ({SYMBOLS[options.method]})", color=style.LEFT_COLOUR)
+def _name_axes(left: Axes, right: Axes, unit: Unit, options: DrawOptions) -> None:
+    left.set_ylabel(f"correlation of {unit.change_symbol} with\nloss preservation ({SYMBOLS[options.method]})", color=style.LEFT_COLOUR)
     left.tick_params(axis="y", labelleft=True)
-    right.set_ylabel("distance of consecutive masks\n(fraction of filters)", color=style.RIGHT_COLOUR)
+    right.set_ylabel(f"distance of consecutive masks\n(fraction of {unit.noun}s)", color=style.RIGHT_COLOUR)
     right.tick_params(axis="y", labelright=True)
 
 

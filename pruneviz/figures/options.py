@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from pruneviz.errors import FigureError
@@ -12,6 +12,8 @@ Method = Literal["pearson", "spearman", "kendall"]
 LossPreservation = Literal["sum_of_abs", "abs_of_sum"]
 Scale = Literal["symlog", "linear"]
 
+MASK_SCORES: Mapping[str, str] = {"weights": "magnitude"}  # by kind of runs: a single weight has no batch-norm scale
+MASK_SCORE = "bn_scale"  # of all other kinds
 LOSS_PRESERVATION_SCORES: Mapping[str, str] = {"sum_of_abs": "loss_preservation", "abs_of_sum": "loss_preservation_abs_of_sum"}
 
 
@@ -21,14 +23,14 @@ class DrawOptions:
 
     `method` is the correlation coefficient; `loss_preservation` the form of that measure (sum of absolute values, or absolute
     value of the signed sum); `mask_score` and `mask_ratio` say which filters, and which share of them, the masks of a mask
-    distance prune; `seed` is the seed whose points a scatter shows (None: the lowest); `dataset` the data set (None: the
-    figure's own, else the only one recorded); `scale` the axes of a scatter.
+    distance prune (`mask_score` None: that of the kind of runs, see `masks_by`); `seed` is the seed whose points a scatter shows
+    (None: the lowest); `dataset` the data set (None: the figure's own, else the only one recorded); `scale` the axes of a scatter.
     Errors: `FigureError` naming the option, its value and what is allowed.
     """
 
     method: Method = "pearson"
     loss_preservation: LossPreservation = "sum_of_abs"
-    mask_score: str = "bn_scale"
+    mask_score: str | None = None
     mask_ratio: float = 0.2
     seed: int | None = None
     dataset: str | None = None
@@ -41,9 +43,17 @@ class DrawOptions:
         _require_one_of("method", self.method, get_args(Method))
         _require_one_of("loss_preservation", self.loss_preservation, get_args(LossPreservation))
         _require_one_of("scale", self.scale, get_args(Scale))
-        _require_one_of("mask_score", self.mask_score, SCORES)
+        _require_one_of("mask_score", MASK_SCORE if self.mask_score is None else self.mask_score, SCORES)
         if not 0 < self.mask_ratio < 1:
             raise FigureError(f"mask_ratio is {self.mask_ratio!r}, expected a fraction between 0 and 1, such as 0.2")
+
+    def masks_by(self, kind: str) -> str:
+        """The measure of the masks of a figure that is made of runs of this kind (`pruneviz.experiments.Need`)."""
+        return MASK_SCORES.get(kind, MASK_SCORE) if self.mask_score is None else self.mask_score
+
+    def for_kind(self, kind: str) -> DrawOptions:
+        """These options with the choice filled in that depends on the kind of runs."""
+        return replace(self, mask_score=self.masks_by(kind))
 
     @property
     def loss_preservation_score(self) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pruneviz.figures import correlation_curve, scatter
+from pruneviz.figures import accuracy_curve, convergence_notes, correlation_curve, layer_ratios, scatter
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
 from pruneviz.runlog import Runs
@@ -19,7 +19,7 @@ class Picture(Protocol):
 
     @property
     def NEEDS(self) -> tuple[str, ...]:  # noqa: N802
-        """Columns of the filters table that the numbers are made of."""
+        """Columns of the log's tables that the numbers are made of."""
 
     @property
     def OPTIONS(self) -> tuple[str, ...]:  # noqa: N802
@@ -41,4 +41,23 @@ class Picture(Protocol):
         """What the recordings say to the paper's claim."""
 
 
-PICTURES: Mapping[str, Picture] = {"scatter": scatter, "correlation_curve": correlation_curve}
+class Companion(Protocol):
+    """Further numbers that stand beside a kind of picture, made of the same runs."""
+
+    def tables(self, runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.DataFrame]:
+        """The further tables, by the name that their files end with."""
+
+    def values(self, tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str]:
+        """The numbers, in lines."""
+
+    def finding(self, tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> str:
+        """What they say to the paper's claim."""
+
+
+PICTURES: Mapping[str, Picture] = {
+    "accuracy_curve": accuracy_curve,
+    "correlation_curve": correlation_curve,
+    "scatter": scatter,
+    "layer_ratios": layer_ratios,
+}
+COMPANIONS: Mapping[str, Companion] = {"accuracy_curve": convergence_notes}

@@ -1,11 +1,13 @@
-"""Figures 3, 13, 14 and 15: one quantity of every filter against another at the beginning, at a quarter and at the end of training.
+"""Figures 3, 13, 14, 15 and H1a: one quantity of every filter against another at the beginning, at a quarter and at the end of training.
 
-Points are those of one seed; correlations are means over all seeds (Lubana and Dick, ICLR 2021).
+Points are those of one seed; correlations are means over all seeds (Lubana and Dick, ICLR 2021). In H1a a point is a single weight, and
+the points are a sample of those that the correlations are over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -18,14 +20,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from pruneviz.errors import FigureError
 from pruneviz.figures import style
-from pruneviz.figures.agreement import agreement
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.selection import chosen_spec, filters_of, measured_epochs, nearest_epochs
 from pruneviz.figures.signed_log import SignedLog, off_ends
+from pruneviz.figures.units import Unit, unit_in, unit_of
 from pruneviz.figures.words import COEFFICIENTS, SYMBOLS, counted, decimal, interval, listed, mean_and_sd, scientific
 from pruneviz.runlog import Runs
-from pruneviz.schema import filter_column
 
 X, Y = "theta_g", "theta_hg"
 NEEDS = (X, Y)
@@ -39,28 +40,29 @@ _LABEL_GAP = MappingProxyType({"x": 0.27, "y": 0.13})  # least distance of two t
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
-    """The numbers of a scatter figure: one row per filter of the shown run and panel, with its panel's correlations.
+    """The numbers of a scatter figure: one row per filter, or weight, of the shown run and panel, with its panel's correlations.
 
-    Columns: network, dataset, epoch, schedule (epochs of the whole training), run, seed, layer, depth (of the layer, from 1), filter,
-    the two quantities, their standard errors, and, the same on every row of a panel, seeds, filters and the correlations of `agreement`.
+    Columns: network, dataset, epoch, schedule (epochs of the whole training), run, seed, layer, depth (of the layer among those shown,
+    from 1), filter (and weight), the two quantities, their standard errors, and, the same on every row of a panel, seeds, filters (or
+    weights) and the correlations of `pruneviz.figures.agreement.averaged`, which are over all weights where the points are a sample.
     Errors: `FigureError` when no epoch holds both quantities in all runs or the seed asked for was not recorded; those of `chosen_spec`.
     """
-    spec = chosen_spec(runs.spec, entry, options)
-    filters = filters_of(runs, spec, (*NEEDS, *ERRORS))
+    spec, unit = chosen_spec(runs.spec, entry, options), unit_of(entry.need.kind)
+    filters = filters_of(runs, spec, (*unit.keys, *NEEDS, *ERRORS))
     schedule = int(spec["epochs"].max()) if spec["epochs"].notna().any() else int(filters["epoch"].max())
     epochs = nearest_epochs(_measured(filters, spec), schedule, FRACTIONS)
     filters = filters[filters["epoch"].isin(epochs)]
-    means = agreement(filters, spec, X, Y, options.methods)
-    points = _points(filters, _shown_run(spec, options)).assign(schedule=schedule)
-    rows = points.merge(means, on="epoch").sort_values(["epoch", "depth", "filter"], ignore_index=True)
+    means = unit.agreement(replace(runs, filters=filters), spec, X, Y, options)
+    points = _points(filters, _shown_run(spec, options), unit).assign(schedule=schedule)
+    rows = points.merge(means, on="epoch").sort_values(["epoch", "depth", "filter", *unit.keys], ignore_index=True)
     return rows[
         ["network", "dataset", "epoch", "schedule", *(name for name in points if name not in ("epoch", "schedule")), *means.columns[3:]]
     ]
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
-    """The picture of a table that `table` made: one panel per epoch, one point per filter, coloured by the depth of its layer."""
-    epochs = list(dict.fromkeys(table["epoch"]))
+    """The picture of a table that `table` made: one panel per epoch, one point a row, coloured by the depth of its layer."""
+    epochs, unit = list(dict.fromkeys(table["epoch"])), unit_in(table)
     with style.paper():
         figure = Figure(figsize=(style.TEXT_WIDTH, 2.55), layout="constrained")
         row = figure.subplots(1, len(epochs), squeeze=False)[0]
@@ -70,9 +72,9 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
             panel = table[table["epoch"] == epoch]
             _draw_points(axes, panel, depths)
             _scale_axes(axes, panel, options)
-            _write_heading(axes, panel.iloc[0], letter, options)
-            axes.set_xlabel(_axis_label(X))
-        row[0].set_ylabel(_axis_label(Y))
+            _write_heading(axes, panel, letter, options)
+            axes.set_xlabel(_axis_label(X, unit))
+        row[0].set_ylabel(_axis_label(Y, unit))
         _draw_colour_bar(figure, row, depths, deepest)
         style.settle(figure)
     return figure
@@ -101,12 +103,12 @@ def _shown_run(spec: pd.DataFrame, options: DrawOptions) -> pd.Series:
     return shown.iloc[0]
 
 
-def _points(filters: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
+def _points(filters: pd.DataFrame, run: pd.Series, unit: Unit) -> pd.DataFrame:
     """The points of one run; a layer's depth is its place in the order in which the network applies its layers."""
     points = filters[filters["run"] == run["run"]].dropna(subset=list(NEEDS))
     depth = pd.factorize(points["layer"].astype(str))[0] + 1
     return points.assign(run=run["run"], seed=run["seed"], depth=depth)[
-        ["epoch", "run", "seed", "layer", "depth", "filter", *NEEDS, *ERRORS]
+        ["epoch", "run", "seed", "layer", "depth", "filter", *unit.keys, *NEEDS, *ERRORS]
     ]
 
 
@@ -138,13 +140,13 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
     return next((ticks.tolist() for ticks in inside if 0 < len(ticks) <= most), [])
 
 
-def _write_heading(axes: Axes, facts: pd.Series, letter: str, options: DrawOptions) -> None:
+def _write_heading(axes: Axes, panel: pd.DataFrame, letter: str, options: DrawOptions) -> None:
     """Put the epoch, and under it the correlations, above the panel, where they hide no point."""
-    chosen, beside = options.methods
+    facts, unit, (chosen, beside) = panel.iloc[0], unit_in(panel), options.methods
     lines = [
         f"{SYMBOLS[chosen]} {mean_and_sd(facts[chosen], facts[f'{chosen}_sd'])}",
         f"{SYMBOLS[beside]} {mean_and_sd(facts[beside], facts[f'{beside}_sd'])}",
-        f"{counted(int(facts['filters']), 'filter')}, {counted(int(facts['seeds']), 'seed')}",
+        f"{counted(int(facts[unit.counted]), unit.noun)}, {counted(int(facts['seeds']), 'seed')}",
     ]
     axes.set_title(f"({letter}) {_when(facts)}", pad=33)
     box = axes.annotate(
@@ -162,8 +164,8 @@ def _draw_colour_bar(figure: Figure, row: Sequence[Axes], depths: Normalize, dee
     bar.ax.yaxis.set_major_locator(FixedLocator(sorted({1, round((1 + deepest) / 2), deepest})))
 
 
-def _axis_label(name: str) -> str:
-    column = filter_column(name)
+def _axis_label(name: str, unit: Unit) -> str:
+    column = unit.column(name)
     return f"{column.symbol} ({column.unit})"
 
 
@@ -173,10 +175,11 @@ def _when(facts: pd.Series) -> str:
 
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """What the picture shows, in words, the thresholds of its axes included."""
-    facts = table.iloc[0]
+    facts, unit = table.iloc[0], unit_in(table)
+    x, y = unit.column(X), unit.column(Y)
     text = (
-        f"One point is one filter of {network_title(facts['network'])} trained on {facts['dataset']}; x is {filter_column(X).meaning} "
-        f"({X}, {filter_column(X).unit}), y is {filter_column(Y).meaning} ({Y}, {filter_column(Y).unit}). "
+        f"One point is one {unit.noun} of {network_title(facts['network'])} trained on {facts['dataset']}; x is {x.meaning} "
+        f"({X}, {x.unit}), y is {y.meaning} ({Y}, {y.unit}). {_sample(table, unit)}"
         f"Points are those of {_seed_name(facts)}; colour is the depth of the layer; grey lines mark zero. "
     )
     if options.scale == "linear":
@@ -185,11 +188,19 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     return text + f"Axes are logarithmic in both directions beyond a strip around zero in which they are linear, up to {'; '.join(strips)}."
 
 
+def _sample(table: pd.DataFrame, unit: Unit) -> str:
+    """How many of all are shown, where the points are a sample."""
+    shown, there = int((table["epoch"] == table["epoch"].iloc[0]).sum()), int(table[unit.counted].iloc[0])
+    if shown >= there:
+        return ""
+    return f"Shown are {shown:,} of its {there:,} {unit.noun}s, a fixed random sample; correlations are over all of them. "
+
+
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     """The computed correlations, one line per panel and coefficient."""
-    lines = []
+    lines, unit = [], unit_in(table)
     for letter, (_, facts) in zip("abc", _panels(table).iterrows(), strict=False):
-        head = f"({letter}) {_when(facts)}, {counted(int(facts['filters']), 'filter')}, {counted(int(facts['seeds']), 'seed')}:"
+        head = f"({letter}) {_when(facts)}, {counted(int(facts[unit.counted]), unit.noun)}, {counted(int(facts['seeds']), 'seed')}:"
         lines += [head, *(f"    {COEFFICIENTS[method]:<8} {_with_interval(facts, method)}" for method in options.methods)]
         clear = _clear_of_noise(table[table["epoch"] == facts["epoch"]])
         lines += [f"    above twice its standard error: {_shares(clear)} of the points shown"] if clear.notna().all() else []
@@ -212,7 +223,7 @@ def finding(table: pd.DataFrame, options: DrawOptions) -> str:
             f" Less than half of the points are above twice their standard error at {listed(_when(facts) for facts in noisy)}; "
             "there the picture shows the noise of the sample as much as the network."
         )
-    return text + " A few large values weigh most in Pearson's coefficient; ranks weigh every filter alike."
+    return text + f" A few large values weigh most in Pearson's coefficient; ranks weigh every {unit_in(table).noun} alike."
 
 
 def _clear_of_noise(panel: pd.DataFrame) -> pd.Series:

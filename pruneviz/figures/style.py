@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,33 @@ LEFT_COLOUR = "#0B3C7D"
 RIGHT_COLOUR = "#C85A00"
 GUIDE_COLOUR = "#9A9A9A"
 NOTE_COLOUR = "#333333"
+
+# Pruning measures: the colours differ for every eye, those of the three accuracy curves by 0.17 of the lightness in grey too; where six
+# stand side by side, hatches tell them apart, and where lines cross, markers.
+MEASURE_COLOURS: Mapping[str, str] = {
+    "magnitude": "#0B3C7D",
+    "proposed": "#C85A00",
+    "loss_preservation": "#56B4E9",
+    "grasp_t200": "#E3B505",
+    "grasp": "#8C1D40",
+    "gradient_norm_preservation": "#4F9D69",
+}
+MEASURE_HATCHES: Mapping[str, str] = {
+    "magnitude": "",
+    "proposed": "////",
+    "loss_preservation": "",
+    "grasp_t200": "....",
+    "grasp": "----",
+    "gradient_norm_preservation": "\\\\\\\\",
+}
+MEASURE_MARKERS: Mapping[str, str] = {
+    "magnitude": "o",
+    "proposed": "s",
+    "loss_preservation": "^",
+    "grasp_t200": "D",
+    "grasp": "v",
+    "gradient_norm_preservation": "P",
+}
 
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -44,6 +71,7 @@ _RC: dict[str, Any] = {
     "legend.fontsize": 7.5,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
+    "hatch.linewidth": 0.7,
     "lines.markersize": 3.5,
     "pdf.fonttype": 42,  # TrueType: text in the file stays text, and no publisher refuses it
     "ps.fonttype": 42,

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 COEFFICIENTS = {"pearson": "Pearson", "spearman": "Spearman", "kendall": "Kendall"}
 SYMBOLS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "kendall": "Kendall τ"}
+
+# Pruning measures as the paper's legends name them.
+MEASURE_TITLES: Mapping[str, str] = {
+    "magnitude": "Magnitude",
+    "proposed": "Proposed",
+    "loss_preservation": "Loss-pres.",
+    "grasp_t200": "GraSP (T = 200)",
+    "grasp": "GraSP (T = 1)",
+    "gradient_norm_preservation": "Gradient-norm pres.",
+}
+DATASET_TITLES: Mapping[str, str] = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny-imagenet": "Tiny-ImageNet"}
+
+
+def measure_title(measure: str) -> str:
+    """A pruning measure's name as a legend prints it; a measure that the paper does not show keeps its own name."""
+    return MEASURE_TITLES.get(measure, measure)
+
+
+def dataset_title(dataset: str) -> str:
+    """A data set's name as a panel prints it."""
+    return DATASET_TITLES.get(dataset, dataset)
 
 
 def decimal(value: float, digits: int = 2) -> str:
@@ -27,6 +48,11 @@ def scientific(value: float) -> str:
 def mean_and_sd(mean: float, sd: float, digits: int = 2) -> str:
     """`0.93 ± 0.02`; the spread is left out where one seed leaves none."""
     return decimal(mean, digits) if math.isnan(sd) or math.isnan(mean) else f"{decimal(mean, digits)} ± {decimal(sd, digits)}"
+
+
+def percent(fraction: float, sd: float = math.nan, digits: int = 1) -> str:
+    """`65.0 %`, or with its spread `65.0 ± 0.3 %`."""
+    return f"{mean_and_sd(100 * fraction, 100 * sd, digits)} %"
 
 
 def interval(low: float, high: float) -> str:

@@ -1,0 +1,146 @@
+"""What one row of a log is about, a filter or a single weight: its names, its words, and where the numbers over all of them come from.
+
+Runs measured by filters hold every filter, so that correlations and mask distances are computed here from the rows. Runs measured by
+single weights hold a sample of their rows, and beside it correlations and mask distances over all weights, computed while recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from pruneviz.analysis.correlation import fisher_intervals
+from pruneviz.errors import FigureError
+from pruneviz.figures.agreement import agreement, averaged
+from pruneviz.figures.options import DrawOptions, Method
+from pruneviz.figures.selection import filters_of, rows_of
+from pruneviz.figures.words import different, listed, scientific
+from pruneviz.masks import mask_distance
+from pruneviz.runlog import Runs
+from pruneviz.schema import FILTER_KEYS, Column, check_columns, filter_column
+from pruneviz.scores import NEEDS
+
+# The sum over a single weight has one term, so that both forms of loss preservation are one measure.
+_ALIKE: Mapping[str, str] = {"loss_preservation_abs_of_sum": "loss_preservation"}
+
+Agreement = Callable[[Runs, pd.DataFrame, str, str, DrawOptions], pd.DataFrame]
+Distances = Callable[[Runs, pd.DataFrame, DrawOptions], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of measurement.
+
+    `noun` names it; `keys` are its keys in the filters table beside `FILTER_KEYS`; `counted` is the column of a figure's table that
+    tells over how many a correlation is; `change` is the measure of how far it moved in training, with its symbol; `columns` describes
+    the columns of the filters table that mean something else than for filters; `without_masks` says where there is no mask distance.
+    `agreement` (runs, spec, x, y, options) are the correlations of two columns or measures, averaged over the runs of each network, as
+    in `pruneviz.figures.agreement.averaged`; `distances` (runs, spec, options) those of consecutive masks, as of `mask_distance`.
+    """
+
+    noun: str
+    keys: tuple[str, ...]
+    counted: str
+    change: str
+    change_symbol: str
+    columns: Mapping[str, Column]
+    without_masks: str
+    agreement: Agreement
+    distances: Distances
+
+    def column(self, name: str) -> Column:
+        """The description of a column of the filters table."""
+        return self.columns[name] if name in self.columns else filter_column(name)
+
+
+def unit_of(kind: str) -> Unit:
+    """The unit by which runs of a kind (`pruneviz.experiments.Need`) are measured."""
+    return WEIGHT if kind == "weights" else FILTER
+
+
+def unit_in(table: pd.DataFrame) -> Unit:
+    """The unit that a figure's table is about."""
+    return WEIGHT if WEIGHT.counted in table else FILTER
+
+
+def _computed_agreement(runs: Runs, spec: pd.DataFrame, x: str, y: str, options: DrawOptions) -> pd.DataFrame:
+    needed = dict.fromkeys(column for name in (x, y) for column in NEEDS.get(name, (name,)))
+    return agreement(filters_of(runs, spec, list(needed)), spec, x, y, options.methods)
+
+
+def _computed_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+    filters = filters_of(runs, spec, [str(name) for name in runs.filters if name not in FILTER_KEYS])
+    return mask_distance(filters, score=options.masks_by("unpruned"), ratio=options.mask_ratio)
+
+
+def _recorded_agreement(runs: Runs, spec: pd.DataFrame, x: str, y: str, options: DrawOptions) -> pd.DataFrame:
+    known = {name: _ALIKE.get(name, name) for name in (x, y)}
+    return averaged({method: _recorded(runs, spec, known[x], known[y], method) for method in options.methods}, spec, WEIGHT.counted)
+
+
+def _recorded(runs: Runs, spec: pd.DataFrame, x: str, y: str, method: Method) -> pd.DataFrame:
+    """The correlations over all weights of each run and epoch that were recorded, with Fisher's intervals."""
+    held = rows_of(runs.correlations, spec)
+    found = held[(held["x"] == x) & (held["y"] == y) & (held["method"] == method)]
+    lacking = [run for run in spec["run"] if run not in set(found["run"])]
+    if lacking:
+        methods = listed(different(held["method"])) if len(held) else "no correlation"
+        raise FigureError(
+            f"the {method} correlation of {x} and {y} over all weights was asked for, but the log of {listed(lacking)} holds only "
+            f"{methods}, computed while recording; choose one of these with method (--method), or record the runs anew"
+        )
+    found = found.dropna(subset=["r"])
+    low, high = fisher_intervals(found["r"].to_numpy(dtype="float64"), found["n"].to_numpy(), method)
+    return found[["run", "epoch", "n", "r"]].assign(low=low, high=high)
+
+
+def _recorded_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+    """The mask distances over all weights that were logged while recording; the reference of each is the epoch before it in the log."""
+    _check_masks(spec, options)
+    check_columns(runs.epochs, ["run", "epoch", "mask_distance"], "the epochs table", "record the runs anew")
+    rows = rows_of(runs.epochs, spec)[["run", "epoch", "mask_distance"]].sort_values(["run", "epoch"])
+    chance = 2 * options.mask_ratio * (1 - options.mask_ratio)
+    before = rows.groupby("run", observed=True)["epoch"].shift()
+    return rows.rename(columns={"mask_distance": "distance"}).assign(ref_epoch=before, chance=chance).astype({"distance": "float64"})
+
+
+def _check_masks(spec: pd.DataFrame, options: DrawOptions) -> None:
+    wanted = (options.masks_by("weights"), options.mask_ratio)
+    held = dict.fromkeys(zip(spec["mask_score"], spec["mask_ratio"], strict=True))
+    if list(held) != [wanted]:
+        have = listed(f"{score} at a ratio of {scientific(ratio)}" for score, ratio in held)
+        raise FigureError(
+            f"masks of weights by {wanted[0]} at a ratio of {scientific(wanted[1])} were asked for, but the log holds only distances of "
+            f"those by {have}, computed over all weights while recording; choose these with --mask-score and --mask-ratio"
+        )
+
+
+FILTER = Unit(
+    noun="filter",
+    keys=(),
+    counted="filters",
+    change="sigma_change",
+    change_symbol="|σ Δσ|",
+    columns={},
+    without_masks=" There is no distance where all filters of an epoch score alike, as batch-norm scales do before training.",
+    agreement=_computed_agreement,
+    distances=_computed_distances,
+)
+WEIGHT = Unit(
+    noun="weight",
+    keys=("weight",),
+    counted="weights",
+    change="theta_change",
+    change_symbol="|θ Δθ|",
+    columns={
+        "theta_g": replace(filter_column("theta_g"), meaning="weight times gradient, signed", symbol=r"$\theta_j g_j$"),
+        "theta_hg": replace(
+            filter_column("theta_hg"), meaning="weight times its entry of the Hessian-gradient product, signed", symbol=r"$\theta_j (Hg)_j$"
+        ),
+    },
+    without_masks="",
+    agreement=_recorded_agreement,
+    distances=_recorded_distances,
+)

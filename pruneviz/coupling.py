@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from pruneviz.errors import PruningError
 from pruneviz.filters import FilterOf, Layer, Trace, layers_of, weight_users, weighted_modules
@@ -48,15 +48,23 @@ class Coupling:
         Such are a filter of a grouped convolution (a depthwise one) that reads nothing else, and one whose output is multiplied with
         that of the other, and only with that (a gate).
         """
-        leads: dict[FilterOf, FilterOf] = {}
-        factors = self._factors()
-        for layer in self.layers:
-            feeders = self._feeders(layer)
-            for p in range(layer.filters):
-                own = layer.name, p
-                above = {leads.get(other, own) for other in feeders.get(p, set()) | {factors.get(own, own)} - {own}}
-                leads[own] = above.pop() if len(above) == 1 else own
-        return leads
+        filters = [(layer.name, p) for layer in self.layers for p in range(layer.filters)]
+        order, above = {own: place for place, own in enumerate(filters)}, dict(zip(filters, filters, strict=True))
+
+        def lead(own: FilterOf) -> FilterOf:
+            while above.get(own, own) != own:
+                own = above[own]
+            return own
+
+        grouped = [(name, feeders, own) for name, feeders, own in self.groups if getattr(self._modules[name], "groups", 1) > 1]
+        feeders, factors = {(name, p): feeders for name, feeders, own in grouped for p in own}, self._factors()
+        for own in filters:
+            fed = {lead(other) for other in feeders.get(own, ())}
+            for other in (fed if len(fed) == 1 else set()) | {factors.get(own, own)}:
+                if other in order:
+                    first, second = sorted((lead(own), lead(other)), key=order.__getitem__)
+                    above[second] = first
+        return {own: lead(own) for own in filters}
 
     @cached_property
     def members(self) -> dict[FilterOf, list[FilterOf]]:
@@ -72,8 +80,9 @@ class Coupling:
 
     @property
     def has_sums(self) -> bool:
-        """Whether several filters meet in one channel somewhere, as in a residual sum."""
-        return any(sources is not None and len(sources) > 1 for channels in self._sources.values() for sources in channels)
+        """Whether filters that decide for themselves meet in one channel somewhere, as in a residual sum."""
+        met = (sources for channels in self._sources.values() for sources in channels if sources is not None)
+        return any(len({self.leads.get(source, source) for source in sources}) > 1 for sources in met)
 
     def coupled_to(self, layer: Layer) -> str | None:
         """The layer that decides for all filters of a layer; None where they decide for themselves."""
@@ -85,14 +94,35 @@ class Coupling:
 
         Errors: `PruningError` when the network's output would read nothing but them.
         """
-        gone: set[FilterOf] = set()
-        new = set(pruned)
-        while new:
-            gone |= {member for p in new for member in self.members.get(self.leads.get(p, p), [p])}
-            new = {(name, p) for name in self._trace.order for p in self._unfed(name, gone)}
-            if unfed := {name for name, _ in new} & self._trace.output_layers:
-                raise PruningError(f"nothing would reach the output layer {unfed.pop()}; prune less, or keep a minimum of every layer")
-        return gone
+        return Gone(self, pruned).filters
+
+    @cached_property
+    def groups(self) -> list[tuple[str, frozenset[FilterOf], range]]:
+        """What feeds filters: (layer, all filters that feed these, these), for each group of a layer, where that is known."""
+        found = []
+        for name in self._trace.order:
+            module, sources = self._modules[name], self._sources.get(name, [])
+            groups = module.groups if isinstance(module, _ConvNd) else 1
+            inputs, outputs = len(sources) // groups, len(module.get_parameter("weight")) // groups
+            for group in range(groups if sources else 0):
+                known = [s for s in sources[group * inputs : (group + 1) * inputs] if s]
+                if len(known) == inputs:
+                    found.append((name, frozenset[FilterOf]().union(*known), range(group * outputs, (group + 1) * outputs)))
+        return found
+
+    @cached_property
+    def fed(self) -> dict[FilterOf, list[int]]:
+        """Which of `groups` each filter feeds."""
+        found: dict[FilterOf, list[int]] = {}
+        for group, (_, feeders, _) in enumerate(self.groups):
+            for own in feeders:
+                found.setdefault(own, []).append(group)
+        return found
+
+    def check_output(self, layer: str) -> None:
+        """`PruningError` where nothing feeds a layer that is the network's output."""
+        if layer in self._trace.output_layers:
+            raise PruningError(f"nothing would reach the output layer {layer}; prune less, or keep a minimum of every layer")
 
     def kept(self, pruned: Collection[FilterOf]) -> dict[str, Tensor]:
         """What is left of each parameter when these filters are pruned, {parameter: boolean tensor of its shape}, where anything goes.
@@ -102,7 +132,7 @@ class Coupling:
         """
         names = {id(parameter): name for name, parameter in self._network.named_parameters()}
         found: dict[str, Tensor] = {}
-        for parameter, keep in self._kept_of_layers(pruned) + self._kept_of_norms(pruned):
+        for parameter, keep in self._kept_of_layers(pruned) + self._kept_of_transposed(pruned) + self._kept_of_norms(pruned):
             if not keep.all():
                 found[names[id(parameter)]] = keep
         return found
@@ -123,6 +153,15 @@ class Coupling:
             parts += [(weight, keep), *([(module.bias, rows)] if isinstance(module.bias, nn.Parameter) else [])]
         return parts
 
+    def _kept_of_transposed(self, pruned: Collection[FilterOf]) -> list[tuple[nn.Parameter, Tensor]]:
+        """Transposed convolutions have no filters here, but they read those of others: their weights are [channels read, ...]."""
+        parts = []
+        for name, module in self._network.named_modules():
+            if isinstance(module, _ConvTransposeNd) and (sources := self._sources.get(name)):
+                weight = module.get_parameter("weight")
+                parts.append((weight, _along(_fed(sources, pruned), 0, weight).expand(weight.shape).clone()))
+        return parts
+
     def _kept_of_norms(self, pruned: Collection[FilterOf]) -> list[tuple[nn.Parameter, Tensor]]:
         norms = [(self._network.get_submodule(name), channels) for name, channels in self.kept_channels(pruned).items()]
         return [(p, channels) for norm, channels in norms for p in (norm.weight, norm.bias) if isinstance(p, nn.Parameter)]
@@ -134,28 +173,43 @@ class Coupling:
         alone = [sorted(pair) for pair in pairs if all(times[factor] == 1 for factor in pair)]
         return {factor: other for first, second in alone for factor, other in ((first, second), (second, first))}
 
-    def _feeders(self, layer: Layer) -> dict[int, set[FilterOf]]:
-        """The filters that feed filter p of a grouped convolution, where they are all known."""
-        module, sources = self._modules[layer.name], self._sources.get(layer.name)
-        if not isinstance(module, _ConvNd) or module.groups == 1 or not sources:
-            return {}
-        inputs, outputs = len(sources) // module.groups, layer.filters // module.groups
-        found = {}
-        for group in range(module.groups):
-            known = [s for s in sources[group * inputs : (group + 1) * inputs] if s is not None]
-            if len(known) == inputs:
-                found.update(dict.fromkeys(range(group * outputs, (group + 1) * outputs), set().union(*known)))
-        return found
 
-    def _unfed(self, name: str, gone: Collection[FilterOf]) -> Iterator[int]:
-        """The filters of a layer that are not gone, but whose every input is."""
-        module, sources = self._modules[name], self._sources.get(name, [])
-        groups = module.groups if isinstance(module, _ConvNd) else 1
-        filters, inputs = len(module.get_parameter("weight")), len(sources) // groups
-        for group in range(groups):
-            if inputs and all(_all_in(s, gone) for s in sources[group * inputs : (group + 1) * inputs]):
-                outputs = filters // groups
-                yield from (p for p in range(group * outputs, (group + 1) * outputs) if (name, p) not in gone)
+class Gone:
+    """The `filters` that are gone while some are pruned one after the other: with all that share a lead with them or read nothing else."""
+
+    def __init__(self, coupling: Coupling, pruned: Collection[FilterOf]) -> None:
+        self.filters: set[FilterOf] = set()
+        self._coupling = coupling
+        self._left = [len(feeders) for _, feeders, _ in coupling.groups]
+        self.add(self.with_them(pruned))
+
+    def with_them(self, pruned: Collection[FilterOf]) -> set[FilterOf]:
+        """What would be gone in addition, if these were pruned too. Errors: `PruningError` when nothing would reach the output."""
+        new: set[FilterOf] = set()
+        lost: Counter[int] = Counter()
+        waiting = list(pruned)
+        while waiting:
+            own = waiting.pop()
+            for member in self._coupling.members.get(self._coupling.leads.get(own, own), [own]):
+                if member not in new and member not in self.filters:
+                    new.add(member)
+                    waiting += self._unfed(member, lost)
+        return new
+
+    def add(self, new: Collection[FilterOf]) -> None:
+        """Let them be gone; they are an answer of `with_them`."""
+        self.filters.update(new)
+        for own in new:
+            for group in self._coupling.fed.get(own, ()):
+                self._left[group] -= 1
+
+    def _unfed(self, own: FilterOf, lost: Counter[int]) -> Iterator[FilterOf]:
+        for group in self._coupling.fed.get(own, ()):
+            lost[group] += 1
+            if lost[group] == self._left[group]:
+                layer, _, filters = self._coupling.groups[group]
+                self._coupling.check_output(layer)
+                yield from ((layer, p) for p in filters)
 
 
 def _over_calls(calls: list[list[Sources]]) -> list[Sources]:

@@ -124,11 +124,11 @@ def _layer(name: str, module: nn.Module, weights: dict[int, str], trace: Trace) 
 class Trace:
     """One forward pass: the order of the layers, the first norm of every filter, the layers that are the output, who reads what.
 
-    `folded` are layers that do not keep the examples in the first dimension. `read` holds, for every layer and norm, a list of the filters
-    that meet in each of its input channels, (layer, filter) pairs, or None where they are not known; one list per call.
-    `multiplied` are the pairs of filters whose outputs are multiplied with one another, and `together` the operations that normalise
-    several filters of a layer by a statistic of them all, {layer: operation}. `example` is one or more inputs, of which two are
-    used, for networks that squeeze a dimension of one. Nothing of the model changes.
+    `folded` are layers that do not keep the examples in the first dimension. `read` holds, for every layer, norm and transposed
+    convolution, a list of the filters that meet in each of its input channels, (layer, filter) pairs, or None where they are not
+    known; one list per call. `multiplied` are the pairs of filters whose outputs are multiplied with one another, and `together` the
+    operations that normalise several filters of a layer by a statistic of them all, {layer: operation}. `example` is one or more
+    inputs, of which two are used, for networks that squeeze a dimension of one. Nothing of the model changes.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
@@ -159,7 +159,7 @@ class Trace:
                 stack.callback(module.register_forward_pre_hook(self._before(name, self._note_read), with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(self._after_layer(name)).remove)
             for name, module in model.named_modules():
-                if isinstance(module, _NormBase):
+                if isinstance(module, (_NormBase, _ConvTransposeNd)):
                     note = self._note_norm if isinstance(module, _BatchNorm) else self._note_read
                     stack.callback(module.register_forward_pre_hook(self._before(name, note), with_kwargs=True).remove)
             model.eval()

@@ -10,7 +10,7 @@ OUT    := figures/digits
 help:
 	@echo "make setup    create $(VENV) and install pruneviz with the tested versions of what it needs"
 	@echo "make figures  record the embedded experiment (once, minutes) and draw its figures into $(OUT)"
-	@echo "make test     run the test suite"
+	@echo "make test     run the test suite (records first, once: the notebooks are run on the recordings)"
 	@echo "make lint     check style and types"
 	@echo "make bench    time a snapshot in units of a forward pass"
 	@echo "make clean    delete the embedded recordings and figures"
@@ -29,7 +29,7 @@ record: setup
 figures: record
 	$(BIN)/python -m pruneviz.figures --data $(DATA) --out $(OUT)
 
-test: setup
+test: record
 	$(BIN)/python -m pytest --numprocesses 2
 
 lint: setup

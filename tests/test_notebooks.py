@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom as they are shipped."""
+"""The notebooks run from top to bottom as they are shipped, on the recordings of the embedded experiment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,30 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+from pruneviz.experiments import FIGURE_NEEDS, plan_runs
+from pruneviz.figures.catalogue import find
+from pruneviz.runlog import is_sealed
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RECORDINGS = ROOT / "data" / "digits"
+
+
+@pytest.fixture
+def recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded recordings, for notebooks that read any; the test is skipped where they were not made."""
+    if not all(is_sealed(RECORDINGS / plan.run) for plan in plan_runs("digits")):
+        pytest.skip("the embedded recordings are not there: make record")
+    monkeypatch.setenv("PRUNEVIZ_RECORDINGS", str(RECORDINGS))
+
+
+def read(stem: str) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
 
 
 # the kernel's own messages pass through event loops and sockets whose warnings are not ours
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("recordings")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_what_it_promises(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
@@ -23,6 +42,15 @@ def test_a_notebook_runs_and_shows_what_it_promises(path: Path, tmp_path: Path) 
     assert not [output for output in outputs if output.output_type == "stream" and output.name == "stderr"]
 
 
-def test_there_is_a_quickstart() -> None:
-    assert "quickstart" in [path.stem for path in NOTEBOOKS]
+def test_the_notebooks_are_there_without_outputs() -> None:
+    assert {"quickstart", "reproduce_figures", "explore_correlations"} <= {path.stem for path in NOTEBOOKS}
     assert all(not cell.get("outputs") for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells), "committed with outputs"
+
+
+def test_every_figure_has_its_section_with_its_claim() -> None:
+    cells = read("reproduce_figures").cells
+    for name in FIGURE_NEEDS:
+        at = next(i for i, cell in enumerate(cells) if cell.source.startswith(f"## Figure {name}\n"))
+        claim = find(name).claim
+        assert f"**Claim.** {claim[0].upper()}{claim[1:]}." in cells[at].source
+        assert cells[at + 1].source == f'show("{name}")'

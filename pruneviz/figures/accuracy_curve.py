@@ -84,7 +84,7 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """What the picture shows, in words."""
     facts, seeds = table.iloc[0], int(table["seeds"].max())
-    over = "mean over seeds; band: plus and minus one standard deviation over seeds" if seeds > 1 else "one seed, so no band"
+    over = "mean over seeds; band: plus and minus one standard deviation over seeds, cut at 0 and 100 %" if seeds > 1 else "one seed, so no band"
     return (
         f"Accuracy against epochs trained of {network_title(facts['network'])} on {listed(map(dataset_title, _datasets(table)))}, "
         f"{percent(facts['target'], digits=0)} of whose filters are pruned in {counted(int(facts['rounds']), 'round')} by each measure. "
@@ -159,7 +159,8 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, measure: str, place: int) -> No
     for name, line, width, shade in (("train_acc", _DASHED, 0.8, 0.10), ("test_acc", "-", 1.2, 0.20)):
         mean, sd = 100 * curve[name], 100 * curve[f"{name}_sd"]
         if sd.notna().any():
-            axes.fill_between(epoch, mean - sd, mean + sd, color=colour, alpha=shade, linewidth=0)
+            low, high = (mean - sd).clip(lower=0), (mean + sd).clip(upper=100)  # there is no accuracy beyond
+            axes.fill_between(epoch, low, high, color=colour, alpha=shade, linewidth=0)
         (drawn_line,) = axes.plot(epoch, mean, color=colour, linestyle=line, linewidth=width)
     _set_markers(drawn_line, measure, place, len(epoch))
 

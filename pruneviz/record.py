@@ -1,23 +1,35 @@
-"""`python -m pruneviz.record`: train the runs of a preset and record their pruning dynamics."""
+"""`python -m pruneviz.record`: train the runs that figures need and record their pruning dynamics."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from pruneviz.errors import PrunevizError
-from pruneviz.experiments import DATASET_NAMES, NETWORK_NAMES, PRESETS, RunPlan, plan_runs, record_command
-from pruneviz.recording import Setting, is_recorded, record_runs
+from pruneviz.durations import expected_durations, in_words, longest_first, total_in_words
+from pruneviz.errors import PresetError, PrunevizError
+from pruneviz.experiments import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES, PRESETS, figures_served, plan_pruned_runs, plan_runs
+from pruneviz.plans import Pruning, RunPlan, Schedule
+from pruneviz.recording import Setting, check_measure, is_recorded, progress_of, record_runs
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+_SEVERAL = ("--figures", "--network", "--seed")
+
+
+class SeveralValues(TyperCommand):
+    """A command whose options for several values take them one after the other, `--figures 5 16`, or each after the option's name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the name of such an option before each of its values; keeps what was given, to be told again."""
+        ctx.meta["given"] = list(args)
+        return super().parse_args(ctx, list(_repeated(args)))
 
 
 class Device(StrEnum):
@@ -28,36 +40,90 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 _PRESETS_HELP = "; ".join(f"**{name}**: {preset.about}" for name, preset in PRESETS.items())
+_OWN = "Runs of your own"
 
 
-@app.command()
+@app.command(cls=SeveralValues)
 def record(
-    preset: Annotated[str, typer.Option(help=f"What to record. {_PRESETS_HELP}.")] = "digits",
-    network: Annotated[
-        list[str] | None, typer.Option(help=f"Only this network; repeat for several ({', '.join(NETWORK_NAMES)}). Default: all.")
+    ctx: typer.Context,
+    preset: Annotated[str, typer.Option(help=f"The scale of the runs. {_PRESETS_HELP}.")] = "digits",
+    figures: Annotated[
+        list[str] | None, typer.Option(help=f"Only what these figures need ({', '.join(FIGURE_NEEDS)}). Default: all but I1.")
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Only this seed; repeat for several. Default: those of the preset.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help=f"Only these networks ({', '.join(NETWORK_NAMES)}). Default: all.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only these seeds. Default: those of the preset.")] = None,
     dataset: Annotated[str | None, typer.Option(help=f"Another data set than the preset's: {', '.join(DATASET_NAMES)}.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the recordings, one run directory each. Default: data/PRESET.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow torchvision to download a missing data set.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side. Default: one a core on the CPU, one on a GPU.")] = None,
-    list_runs: Annotated[bool, typer.Option("--list", help="Say what is recorded and what is missing, and record nothing.")] = False,
+    list_runs: Annotated[
+        bool,
+        typer.Option("--list", help="Say what is recorded and what is missing, for which figures, and how long it takes; record nothing."),
+    ] = False,
+    measure: Annotated[
+        str | None, typer.Option(rich_help_panel=_OWN, help="Prune by this measure of pruneviz.score, in runs that no figure asks for.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(rich_help_panel=_OWN, help="Prune in so many rounds, an epoch each. Default: 1.")] = None,
+    target: Annotated[
+        float | None, typer.Option(rich_help_panel=_OWN, help="Fraction of all filters to prune. Default: 0.75; ResNet-56 0.6.")
+    ] = None,
+    schedule: Annotated[
+        Schedule | None,
+        typer.Option(rich_help_panel=_OWN, help="How many to prune in each round: as published, or equally many. Default: published."),
+    ] = None,
+    prune_at_start: Annotated[
+        bool,
+        typer.Option("--prune-at-start", rich_help_panel=_OWN, help="Prune the untrained network in the first round, not after epoch 1."),
+    ] = False,
+    carry_momentum: Annotated[
+        bool, typer.Option("--carry-momentum", rich_help_panel=_OWN, help="Keep the optimiser's momentum over a round; else it restarts.")
+    ] = False,
+    keep_at_least: Annotated[
+        float | None, typer.Option(rich_help_panel=_OWN, help="Fraction of every layer that stays, plus one filter. Default: 0.05.")
+    ] = None,
+    flowandprune: Annotated[
+        bool,
+        typer.Option("--flowandprune", rich_help_panel=_OWN, help="Imitate the faults of the published code, to compare with it."),
+    ] = False,
+    prune_phase_only: Annotated[
+        bool, typer.Option("--prune-phase-only", rich_help_panel=_OWN, help="End after the last round, without training to the end.")
+    ] = False,
 ) -> None:
     """Train networks and record, per filter and epoch, what the figures are drawn from.
 
-    Runs that are recorded already are skipped; a run that was cut off goes on from its last checkpoint.
+    Every run is recorded once, however many figures need it. Runs that are recorded already are skipped; a run that was cut off goes on
+    from its last checkpoint.
 
-    Examples: `python -m pruneviz.record` (digits, minutes on a laptop); `python -m pruneviz.record --preset paper --network resnet56
-    --seed 0 --download` (one run at full scale, for a GPU).
+    Examples: `python -m pruneviz.record` (all figures of digits, minutes on a laptop); `python -m pruneviz.record --figures 5 16 --list`
+    (what two figures need); `python -m pruneviz.record --preset paper --network resnet56 --seed 0 --download` (at full scale, for a GPU);
+    `python -m pruneviz.record --measure magnitude --rounds 3 --target 0.5 --network vgg13` (a run of your own).
     """
+    given = {
+        "rounds": rounds, "target": target, "schedule": schedule, "prune_at_start": prune_at_start or None,
+        "carry_momentum": carry_momentum or None, "keep_at_least": keep_at_least, "flowandprune": flowandprune or None,
+        "prune_phase_only": prune_phase_only or None,
+    }  # fmt: skip
+    options = {name: value for name, value in given.items() if value is not None}
     try:
-        plans = plan_runs(preset, network or (), seed or (), dataset)
+        pruning = _own_pruning(measure, options, figures or ())
+        which = (network or (), seed or (), dataset)
+        plans = plan_pruned_runs(preset, pruning, *which) if pruning else plan_runs(preset, *which, figures or ())
+        for plan in plans:
+            check_measure(plan)
         out = out or Path("data") / preset
         if list_runs:
-            _list(plans, out)
+            served = figures_served(preset, dataset, seed or ())
+            _list(
+                plans,
+                out,
+                jobs or _side_by_side(_device(device)),
+                served,
+                [argument for argument in ctx.meta["given"] if argument != "--list"],
+            )
         else:
             _record_missing(plans, Setting(out, images, download, _device(device), shlex.join(["python", *sys.orig_argv[1:]])), jobs)
     except PrunevizError as error:
@@ -65,22 +131,66 @@ def record(
         raise typer.Exit(2) from error
 
 
+def _repeated(arguments: Sequence[str]) -> Iterator[str]:
+    """`--figures 5 16` as `--figures 5 --figures 16`."""
+    option, values = None, 0
+    for argument in arguments:
+        if argument.startswith("-"):
+            name = argument.partition("=")[0]
+            option, values = (name if name in _SEVERAL else None), int("=" in argument)
+        elif option:
+            if values:
+                yield option
+            values += 1
+        yield argument
+
+
+def _own_pruning(measure: str | None, options: dict[str, Any], figures: Sequence[str]) -> Pruning | None:
+    """How to prune in the runs that a person asks for by a measure; None where figures say what to record."""
+    if measure is None and not options:
+        return None
+    named = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+    if measure is None:
+        raise PresetError(f"{named} says how to prune, but not by which measure; add one, such as --measure magnitude, or leave it out")
+    if figures:
+        given = f"--measure{', ' * bool(named)}{named}"
+        raise PresetError(f"figures have measures and rounds of their own; leave out --figures, or leave out {given}")
+    return Pruning(measure, **options)
+
+
 def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None) -> None:
     missing = [plan for plan in plans if not is_recorded(plan, setting.out)]
     if len(missing) < len(plans):
         typer.echo(f"{len(plans) - len(missing)} of {len(plans)} runs are already recorded in {setting.out}")
     if missing:
-        jobs = min(len(missing), jobs or (1 if setting.device == "cuda" else _cores()))
-        record_runs(missing, replace(setting, threads=max(1, _cores() // jobs)), jobs, typer.echo)
+        jobs = min(len(missing), jobs or _side_by_side(setting.device))
+        durations = expected_durations(missing, setting.out)
+        how_long = total_in_words(list(durations.values()), jobs)
+        typer.echo(f"recording {_count(len(missing), 'run')} into {setting.out}, {jobs} at a time; duration {how_long}")
+        setting = replace(setting, threads=max(1, _cores() // jobs))
+        record_runs(longest_first(missing, durations), setting, jobs, typer.echo)
 
 
-def _list(plans: Sequence[RunPlan], out: Path) -> None:
+def _list(plans: Sequence[RunPlan], out: Path, jobs: int, served: dict[str, list[str]], given: Sequence[str]) -> None:
+    progress = {plan.run: progress_of(plan, out) for plan in plans}
+    durations = expected_durations(plans, out)
+    width = max(len(plan.run) for plan in plans)
     for plan in plans:
-        typer.echo(f"{'recorded' if is_recorded(plan, out) else 'missing ':9} {plan.run}  ({plan.epochs} epochs, width {plan.width:g})")
-    missing = [plan for plan in plans if not is_recorded(plan, out)]
-    if missing:
-        networks = list(dict.fromkeys(plan.network for plan in missing))
-        typer.echo(f"Record the missing with: {record_command(missing[0].preset, networks, str(out))}")
+        figures = f"figures {' '.join(served[plan.run])}" if plan.run in served else "no figure"
+        time = "" if progress[plan.run] == "recorded" else f"  {in_words(durations[plan.run])}"
+        typer.echo(f"{progress[plan.run]:10}  {plan.run:{width}}  {_count(plan.epochs, 'epoch'):>10}  {figures}{time}")
+    left = [durations[plan.run] for plan in plans if progress[plan.run] != "recorded"]
+    if left:
+        typer.echo(f"{_count(len(left), 'run')} of {len(plans)} left to record, {jobs} at a time; duration {total_in_words(left, jobs)}")
+        typer.echo(f"Record them with: {shlex.join(['python', '-m', 'pruneviz.record', *given])}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _side_by_side(device: str) -> int:
+    return 1 if device == "cuda" else _cores()
 
 
 def _device(device: Device) -> str:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm.auto import tqdm
 
-from pruneviz.errors import PrunevizError
-from pruneviz.experiments import RunPlan
-from pruneviz.runlog import check_same_options, is_sealed, load
+from pruneviz.errors import PresetError, PrunevizError
+from pruneviz.plans import RunPlan
+from pruneviz.runlog import check_same_options, is_sealed, load, read_spec
+from pruneviz.schema import MEASURED_COLUMNS
+from pruneviz.scores import NEEDS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pruneviz.datasets import ImageData
     from pruneviz.recorder import Recorder
     from pruneviz.training import Progress, TrainingState
 
+_TIMED_IMAGES = 32  # or as many as are measured on, in the forward passes that are timed with and without the pruned filters
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
 
 
@@ -40,10 +45,28 @@ class Setting:
 
 def is_recorded(plan: RunPlan, out: Path) -> bool:
     """Whether a plan's run is finished in the folder `out`; `LogError` when it was recorded with other options than the plan's."""
-    if not is_sealed(out / plan.run):
-        return False
-    check_same_options(out / plan.run, _planned(plan))
-    return True
+    return progress_of(plan, out) == "recorded"
+
+
+def progress_of(plan: RunPlan, out: Path) -> Literal["recorded", "unfinished", "missing"]:
+    """How far a plan's run is recorded in the folder `out`; `LogError` when it was started with other options than the plan's."""
+    path = out / plan.run
+    if not (path / "spec.json").exists():
+        return "missing"
+    check_same_options(path, _planned(plan))
+    return "recorded" if is_sealed(path) else "unfinished"
+
+
+def check_measure(plan: RunPlan) -> None:
+    """Refuse a plan that ranks filters by what is not known of them; `PresetError` saying which measures there are, or what to do."""
+    if plan.measure is None:
+        return
+    usable = [name for name, needed in NEEDS.items() if set(needed) <= {*MEASURED_COLUMNS, "sigma_delta", "layer", "filter"}]
+    if plan.measure not in usable:
+        what = "is a measure of single weights" if plan.measure in NEEDS else "does not exist"
+        raise PresetError(f"{plan.run}: pruning measure {plan.measure!r} {what}; filters are ranked by one of {', '.join(usable)}")
+    if plan.prune_at_start and "sigma_delta" in NEEDS[plan.measure]:
+        raise PresetError(f"{plan.run}: before any training no scale has changed yet, which {plan.measure} needs; leave out prune_at_start")
 
 
 def record_runs(plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Callable[[str], None]) -> None:
@@ -68,40 +91,74 @@ def record_runs(plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Call
 
 
 def record_run(plan: RunPlan, setting: Setting, progress: Progress) -> None:
-    """Train and record one run into `setting.out / plan.run`; one that was cut off goes on from its last checkpoint."""
+    """Train, prune if the plan says so, and record one run into `setting.out / plan.run`; one that was cut off goes on.
+
+    Errors: `PrunevizError` saying what cannot be; what was recorded until then stays, unfinished.
+    """
     import torch
 
-    from pruneviz.datasets import balanced_sample, load_dataset, subset
+    from pruneviz.datasets import load_dataset, subset
     from pruneviz.networks import build_network
     from pruneviz.recorder import Recorder
     from pruneviz.training import restore_checkpoint, start
 
+    check_measure(plan)
     if setting.threads:
         torch.set_num_threads(setting.threads)
     path = setting.out / plan.run
-    data = load_dataset(plan.dataset, root=setting.images, device=setting.device, download=setting.download)
+    data = load_dataset(plan.dataset, root=setting.images, device=setting.device, download=setting.download, image_size=plan.image_size)
     data = subset(data, plan.train_per_class, plan.test_per_class, seed=0)
-    sample = balanced_sample(data, plan.sample_per_class, seed=0)
+    sample = _measurement_sample(data, plan)
     torch.manual_seed(plan.seed)
     state = start(build_network(plan.network, num_classes=data.num_classes, width=plan.width).to(setting.device), plan)
     begun = (path / "spec.json").exists() and not is_sealed(path)
     facts = _spec_facts(plan, data, setting)
-    with Recorder(state.network, sample, path, every=plan.every, spec=facts, resume=begun) as recorder:
+    with Recorder(state.network, sample, path, every=plan.every, spec=facts, unit=plan.unit, resume=begun) as recorder:
         restore_checkpoint(state, recorder.log.checkpoint)
         recorder.rewind(state.epoch or -1)  # at epoch 0 the training loop records the initialisation anew
-        _train_and_record(state, data, plan, recorder, progress)
+        _train_and_record(state, data, sample[0][:_TIMED_IMAGES], plan, recorder, progress)
 
 
-def _train_and_record(state: TrainingState, data: ImageData, plan: RunPlan, recorder: Recorder, progress: Progress) -> None:
-    from pruneviz.training import save_checkpoint, train
+def _train_and_record(
+    state: TrainingState, data: ImageData, example: Tensor, plan: RunPlan, recorder: Recorder, progress: Progress
+) -> None:
+    from pruneviz.pruned_training import Rounds, removal_facts
+    from pruneviz.training import put_back_best, save_checkpoint, train
 
-    def after_epoch(epoch: int, **facts: float) -> None:
+    began = time.monotonic() - state.wall_seconds
+    rounds = Rounds(state, example[:1], plan, recorder) if plan.rounds else None
+
+    def prune(epoch: int) -> dict[str, Any]:
+        progress(epoch, "pruning")
+        return rounds(epoch) if rounds else {}
+
+    def after_epoch(epoch: int, **facts: Any) -> None:
         progress(epoch, "measuring")
+        if rounds:
+            facts["kept_fraction"] = rounds.pruner.kept_fraction
         recorder.after_epoch(epoch, **facts)
-        if epoch % plan.every == 0:
+        state.wall_seconds = time.monotonic() - began
+        if epoch and (epoch % plan.every == 0 or epoch in plan.pruning_epochs):
             save_checkpoint(state, recorder.log.checkpoint)
 
-    train(state, data, plan, after_epoch, progress)
+    train(state, data, plan, after_epoch, progress, prune)
+    if rounds:
+        progress(plan.epochs, "removing")
+        selected = put_back_best(state)
+        recorder.note(**removal_facts(state.network, example), **({"selected_epoch": selected} if selected is not None else {}))
+    recorder.note(wall_seconds=round(time.monotonic() - began, 3))
+
+
+def _measurement_sample(data: ImageData, plan: RunPlan) -> tuple[Tensor, Tensor]:
+    """The images that are measured; plans that imitate the published code measure on one augmented draw, where they train on such."""
+    import torch
+
+    from pruneviz.datasets import augment, balanced_sample
+
+    if plan.flowandprune and plan.augment:
+        drawn = augment(data.train_images, torch.Generator(data.device).manual_seed(plan.seed))
+        data = replace(data, train_images=drawn)
+    return balanced_sample(data, plan.sample_per_class, seed=0)
 
 
 def _record_in_process(plan: RunPlan, setting: Setting, reports: queue.Queue[tuple[str, int, float, str]]) -> None:
@@ -134,12 +191,24 @@ def _outcome(future: Future[None], plan: RunPlan, setting: Setting, bars: _Bars)
     error = future.exception()
     if error is None:
         last = load(setting.out / plan.run).epochs.iloc[-1]
-        bars.end(plan.run, f"{plan.run}: recorded {plan.epochs} epochs, test accuracy {last['test_acc']:.1%}")
+        removed = _removal_in_words(read_spec(setting.out / plan.run).extra)
+        bars.end(plan.run, f"{plan.run}: recorded {plan.epochs} epochs, test accuracy {last['test_acc']:.1%}{removed}")
         return None
     if not isinstance(error, (PrunevizError, OSError, RuntimeError)):
         raise error
     bars.end(plan.run, f"{plan.run}: failed")
     return f"{plan.run}: {error}"
+
+
+def _removal_in_words(facts: Mapping[str, Any]) -> str:
+    """What removing the pruned filters saved, as the end of a message; nothing for a run that never pruned."""
+    if "parameters_before" not in facts:
+        return ""
+    parameters = f"{facts['parameters_before']:,} to {facts['parameters_after']:,} parameters"
+    work = f"{facts['macs_before'] / 1e6:.3g} to {facts['macs_after'] / 1e6:.3g} million MACs"
+    speed = f"{1e3 * facts['forward_seconds_before']:.3g} to {1e3 * facts['forward_seconds_after']:.3g} ms a forward pass"
+    masked = f", {facts['filters_masked']} filters masked in their place" if facts["filters_masked"] else ""
+    return f"; removing {facts['filters_removed']} filters: {parameters}, {work}, {speed}{masked}"
 
 
 def _spec_facts(plan: RunPlan, data: ImageData, setting: Setting) -> dict[str, Any]:
@@ -149,8 +218,10 @@ def _spec_facts(plan: RunPlan, data: ImageData, setting: Setting) -> dict[str, A
 
 def _planned(plan: RunPlan) -> dict[str, Any]:
     """The facts of a plan that the spec of its run holds as they are."""
-    counted = ("sample_per_class", "train_per_class", "test_per_class")  # the spec holds how many images these come to
-    return {**{name: value for name, value in asdict(plan).items() if name not in counted}, "every": str(plan.every)}
+    left_out = {"sample_per_class", "train_per_class", "test_per_class"}  # the spec holds how many images these come to
+    if not plan.rounds:
+        left_out |= {"schedule", "prune_at_start", "carry_momentum", "keep_at_least"}  # a run that never prunes has none
+    return {**{name: value for name, value in asdict(plan).items() if name not in left_out}, "every": str(plan.every)}
 
 
 class _Bars:

@@ -1,4 +1,4 @@
-"""The reference training loop: the protocol of the paper, with callbacks after every epoch and checkpoints to go on from.
+"""The reference training loop: the protocol of the paper, with callbacks at pruning rounds and after every epoch, and checkpoints.
 
 Data stay on the device as uint8; shuffling, cropping and flipping happen there in batches, from one seeded generator. Within an
 epoch the loop never waits for the device: losses and hits are summed on it and read once, at the end.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +21,12 @@ from torch import Tensor, nn
 
 from pruneviz.datasets import ImageData, augment, normalise
 from pruneviz.errors import TrainingError
-from pruneviz.experiments import RunPlan
+from pruneviz.masking import expect_pruned, hold_in_optimizer, hold_pruned
+from pruneviz.plans import RunPlan
 from pruneviz.runlog import disk_errors
 
 AfterEpoch = Callable[..., None]
+Prune = Callable[[int], dict[str, Any]]  # the round after an epoch; returns further facts of that epoch
 Progress = Callable[[float, str], None]  # epochs done, with the fraction of the running one, and a note
 _SECONDS_BETWEEN_REPORTS = 1.0
 
@@ -33,12 +37,18 @@ def ignore_progress(epochs_done: float, note: str) -> None:
 
 @dataclass
 class TrainingState:
-    """What a training run is made of between two epochs; `epoch` epochs are done."""
+    """What a training run is made of between two epochs; `epoch` epochs are done, in `wall_seconds` with all that belongs to them.
+
+    `best` is the network of the best test accuracy since the last round, for plans that imitate the published code: its epoch, test_acc
+    and network (a state dict).
+    """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     epoch: int = 0
+    wall_seconds: float = 0.0
+    best: dict[str, Any] | None = None
 
 
 def start(network: nn.Module, plan: RunPlan) -> TrainingState:
@@ -48,27 +58,122 @@ def start(network: nn.Module, plan: RunPlan) -> TrainingState:
     return TrainingState(network, optimizer, torch.Generator(device).manual_seed(plan.seed))
 
 
-def train(state: TrainingState, data: ImageData, plan: RunPlan, after_epoch: AfterEpoch, progress: Progress = ignore_progress) -> None:
+def train(
+    state: TrainingState,
+    data: ImageData,
+    plan: RunPlan,
+    after_epoch: AfterEpoch,
+    progress: Progress = ignore_progress,
+    prune: Prune | None = None,
+) -> None:
     """Train from the state's epoch to the plan's last, calling `after_epoch(epoch, **facts)` before the first epoch and after each.
 
-    Args: facts are columns of the epochs table: lr, train_loss (nats, at the training temperature), train_acc and test_acc (fractions),
-    test_loss (nats, at temperature 1) and seconds. `progress` is told about every epoch, and within slow ones every second.
-    Errors: `TrainingError` naming the epoch when the training loss is not finite.
+    Args: facts are columns of the epochs table: phase, lr, train_loss (nats, at the training temperature), train_acc and test_acc
+    (fractions), test_loss (nats, at temperature 1) and seconds. `progress` is told about every epoch, and within slow ones every second.
+    `prune(epoch)` prunes the network at the plan's rounds, after the epoch's training and before its evaluation; the facts that it
+    returns join the others, and the optimiser's momentum starts anew, or is carried over where the plan says so.
+    Errors: `TrainingError` naming the epoch and the layer when the training loss is not finite, and the epoch when after a round the
+    optimiser holds other parameters than the network.
     Source: Lubana and Dick, ICLR 2021, protocol of the published code.
     """
+    if plan.rounds and prune is None:
+        raise TrainingError(f"{plan.run} prunes in {plan.rounds} rounds, but nothing was given that prunes; pass prune=... to train")
     if state.epoch == 0:
-        after_epoch(0, **evaluate(state.network, data))
+        after_epoch(0, **_after_training(state, data, plan, 0, prune))
     for epoch in range(state.epoch + 1, plan.epochs + 1):
         began = time.perf_counter()
         rate = set_learning_rate(state.optimizer, plan, epoch)
         loss, accuracy = train_epoch(state, data, plan, progress)
         if not math.isfinite(loss):
-            raise TrainingError(f"the training loss of epoch {epoch} is {loss}; lower the learning rate (now {rate:g})")
+            raise TrainingError(_diverged(state.network, data, plan, epoch, loss, rate))
         state.epoch = epoch
         facts = {"lr": rate, "train_loss": loss, "train_acc": accuracy, "seconds": time.perf_counter() - began}
-        facts |= evaluate(state.network, data)
+        facts |= _after_training(state, data, plan, epoch, prune)
         after_epoch(epoch, **facts)
         progress(epoch, f"test accuracy {facts['test_acc']:.1%}")
+
+
+def settle_optimizer(state: TrainingState, carry_momentum: bool) -> None:
+    """After a round: forget the momentum, or carry it over for all but the pruned entries.
+
+    Errors: `TrainingError` when the optimiser does not hold exactly the parameters of the network; it names the first that differ.
+    """
+    named = {id(parameter): name for name, parameter in state.network.named_parameters()}
+    held = [id(parameter) for group in state.optimizer.param_groups for parameter in group["params"]]
+    lacking = [name for parameter, name in named.items() if parameter not in held]
+    foreign = len(set(held) - set(named)) + len(held) - len(set(held))
+    if lacking or foreign:
+        what = f"it lacks {len(lacking)} ({', '.join(lacking[:3])}) and holds {foreign} that are not the network's, or that it holds twice"
+        raise TrainingError(f"the optimiser must hold exactly the network's parameters, but {what}; make it anew from network.parameters()")
+    if carry_momentum:
+        hold_in_optimizer(state.network, state.optimizer)
+    else:
+        state.optimizer.state.clear()
+
+
+def put_back_best(state: TrainingState) -> int | None:
+    """Give the network the weights of its best test accuracy, as the published code does; returns their epoch, None where none are kept."""
+    if state.best is None:
+        return None
+    state.network.load_state_dict(state.best["network"])
+    hold_pruned(state.network)
+    return int(state.best["epoch"])
+
+
+def _after_training(state: TrainingState, data: ImageData, plan: RunPlan, epoch: int, prune: Prune | None) -> dict[str, Any]:
+    """Prune if a round is due, and evaluate; returns these facts of the epoch."""
+    facts: dict[str, Any] = {"phase": plan.phase(epoch)}
+    if prune is not None and epoch in plan.pruning_epochs:
+        facts |= prune(epoch)
+        with _named(f"after round {_rounds_done(plan, epoch)} of {plan.rounds}, at epoch {epoch}"):
+            settle_optimizer(state, plan.carry_momentum)
+    facts |= evaluate(state.network, data)
+    if plan.flowandprune and facts["phase"] == "finetune" and (state.best is None or facts["test_acc"] > state.best["test_acc"]):
+        network = {name: value.clone() for name, value in state.network.state_dict().items()}
+        state.best = {"epoch": epoch, "test_acc": facts["test_acc"], "network": network}
+    return facts
+
+
+@contextmanager
+def _named(when: str) -> Iterator[None]:
+    try:
+        yield
+    except TrainingError as error:
+        raise TrainingError(f"{when}: {error}") from error
+
+
+def _rounds_done(plan: RunPlan, epoch: int) -> int:
+    return sum(at <= epoch for at in plan.pruning_epochs)
+
+
+def _diverged(network: nn.Module, data: ImageData, plan: RunPlan, epoch: int, loss: float, rate: float) -> str:
+    rounds = f", after {_rounds_done(plan, epoch - 1)} of {plan.rounds} pruning rounds," if plan.rounds else ""
+    layer = first_broken_layer(network, normalise(data.train_images[:8]))
+    where = f"; not finite first in layer {layer}" if layer else ""
+    return f"the training loss of epoch {epoch}{rounds} is {loss}{where}; lower the learning rate (now {rate:g})"
+
+
+@torch.no_grad()
+def first_broken_layer(network: nn.Module, images: Tensor) -> str | None:
+    """The first layer, in the order of execution, whose weights or output are not finite; None where all are."""
+    broken: list[str] = []
+
+    def look(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            values = [value for value in (output, *module.parameters()) if isinstance(value, Tensor)]
+            if not all(value.isfinite().all() for value in values):
+                broken.append(name)
+
+        return hook
+
+    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
+    try:
+        network.eval()(images)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return broken[0] if broken else None
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, plan: RunPlan, epoch: int) -> float:
@@ -125,6 +230,8 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
         "optimizer": state.optimizer.state_dict(),
         "generator": state.generator.get_state(),
         "epoch": state.epoch,
+        "wall_seconds": state.wall_seconds,
+        "best": state.best,
     }
     temporary = folder / ".state.tmp"
     with disk_errors(folder):
@@ -150,10 +257,12 @@ def restore_checkpoint(state: TrainingState, folder: Path) -> bool:
     device = next(state.network.parameters()).device
     try:
         parts = torch.load(file, map_location=device, weights_only=True)
+        expect_pruned(state.network, parts["network"])
         state.network.load_state_dict(parts["network"])
+        hold_pruned(state.network)
         state.optimizer.load_state_dict(parts["optimizer"])
         state.generator.set_state(parts["generator"].cpu())
-        state.epoch = parts["epoch"]
+        state.epoch, state.wall_seconds, state.best = parts["epoch"], parts["wall_seconds"], parts["best"]
     except Exception as error:  # of many kinds, and with pages of advice, such as to unpickle the file after all
         what = f"{file} is corrupt, or of another network ({type(error).__name__})"
         raise TrainingError(f"{what}; delete it to train this run from its start") from error

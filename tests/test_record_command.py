@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,15 +21,19 @@ from typer.testing import CliRunner, Result
 
 import pruneviz as pv
 from pruneviz import datasets, networks, record, recording
+from pruneviz.durations import in_words
 from pruneviz.errors import DataError, LogError, PresetError, PrunevizError, TrainingError
-from pruneviz.experiments import DATASET_NAMES, NETWORK_NAMES, PRESETS, RunPlan, plan_runs, record_command
+from pruneviz.experiments import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES, PRESETS, plan_runs
+from pruneviz.plans import RunPlan
 from pruneviz.recording import Setting, is_recorded, record_run, record_runs
+from pruneviz.schema import TABLES
 
 PLAN = RunPlan(
     "vgg13-digits-unpruned-s0", "tiny", "vgg13", "digits", 0, epochs=2, lr_drops=(1,), batch_size=32, augment=False,
     width=0.0625, every=1, sample_per_class=1, train_per_class=6, test_per_class=4,
 )  # fmt: skip
 OTHER = replace(PLAN, run="vgg13-digits-unpruned-s1", seed=1)
+SEALED = {"spec.json", *(f"{table}.parquet" for table in TABLES)}
 MISSING = replace(PLAN, run="vgg13-cifar100-unpruned-s0", dataset="cifar100")
 
 
@@ -75,8 +80,11 @@ def test_the_command_records_each_run_in_a_process_of_its_own(recorded: tuple[Pa
     assert runs.epochs.groupby("run", observed=True)["epoch"].apply(list).tolist() == [[0, 1, 2]] * 2
     assert runs.filters["theta_hg"].notna().all()
     assert f"{PLAN.run}: recorded 2 epochs, test accuracy " in result.output
+    assert result.output.startswith("recording 3 runs into "), "how much there is to do stands first"
+    assert "2 at a time; duration unknown until a first one is recorded" in result.output.splitlines()[0]
+    assert (runs.spec["wall_seconds"] > 0).all()
     for run in (PLAN, OTHER):
-        assert sorted(files(out / run.run)) == ["epochs.parquet", "filters.parquet", "rounds.parquet", "spec.json"]
+        assert set(files(out / run.run)) == SEALED
 
 
 def test_a_run_that_fails_does_not_stop_the_others_and_is_told(recorded: tuple[Path, Result]) -> None:
@@ -128,14 +136,103 @@ def test_what_is_recorded_is_skipped(recorded: tuple[Path, Result], planned: lis
 
 
 def test_the_list_says_what_is_recorded_and_how_to_record_the_rest(recorded: tuple[Path, Result], planned: list[RunPlan]) -> None:
-    planned.append(replace(PLAN, preset="digits", run="vgg13-digits-unpruned-s2", seed=2))
-    planned.remove(OTHER)
-    result = invoke("--list", "--out", str(recorded[0]))
+    planned[:] = [PLAN, *plan_runs("digits", ["vgg13"], [2], figures=["13"])]
+    arguments = ["--out", str(recorded[0]), "--figures", "13", "2", "--seed", "2", "--jobs", "1"]
+    result = invoke("--list", *arguments)
     assert result.exit_code == 0
-    lines = result.output.splitlines()
-    assert lines[0].split()[:2] == ["recorded", PLAN.run]
-    assert lines[1].split()[:2] == ["missing", "vgg13-digits-unpruned-s2"]
-    assert lines[2].endswith(record_command("digits", ["vgg13"], str(recorded[0])))
+    lines = [line.split() for line in result.output.splitlines()]
+    assert lines[0] == ["recorded", PLAN.run, "2", "epochs", "no", "figure"]
+    assert lines[1][:7] == ["missing", "vgg13-digits-unpruned-s2", "16", "epochs", "figures", "2", "13"]
+    assert " ".join(lines[2]).startswith("1 run of 2 left to record, 1 at a time; duration ")
+    assert result.output.splitlines()[3] == f"Record them with: {shlex.join(['python', '-m', 'pruneviz.record', *arguments])}"
+
+
+def test_the_list_learns_durations_from_what_is_recorded(recorded: tuple[Path, Result], planned: list[RunPlan]) -> None:
+    planned[:] = [replace(PLAN, run=f"new{seed}", seed=seed, epochs=599) for seed in (7, 8)]
+    seconds = 600 * pv.load(recorded[0]).spec["wall_seconds"].div(3).mean()
+    lines = invoke("--list", "--out", str(recorded[0]), "--jobs", "1").output.splitlines()
+    assert [line.endswith(in_words(seconds)) for line in lines] == [True, True, False, False]
+    assert lines[2].endswith(f"1 at a time; duration {in_words(2 * seconds)}")
+
+
+def test_the_list_says_what_is_unfinished(tmp_path: Path, planned: list[RunPlan]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        record_run(PLAN, Setting(tmp_path), interrupt(1, "test"))
+    lines = invoke("--list", "--out", str(tmp_path)).output.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["unfinished", "missing"]
+    assert lines[2].startswith("2 runs of 2 left to record")
+
+
+FIGURES = {
+    "one after the other": ["--figures", "5", "16"],
+    "one by one": ["--figures", "5", "--figures", "16"],
+    "with an equals sign": ["--figures=5", "--figures=16"],
+    "between others": ["--figures", "5", "16", "--network", "vgg13", "mobilenet_v1"],
+    "with zeros": ["--seed", "0", "1", "--figures", "05", "16"],
+}
+
+
+@pytest.mark.parametrize("arguments", FIGURES.values(), ids=list(FIGURES))
+def test_figures_are_named_one_after_the_other_or_one_by_one(tmp_path: Path, arguments: list[str]) -> None:
+    result = invoke("--list", *arguments, "--out", str(tmp_path / "set"))
+    assert result.exit_code == 0, result.output
+    listed = [line.split()[1] for line in result.output.splitlines() if line.startswith("missing")]
+    seeds = [0, 1] if "--seed" in arguments else []
+    assert listed == [plan.run for plan in plan_runs("digits", figures=["5", "16"], seeds=seeds)]
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_value_without_an_option_is_refused(tmp_path: Path) -> None:
+    result = invoke("--list", "--preset", "digits", "16", "--out", str(tmp_path / "set"))
+    assert result.exit_code == 2
+    assert "unexpected extra argument" in result.output
+
+
+def test_runs_of_ones_own_are_listed_by_what_tells_them_apart(tmp_path: Path) -> None:
+    how = "--measure grasp_t200 --rounds 3 --target 0.5 --schedule linear --carry-momentum --keep-at-least 0.1"
+    result = invoke("--list", *how.split(), "--network", "vgg13", "--seed", "0", "1", "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    runs = [f"vgg13-digits-graspt200-r3-p50-linear-carried-keep10-s{seed}" for seed in (0, 1)]
+    assert [line.split()[1] for line in result.output.splitlines()[:2]] == runs
+    assert "no figure" in result.output
+
+
+def test_a_run_of_ones_own_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[RunPlan] = []
+    monkeypatch.setattr(record, "record_runs", lambda plans, setting, jobs, say: seen.extend(plans))
+    how = ["--measure", "magnitude", "--rounds", "2", "--target", "0.4", "--prune-at-start", "--prune-phase-only", "--flowandprune"]
+    result = invoke(*how, "--network", "vgg13", "--out", str(tmp_path), "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    (plan,) = seen
+    told = (plan.measure, plan.rounds, plan.target, plan.prune_at_start, plan.prune_phase_only, plan.flowandprune, plan.carry_momentum)
+    assert told == ("magnitude", 2, 0.4, True, True, True, False)
+    assert plan.run == "vgg13-digits-magnitude-r2-p40-atstart-flowandprune-prunephase-s0"
+
+
+REFUSED = {
+    "--rounds 3": r"--rounds says how to prune, but not by which measure; add one, such as --measure magnitude",
+    "--prune-at-start --target 0.5": r"--target, --prune-at-start says how to prune",
+    "--measure magnitude --figures 5 16": r"figures have measures and rounds of their own; leave out --figures, or leave out --measure",
+    "--measure magnitude --target 0": r"target is 0.0, expected the fraction of filters to prune, above 0 and below 1",
+    "--measure magnitude --target 1": r"target is 1.0, expected",
+    "--measure magnitude --rounds 0": r"0 rounds prune nothing; give 1 round or more",
+    "--measure magnitude --rounds 99": r"99 rounds take an epoch each, but there are 28 epochs; use fewer rounds or more epochs",
+    "--measure size": r"'size' does not exist; filters are ranked by one of magnitude, loss_preservation",
+    "--measure theta_change": r"'theta_change' is a measure of single weights",
+    "--measure sigma_change --prune-at-start": r"no scale has changed yet, which sigma_change needs; leave out prune_at_start",
+    "--measure magnitude --schedule linear": r"one round prunes the same by every schedule",
+    "--measure magnitude --schedule cubic": r"'cubic' is not one of 'published', 'linear'",
+    "--figures 99": r"there is no figure '99'; choose among 1, 2,",
+    "--figures 5 --network resnet56": r"figures 5 need no run of resnet56",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_what_makes_no_sense_is_refused_with_the_repair(tmp_path: Path, arguments: str) -> None:
+    result = invoke(*arguments.split(), "--out", str(tmp_path / "set"))
+    assert result.exit_code == 2, result.output
+    assert REFUSED[arguments] in " ".join(result.output.replace("│", " ").split())
+    assert not (tmp_path / "set").exists()
 
 
 OTHERWISE = [({"epochs": 9}, "epochs was 2, now 9"), ({"width": 1.0, "every": 10}, "every was '1', now '10'")]
@@ -155,7 +252,7 @@ def test_a_run_of_that_name_with_other_options_is_not_taken_for_recorded(
 
 UNKNOWN = {
     ("--preset", "nothing"): ("no preset 'nothing'", PRESETS),
-    ("--network", "vgg99"): ("no network vgg99", NETWORK_NAMES),
+    ("--network", "vgg99"): ("no network 'vgg99'", NETWORK_NAMES),
     ("--dataset", "mnist"): ("no data set 'mnist'", DATASET_NAMES),
     ("--device", "tpu"): ("tpu", ("auto", "cpu", "cuda")),
 }
@@ -182,25 +279,13 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 def test_help_is_there_without_torch() -> None:
     code = "import sys; from pruneviz.record import app; app(['--help'], standalone_mode=False); assert 'torch' not in sys.modules"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
-    assert all(word in shown.stdout for word in ("--preset", "--network", "--download", "--device", "--list", *PRESETS))
-
-
-@pytest.mark.parametrize(("network", "dataset"), [(n, d) for n in NETWORK_NAMES for d in (None, "cifar10")])
-def test_plans_are_unique_and_of_networks_and_data_sets_that_exist(network: str, dataset: str | None) -> None:
-    plans = [plan for preset in PRESETS for plan in plan_runs(preset, [network, network], [0, 0, 4], dataset)]
-    assert [plan.seed for plan in plans] == [0, 4] * len(PRESETS)
-    assert {plan.dataset for plan in plans} == ({dataset} if dataset else {preset.dataset for preset in PRESETS.values()})
-    assert {plan.network for plan in plans} == {network} <= set(networks.NETWORKS)
-    assert len({(plan.preset, plan.run) for plan in plans}) == len(plans)
+    options = ("--preset", "--figures", "--network", "--download", "--device", "--list", "--measure")
+    assert all(word in shown.stdout for word in (*options, *PRESETS, *FIGURE_NEEDS))
 
 
 def test_the_names_in_the_catalogue_are_those_that_can_be_built_and_read() -> None:
     assert set(NETWORK_NAMES) == set(networks.NETWORKS)
     assert set(DATASET_NAMES) == set(datasets.DATASETS)
-    for preset in PRESETS.values():
-        assert set(preset.width) == set(preset.sample_per_class) == set(NETWORK_NAMES)
-    assert len(PRESETS["digits"].seeds) >= 3
-    assert (PRESETS["paper"].epochs, PRESETS["paper"].lr_drops, set(PRESETS["paper"].width.values())) == (160, (80, 120), {1.0})
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +308,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path: Path, uninterr
     runs = pv.load(tmp_path)
     pd.testing.assert_frame_equal(runs.filters, uninterrupted.filters)
     pd.testing.assert_frame_equal(without_times(runs), without_times(uninterrupted))
-    assert len(files(tmp_path)) == 4
+    assert set(files(tmp_path / PLAN.run)) == SEALED
 
 
 @pytest.mark.parametrize("lost", ["checkpoint", "parts"])
@@ -298,7 +383,7 @@ INTERRUPTED = f"""
 import sys
 from dataclasses import replace
 from pathlib import Path
-from pruneviz.experiments import RunPlan
+from pruneviz.plans import RunPlan
 from pruneviz.recording import Setting, record_runs
 plans = [replace({PLAN!r}, run=f"r{{seed}}", seed=seed, epochs=5_000) for seed in range(3)]
 record_runs(plans, Setting(Path(sys.argv[1])), 1, print)

@@ -18,7 +18,7 @@ from torch import nn
 import pruneviz as pv
 from pruneviz.datasets import ImageData, balanced_sample, load_dataset, normalise, subset
 from pruneviz.errors import LogError, TrainingError
-from pruneviz.experiments import RunPlan
+from pruneviz.plans import RunPlan
 from pruneviz.training import TrainingState, evaluate, restore_checkpoint, save_checkpoint, set_learning_rate, start, train, train_epoch
 
 PLAN = RunPlan("tiny-s0", "test", "tiny", "digits", 0, epochs=3, lr_drops=(2,), batch_size=16, augment=True)
@@ -94,6 +94,7 @@ def test_a_plan_fixes_the_weights_to_the_bit_and_another_plan_gives_others(data:
 def test_training_reports_its_facts_after_every_epoch(data: ImageData) -> None:
     model, facts = trained(data)
     assert list(facts["epoch"]) == [0, 1, 2, 3]
+    assert list(facts["phase"]) == ["init", "train", "train", "train"]
     assert facts["lr"].tolist()[1:] == pytest.approx([0.1, 0.1, 0.01])
     assert facts.loc[0, ["lr", "train_loss", "train_acc", "seconds"]].isna().all()
     assert facts[["test_loss", "test_acc"]].notna().all(axis=None)
@@ -132,11 +133,14 @@ def test_no_global_generator_moves(data: ImageData) -> None:
     assert random.getstate() == before[2]
 
 
+DIVERGED = r"the training loss of epoch \d is (nan|inf)(; not finite first in layer \d)?; lower the learning rate \(now 1e\+06\)"
+
+
 def test_divergence_is_an_error_that_names_the_epoch_and_the_rate(data: ImageData) -> None:
     plan = replace(PLAN, lr=1e6)
     state = start(network(norm=False), plan)
     seen: list[int] = []
-    with pytest.raises(TrainingError, match=r"the training loss of epoch \d is (nan|inf); lower the learning rate \(now 1e\+06\)") as error:
+    with pytest.raises(TrainingError, match=DIVERGED) as error:
         train(state, data, plan, lambda epoch, **facts: seen.append(epoch))
     assert f"epoch {seen[-1] + 1} " in str(error.value)
 

@@ -84,7 +84,11 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """What the picture shows, in words."""
     facts, seeds = table.iloc[0], int(table["seeds"].max())
-    over = "mean over seeds; band: plus and minus one standard deviation over seeds, cut at 0 and 100 %" if seeds > 1 else "one seed, so no band"
+    over = (
+        "mean over seeds; band: plus and minus one standard deviation over seeds, cut at 0 and 100 %"
+        if seeds > 1
+        else "one seed, so no band"
+    )
     return (
         f"Accuracy against epochs trained of {network_title(facts['network'])} on {listed(map(dataset_title, _datasets(table)))}, "
         f"{percent(facts['target'], digits=0)} of whose filters are pruned in {counted(int(facts['rounds']), 'round')} by each measure. "

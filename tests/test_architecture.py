@@ -32,7 +32,8 @@ FLOORS = {
     "recording": "5T", "record": "5T",
 }  # fmt: skip
 WITHIN_A_FLOOR = {
-    ("schema", "errors"), ("plans", "errors"), ("experiments", "errors"), ("experiments", "plans"), ("masks", "scores"), ("repeatability", "snapshot"), ("record", "recording"),
+    ("schema", "errors"), ("plans", "errors"), ("experiments", "errors"), ("experiments", "plans"),
+    ("masks", "scores"), ("repeatability", "snapshot"), ("record", "recording"),
     ("pruned_training", "training"), ("run_facts", "snapshot"), ("weights", "analysis"),
     ("sample", "errors"), ("isolation", "errors"), ("filters", "errors"), ("networks", "errors"), ("datasets", "errors"),
     ("filters", "sample"), ("filters", "tracing"), ("filters", "isolation"),

@@ -30,9 +30,9 @@ def test_every_pair_of_every_group_is_what_pandas_says() -> None:
 def test_the_matrix_is_symmetric_with_ones_and_pearson_is_taken_when_asked_for() -> None:
     found = correlation_matrix(RUNS.filters, ["theta_g", "theta_hg", "magnitude"], by=["epoch"], method="pearson")
     for _, rows in found.groupby("epoch"):
-        square = rows.pivot(index="x", columns="y", values="r")
+        square = rows.pivot_table(index="x", columns="y", values="r", dropna=False)
         assert np.allclose(square, square.T, equal_nan=True)
-    last = found[found["epoch"] == 16].pivot(index="x", columns="y", values="r")
+    last = found[found["epoch"] == 16].pivot_table(index="x", columns="y", values="r")
     assert np.allclose(np.diag(last.loc[last.columns]), 1)
     own = RUNS.filters[RUNS.filters["epoch"] == 16]
     assert last.loc["theta_g", "theta_hg"] == pytest.approx(np.corrcoef(own["theta_g"], own["theta_hg"])[0, 1])

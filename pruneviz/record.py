@@ -55,7 +55,9 @@ def record(
     network: Annotated[list[str] | None, typer.Option(help=f"Only these networks ({', '.join(NETWORK_NAMES)}). Default: all.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Only these seeds. Default: those of the preset.")] = None,
     dataset: Annotated[str | None, typer.Option(help=f"Another data set than the preset's: {', '.join(DATASET_NAMES)}.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the recordings, one run directory each. Default: data/PRESET.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the recordings, one run directory each. Default: data/PRESET; own runs data/PRESET-own.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow torchvision to download a missing data set.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
@@ -114,7 +116,7 @@ def record(
         plans = plan_pruned_runs(preset, pruning, *which) if pruning else plan_runs(preset, *which, figures or ())
         for plan in plans:
             check_measure(plan)
-        out = out or Path("data") / preset
+        out = out or Path("data") / (f"{preset}-own" if pruning else preset)  # a figure takes no two runs of one seed and measure
         if list_runs:
             served = figures_served(preset, dataset, seed or ())
             _list(

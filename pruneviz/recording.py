@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,9 +80,12 @@ def record_runs(plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Call
     if setting.download:
         _download(plans, setting)
     failed: list[str] = []
-    with _Bars(len(plans), say) as bars, multiprocessing.get_context("spawn").Manager() as manager:
+    spawn = multiprocessing.get_context("spawn")
+    manager = SyncManager(ctx=spawn)
+    manager.start(_end_with_parent)
+    with _Bars(len(plans), say) as bars, manager:
         reports = manager.Queue()
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool, _ended_on_interrupt(pool):
+        with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool, _ended_on_interrupt(pool):
             pending = {pool.submit(_record_in_process, plan, setting, reports): plan for plan in plans}
             while pending:
                 done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -171,6 +177,19 @@ def _download(plans: Sequence[RunPlan], setting: Setting) -> None:
 
     for dataset in dict.fromkeys(plan.dataset for plan in plans):
         load_dataset(dataset, root=setting.images, download=True)
+
+
+def _end_with_parent() -> None:
+    """Let this process end as soon as the one that started it has ended, however that came: else it would train on, unseen."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait_for_the_end() -> None:
+        parent.join()
+        os._exit(1)  # at any moment: whole files or none are on disk, so every run goes on from its last checkpoint
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
 @contextmanager

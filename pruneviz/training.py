@@ -197,7 +197,7 @@ def train_epoch(state: TrainingState, data: ImageData, plan: RunPlan, progress: 
         if time.perf_counter() - reported > _SECONDS_BETWEEN_REPORTS:
             reported = time.perf_counter()
             progress(state.epoch + done / len(order), "training")
-    loss, hits = (totals / len(order)).tolist()
+    loss, hits = (totals.double() / len(order)).tolist()
     return loss, hits
 
 
@@ -219,7 +219,7 @@ def evaluate(network: nn.Module, data: ImageData, batch_size: int = 500) -> dict
     for images, labels in zip(data.test_images.split(batch_size), data.test_labels.split(batch_size), strict=True):
         output = network(normalise(images))
         totals += torch.stack([F.cross_entropy(output, labels, reduction="sum"), (output.argmax(1) == labels).sum().to(output.dtype)])
-    loss, hits = (totals / len(data.test_labels)).tolist()
+    loss, hits = (totals.double() / len(data.test_labels)).tolist()
     return {"test_loss": loss, "test_acc": hits}
 
 

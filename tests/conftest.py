@@ -1,4 +1,4 @@
-"""What all tests share: one thread, so that timings and sums do not depend on the machine, and the real CIFAR where it is at hand."""
+"""What all tests share: one thread, so that timings and sums do not depend on the machine, and recordings and images where they are."""
 
 from __future__ import annotations
 
@@ -12,9 +12,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from pruneviz.experiments import plan_runs
+from pruneviz.runlog import is_sealed
+
 torch.set_num_threads(1)
 
+RECORDINGS = Path(__file__).resolve().parents[1] / "data" / "digits"
 RESTORE = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "restore.py"
+
+
+@pytest.fixture(scope="session")
+def embedded_recordings() -> Path:
+    """The folder of the recordings of the embedded experiment; the test is skipped where they were not made."""
+    if not all(is_sealed(RECORDINGS / plan.run) for plan in plan_runs("digits")):
+        pytest.skip("the embedded recordings are not there: make record")
+    return RECORDINGS
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,14 @@ def test_small_curves_by_hand() -> None:
     assert by_default["threshold"].dropna().unique() == pytest.approx([0.8 * share for share in SHARES])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_accuracy_that_meets_a_threshold_exactly_reaches_it_whatever_its_rounding(dtype: str) -> None:
+    hits = np.array([10, 139, 140, 175], dtype=dtype)  # of 200 images: 140 is 80 % of 175
+    epochs, spec = tables({("magnitude", 0): (hits / np.asarray(200, dtype=dtype)).tolist()})
+    for found in (convergence_by_run(epochs, spec).query("share == 0.8"), convergence_by_run(epochs, spec, thresholds=[0.8 * 0.875])):
+        assert found["value"].iloc[0] == 2
+
+
 def test_a_run_that_never_reaches_a_threshold_counts_as_such() -> None:
     epochs, spec = tables({("magnitude", 0): [0.1, 0.9], ("magnitude", 1): [0.1, 0.5], ("magnitude", 2): [0.9, 0.9]})
     row = convergence(epochs, spec, thresholds=[0.8]).iloc[1]

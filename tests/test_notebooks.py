@@ -8,21 +8,17 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from pruneviz.experiments import FIGURE_NEEDS, plan_runs
+from pruneviz.experiments import FIGURE_NEEDS
 from pruneviz.figures.catalogue import find
-from pruneviz.runlog import is_sealed
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-RECORDINGS = ROOT / "data" / "digits"
 
 
 @pytest.fixture
-def recordings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded recordings, for notebooks that read any; the test is skipped where they were not made."""
-    if not all(is_sealed(RECORDINGS / plan.run) for plan in plan_runs("digits")):
-        pytest.skip("the embedded recordings are not there: make record")
-    monkeypatch.setenv("PRUNEVIZ_RECORDINGS", str(RECORDINGS))
+def recordings(embedded_recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded recordings, for notebooks that read any."""
+    monkeypatch.setenv("PRUNEVIZ_RECORDINGS", str(embedded_recordings))
 
 
 def read(stem: str) -> nbformat.NotebookNode:

@@ -15,7 +15,7 @@ from pruneviz.figures.words import counted, dataset_title, decimal, listed, mean
 from pruneviz.runlog import Runs
 
 AS_CLAIMED, AGAINST, OPEN = "as the claim has it", "against the claim", "the seeds do not tell them apart"
-_COLUMN = 13  # characters
+_COLUMN = 15  # characters
 
 
 def tables(runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.DataFrame]:
@@ -37,6 +37,8 @@ def values(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str
         "Convergence of the test accuracy: area is the mean accuracy over the epochs (trapezoid rule), to x % the first epoch with that",
         "accuracy; the thresholds are 50, 80, 90 and 95 % of the best final accuracy of any run of the panel.",
     ]
+    if "leads" in tables:
+        lines += ["Each interval of a lead stands by itself: of many, one in twenty would leave out zero by chance alone."]
     for letter, (dataset, panel) in zip("abcdefgh", tables["convergence"].groupby("dataset", sort=False), strict=False):
         lines += [f"({letter}) {dataset_title(str(dataset))}", *_panel_lines(panel)]
         if "leads" in tables:
@@ -61,7 +63,14 @@ def verdict(row: pd.Series) -> str:
         return f"not compared: both reach it in {row['seeds']} of {counted(int(row['pairs']), 'seed')}"
     if row["mean"] == 0 or (row["pairs"] > 1 and row["low"] <= 0 <= row["high"]):
         return OPEN if row["pairs"] > 1 else "no difference in the one seed"
-    return (AS_CLAIMED if row["mean"] > 0 else AGAINST) + ("" if row["pairs"] > 1 else " (one seed, so a hint at most)")
+    return (AS_CLAIMED if row["mean"] > 0 else AGAINST) + _reserve(row)
+
+
+def _reserve(row: pd.Series) -> str:
+    """Why a verdict is no more than a hint: one seed has no spread, and neither have leads that are equal as whole epochs are."""
+    if row["pairs"] == 1:
+        return " (one seed, so a hint at most)"
+    return " (the same in every seed, so a hint at most)" if row["low"] == row["high"] else ""
 
 
 def _in_order(table: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +116,7 @@ def _lead(row: pd.Series) -> str:
     scale, unit = (1, "epochs") if row["quantity"] == "epochs_to" else (100, "points")
     if row["seeds"] == 0:
         return "none"
-    ends = "" if pd.isna(row["low"]) else f" [{decimal(scale * row['low'], 1)}, {decimal(scale * row['high'], 1)}]"
+    ends = "" if pd.isna(row["low"]) or row["low"] == row["high"] else f" [{decimal(scale * row['low'], 1)}, {decimal(scale * row['high'], 1)}]"
     return f"{decimal(scale * row['mean'], 1)} {unit}{ends}"
 
 

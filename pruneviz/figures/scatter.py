@@ -55,6 +55,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     means = unit.agreement(replace(runs, filters=filters), spec, X, Y, options)
     points = _points(filters, _shown_run(spec, options), unit).assign(schedule=schedule)
     rows = points.merge(means, on="epoch").sort_values(["epoch", "depth", "filter", *unit.keys], ignore_index=True)
+    rows = rows.astype(dict.fromkeys(unit.keys, "int64"))  # null in filter runs, so that loaded beside them it comes as a float
     return rows[
         ["network", "dataset", "epoch", "schedule", *(name for name in points if name not in ("epoch", "schedule")), *means.columns[3:]]
     ]

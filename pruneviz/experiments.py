@@ -225,7 +225,7 @@ def plan_pruned_runs(
 
     Errors: `PresetError` as of `plan_runs`, and for a number of rounds or a target that cannot be.
     """
-    need = Need("prune_phase" if pruning.prune_phase_only else "pruned", NETWORK_NAMES, (pruning.measure,), (pruning.rounds,))
+    need = Need("prune_phase" if pruning.prune_phase_only else "pruned", NETWORK_NAMES, (pruning.measure,), (1,))  # rounds: as asked
     if pruning.rounds < 1:
         raise PresetError(f"{pruning.rounds} rounds prune nothing; give 1 round or more")
     return [_as_asked(plan, pruning) for plan in _plans_of(preset, need, networks, seeds, dataset)]

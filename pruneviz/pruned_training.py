@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pruneviz.errors import PrunevizError
+from pruneviz.errors import PrunevizError, PruningError
 from pruneviz.plans import RunPlan
 from pruneviz.pruning import Pruner, needed_columns, ranking_temperatures
 from pruneviz.pruning.removal import remove
@@ -45,9 +45,13 @@ def removal_facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
     """What really removing a network's pruned filters saves, as facts of the run's spec.
 
     Returns: parameters, macs (of one example) and forward_seconds (of the batch `example`), each before and after; filters_removed, and
-    filters_masked, which stay as zeros because something else needs their channel. Errors: those of `pruneviz.pruning.remove`.
+    filters_masked, which stay as zeros because something else needs their channel. Where nothing can be removed, because Torch-Pruning
+    is missing or cannot follow the network, not_removed says why, and that is all: the recording is whole without it.
     """
-    removed = remove(network, example)
+    try:
+        removed = remove(network, example)
+    except PruningError as error:
+        return {"not_removed": str(error)}
     costs = {"before": removed.before, "after": removed.after}
     facts: dict[str, Any] = {}
     for when, cost in costs.items():

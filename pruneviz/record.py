@@ -85,7 +85,8 @@ def record(
         bool, typer.Option("--carry-momentum", rich_help_panel=_OWN, help="Keep the optimiser's momentum over a round; else it restarts.")
     ] = False,
     keep_at_least: Annotated[
-        float | None, typer.Option(rich_help_panel=_OWN, help="Fraction of every layer that stays, plus one filter. Default: 0.05.")
+        float | None,
+        typer.Option(rich_help_panel=_OWN, help="Fraction of every layer that stays, plus one filter; 0: no filter. Default: 0.05."),
     ] = None,
     flowandprune: Annotated[
         bool,

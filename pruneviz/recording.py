@@ -109,15 +109,16 @@ def record_run(plan: RunPlan, setting: Setting, progress: Progress) -> None:
     from pruneviz.training import restore_checkpoint, start
 
     check_measure(plan)
-    if setting.threads:
-        torch.set_num_threads(setting.threads)
     path = setting.out / plan.run
+    begun = (path / "spec.json").exists() and not is_sealed(path)
+    threads = read_spec(path).threads if begun else setting.threads  # other numbers of threads round sums otherwise
+    if threads:
+        torch.set_num_threads(threads)
     data = load_dataset(plan.dataset, root=setting.images, device=setting.device, download=setting.download, image_size=plan.image_size)
     data = subset(data, plan.train_per_class, plan.test_per_class, seed=0)
     sample = _measurement_sample(data, plan)
     torch.manual_seed(plan.seed)
     state = start(build_network(plan.network, num_classes=data.num_classes, width=plan.width).to(setting.device), plan)
-    begun = (path / "spec.json").exists() and not is_sealed(path)
     facts = _spec_facts(plan, data, setting)
     with Recorder(state.network, sample, path, every=plan.every, spec=facts, unit=plan.unit, resume=begun) as recorder:
         restore_checkpoint(state, recorder.log.checkpoint)
@@ -211,7 +212,9 @@ def _outcome(future: Future[None], plan: RunPlan, setting: Setting, bars: _Bars)
     if error is None:
         last = load(setting.out / plan.run).epochs.iloc[-1]
         removed = _removal_in_words(read_spec(setting.out / plan.run).extra)
-        bars.end(plan.run, f"{plan.run}: recorded {plan.epochs} epochs, test accuracy {last['test_acc']:.1%}{removed}")
+        bars.end(
+            plan.run, f"{plan.run}: recorded {plan.epochs} epoch{'s' * (plan.epochs != 1)}, test accuracy {last['test_acc']:.1%}{removed}"
+        )
         return None
     if not isinstance(error, (PrunevizError, OSError, RuntimeError)):
         raise error
@@ -220,7 +223,9 @@ def _outcome(future: Future[None], plan: RunPlan, setting: Setting, bars: _Bars)
 
 
 def _removal_in_words(facts: Mapping[str, Any]) -> str:
-    """What removing the pruned filters saved, as the end of a message; nothing for a run that never pruned."""
+    """What removing the pruned filters saved, or why it could not be, as the end of a message; nothing for a run that never pruned."""
+    if "not_removed" in facts:
+        return f"; {facts['not_removed']}"
     if "parameters_before" not in facts:
         return ""
     parameters = f"{facts['parameters_before']:,} to {facts['parameters_after']:,} parameters"

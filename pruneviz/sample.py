@@ -40,6 +40,14 @@ def as_batches(sample: Sample, device: torch.device, dtype: torch.dtype) -> list
     return [(_placed(x, device, dtype), _placed(y, device, dtype)) for x, y in batches]
 
 
+def check_example(example: object) -> None:
+    """`DataError` for what is no batch of inputs, with which a network can be called to be traced."""
+    if not isinstance(example, Tensor):
+        raise DataError(f"the example must be a tensor, a batch of inputs alone such as images[:2], got {type(example).__name__}")
+    if example.ndim == 0 or len(example) == 0:
+        raise DataError(f"the example must hold one input or more, such as images[:2], got a tensor of shape {tuple(example.shape)}")
+
+
 def sample_size(batches: Sequence[Batch]) -> int:
     """Number of examples over all batches."""
     return sum(len(x) for x, _ in batches)

@@ -177,7 +177,7 @@ def test_picture_is_readable_and_shows_the_table(network: str, seeds: tuple[int,
         spreads = [each for each in axes.containers if not isinstance(each, BarContainer)]
         assert len(spreads) == (len(RATIO_MEASURES) if len(seeds) > 1 else 0)
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [*map(measure_title, RATIO_MEASURES), "target, 65% of all"]
+    assert [text.get_text() for text in legend.get_texts()] == [*map(measure_title, RATIO_MEASURES), "target, 65 % of all"]
     assert_readable(figure)
     assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in figure.axes)
 

@@ -284,7 +284,7 @@ def test_a_layer_that_would_vanish_is_named() -> None:
     network = BY_NAME["conv_bn_relu"].model()
     pruner = Pruner(network, digit_batches((2,))[0][0], keep_at_least=0)
     table = pd.DataFrame({"layer": ["0"] * 3 + ["4"] * 4, "filter": [0, 1, 2, 0, 1, 2, 3], "theta_l1": [4.0, 5, 6, 1, 2, 3, 7]})
-    with refused("^round 7: nothing would reach the output layer 9; prune less, or keep a minimum of every layer"):
+    with refused("^round 7: all 3 filters of layer 0 would be pruned; lower the target, keep a minimum of every layer"):
         pruner.prune(table.assign(theta_l1=[1.0, 2, 3, 4, 5, 6, 7]), "l1_norm", 3, 7)
     pruner.prune(table, "l1_norm", 3, 7)
     assert pruner.counts()["kept"].tolist() == [3, 1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pruneviz.errors import LogError, PrunevizError
+from pruneviz.experiments import DATASET_NAMES
 from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered
 from pruneviz.figures.options import DrawOptions, LossPreservation, Method, Scale
 
@@ -71,6 +72,7 @@ def main(
         _list(names, data, options)
         return
     runs = _loaded(data)
+    _check_dataset(dataset, runs.spec)
     if not figures:
         names = [name for name in names if not _is_passed_over(name, runs.spec)]
     out = out or Path("figures") / data.resolve().name
@@ -82,6 +84,13 @@ def _checked(formats: Sequence[str]) -> list[str]:
     from pruneviz.figures.write import check_format
 
     return [check_format(name) for name in formats]
+
+
+def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
+    """Stop at a data set that is neither recorded nor could be."""
+    known = list(dict.fromkeys([*DATASET_NAMES, *map(str, spec["dataset"].dropna())]))
+    if dataset is not None and dataset not in known:
+        _stop(f"there is no data set {dataset!r}; choose among {', '.join(known)}", status=2)
 
 
 def _loaded(data: Path) -> Runs:

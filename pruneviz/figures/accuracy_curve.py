@@ -102,9 +102,16 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     lines = []
     for letter, dataset in zip("abcdefgh", _datasets(table), strict=False):
         last = _last(table[table["dataset"] == dataset])
-        lines.append(f"({letter}) {dataset_title(dataset)}, at epoch {last['epoch'].iloc[0]}, {counted(int(last['seeds'].max()), 'seed')}:")
+        lines.append(f"({letter}) {dataset_title(dataset)}, at epoch {last['epoch'].iloc[0]}, {_seeds(last)}:")
         lines += [_value_line(row) for _, row in last.iterrows()]
     return lines
+
+
+def _seeds(last: pd.DataFrame) -> str:
+    """How many seeds a panel's measures have; where they differ in it, each with its number."""
+    if last["seeds"].eq(last["seeds"].iloc[0]).all():
+        return counted(int(last["seeds"].iloc[0]), "seed")
+    return listed(f"{counted(int(row['seeds']), 'seed')} of {measure_title(row['measure'])}" for _, row in last.iterrows())
 
 
 def _value_line(row: pd.Series) -> str:

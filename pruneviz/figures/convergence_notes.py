@@ -15,7 +15,7 @@ from pruneviz.figures.words import counted, dataset_title, decimal, listed, mean
 from pruneviz.runlog import Runs
 
 AS_CLAIMED, AGAINST, OPEN = "as the claim has it", "against the claim", "the seeds do not tell them apart"
-_COLUMN = 15  # characters
+_COLUMN = 18  # characters, of which the longest value, such as 127.0 (19 of 20), leaves some
 
 
 def tables(runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.DataFrame]:
@@ -116,7 +116,7 @@ def _lead(row: pd.Series) -> str:
     scale, unit = (1, "epochs") if row["quantity"] == "epochs_to" else (100, "points")
     if row["seeds"] == 0:
         return "none"
-    ends = "" if pd.isna(row["low"]) or row["low"] == row["high"] else f" [{decimal(scale * row['low'], 1)}, {decimal(scale * row['high'], 1)}]"
+    ends = f" [{decimal(scale * row['low'], 1)}, {decimal(scale * row['high'], 1)}]" if row["low"] < row["high"] else ""
     return f"{decimal(scale * row['mean'], 1)} {unit}{ends}"
 
 

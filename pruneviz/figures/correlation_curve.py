@@ -96,7 +96,12 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     """What these recordings say to the paper's claim, network by network."""
     sentences = [_finding_of(str(network), panel, options) for network, panel in table.groupby("network", sort=False)]
-    return " ".join(sentences)
+    hint = ", and one seed gives a hint at most" if table["seeds"].max() == 1 else ""
+    caution = (
+        "Neighbouring epochs resemble one another, so a rank correlation over epochs describes the two curves and tests nothing; here "
+        f"{CLEAR:g} and more is called clear{hint}."
+    )
+    return " ".join([*sentences, caution])
 
 
 def _of_network(runs: Runs, spec: pd.DataFrame, unit: Unit, options: DrawOptions) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from pruneviz.figures import style
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.selection import chosen_spec
-from pruneviz.figures.words import counted, decimal, listed, mean_and_sd, measure_title
+from pruneviz.figures.words import counted, decimal, listed, mean_and_sd, measure_title, percent
 from pruneviz.runlog import Runs
 
 NEEDS = ("layer", "layer_index", "filters", "kept", "coupled_to")  # of the rounds table
@@ -105,7 +105,9 @@ def _draw_guides(axes: Axes, layers: int, target: float) -> None:
     """The target of the whole network, and stripes that keep the bars of neighbouring layers apart."""
     for place in range(1, layers, 2):
         axes.axvspan(place - 0.5, place + 0.5, color=style.GUIDE_COLOUR, alpha=0.15, linewidth=0, zorder=0)
-    axes.axhline(100 * target, color=style.NOTE_COLOUR, linestyle=(0, (4, 1.5)), linewidth=0.8, label=f"target, {target:.0%} of all")
+    axes.axhline(
+        100 * target, color=style.NOTE_COLOUR, linestyle=(0, (4, 1.5)), linewidth=0.8, label=f"target, {percent(target, digits=0)} of all"
+    )
     axes.set(xlim=(-0.5, layers - 0.5), ylim=(0, 100), yticks=range(0, 101, 25))
 
 
@@ -131,7 +133,7 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     rounds = listed(sorted(set(table["rounds"])))
     text = (
         f"Bars: share of the filters of a layer of {network_title(facts['network'])}, trained on {facts['dataset']}, that are gone after "
-        f"pruning {facts['target']:.0%} of all filters in {rounds} rounds of an epoch each, by pruning measure"
+        f"pruning {percent(facts['target'], digits=0)} of all filters in {rounds} rounds of an epoch each, by pruning measure"
         f"{', mean over seeds; error bars: standard deviation over seeds' if table['seeds'].max() > 1 else ''}. Layers stand in the order "
         f"in which the network applies them, under names cut to what tells them apart. Dashed line: the target for the whole network."
     )
@@ -190,9 +192,10 @@ def _finding_of(rounds: int, panel: pd.DataFrame) -> str:
     if ACCUSED not in loads or others.empty:
         return f"{when} {measure_title(ACCUSED)}, or what to compare it with, is not recorded."
     own, next_load = float(loads[ACCUSED]), float(others.iloc[0])
+    reserve = " (one seed, so a hint at most)" if panel["seeds"].min() == 1 else ""
     return (
         f"{when} {measure_title(ACCUSED)} has {_points(own)} and, highest of the others, {measure_title(others.index[0])} "
-        f"{_points(next_load)}; {_verdict(own - next_load)}."
+        f"{_points(next_load)}; {_verdict(own - next_load)}{reserve}."
     )
 
 

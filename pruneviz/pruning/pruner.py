@@ -23,6 +23,7 @@ from pruneviz.rounds import (
     ranked_units,
     unit_scores,
 )
+from pruneviz.sample import check_example
 from pruneviz.schema import CHEAP_COLUMNS
 from pruneviz.scores import NEEDS, SCORES
 
@@ -37,13 +38,14 @@ class Pruner:
     stays, plus one filter, those of the highest score (0: no minimum, and a layer that would vanish is an error); `flowandprune`
     imitates the published code: the minimum is chosen by position, and a dependent filter inherits the score of the one it
     depends on and counts a second time.
-    Errors: `MeasureError` and `PruningError` for a network without filters that can be pruned.
+    Errors: `MeasureError` and `PruningError` for a network without filters that can be pruned, `DataError` for an example that is none.
     Source: Lubana and Dick, ICLR 2021.
     """
 
     def __init__(self, network: nn.Module, example: Tensor, *, keep_at_least: float = 0.05, flowandprune: bool = False) -> None:
         if not 0 <= keep_at_least < 1:
             raise PruningError(f"keep_at_least={keep_at_least!r}; give the fraction of every layer that always stays, from 0 to below 1")
+        check_example(example)
         self._network = unwrap(network)
         self._flowandprune = flowandprune
         self.coupling = Coupling(self._network, example)

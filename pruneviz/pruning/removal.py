@@ -20,6 +20,7 @@ from pruneviz.isolation import exact_float32, generators_preserved
 from pruneviz.masking import SUFFIX, hold_pruned, kept_entries, pruned_rows
 from pruneviz.pruning.cost import Cost, cost, placed
 from pruneviz.pruning.dependency import OTHER, Graph, Removal, Slices, explain, take_out, union
+from pruneviz.sample import check_example
 
 _TITLES: Mapping[str, str] = {"parameters": "parameters", "macs": "MACs an example", "seconds": "seconds a batch"}
 _TOLERANCE = 1e-9  # of outputs in float64, relative to the largest
@@ -65,9 +66,11 @@ def remove(network: nn.Module, example: Tensor) -> Removed:
     Returns: `Removed`. The new network holds what stays masked at zero, carries the original numbers of the filters left
     (`filters.NUMBERS`, which `pruneviz.measure` reads), and has new parameters: an optimiser must be made anew. Without pruned filters it
     is a copy. That outputs agree is checked in float64; filters whose removal would change them stay masked.
-    Errors: `PruningError` where Torch-Pruning is missing or cannot follow the network, `MeasureError` where it has no filters.
+    Errors: `PruningError` where Torch-Pruning is missing or cannot follow the network, `MeasureError` where it has no filters,
+    `DataError` for an example that is none.
     Source: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023 (Torch-Pruning), for the groups of coupled channels.
     """
+    check_example(example)
     network = unwrap(network)
     example = placed(network, example)
     layers = find_layers(network, example)

@@ -6,7 +6,7 @@ many units are gone is more than how many were chosen, and the choice must be ma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from pruneviz.coupling import Coupling, Gone
 from pruneviz.errors import PruningError
@@ -39,7 +39,7 @@ class Selection:
         for unit in units:
             if self.more == number:
                 break
-            new = self._gone.with_them([unit])
+            new = self._with_them([unit])
             if self.more + self._coupling.units_of(new) <= number and self._protected.isdisjoint(new):
                 self._add(new)
             elif self._protected.isdisjoint(new):
@@ -48,8 +48,16 @@ class Selection:
 
     def take_all(self, units: Iterable[FilterOf]) -> None:
         """Choose all of `units`. Errors: as `take`."""
-        self._add(self._gone.with_them(list(units)))
+        self._add(self._with_them(list(units)))
         self._check_layers(self.gone)
+
+    def _with_them(self, units: Sequence[FilterOf]) -> set[FilterOf]:
+        """These units and all that goes with them."""
+        try:
+            return self._gone.with_them(units)
+        except PruningError:
+            self._check_layers(self.gone | set(units))  # a layer that vanishes is why nothing reaches the output, and says more
+            raise
 
     def _add(self, new: Collection[FilterOf]) -> None:
         self._gone.add(new)

@@ -222,10 +222,12 @@ def _correlation_rows(runs: Sequence[Facts]) -> list[Facts]:
     rows = []
     for epoch in range(1, runs[0]["epochs"] + 1):
         found: Facts = {}
-        if of_weights and epoch % int(runs[0]["every"]) == 0:
-            found = _over_weights(runs, epoch, "theta_change", "loss_preservation")
-        elif not of_weights:
-            found = _over_filters(runs, epoch, "sigma_change", "abs_theta_g")
+        if epoch % int(runs[0]["every"]) == 0:
+            found = (
+                _over_weights(runs, epoch, "theta_change", "loss_preservation")
+                if of_weights
+                else _over_filters(runs, epoch, "sigma_change", "abs_theta_g")
+            )
         keys = {"network": runs[0]["network"], "dataset": runs[0]["dataset"], "epoch": epoch}
         rows.append({**keys, **found, **_band(found), **(masks[epoch] or blank)})
     order = ["network", "dataset", "epoch", "seeds", "weights" if of_weights else "filters"]

@@ -229,7 +229,8 @@ def _correlation_rows(runs: Sequence[Facts]) -> list[Facts]:
                 else _over_filters(runs, epoch, "sigma_change", "abs_theta_g")
             )
         keys = {"network": runs[0]["network"], "dataset": runs[0]["dataset"], "epoch": epoch}
-        rows.append({**keys, **found, **_band(found), **(masks[epoch] or blank)})
+        if found or masks[epoch]:
+            rows.append({**keys, **found, **_band(found), **(masks[epoch] or blank)})
     order = ["network", "dataset", "epoch", "seeds", "weights" if of_weights else "filters"]
     order += [f"{method}{part}" for method in ("pearson", "spearman") for part in ("", "_sd", "_low", "_high")]
     return pd.DataFrame(rows)[[*order, "band_low", "band_high", *blank]].to_dict("records")

@@ -4,7 +4,7 @@ The network is called through `torch.func.functional_call` on aliases of its par
 differentiated with `torch.autograd.grad`: `.grad`, running statistics and requires_grad flags are never touched. A chunk
 is the number of examples differentiated at once, so it bounds the memory. g is accumulated over all chunks before any
 Hg is formed: Hg = sum over chunks of H_chunk g with g the gradient on the whole sample, reverse mode over reverse mode.
-The temperatures share the forward pass of a chunk.
+The temperatures share the forward pass of a chunk. Convolutions are differentiated twice by `pruneviz.convolutions`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pruneviz.convolutions import TwiceDifferentiable
 from pruneviz.errors import MeasureError
 from pruneviz.masking import kept_entries
 from pruneviz.sample import Batch, sample_size
@@ -69,7 +70,8 @@ class Objective:
     def output(self, x: Tensor) -> Tensor:
         """The network's output; the graph reaches `parameters`, buffers are written to copies only."""
         copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        return functional_call(self.model, (self.parameters, copies), (x,))
+        with TwiceDifferentiable():
+            return functional_call(self.model, (self.parameters, copies), (x,))
 
     def losses(self, x: Tensor, y: Tensor) -> list[Tensor]:
         """This chunk's share of L at every temperature, from one forward pass."""

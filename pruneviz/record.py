@@ -132,6 +132,9 @@ def record(
     except PrunevizError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. What was recorded stays; the same command goes on from the last checkpoints.", err=True)
+        raise typer.Exit(130) from None
 
 
 def _repeated(arguments: Sequence[str]) -> Iterator[str]:

@@ -16,9 +16,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture
-def recordings(embedded_recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def recordings(path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded recordings, for notebooks that read any."""
-    monkeypatch.setenv("PRUNEVIZ_RECORDINGS", str(embedded_recordings))
+    if "PRUNEVIZ_RECORDINGS" in path.read_text(encoding="utf-8"):
+        monkeypatch.setenv("PRUNEVIZ_RECORDINGS", str(request.getfixturevalue("embedded_recordings")))
 
 
 def read(stem: str) -> nbformat.NotebookNode:

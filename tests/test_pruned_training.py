@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cut_off import ignore, interrupt, without_times
 from torch import Tensor, nn
 
 import pruneviz as pv
@@ -32,22 +33,6 @@ PLAN = RunPlan(
 )  # fmt: skip
 WIDTHS = (4, 4, 8, 8, 16, 16, 32, 32, 32, 32)  # filters of the ten convolutions at this width
 FILTERS = sum(WIDTHS)
-
-
-def ignore(epochs: float, note: str) -> None:
-    pass
-
-
-def interrupt(at: float, note: str) -> Callable[[float, str], None]:
-    def report(epochs: float, now: str) -> None:
-        if epochs >= at and now.startswith(note):
-            raise KeyboardInterrupt
-
-    return report
-
-
-def without_times(runs: pv.Runs) -> pd.DataFrame:
-    return runs.epochs.drop(columns="seconds")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from cut_off import ignore, interrupt, without_times
 from typer.testing import CliRunner, Result
 
 import pruneviz as pv
@@ -41,26 +42,8 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(record.app, arguments)
 
 
-def ignore(epochs: float, note: str) -> None:
-    pass
-
-
-def interrupt(at: float, note: str) -> Callable[[float, str], None]:
-    """A progress report that interrupts the run, at an epoch that is just being measured, or just done."""
-
-    def report(epochs: float, now: str) -> None:
-        if epochs >= at and now.startswith(note):
-            raise KeyboardInterrupt
-
-    return report
-
-
 def files(path: Path) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
-
-
-def without_times(runs: pv.Runs) -> pd.DataFrame:
-    return runs.epochs.drop(columns="seconds")
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +360,16 @@ def test_a_missing_data_set_is_downloaded_once_before_the_runs_start(tmp_path: P
     with pytest.raises(DataError, match="no connection"):
         record_runs([PLAN, OTHER, MISSING], Setting(tmp_path, download=True), 2, lambda text: None)
     assert fetched == [("digits", True), ("cifar100", True)]
+
+
+def test_an_interrupted_command_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(record, "record_runs", interrupted)
+    result = invoke("--network", "vgg13", "--out", str(tmp_path))
+    assert result.exit_code == 130
+    assert "the same command goes on from the last checkpoints" in result.stderr
 
 
 INTERRUPTED = f"""

@@ -3,23 +3,29 @@
 The network is called through `torch.func.functional_call` on aliases of its parameters and copies of its buffers, and
 differentiated with `torch.autograd.grad`: `.grad`, running statistics and requires_grad flags are never touched. A chunk
 is the number of examples differentiated at once, so it bounds the memory. g is accumulated over all chunks before any
-Hg is formed: Hg = sum over chunks of H_chunk g with g the gradient on the whole sample, reverse mode over reverse mode.
-The temperatures share the forward pass of a chunk. Convolutions are differentiated twice by `pruneviz.convolutions`.
+Hg is formed: Hg = sum over chunks of H_chunk g with g the gradient on the whole sample, reverse mode over reverse mode along the
+direction g (`pruneviz.directional`). The temperatures share the forward pass of a chunk.
+
+Why this way: counted in products of a layer, a forward pass is 1. The gradients at two temperatures are 5. Hg at both is 17 by
+plain double backward, which forms every gradient by a weight twice, 15 along a direction, and 11 for the filters' inner products
+theta_p^T (Hg)_p alone. Keeping the activations of the first for the second would save 1 more and hold the whole sample in memory. On CPUs
+four-dimensional tensors are laid out channels last, which the convolutions of narrow layers are up to several times faster in.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.checkpoint import CheckpointError
 
-from pruneviz.convolutions import TwiceDifferentiable
+from pruneviz.directional import Followed
 from pruneviz.errors import MeasureError
 from pruneviz.masking import kept_entries
 from pruneviz.sample import Batch, sample_size
@@ -30,13 +36,18 @@ Answer = TypeVar("Answer")
 
 
 class Listener:
-    """Is told what is being formed for the first temperature, while `gradients` and `hessian_products` form it; this one ignores it."""
+    """Hears of what filters contribute to a derivative, chunk by chunk, while it is formed; this one ignores it.
 
-    def phase(self, name: str) -> None:
-        """Next comes the "gradient", the "product" with the Hessian, or "" where a further temperature has its turn."""
+    `filters` are the weights [filters, ...] of which it wants to hear.
+    """
+
+    filters: Collection[str] = ()
+
+    def gather(self, weight: str, terms: Tensor) -> None:
+        """The layer of this weight has contributed `terms` [examples, filters] to the inner products with the weight."""
 
     def end_chunk(self, examples: int, part: Named) -> None:
-        """A chunk of that many examples is done; `part` is its share of the derivative, by parameter."""
+        """A chunk of that many examples is done; `part` is its share of the derivative, by parameter, as far as it was formed."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,8 @@ class Objective:
 
     `parameters` and `buffers` are aliases of the model's own, by name, in the dtype of the measurement. With `rechunk` the
     batches may be cut freely; without it every batch is one chunk, because its examples share statistics. `kept` says which entries
-    of parameters are not pruned; pruned ones are no parameters, and every derivative by them is 0.
+    of parameters are not pruned; pruned ones are no parameters, and every derivative by them is 0. `channels_last` is how chunks of
+    images, and the parameters, are laid out in memory.
     """
 
     model: nn.Module
@@ -56,6 +68,7 @@ class Objective:
     loss: Loss
     rechunk: bool
     kept: Named = field(default_factory=dict)
+    channels_last: bool = False
 
     @property
     def examples(self) -> int:
@@ -65,13 +78,13 @@ class Objective:
     def chunks(self, chunk: int) -> Iterator[Batch]:
         """The sample in pieces of at most `chunk` examples (whole batches where they may not be cut)."""
         for x, y in self.batches:
-            yield from zip(x.split(chunk), y.split(chunk), strict=True) if self.rechunk else [(x, y)]
+            pieces = zip(x.split(chunk), y.split(chunk), strict=True) if self.rechunk else [(x, y)]
+            yield from ((_channels_last(part), of_part) if self.channels_last else (part, of_part) for part, of_part in pieces)
 
     def output(self, x: Tensor) -> Tensor:
         """The network's output; the graph reaches `parameters`, buffers are written to copies only."""
         copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        with TwiceDifferentiable():
-            return functional_call(self.model, (self.parameters, copies), (x,))
+        return functional_call(self.model, (self.parameters, copies), (x,))
 
     def losses(self, x: Tensor, y: Tensor) -> list[Tensor]:
         """This chunk's share of L at every temperature, from one forward pass."""
@@ -92,11 +105,12 @@ def objective(
     buffers = {name: _alias(b, dtype) for name, b in model.named_buffers()}
     built = Objective(model, parameters, buffers, batches, temperatures, loss or F.cross_entropy, rechunk, kept_entries(model))
     _check_loss(built)
-    return built
+    # of float64 oneDNN has no convolutions, and what torch falls back to gains nothing
+    return _turned(built) if batches[0][0].device.type == "cpu" and dtype == torch.float32 else built
 
 
 def gradients(sample: Objective, chunk: int, listener: Listener | None = None) -> tuple[list[float], list[Named]]:
-    """Loss and gradient on the whole sample, one each per temperature.
+    """Loss and gradient on the whole sample, one each per temperature; the listener hears of the first.
 
     Returns: losses (float) and gradients {parameter: tensor of its shape, float64}.
     """
@@ -104,37 +118,52 @@ def gradients(sample: Objective, chunk: int, listener: Listener | None = None) -
     totals = [_zeros(sample.parameters) for _ in sample.temperatures]
     loss_totals = torch.zeros(len(totals), dtype=torch.float64)
     for x, y in sample.chunks(chunk):
-        losses = sample.losses(x, y)
-        loss_totals += torch.stack(losses).detach().double().cpu()
-        for i, (loss, total) in enumerate(zip(losses, totals, strict=True)):
-            listener.phase("gradient" if i == 0 else "")
-            part = _grad(loss, sample.parameters, retain_graph=i + 1 < len(losses))
-            _add(total, part)
-            if i == 0:
-                listener.end_chunk(len(x), part)
+        with Followed(sample.parameters, filters=listener.filters) as followed:
+            losses = sample.losses(x, y)
+            loss_totals += torch.stack(losses).detach().double().cpu()
+            for i, (loss, total) in enumerate(zip(losses, totals, strict=True)):
+                followed.gather = listener.gather if i == 0 else None
+                part = _grad(loss, sample.parameters, retain_graph=i + 1 < len(losses))
+                _add(total, part)
+                if i == 0:
+                    listener.end_chunk(len(x), part)
     return loss_totals.tolist(), [_without_pruned(sample, total) for total in totals]
 
 
-def hessian_products(sample: Objective, vectors: Sequence[Named], chunk: int, listener: Listener | None = None) -> list[Named]:
+def hessian_products(sample: Objective, vectors: Sequence[Named], chunk: int) -> list[Named]:
     """The Hessian of the loss at every temperature times that temperature's vector, on the whole sample.
 
     Returns: {parameter: tensor of its shape, float64} per temperature.
     """
-    listener = listener or Listener()
     totals = [_zeros(sample.parameters) for _ in vectors]
-    cast = [{name: v.to(sample.parameters[name].dtype) for name, v in vector.items()} for vector in vectors]
     for x, y in sample.chunks(chunk):
-        losses = sample.losses(x, y)
-        for i, (loss, vector, total) in enumerate(zip(losses, cast, totals, strict=True)):
-            listener.phase("gradient" if i == 0 else "")
-            g = _grad(loss, sample.parameters, create_graph=True)
-            listener.phase("product" if i == 0 else "")
-            along = _dot(g, vector)
-            part = _grad(along, sample.parameters, retain_graph=i + 1 < len(losses)) if along.requires_grad else _zeros(g)
-            _add(total, part)
-            if i == 0:
-                listener.end_chunk(len(x), part)
+        with Followed(sample.parameters, whole=sample.parameters) as followed:
+            losses = sample.losses(x, y)
+            for i, (loss, vector, total) in enumerate(zip(losses, vectors, totals, strict=True)):
+                _add(total, _second_derivative(followed, sample, loss, vector, retain_graph=i + 1 < len(losses)))
     return [_without_pruned(sample, total) for total in totals]
+
+
+def filter_products(sample: Objective, vectors: Sequence[Named], chunk: int, listeners: Sequence[Listener]) -> tuple[list[Named], float]:
+    """What `hessian_products` gives of filters: the inner products of weights with H v, told to a listener for each temperature.
+
+    Returns: {parameter: H v as far as it comes from other uses than those that the listeners hear of, float64} per temperature, without
+    the parameters that have no such use; and v^T H v at the first temperature. Takes 11 products a layer where H v takes 15.
+    """
+    totals: list[Named] = [{} for _ in vectors]
+    bend = 0.0
+    for x, y in sample.chunks(chunk):
+        with Followed(sample.parameters, filters=listeners[0].filters) as followed:
+            losses = sample.losses(x, y)
+            for i, (loss, vector, listener) in enumerate(zip(losses, vectors, listeners, strict=True)):
+                followed.gather = listener.gather
+                followed.bend = torch.zeros((), dtype=torch.float64, device=x.device) if i == 0 else None
+                part = _second_derivative(followed, sample, loss, vector, retain_graph=i + 1 < len(losses))
+                listener.end_chunk(len(x), part)
+                if followed.bend is not None:
+                    bend += float(followed.bend) + sum(float((vector[name] * d).sum()) for name, d in part.items())
+                totals[i] = {name: totals[i].get(name, 0.0) + d.double() for name, d in part.items()}
+    return [_without_pruned(sample, total) for total in totals], bend
 
 
 def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tuple[Answer, int]:
@@ -142,6 +171,11 @@ def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tup
     while True:
         try:
             return measure(chunk), chunk
+        except CheckpointError as error:
+            repair = "switch activation checkpointing off while measuring, such as with model.set_grad_checkpointing(False)"
+            raise MeasureError(
+                f"a part of the network that is computed anew for its derivative is not measured as it ran; {repair}"
+            ) from error
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -157,17 +191,24 @@ def automatic_chunk(sample: Objective) -> int:
     """A chunk whose second derivative fits the memory: bytes kept for one example's backward pass, times six, within the budget.
 
     Six is what reverse mode over reverse mode keeps beside the forward graph, measured; the budget is half of what a GPU has
-    free and 2 GB on a CPU, where larger chunks are no faster.
+    free for this process and 2.5 GB on a CPU, where larger chunks are hardly faster.
     """
     kept = _bytes_kept_for_backward(sample)
-    device = sample.batches[0][0].device
-    budget = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 2 * 1024**3
-    return max(1, min(sample.examples, budget // max(1, 6 * kept)))
+    return max(1, min(sample.examples, _memory_budget(sample.batches[0][0].device) // max(1, 6 * kept)))
+
+
+def _memory_budget(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 5 * 1024**3 // 2
+    free, total = torch.cuda.mem_get_info(device)
+    # processes that share a GPU are each held to a fraction of it
+    share = total * torch.cuda.get_per_process_memory_fraction(device) - torch.cuda.memory_reserved(device)
+    return int(min(free, share)) // 2
 
 
 def check_finite(sample: Objective, losses: Sequence[float], derivatives: Sequence[Named], what: str) -> None:
     """Raise `MeasureError` that names the layer when a loss or a derivative is NaN or infinite."""
-    bad = [name for name in sample.parameters if not all(d[name].isfinite().all() for d in derivatives)]
+    bad = [name for name in derivatives[0] if not all(d[name].isfinite().all() for d in derivatives)]
     if all(map(math.isfinite, losses)) and not bad:
         return
     broken = [name for name, p in sample.parameters.items() if not p.isfinite().all()]
@@ -179,13 +220,44 @@ def check_finite(sample: Objective, losses: Sequence[float], derivatives: Sequen
     raise MeasureError(f"{what} is NaN or infinite, {found}; {repair}")
 
 
+def _second_derivative(followed: Followed, sample: Objective, loss: Tensor, vector: Named, *, retain_graph: bool) -> Named:
+    """The part of H v that the followed layers do not keep to themselves; without the parameters that it has nothing of."""
+    parameters = sample.parameters
+    followed.phase = "slope"
+    cast = {name: v.to(parameters[name].dtype) for name, v in vector.items()}
+    followed.direction = {name: _channels_last(v) for name, v in cast.items()} if sample.channels_last else cast
+    first = torch.autograd.grad(loss, [followed.step, *parameters.values()], create_graph=True, allow_unused=True)
+    others = {name: g for name, g in zip(parameters, first[1:], strict=True) if g is not None}
+    slopes = [(g * followed.direction[name]).sum() for name, g in others.items()] + ([] if first[0] is None else [first[0]])
+    along = torch.stack(slopes).sum() if slopes else followed.step.detach()
+    followed.phase = "curvature"
+    if not along.requires_grad:
+        return {}
+    second = torch.autograd.grad(along, list(parameters.values()), retain_graph=retain_graph, allow_unused=True)
+    return {name: d for name, d in zip(parameters, second, strict=True) if d is not None}
+
+
+def _turned(sample: Objective) -> Objective:
+    """The same objective laid out channels last, if the network can be called with such tensors."""
+    parameters = {name: _channels_last(p.detach()).requires_grad_() for name, p in sample.parameters.items()}
+    turned = replace(sample, parameters=parameters, channels_last=True)
+    try:
+        _check_loss(turned)
+    except RuntimeError:  # a network that views its activations as vectors needs the ordinary layout
+        return sample
+    return turned
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
 def _alias(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
 
 
-def _grad(loss: Tensor, parameters: Named, *, retain_graph: bool = False, create_graph: bool = False) -> Named:
-    keep = retain_graph or create_graph
-    parts = torch.autograd.grad(loss, list(parameters.values()), retain_graph=keep, create_graph=create_graph, materialize_grads=True)
+def _grad(loss: Tensor, parameters: Named, *, retain_graph: bool) -> Named:
+    parts = torch.autograd.grad(loss, list(parameters.values()), retain_graph=retain_graph, materialize_grads=True)
     return dict(zip(parameters, parts, strict=True))
 
 
@@ -203,12 +275,8 @@ def _add(total: Named, part: Named) -> None:
         total[name] += tensor.detach()
 
 
-def _dot(first: Named, second: Named) -> Tensor:
-    return torch.stack([(first[name] * second[name]).sum() for name in first]).sum()
-
-
 def _check_loss(sample: Objective) -> None:
-    x, y = (part[: 2 if sample.rechunk else None] for part in sample.batches[0])
+    x, y = _first_examples(sample)
     output = sample.output(x)
     if not isinstance(output, Tensor):
         if sample.loss is F.cross_entropy:
@@ -221,6 +289,12 @@ def _check_loss(sample: Objective) -> None:
     if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
         came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise MeasureError(f"the loss is {came}; it must be the mean over the examples, one number with a gradient by the parameters")
+
+
+def _first_examples(sample: Objective) -> Batch:
+    """Two examples, or a whole batch where it may not be cut; copies, since a slice would keep the memory of its whole batch."""
+    x, y = (part[: 2 if sample.rechunk else None] for part in sample.batches[0])
+    return (_channels_last(x) if sample.channels_last else x).clone(), y.clone()
 
 
 def _check_labels(sample: Objective, output: Tensor, y: Tensor) -> None:
@@ -240,19 +314,19 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _bytes_kept_for_backward(sample: Objective) -> int:
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
     own = {p.untyped_storage().data_ptr() for p in sample.parameters.values()}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+            kept[storage.data_ptr()] = storage
         return tensor.detach()  # to hold an output itself would tie its graph into a knot that is never freed
 
-    x, y = (part[:2].clone() for part in sample.batches[0])  # a slice would keep the memory of its whole batch
+    x, y = _first_examples(sample)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         sample.losses(x, y)
-    return sum(kept.values()) // len(x)
+    return sum(storage.nbytes() for storage in kept.values()) // len(x)
 
 
 def _first_nonfinite_layer(sample: Objective) -> str | None:

@@ -22,17 +22,18 @@ def squared_gradient_columns(sample: Objective, layers: Sequence[Layer], chunk: 
     """
     if not sample.rechunk:
         raise MeasureError("theta2_g2 needs the gradient of every example, which bn='batch' does not define; use bn='eval' or 'calibrated'")
-    weights = {layer.weight: sample.parameters[layer.weight].detach() for layer in layers}
-    fixed = {name: p.detach() for name, p in sample.parameters.items() if name not in weights}
+    # vmap has no rules for other layouts than the ordinary one
+    ordinary = {name: p.detach().clone(memory_format=torch.contiguous_format) for name, p in sample.parameters.items()}
+    weights = {layer.weight: ordinary.pop(layer.weight) for layer in layers}
     totals = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in weights.items()}
 
     def example_loss(chosen: Named, x: Tensor, y: Tensor) -> Tensor:
-        output = functional_call(sample.model, ({**fixed, **chosen}, sample.buffers), (x[None],))
+        output = functional_call(sample.model, ({**ordinary, **chosen}, sample.buffers), (x[None],))
         return sample.loss(output / sample.temperatures[0], y[None])
 
     # every example holds a gradient of all weights, so far fewer fit than in a chunk of the sum
     for x, y in sample.chunks(max(1, chunk // 16)):
-        for name, g in vmap(grad(example_loss), in_dims=(None, 0, 0))(weights, x, y).items():
+        for name, g in vmap(grad(example_loss), in_dims=(None, 0, 0))(weights, x.clone(memory_format=torch.contiguous_format), y).items():
             totals[name] += g.square().sum(0, dtype=torch.float64) / sample.examples
     return {layer.name: weights[layer.weight].double().square() * totals[layer.weight] for layer in layers}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,12 +11,14 @@ from torch import Tensor, nn
 
 from pruneviz import schema
 from pruneviz.calibration import calibrated_buffers
+from pruneviz.cheap_columns import TERMS
 from pruneviz.derivatives import (
     Loss,
     Named,
     Objective,
     automatic_chunk,
     check_finite,
+    filter_products,
     gradients,
     halved_on_out_of_memory,
     hessian_products,
@@ -28,7 +29,7 @@ from pruneviz.extra_columns import squared_gradient_columns, synflow_columns
 from pruneviz.filters import Layer, find_layers, sigma, unwrap
 from pruneviz.isolation import exact_float32, generators_preserved, module_modes
 from pruneviz.sample import Batch, Sample, as_batches, model_device, model_dtype
-from pruneviz.standard_errors import BatchTerms, ExampleTerms
+from pruneviz.standard_errors import FilterTerms
 from pruneviz.units import REDUCTIONS, key_columns, pruned_units, scale_of_units
 
 Columns = dict[str, dict[str, Tensor]]  # column -> layer -> one number per row
@@ -39,7 +40,6 @@ _FROM_GRADIENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "theta2_abs_g": lambda theta, g: theta.square() * g.abs(),
     "g_norm2": lambda theta, g: g.square(),
 }
-_FROM_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {"theta": lambda theta: theta, "theta_norm2": Tensor.square, "theta_l1": Tensor.abs}
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,6 @@ def take_snapshot(model: nn.Module, sample: Sample, options: Options, layers: Se
             return _snapshot(model, batches, list(layers), options)
 
 
-def cheap_table(model: nn.Module, layers: Sequence[Layer], unit: str = "filter") -> pd.DataFrame:
-    """The columns that need no derivative, one row per filter or weight; costs a read of the weights."""
-    model = unwrap(model)
-    return _frame(model, layers, _cheap_columns(model, layers, unit), schema.CHEAP_OF_UNIT[unit], unit)
-
-
 def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options) -> Objective:
     """The loss on these batches, for a model that is already in the mode that `options.bn` asks for."""
     dtype, rechunk = options.dtype or model_dtype(model), options.bn != "batch"
@@ -189,12 +183,11 @@ def _derivative_columns(sample: Objective, layers: list[Layer], options: Options
         found[name] = _per_unit(sample, layers, g[0], _FROM_GRADIENT[name], options.unit)
     ghg = float("nan")
     if any(name.startswith("theta_hg") for name in wanted):
-        second, chunk = halved_on_out_of_memory(lambda size: _second_order(sample, layers, g, size, "theta_hg_se" in wanted), chunk)
-        hg, found["theta_hg_se"] = second
+        second, chunk = halved_on_out_of_memory(lambda size: _second_order(sample, layers, g, size, options.unit), chunk)
+        hg, found["theta_hg_se"], ghg = second
         check_finite(sample, losses, hg, "the Hessian-gradient product")
         names = ["theta_hg", *map(schema.temperature_column, sample.temperatures[1:])]
-        found.update({name: _per_unit(sample, layers, h, torch.mul, options.unit) for name, h in zip(names, hg, strict=True)})
-        ghg = sum(float((g[0][name] * hg[0][name]).sum()) for name in g[0])
+        found.update({name: {layer.name: h[layer.name] for layer in layers} for name, h in zip(names, hg, strict=True)})
     if "theta2_g2" in wanted:
         squares, _ = halved_on_out_of_memory(lambda size: squared_gradient_columns(sample, layers, size), chunk)
         found["theta2_g2"] = _reduced(squares, options.unit)
@@ -202,23 +195,20 @@ def _derivative_columns(sample: Objective, layers: list[Layer], options: Options
 
 
 def _first_order(sample: Objective, layers: list[Layer], chunk: int, spread: bool) -> tuple[list[float], list[Named], Named]:
-    with ExitStack() as stack:
-        terms = _terms(sample, layers, None, stack) if spread else None
-        losses, g = gradients(sample, chunk, terms)
-        return losses, g, terms.standard_errors() if terms else {}
+    terms = FilterTerms(layers, sample.parameters, sample.examples, by_batch=not sample.rechunk, complete=True) if spread else None
+    losses, g = gradients(sample, chunk, terms)
+    return losses, g, terms.standard_errors() if terms else {}
 
 
-def _second_order(sample: Objective, layers: list[Layer], g: list[Named], chunk: int, spread: bool) -> tuple[list[Named], Named]:
-    with ExitStack() as stack:
-        terms = _terms(sample, layers, g[0], stack) if spread else None
-        hg = hessian_products(sample, g, chunk, terms)
-        return hg, terms.standard_errors() if terms else {}
-
-
-def _terms(sample: Objective, layers: list[Layer], vector: Named | None, stack: ExitStack) -> ExampleTerms | BatchTerms:
-    if not sample.rechunk:
-        return BatchTerms(layers, sample.parameters, sample.examples)
-    return stack.enter_context(ExampleTerms(sample.model, layers, sample.parameters, sample.examples, vector))
+def _second_order(sample: Objective, layers: list[Layer], g: list[Named], chunk: int, unit: str) -> tuple[list[Named], Named, float]:
+    """theta H g of every unit at every temperature, its standard errors at the first, and g^T H g."""
+    if unit == "weight":
+        hg = hessian_products(sample, g, chunk)
+        ghg = sum(float((g[0][name] * hg[0][name]).sum()) for name in g[0])
+        return [_per_unit(sample, layers, h, torch.mul, unit) for h in hg], {}, ghg
+    terms = [FilterTerms(layers, sample.parameters, sample.examples, by_batch=not sample.rechunk, complete=False) for _ in g]
+    _, ghg = filter_products(sample, g, chunk, terms)
+    return [heard.products() for heard in terms], terms[0].standard_errors(), ghg
 
 
 def _per_unit(sample: Objective, layers: list[Layer], derivative: Named, terms: Callable[[Tensor, Tensor], Tensor], unit: str) -> Named:
@@ -232,8 +222,8 @@ def _reduced(values: Named, unit: str) -> Named:
 
 def _cheap_columns(model: nn.Module, layers: Sequence[Layer], unit: str) -> Columns:
     weights = {layer.name: model.get_parameter(layer.weight).detach().double() for layer in layers}
-    names = [name for name in schema.CHEAP_OF_UNIT[unit] if name in _FROM_WEIGHTS]
-    found = {c: {name: REDUCTIONS[unit](_FROM_WEIGHTS[c](w)) for name, w in weights.items()} for c in names}
+    names = [name for name in schema.CHEAP_OF_UNIT[unit] if name in TERMS]
+    found = {c: {name: REDUCTIONS[unit](TERMS[c](w)) for name, w in weights.items()} for c in names}
     return {**found, "sigma": {layer.name: scale_of_units(model, layer, sigma(model, layer), unit) for layer in layers}}
 
 

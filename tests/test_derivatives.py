@@ -157,6 +157,10 @@ def with_the_weight_used_twice(net: Net, x: Tensor) -> Tensor:
     return net.fc((torch.tanh(y) + F.conv2d(x, net.conv.weight) ** 2).mean((2, 3)))
 
 
+def with_the_weight_flipped_elsewhere(net: Net, x: Tensor) -> Tensor:
+    return net.fc((torch.tanh(net.conv(x)) + F.conv2d(x, net.conv.weight.flip(2)) ** 2).mean((2, 3)))
+
+
 def with_a_second_batch(net: Net, x: Tensor) -> Tensor:
     first, second = torch.tanh(net.conv(torch.cat([x, x.flip(2)]))).chunk(2)
     return net.fc((torch.tanh(net.conv(x)) + first * second).mean((2, 3)))
@@ -189,11 +193,9 @@ CONV, FC = {"conv": nn.Conv2d(1, 3, 2)}, {"fc": nn.Linear(3, CLASSES)}
 WITHOUT_ERRORS = {
     "patches in the batch": (awkward(with_patches_in_the_batch, **CONV, fc=nn.Linear(12, CLASSES)), "conv"),
     "time first": (awkward(with_time_first, hidden=nn.Linear(4, 3), **FC), "hidden"),
-    "weight used outside its layer": (awkward(with_the_weight_used_twice, **CONV, **FC), "conv"),
+    "weight flipped elsewhere": (awkward(with_the_weight_flipped_elsewhere, **CONV, **FC), "conv"),
     "a second batch": (awkward(with_a_second_batch, **CONV, **FC), "conv"),
     "standardised weight": (plain(Standardised(1, 3, 2)), "0"),
-    "padding of its own": (plain(SamePadded(1, 3, 2)), "0"),
-    "output doubled by a hook": (doubling(plain(nn.Conv2d(1, 3, 2))), "0"),
 }
 
 
@@ -231,16 +233,32 @@ def with_checkpoint(net: Net, x: Tensor) -> Tensor:
     return net.fc(inner.mean((2, 3)))
 
 
+def test_a_batch_norm_that_is_computed_anew_is_refused_with_the_repair() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        return net.fc(checkpoint(lambda y: torch.tanh(net.norm(net.conv(y))), x, use_reentrant=False).mean((2, 3)))
+
+    with pytest.raises(MeasureError, match="switch activation checkpointing off while measuring"):
+        pv.measure(awkward(forward, norm=nn.BatchNorm2d(3), **CONV, **FC), as_pair(digit_batches((4,))))
+
+
 def with_relu_on_views(net: Net, x: Tensor) -> Tensor:
     y = net.conv(net.stem(input=x))
     y[:, :2].mul_(2)
     return net.fc(F.silu(y.flatten(2), inplace=True).mean(2))
 
 
+def with_views(net: Net, x: Tensor) -> Tensor:
+    return net.fc(torch.tanh(net.conv(x)).view(len(x), -1))
+
+
 STEM = {"stem": nn.Conv2d(1, 3, 2), "conv": nn.Conv2d(3, 3, 1)}
 WITH_ERRORS = {
     "branches that share a gradient": awkward(shared_gradient, **STEM, last=nn.Conv2d(3, 3, 1, bias=False), **FC),
     "recomputed activations": awkward(with_checkpoint, **STEM, **FC),
+    "weight used by two calls": awkward(with_the_weight_used_twice, **CONV, **FC),
+    "padding of its own": plain(SamePadded(1, 3, 2)),
+    "output doubled by a hook": doubling(plain(nn.Conv2d(1, 3, 2))),
+    "activations viewed as vectors": awkward(with_views, **CONV, fc=nn.Linear(27, CLASSES)),
     "in place on views, by keyword": awkward(with_relu_on_views, **STEM, **FC),
 }
 

@@ -1,0 +1,183 @@
+"""Second derivatives along a direction, without forming what is not asked for.
+
+While a network runs inside `Followed`, its bilinear layers y = B(x, w) + b become nodes of this module. The slope of the loss along a
+direction v, s = dL(Theta + e v)/de at e = 0, enters each node as the extra output u = B(x, v_w) + b_v, for which no gradient by w is
+needed; its own gradient is Hv. Of Hv, too, a table of filters needs only the inner products with the filters' weights, and these
+are sums over what flows through the node:
+
+    w_p^T (Hv)_p = <B(x, w), ds/dy> + <B(ds/dgx, w), gy>     at channel p,
+
+with gy = dL/dy, gx = dL/dx. They take no convolution more, and come example by example, which standard errors are made of.
+Per temperature that leaves five products a layer where Hv in full takes eight: B(x, v), gy by input at w and at v, B(ds/dgx, w), ds/dy by
+input. Parameters that act elsewhere too have these contributions added by plain double backward; so the numbers are exact for any network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pruneviz.bilinear import Bilinear, Call, bilinear_call
+
+Named = Mapping[str, Tensor]
+Phase = Literal["gradient", "slope", "curvature"]
+
+
+class Followed(TorchFunctionMode):
+    """Follows the bilinear layers of a network whose weights are among `parameters`; keep it entered while derivatives are formed.
+
+    Args: `parameters` by name, the very tensors that the network is called with; `filters`, the weights [filters, ...] whose inner
+    products with derivatives are gathered; `whole`, the parameters for which the curvature phase gives Hv in full.
+    A layer's gradients are by its input, its weight and its bias in the phase "gradient"; in "slope" by its input and by `step`, the e
+    above (a gradient whose value is left at 0, because only its own gradient is wanted); and in "curvature" by its input, and by its
+    weight and bias if they are in `whole`.
+    """
+
+    def __init__(self, parameters: Named, *, filters: Collection[str] = (), whole: Collection[str] = ()) -> None:
+        super().__init__()
+        self._names = {id(parameter): name for name, parameter in parameters.items()}
+        self.filters, self.whole = filters, whole
+        some = next(iter(parameters.values()))
+        self.step = torch.zeros((), dtype=some.dtype, device=some.device, requires_grad=True)
+        self.direction: Named = {}
+        self.phase: Phase = "gradient"
+        self.gather: Callable[[str, Tensor], None] | None = None
+        self.bend: Tensor | None = None  # v^T H v so far, float64, if it is asked for
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        call = bilinear_call(func, args, kwargs or {})
+        name = self._names.get(id(call.weight)) if call else None
+        if call is None or name is None or not torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        bias_name = None if call.bias is None else self._names.get(id(call.bias))
+        if call.bias is None or bias_name is not None:
+            return _Layer.apply(call.x, call.weight, call.bias, self.step, _Node(self, call, name, bias_name))
+        # a bias that was computed takes part as what it is
+        output = _Layer.apply(call.x, call.weight, None, self.step, _Node(self, call, name, None))
+        return output + call.layer.per_channel(call.bias, output.ndim)
+
+
+class _Node:
+    """One application of a bilinear layer: its names, and what must outlive a backward pass."""
+
+    def __init__(self, followed: Followed, call: Call, name: str, bias_name: str | None) -> None:
+        self.followed, self.layer, self.name, self.bias_name = followed, call.layer, name, bias_name
+        self.gathers, self.whole = name in followed.filters, name in followed.whole or bias_name in followed.whole
+        self.product: Tensor | None = None  # B(x, w)
+        self.along: Tensor | None = None  # u
+
+    def output(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """B(x, w) + b."""
+        shift = self.layer.shift(weight, bias)
+        if not self.gathers:
+            return self._shifted(x, weight, shift)
+        self.product = self.layer.product(x, weight)
+        # a copy at any rate, because the network may overwrite its activation in place afterwards
+        return self.product.clone() if shift is None else self.product + self.layer.per_channel(shift, self.product.ndim)
+
+    def along_direction(self, x: Tensor) -> Tensor:
+        """u = B(x, v_w) + b_v."""
+        v = self.followed.direction
+        return self._shifted(x, v[self.name], self.layer.shift(v[self.name], None if self.bias_name is None else v[self.bias_name]))
+
+    def _shifted(self, x: Tensor, weight: Tensor, shift: Tensor | None) -> Tensor:
+        if shift is None:
+            return self.layer.product(x, weight)
+        return self.layer.product_added(self.layer.per_channel(shift, x.ndim), x, weight)
+
+    def gather(self, first: Tensor | None, second: Tensor) -> None:
+        """<first, second> of every example at every filter, to whom it may concern."""
+        if first is not None and self.gathers and self.followed.gather is not None:
+            self.followed.gather(self.name, _per_filter(first, second, self.layer.channel))
+
+
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, step: Tensor, node: _Node) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.node = node
+        return node.output(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (x, weight), node, gy, needs = ctx.saved_tensors, ctx.node, gradients[0], ctx.needs_input_grad
+        followed: Followed = node.followed
+        if followed.phase == "slope":
+            by_input, by_step = _Slope.apply(gy, x, weight, node, needs[0])
+            return by_input, None, None, by_step, None
+        node.gather(node.product, gy)
+        if followed.bend is not None and followed.phase == "curvature":
+            followed.bend += _inner(node.along, gy)
+            node.along = None
+        wanted = followed.phase == "gradient" or node.whole
+        by_input, by_weight, by_bias = _gradients(node.layer, gy, x, weight, (needs[0], wanted and needs[1], wanted and needs[2]))
+        return by_input, by_weight, by_bias, None, None
+
+
+class _Slope(torch.autograd.Function):
+    """The gradients of a layer by its input and by the step along the direction; differentiable once more."""
+
+    @staticmethod
+    def forward(ctx: Any, gy: Tensor, x: Tensor, weight: Tensor, node: _Node, by_input: bool) -> tuple[Tensor | None, Tensor]:
+        ctx.save_for_backward(gy, x, weight)
+        ctx.set_materialize_grads(False)
+        ctx.node = node
+        return node.layer.by_input(gy, x, weight) if by_input else None, torch.zeros_like(node.followed.step)
+
+    @staticmethod
+    def backward(ctx: Any, *along: Tensor | None) -> tuple[Tensor | None, ...]:
+        (gy, x, weight), node, of_input = ctx.saved_tensors, ctx.node, along[0]
+        layer, followed, needs = node.layer, node.followed, ctx.needs_input_grad
+        u = node.along_direction(x)
+        by_input = layer.by_input(gy, x, followed.direction[node.name]) if needs[1] else None
+        if followed.bend is not None:
+            node.along = u
+            if of_input is not None and by_input is not None:
+                followed.bend += _inner(of_input, by_input)
+        if of_input is None:
+            return u, by_input, None, None, None
+        by_weight = layer.by_weight(gy, of_input, weight) if node.whole and needs[2] else None
+        if not node.gathers:
+            return layer.product_added(u, of_input, weight), by_input, by_weight, None, None
+        carried = layer.product(of_input, weight)
+        node.gather(carried, gy)
+        return carried.add_(u), by_input, by_weight, None, None
+
+
+def _gradients(
+    layer: Bilinear, gy: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    by_input = by_weight = total = None
+    if wanted[0] and wanted[1]:
+        by_input, by_weight = layer.by_both(gy, x, weight)
+    elif wanted[0]:
+        by_input = layer.by_input(gy, x, weight)
+    elif wanted[1]:
+        by_weight = layer.by_weight(gy, x, weight)
+    if wanted[2]:
+        total = layer.total(gy)
+    if by_weight is not None:
+        shifted = layer.shift_by_weight(layer.total(gy) if total is None else total)
+        by_weight = by_weight if shifted is None else by_weight + shifted
+    return by_input, by_weight, total
+
+
+def _inner(first: Tensor, second: Tensor) -> Tensor:
+    """The inner product of two tensors of one shape, without their product in memory where they are laid out alike."""
+    if first.stride() == second.stride() and (first.is_contiguous() or _is_channels_last(first)):
+        return torch.dot(*(tensor.as_strided((tensor.numel(),), (1,)) for tensor in (first, second)))
+    return (first * second).sum()
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _per_filter(first: Tensor, second: Tensor, channel: int) -> Tensor:
+    """The inner products of two outputs [examples, ..., filters, ...] at every example and filter: [examples, filters]."""
+    product = (first * second).movedim(channel, 1)
+    return product.flatten(2).sum(2) if product.ndim > 2 else product

@@ -5,6 +5,7 @@ Data only; nothing here loads torch. Which plans there are stands in `pruneviz.e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,10 @@ from pruneviz.errors import PresetError
 
 Schedule = Literal["published", "linear"]
 Kind = Literal["unpruned", "weights", "pruned", "prune_phase"]
+Precision = Literal["fp32", "tf32", "bf16"]
+
+# The arithmetic in which a device may train, its default first; measuring is in exact float32 everywhere.
+PRECISIONS: Mapping[str, tuple[Precision, ...]] = {"cpu": ("fp32",), "cuda": ("tf32", "fp32", "bf16")}
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,8 @@ class RunPlan:
     """Everything that fixes one recorded training run, before any data is seen. Defaults are the protocol of the paper.
 
     Training: `lr_drops` are the epochs after which the learning rate falls tenfold; `train_per_class` None trains on all images;
-    `image_size` None takes those of the data set as they are.
+    `image_size` None takes those of the data set as they are; `precision` is that of training and evaluation, None the device's default
+    (see `PRECISIONS`).
     Measuring: `every` is the distance of measured epochs; `sample_per_class` images a class are measured on; `unit` is what a
     row of the log is about, a filter or a single weight.
     Pruning: after each of the first `rounds` epochs filters are pruned by `measure`, until the fraction `target` is gone; `schedule`
@@ -58,6 +64,7 @@ class RunPlan:
     keep_at_least: float = 0.05
     prune_phase_only: bool = False
     flowandprune: bool = False
+    precision: Precision | None = None
 
     def __post_init__(self) -> None:
         if self.rounds == 0 and self.target == 0:
@@ -91,6 +98,18 @@ class RunPlan:
         if epoch in self.pruning_epochs:
             return "prune"
         return "init" if epoch == 0 else "finetune" if self.rounds else "train"
+
+
+def precision_on(device: str, asked: str | None = None) -> Precision:
+    """The precision asked for of training on a kind of device ("cpu", "cuda"), or the default there.
+
+    Errors: `PresetError` for one that the device has not; it lists those that it has.
+    """
+    known = PRECISIONS.get(device, PRECISIONS["cpu"])
+    found = next((precision for precision in known if asked in (None, precision)), None)
+    if found is None:
+        raise PresetError(f"precision {asked!r} is not to be had on {device}; choose {' or '.join(known)}, or another device")
+    return found
 
 
 def kind_of(unit: str, rounds: int, prune_phase_only: bool) -> Kind:

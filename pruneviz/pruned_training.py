@@ -26,6 +26,7 @@ class Rounds:
         self._plan, self._recorder = plan, recorder
         self.pruner = Pruner(state.network, example, keep_at_least=plan.keep_at_least, flowandprune=plan.flowandprune)
         self.gone_after = _gone_after(self.pruner, plan)
+        self.kept_fraction = self.pruner.kept_fraction  # known by heart, because a GPU would wait while it is counted
 
     def __call__(self, epoch: int) -> dict[str, Any]:
         """Prune at an epoch's round; returns the rows of the rounds table."""
@@ -38,6 +39,7 @@ class Rounds:
         except PrunevizError as error:
             what = str(error).removeprefix(f"round {number}: ")
             raise type(error)(f"pruning round {number} of {self._plan.rounds}, at epoch {epoch}: {what}") from error
+        self.kept_fraction = self.pruner.kept_fraction
         return {"rounds": self.pruner.counts().assign(round=number, epoch=epoch)}
 
 

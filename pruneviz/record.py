@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 from pruneviz.durations import expected_durations, in_words, longest_first, total_in_words
 from pruneviz.errors import PresetError, PrunevizError
 from pruneviz.experiments import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES, PRESETS, figures_served, plan_pruned_runs, plan_runs
-from pruneviz.plans import Pruning, RunPlan, Schedule
+from pruneviz.plans import Precision, Pruning, RunPlan, Schedule, precision_on
 from pruneviz.recording import Setting, check_measure, is_recorded, progress_of, record_runs
 
 _SEVERAL = ("--figures", "--network", "--seed")
@@ -61,7 +61,14 @@ def record(
     images: Annotated[Path | None, typer.Option(help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow torchvision to download a missing data set.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Arithmetic of training; measuring is in exact float32. Default: tf32 on a GPU; fp32, the only one, on a CPU."),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side. Default: one a core on the CPU, one on a GPU.")] = None,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Keep the weights of every measured epoch in RUN/weights, to measure more later.")
+    ] = False,
     list_runs: Annotated[
         bool,
         typer.Option("--list", help="Say what is recorded and what is missing, for which figures, and how long it takes; record nothing."),
@@ -115,6 +122,7 @@ def record(
         pruning = _own_pruning(measure, options, figures or ())
         which = (network or (), seed or (), dataset)
         plans = plan_pruned_runs(preset, pruning, *which) if pruning else plan_runs(preset, *which, figures or ())
+        plans = [replace(plan, precision=precision) for plan in plans]
         for plan in plans:
             check_measure(plan)
         out = out or Path("data") / (f"{preset}-own" if pruning else preset)  # a figure takes no two runs of one seed and measure
@@ -128,7 +136,10 @@ def record(
                 [argument for argument in ctx.meta["given"] if argument != "--list"],
             )
         else:
-            _record_missing(plans, Setting(out, images, download, _device(device), shlex.join(["python", *sys.orig_argv[1:]])), jobs)
+            command = shlex.join(["python", *sys.orig_argv[1:]])
+            where = _device(device)
+            precision_on(where, precision)  # said before anything is begun
+            _record_missing(plans, Setting(out, images, download, where, command, keep_weights=keep_weights), jobs)
     except PrunevizError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
@@ -173,7 +184,7 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
         durations = expected_durations(missing, setting.out)
         how_long = total_in_words(list(durations.values()), jobs)
         typer.echo(f"recording {_count(len(missing), 'run')} into {setting.out}, {jobs} at a time; duration {how_long}")
-        setting = replace(setting, threads=max(1, _cores() // jobs))
+        setting = replace(setting, threads=max(1, _cores() // jobs), sharing=jobs)
         record_runs(longest_first(missing, durations), setting, jobs, typer.echo)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pruneviz import schema
+from pruneviz.cheap_columns import CheapColumns, CheapValues
 from pruneviz.derivatives import Loss
 from pruneviz.errors import LogError, MeasureError, PrunevizError
 from pruneviz.filters import find_layers, unwrap
@@ -25,7 +26,7 @@ from pruneviz.run_facts import Schedule, machine_facts, measured_facts, spec_of
 from pruneviz.runlog import RunLog
 from pruneviz.sample import Sample, model_device
 from pruneviz.scores import NEEDS
-from pruneviz.snapshot import Options, Snapshot, cheap_table, take_snapshot
+from pruneviz.snapshot import Options, Snapshot, take_snapshot
 from pruneviz.weights import stored_rows, weight_correlations
 
 _MASK_SCORES: Mapping[str, str] = {"filter": "bn_scale", "weight": "magnitude"}
@@ -86,12 +87,13 @@ class Recorder:
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
             self._layers = find_layers(self._model, batches[0][0], classifier=classifier)
+        self._cheap = CheapColumns(self._model, self._layers, unit)
         measured = {"lag": lag, "mask_score": mask_score, "mask_ratio": mask_ratio, **measured_facts(self._model, self._options, every)}
         measured["sample_size"] = check_repeatable(self._model, batches, self._options)
         measured |= self._choose_rows(rows, rows_seed)
         self.spec = spec_of(Path(out).name, measured, {**machine_facts(self._model), **(spec or {})})
         self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
-        self._closed = False
+        self._closed, self._unwritten = False, False
         self._history = self._recorded_history()
 
     @property
@@ -109,21 +111,27 @@ class Recorder:
         that cannot be written to; `MeasureError` naming the epoch when a loss or derivative is not finite. Then the epoch is
         not written, and those before it stay.
         """
+        self.observe(epoch, rounds, **facts)()
+
+    def observe(self, epoch: int, rounds: pd.DataFrame | None = None, **facts: float | str) -> Callable[[], None]:
+        """The first half of `after_epoch`: look at the network as it is now; returns the second half, which writes what was seen.
+
+        The second half needs the network no more, and has to be called, once, before anything else is asked of the recorder. A GPU can
+        train on meanwhile: call it when the next epoch is under way. Args and errors: as `after_epoch`, those of the disk when it writes.
+        """
         self._check_call(epoch, facts)
-        cheap, due = self._cheap_columns(epoch), self._due(epoch)
+        seen = self._seen(epoch)
+        due, plain = self._due(epoch), _plain(facts)
         whole = self._measured(epoch, self._options) if due else Snapshot(pd.DataFrame())
-        table = _beside(cheap, whole.filters)
-        row = {"phase": "train" if epoch else "init", "kept_fraction": cheap["kept"].mean(), **_plain(facts), "epoch": epoch}
-        row |= {"mask_distance": self._history.mask_distance(cheap)}
-        row |= {"sample_loss": whole.sample_loss, "g_norm2": whole.g_norm2, "ghg": whole.ghg}
-        self.log.append(
-            epoch,
-            filters=table.iloc[self._rows],
-            epochs=pd.DataFrame([row]),
-            rounds=None if rounds is None else rounds.assign(epoch=epoch),
-            correlations=weight_correlations(table).assign(epoch=epoch) if due and self._options.unit == "weight" else None,
-        )
-        self._history.remember(epoch, cheap)
+        self._unwritten = True
+
+        def write() -> None:
+            self._unwritten = False
+            cheap = self._cheap_table(epoch, seen)
+            row = {"phase": "train" if epoch else "init", "kept_fraction": cheap["kept"].mean(), **plain, "epoch": epoch}
+            self._write(epoch, cheap, whole, row, rounds)
+
+        return write
 
     def table(self, epoch: int, columns: Sequence[str] = (), temperatures: Sequence[float] | None = None) -> pd.DataFrame:
         """The filters table of the network as it is now, such as pruning ranks by; writes nothing.
@@ -132,7 +140,8 @@ class Recorder:
         `temperatures` in the place of the recorder's own. Returns: one row per filter or weight: run, epoch, keys, `kept`, the cheap
         columns and those asked for, null as in the log. Errors: `MeasureError` for a column that cannot be measured, and as `after_epoch`.
         """
-        cheap = self._cheap_columns(epoch)
+        self._check_written()
+        cheap = self._cheap_table(epoch, self._seen(epoch))
         asked = tuple(name for name in columns if name not in cheap)
         options = replace(self._options, columns=asked, temperatures=tuple(temperatures or self._options.temperatures))
         return _beside(cheap, self._measured(epoch, options).filters if asked else pd.DataFrame()).assign(run=self.spec.run)
@@ -147,6 +156,7 @@ class Recorder:
     def close(self) -> None:
         """Seal the run: one file a table, marked finished. Closing twice does nothing."""
         if not self._closed:
+            self._check_written()
             self.log.seal()
             self._closed = True
 
@@ -156,6 +166,7 @@ class Recorder:
         Call it when the network is that of the checkpoint: of single weights the log holds a few only, so the changes and the mask
         distance of the next epoch are made from the network. If it is another one they are null.
         """
+        self._check_written()
         self.log.drop_after(epoch)
         self._history = self._recorded_history()
 
@@ -178,6 +189,7 @@ class Recorder:
     def _check_call(self, epoch: int, facts: Mapping[str, object]) -> None:
         if self._closed:
             raise LogError(f"the recorder of {self.log.path} is closed; make a new one in another folder")
+        self._check_written()
         taken = [name for name in schema.EPOCHS if name not in _OWN_FACTS]
         unknown = sorted(set(facts) - set(taken))
         if unknown:
@@ -187,15 +199,41 @@ class Recorder:
         if epoch < 0 or (self.last_epoch is not None and epoch <= self.last_epoch):
             raise LogError(f"epoch {epoch} comes after epoch {self.last_epoch}; epochs count up from 0, the initialisation")
 
-    def _cheap_columns(self, epoch: int) -> pd.DataFrame:
-        """The cheap columns and their changes; weights that are NaN the log would keep as null, and as pruned."""
-        broken = next((f"parameter {name} is not finite" for name, p in self._model.named_parameters() if not p.isfinite().all()), None)
-        exact = cheap_table(self._model, self._layers, self._options.unit)
-        large = exact.loc[exact["theta_norm2"] > torch.finfo(torch.float32).max, "layer"]
-        if broken or len(large):
-            what = broken or f"norm of the weights of layer {large.iloc[0]} is beyond float32"
+    def _check_written(self) -> None:
+        if self._unwritten:
+            raise LogError("what was observed last is not written yet; first call what Recorder.observe returned")
+
+    def _write(self, epoch: int, cheap: pd.DataFrame, whole: Snapshot, row: dict[str, Any], rounds: pd.DataFrame | None) -> None:
+        table = _beside(cheap, whole.filters)
+        row |= {"mask_distance": self._history.mask_distance(cheap)}
+        row |= {"sample_loss": whole.sample_loss, "g_norm2": whole.g_norm2, "ghg": whole.ghg}
+        correlated = self._options.unit == "weight" and not whole.filters.empty
+        self.log.append(
+            epoch,
+            filters=table.iloc[self._rows],
+            epochs=pd.DataFrame([row]),
+            rounds=None if rounds is None else rounds.assign(epoch=epoch),
+            correlations=weight_correlations(table).assign(epoch=epoch) if correlated else None,
+        )
+        self._history.remember(epoch, cheap)
+
+    def _seen(self, epoch: int) -> CheapValues:
+        """What the cheap columns are made of; weights that are NaN the log would keep as null, and as pruned."""
+        seen = self._cheap.read()
+        parameters = [] if seen.bounded else self._model.named_parameters()
+        broken = next((f"parameter {name} is not finite" for name, p in parameters if not p.isfinite().all()), None)
+        if broken or not (seen.terms["theta_norm2"] <= torch.finfo(torch.float32).max).all():
+            what = broken or f"norm of the weights of layer {self._largest(seen)} is beyond float32"
             raise MeasureError(f"at epoch {epoch}: the {what}; the training diverged, lower its learning rate")
-        cheap = self._rounded(exact)
+        return seen
+
+    def _largest(self, seen: CheapValues) -> str:
+        exact = self._cheap.table(seen)
+        return str(exact.loc[exact["theta_norm2"] > torch.finfo(torch.float32).max, "layer"].iloc[0])
+
+    def _cheap_table(self, epoch: int, seen: CheapValues) -> pd.DataFrame:
+        """The cheap columns and their changes."""
+        cheap = self._rounded(self._cheap.table(seen))
         return cheap.assign(epoch=epoch, **self._history.changes(epoch, cheap))
 
     def _rounded(self, cheap: pd.DataFrame) -> pd.DataFrame:
@@ -220,7 +258,7 @@ class Recorder:
 
     def _weights_of(self, stored: pd.DataFrame, epoch: int) -> dict[int, pd.DataFrame]:
         """All weights at the last recorded epoch, if the network is the one whose weights the log stored then."""
-        now = self._rounded(cheap_table(self._model, self._layers, "weight"))
+        now = self._rounded(self._cheap.table(self._cheap.read()))
         same = all(np.array_equal(stored[name], now[name].iloc[self._rows], equal_nan=True) for name in ("theta", "sigma"))
         return {epoch: now} if same else {}
 

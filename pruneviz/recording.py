@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tqdm.auto import tqdm
 
 from pruneviz.errors import PresetError, PrunevizError
-from pruneviz.plans import RunPlan
+from pruneviz.plans import RunPlan, precision_on
 from pruneviz.runlog import check_same_options, is_sealed, load, read_spec
 from pruneviz.schema import MEASURED_COLUMNS
 from pruneviz.scores import NEEDS
@@ -31,12 +31,16 @@ if TYPE_CHECKING:
     from pruneviz.training import Progress, TrainingState
 
 _TIMED_IMAGES = 32  # or as many as are measured on, in the forward passes that are timed with and without the pruned filters
+_SHARED_OUT = 0.9  # of a GPU's memory, between the runs on it; the rest is for what each process takes beside its tensors
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how runs are recorded, beside their plans: run directories go into `out`, images are read from `images`."""
+    """Where and how runs are recorded, beside their plans: run directories go into `out`, images are read from `images`.
+
+    `keep_weights` keeps the network's weights at the measured epochs in the run directory; `sharing` runs have one device between them.
+    """
 
     out: Path
     images: Path | None = None
@@ -44,6 +48,8 @@ class Setting:
     device: str = "cpu"
     command: str = ""
     threads: int | None = None
+    keep_weights: bool = False
+    sharing: int = 1
 
 
 def is_recorded(plan: RunPlan, out: Path) -> bool:
@@ -111,9 +117,13 @@ def record_run(plan: RunPlan, setting: Setting, progress: Progress) -> None:
     check_measure(plan)
     path = setting.out / plan.run
     begun = (path / "spec.json").exists() and not is_sealed(path)
-    threads = read_spec(path).threads if begun else setting.threads  # other numbers of threads round sums otherwise
+    before = read_spec(path) if begun else None
+    plan = replace(plan, precision=precision_on(setting.device, plan.precision or (before.precision if before else None)))
+    threads = before.threads if before else setting.threads  # other numbers of threads round sums otherwise
     if threads:
         torch.set_num_threads(threads)
+    if setting.device == "cuda" and setting.sharing > 1:
+        torch.cuda.set_per_process_memory_fraction(_SHARED_OUT / setting.sharing)
     data = load_dataset(plan.dataset, root=setting.images, device=setting.device, download=setting.download, image_size=plan.image_size)
     data = subset(data, plan.train_per_class, plan.test_per_class, seed=0)
     sample = _measurement_sample(data, plan)
@@ -123,12 +133,14 @@ def record_run(plan: RunPlan, setting: Setting, progress: Progress) -> None:
     with Recorder(state.network, sample, path, every=plan.every, spec=facts, unit=plan.unit, resume=begun) as recorder:
         restore_checkpoint(state, recorder.log.checkpoint)
         recorder.rewind(state.epoch or -1)  # at epoch 0 the training loop records the initialisation anew
-        _train_and_record(state, data, sample[0][:_TIMED_IMAGES], plan, recorder, progress)
+        keep = path if setting.keep_weights else None
+        _train_and_record(state, data, sample[0][:_TIMED_IMAGES], plan, recorder, progress, keep)
 
 
 def _train_and_record(
-    state: TrainingState, data: ImageData, example: Tensor, plan: RunPlan, recorder: Recorder, progress: Progress
+    state: TrainingState, data: ImageData, example: Tensor, plan: RunPlan, recorder: Recorder, progress: Progress, keep: Path | None
 ) -> None:
+    from pruneviz.kept_weights import keep_weights
     from pruneviz.pruned_training import Rounds, removal_facts
     from pruneviz.training import put_back_best, save_checkpoint, train
 
@@ -139,14 +151,20 @@ def _train_and_record(
         progress(epoch, "pruning")
         return rounds(epoch) if rounds else {}
 
-    def after_epoch(epoch: int, **facts: Any) -> None:
+    def after_epoch(epoch: int, **facts: Any) -> Callable[[], None] | None:
         progress(epoch, "measuring")
         if rounds:
-            facts["kept_fraction"] = rounds.pruner.kept_fraction
-        recorder.after_epoch(epoch, **facts)
+            facts["kept_fraction"] = rounds.kept_fraction
+        write = recorder.observe(epoch, **facts)
+        if epoch % plan.every and epoch not in plan.pruning_epochs:
+            return write
+        write()  # at once, as no checkpoint may be ahead of the log
+        if keep and epoch % plan.every == 0:
+            keep_weights(state.network, keep, epoch)
         state.wall_seconds = time.monotonic() - began
-        if epoch and (epoch % plan.every == 0 or epoch in plan.pruning_epochs):
+        if epoch:
             save_checkpoint(state, recorder.log.checkpoint)
+        return None
 
     train(state, data, plan, after_epoch, progress, prune)
     if rounds:
@@ -237,7 +255,7 @@ def _removal_in_words(facts: Mapping[str, Any]) -> str:
 
 def _spec_facts(plan: RunPlan, data: ImageData, setting: Setting) -> dict[str, Any]:
     facts = {"num_classes": data.num_classes, "train_images": len(data.train_labels), "sample_seed": 0, "command": setting.command}
-    return {**_planned(plan), **facts, "precision": "fp32"}
+    return {**_planned(plan), **facts}
 
 
 def _planned(plan: RunPlan) -> dict[str, Any]:
@@ -245,6 +263,8 @@ def _planned(plan: RunPlan) -> dict[str, Any]:
     left_out = {"sample_per_class", "train_per_class", "test_per_class"}  # the spec holds how many images these come to
     if not plan.rounds:
         left_out |= {"schedule", "prune_at_start", "carry_momentum", "keep_at_least"}  # a run that never prunes has none
+    if plan.precision is None:
+        left_out |= {"precision"}  # any will do
     return {**{name: value for name, value in asdict(plan).items() if name not in left_out}, "every": str(plan.every)}
 
 

@@ -1,7 +1,8 @@
 """The reference training loop: the protocol of the paper, with callbacks at pruning rounds and after every epoch, and checkpoints.
 
 Data stay on the device as uint8; shuffling, cropping and flipping happen there in batches, from one seeded generator. Within an
-epoch the loop never waits for the device: losses and hits are summed on it and read once, at the end.
+epoch the loop never waits for the device: losses and hits are summed on it and read once, at the end. What the host has to do between
+two epochs, such as writing the log, it does while the device works on the next.
 """
 
 from __future__ import annotations
@@ -19,20 +20,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruneviz.datasets import ImageData, augment, normalise
+from pruneviz.datasets import ImageData, normalise
 from pruneviz.errors import TrainingError
 from pruneviz.masking import expect_pruned, hold_in_optimizer, hold_pruned
-from pruneviz.plans import RunPlan
+from pruneviz.plans import RunPlan, precision_on
 from pruneviz.runlog import disk_errors
+from pruneviz.training_step import AnyStep, Step, best_of, lay_out, matrix_units, output_of
 
-AfterEpoch = Callable[..., None]
+Rest = Callable[[], object]  # what is left to do of an epoch, and does not need the network as it was after it
+AfterEpoch = Callable[..., Rest | None]
 Prune = Callable[[int], dict[str, Any]]  # the round after an epoch; returns further facts of that epoch
 Progress = Callable[[float, str], None]  # epochs done, with the fraction of the running one, and a note
 _SECONDS_BETWEEN_REPORTS = 1.0
+_STEPS_AHEAD = 32  # steps that a GPU has been asked for, some 100 ms of work, when the host turns to the rest of the epoch before
+_EVALUATED_AT_ONCE = {"cpu": 500, "cuda": 2000}  # images; few on a CPU, for its caches, many on a GPU, which is asked less often
 
 
 def ignore_progress(epochs_done: float, note: str) -> None:
     """A progress report for nobody."""
+
+
+def no_rest() -> None:
+    """Of an epoch nothing is left to do."""
 
 
 @dataclass
@@ -52,7 +61,11 @@ class TrainingState:
 
 
 def start(network: nn.Module, plan: RunPlan) -> TrainingState:
-    """The state before the first epoch: SGD over all parameters, and a generator on their device with the plan's seed."""
+    """The state before the first epoch: SGD over all parameters, and a generator on their device with the plan's seed.
+
+    On a GPU the network is laid out channels last.
+    """
+    lay_out(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay)
     device = next(network.parameters()).device
     return TrainingState(network, optimizer, torch.Generator(device).manual_seed(plan.seed))
@@ -68,6 +81,8 @@ def train(
 ) -> None:
     """Train from the state's epoch to the plan's last, calling `after_epoch(epoch, **facts)` before the first epoch and after each.
 
+    What `after_epoch` returns, if anything, is the rest of its work, which is done while a GPU trains on; on a CPU at once.
+
     Args: facts are columns of the epochs table: phase, lr, train_loss (nats, at the training temperature), train_acc and test_acc
     (fractions), test_loss (nats, at temperature 1) and seconds. `progress` is told about every epoch, and within slow ones every second.
     `prune(epoch)` prunes the network at the plan's rounds, after the epoch's training and before its evaluation; the facts that it
@@ -78,19 +93,36 @@ def train(
     """
     if plan.rounds and prune is None:
         raise TrainingError(f"{plan.run} prunes in {plan.rounds} rounds, but nothing was given that prunes; pass prune=... to train")
+    step = first_step(state, data, plan)
+    rest: Rest = no_rest
     if state.epoch == 0:
-        after_epoch(0, **_after_training(state, data, plan, 0, prune))
+        rest = _now_or_later(step, after_epoch(0, **_after_training(state, data, plan, 0, prune)))
     for epoch in range(state.epoch + 1, plan.epochs + 1):
         began = time.perf_counter()
         rate = set_learning_rate(state.optimizer, plan, epoch)
-        loss, accuracy = train_epoch(state, data, plan, progress)
+        loss, accuracy = train_epoch(state, step, plan.batch_size, progress, rest)
         if not math.isfinite(loss):
             raise TrainingError(_diverged(state.network, data, plan, epoch, loss, rate))
         state.epoch = epoch
         facts = {"lr": rate, "train_loss": loss, "train_acc": accuracy, "seconds": time.perf_counter() - began}
         facts |= _after_training(state, data, plan, epoch, prune)
-        after_epoch(epoch, **facts)
+        rest = _now_or_later(step, after_epoch(epoch, **facts))
         progress(epoch, f"test accuracy {facts['test_acc']:.1%}")
+    rest()
+
+
+def _now_or_later(step: AnyStep, rest: Rest | None) -> Rest:
+    """The rest of an epoch's work for when the next is under way, or nothing, because it is done where nothing would run beside it."""
+    if rest is None or step.runs_ahead:
+        return rest or no_rest
+    rest()
+    return no_rest
+
+
+def first_step(state: TrainingState, data: ImageData, plan: RunPlan) -> AnyStep:
+    """The step of a state's training, good for all its epochs; `PresetError` for a precision that the device has not."""
+    precision = precision_on(data.device.type, plan.precision)
+    return best_of(Step(state.network, state.optimizer, state.generator, data, plan.train_temperature, plan.augment, precision))
 
 
 def settle_optimizer(state: TrainingState, carry_momentum: bool) -> None:
@@ -127,7 +159,7 @@ def _after_training(state: TrainingState, data: ImageData, plan: RunPlan, epoch:
         facts |= prune(epoch)
         with _named(f"after round {_rounds_done(plan, epoch)} of {plan.rounds}, at epoch {epoch}"):
             settle_optimizer(state, plan.carry_momentum)
-    facts |= evaluate(state.network, data)
+    facts |= evaluate(state.network, data, precision=precision_on(data.device.type, plan.precision))
     if plan.flowandprune and facts["phase"] == "finetune" and (state.best is None or facts["test_acc"] > state.best["test_acc"]):
         network = {name: value.clone() for name, value in state.network.state_dict().items()}
         state.best = {"epoch": epoch, "test_acc": facts["test_acc"], "network": network}
@@ -184,42 +216,39 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, plan: RunPlan, epoch: in
     return rate
 
 
-def train_epoch(state: TrainingState, data: ImageData, plan: RunPlan, progress: Progress = ignore_progress) -> tuple[float, float]:
-    """One pass over the training images; returns the mean loss (nats, at the training temperature) and the accuracy (fraction)."""
-    state.network.train()
-    images, labels = data.train_images, data.train_labels
-    order = torch.randperm(len(labels), generator=state.generator, device=labels.device)
-    totals, done, reported = torch.zeros(2, device=labels.device), 0, time.perf_counter()
-    for chosen in order.split(plan.batch_size):
-        batch = augment(images[chosen], state.generator) if plan.augment else images[chosen]
-        totals += _step(state, normalise(batch), labels[chosen], plan.train_temperature)
-        done += len(chosen)
-        if time.perf_counter() - reported > _SECONDS_BETWEEN_REPORTS:
-            reported = time.perf_counter()
-            progress(state.epoch + done / len(order), "training")
-    loss, hits = (totals.double() / len(order)).tolist()
+def train_epoch(
+    state: TrainingState, step: AnyStep, batch_size: int, progress: Progress = ignore_progress, rest: Rest = no_rest
+) -> tuple[float, float]:
+    """One pass over the training images; returns the mean loss (nats, at the training temperature) and the accuracy (fraction).
+
+    `rest`, what is left to do of the epoch before, is done in between, when the first steps have been asked for.
+    """
+    reported = time.perf_counter()
+    with step.running():
+        batches = torch.randperm(step.images, generator=state.generator, device=state.generator.device).split(batch_size)
+        for number, chosen in enumerate(batches, start=1):
+            step(chosen)
+            if number == min(_STEPS_AHEAD, len(batches)):
+                rest()
+            if time.perf_counter() - reported > _SECONDS_BETWEEN_REPORTS:
+                reported = time.perf_counter()
+                progress(state.epoch + number / len(batches), "training")
+        loss, hits = (step.totals.double() / step.images).tolist()
     return loss, hits
 
 
-def _step(state: TrainingState, x: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """One step of the optimiser; returns the summed loss and the hits, on the device."""
-    output = state.network(x)
-    loss = F.cross_entropy(output / temperature, y)
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    state.optimizer.step()
-    return torch.stack([loss.detach() * len(y), (output.argmax(1) == y).sum().to(loss.dtype)])
-
-
 @torch.no_grad()
-def evaluate(network: nn.Module, data: ImageData, batch_size: int = 500) -> dict[str, float]:
-    """Test loss (nats, at temperature 1) and test accuracy (fraction), in evaluation mode."""
+def evaluate(network: nn.Module, data: ImageData, batch_size: int | None = None, precision: str = "fp32") -> dict[str, float]:
+    """Test loss (nats, at temperature 1) and test accuracy (fraction), in evaluation mode; the batches change no more than rounding."""
     network.eval()
-    totals = torch.zeros(2, device=data.test_labels.device)
-    for images, labels in zip(data.test_images.split(batch_size), data.test_labels.split(batch_size), strict=True):
-        output = network(normalise(images))
-        totals += torch.stack([F.cross_entropy(output, labels, reduction="sum"), (output.argmax(1) == labels).sum().to(output.dtype)])
-    loss, hits = (totals.double() / len(data.test_labels)).tolist()
+    device = data.device
+    size = batch_size or _EVALUATED_AT_ONCE.get(device.type, 500)
+    totals = torch.zeros(2, device=device)
+    with matrix_units(device, precision):
+        for images, labels in zip(data.test_images.split(size), data.test_labels.split(size), strict=True):
+            output = output_of(network, normalise(images), precision)
+            totals += torch.stack([F.cross_entropy(output, labels, reduction="sum"), (output.argmax(1) == labels).sum().to(output.dtype)])
+        loss, hits = (totals.double() / len(data.test_labels)).tolist()
     return {"test_loss": loss, "test_acc": hits}
 
 

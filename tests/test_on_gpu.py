@@ -1,8 +1,14 @@
-"""Pruning, removing and measuring single weights on a GPU give what they give on the CPU; skipped where there is none."""
+"""On a GPU: pruning, removing and measuring give what they give on the CPU, and training is captured; skipped where there is none."""
 
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruneviz import Pruner, measure, remove
-from pruneviz.datasets import balanced_sample, load_dataset
-from pruneviz.masking import kept_entries
+from pruneviz import Pruner, measure, remove, training
+from pruneviz.cheap_columns import CheapColumns
+from pruneviz.datasets import ImageData, balanced_sample, load_dataset, subset
+from pruneviz.filters import find_layers
+from pruneviz.masking import kept_entries, prune_entries
 from pruneviz.networks import NETWORKS, build_network
+from pruneviz.plans import PRECISIONS, Precision, RunPlan
+from pruneviz.training import TrainingState, first_step, restore_checkpoint, save_checkpoint, start, train, train_epoch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -63,3 +73,108 @@ def test_single_weights_are_measured_alike(sample: tuple[Tensor, Tensor]) -> Non
     for column in ("theta", "theta_g", "theta_hg", "g_norm2"):
         expected = tables[0][column].to_numpy()
         np.testing.assert_allclose(tables[1][column].to_numpy(), expected, rtol=1e-6, atol=1e-9 * np.nanmax(np.abs(expected)))
+
+
+DATA = {"epochs": 6, "lr_drops": (4,), "batch_size": 48, "width": 0.25, "every": 100}
+PLAN = RunPlan("tiny-s0", "test", "resnet56", "digits", 0, **DATA)  # type: ignore[arg-type]
+ROUNDS = {"measure": "magnitude", "target": 0.3, "rounds": 2}
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return subset(load_dataset("digits", device="cuda"), 40, 10, seed=0)  # eight batches of 48 and one of 16
+
+
+def begun(plan: RunPlan) -> TrainingState:
+    torch.manual_seed(0)
+    return start(build_network(plan.network, num_classes=10, width=plan.width).cuda(), plan)
+
+
+def trained(data: ImageData, plan: RunPlan, state: TrainingState | None = None) -> tuple[TrainingState, list[float]]:
+    """A trained state and its training losses; rounds prune every third filter of every fifth layer."""
+    state, losses = state or begun(plan), []
+
+    def prune(epoch: int) -> dict[str, float]:
+        convolutions = [name for name, p in state.network.named_parameters() if p.dim() == 4][1::5]
+        keep = {name: torch.ones_like(state.network.get_parameter(name), dtype=torch.bool) for name in convolutions}
+        for entries in keep.values():
+            entries[epoch % 3 :: 3] = False
+        prune_entries(state.network, keep)
+        return {}
+
+    train(state, data, plan, lambda epoch, **facts: losses.append(facts.get("train_loss", 0.0)), prune=prune)
+    return state, losses
+
+
+@contextmanager
+def uncaptured() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "best_of", lambda step: step)
+        yield
+
+
+@pytest.mark.parametrize("change", [{}, ROUNDS, {**ROUNDS, "carry_momentum": True}, {"augment": False}], ids=str)
+def test_captured_steps_train_as_uncaptured_ones(data: ImageData, change: dict[str, Any]) -> None:
+    plan = replace(PLAN, precision="fp32", lr=0.01, **change)  # rounding grows slowly at such a rate
+    captured, losses = trained(data, plan)
+    with uncaptured():
+        plain, expected = trained(data, plan)
+    assert losses == pytest.approx(expected, rel=1e-2)
+    assert losses[1] == pytest.approx(expected[1], rel=1e-4)
+    assert losses[-1] < losses[1]
+    assert torch.equal(captured.generator.get_state(), plain.generator.get_state()), "the graphs draw as many numbers"
+    assert kept_entries(captured.network).keys() == kept_entries(plain.network).keys()
+    for name, kept in kept_entries(captured.network).items():
+        assert not captured.network.get_parameter(name)[~kept].any()
+
+
+def test_a_resumed_run_is_captured_anew_and_goes_on(data: ImageData, tmp_path: Path) -> None:
+    plan = replace(PLAN, precision="fp32", lr=0.01)
+    _, whole = trained(data, plan)
+    half, first = trained(data, replace(plan, epochs=3))
+    save_checkpoint(half, tmp_path)
+    again = begun(plan)
+    assert restore_checkpoint(again, tmp_path)
+    _, second = trained(data, plan, again)
+    assert [*first, *second] == pytest.approx(whole, rel=1e-2)
+
+
+def test_within_an_epoch_the_host_never_waits_for_the_gpu(data: ImageData) -> None:
+    state = begun(PLAN)
+    step = first_step(state, data, PLAN)
+    for _ in range(5):  # until both sizes of batches are captured
+        train_epoch(state, step, PLAN.batch_size)
+    with step.running():
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for chosen in torch.randperm(step.images, generator=state.generator, device="cuda").split(PLAN.batch_size):
+                step(chosen)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS["cuda"])
+def test_every_precision_trains_and_measuring_stays_exact(data: ImageData, precision: Precision) -> None:
+    state, losses = trained(data, replace(PLAN, precision=precision, lr=0.02))
+    assert losses[-1] < losses[1]
+    sample = balanced_sample(data, 2)
+    table = measure(state.network, sample, columns=("theta_g", "g_norm2"))
+    exact = measure(state.network, sample, columns=("theta_g", "g_norm2"), dtype=torch.float64)
+    for column in ("theta_g", "g_norm2"):
+        scale = exact[column].abs().max()
+        np.testing.assert_allclose(table[column], exact[column], atol=1e-4 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("unit", ["filter", "weight"])
+def test_cheap_columns_are_read_with_one_wait(unit: str) -> None:
+    network = begun(PLAN).network
+    cheap = CheapColumns(network, find_layers(network, torch.zeros(2, 3, 32, 32, device="cuda")), unit)
+    cheap.read()
+    with warnings.catch_warnings(record=True) as waits:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            cheap.read()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len([wait for wait in waits if "synchroniz" in str(wait.message)]) == 1

@@ -25,7 +25,7 @@ from pruneviz import datasets, networks, record, recording
 from pruneviz.durations import in_words
 from pruneviz.errors import DataError, LogError, PresetError, PrunevizError, TrainingError
 from pruneviz.experiments import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES, PRESETS, plan_runs
-from pruneviz.plans import RunPlan
+from pruneviz.plans import Precision, RunPlan
 from pruneviz.recording import Setting, is_recorded, record_run, record_runs
 from pruneviz.schema import TABLES
 
@@ -314,6 +314,59 @@ def test_a_cut_off_run_is_not_mixed_with_other_options(tmp_path: Path) -> None:
     assert files(tmp_path) == before
 
 
+def begun_in(precision: str | None, path: Path) -> Path:
+    """A run that was cut off, with a spec that says in which precision it trained."""
+    with pytest.raises(KeyboardInterrupt):
+        record_run(PLAN, Setting(path), interrupt(2, "measuring"))
+    file = path / PLAN.run / "spec.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": precision}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        (None, PresetError, r"precision 'tf32' is not to be had on cpu; choose fp32, or another device"),
+        ("fp32", LogError, r"other options: precision was 'tf32', now 'fp32'; use the old ones, or another folder"),
+    ],
+)
+def test_a_run_goes_on_in_the_precision_it_was_begun_in(
+    tmp_path: Path, asked: Precision | None, error: type[PrunevizError], message: str
+) -> None:
+    path = begun_in("tf32", tmp_path)
+    before = files(path)
+    with pytest.raises(error, match=message):
+        record_run(replace(PLAN, precision=asked), Setting(path), ignore)
+    assert files(path) == before
+
+
+@pytest.mark.parametrize("asked", [None, "fp32"])
+def test_a_run_begun_in_float32_goes_on_and_says_so(tmp_path: Path, asked: Precision | None) -> None:
+    record_run(replace(PLAN, precision=asked), Setting(begun_in("fp32", tmp_path)), ignore)
+    assert pv.load(tmp_path).spec["precision"].tolist() == ["fp32"]
+
+
+def test_a_finished_run_counts_whatever_its_precision_unless_one_is_asked_for(tmp_path: Path, planned: list[RunPlan]) -> None:
+    planned[:] = [PLAN]
+    record_run(PLAN, Setting(tmp_path), ignore)
+    file = tmp_path / PLAN.run / "spec.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": "bf16"}))
+    assert "1 of 1 runs are already recorded" in invoke("--out", str(tmp_path), "--device", "cpu").output
+    asked = invoke("--out", str(tmp_path), "--device", "cpu", "--precision", "fp32")
+    assert asked.exit_code == 2
+    assert "precision was 'bf16', now 'fp32'" in asked.output
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_precision_that_the_device_has_not_is_told_before_anything_is_begun(
+    tmp_path: Path, planned: list[RunPlan], precision: str
+) -> None:
+    result = invoke("--out", str(tmp_path / "new"), "--device", "cpu", "--precision", precision)
+    assert result.exit_code == 2
+    assert f"precision '{precision}' is not to be had on cpu; choose fp32" in result.output
+    assert not (tmp_path / "new").exists()
+
+
 def _damaged_checkpoint(path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         record_run(PLAN, Setting(path), interrupt(2, "measuring"))
@@ -376,7 +429,7 @@ INTERRUPTED = f"""
 import sys
 from dataclasses import replace
 from pathlib import Path
-from pruneviz.plans import RunPlan
+from pruneviz.plans import Precision, RunPlan
 from pruneviz.recording import Setting, record_runs
 plans = [replace({PLAN!r}, run=f"r{{seed}}", seed=seed, epochs=5_000) for seed in range(3)]
 record_runs(plans, Setting(Path(sys.argv[1])), 1, print)

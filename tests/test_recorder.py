@@ -433,3 +433,46 @@ def test_pruned_filters_have_no_derivatives_and_are_masked_out_for_good(tmp_path
     expected = [np.mean(masks[e] != masks[e - 1]) for e in (1, 2, 3)]
     assert runs.epochs["mask_distance"].tolist()[1:] == expected
     assert runs.epochs["kept_fraction"].tolist() == [1, 1, 6 / 7, 6 / 7]
+
+
+def test_what_was_observed_is_written_as_it_was_when_the_network_has_trained_on(tmp_path: Path) -> None:
+    at_once, later = network(torch.float64), network(torch.float64)
+    with (
+        pv.Recorder(at_once, SAMPLE, tmp_path / "now", every=2) as first,
+        pv.Recorder(later, SAMPLE, tmp_path / "later", every=2) as second,
+    ):
+        for epoch in range(4):
+            first.after_epoch(epoch, test_acc=0.5)
+            write = second.observe(epoch, test_acc=0.5)
+            for model in (at_once, later):
+                train_epoch(model, epoch)
+            write()
+    runs = [pv.load(tmp_path / name) for name in ("now", "later")]
+    for table in ("filters", "epochs"):
+        frames = [getattr(run, table).drop(columns="run") for run in runs]
+        pd.testing.assert_frame_equal(*frames, check_exact=True)
+
+
+def test_nothing_is_asked_of_a_recorder_that_has_not_written_what_it_observed(tmp_path: Path) -> None:
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    write = recorder.observe(0)
+    asked: list[Callable[[], object]] = [
+        lambda: recorder.after_epoch(1), lambda: recorder.observe(1), lambda: recorder.table(0), recorder.close, lambda: recorder.rewind(0)
+    ]  # fmt: skip
+    for ask in asked:
+        with pytest.raises(LogError, match=r"not written yet; first call what Recorder\.observe returned"):
+            ask()
+    assert recorder.last_epoch is None
+    write()
+    assert recorder.last_epoch == 0
+    recorder.close()
+    assert list(pv.load(tmp_path / "run").epochs["epoch"]) == [0]
+
+
+def test_weights_whose_square_is_beyond_float32_are_no_divergence_where_no_filter_is_measured(tmp_path: Path) -> None:
+    model = network()
+    with torch.no_grad():
+        model.get_parameter("9.bias").fill_(1e30)
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", every=lambda epoch: False) as recorder:
+        recorder.after_epoch(0)
+    assert pv.load(tmp_path / "run").filters["theta_norm2"].notna().all()

@@ -19,7 +19,17 @@ import pruneviz as pv
 from pruneviz.datasets import ImageData, balanced_sample, load_dataset, normalise, subset
 from pruneviz.errors import LogError, TrainingError
 from pruneviz.plans import RunPlan
-from pruneviz.training import TrainingState, evaluate, restore_checkpoint, save_checkpoint, set_learning_rate, start, train, train_epoch
+from pruneviz.training import (
+    TrainingState,
+    evaluate,
+    first_step,
+    restore_checkpoint,
+    save_checkpoint,
+    set_learning_rate,
+    start,
+    train,
+    train_epoch,
+)
 
 PLAN = RunPlan("tiny-s0", "test", "tiny", "digits", 0, epochs=3, lr_drops=(2,), batch_size=16, augment=True)
 PAPER = RunPlan("r", "paper", "resnet56", "cifar100", 0)
@@ -65,7 +75,7 @@ def test_the_defaults_are_the_protocol_of_the_paper() -> None:
 def test_an_epoch_is_plain_gradient_descent_on_logits_divided_by_the_temperature(data: ImageData) -> None:
     plan = replace(PLAN, batch_size=32, augment=False, train_temperature=5.0)
     state, twin = start(network(), plan), network()
-    loss, accuracy = train_epoch(state, data, plan)
+    loss, accuracy = train_epoch(state, first_step(state, data, plan), plan.batch_size)
 
     order = torch.randperm(80, generator=torch.Generator().manual_seed(0))
     parameters, losses, hits = list(twin.parameters()), 0.0, 0

@@ -12,9 +12,8 @@ none. The epochs part of an epoch is written last: an epoch without it was cut o
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +21,26 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pruneviz import schema
 from pruneviz.errors import LogError
 from pruneviz.schema import RunSpec
+from pruneviz.tables import (
+    UNFINISHED,
+    Recording,
+    Wanted,
+    arrow_table,
+    check_file,
+    corrupt,
+    joined,
+    read_file,
+    rows_of_runs,
+    sort_rows,
+    write_table,
+    write_whole,
+)
 
-_SPEC, _PARTS, _CHECKPOINT, _UNFINISHED = "spec.json", "parts", "checkpoint", ".tmp"
-_CORRELATIONS_SINCE = 2  # the first schema version whose sealed runs have that table
+_SPEC, _PARTS, _CHECKPOINT = "spec.json", "parts", "checkpoint"
 
 
 class RunLog:
@@ -47,7 +58,7 @@ class RunLog:
     def create(cls, path: str | Path, spec: RunSpec) -> RunLog:
         """Start a new run in `path`, which must not exist, or be empty."""
         path = Path(path)
-        if path.is_file() or (path.is_dir() and not all(p.match(f".*{_UNFINISHED}") for p in path.iterdir())):
+        if path.is_file() or (path.is_dir() and not all(p.match(f".*{UNFINISHED}") for p in path.iterdir())):
             raise LogError(f"{path} already holds {_what_lies_in(path)}; choose another folder, or delete it first")
         _as_json(spec.to_dict())  # refuses what cannot be stored before anything is made
         with disk_errors(path):
@@ -93,12 +104,12 @@ class RunLog:
             raise LogError(f"{self.path} holds epoch {epoch} already; each epoch is appended once")
         # the epochs part, last, makes the others count
         given = {"filters": filters, "rounds": rounds, "correlations": correlations, "epochs": epochs}
-        tables = {name: _arrow_table(name, frame.assign(run=self.spec.run)) for name, frame in given.items() if frame is not None}
+        tables = {name: arrow_table(name, frame.assign(run=self.spec.run)) for name, frame in given.items() if frame is not None}
         with disk_errors(self.path):
             for name in set(given) - set(tables):
                 self._part(name, epoch).unlink(missing_ok=True)  # left by a process that was killed at this epoch
             for name, table in tables.items():
-                _write_table(self._part(name, epoch), table)
+                write_table(self._part(name, epoch), table)
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add facts to the spec, which become part of `spec.json` when the run is sealed; one may be noted anew, as of a later time.
@@ -115,7 +126,7 @@ class RunLog:
 
     def read(self, table: str) -> pd.DataFrame:
         """What has been appended to a table so far."""
-        return _read_parts(self.path, table)
+        return joined([read_file(part, table) for part in _parts_of(self.path, table)], table)
 
     def drop_after(self, epoch: int) -> None:
         """Forget the epochs after `epoch`, which a training loop resumed from an earlier checkpoint will write again."""
@@ -129,10 +140,10 @@ class RunLog:
         with disk_errors(self.path):
             if not is_sealed(self.path):
                 for table in schema.TABLES:
-                    _write_table(self.path / f"{table}.parquet", _arrow_table(table, _sorted(self.read(table), table)))
+                    write_table(self.path / f"{table}.parquet", arrow_table(table, sort_rows(self.read(table), table)))
                 facts = {**self.spec.to_dict(), **self._noted, "schema_version": schema.SCHEMA_VERSION}
                 _write_spec(self.path, RunSpec.from_dict(facts), sealed=True)
-            for stray in self.path.glob(f".*{_UNFINISHED}"):
+            for stray in self.path.glob(f".*{UNFINISHED}"):
                 stray.unlink()
             for folder in (self.path / _PARTS, self.checkpoint):
                 if folder.exists():
@@ -144,14 +155,48 @@ class RunLog:
 
 @dataclass(frozen=True)
 class Runs:
-    """A set of recordings as five tables; columns in `pruneviz.schema`. `unfinished` names the runs that were left out."""
+    """A set of recordings as five tables; columns in `pruneviz.schema`. `unfinished` names the runs that were left out.
+
+    Of recordings on disk, as `load` gives them, a table is read when it is first used, and kept; `read` reads a part of one, which of
+    large recordings is quick where the whole would not fit into memory. Errors: `LogError`, on reading, for a file that is corrupt.
+    """
 
     spec: pd.DataFrame
     epochs: pd.DataFrame
     filters: pd.DataFrame
     rounds: pd.DataFrame
-    correlations: pd.DataFrame = field(default_factory=lambda: _no_rows("correlations"))
+    correlations: pd.DataFrame = field(default_factory=lambda: joined([], "correlations"))
     unfinished: tuple[str, ...] = ()
+    _recordings: tuple[Recording, ...] = field(default=(), init=False)
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name not in schema.TABLES:
+            raise AttributeError(f"Runs has no attribute {name!r}; it has spec, {', '.join(schema.TABLES)} and unfinished")
+        vars(self)[name] = frame = self.read(name)
+        return frame
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} runs: {', '.join(self.spec['run'].astype(str).head(3))}{', ...' if len(self) > 3 else ''}>"
+
+    def read(
+        self, table: str, columns: Sequence[str] | None = None, epochs: Sequence[int] | None = None, complete: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """A part of a table: these columns (all by default), of the rows of these epochs (all) in which no column of `complete` is null.
+
+        Errors: `LogError` for a column that no run has, and for a file that is corrupt.
+        """
+        named = None if columns is None else tuple(columns)
+        schema.arrow_schema(table, [*(named or ()), *complete])  # refuses columns that the log does not know
+        wanted = Wanted(named, None if epochs is None else tuple(epochs), tuple(complete))
+        if table not in vars(self):
+            return joined([read_file(file, table, wanted) for file in self.files(table)], table, named)
+        frame = vars(self)[table]
+        schema.check_columns(frame, [*(named or ()), *complete], f"the {table} table", "record the runs with what is needed")
+        return wanted.of(frame)
+
+    def files(self, table: str) -> list[Path]:
+        """The files that a table is read from; none where the runs were not loaded from the disk."""
+        return [file for recording in self._recordings for file in recording.files(table)]
 
     def with_spec(self, table: str, *facts: str) -> pd.DataFrame:
         """A table with facts of the runs' specs beside every row, such as `runs.with_spec("filters", "network", "seed")`."""
@@ -166,8 +211,14 @@ class Runs:
         chosen = self.spec
         for fact, value in facts.items():
             chosen = chosen[chosen[fact] == value]
-        tables = {name: _of_runs(getattr(self, name), chosen["run"]) for name in schema.TABLES}
-        return Runs(chosen.reset_index(drop=True), **tables, unfinished=self.unfinished)
+        return self.named(chosen["run"])
+
+    def named(self, runs: Iterable[str]) -> Runs:
+        """The runs of these names; of their tables nothing more is read than was before."""
+        chosen = self.spec[self.spec["run"].isin(set(runs))].reset_index(drop=True)
+        held = {name: rows_of_runs(vars(self)[name], chosen["run"]) for name in schema.TABLES if name in vars(self)}
+        recordings = [found for found in self._recordings if found.spec.run in set(chosen["run"])]
+        return _runs(chosen, held, recordings, self.unfinished)
 
     def __len__(self) -> int:
         return len(self.spec)
@@ -177,7 +228,8 @@ def load(path: str | Path, unfinished: str = "error") -> Runs:
     """Load one run directory, or every run below a folder.
 
     Args: `unfinished`: what to do with a run that is not sealed: "error", "skip" (named in `Runs.unfinished`) or "include"
-    (what is whole on disk). Errors: `LogError` for a folder without runs, a run that is unfinished, corrupt or of a newer
+    (what is whole on disk). Tables of finished runs are read when they are used; where unfinished ones are included everything is read
+    at once, for they go on. Errors: `LogError` for a folder without runs, a run that is unfinished, corrupt or of a newer
     schema, and two runs of one name.
     """
     if unfinished not in ("error", "skip", "include"):
@@ -186,14 +238,22 @@ def load(path: str | Path, unfinished: str = "error") -> Runs:
     opened = [p for p in found if not is_sealed(p)]
     if opened and unfinished == "error":
         raise LogError(f"{opened[0]} is unfinished; finish its recording, or load it with unfinished='include' (or 'skip')")
-    chosen = [p for p in found if unfinished == "include" or p not in opened]
-    specs = [read_spec(p) for p in chosen]
-    _check_names(specs, chosen)
-    tables = {
-        name: _concatenated([_read_run_table(p, name, spec) for p, spec in zip(chosen, specs, strict=True)], name) for name in schema.TABLES
-    }
-    left_out = tuple(read_spec(p).run for p in opened) if unfinished == "skip" else ()
-    return Runs(_spec_table(specs), **tables, unfinished=left_out)
+    if opened and unfinished == "include":
+        return _read_at_once(found)
+    runs = finished(path)
+    for table in schema.TABLES:
+        for file in runs.files(table):
+            check_file(file, table)
+    return runs
+
+
+def finished(path: str | Path) -> Runs:
+    """The finished runs of a folder, as `load` with unfinished="skip", but a corrupt table is an error only once it is read."""
+    found = run_paths(path)
+    recordings = [Recording(p, read_spec(p)) for p in found if is_sealed(p)]
+    _check_names(recordings)
+    left_out = tuple(read_spec(p).run for p in found if not is_sealed(p))
+    return _runs(_spec_table([recording.spec for recording in recordings]), {}, recordings, left_out)
 
 
 def run_paths(path: str | Path) -> list[Path]:
@@ -214,7 +274,7 @@ def read_spec(path: str | Path) -> RunSpec:
     try:
         return RunSpec.from_dict(facts)
     except (TypeError, LogError) as error:
-        raise _corrupt(Path(path) / _SPEC, error) from error
+        raise corrupt(Path(path) / _SPEC, error) from error
 
 
 def is_sealed(path: str | Path) -> bool:
@@ -238,7 +298,7 @@ _FIXED = (
     "network", "dataset", "seed", "width", "image_size", "epochs", "unit", "measure", "target", "rounds", "bn", "temperatures", "columns",
     "every", "lag", "mask_score", "mask_ratio", "weight_rows", "weight_rows_seed", "sample_size", "sample_seed", "dtype",
     "batch_size", "train_images", "lr", "lr_drops", "momentum", "weight_decay", "train_temperature", "augment", "schedule",
-    "prune_at_start", "carry_momentum", "keep_at_least", "prune_phase_only", "flowandprune",
+    "prune_at_start", "carry_momentum", "keep_at_least", "prune_phase_only", "flowandprune", "precision",
 )  # fmt: skip
 
 
@@ -250,7 +310,7 @@ def _read_spec_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise LogError(f"{path} is no run directory: it has no {_SPEC}; record one with python -m pruneviz.record") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _corrupt(file, error) from error
+        raise corrupt(file, error) from error
     if version > schema.SCHEMA_VERSION:
         raise LogError(f"{file} has schema {version}, this pruneviz reads up to {schema.SCHEMA_VERSION}; install a newer pruneviz")
     return facts
@@ -258,7 +318,7 @@ def _read_spec_file(path: Path) -> dict[str, Any]:
 
 def _write_spec(path: Path, spec: RunSpec, *, sealed: bool) -> None:
     text = _as_json({**spec.to_dict(), "sealed": sealed})
-    _write_whole(path / _SPEC, lambda file: file.write_text(text + "\n", encoding="utf-8"))
+    write_whole(path / _SPEC, lambda file: file.write_text(text + "\n", encoding="utf-8"))
 
 
 def _as_json(facts: Mapping[str, Any]) -> str:
@@ -271,93 +331,32 @@ def _as_json(facts: Mapping[str, Any]) -> str:
         raise LogError(f"a fact of the run cannot be stored in {_SPEC} ({error}); give finite numbers, texts and lists of them") from error
 
 
-def _arrow_table(table: str, frame: pd.DataFrame) -> pa.Table:
-    wanted = schema.arrow_schema(table, list(frame.columns))
-    return pa.Table.from_arrays([_column(frame, field) for field in wanted], schema=wanted)
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    split = [field.name for field in table.schema if pa.types.is_floating(field.type)]
-    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["run", "layer", "phase"], "use_byte_stream_split": split}
-    _write_whole(path, lambda file: pq.write_table(table, file, write_page_checksum=True, **options))
-
-
-def _column(frame: pd.DataFrame, field: pa.Field) -> pa.Array:
-    if field.name not in frame.columns:
-        return pa.nulls(len(frame), field.type)
-    values = frame[field.name]
-    try:
-        if pa.types.is_dictionary(field.type):
-            return pa.array(values.astype("object"), type=field.type.value_type, from_pandas=True).cast(field.type)
-        return pa.array(values, type=field.type, from_pandas=True)
-    except pa.ArrowException as error:
-        raise LogError(f"column {field.name} holds {field.type} values, but was given others ({error}); convert them first") from error
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name, flush it to the disk, and give it its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _read_run_table(path: Path, table: str, spec: RunSpec) -> pd.DataFrame:
-    if table == "correlations" and spec.schema_version < _CORRELATIONS_SINCE and not (path / f"{table}.parquet").exists():
-        return _sorted(_read_parts(path, table), table)
-    return _read_file(path / f"{table}.parquet", table) if is_sealed(path) else _sorted(_read_parts(path, table), table)
-
-
-def _read_parts(path: Path, table: str) -> pd.DataFrame:
+def _parts_of(path: Path, table: str) -> list[Path]:
+    """The files of a table of a run that is being recorded, of whole epochs alone."""
     whole = sorted(part.name.removeprefix("epochs-") for part in (path / _PARTS).glob("epochs-*.parquet"))
     parts = [path / _PARTS / f"{table}-{epoch}" for epoch in whole]
-    return _concatenated([_read_file(part, table) for part in parts if part.exists()], table)
+    return [part for part in parts if part.exists()]
 
 
-def _read_file(file: Path, table: str) -> pd.DataFrame:
-    try:
-        found = pq.read_table(file, page_checksum_verification=True)
-        kinds = {field.name: field.type for field in schema.arrow_schema(table, found.column_names)}
-        wrong = [name for name in found.column_names if found.field(name).type != kinds[name]]
-        wrong += sorted(set(schema.SORT_KEYS[table]) - set(found.column_names))
-        if wrong:
-            raise LogError(f"column {', '.join(wrong)} is missing or of another type")
-        return found.to_pandas()
-    except FileNotFoundError:
-        raise LogError(f"{file} is missing; restore it from a backup, or delete the run and record it again") from None
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise _corrupt(file, error) from error
+def _read_at_once(paths: Sequence[Path]) -> Runs:
+    runs = [Recording(path, read_spec(path)) for path in paths]
+    _check_names(runs)
+    tables = {name: joined([_whole_table(run, name) for run in runs], name) for name in schema.TABLES}
+    return _runs(_spec_table([run.spec for run in runs]), tables, (), ())
 
 
-def _corrupt(file: Path, error: Exception) -> LogError:
-    return LogError(f"{file} is corrupt ({error}); restore it from a backup, or delete the run and record it again")
-
-
-def _concatenated(frames: list[pd.DataFrame], table: str) -> pd.DataFrame:
-    """One frame; categories united in order of appearance, columns that some runs lack null."""
-    kinds = [[field for field in schema.arrow_schema(table, list(f.columns)) if field.name in f] for f in frames]
-    tables = [pa.Table.from_pandas(f, schema=pa.schema(k), preserve_index=False) for f, k in zip(frames, kinds, strict=True)]
+def _whole_table(run: Recording, table: str) -> pa.Table:
+    files = run.files(table) if is_sealed(run.path) else _parts_of(run.path, table)
     empty = schema.arrow_schema(table, []).empty_table()
-    united = pa.concat_tables([empty, *tables], promote_options="default").unify_dictionaries().combine_chunks()
-    return united.to_pandas()
+    rows = pa.concat_tables([empty, *(read_file(file, table) for file in files)], promote_options="default")
+    return rows.sort_by([(key, "ascending") for key in schema.SORT_KEYS[table] if key != "run"])  # stable
 
 
-def _no_rows(table: str) -> pd.DataFrame:
-    return _concatenated([], table)
-
-
-def _sorted(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    return frame.sort_values(list(schema.SORT_KEYS[table]), kind="stable", ignore_index=True)
-
-
-def _of_runs(frame: pd.DataFrame, runs: pd.Series) -> pd.DataFrame:
-    chosen = frame[frame["run"].isin(set(runs))].reset_index(drop=True)
-    categorical = chosen.select_dtypes("category")
-    return chosen.assign(**{str(name): column.cat.remove_unused_categories() for name, column in categorical.items()})
+def _runs(spec: pd.DataFrame, held: Mapping[str, pd.DataFrame], recordings: Sequence[Recording], unfinished: tuple[str, ...]) -> Runs:
+    """Runs of whose tables those in `held` are in memory, and the others are read when they are used."""
+    runs = object.__new__(Runs)  # not through __init__, which takes all tables
+    vars(runs).update(held, spec=spec, _recordings=tuple(recordings), unfinished=unfinished)
+    return runs
 
 
 def _spec_table(specs: list[RunSpec]) -> pd.DataFrame:
@@ -367,12 +366,12 @@ def _spec_table(specs: list[RunSpec]) -> pd.DataFrame:
     return pd.DataFrame(hashable, columns=list(names))
 
 
-def _check_names(specs: list[RunSpec], paths: list[Path]) -> None:
+def _check_names(recordings: Sequence[Recording]) -> None:
     seen: dict[str, Path] = {}
-    for spec, path in zip(specs, paths, strict=True):
-        if spec.run in seen:
-            raise LogError(f"{seen[spec.run]} and {path} are both called {spec.run}; load one folder alone, or rename one in its {_SPEC}")
-        seen[spec.run] = path
+    for path, run in ((found.path, found.spec.run) for found in recordings):
+        if run in seen:
+            raise LogError(f"{seen[run]} and {path} are both called {run}; load one folder alone, or rename one in its {_SPEC}")
+        seen[run] = path
 
 
 def _what_lies_in(path: Path) -> str:

@@ -147,6 +147,18 @@ def test_figure_i1_is_drawn_where_tiny_imagenet_is_recorded_and_else_only_missed
     assert f"python -m pruneviz.record --preset digits --figures I1 --out {tmp_path / 'digits'}" in done.stderr
 
 
+def test_a_corrupt_recording_stops_only_the_figures_that_need_it(tmp_path: Path) -> None:
+    save_runs(together(make_runs(SMALL, seeds=(0,), epochs=4), make_pruned_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,))), tmp_path / "data")
+    (tmp_path / "data" / "resnet56-digits-s0" / "filters.parquet").write_bytes(b"torn")
+    done = CliRunner().invoke(
+        app, ["2", "3", "5", "13", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--format", "png"]
+    )
+    assert done.exit_code == 1
+    assert [path.name for path in sorted((tmp_path / "out").glob("*.png"))] == ["figure05.png", "figure13.png"]
+    for figure in (2, 3):
+        assert f"figure {figure} is not drawn: {tmp_path / 'data' / 'resnet56-digits-s0' / 'filters.parquet'} is corrupt" in done.stderr
+
+
 def test_command_names_missing_recordings_and_draws_the_others(tmp_path: Path) -> None:
     two = make_runs({network: SMALL[network] for network in ("resnet56", "mobilenet_v1")}, seeds=(0, 1), epochs=4)
     save_runs(two, tmp_path / "data", unfinished=["resnet56-digits-s1"])

@@ -95,16 +95,16 @@ def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
 
 def _loaded(data: Path) -> Runs:
     """The finished runs in a folder, of which there may be none."""
-    from pruneviz.runlog import load, run_paths
+    from pruneviz.runlog import finished, run_paths
 
     try:
         count = len(run_paths(data))
     except LogError:
         _say(f"{data} holds no recordings; every figure asked for is missing")
         return _no_runs()
-    _say(f"loading {count} recording{'s' if count > 1 else ''} from {data} ...")
+    _say(f"drawing from {count} recording{'s' if count > 1 else ''} in {data} ...")
     try:
-        runs = load(data, unfinished="skip")
+        runs = finished(data)
     except PrunevizError as error:
         _stop(str(error), status=1)
     for run in runs.unfinished:

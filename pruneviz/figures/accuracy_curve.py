@@ -22,7 +22,7 @@ from pruneviz.errors import FigureError
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.selection import chosen_spec, rows_of
+from pruneviz.figures.selection import chosen_spec
 from pruneviz.figures.words import counted, dataset_title, listed, measure_title, percent
 from pruneviz.runlog import Runs
 
@@ -43,7 +43,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     round pruned after this epoch). Errors: `FigureError` when a run holds no test accuracy; those of `chosen_spec`.
     """
     spec = chosen_spec(runs.spec, entry, options)
-    epochs = rows_of(runs.epochs, spec).astype({"run": "str"}).merge(spec[["run", *_KEYS]], on="run")
+    epochs = runs.named(spec["run"]).epochs.astype({"run": "str"}).merge(spec[["run", *_KEYS]], on="run")
     _check_accuracies(epochs, spec)
     groups = epochs.groupby([*_KEYS, "epoch"], sort=False, dropna=False)
     means = groups.agg(
@@ -142,7 +142,7 @@ def _in_order(means: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_rounds(means: pd.DataFrame, runs: Runs, spec: pd.DataFrame) -> pd.DataFrame:
-    rounds = rows_of(runs.rounds, spec)[["run", "epoch"]].astype({"run": "str"}).drop_duplicates()
+    rounds = runs.named(spec["run"]).rounds[["run", "epoch"]].astype({"run": "str"}).drop_duplicates()
     pruned = rounds.merge(spec[["run", "dataset", "measure"]], on="run")[["dataset", "measure", "epoch"]].drop_duplicates()
     return means.merge(pruned.assign(pruned=True), on=["dataset", "measure", "epoch"], how="left").assign(
         pruned=lambda rows: rows["pruned"].eq(True)

@@ -10,7 +10,7 @@ from pruneviz.analysis.convergence import convergence, convergence_by_run, leads
 from pruneviz.experiments import CURVE_MEASURES
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.selection import chosen_spec, rows_of
+from pruneviz.figures.selection import chosen_spec
 from pruneviz.figures.words import counted, dataset_title, decimal, listed, mean_and_sd, measure_title, percent
 from pruneviz.runlog import Runs
 
@@ -25,7 +25,7 @@ def tables(runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.Da
     (see `leads` there), both of the test accuracy.
     """
     spec = chosen_spec(runs.spec, entry, options)
-    epochs = rows_of(runs.epochs, spec)
+    epochs = runs.named(spec["run"]).epochs
     recorded = [measure for measure in CURVE_MEASURES if measure in set(spec["measure"])]
     found = {"convergence": _in_order(convergence(epochs, spec), spec)}
     return {**found, "leads": _in_order(leads(convergence_by_run(epochs, spec), recorded), spec)} if len(recorded) > 1 else found

@@ -35,7 +35,8 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
 
     Columns: those of `pruneviz.analysis.layer_ratios.layer_ratios`. Errors: those of `chosen_spec` and of that function.
     """
-    ratios = layer_ratios(runs.rounds, chosen_spec(runs.spec, entry, options))
+    spec = chosen_spec(runs.spec, entry, options)
+    ratios = layer_ratios(runs.named(spec["run"]).rounds, spec)
     place = ratios["measure"].map(entry.need.measures.index)
     return ratios.assign(place=place).sort_values(["rounds", "place", "layer_index"], ignore_index=True).drop(columns="place")
 

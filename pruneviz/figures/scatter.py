@@ -7,7 +7,6 @@ the points are a sample of those that the correlations are over.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -22,7 +21,7 @@ from pruneviz.errors import FigureError
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.selection import chosen_spec, filters_of, measured_epochs, nearest_epochs
+from pruneviz.figures.selection import chosen_spec, common_epochs, filters_of, nearest_epochs
 from pruneviz.figures.signed_log import SignedLog, off_ends
 from pruneviz.figures.units import Unit, unit_in, unit_of
 from pruneviz.figures.words import COEFFICIENTS, SYMBOLS, counted, decimal, interval, listed, mean_and_sd, scientific
@@ -48,17 +47,16 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     Errors: `FigureError` when no epoch holds both quantities in all runs or the seed asked for was not recorded; those of `chosen_spec`.
     """
     spec, unit = chosen_spec(runs.spec, entry, options), unit_of(entry.need.kind)
-    filters = filters_of(runs, spec, (*unit.keys, *NEEDS, *ERRORS))
-    schedule = int(spec["epochs"].max()) if spec["epochs"].notna().any() else int(filters["epoch"].max())
-    epochs = nearest_epochs(_measured(filters, spec), schedule, FRACTIONS)
-    filters = filters[filters["epoch"].isin(epochs)]
-    means = unit.agreement(replace(runs, filters=filters), spec, X, Y, options)
-    points = _points(filters, _shown_run(spec, options), unit).assign(schedule=schedule)
-    rows = points.merge(means, on="epoch").sort_values(["epoch", "depth", "filter", *unit.keys], ignore_index=True)
+    schedule = int(spec["epochs"].max()) if spec["epochs"].notna().any() else int(runs.named(spec["run"]).epochs["epoch"].max())
+    epochs = nearest_epochs(_measured(runs, spec), schedule, FRACTIONS)
+    means = unit.agreement(runs, spec, X, Y, options, epochs)
+    shown = _shown_run(spec, options)
+    points = _points(filters_of(runs, shown, (*unit.keys, *NEEDS, *ERRORS), epochs, complete=NEEDS), shown.iloc[0], unit)
+    rows = (
+        points.assign(schedule=schedule).merge(means, on="epoch").sort_values(["epoch", "depth", "filter", *unit.keys], ignore_index=True)
+    )
     rows = rows.astype(dict.fromkeys(unit.keys, "int64"))  # null in filter runs, so that loaded beside them it comes as a float
-    return rows[
-        ["network", "dataset", "epoch", "schedule", *(name for name in points if name not in ("epoch", "schedule")), *means.columns[3:]]
-    ]
+    return rows[["network", "dataset", "epoch", "schedule", *(name for name in points if name != "epoch"), *means.columns[3:]]]
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
@@ -87,8 +85,8 @@ def thresholds(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({name: {epoch: SignedLog.fit(rows[name].to_numpy()).threshold for epoch, rows in groups} for name in NEEDS})
 
 
-def _measured(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:
-    epochs = measured_epochs(filters, NEEDS)
+def _measured(runs: Runs, spec: pd.DataFrame) -> list[int]:
+    epochs = common_epochs(filters_of(runs, spec, (), complete=NEEDS), spec)
     if not epochs:
         raise FigureError(
             f"there is no epoch at which all of {listed(spec['run'])} hold {listed(NEEDS)}; "
@@ -97,18 +95,18 @@ def _measured(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:
     return epochs
 
 
-def _shown_run(spec: pd.DataFrame, options: DrawOptions) -> pd.Series:
+def _shown_run(spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+    """The row of the run whose points are shown."""
     shown = spec if options.seed is None else spec[spec["seed"] == options.seed]
     if shown.empty:
         raise FigureError(f"seed {options.seed} is not recorded; recorded are seeds {listed(spec['seed'])}; choose one with seed (--seed)")
-    return shown.iloc[0]
+    return shown.head(1)
 
 
 def _points(filters: pd.DataFrame, run: pd.Series, unit: Unit) -> pd.DataFrame:
-    """The points of one run; a layer's depth is its place in the order in which the network applies its layers."""
-    points = filters[filters["run"] == run["run"]].dropna(subset=list(NEEDS))
-    depth = pd.factorize(points["layer"].astype(str))[0] + 1
-    return points.assign(run=run["run"], seed=run["seed"], depth=depth)[
+    """The filters of one run as points; a layer's depth is its place in the order in which the network applies its layers."""
+    depth = pd.factorize(filters["layer"].astype(str))[0] + 1
+    return filters.assign(run=run["run"], seed=run["seed"], depth=depth)[
         ["epoch", "run", "seed", "layer", "depth", "filter", *unit.keys, *NEEDS, *ERRORS]
     ]
 

@@ -15,7 +15,7 @@ from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.words import different, listed
 from pruneviz.runlog import Runs
-from pruneviz.schema import check_columns
+from pruneviz.schema import FILTER_KEYS
 
 # Facts that runs of different seeds share; a mean over runs that differ in one of them would be a mean over nothing in particular.
 RECIPE = (
@@ -113,25 +113,20 @@ def is_recorded(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> bool:
     return bool(_of_kind(spec, entry)["dataset"].isin(chosen_datasets(spec, entry, options)).any())
 
 
-def rows_of(table: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table of the log (`runs.epochs`, `runs.filters`, `runs.rounds`) that belong to the runs of `spec`."""
-    rows = table[table["run"].isin(spec["run"])]
-    return rows.assign(run=rows["run"].astype("category").cat.remove_unused_categories())
-
-
-def filters_of(runs: Runs, spec: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The rows of `runs.filters` that belong to the runs of `spec`, with their keys and `columns`.
+def filters_of(
+    runs: Runs, spec: pd.DataFrame, columns: Sequence[str], epochs: Sequence[int] | None = None, complete: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The filters of the runs of `spec`, with their keys and `columns`: at these epochs (all by default), where none of `complete` is null.
 
     Errors: `LogError` naming the columns that were not recorded.
     """
-    check_columns(runs.filters, list(columns), "the filters table", "record the runs with the columns that the figure needs")
-    return rows_of(runs.filters, spec)[["run", "epoch", "layer", "filter", *columns]]
+    return runs.named(spec["run"]).read("filters", list(dict.fromkeys([*FILTER_KEYS, *columns])), epochs, complete)
 
 
-def measured_epochs(filters: pd.DataFrame, columns: Sequence[str]) -> list[int]:
-    """The epochs at which every run of a filters table holds `columns`, ascending."""
-    measured = filters.dropna(subset=list(columns)).groupby("run", observed=False)["epoch"].unique()
-    return sorted(set.intersection(*(set(map(int, epochs)) for epochs in measured))) if len(measured) else []
+def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:
+    """The epochs of which a filters table has rows of all the runs of `spec`, ascending."""
+    runs = filters.groupby("epoch")["run"].nunique()
+    return [int(epoch) for epoch in runs.index[runs == len(spec)]]
 
 
 def nearest_epochs(epochs: Sequence[int], schedule: int, fractions: Sequence[float]) -> list[int]:

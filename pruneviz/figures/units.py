@@ -6,8 +6,9 @@ single weights hold a sample of their rows, and beside it correlations and mask 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import pandas as pd
 
@@ -15,18 +16,26 @@ from pruneviz.analysis.correlation import fisher_intervals
 from pruneviz.errors import FigureError
 from pruneviz.figures.agreement import agreement, averaged
 from pruneviz.figures.options import DrawOptions, Method
-from pruneviz.figures.selection import filters_of, rows_of
+from pruneviz.figures.selection import filters_of
 from pruneviz.figures.words import different, listed, scientific
 from pruneviz.masks import mask_distance
 from pruneviz.runlog import Runs
-from pruneviz.schema import FILTER_KEYS, Column, check_columns, filter_column
+from pruneviz.schema import Column, filter_column
 from pruneviz.scores import NEEDS
 
 # The sum over a single weight has one term, so that both forms of loss preservation are one measure.
 _ALIKE: Mapping[str, str] = {"loss_preservation_abs_of_sum": "loss_preservation"}
 
-Agreement = Callable[[Runs, pd.DataFrame, str, str, DrawOptions], pd.DataFrame]
 Distances = Callable[[Runs, pd.DataFrame, DrawOptions], pd.DataFrame]
+
+
+class Agreement(Protocol):
+    """Correlations of two columns or measures, averaged over the runs of each network, as in `pruneviz.figures.agreement.averaged`."""
+
+    def __call__(
+        self, runs: Runs, spec: pd.DataFrame, x: str, y: str, options: DrawOptions, epochs: Sequence[int] | None = None
+    ) -> pd.DataFrame:
+        """Those at the given epochs; at all by default."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,7 @@ class Unit:
     `noun` names it; `keys` are its keys in the filters table beside `FILTER_KEYS`; `counted` is the column of a figure's table that
     tells over how many a correlation is; `change` is the measure of how far it moved in training, with its symbol; `columns` describes
     the columns of the filters table that mean something else than for filters; `without_masks` says where there is no mask distance.
-    `agreement` (runs, spec, x, y, options) are the correlations of two columns or measures, averaged over the runs of each network, as
-    in `pruneviz.figures.agreement.averaged`; `distances` (runs, spec, options) those of consecutive masks, as of `mask_distance`.
+    `agreement` are correlations averaged over runs; `distances` (runs, spec, options) those of consecutive masks, as of `mask_distance`.
     """
 
     noun: str
@@ -65,24 +73,30 @@ def unit_in(table: pd.DataFrame) -> Unit:
     return WEIGHT if WEIGHT.counted in table else FILTER
 
 
-def _computed_agreement(runs: Runs, spec: pd.DataFrame, x: str, y: str, options: DrawOptions) -> pd.DataFrame:
-    needed = dict.fromkeys(column for name in (x, y) for column in NEEDS.get(name, (name,)))
-    return agreement(filters_of(runs, spec, list(needed)), spec, x, y, options.methods)
+def _computed_agreement(
+    runs: Runs, spec: pd.DataFrame, x: str, y: str, options: DrawOptions, epochs: Sequence[int] | None = None
+) -> pd.DataFrame:
+    needed = list(dict.fromkeys(column for name in (x, y) for column in NEEDS.get(name, (name,))))
+    return agreement(filters_of(runs, spec, needed, epochs, complete=needed), spec, x, y, options.methods)
 
 
 def _computed_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
-    filters = filters_of(runs, spec, [str(name) for name in runs.filters if name not in FILTER_KEYS])
-    return mask_distance(filters, score=options.masks_by("unpruned"), ratio=options.mask_ratio)
+    """Run by run, for the scales of all epochs of all runs are too many to hold at once."""
+    by = options.masks_by("unpruned")
+    each = [filters_of(runs, run, ["kept", *NEEDS[by]]) for _, run in spec.groupby("run", sort=False)]
+    return pd.concat([mask_distance(filters, score=by, ratio=options.mask_ratio).astype({"run": "str"}) for filters in each])
 
 
-def _recorded_agreement(runs: Runs, spec: pd.DataFrame, x: str, y: str, options: DrawOptions) -> pd.DataFrame:
+def _recorded_agreement(
+    runs: Runs, spec: pd.DataFrame, x: str, y: str, options: DrawOptions, epochs: Sequence[int] | None = None
+) -> pd.DataFrame:
     known = {name: _ALIKE.get(name, name) for name in (x, y)}
-    return averaged({method: _recorded(runs, spec, known[x], known[y], method) for method in options.methods}, spec, WEIGHT.counted)
+    held = runs.named(spec["run"]).read("correlations", epochs=epochs)
+    return averaged({method: _recorded(held, spec, known[x], known[y], method) for method in options.methods}, spec, WEIGHT.counted)
 
 
-def _recorded(runs: Runs, spec: pd.DataFrame, x: str, y: str, method: Method) -> pd.DataFrame:
-    """The correlations over all weights of each run and epoch that were recorded, with Fisher's intervals."""
-    held = rows_of(runs.correlations, spec)
+def _recorded(held: pd.DataFrame, spec: pd.DataFrame, x: str, y: str, method: Method) -> pd.DataFrame:
+    """Of the correlations over all weights that were recorded those of one pair and coefficient, with Fisher's intervals."""
     found = held[(held["x"] == x) & (held["y"] == y) & (held["method"] == method)]
     lacking = [run for run in spec["run"] if run not in set(found["run"])]
     if lacking:
@@ -99,8 +113,7 @@ def _recorded(runs: Runs, spec: pd.DataFrame, x: str, y: str, method: Method) ->
 def _recorded_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
     """The mask distances over all weights that were logged while recording; the reference of each is the epoch before it in the log."""
     _check_masks(spec, options)
-    check_columns(runs.epochs, ["run", "epoch", "mask_distance"], "the epochs table", "record the runs anew")
-    rows = rows_of(runs.epochs, spec)[["run", "epoch", "mask_distance"]].sort_values(["run", "epoch"])
+    rows = runs.named(spec["run"]).read("epochs", ["run", "epoch", "mask_distance"]).sort_values(["run", "epoch"])
     chance = 2 * options.mask_ratio * (1 - options.mask_ratio)
     before = rows.groupby("run", observed=True)["epoch"].shift()
     return rows.rename(columns={"mask_distance": "distance"}).assign(ref_epoch=before, chance=chance).astype({"distance": "float64"})

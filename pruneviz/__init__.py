@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pruneviz.recorder import Recorder as Recorder
     from pruneviz.runlog import Runs as Runs
     from pruneviz.runlog import load as load
+    from pruneviz.scanning import scan as scan
     from pruneviz.schema import RunSpec as RunSpec
     from pruneviz.scores import score as score
     from pruneviz.snapshot import measure as measure
@@ -40,6 +41,7 @@ _HOMES = {
     "measure": "pruneviz.snapshot",
     "over_seeds": "pruneviz.analysis.correlation",
     "remove": "pruneviz.pruning",
+    "scan": "pruneviz.scanning",
     "score": "pruneviz.scores",
 }
 

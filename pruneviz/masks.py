@@ -6,12 +6,17 @@ A mask is flat: all filters of a network are ranked together, whatever their lay
 
 from __future__ import annotations
 
+import itertools
 import numbers
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from pruneviz.errors import AnalysisError
+from pruneviz.scanning import Scan
+from pruneviz.scores import columns_read
 from pruneviz.scores import score as importance
 
 _KEYS = ("run", "epoch", "layer", "filter")
@@ -32,19 +37,19 @@ def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
     return keep.mask(np.isnan(values), pd.NA)
 
 
-def mask_distance(filters: pd.DataFrame, score: str = "bn_scale", ratio: float = 0.2, lag: int = 1) -> pd.DataFrame:
+def mask_distance(filters: pd.DataFrame | Scan, score: str = "bn_scale", ratio: float = 0.2, lag: int = 1) -> pd.DataFrame:
     """How far the pruning mask of every epoch is from that of an epoch before: the fraction of positions in which they differ.
 
     Args: `filters` with run, epoch, layer, filter (and weight, where rows are single weights) and the columns of the measure
-    `score`; `ratio`, the pruned fraction; `lag`, how many of the run's epochs that have the score to go back (1: consecutive ones,
-    whatever their numbers).
+    `score`, or a `Scan` of such tables on disk; `ratio`, the pruned fraction; `lag`, how many of the run's epochs that have the score to
+    go back (1: consecutive ones, whatever their numbers).
 
     Returns: one row per run and epoch that has such a reference: run, epoch, ref_epoch, distance (a fraction, at most 2q) and
     chance, which is what two independent random masks give, 2q(1 - q), q being the fraction really pruned.
     Positions are the filters that have a score at both epochs, matched by these keys; equal scores rank in the order in
-    which the run first names the filters. `distance` is null when all scores of either epoch are equal, as those of batch-norm
-    scales are before training: then there is no ranking, and the mask would only tell the order of the rows. Filters that are
-    pruned already (`kept` false) are masked out always and count towards the ratio, also once their score is null.
+    which the run, epoch by epoch, first names the filters. `distance` is null when all scores of either epoch are equal, as those
+    of batch-norm scales are before training: then there is no ranking, and the mask would only tell the order of the rows. Filters
+    that are pruned already (`kept` false) are masked out always and count towards the ratio, also when their score has become null.
 
     Errors: `AnalysisError` for missing key columns, a filter twice at one epoch, a ratio outside [0, 1], a lag below 1;
     `ScoreError` for an unknown measure or a column that it lacks.
@@ -53,12 +58,11 @@ def mask_distance(filters: pd.DataFrame, score: str = "bn_scale", ratio: float =
     _check_ratio(ratio)
     if not isinstance(lag, numbers.Integral) or lag < 1:
         raise AnalysisError(f"lag={lag!r}; give the number of recorded epochs to go back, a whole number from 1")
-    scores = importance(filters, score)
-    _check_keys(filters)
-    keys = filters[[key for key in (*_KEYS, "weight") if key in filters.columns]]
-    table = keys.assign(kept=filters.get("kept", True), score=scores)
-    parts = [_distances(run, rows, ratio, int(lag)) for run, rows in table.groupby("run", observed=True)]
-    return _gathered(parts, filters)
+    empty = filters.no_rows() if isinstance(filters, Scan) else filters.iloc[:0]
+    importance(empty, score)
+    _check_keys(empty)
+    parts = [_distances(run, blocks, ratio, int(lag)) for run, blocks in _runs(filters, score)]
+    return _gathered(parts, empty)
 
 
 def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> float:
@@ -115,31 +119,90 @@ def _has_ranking(values: np.ndarray) -> bool:
     return standing.size > 0 and bool(standing.min() < standing.max())
 
 
-def _distances(run: object, rows: pd.DataFrame, ratio: float, lag: int) -> pd.DataFrame:
-    epochs, scores = _score_matrix(run, rows)
-    pairs = list(zip(range(len(epochs)), range(lag, len(epochs)), strict=False))
-    found = [_distance_and_chance(scores[before], scores[now], ratio) for before, now in pairs]
-    distances = np.array(found, dtype="float64").reshape(-1, 2)
-    columns = {"epoch": epochs[lag:], "ref_epoch": epochs[: len(pairs)], "distance": distances[:, 0], "chance": distances[:, 1]}
-    return pd.DataFrame({"run": [run] * len(pairs), **columns})
+def _runs(filters: pd.DataFrame | Scan, score: str) -> Iterator[tuple[object, Iterable[pd.DataFrame]]]:
+    """Every run and its rows, in blocks of whole epochs: of a table in memory a single block."""
+    if isinstance(filters, Scan):
+        blocks = filters.blocks([*_KEYS, "weight", "kept", *columns_read(score)])
+        for run, mine in itertools.groupby(blocks, key=lambda block: block["run"].iloc[0]):
+            yield run, (_with_scores(block, score) for block in mine)
+    else:
+        for run, rows in _with_scores(filters, score).groupby("run", observed=True):
+            yield run, [rows]
 
 
-def _score_matrix(run: object, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The epochs of one run that have the score, ascending, and the scores [epoch, filter], the filters in order of appearance."""
-    epochs, at = np.unique(rows["epoch"].to_numpy(), return_inverse=True)
-    of_weights = "weight" in rows.columns and bool(rows["weight"].notna().any())
-    column = rows.groupby(["layer", "filter", *(["weight"] if of_weights else [])], observed=True, sort=False).ngroup().to_numpy()
-    if np.bincount(at * (column.max() + 1) + column).max() > 1:
-        raise AnalysisError(f"run {run} has a filter twice at one epoch; pass a table with one row per run, epoch and filter (or weight)")
-    scores = np.full((len(epochs), column.max() + 1), np.nan)
-    pruned = np.zeros(scores.shape, dtype=bool)
-    scores[at, column] = _values(rows["score"])
-    pruned[at, column] = _pruned(rows["kept"])
-    scored: np.ndarray = ~np.isnan(scores)
-    available = scored.any(axis=1)
-    # A filter that never had the score, such as one without batch norm, is no position of the mask, pruned or not.
-    scores[pruned & scored.any(axis=0)] = _PRUNED
-    return epochs[available], scores[available]
+def _with_scores(filters: pd.DataFrame, score: str) -> pd.DataFrame:
+    keys = filters[[key for key in (*_KEYS, "weight") if key in filters.columns]]
+    return keys.assign(layer=keys["layer"].astype("category"), kept=filters.get("kept", True), score=importance(filters, score))
+
+
+def _distances(run: object, blocks: Iterable[pd.DataFrame], ratio: float, lag: int) -> pd.DataFrame:
+    found = []
+    before: deque[tuple[int, np.ndarray]] = deque(maxlen=lag)
+    for epoch, scores in _scored_epochs(run, blocks):
+        if len(before) == lag:
+            ref_epoch, earlier = before[0]
+            earlier = np.append(earlier, np.full(len(scores) - len(earlier), np.nan))
+            found.append((run, epoch, ref_epoch, *_distance_and_chance(earlier, scores, ratio)))
+        before.append((epoch, scores))
+    return pd.DataFrame(found, columns=["run", "epoch", "ref_epoch", "distance", "chance"])
+
+
+def _scored_epochs(run: object, blocks: Iterable[pd.DataFrame]) -> Iterator[tuple[int, np.ndarray]]:
+    """The epochs of one run that have the score, ascending, each with the scores of all filters named so far, in order of appearance."""
+    places = _Places(run)
+    had_score = np.zeros(0, dtype=bool)
+    for epoch, keys, values, gone in itertools.chain.from_iterable(map(_epochs, blocks)):
+        at = places.of(keys)
+        scores, pruned = np.full(len(places), np.nan), np.zeros(len(places), dtype=bool)
+        scores[at], pruned[at] = values, gone
+        had_score = np.append(had_score, np.zeros(len(places) - len(had_score), dtype=bool)) | ~np.isnan(scores)
+        measured = not np.isnan(scores).all()
+        # A filter that never had the score, such as one without batch norm, is no position of the mask, pruned or not.
+        scores[pruned & had_score] = _PRUNED
+        if measured:
+            yield epoch, scores
+
+
+def _epochs(rows: pd.DataFrame) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Every epoch of a block, ascending: its number, the keys [layer filter weight, row], the scores and which rows are pruned."""
+    epochs = rows["epoch"].to_numpy()
+    numbers = [rows["layer"].cat.codes, rows["filter"], rows.get("weight", pd.Series(-1, index=rows.index))]
+    keys = np.stack([column.fillna(-1).to_numpy(dtype="int64") for column in numbers])
+    scores, pruned = _values(rows["score"]), _pruned(rows["kept"])
+    if (np.diff(epochs) < 0).any():
+        order = np.argsort(epochs, kind="stable")
+        epochs, keys, scores, pruned = epochs[order], keys[:, order], scores[order], pruned[order]
+    starts = np.flatnonzero(np.diff(epochs, prepend=epochs[:1] - 1))
+    for start, end in zip(starts, [*starts[1:], len(epochs)], strict=True):
+        yield int(epochs[start]), keys[:, start:end], scores[start:end], pruned[start:end]
+
+
+class _Places:
+    """The places of the filters of one run in its masks: the order in which the run first names them."""
+
+    def __init__(self, run: object) -> None:
+        self._run = run
+        self._known = self._asked = np.zeros((3, 0), dtype="int64")
+        self._answer = np.zeros(0, dtype="int64")
+
+    def __len__(self) -> int:
+        return self._known.shape[1]
+
+    def of(self, keys: np.ndarray) -> np.ndarray:
+        """The places of one epoch's keys [layer filter weight, row]; new ones are put behind those that are known."""
+        if not np.array_equal(keys, self._asked):  # nearly every epoch names the filters of the one before, in its order
+            both = np.concatenate([self._known, keys], axis=1)
+            self._answer = pd.DataFrame(both.T).groupby([0, 1, 2], sort=False).ngroup().to_numpy()[len(self) :]
+            self._check_once_each()
+            self._known = np.concatenate([self._known, keys[:, self._answer >= len(self)]], axis=1)
+            self._asked = keys
+        return self._answer
+
+    def _check_once_each(self) -> None:
+        if len(np.unique(self._answer)) < len(self._answer):
+            raise AnalysisError(
+                f"run {self._run} has a filter twice at one epoch; pass a table with one row per run, epoch and filter (or weight)"
+            )
 
 
 def _gathered(parts: list[pd.DataFrame], filters: pd.DataFrame) -> pd.DataFrame:

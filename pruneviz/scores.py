@@ -7,24 +7,45 @@ in a column that a measure needs gives a null score, never 0: a filter that was 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pruneviz.errors import ScoreError
-from pruneviz.schema import CHEAP_COLUMNS, REQUEST_COLUMNS
+from pruneviz.scanning import Scan, write_blocks
+from pruneviz.schema import CHEAP_COLUMNS, FILTERS, REQUEST_COLUMNS
 
 Measure = Callable[[pd.DataFrame], pd.Series]
 
 
+@overload
 def score(filters: pd.DataFrame, name: str) -> pd.Series:
+    """The scores of a table in memory, as a Series."""
+
+
+@overload
+def score(filters: Scan, name: str, out: str | Path) -> Path:
+    """Those of tables on disk, as a Parquet file."""
+
+
+def score(filters: pd.DataFrame | Scan, name: str, out: str | Path | None = None) -> pd.Series | Path:
     """The importance of every row of a filters table under one pruning measure; the lowest is pruned first.
 
-    Args: `filters`, one row per filter or per single weight, with the columns in `NEEDS[name]`; `name`, a key of `SCORES`.
-    Returns: float64 Series with the index of the table and the measure as its name; null where a needed value is null.
-    Errors: `ScoreError` for an unknown measure (lists those that exist) and for a missing column (says how to record it).
+    Args: `filters`, one row per filter or per single weight, with the columns in `NEEDS[name]`, or a `Scan` of such tables on disk;
+    `name`, a key of `SCORES`; `out`, of a `Scan` alone, the Parquet file to write.
+    Returns: float64 Series with the index of the table and the measure as its name; null where a needed value is null. Of a `Scan` the
+    file: run, epoch, layer, filter, weight and, named as the measure, its float64 values, rows as `pv.load` has them.
+    Errors: `ScoreError` for an unknown measure (lists those that exist), for a missing column (says how to record it), and for a `Scan`
+    without `out`; `LogError` where `out` exists already or cannot be written.
     Source: Lubana and Dick, ICLR 2021, and the papers that the single measures name.
     """
+    if isinstance(filters, Scan):
+        return _score_on_disk(filters, name, out)
+    if out is not None:
+        raise ScoreError(f"out={str(out)!r} is for a scan; the scores of a table in memory are returned, leave it out")
     if not isinstance(filters, pd.DataFrame):
         raise ScoreError(f"score takes a filters table, not {type(filters).__name__}; pass runs.filters, or the table that measure returns")
     if name not in SCORES:
@@ -165,6 +186,21 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "synflow": ("synflow",),
     "random": ("layer", "filter"),
 }
+
+
+def columns_read(name: str) -> tuple[str, ...]:
+    """The columns besides run and epoch that a measure uses where a table has them: those it needs, and for `random` weight too."""
+    return (*NEEDS[name], "weight") if name == "random" else NEEDS[name]
+
+
+def _score_on_disk(filters: Scan, name: str, out: str | Path | None) -> Path:
+    score(filters.no_rows(), name)  # tells what is wrong before a file is begun
+    if out is None:
+        raise ScoreError("the scores of a scan are written, not returned; name the Parquet file in out")
+    keys = [key for key in ("run", "epoch", "layer", "filter", "weight") if key in filters.columns]
+    blocks = (block[keys].assign(**{name: score(block, name)}) for block in filters.blocks([*keys, *columns_read(name)]))
+    write_blocks(blocks, Path(out), pa.schema([*((key, FILTERS[key].dtype) for key in keys), (name, pa.float64())]))
+    return Path(out)
 
 
 def _numbers(filters: pd.DataFrame, column: str) -> pd.Series:

@@ -269,6 +269,22 @@ def test_pruned_filters_of_a_log_stay_masked_out(sigma_of_pruned: float) -> None
     np.testing.assert_allclose(found["chance"], 2 * 0.4 * 0.6)
 
 
+def test_a_filter_counts_as_pruned_only_once_it_has_had_a_score() -> None:
+    # Filter 0 is pruned from the start, and has its first score at epoch 2: until then it is no position, as filter 5 never is.
+    absent = np.nan
+    first, second = [absent, 2, 3, 4, 5, absent], [absent, 2, 3, 5, 4, absent]
+    filters = log({0: first, 1: second, 2: [9, 3, 2, 5, 4, absent], 3: first})
+    filters["kept"] = [False, True, True, True, True, False] * 4
+    found = mask_distance(filters, ratio=0.4)
+    assert found["distance"].tolist() == [0, 0, 2 / 5]
+    np.testing.assert_allclose(found["chance"], [2 * 0.5 * 0.5, 2 * 0.5 * 0.5, 2 * 0.4 * 0.6])
+
+
+def test_a_table_that_is_not_sorted_has_the_distances_of_the_sorted_one() -> None:
+    filters = random_log()
+    pd.testing.assert_frame_equal(mask_distance(filters.sample(frac=1, random_state=0)), mask_distance(filters))
+
+
 def test_a_derivative_epoch_is_not_made_up_for_pruned_filters() -> None:
     filters = log({epoch: [1, 2, 3, 4] for epoch in range(4)}).assign(kept=[False, True, True, True] * 4)
     filters["theta_hg"] = filters["sigma"].where(filters["epoch"] % 2 == 0)

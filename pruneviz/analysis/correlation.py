@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from pruneviz.analysis.coefficients import COEFFICIENTS, Interval, Method, bootstrap_intervals, coefficients, fisher_intervals
+from pruneviz.analysis.moments import pearson
+from pruneviz.analysis.on_disk import moments_on_disk, pairs_at_once
+from pruneviz.analysis.pairs import Pairs, complete_pairs
 from pruneviz.analysis.runs import check_level, mean_over_runs, with_facts
 from pruneviz.errors import AnalysisError
+from pruneviz.scanning import Scan
 from pruneviz.schema import RunSpec
-from pruneviz.scores import SCORES, score
 
-Method = Literal["pearson", "spearman", "kendall"]
-Interval = Literal["fisher", "bootstrap"]
-Pair = tuple[np.ndarray, np.ndarray]
 
-_COEFFICIENTS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "pearson": lambda x, y: stats.pearsonr(x, y).statistic,
-    "spearman": lambda x, y: stats.spearmanr(x, y).statistic,
-    "kendall": lambda x, y: stats.kendalltau(x, y, method="asymptotic").statistic,
-}
+@dataclass(frozen=True)
+class _How:
+    """The options of `correlate` that say what is computed of the pairs of a group."""
 
-# Variance of atanh(r) over n pairs. Kendall's holds from n = 5 on, the others from n = 4 on.
-_FISHER_VARIANCES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "pearson": lambda r, n: 1 / (n - 3),
-    "spearman": lambda r, n: (1 + r**2 / 2) / (n - 3),
-    "kendall": lambda r, n: 0.437 / (n - 4),
-}
+    method: Method
+    level: float
+    interval: Interval
+    resamples: int
+    seed: int
 
 
 def correlate(
-    filters: pd.DataFrame,
+    filters: pd.DataFrame | Scan,
     x: str,
     y: str,
     by: Sequence[str] = ("run", "epoch"),
@@ -49,7 +46,8 @@ def correlate(
     """Correlation of two quantities over the filters of every group, with a confidence interval.
 
     Args:
-        filters: a filters table; every row counts in which x and y are not null, those of pruned filters (`kept` false) too.
+        filters: a filters table, or a `Scan` of such tables on disk; every row counts in which x and y are not null, those of pruned
+            filters (`kept` false) too.
         x, y: names of columns, or of measures in `pruneviz.scores.SCORES`; where both exist the column is meant.
         by: the columns that make the groups, such as ["run", "epoch", "layer"]; [] takes the whole table as one group.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
@@ -65,18 +63,17 @@ def correlate(
     ranks do not have the problem, and `over_seeds` asks what matters most, how r differs from one training to the next.
 
     Errors: `AnalysisError` for an unknown x, y, column of `by`, method or interval, a column that is no number, a level outside
-    (0, 1); `ScoreError` for a measure whose columns are missing.
+    (0, 1), a group of a `Scan` too large for ranks or a bootstrap; `ScoreError` for a measure whose columns are missing.
     Source: standard errors by Fisher; Bonett and Wright, Psychometrika 2000 (Spearman); Fieller et al., Biometrika 1957 (Kendall).
     """
     by = [by] if isinstance(by, str) else list(by)
+    how = _How(method, level, interval, resamples, seed)
     _check_choices(method, interval, level)
+    if isinstance(filters, Scan):
+        _check_groups(filters.no_rows(), by)
+        return _correlated_on_disk(filters, x, y, by, how)
     _check_groups(filters, by)
-    keys, pairs = _complete_pairs(filters, x, y, by)
-    r = np.array([_coefficient(a, b, method) for a, b in pairs], dtype="float64")
-    n = np.array([len(a) for a, _ in pairs], dtype="int64")
-    fisher = interval == "fisher"
-    ends = fisher_intervals(r, n, method, level) if fisher else _bootstrap_intervals(pairs, r, method, level, resamples, seed)
-    return keys.assign(n=n, r=r, low=ends[0], high=ends[1])
+    return _correlated(complete_pairs(filters, x, y, by), how)
 
 
 def over_seeds(
@@ -103,99 +100,27 @@ def over_seeds(
     return mean_over_runs(table, by, "r", level).rename(columns={"mean": "r", "least": "r_min", "most": "r_max"})
 
 
-def _quantity(filters: pd.DataFrame, name: str) -> np.ndarray:
-    """The float64 values of a column or measure, NaN for null."""
-    if name in filters.columns:
-        column = filters[name]
-        if not pd.api.types.is_numeric_dtype(column):
-            raise AnalysisError(f"column {name!r} holds {column.dtype}, not numbers; correlate two numeric columns or measures")
-        return column.to_numpy(dtype="float64", na_value=np.nan)
-    if name in SCORES:
-        return score(filters, name).to_numpy(dtype="float64", na_value=np.nan)
-    had = ", ".join(map(str, filters.columns))
-    raise AnalysisError(f"no column or measure {name!r}; the table has [{had}], and the measures are {', '.join(SCORES)}")
+def _correlated(pairs: Pairs, how: _How) -> pd.DataFrame:
+    r = coefficients(pairs.x, pairs.y, pairs.starts, how.method)
+    if how.interval == "fisher":
+        return _with_fisher(pairs.keys, pairs.n, r, how)
+    low, high = bootstrap_intervals(pairs.x, pairs.y, pairs.starts, r, how.method, how.level, how.resamples, how.seed)
+    return pairs.keys.assign(n=pairs.n, r=r, low=low, high=high)
 
 
-def _complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> tuple[pd.DataFrame, list[Pair]]:
-    """The groups that have rows in which neither x nor y is null, and for each the values of x and of y in those rows."""
-    xs, ys = _quantity(filters, x), _quantity(filters, y)
-    complete = ~(np.isnan(xs) | np.isnan(ys))
-    xs, ys = xs[complete], ys[complete]
-    keys, groups = _groups(filters.loc[complete, by])
-    return keys, [(xs[rows], ys[rows]) for rows in groups]
+def _with_fisher(keys: pd.DataFrame, n: np.ndarray, r: np.ndarray, how: _How) -> pd.DataFrame:
+    low, high = fisher_intervals(r, n, how.method, how.level)
+    return keys.assign(n=n, r=r, low=low, high=high)
 
 
-def _groups(keys: pd.DataFrame) -> tuple[pd.DataFrame, list[np.ndarray]]:
-    """The distinct rows of `keys`, sorted and renumbered, and for each the positions of its rows."""
-    by = list(keys.columns)
-    group = keys.groupby(by, observed=True).ngroup().to_numpy() if by else np.zeros(len(keys), dtype="int64")
-    rows = np.argsort(group, kind="stable")
-    rows = rows[group[rows] >= 0]  # a null key belongs to no group
-    _, first = np.unique(group[rows], return_index=True)
-    return keys.iloc[rows[first]].reset_index(drop=True), np.split(rows, first[1:]) if len(first) else []
-
-
-def _coefficient(x: np.ndarray, y: np.ndarray, method: Method) -> float:
-    if len(x) < 3 or _is_constant(x) or _is_constant(y):
-        return np.nan
-    if method == "pearson":
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            return np.nan
-        x, y = _scaled(x), _scaled(y)
-        if _is_nearly_constant(x) or _is_nearly_constant(y):
-            return np.nan
-    return float(_COEFFICIENTS[method](x, y))
-
-
-def _is_constant(values: np.ndarray) -> bool:
-    return bool(values.min() == values.max())
-
-
-def _is_nearly_constant(values: np.ndarray) -> bool:
-    # Below this spread (twice the bound at which scipy warns) the deviations from the mean are mostly its rounding error.
-    return bool(values.std() * np.sqrt(len(values)) < 2 * np.finfo("float64").eps ** 0.75 * abs(values.mean()))
-
-
-def _scaled(values: np.ndarray) -> np.ndarray:
-    """The values divided by the largest, which changes no correlation, and keeps sums and squares of tiny or huge ones in range."""
-    return values / np.abs(values).max()
-
-
-def fisher_intervals(r: np.ndarray, n: np.ndarray, method: Method, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the Fisher intervals of correlations `r` over `n` pairs each; see `correlate` for what they are worth."""
-    enough = n >= (5 if method == "kendall" else 4)
-    r, n = np.where(enough, r, np.nan), np.where(enough, n, 5)
-    half = stats.norm.ppf((1 + level) / 2) * np.sqrt(_FISHER_VARIANCES[method](r, n))
-    with np.errstate(divide="ignore"):  # |r| = 1 lies at infinity, and its interval is the point itself
-        centre = np.arctanh(np.clip(r, -1, 1))
-    return np.tanh(centre - half), np.tanh(centre + half)
-
-
-def _bootstrap_intervals(
-    pairs: list[Pair], r: np.ndarray, method: Method, level: float, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.full((len(pairs), 2), np.nan)
-    for group in np.flatnonzero(~np.isnan(r)):
-        if len(pairs[group][0]) >= 4:
-            ends[group] = _bootstrap(*pairs[group], method, level, resamples, seed)
-    return ends[:, 0], ends[:, 1]
-
-
-def _bootstrap(x: np.ndarray, y: np.ndarray, method: Method, level: float, resamples: int, seed: int) -> np.ndarray:
-    """Percentile interval of one group; every group starts the generator anew, so that it does not depend on the others."""
-    with warnings.catch_warnings():
-        # Draws from a small group can be constant and have no r. They are left out, for which scipy's own interval has no option.
-        warnings.simplefilter("ignore")
-        drawn = stats.bootstrap(
-            (x, y),
-            lambda a, b: _coefficient(a, b, method),
-            paired=True,
-            vectorized=False,
-            n_resamples=resamples,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).bootstrap_distribution
-        return np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+def _correlated_on_disk(filters: Scan, x: str, y: str, by: list[str], how: _How) -> pd.DataFrame:
+    nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by), how)  # tells what is wrong before rows are read
+    if how.method == "pearson" and how.interval == "fisher" and not {"run", "epoch"} <= set(by):
+        keys, found = moments_on_disk(filters, x, y, by)
+        return _with_fisher(keys, found.n, pearson(found), how)
+    parts = [_correlated(pairs, how) for pairs in pairs_at_once(filters, x, y, by)]
+    table = pd.concat(parts, ignore_index=True) if parts else nothing
+    return table.sort_values(by, ignore_index=True) if by else table
 
 
 def _check_one_row_per_run(table: pd.DataFrame, by: list[str]) -> None:
@@ -234,8 +159,8 @@ def _check_groups(filters: pd.DataFrame, by: list[str]) -> None:
 
 
 def _check_choices(method: str, interval: str, level: float) -> None:
-    if method not in _COEFFICIENTS:
-        raise AnalysisError(f"method={method!r} is no correlation coefficient; choose one of {', '.join(_COEFFICIENTS)}")
+    if method not in COEFFICIENTS:
+        raise AnalysisError(f"method={method!r} is no correlation coefficient; choose one of {', '.join(COEFFICIENTS)}")
     if interval not in get_args(Interval):
         raise AnalysisError(f"interval={interval!r}; choose one of {', '.join(get_args(Interval))}")
     check_level(level)

@@ -5,14 +5,15 @@ BIN    := $(VENV)/bin
 DATA   := data/digits
 OUT    := figures/digits
 
-.PHONY: help setup figures record test lint format bench clean
+.PHONY: help setup figures record test lint format bench bench-quick clean
 
 help:
 	@echo "make setup    create $(VENV) and install pruneviz with the tested versions of what it needs"
 	@echo "make figures  record the embedded experiment (once, minutes) and draw its figures into $(OUT)"
 	@echo "make test     run the test suite (records first, once: the notebooks are run on the recordings)"
 	@echo "make lint     check style and types"
-	@echo "make bench    time a snapshot in units of a forward pass"
+	@echo "make bench    measure every figure of docs/benchmarks.md on this machine, peers beside it (an hour or more)"
+	@echo "make bench-quick   the same at small sizes, to see that it works; writes nothing"
 	@echo "make clean    delete the embedded recordings and figures"
 
 setup: $(VENV)/.installed
@@ -41,8 +42,16 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup
-	$(BIN)/python tests/benchmarks/snapshot.py
+# the peers that the benchmarks measure beside pruneviz
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python tests/benchmarks
+
+bench-quick: $(VENV)/.bench
+	$(BIN)/python tests/benchmarks --quick
 
 clean:
 	rm -rf $(DATA) $(OUT)

@@ -20,24 +20,26 @@ PACKAGE = Path(pruneviz.__file__).parent
 # A module imports only from lower floors. "T" is the side that loads torch; it may also import from the other side, never the reverse.
 FLOORS = {
     "errors": "0", "schema": "0", "plans": "0", "experiments": "0",
-    "scores": "1", "masks": "1", "runlog": "1",
+    "scores": "1", "masks": "1", "tables": "1", "runlog": "1", "scanning": "1",
     "analysis": "2", "rounds": "2", "durations": "2",
-    "figures": "3",
+    "figures": "3", "findings": "3",
     "sample": "0T", "tracing": "0T", "isolation": "0T", "filters": "0T", "masking": "0T",
-    "convolutions": "0T", "networks": "0T", "datasets": "0T",
+    "bilinear": "0T", "directional": "0T", "networks": "0T", "datasets": "0T",
     "derivatives": "1T", "calibration": "1T", "standard_errors": "1T", "extra_columns": "1T", "coupling": "1T",
-    "history": "2", "weights": "2", "units": "1T", "run_facts": "2T",
-    "snapshot": "2T", "repeatability": "2T",
+    "history": "2", "weights": "2", "units": "1T", "cheap_columns": "2T", "run_facts": "2T",
+    "snapshot": "2T", "repeatability": "2T", "kept_weights": "2T",
     "recorder": "3T", "pruning": "3T",
-    "training": "4T", "pruned_training": "4T",
-    "recording": "5T", "record": "5T",
+    "training": "4T", "training_step": "4T", "pruned_training": "4T",
+    "recording": "5T", "record": "5T", "remeasure": "5T",
 }  # fmt: skip
 WITHIN_A_FLOOR = {
     ("schema", "errors"), ("plans", "errors"), ("experiments", "errors"), ("experiments", "plans"),
     ("masks", "scores"), ("repeatability", "snapshot"), ("record", "recording"),
-    ("pruned_training", "training"), ("run_facts", "snapshot"), ("weights", "analysis"),
+    ("scores", "scanning"), ("masks", "scanning"), ("scanning", "runlog"), ("scanning", "tables"), ("runlog", "tables"),
+    ("remeasure", "recording"), ("remeasure", "record"),
+    ("pruned_training", "training"), ("training", "training_step"), ("run_facts", "snapshot"), ("weights", "analysis"),
     ("sample", "errors"), ("isolation", "errors"), ("filters", "errors"), ("networks", "errors"), ("datasets", "errors"),
-    ("filters", "sample"), ("filters", "tracing"), ("filters", "isolation"),
+    ("directional", "bilinear"), ("snapshot", "cheap_columns"), ("filters", "sample"), ("filters", "tracing"), ("filters", "isolation"),
     ("calibration", "derivatives"), ("standard_errors", "derivatives"), ("extra_columns", "derivatives"),
 }  # fmt: skip
 ANALYSIS_SIDE = ("pruneviz", "schema", "scores", "masks", "runlog", "analysis.correlation", "experiments")

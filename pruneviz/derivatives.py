@@ -144,13 +144,12 @@ def hessian_products(sample: Objective, vectors: Sequence[Named], chunk: int) ->
     return [_without_pruned(sample, total) for total in totals]
 
 
-def filter_products(sample: Objective, vectors: Sequence[Named], chunk: int, listeners: Sequence[Listener]) -> tuple[list[Named], float]:
+def filter_products(sample: Objective, vectors: Sequence[Named], chunk: int, listeners: Sequence[Listener]) -> float:
     """What `hessian_products` gives of filters: the inner products of weights with H v, told to a listener for each temperature.
 
-    Returns: {parameter: H v as far as it comes from other uses than those that the listeners hear of, float64} per temperature, without
-    the parameters that have no such use; and v^T H v at the first temperature. Takes 11 products a layer where H v takes 15.
+    The parts that the listeners are told of are H v as far as it comes from other uses of a parameter than those whose terms they gather.
+    Returns: v^T H v at the first temperature. Takes 11 products a layer where H v takes 15.
     """
-    totals: list[Named] = [{} for _ in vectors]
     bend = 0.0
     for x, y in sample.chunks(chunk):
         with Followed(sample.parameters, filters=listeners[0].filters) as followed:
@@ -162,8 +161,7 @@ def filter_products(sample: Objective, vectors: Sequence[Named], chunk: int, lis
                 listener.end_chunk(len(x), part)
                 if followed.bend is not None:
                     bend += float(followed.bend) + sum(float((vector[name] * d).sum()) for name, d in part.items())
-                totals[i] = {name: totals[i].get(name, 0.0) + d.double() for name, d in part.items()}
-    return [_without_pruned(sample, total) for total in totals], bend
+    return bend
 
 
 def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tuple[Answer, int]:

@@ -207,7 +207,7 @@ def _second_order(sample: Objective, layers: list[Layer], g: list[Named], chunk:
         ghg = sum(float((g[0][name] * hg[0][name]).sum()) for name in g[0])
         return [_per_unit(sample, layers, h, torch.mul, unit) for h in hg], {}, ghg
     terms = [FilterTerms(layers, sample.parameters, sample.examples, by_batch=not sample.rechunk, complete=False) for _ in g]
-    _, ghg = filter_products(sample, g, chunk, terms)
+    ghg = filter_products(sample, g, chunk, terms)
     return [heard.products() for heard in terms], terms[0].standard_errors(), ghg
 
 

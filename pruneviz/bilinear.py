@@ -9,11 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Wanted: TypeAlias = tuple[bool, bool, bool]  # by the input, by the weight, by the bias
+Gradients: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,6 @@ class Bilinear(ABC):
     def by_weight(self, along: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The gradient of <along, B(x, w)> by w."""
 
-    def by_both(self, along: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of <along, B(x, w)> by x and by w."""
-        return self.by_input(along, x, weight), self.by_weight(along, x, weight)
-
     def product_added(self, to: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """B(x, w) and `to`, in one pass over memory where that can be."""
         return self.product(x, weight).add_(to)
@@ -46,10 +46,6 @@ class Bilinear(ABC):
         """b, one number per channel."""
         return bias
 
-    def shift_by_weight(self, total: Tensor) -> Tensor | None:
-        """The gradient of <total, b> by w; None where b does not depend on w."""
-        return None
-
     def per_channel(self, shift: Tensor, ndim: int) -> Tensor:
         """A number per channel, in a shape that goes with the output."""
         return shift.view([-1 if dim == self.channel % ndim else 1 for dim in range(ndim)])
@@ -57,6 +53,11 @@ class Bilinear(ABC):
     def total(self, along: Tensor) -> Tensor:
         """The sum over everything but the channels."""
         return along.sum([dim for dim in range(along.ndim) if dim != self.channel % along.ndim])
+
+    def gradients(self, along: Tensor, x: Tensor, weight: Tensor, wanted: Wanted) -> Gradients:
+        """The gradients of <along, B(x, w) + b> by x, by w and by the bias, those that are wanted."""
+        by_weight = self.by_weight(along, x, weight) if wanted[1] else None
+        return self.by_input(along, x, weight) if wanted[0] else None, by_weight, self.total(along) if wanted[2] else None
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,24 @@ class Convolution(Bilinear):
         return torch.convolution(x, weight, None, stride, padding, dilation, False, [0] * len(stride), groups)
 
     def by_input(self, along: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """The transposed convolution of `along`."""
+        """The transposed convolution of `along`; on a GPU, where it can be, as one with the filters mirrored, which is faster."""
+        stride, padding, dilation, groups = self.geometry
+        mirrored = [step * (size - 1) - pad for step, size, pad in zip(dilation, weight.shape[2:], padding, strict=True)]
+        if along.is_cuda and groups == 1 and set(stride) == {1} and min(mirrored) >= 0:
+            turned = weight.flip(*range(2, weight.ndim)).transpose(0, 1).contiguous()
+            return Convolution(1, (stride, mirrored, dilation, 1)).product(along, turned)
         return self._gradients(along, x, weight, [True, False, False])[0]
 
     def by_weight(self, along: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The correlation of `along` with the input."""
         return self._gradients(along, x, weight, [False, True, False])[1]
 
-    def by_both(self, along: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Both, in one call of the library."""
-        return self._gradients(along, x, weight, [True, True, False])[:2]
+    def gradients(self, along: Tensor, x: Tensor, weight: Tensor, wanted: Wanted) -> Gradients:
+        """All of them, on a CPU those by input and weight in one call of the library."""
+        if along.is_cuda or not (wanted[0] and wanted[1]):
+            return super().gradients(along, x, weight, wanted)
+        by_input, by_weight = self._gradients(along, x, weight, [True, True, False])[:2]
+        return by_input, by_weight, self.total(along) if wanted[2] else None
 
     def _gradients(self, along: Tensor, x: Tensor, weight: Tensor, mask: list[bool]) -> Any:
         stride, padding, dilation, groups = self.geometry
@@ -107,10 +116,16 @@ class Linear(Bilinear):
 
 @dataclass(frozen=True)
 class Scale(Bilinear):
-    """A batch norm in evaluation mode: w x / s + (b - w m / s), with the running mean m and deviation s."""
+    """A batch norm in evaluation mode: w x / s + (b - w m / s), with the running mean m and variance s^2, to which it adds `eps`."""
 
     mean: Tensor
-    precision: Tensor  # 1 / s
+    variance: Tensor
+    eps: float
+
+    @cached_property
+    def precision(self) -> Tensor:
+        """1 / s."""
+        return (self.variance + self.eps).rsqrt()
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """w x / s."""
@@ -133,9 +148,15 @@ class Scale(Bilinear):
         middle = weight * self.mean * self.precision
         return -middle if bias is None else bias - middle
 
-    def shift_by_weight(self, total: Tensor) -> Tensor:
-        """-m `total` / s."""
-        return -total * self.mean * self.precision
+    def gradients(self, along: Tensor, x: Tensor, weight: Tensor, wanted: Wanted) -> Gradients:
+        """All of them, on a CPU those by weight and bias in one walk over memory; b counts as a function of w."""
+        if not wanted[1] and not wanted[2]:
+            return self.by_input(along, x, weight) if wanted[0] else None, None, None
+        if along.device.type != "cpu":  # the one walk gives a whole channel to one of many processors
+            by_input, by_weight, total = super().gradients(along, x, weight, (*wanted[:2], True))
+            return by_input, None if by_weight is None or total is None else by_weight - total * self.mean * self.precision, total
+        statistics = self.mean, self.variance, None, None, False, self.eps
+        return torch.ops.aten.native_batch_norm_backward(along, x, weight, *statistics, list(wanted))
 
 
 @dataclass(frozen=True)
@@ -201,7 +222,7 @@ def _read_batch_norm(
 ) -> Call | None:
     if training or weight is None or running_mean is None or running_var is None:
         return None
-    return Call(Scale(1, running_mean, (running_var + eps).rsqrt()), input, weight, bias)
+    return Call(Scale(1, running_mean, running_var, eps), input, weight, bias)
 
 
 _READERS: Mapping[Any, Callable[..., Call | None]] = {

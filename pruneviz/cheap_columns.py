@@ -47,16 +47,18 @@ class CheapColumns:
         self._columns = [name for name in schema.CHEAP_OF_UNIT[unit] if name in TERMS]
         self._keys = pd.DataFrame(key_columns(model, layers, unit))
         self._groups, self._at = _of_one_shape(model, layers, unit)
-        self._norms = [name for name in _norms(layers) if isinstance(model.get_submodule(name).weight, Tensor)]
-        self._channels = _channels(model, layers, self._norms, unit)
+        norms = [name for name in _norms(layers) if isinstance(model.get_submodule(name).weight, Tensor)]
+        self._scales = [f"{name}.weight" for name in norms]
+        self._channels = _channels(model, layers, norms, unit)
 
     @torch.no_grad()
     def read(self) -> CheapValues:
         """Read the network as it is now; waits for its device once."""
-        weights = [torch.stack([self._model.get_parameter(name) for name in group]).double() for group in self._groups]
-        norm = get_total_norm([p for p in self._model.parameters() if p.is_floating_point()]).double()
+        named = dict(self._model.named_parameters(remove_duplicate=False))  # one walk over the modules, which takes longer than the rest
+        weights = [torch.stack([named[name] for name in group]).double() for group in self._groups]
+        norm = get_total_norm([p for p in named.values() if p.is_floating_point()]).double()
         terms = [_ROWS[self._unit](TERMS[column](stacked)) for column in self._columns for stacked in weights]
-        scales = [self._model.get_submodule(name).get_parameter("weight").double() for name in self._norms]
+        scales = [torch.cat([named[name] for name in self._scales]).double()] if self._scales else []
         seen = torch.cat([norm[None], *terms, *scales]).cpu().numpy()
         rows = len(self._at)
         of_terms = {column: seen[1 + i * rows : 1 + (i + 1) * rows] for i, column in enumerate(self._columns)}

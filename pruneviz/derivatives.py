@@ -9,7 +9,8 @@ direction g (`pruneviz.directional`). The temperatures share the forward pass of
 Why this way: counted in products of a layer, a forward pass is 1. The gradients at two temperatures are 5. Hg at both is 17 by
 plain double backward, which forms every gradient by a weight twice, 15 along a direction, and 11 for the filters' inner products
 theta_p^T (Hg)_p alone. Keeping the activations of the first for the second would save 1 more and hold the whole sample in memory. On CPUs
-four-dimensional tensors are laid out channels last, which the convolutions of narrow layers are up to several times faster in.
+four-dimensional tensors are laid out channels last, which the convolutions of narrow layers are up to several times faster in; on GPUs
+never, whose exact float32 convolutions are up to three times slower that way.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Listener:
 class Objective:
     """The loss L(Theta) on a sample, at one or more temperatures: the mean over all examples of loss(output / T, target).
 
-    `parameters` and `buffers` are aliases of the model's own, by name, in the dtype of the measurement. With `rechunk` the
+    `parameters` and `buffers` are the model's own, by name, in the dtype and layout of the measurement. With `rechunk` the
     batches may be cut freely; without it every batch is one chunk, because its examples share statistics. `kept` says which entries
     of parameters are not pruned; pruned ones are no parameters, and every derivative by them is 0. `channels_last` is how chunks of
     images, and the parameters, are laid out in memory.
@@ -75,11 +76,21 @@ class Objective:
         """Number of examples in the sample."""
         return sample_size(self.batches)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is all computed."""
+        return self.batches[0][0].device
+
     def chunks(self, chunk: int) -> Iterator[Batch]:
         """The sample in pieces of at most `chunk` examples (whole batches where they may not be cut)."""
         for x, y in self.batches:
             pieces = zip(x.split(chunk), y.split(chunk), strict=True) if self.rechunk else [(x, y)]
-            yield from ((_channels_last(part), of_part) if self.channels_last else (part, of_part) for part, of_part in pieces)
+            yield from ((self.laid_out(part), of_part) for part, of_part in pieces)
+
+    def laid_out(self, tensor: Tensor) -> Tensor:
+        """The tensor as all of four dimensions lie in memory here."""
+        form = torch.channels_last if self.channels_last and tensor.ndim == 4 else torch.contiguous_format
+        return tensor.contiguous(memory_format=form)
 
     def output(self, x: Tensor) -> Tensor:
         """The network's output; the graph reaches `parameters`, buffers are written to copies only."""
@@ -101,7 +112,8 @@ def objective(
     Theta is all floating-point parameters of the model, frozen ones included. Errors: `MeasureError` for an output that is no
     tensor, a loss that is not one number, and, with cross-entropy, labels that the network has no output for.
     """
-    parameters = {name: _alias(p, dtype).requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
+    # laid out anew, because a network that trains channels last is not measured fastest that way on a GPU
+    parameters = {name: _alias(p, dtype).contiguous().requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
     buffers = {name: _alias(b, dtype) for name, b in model.named_buffers()}
     built = Objective(model, parameters, buffers, batches, temperatures, loss or F.cross_entropy, rechunk, kept_entries(model))
     _check_loss(built)
@@ -116,11 +128,11 @@ def gradients(sample: Objective, chunk: int, listener: Listener | None = None) -
     """
     listener = listener or Listener()
     totals = [_zeros(sample.parameters) for _ in sample.temperatures]
-    loss_totals = torch.zeros(len(totals), dtype=torch.float64)
+    loss_totals = torch.zeros(len(totals), dtype=torch.float64, device=sample.device)
     for x, y in sample.chunks(chunk):
         with Followed(sample.parameters, filters=listener.filters) as followed:
             losses = sample.losses(x, y)
-            loss_totals += torch.stack(losses).detach().double().cpu()
+            loss_totals += torch.stack(losses).detach().double()
             for i, (loss, total) in enumerate(zip(losses, totals, strict=True)):
                 followed.gather = listener.gather if i == 0 else None
                 part = _grad(loss, sample.parameters, retain_graph=i + 1 < len(losses))
@@ -150,18 +162,19 @@ def filter_products(sample: Objective, vectors: Sequence[Named], chunk: int, lis
     The parts that the listeners are told of are H v as far as it comes from other uses of a parameter than those whose terms they gather.
     Returns: v^T H v at the first temperature. Takes 11 products a layer where H v takes 15.
     """
-    bend = 0.0
+    bend = torch.zeros((), dtype=torch.float64, device=sample.device)
     for x, y in sample.chunks(chunk):
         with Followed(sample.parameters, filters=listeners[0].filters) as followed:
             losses = sample.losses(x, y)
             for i, (loss, vector, listener) in enumerate(zip(losses, vectors, listeners, strict=True)):
                 followed.gather = listener.gather
-                followed.bend = torch.zeros((), dtype=torch.float64, device=x.device) if i == 0 else None
+                followed.bend = bend if i == 0 else None
                 part = _second_derivative(followed, sample, loss, vector, retain_graph=i + 1 < len(losses))
                 listener.end_chunk(len(x), part)
-                if followed.bend is not None:
-                    bend += float(followed.bend) + sum(float((vector[name] * d).sum()) for name, d in part.items())
-    return bend
+                if i == 0:
+                    for name, d in part.items():
+                        bend += (vector[name] * d).sum()
+    return float(bend)
 
 
 def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tuple[Answer, int]:
@@ -189,10 +202,11 @@ def automatic_chunk(sample: Objective) -> int:
     """A chunk whose second derivative fits the memory: bytes kept for one example's backward pass, times six, within the budget.
 
     Six is what reverse mode over reverse mode keeps beside the forward graph, measured; the budget is half of what a GPU has
-    free for this process and 2.5 GB on a CPU, where larger chunks are hardly faster.
+    free for this process and 2.5 GB on a CPU, where larger chunks are hardly faster. All chunks are about equally large: a small last
+    one would take a GPU less time than the host needs to ask for it.
     """
-    kept = _bytes_kept_for_backward(sample)
-    return max(1, min(sample.examples, _memory_budget(sample.batches[0][0].device) // max(1, 6 * kept)))
+    most = max(1, _memory_budget(sample.device) // max(1, 6 * _bytes_kept_for_backward(sample)))
+    return math.ceil(sample.examples / math.ceil(sample.examples / most))
 
 
 def _memory_budget(device: torch.device) -> int:
@@ -206,7 +220,8 @@ def _memory_budget(device: torch.device) -> int:
 
 def check_finite(sample: Objective, losses: Sequence[float], derivatives: Sequence[Named], what: str) -> None:
     """Raise `MeasureError` that names the layer when a loss or a derivative is NaN or infinite."""
-    bad = [name for name in derivatives[0] if not all(d[name].isfinite().all() for d in derivatives)]
+    finite = torch.stack([d[name].isfinite().all() for name in derivatives[0] for d in derivatives]).view(-1, len(derivatives)).all(1)
+    bad = [name for name, is_finite in zip(derivatives[0], finite.tolist(), strict=True) if not is_finite]
     if all(map(math.isfinite, losses)) and not bad:
         return
     broken = [name for name, p in sample.parameters.items() if not p.isfinite().all()]
@@ -223,7 +238,7 @@ def _second_derivative(followed: Followed, sample: Objective, loss: Tensor, vect
     parameters = sample.parameters
     followed.phase = "slope"
     cast = {name: v.to(parameters[name].dtype) for name, v in vector.items()}
-    followed.direction = {name: _channels_last(v) for name, v in cast.items()} if sample.channels_last else cast
+    followed.direction = {name: sample.laid_out(v) for name, v in cast.items()}
     first = torch.autograd.grad(loss, [followed.step, *parameters.values()], create_graph=True, allow_unused=True)
     others = {name: g for name, g in zip(parameters, first[1:], strict=True) if g is not None}
     slopes = [(g * followed.direction[name]).sum() for name, g in others.items()] + ([] if first[0] is None else [first[0]])
@@ -237,17 +252,13 @@ def _second_derivative(followed: Followed, sample: Objective, loss: Tensor, vect
 
 def _turned(sample: Objective) -> Objective:
     """The same objective laid out channels last, if the network can be called with such tensors."""
-    parameters = {name: _channels_last(p.detach()).requires_grad_() for name, p in sample.parameters.items()}
-    turned = replace(sample, parameters=parameters, channels_last=True)
+    turned = replace(sample, channels_last=True)
+    turned = replace(turned, parameters={name: turned.laid_out(p.detach()).requires_grad_() for name, p in sample.parameters.items()})
     try:
         _check_loss(turned)
     except RuntimeError:  # a network that views its activations as vectors needs the ordinary layout
         return sample
     return turned
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 def _alias(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -292,7 +303,7 @@ def _check_loss(sample: Objective) -> None:
 def _first_examples(sample: Objective) -> Batch:
     """Two examples, or a whole batch where it may not be cut; copies, since a slice would keep the memory of its whole batch."""
     x, y = (part[: 2 if sample.rechunk else None] for part in sample.batches[0])
-    return (_channels_last(x) if sample.channels_last else x).clone(), y.clone()
+    return sample.laid_out(x).clone(), y.clone()
 
 
 def _check_labels(sample: Objective, output: Tensor, y: Tensor) -> None:

@@ -18,10 +18,11 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pruneviz.bilinear import Bilinear, Call, bilinear_call
+from pruneviz.bilinear import Call, bilinear_call
 
 Named = Mapping[str, Tensor]
 Phase = Literal["gradient", "slope", "curvature"]
@@ -49,6 +50,8 @@ class Followed(TorchFunctionMode):
         self.bend: Tensor | None = None  # v^T H v so far, float64, if it is asked for
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _RELUS and torch.is_grad_enabled() and not (kwargs or {}).get("inplace", len(args) > 1 and args[1]):
+            return _Relu.apply(args[0] if args else kwargs["input"])
         call = bilinear_call(func, args, kwargs or {})
         name = self._names.get(id(call.weight)) if call else None
         if call is None or name is None or not torch.is_grad_enabled():
@@ -67,7 +70,6 @@ class _Node:
     def __init__(self, followed: Followed, call: Call, name: str, bias_name: str | None) -> None:
         self.followed, self.layer, self.name, self.bias_name = followed, call.layer, name, bias_name
         self.gathers, self.whole = name in followed.filters, name in followed.whole or bias_name in followed.whole
-        self.product: Tensor | None = None  # B(x, w)
         self.along: Tensor | None = None  # u
 
     def output(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -75,9 +77,16 @@ class _Node:
         shift = self.layer.shift(weight, bias)
         if not self.gathers:
             return self._shifted(x, weight, shift)
-        self.product = self.layer.product(x, weight)
-        # a copy at any rate, because the network may overwrite its activation in place afterwards
-        return self.product.clone() if shift is None else self.product + self.layer.per_channel(shift, self.product.ndim)
+        product = self.layer.product(x, weight)
+        self._product, self._as_of = product.detach(), product._version
+        return product if shift is None else product + self.layer.per_channel(shift, product.ndim)
+
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """B(x, w): as it was computed, or anew where the network has overwritten it in place since."""
+        if self._product._version != self._as_of:
+            self._product = self.layer.product(x, weight)
+            self._as_of = self._product._version
+        return self._product
 
     def along_direction(self, x: Tensor) -> Tensor:
         """u = B(x, v_w) + b_v."""
@@ -89,10 +98,15 @@ class _Node:
             return self.layer.product(x, weight)
         return self.layer.product_added(self.layer.per_channel(shift, x.ndim), x, weight)
 
-    def gather(self, first: Tensor | None, second: Tensor) -> None:
-        """<first, second> of every example at every filter, to whom it may concern."""
-        if first is not None and self.gathers and self.followed.gather is not None:
-            self.followed.gather(self.name, _per_filter(first, second, self.layer.channel))
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody wants to hear of its filters at present."""
+        return self.gathers and self.followed.gather is not None
+
+    def gather(self, first: Tensor, second: Tensor) -> None:
+        """Tell <first, second> of every example at every filter."""
+        assert self.followed.gather
+        self.followed.gather(self.name, _per_filter(first, second, self.layer.channel))
 
 
 class _Layer(torch.autograd.Function):
@@ -109,13 +123,13 @@ class _Layer(torch.autograd.Function):
         if followed.phase == "slope":
             by_input, by_step = _Slope.apply(gy, x, weight, node, needs[0])
             return by_input, None, None, by_step, None
-        node.gather(node.product, gy)
+        if node.is_heard:
+            node.gather(node.product(x, weight), gy)
         if followed.bend is not None and followed.phase == "curvature":
             followed.bend += _inner(node.along, gy)
             node.along = None
         wanted = followed.phase == "gradient" or node.whole
-        by_input, by_weight, by_bias = _gradients(node.layer, gy, x, weight, (needs[0], wanted and needs[1], wanted and needs[2]))
-        return by_input, by_weight, by_bias, None, None
+        return *node.layer.gradients(gy, x, weight, (needs[0], wanted and needs[1], wanted and needs[2])), None, None
 
 
 class _Slope(torch.autograd.Function):
@@ -144,26 +158,39 @@ class _Slope(torch.autograd.Function):
         if not node.gathers:
             return layer.product_added(u, of_input, weight), by_input, by_weight, None, None
         carried = layer.product(of_input, weight)
-        node.gather(carried, gy)
+        if node.is_heard:
+            node.gather(carried, gy)
         return carried.add_(u), by_input, by_weight, None, None
 
 
-def _gradients(
-    layer: Bilinear, gy: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    by_input = by_weight = total = None
-    if wanted[0] and wanted[1]:
-        by_input, by_weight = layer.by_both(gy, x, weight)
-    elif wanted[0]:
-        by_input = layer.by_input(gy, x, weight)
-    elif wanted[1]:
-        by_weight = layer.by_weight(gy, x, weight)
-    if wanted[2]:
-        total = layer.total(gy)
-    if by_weight is not None:
-        shifted = layer.shift_by_weight(layer.total(gy) if total is None else total)
-        by_weight = by_weight if shifted is None else by_weight + shifted
-    return by_input, by_weight, total
+class _Relu(torch.autograd.Function):
+    """torch's own gives, when it is differentiated twice, a derivative by its input that is zero, and adds it up like any other."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.relu()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Masked.apply(gradients[0], *ctx.saved_tensors)
+
+
+class _Masked(torch.autograd.Function):
+    """A gradient where an activation is positive."""
+
+    @staticmethod
+    def forward(ctx: Any, gy: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(y)
+        return torch.ops.aten.threshold_backward(gy, y, 0)
+
+    @staticmethod
+    def backward(ctx: Any, *along: Tensor) -> tuple[Tensor, None]:
+        return torch.ops.aten.threshold_backward(along[0], *ctx.saved_tensors, 0), None
+
+
+_RELUS = {F.relu, torch.relu, Tensor.relu}
 
 
 def _inner(first: Tensor, second: Tensor) -> Tensor:
@@ -179,5 +206,5 @@ def _is_channels_last(tensor: Tensor) -> bool:
 
 def _per_filter(first: Tensor, second: Tensor, channel: int) -> Tensor:
     """The inner products of two outputs [examples, ..., filters, ...] at every example and filter: [examples, filters]."""
-    product = (first * second).movedim(channel, 1)
-    return product.flatten(2).sum(2) if product.ndim > 2 else product
+    product = first * second
+    return product.sum([dim for dim in range(1, product.ndim) if dim != channel % product.ndim]) if product.ndim > 2 else product

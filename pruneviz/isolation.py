@@ -87,6 +87,20 @@ def exact_float32() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def tried_kernels(device: torch.device) -> Iterator[None]:
+    """On a GPU, let cuDNN try several ways of every new convolution and keep the fastest; the setting is put back.
+
+    The first convolution of a shape takes tens of milliseconds longer, all others of that shape in this process as long as they need.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def _matrix_units() -> list[Any]:
     # the older allow_tf32 flags cannot be read once a program has used these, and putting them back would forget "medium"
     backends: Any = torch.backends

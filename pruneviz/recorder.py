@@ -20,7 +20,7 @@ from pruneviz.derivatives import Loss
 from pruneviz.errors import LogError, MeasureError, PrunevizError
 from pruneviz.filters import find_layers, unwrap
 from pruneviz.history import History
-from pruneviz.isolation import generators_preserved
+from pruneviz.isolation import generators_preserved, tried_kernels
 from pruneviz.repeatability import check_repeatable, fixed_batches
 from pruneviz.run_facts import Schedule, machine_facts, measured_facts, spec_of
 from pruneviz.runlog import RunLog
@@ -242,7 +242,8 @@ class Recorder:
 
     def _measured(self, epoch: int, options: Options) -> Snapshot:
         try:
-            return take_snapshot(self._model, self._sample, options, self._layers)
+            with tried_kernels(model_device(self._model)):  # every snapshot has the shapes of the first
+                return take_snapshot(self._model, self._sample, options, self._layers)
         except PrunevizError as error:
             raise type(error)(f"at epoch {epoch}: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pandas as pd
@@ -27,12 +28,13 @@ from pruneviz.derivatives import (
 from pruneviz.errors import MeasureError
 from pruneviz.extra_columns import squared_gradient_columns, synflow_columns
 from pruneviz.filters import Layer, find_layers, sigma, unwrap
+from pruneviz.freed_memory import freed_memory_kept
 from pruneviz.isolation import exact_float32, generators_preserved, module_modes
 from pruneviz.sample import Batch, Sample, as_batches, model_device, model_dtype
 from pruneviz.standard_errors import FilterTerms
 from pruneviz.units import REDUCTIONS, key_columns, pruned_units, scale_of_units
 
-Columns = dict[str, dict[str, Tensor]]  # column -> layer -> one number per row
+Columns = dict[str, dict[str, Tensor]]  # column -> layer -> one number per row, all of a column on one device
 
 _FROM_GRADIENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "theta_g": lambda theta, g: theta * g,
@@ -140,7 +142,7 @@ def take_snapshot(model: nn.Module, sample: Sample, options: Options, layers: Se
     """`measure` with the facts of the whole network beside the table; `layers` saves tracing the network again."""
     model = unwrap(model)
     device = model_device(model)
-    with generators_preserved(sample, device), exact_float32():
+    with generators_preserved(sample, device), exact_float32(), freed_memory_kept() if device.type == "cpu" else nullcontext():
         batches = as_batches(sample, device, options.dtype or model_dtype(model))
         layers = layers or find_layers(model, batches[0][0], classifier=options.classifier)
         with module_modes(model, options.bn):
@@ -191,7 +193,7 @@ def _derivative_columns(sample: Objective, layers: list[Layer], options: Options
     if "theta2_g2" in wanted:
         squares, _ = halved_on_out_of_memory(lambda size: squared_gradient_columns(sample, layers, size), chunk)
         found["theta2_g2"] = _reduced(squares, options.unit)
-    return Snapshot(pd.DataFrame(), losses[0], sum(float(t.square().sum()) for t in g[0].values()), ghg)
+    return Snapshot(pd.DataFrame(), losses[0], float(torch.stack([t.square().sum() for t in g[0].values()]).sum()), ghg)
 
 
 def _first_order(sample: Objective, layers: list[Layer], chunk: int, spread: bool) -> tuple[list[float], list[Named], Named]:
@@ -204,7 +206,7 @@ def _second_order(sample: Objective, layers: list[Layer], g: list[Named], chunk:
     """theta H g of every unit at every temperature, its standard errors at the first, and g^T H g."""
     if unit == "weight":
         hg = hessian_products(sample, g, chunk)
-        ghg = sum(float((g[0][name] * hg[0][name]).sum()) for name in g[0])
+        ghg = float(torch.stack([(g[0][name] * hg[0][name]).sum() for name in g[0]]).sum())
         return [_per_unit(sample, layers, h, torch.mul, unit) for h in hg], {}, ghg
     terms = [FilterTerms(layers, sample.parameters, sample.examples, by_batch=not sample.rechunk, complete=False) for _ in g]
     ghg = filter_products(sample, g, chunk, terms)
@@ -233,10 +235,11 @@ def _nullify_pruned(model: nn.Module, layers: Sequence[Layer], found: Columns, u
         pruned = pruned_units(model, layer, unit)
         for column in set(found) - set(schema.CHEAP_OF_UNIT[unit]):
             if pruned is not None and layer.name in found[column]:
-                found[column][layer.name] = found[column][layer.name].double().masked_fill(pruned, float("nan"))
+                values = found[column][layer.name].double()
+                found[column][layer.name] = values.masked_fill(pruned.to(values.device), float("nan"))
 
 
 def _frame(model: nn.Module, layers: Sequence[Layer], found: Columns, wanted: Sequence[str], unit: str) -> pd.DataFrame:
-    kept = torch.cat([found["theta_l1"][layer.name] != 0 for layer in layers]).numpy()
-    values = {c: torch.cat([found[c][layer.name].double() for layer in layers]).numpy() for c in wanted}
+    kept = torch.cat([found["theta_l1"][layer.name] != 0 for layer in layers]).cpu().numpy()
+    values = {c: torch.cat([found[c][layer.name].double() for layer in layers]).cpu().numpy() for c in wanted}
     return pd.DataFrame({**key_columns(model, layers, unit), "kept": kept, **values}, copy=False)

@@ -96,7 +96,8 @@ class FilterTerms(Listener):
         whose weight acts elsewhere too, so that its terms do not add up to the derivative.
         """
         errors = self._by_layer(self._spread.standard_error(len(self._part)))
-        return errors if self._by_batch else {name: e if name in self._valid() else torch.full_like(e, _NULL) for name, e in errors.items()}
+        valid = errors.keys() if self._by_batch else self._valid()
+        return {name: e if name in valid else torch.full_like(e, _NULL) for name, e in errors.items()}
 
     def _terms_of(self, layer: Layer, examples: int) -> Tensor:
         """[examples, filters], float64; where terms do not come by example their sum stands in the first row."""

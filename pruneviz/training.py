@@ -32,6 +32,7 @@ AfterEpoch = Callable[..., Rest | None]
 Prune = Callable[[int], dict[str, Any]]  # the round after an epoch; returns further facts of that epoch
 Progress = Callable[[float, str], None]  # epochs done, with the fraction of the running one, and a note
 _SECONDS_BETWEEN_REPORTS = 1.0
+_LONG_RUN = 10_000  # steps; trying kernels takes a GPU up to 25 seconds, and then saves up to 2 ms a step
 _STEPS_AHEAD = 32  # steps that a GPU has been asked for, some 100 ms of work, when the host turns to the rest of the epoch before
 _EVALUATED_AT_ONCE = {"cpu": 500, "cuda": 2000}  # images; few on a CPU, for its caches, many on a GPU, which is asked less often
 
@@ -122,7 +123,9 @@ def _now_or_later(step: AnyStep, rest: Rest | None) -> Rest:
 def first_step(state: TrainingState, data: ImageData, plan: RunPlan) -> AnyStep:
     """The step of a state's training, good for all its epochs; `PresetError` for a precision that the device has not."""
     precision = precision_on(data.device.type, plan.precision)
-    return best_of(Step(state.network, state.optimizer, state.generator, data, plan.train_temperature, plan.augment, precision))
+    steps = plan.epochs * math.ceil(len(data.train_labels) / plan.batch_size)
+    given = state.network, state.optimizer, state.generator, data, plan.train_temperature, plan.augment, precision
+    return best_of(Step(*given, tries_kernels=steps >= _LONG_RUN))
 
 
 def settle_optimizer(state: TrainingState, carry_momentum: bool) -> None:

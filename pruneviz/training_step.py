@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pruneviz.datasets import ImageData, augment, normalise
+from pruneviz.isolation import tried_kernels
 
 # Steps of a size before it is captured; they are steps like all others, so that warming up changes nothing. The libraries choose their
 # kernels and take their memory in the first, which also makes the momentum.
@@ -55,6 +56,7 @@ def output_of(network: nn.Module, x: Tensor, precision: str) -> Tensor:
 class Step:
     """A step of gradient descent on the training images at given positions, from the images to the changed weights.
 
+    `tries_kernels`, whether a GPU may take some seconds in the first epoch to find its fastest convolutions, as pays in a long run;
     `totals` are the losses (nats, at the training temperature) and the hits, summed over the steps of `running()`; on the device.
     """
 
@@ -65,6 +67,7 @@ class Step:
     temperature: float
     augments: bool
     precision: str
+    tries_kernels: bool = False
     totals: Tensor = field(init=False)
     runs_ahead: ClassVar[bool] = False  # whether a step is often still to be done when it returns
 
@@ -79,7 +82,8 @@ class Step:
     @contextmanager
     def running(self) -> Iterator[None]:
         """The context of an epoch's steps, which counts them from zero."""
-        with matrix_units(self.data.device, self.precision):
+        device = self.data.device
+        with matrix_units(device, self.precision), tried_kernels(device) if self.tries_kernels else nullcontext():
             self.network.train()
             self.totals.zero_()
             yield

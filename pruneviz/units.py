@@ -17,13 +17,13 @@ from pruneviz.masking import kept_entries, pruned_rows
 
 
 def over_filters(values: Tensor) -> Tensor:
-    """One number per filter, from one per weight [filters, ...]: their sum; on the CPU."""
-    return values.flatten(1).sum(1).cpu()
+    """One number per filter, from one per weight [filters, ...]: their sum."""
+    return values.flatten(1).sum(1)
 
 
 def over_weights(values: Tensor) -> Tensor:
-    """One number per weight, filter after filter; on the CPU."""
-    return values.flatten().cpu()
+    """One number per weight, filter after filter."""
+    return values.flatten()
 
 
 REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"filter": over_filters, "weight": over_weights}

@@ -19,7 +19,7 @@ PACKAGE = Path(pruneviz.__file__).parent
 
 # A module imports only from lower floors. "T" is the side that loads torch; it may also import from the other side, never the reverse.
 FLOORS = {
-    "errors": "0", "schema": "0", "plans": "0", "experiments": "0",
+    "errors": "0", "schema": "0", "plans": "0", "experiments": "0", "freed_memory": "0",
     "scores": "1", "masks": "1", "tables": "1", "runlog": "1", "scanning": "1",
     "analysis": "2", "rounds": "2", "durations": "2",
     "figures": "3", "findings": "3",

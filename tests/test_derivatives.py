@@ -99,10 +99,27 @@ def chunk_of(examples: int, width: int = 8, size: int = 32) -> int:
 
 def test_the_automatic_chunk_follows_the_size_of_an_example_and_not_that_of_the_sample() -> None:
     assert [chunk_of(1), chunk_of(2), chunk_of(300)] == [1, 2, 300]
-    small, large = chunk_of(1000, 64, 96), chunk_of(2000, 64, 96)
-    assert small == large
-    assert 20 < small < 1000
-    assert small // 2 <= chunk_of(1000, 128, 96) <= small // 2 + 2
+    most = chunk_of(100_000, 64, 96)
+    assert 20 < most < 1000
+    assert most // 2 - 2 <= chunk_of(100_000, 128, 96) <= most // 2 + 2
+
+
+def test_the_chunks_of_a_sample_are_about_equally_large() -> None:
+    most = chunk_of(100_000, 64, 96)
+    for examples in (most - 1, most + 2, 3 * most, 3 * most + 3):
+        chunk = chunk_of(examples, 64, 96)
+        chunks, left = divmod(examples, chunk)
+        assert chunk <= most + 1
+        assert left == 0 or chunk - left < chunks + 1
+
+
+def test_a_network_that_trains_channels_last_is_laid_out_as_it_is_measured_fastest() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), *head(4)).eval().to(memory_format=torch.channels_last)
+    images, labels = torch.randn(4, 3, 8, 8).contiguous(memory_format=torch.channels_last), torch.arange(4) % 2
+    for dtype, form in ((torch.float32, torch.channels_last), (torch.float64, torch.contiguous_format)):
+        sample = build_objective(model, as_batches((images, labels), torch.device("cpu"), dtype), Options(dtype=dtype))
+        assert all(p.is_contiguous(memory_format=form) for p in sample.parameters.values() if p.ndim == 4)
+        assert all(x.is_contiguous(memory_format=form) for x, _ in sample.chunks(3))
 
 
 class LiveMemory(TorchDispatchMode):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -75,6 +75,8 @@ def test_single_weights_are_measured_alike(sample: tuple[Tensor, Tensor]) -> Non
         np.testing.assert_allclose(tables[1][column].to_numpy(), expected, rtol=1e-6, atol=1e-9 * np.nanmax(np.abs(expected)))
 
 
+# Of this network rounding in float64 stays small over six epochs; the deep and narrow ones magnify it ten billion times in one.
+CALM = "vgg13"
 DATA = {"epochs": 6, "lr_drops": (4,), "batch_size": 48, "width": 0.25, "every": 100}
 PLAN = RunPlan("tiny-s0", "test", "resnet56", "digits", 0, **DATA)  # type: ignore[arg-type]
 ROUNDS = {"measure": "magnitude", "target": 0.3, "rounds": 2}
@@ -85,14 +87,26 @@ def data() -> ImageData:
     return subset(load_dataset("digits", device="cuda"), 40, 10, seed=0)  # eight batches of 48 and one of 16
 
 
-def begun(plan: RunPlan) -> TrainingState:
+class InFloat64(nn.Module):
+    """A network whose steps are alike far beyond what training magnifies: on a GPU the order of sums changes from run to run."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.double()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images.double())
+
+
+def begun(plan: RunPlan, *, exactly: bool = False) -> TrainingState:
     torch.manual_seed(0)
-    return start(build_network(plan.network, num_classes=10, width=plan.width).cuda(), plan)
+    network = build_network(plan.network, num_classes=10, width=plan.width)
+    return start((InFloat64(network) if exactly else network).cuda(), plan)
 
 
-def trained(data: ImageData, plan: RunPlan, state: TrainingState | None = None) -> tuple[TrainingState, list[float]]:
+def trained(data: ImageData, plan: RunPlan, state: TrainingState) -> tuple[TrainingState, list[float]]:
     """A trained state and its training losses; rounds prune every third filter of every fifth layer."""
-    state, losses = state or begun(plan), []
+    losses: list[float] = []
 
     def prune(epoch: int) -> dict[str, float]:
         convolutions = [name for name, p in state.network.named_parameters() if p.dim() == 4][1::5]
@@ -107,6 +121,18 @@ def trained(data: ImageData, plan: RunPlan, state: TrainingState | None = None) 
 
 
 @contextmanager
+def waits_told(how: Literal["warn", "error"]) -> Iterator[list[warnings.WarningMessage]]:
+    """Whatever makes the host wait for the GPU is an error, or among the warnings; so is, once, that this mode is a prototype."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode(how)
+        try:
+            yield told
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@contextmanager
 def uncaptured() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "best_of", lambda step: step)
@@ -115,12 +141,11 @@ def uncaptured() -> Iterator[None]:
 
 @pytest.mark.parametrize("change", [{}, ROUNDS, {**ROUNDS, "carry_momentum": True}, {"augment": False}], ids=str)
 def test_captured_steps_train_as_uncaptured_ones(data: ImageData, change: dict[str, Any]) -> None:
-    plan = replace(PLAN, precision="fp32", lr=0.01, **change)  # rounding grows slowly at such a rate
-    captured, losses = trained(data, plan)
+    plan = replace(PLAN, network=CALM, precision="fp32", lr=0.02, **change)
+    captured, losses = trained(data, plan, begun(plan, exactly=True))
     with uncaptured():
-        plain, expected = trained(data, plan)
-    assert losses == pytest.approx(expected, rel=1e-2)
-    assert losses[1] == pytest.approx(expected[1], rel=1e-4)
+        plain, expected = trained(data, plan, begun(plan, exactly=True))
+    assert losses == pytest.approx(expected, rel=1e-5)
     assert losses[-1] < losses[1]
     assert torch.equal(captured.generator.get_state(), plain.generator.get_state()), "the graphs draw as many numbers"
     assert kept_entries(captured.network).keys() == kept_entries(plain.network).keys()
@@ -129,14 +154,14 @@ def test_captured_steps_train_as_uncaptured_ones(data: ImageData, change: dict[s
 
 
 def test_a_resumed_run_is_captured_anew_and_goes_on(data: ImageData, tmp_path: Path) -> None:
-    plan = replace(PLAN, precision="fp32", lr=0.01)
-    _, whole = trained(data, plan)
-    half, first = trained(data, replace(plan, epochs=3))
+    plan = replace(PLAN, network=CALM, precision="fp32", lr=0.02)
+    _, whole = trained(data, plan, begun(plan, exactly=True))
+    half, first = trained(data, replace(plan, epochs=3), begun(plan, exactly=True))
     save_checkpoint(half, tmp_path)
-    again = begun(plan)
+    again = begun(plan, exactly=True)
     assert restore_checkpoint(again, tmp_path)
     _, second = trained(data, plan, again)
-    assert [*first, *second] == pytest.approx(whole, rel=1e-2)
+    assert [*first, *second] == pytest.approx(whole, rel=1e-5)
 
 
 def test_within_an_epoch_the_host_never_waits_for_the_gpu(data: ImageData) -> None:
@@ -144,18 +169,15 @@ def test_within_an_epoch_the_host_never_waits_for_the_gpu(data: ImageData) -> No
     step = first_step(state, data, PLAN)
     for _ in range(5):  # until both sizes of batches are captured
         train_epoch(state, step, PLAN.batch_size)
-    with step.running():
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            for chosen in torch.randperm(step.images, generator=state.generator, device="cuda").split(PLAN.batch_size):
-                step(chosen)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+    with step.running(), waits_told("error"):
+        for chosen in torch.randperm(step.images, generator=state.generator, device="cuda").split(PLAN.batch_size):
+            step(chosen)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS["cuda"])
 def test_every_precision_trains_and_measuring_stays_exact(data: ImageData, precision: Precision) -> None:
-    state, losses = trained(data, replace(PLAN, precision=precision, lr=0.02))
+    plan = replace(PLAN, network=CALM, precision=precision, lr=0.02)
+    state, losses = trained(data, plan, begun(plan))
     assert losses[-1] < losses[1]
     sample = balanced_sample(data, 2)
     table = measure(state.network, sample, columns=("theta_g", "g_norm2"))
@@ -170,11 +192,6 @@ def test_cheap_columns_are_read_with_one_wait(unit: str) -> None:
     network = begun(PLAN).network
     cheap = CheapColumns(network, find_layers(network, torch.zeros(2, 3, 32, 32, device="cuda")), unit)
     cheap.read()
-    with warnings.catch_warnings(record=True) as waits:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            cheap.read()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    assert len([wait for wait in waits if "synchroniz" in str(wait.message)]) == 1
+    with waits_told("warn") as waits:
+        cheap.read()
+    assert len([wait for wait in waits if "called a synchronizing" in str(wait.message)]) == 1

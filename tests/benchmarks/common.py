@@ -71,9 +71,9 @@ def _finish_device_work() -> None:
         torch.cuda.synchronize()
 
 
-def side_by_side(runs: Sequence[Callable[[], object]], times: int) -> list[list[float]]:
+def side_by_side(runs: Sequence[Callable[[], object]], times: int, *, warm_up: bool = True) -> list[list[float]]:
     """Times of several calls that take turns, so that what else the machine does strikes all alike; each is called once to warm up."""
-    for run in runs:
+    for run in runs if warm_up else ():
         run()
     rounds = [[seconds(run) for run in runs] for _ in range(times)]
     return [list(times) for times in zip(*rounds, strict=True)]

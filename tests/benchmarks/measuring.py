@@ -2,7 +2,8 @@
 
 A pass is the network's own forward pass over the same sample, timed in the same process at the fastest of several batch sizes, as the
 network comes and in the fastest of two memory formats. In every round the calls take turns; every figure is the median over the rounds of a
-ratio within one round. All arithmetic is float32 without reduced-precision matrix units, that of the peers too.
+ratio within one round. All arithmetic is float32 without reduced-precision matrix units, that of the peers too; on a GPU cuDNN has tried
+its kernels before anything is timed, as in a recording.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ from torch import Tensor, nn
 
 import pruneviz as pv
 from pruneviz.derivatives import gradients, hessian_products, objective
-from pruneviz.isolation import exact_float32
+from pruneviz.filters import find_layers
+from pruneviz.isolation import exact_float32, tried_kernels
+from pruneviz.snapshot import Options, take_snapshot
 
 PART = "measuring"
 SNAPSHOT_GOALS = {"resnet56": 20.0, "vgg13": 20.0, "mobilenet_v1": 30.0}  # passes
 PUBLISHED_GOALS = {"cpu": 1.5, "cuda": 15.0}  # times as fast
 AGREEMENT_GOAL = 1e-10
 IMAGES = {"cpu": 250, "cuda": 2500}
-PASS_SIZES = {"cpu": (16, 32, 64, 128), "cuda": (128, 256, 512, 1280, 2560)}
+PASS_SIZES = {"cpu": (16, 32, 64, 128), "cuda": (640, 2560)}
 PRODUCT_BATCH = {"cpu": 64, "cuda": 512}  # examples that each Hessian-vector product differentiates at once
 EXACT_BATCH = 25  # examples on which the peers' numbers are compared with ours
 FORMS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
@@ -49,16 +52,22 @@ Run = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured: the network's width, images (None: what suits the device), rounds, and which peers beside the snapshot."""
+    """How much is measured: the network's width, images (None: what suits the device), rounds, and which peers beside the snapshot.
+
+    `peer_rounds` are the rounds of those that take many times as long as a snapshot; `loader`, whether the published procedure is also
+    timed with its loader, of which a GPU has no part.
+    """
 
     width: float = 1.0
     images: int | None = None
     rounds: int = 3
+    peer_rounds: int = 3
     peers: bool = True
+    loader: bool = True
     checkout: Path | None = None
 
 
-QUICK = Extent(width=0.125, images=50, rounds=1)
+QUICK = Extent(width=0.125, images=50, rounds=1, peer_rounds=1)
 
 
 def results(quick: bool) -> list[Result]:
@@ -70,24 +79,30 @@ def figures_of(network: str, extent: Extent) -> Iterator[Result]:
     """The figures of one network, as they are found."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     measured = subject(network, extent.width, extent.images or IMAGES[device.type], device)
-    with exact_float32():
+    with exact_float32(), tried_kernels(device):
         yield from own_figures(measured, extent.rounds)
         if extent.peers:
-            yield from published_figures(measured, extent.rounds)
-            yield from product_figures(measured, extent.rounds)
+            yield from published_figures(measured, extent.peer_rounds, extent.loader)
+            yield from product_figures(measured, extent.peer_rounds)
         if extent.checkout:
-            yield from checkout_figures(measured, extent.checkout, extent.rounds)
+            yield from checkout_figures(measured, extent.checkout, extent.peer_rounds)
 
 
 def own_figures(measured: Subject, rounds: int) -> list[Result]:
     """A whole snapshot and the gradient alone, in passes of the network as it comes, and as it is laid out fastest."""
     (plain, plain_told), (fastest, fastest_told) = best_pass(measured, ["contiguous"]), best_pass(measured, list(FORMS))
     runs: list[Run] = [plain, fastest, partial(snapshot_of, measured), partial(gradient_of, measured)]
-    one_pass, fast_pass, snapshot, gradient = side_by_side(runs, rounds)
+    # on a CPU looking for the layers takes no part of it that could be told
+    runs += [recorded_snapshot(measured)] if measured.images.is_cuda else []
+    one_pass, fast_pass, snapshot, gradient, *recorded = side_by_side(runs, rounds)
     name, goal, note = measured.network, SNAPSHOT_GOALS[measured.network], f"{measured.told}; a pass is {plain_told}"
     fast_note = f"{measured.told}; a pass is {fastest_told}"
     return [
         at_most(PART, f"{name}: a whole snapshot", ratios(snapshot, one_pass), "passes", goal, note),
+        *(
+            at_most(PART, f"{name}: a whole snapshot in a recording", ratios(r, one_pass), "passes", goal, "its layers are known")
+            for r in recorded
+        ),
         at_most(PART, f"{name}: a whole snapshot, in passes of the fastest layout", ratios(snapshot, fast_pass), "passes", goal, fast_note),
         at_most(PART, f"{name}: the gradient alone", ratios(gradient, one_pass), "passes", note=note),
     ]
@@ -96,6 +111,12 @@ def own_figures(measured: Subject, rounds: int) -> list[Result]:
 def snapshot_of(measured: Subject) -> object:
     """All columns at both temperatures."""
     return pv.measure(measured.model, (measured.images, measured.labels))
+
+
+def recorded_snapshot(measured: Subject) -> Run:
+    """The same as a recording has it, which has found the layers at its begin."""
+    layers = find_layers(measured.model, measured.images)
+    return lambda: take_snapshot(measured.model, (measured.images, measured.labels), Options(), layers)
 
 
 def gradient_of(measured: Subject) -> object:
@@ -130,22 +151,25 @@ def forward_pass(measured: Subject, size: int, form: torch.memory_format) -> Run
     return run
 
 
-def published_figures(measured: Subject, rounds: int) -> list[Result]:
+def published_figures(measured: Subject, rounds: int, with_loader: bool) -> list[Result]:
     """How many times as fast we are as the procedure of the published code."""
     batches, by_class = measured.batches(LOADER_BATCH), measured.class_batches()
-    loader = published_loader(measured)
     runs: list[Run] = [
         partial(same_columns, measured),
         partial(snapshot_of, measured),
         lambda: published_columns(measured.model, batches, by_class),
-        lambda: published_columns_from(loader, measured),
     ]
-    ours, whole, theirs, with_loader = side_by_side(runs, rounds)
+    if with_loader:
+        loader = published_loader(measured)
+        runs.append(lambda: published_columns_from(loader, measured))
+    for warm_up in (*runs[:2], lambda: published_columns(measured.model, batches[-2:], by_class[:1])):
+        warm_up()
+    ours, whole, theirs, *loaded = side_by_side(runs, rounds, warm_up=False)
     goal, note = PUBLISHED_GOALS[measured.images.device.type], f"{measured.told}, {len(by_class)} mini-batches of a class"
     procedure = f"{measured.network}: the published procedure"
     return [
         at_least(PART, f"{procedure} / our snapshot of its columns", ratios(theirs, ours), "times", goal, note),
-        at_least(PART, f"{procedure} with its loader / the same", ratios(with_loader, ours), "times", note=note),
+        *(at_least(PART, f"{procedure} with its loader / the same", ratios(spent, ours), "times", note=note) for spent in loaded),
         at_least(PART, f"{procedure} / our whole snapshot", ratios(theirs, whole), "times", note=note),
     ]
 
@@ -227,11 +251,13 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=list(SNAPSHOT_GOALS), default=list(SNAPSHOT_GOALS))
     parser.add_argument("--images", type=int, help="at most this many; {cpu} on a CPU, {cuda} on a GPU by default".format(**IMAGES))
     parser.add_argument("--rounds", type=int, help=f"rounds, of which the median counts; {Extent.rounds} by default")
+    parser.add_argument("--peer-rounds", type=int, help=f"rounds of what takes many times as long; {Extent.peer_rounds} by default")
+    parser.add_argument("--no-loader", action="store_true", help="do not time the published procedure with its loader")
     parser.add_argument("--no-peers", action="store_true", help="the snapshot and the gradient alone")
     parser.add_argument("--flowandprune", type=Path, metavar="PATH", help="a checkout of the published code, to be timed too")
     given = parser.parse_args()
-    asked = {"images": given.images, "rounds": given.rounds, "checkout": given.flowandprune}
-    usual = replace(QUICK if given.quick else Extent(), peers=not given.no_peers)
+    asked = {"images": given.images, "rounds": given.rounds, "peer_rounds": given.peer_rounds, "checkout": given.flowandprune}
+    usual = replace(QUICK if given.quick else Extent(), peers=not given.no_peers, loader=not given.no_loader)
     extent = replace(usual, **{name: value for name, value in asked.items() if value is not None})
     finish((figure for network in given.networks for figure in figures_of(network, extent)), given.json)
 

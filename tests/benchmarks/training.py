@@ -25,13 +25,14 @@ from torchvision import transforms
 
 from pruneviz.datasets import ImageData
 from pruneviz.networks import build_network
-from pruneviz.plans import RunPlan
+from pruneviz.plans import Precision, RunPlan
 from pruneviz.training import first_step, start, train_epoch
 
 # Seconds an epoch of 50,000 images is to take on one H200.
 GOALS = {"resnet56": 1.5, "vgg13": 1.0, "mobilenet_v1": 1.5}
 RATIO, PART, WORKERS = 8.0, "training", 2
 IMAGES_ON_CPU, QUICK_IMAGES = 512, 128
+TRAINED, PLAIN_ON_GPU = 50_000, 6_400  # images of an epoch; of the plain loop, and of runs side by side, of which an epoch takes too long
 
 
 class InMemory(Dataset[tuple[Tensor, int]]):
@@ -71,22 +72,25 @@ def results(quick: bool) -> Iterator[Result]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for network in GOALS:
         yield from of_network(network, device, quick)
+    yield in_bf16("resnet56", device, quick)
     for jobs in (1, 2, 4):
         yield of_jobs(jobs, device, quick)
 
 
 def of_network(network: str, device: torch.device, quick: bool) -> list[Result]:
     """Images a second of both loops, their ratio, and on a GPU the seconds of an epoch."""
-    data = part_of(images_at_hand(), device, quick)
-    loops = [OurLoop(network, data, quick), PlainLoop(network, data, quick)]
+    data, gpu = part_of(images_at_hand(), device, quick), device.type == "cuda"
+    few = first_images(data, PLAIN_ON_GPU) if gpu else data
+    images, whole = len(data.train_labels), gpu and not quick
+    loops = [OurLoop(network, data, quick), PlainLoop(network, few, quick)]
     ours, plain = side_by_side(loops, times=1 if quick else 3)
-    images, gpu = len(data.train_labels), device.type == "cuda"
-    whole = gpu and not quick
-    note = f"{images:,} images of {data.name}, batch 128, {'tf32' if gpu else 'fp32'}; plain loop: {WORKERS} workers"
+    rate, plain_rate = [images / s for s in ours], [len(few.train_labels) / s for s in plain]
+    note = f"{images:,} images of {data.name}, batch 128, {'tf32' if gpu else 'fp32'}"
+    plain_note = f"{len(few.train_labels):,} images, {WORKERS} workers"
     found = [
-        at_least(PART, f"{network}: this loop", [images / s for s in ours], "images/s", note=note),
-        at_least(PART, f"{network}: plain DataLoader loop", [images / s for s in plain], "images/s"),
-        at_least(PART, f"{network}: this loop against the plain one", ratios(plain, ours), "times as fast", RATIO if whole else None),
+        at_least(PART, f"{network}: this loop", rate, "images/s", note=note),
+        at_least(PART, f"{network}: plain DataLoader loop", plain_rate, "images/s", note=plain_note),
+        at_least(PART, f"{network}: this loop against the plain one", ratios(rate, plain_rate), "times as fast", RATIO if whole else None),
     ]
     what, goal = f"{network}: an epoch of {images:,} images", GOALS[network]
     if not gpu:
@@ -94,22 +98,37 @@ def of_network(network: str, device: torch.device, quick: bool) -> list[Result]:
     return [*found, at_most(PART, what, ours, "s", goal if whole else None)]
 
 
-def ratios(slow: list[float], fast: list[float]) -> list[float]:
+def in_bf16(network: str, device: torch.device, quick: bool) -> Result:
+    """Seconds of an epoch on a GPU in the fastest precision."""
+    what = f"{network}: an epoch of {TRAINED:,} images in bf16"
+    if device.type != "cuda":
+        return not_measured(PART, what, "s", "needs a GPU")
+    data = part_of(images_at_hand(), device, quick)
+    (spent,) = side_by_side([OurLoop(network, data, quick, "bf16")], times=1 if quick else 3)
+    return at_most(PART, what, [TRAINED / len(data.train_labels) * s for s in spent], "s")
+
+
+def ratios(rates: list[float], others: list[float]) -> list[float]:
     """How many times as fast, pair by pair."""
-    return [s / f for s, f in zip(slow, fast, strict=True)]
+    return [rate / other for rate, other in zip(rates, others, strict=True)]
 
 
 def part_of(data: ImageData, device: torch.device, quick: bool) -> ImageData:
     """As many training images as there is time for."""
     count = QUICK_IMAGES if quick else len(data.train_labels) if device.type == "cuda" else IMAGES_ON_CPU
-    return replace(data, train_images=data.train_images[:count], train_labels=data.train_labels[:count]).to(device)
+    return first_images(data, count).to(device)
+
+
+def first_images(data: ImageData, count: int) -> ImageData:
+    """The same data set with so many training images."""
+    return replace(data, train_images=data.train_images[:count], train_labels=data.train_labels[:count])
 
 
 class OurLoop:
     """An epoch of the reference loop, each call the next."""
 
-    def __init__(self, network: str, data: ImageData, quick: bool) -> None:
-        plan = RunPlan("benchmark", "benchmark", network, data.name, 0, train_temperature=1.0)
+    def __init__(self, network: str, data: ImageData, quick: bool, precision: Precision | None = None) -> None:
+        plan = RunPlan("benchmark", "benchmark", network, data.name, 0, train_temperature=1.0, precision=precision)
         self._state, self._batch = start(built(network, data, quick), plan), plan.batch_size
         self._step = first_step(self._state, data, plan)
 
@@ -155,9 +174,9 @@ def of_jobs(jobs: int, device: torch.device, quick: bool) -> Result:
 
 
 def timed_run(ready: Barrier, spans: multiprocessing.SimpleQueue[tuple[int, float]], quick: bool) -> None:
-    """Three epochs, begun when all runs are ready: how many images in how many seconds."""
+    """Three short epochs, begun when all runs are ready: how many images in how many seconds."""
     device = torch.device("cuda")
-    data = part_of(images_at_hand(), device, quick)
+    data = first_images(part_of(images_at_hand(), device, quick), PLAIN_ON_GPU)
     epoch = OurLoop("resnet56", data, quick)
     epoch()
     ready.wait()

@@ -1,6 +1,6 @@
 """The gradient g and Hessian-gradient products Hg of the loss on a whole sample: chunked, exact, free of side effects.
 
-The network is called through `torch.func.functional_call` on aliases of its parameters and copies of its buffers, and
+The network is called through `torch.func.functional_call` on its parameters, as they are or laid out anew, and copies of its buffers, and
 differentiated with `torch.autograd.grad`: `.grad`, running statistics and requires_grad flags are never touched. A chunk
 is the number of examples differentiated at once, so it bounds the memory. g is accumulated over all chunks before any
 Hg is formed: Hg = sum over chunks of H_chunk g with g the gradient on the whole sample, reverse mode over reverse mode along the
@@ -132,7 +132,7 @@ def gradients(sample: Objective, chunk: int, listener: Listener | None = None) -
     for x, y in sample.chunks(chunk):
         with Followed(sample.parameters, filters=listener.filters) as followed:
             losses = sample.losses(x, y)
-            loss_totals += torch.stack(losses).detach().double()
+            loss_totals += torch.stack(losses).detach().double().to(sample.device)  # a loss may be computed elsewhere
             for i, (loss, total) in enumerate(zip(losses, totals, strict=True)):
                 followed.gather = listener.gather if i == 0 else None
                 part = _grad(loss, sample.parameters, retain_graph=i + 1 < len(losses))
@@ -202,19 +202,23 @@ def automatic_chunk(sample: Objective) -> int:
     """A chunk whose second derivative fits the memory: bytes kept for one example's backward pass, times six, within the budget.
 
     Six is what reverse mode over reverse mode keeps beside the forward graph, measured; the budget is half of what a GPU has
-    free for this process and 2.5 GB on a CPU, where larger chunks are hardly faster. All chunks are about equally large: a small last
-    one would take a GPU less time than the host needs to ask for it.
+    free for this process and 2.5 GB on a CPU, where larger chunks are hardly faster. The chunks of the largest batch are about
+    equally large: a small last one would take a GPU less time than the host needs to ask for it.
     """
     most = max(1, _memory_budget(sample.device) // max(1, 6 * _bytes_kept_for_backward(sample)))
-    return math.ceil(sample.examples / math.ceil(sample.examples / most))
+    largest = max(len(x) for x, _ in sample.batches)
+    return math.ceil(largest / math.ceil(largest / most))
 
 
 def _memory_budget(device: torch.device) -> int:
     if device.type != "cuda":
         return 5 * 1024**3 // 2
     free, total = torch.cuda.mem_get_info(device)
+    used = torch.cuda.memory_allocated(device)
+    # what torch keeps of earlier tensors is free for new ones; a second snapshot would have smaller chunks than the first without it
+    free += torch.cuda.memory_reserved(device) - used
     # processes that share a GPU are each held to a fraction of it
-    share = total * torch.cuda.get_per_process_memory_fraction(device) - torch.cuda.memory_reserved(device)
+    share = total * torch.cuda.get_per_process_memory_fraction(device) - used
     return int(min(free, share)) // 2
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from pruneviz.bilinear import Call, bilinear_call
@@ -51,7 +52,8 @@ class Followed(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _RELUS and torch.is_grad_enabled() and not (kwargs or {}).get("inplace", len(args) > 1 and args[1]):
-            return _Relu.apply(args[0] if args else kwargs["input"])
+            x = args[0] if args else kwargs["input"]
+            return _Relu.apply(x) if _is_plain(x) else func(*args, **(kwargs or {}))
         call = bilinear_call(func, args, kwargs or {})
         name = self._names.get(id(call.weight)) if call else None
         if call is None or name is None or not torch.is_grad_enabled():
@@ -82,7 +84,7 @@ class _Node:
         return product if shift is None else product + self.layer.per_channel(shift, product.ndim)
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """B(x, w): as it was computed, or anew where the network has overwritten it in place since."""
+        """B(x, w): as it was computed, or anew where the network has overwritten it in place since, in a way that torch takes note of."""
         if self._product._version != self._as_of:
             self._product = self.layer.product(x, weight)
             self._as_of = self._product._version
@@ -191,6 +193,12 @@ class _Masked(torch.autograd.Function):
 
 
 _RELUS = {F.relu, torch.relu, Tensor.relu}
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether nothing else is asked of an activation than its gradient: no vmap, no forward mode, no type of its own."""
+    alone = type(x) is Tensor and torch._C._functorch.maybe_current_level() is None
+    return alone and x.requires_grad and forward_ad.unpack_dual(x).tangent is None
 
 
 def _inner(first: Tensor, second: Tensor) -> Tensor:

@@ -91,10 +91,12 @@ def exact_float32() -> Iterator[None]:
 def tried_kernels(device: torch.device) -> Iterator[None]:
     """On a GPU, let cuDNN try several ways of every new convolution and keep the fastest; the setting is put back.
 
-    The first convolution of a shape takes tens of milliseconds longer, all others of that shape in this process as long as they need.
+    The first convolution of a shape takes tens of milliseconds longer. Which way is the fastest may differ from process to process,
+    and rounding with it; so nothing is tried where a program asks for deterministic algorithms.
     """
     before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = before or device.type == "cuda"
+    deterministic = torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.benchmark = before or (device.type == "cuda" and not deterministic)
     try:
         yield
     finally:

@@ -142,10 +142,10 @@ def take_snapshot(model: nn.Module, sample: Sample, options: Options, layers: Se
     """`measure` with the facts of the whole network beside the table; `layers` saves tracing the network again."""
     model = unwrap(model)
     device = model_device(model)
-    with generators_preserved(sample, device), exact_float32(), freed_memory_kept() if device.type == "cpu" else nullcontext():
+    with generators_preserved(sample, device), exact_float32():
         batches = as_batches(sample, device, options.dtype or model_dtype(model))
         layers = layers or find_layers(model, batches[0][0], classifier=options.classifier)
-        with module_modes(model, options.bn):
+        with module_modes(model, options.bn), freed_memory_kept() if device.type == "cpu" else nullcontext():
             return _snapshot(model, batches, list(layers), options)
 
 

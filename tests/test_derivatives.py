@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.checkpoint import checkpoint
 
 import pruneviz as pv
-from pruneviz.derivatives import automatic_chunk
+from pruneviz.derivatives import _memory_budget, automatic_chunk
 from pruneviz.errors import MeasureError
 from pruneviz.sample import as_batches
 from pruneviz.snapshot import Options, build_objective
@@ -120,6 +120,21 @@ def test_a_network_that_trains_channels_last_is_laid_out_as_it_is_measured_faste
         sample = build_objective(model, as_batches((images, labels), torch.device("cpu"), dtype), Options(dtype=dtype))
         assert all(p.is_contiguous(memory_format=form) for p in sample.parameters.values() if p.ndim == 4)
         assert all(x.is_contiguous(memory_format=form) for x, _ in sample.chunks(3))
+
+
+@pytest.mark.parametrize(("free", "kept", "fraction", "budget"), [(80, 0, 1.0, 35), (30, 50, 1.0, 35), (10, 10, 1.0, 10), (80, 0, 0.5, 15)])
+def test_the_budget_of_a_gpu_is_the_same_whether_memory_is_free_or_kept_by_torch(
+    monkeypatch: pytest.MonkeyPatch, free: int, kept: int, fraction: float, budget: int
+) -> None:
+    used, total = 10, 80
+    device = torch.device("cuda")
+    told = {
+        "mem_get_info": (min(free, total - used - kept), total), "memory_allocated": used, "memory_reserved": used + kept,
+        "get_per_process_memory_fraction": fraction,
+    }  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert _memory_budget(device) == budget
 
 
 class LiveMemory(TorchDispatchMode):

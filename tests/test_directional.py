@@ -8,9 +8,32 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pruneviz.bilinear import Scale, bilinear_call
 from pruneviz.directional import Followed
+
+
+class Overwritten(nn.Conv2d):
+    """A convolution whose output is no more what it was when derivatives are formed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).mul_(2)
+
+
+class Rectified(nn.Conv2d):
+    """A convolution with a ReLU behind it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
+def without_bias(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    """A norm that scales but does not shift."""
+    norm.bias = None
+    return norm
+
 
 LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "plain": (nn.Conv2d(4, 6, 3), (2, 4, 6, 6)),
@@ -23,12 +46,16 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "same padding": (nn.Conv2d(3, 4, 3, padding="same"), (2, 3, 5, 5)),
     "uneven same padding": (nn.Conv2d(3, 4, (2, 4), dilation=(1, 3), padding="same"), (2, 3, 5, 12)),
     "valid padding": (nn.Conv2d(3, 4, 3, padding="valid"), (2, 3, 5, 5)),
+    "overwritten in place": (Overwritten(4, 6, 3, bias=False), (2, 4, 6, 6)),
+    "overwritten in place, with bias": (Overwritten(4, 6, 3), (2, 4, 6, 6)),
+    "before a ReLU": (Rectified(4, 6, 3, bias=False), (2, 4, 6, 6)),
     "padding of another kind": (nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), (2, 3, 5, 5)),
     "one dimension": (nn.Conv1d(4, 4, 3, padding=1, groups=2), (2, 4, 7)),
     "three dimensions": (nn.Conv3d(2, 4, 2, stride=2, groups=2), (2, 2, 4, 4, 4)),
     "linear": (nn.Linear(4, 3), (5, 4)),
     "linear on sequences": (nn.Linear(4, 3, bias=False), (2, 5, 4)),
     "batch norm": (nn.BatchNorm2d(3), (2, 3, 4, 4)),
+    "batch norm without bias": (without_bias(nn.BatchNorm2d(3)), (2, 3, 4, 4)),
     "batch norm of vectors": (nn.BatchNorm1d(3), (5, 3)),
 }
 LEFT_TO_TORCH: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
@@ -152,3 +179,86 @@ def test_only_what_is_asked_for_is_formed_and_no_group_is_looped_over() -> None:
     # B(x, v) of both, by input at v, B(of input, w) and by input at w of the second alone
     counts = {event.key: event.count for event in seen.key_averages() if event.key in ("aten::convolution", "aten::convolution_backward")}
     assert counts == {"aten::convolution": 3, "aten::convolution_backward": 2}
+
+
+def test_behind_a_relu_no_zeros_are_formed_and_added() -> None:
+    """torch's own ReLU, differentiated twice, fills an activation with zeros for a derivative that there is not."""
+    layer, x = Rectified(4, 6, 3, bias=False), torch.randn(2, 4, 6, 6)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as seen:
+        along_direction(layer, x, whole=False)
+    shapes = [event.input_shapes for event in seen.events() if event.name == "aten::zeros_like"]
+    assert "aten::threshold_backward" in {event.name for event in seen.events()}
+    assert len(shapes) <= 1, "no more than that of the step, which is one number"
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters", "options"),
+    [
+        ((2, 3, 7, 6), (4, 3, 3, 3), {"padding": 1}),
+        ((2, 3, 7, 6), (4, 3, 3, 3), {}),
+        ((2, 3, 7, 6), (4, 3, 2, 5), {"padding": (1, 2)}),
+        ((2, 3, 9, 9), (4, 3, 3, 3), {"padding": 2, "dilation": 2}),
+        ((2, 3, 8), (4, 3, 3), {"padding": 1}),
+        ((2, 2, 4, 4, 4), (3, 2, 2, 2, 2), {}),
+    ],
+    ids=str,
+)
+def test_the_transpose_of_a_convolution_is_one_with_mirrored_filters(
+    shape: tuple[int, ...], filters: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    x, weight = torch.randn(shape, dtype=torch.float64), torch.randn(filters, dtype=torch.float64)
+    function = {3: torch.conv1d, 4: torch.conv2d, 5: torch.conv3d}[x.ndim]
+    call = bilinear_call(function, (x, weight), options)
+    assert call is not None
+    along = torch.randn_like(call.layer.product(x, weight))
+    mirrored = call.layer.mirrored(weight)
+    turned = weight.flip(*range(2, weight.ndim)).transpose(0, 1)
+    torch.testing.assert_close(mirrored.product(along, turned), call.layer.by_input(along, x, weight), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"stride": 2}, {"groups": 3}, {"padding": 3}], ids=str)
+def test_some_convolutions_have_no_mirrored_one(options: dict[str, Any]) -> None:
+    weight = torch.randn(6, 1 if "groups" in options else 3, 3, 3)
+    call = bilinear_call(torch.conv2d, (torch.randn(1, 3, 8, 8), weight), options)
+    assert call is not None
+    assert call.layer.mirrored(weight) is None
+
+
+@pytest.mark.parametrize("wanted", [(a, b, c) for a in (True, False) for b in (True, False) for c in (True, False)], ids=str)
+def test_one_walk_over_a_norm_gives_what_several_do(wanted: tuple[bool, bool, bool]) -> None:
+    along, x = (torch.randn(3, 4, 5, 5, dtype=torch.float64) for _ in range(2))
+    weight, scale = torch.randn(4, dtype=torch.float64), Scale(1, *torch.rand(2, 4, dtype=torch.float64), 1e-5)
+    for ours, theirs, asked in zip(
+        scale.gradients(along, x, weight, wanted), scale.gradients_one_by_one(along, x, weight, wanted), wanted, strict=True
+    ):
+        assert (ours is not None) == (theirs is not None) == asked
+        if asked:
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("part", ["empty", "mixed"])
+def test_norms_that_the_one_walk_cannot_do(part: str) -> None:
+    norm = nn.BatchNorm2d(3).eval()
+    x = torch.randn(0 if part == "empty" else 2, 3, 4, 4, dtype=torch.float32 if part == "empty" else torch.bfloat16)
+    with Followed(dict(norm.named_parameters())):
+        grads = torch.autograd.grad(norm(x).float().square().sum(), list(norm.parameters()))
+    want = torch.autograd.grad(norm(x.float()).square().sum(), list(norm.parameters()))
+    for ours, theirs in zip(grads, want, strict=True):
+        torch.testing.assert_close(ours.float(), theirs, rtol=2e-2, atol=2e-2)
+
+
+class Marked(Tensor):
+    """A type of its own."""
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own, in forward mode
+def test_a_relu_of_which_more_is_asked_is_left_to_torch() -> None:
+    weight = torch.randn(4, 3, requires_grad=True)
+    x = torch.randn(5, 3)
+    with Followed({"weight": weight}):
+        many = torch.vmap(lambda row: F.relu(row * weight).sum())(x)
+        forward = torch.func.jvp(lambda w: F.relu(x @ w.T).sum(), (weight,), (torch.ones_like(weight),))
+        marked = F.relu((weight * 2).as_subclass(Marked))
+    torch.testing.assert_close(many, (x[:, None] * weight).relu().sum((1, 2)))
+    torch.testing.assert_close(forward[1], ((x @ weight.T > 0) * x.sum(1, keepdim=True)).sum())
+    assert type(marked) is Marked

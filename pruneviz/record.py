@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +16,7 @@ from pruneviz.durations import expected_durations, in_words, longest_first, tota
 from pruneviz.errors import PresetError, PrunevizError
 from pruneviz.experiments import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES, PRESETS, figures_served, plan_pruned_runs, plan_runs
 from pruneviz.plans import Precision, Pruning, RunPlan, Schedule, precision_on
+from pruneviz.processes import Device, cores, device_at_hand, runs_at_once
 from pruneviz.recording import Setting, check_measure, is_recorded, progress_of, record_runs
 
 _SEVERAL = ("--figures", "--network", "--seed")
@@ -30,14 +29,6 @@ class SeveralValues(TyperCommand):
         """Repeat the name of such an option before each of its values; keeps what was given, to be told again."""
         ctx.meta["given"] = list(args)
         return super().parse_args(ctx, list(_repeated(args)))
-
-
-class Device(StrEnum):
-    """Where to train; `auto` is a GPU if there is one."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -131,13 +122,13 @@ def record(
             _list(
                 plans,
                 out,
-                jobs or _side_by_side(_device(device)),
+                jobs or runs_at_once(device_at_hand(device)),
                 served,
                 [argument for argument in ctx.meta["given"] if argument != "--list"],
             )
         else:
             command = shlex.join(["python", *sys.orig_argv[1:]])
-            where = _device(device)
+            where = device_at_hand(device)
             precision_on(where, precision)  # said before anything is begun
             _record_missing(plans, Setting(out, images, download, where, command, keep_weights=keep_weights), jobs)
     except PrunevizError as error:
@@ -180,11 +171,11 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
     if len(missing) < len(plans):
         typer.echo(f"{len(plans) - len(missing)} of {len(plans)} runs are already recorded in {setting.out}")
     if missing:
-        jobs = min(len(missing), jobs or _side_by_side(setting.device))
+        jobs = min(len(missing), jobs or runs_at_once(setting.device))
         durations = expected_durations(missing, setting.out)
         how_long = total_in_words(list(durations.values()), jobs)
         typer.echo(f"recording {_count(len(missing), 'run')} into {setting.out}, {jobs} at a time; duration {how_long}")
-        setting = replace(setting, threads=max(1, _cores() // jobs), sharing=jobs)
+        setting = replace(setting, threads=max(1, cores() // jobs), sharing=jobs)
         record_runs(longest_first(missing, durations), setting, jobs, typer.echo)
 
 
@@ -204,22 +195,6 @@ def _list(plans: Sequence[RunPlan], out: Path, jobs: int, served: dict[str, list
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
-
-
-def _side_by_side(device: str) -> int:
-    return 1 if device == "cuda" else _cores()
-
-
-def _device(device: Device) -> str:
-    import torch
-
-    if device is Device.cuda and not torch.cuda.is_available():
-        raise PrunevizError("there is no CUDA GPU on this machine; use --device cpu")
-    return "cuda" if device is Device.cuda or (device is Device.auto and torch.cuda.is_available()) else "cpu"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

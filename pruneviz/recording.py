@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.managers import SyncManager
 from pathlib import Path
@@ -19,6 +16,7 @@ from tqdm.auto import tqdm
 
 from pruneviz.errors import PresetError, PrunevizError
 from pruneviz.plans import RunPlan, precision_on
+from pruneviz.processes import end_with_parent, ended_on_interrupt
 from pruneviz.runlog import check_same_options, is_sealed, load, read_spec
 from pruneviz.schema import MEASURED_COLUMNS
 from pruneviz.scores import NEEDS
@@ -88,10 +86,10 @@ def record_runs(plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Call
     failed: list[str] = []
     spawn = multiprocessing.get_context("spawn")
     manager = SyncManager(ctx=spawn)
-    manager.start(_end_with_parent)
+    manager.start(end_with_parent)
     with _Bars(len(plans), say) as bars, manager:
         reports = manager.Queue()
-        with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool, _ended_on_interrupt(pool):
+        with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool, ended_on_interrupt(pool):
             pending = {pool.submit(_record_in_process, plan, setting, reports): plan for plan in plans}
             while pending:
                 done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -196,32 +194,6 @@ def _download(plans: Sequence[RunPlan], setting: Setting) -> None:
 
     for dataset in dict.fromkeys(plan.dataset for plan in plans):
         load_dataset(dataset, root=setting.images, download=True)
-
-
-def _end_with_parent() -> None:
-    """Let this process end as soon as the one that started it has ended, however that came: else it would train on, unseen."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait_for_the_end() -> None:
-        parent.join()
-        os._exit(1)  # at any moment: whole files or none are on disk, so every run goes on from its last checkpoint
-
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
-
-
-@contextmanager
-def _ended_on_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """On Ctrl-C end the runs that are being recorded and start no more, where the pool alone would record all that wait."""
-    before = multiprocessing.active_children()
-    try:
-        yield
-    except KeyboardInterrupt:
-        for worker in set(multiprocessing.active_children()) - set(before):
-            worker.terminate()  # whole files or none are on disk, so every run goes on from its last checkpoint
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
 
 
 def _outcome(future: Future[None], plan: RunPlan, setting: Setting, bars: _Bars) -> str | None:

@@ -21,8 +21,7 @@ from tqdm.auto import tqdm
 
 from pruneviz.errors import LogError, MeasureError, PrunevizError
 from pruneviz.experiments import DATASET_NAMES, NETWORK_NAMES, Need, run_name
-from pruneviz.record import Device, _cores, _device, _side_by_side
-from pruneviz.recording import _end_with_parent, _ended_on_interrupt
+from pruneviz.processes import Device, cores, device_at_hand, end_with_parent, ended_on_interrupt, runs_at_once
 from pruneviz.runlog import check_same_options, is_sealed, load, read_spec, run_paths
 from pruneviz.schema import EPOCHS, RunSpec
 
@@ -96,8 +95,8 @@ def remeasure_runs(sources: Sequence[Path], how: Remeasuring, jobs: int, say: Ca
     due = {source: len(kept_epochs(source)) for source in sources}
     failed: list[str] = []
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent)
-    with tqdm(total=sum(due.values()), unit="epoch", disable=None) as bar, pool, _ended_on_interrupt(pool):
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent)
+    with tqdm(total=sum(due.values()), unit="epoch", disable=None) as bar, pool, ended_on_interrupt(pool):
         pending = {pool.submit(remeasure_run, source, how): source for source in sources}
         while pending:
             done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -268,12 +267,12 @@ def remeasure(
     """
     try:
         batch = bn is BatchNorm.batch
-        where, precision = _device(device), dtype or (Arithmetic.float64 if batch else Arithmetic.float32)
+        where, precision = device_at_hand(device), dtype or (Arithmetic.float64 if batch else Arithmetic.float32)
         sources = [path for given in runs for path in run_paths(given)]
-        jobs = min(len(sources), jobs or _side_by_side(where))
+        jobs = min(len(sources), jobs or runs_at_once(where))
         command = shlex.join(["python", *sys.orig_argv[1:]])
         size = batch_size or (100 if batch else None)
-        how = Remeasuring(out, bn, unit, every, size, precision, images, where, max(1, _cores() // jobs), command)
+        how = Remeasuring(out, bn, unit, every, size, precision, images, where, max(1, cores() // jobs), command)
         missing = [source for source in sources if check_remeasurable(source, how)]
         _check_names(sources, how)
         if len(missing) < len(sources):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pruneviz import training
 from pruneviz.datasets import ImageData, load_dataset, subset
 from pruneviz.errors import PresetError
+from pruneviz.isolation import tried_kernels
 from pruneviz.masking import prune_entries
 from pruneviz.plans import PRECISIONS, RunPlan, precision_on
 from pruneviz.training import TrainingState, start, train
@@ -229,3 +230,20 @@ def test_training_in_a_precision_that_the_device_has_not_is_refused(data: ImageD
     plan = replace(PLAN, precision="tf32")
     with pytest.raises(PresetError, match="precision 'tf32' is not to be had on cpu"):
         train(start(network(), plan), data, plan, lambda epoch, **facts: None)
+
+
+@pytest.mark.parametrize(("device", "deterministic", "tried"), [("cuda", False, True), ("cuda", True, False), ("cpu", False, False)])
+def test_kernels_are_tried_on_a_gpu_unless_a_program_wants_determinism(
+    monkeypatch: pytest.MonkeyPatch, device: str, deterministic: bool, tried: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", deterministic)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    with tried_kernels(torch.device(device)):
+        assert torch.backends.cudnn.benchmark is tried
+    assert not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize(("epochs", "tries"), [(1_600, False), (1_700, True)])
+def test_only_a_long_run_tries_kernels(data: ImageData, epochs: int, tries: bool) -> None:
+    plan = replace(PLAN, epochs=epochs)  # six steps each
+    assert training.first_step(start(network(), plan), data, plan).tries_kernels is tries

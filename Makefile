@@ -48,10 +48,10 @@ $(VENV)/.bench: $(VENV)/.installed
 	@touch $@
 
 bench: $(VENV)/.bench
-	$(BIN)/python tests/benchmarks
+	$(BIN)/python -m benchmarks
 
 bench-quick: $(VENV)/.bench
-	$(BIN)/python tests/benchmarks --quick
+	$(BIN)/python -m benchmarks --quick
 
 clean:
 	rm -rf $(DATA) $(OUT)

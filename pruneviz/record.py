@@ -12,12 +12,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from pruneviz.durations import expected_durations, in_words, longest_first, total_in_words
 from pruneviz.errors import PresetError, PrunevizError
-from pruneviz.experiments import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES, PRESETS, figures_served, plan_pruned_runs, plan_runs
-from pruneviz.plans import Precision, Pruning, RunPlan, Schedule, precision_on
-from pruneviz.processes import Device, cores, device_at_hand, runs_at_once
-from pruneviz.recording import Setting, check_measure, is_recorded, progress_of, record_runs
+from pruneviz.experiment.parallel import Device, cores, device_at_hand, runs_at_once
+from pruneviz.experiment.run import Setting, check_measure, is_recorded, progress_of, record_runs
+from pruneviz.log.vocabulary import Precision, Schedule
+from pruneviz.plans.durations import expected_durations, in_words, longest_first, total_in_words
+from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
+from pruneviz.plans.planning import figures_served, plan_pruned_runs, plan_runs
+from pruneviz.plans.presets import PRESETS
+from pruneviz.plans.run_plan import Pruning, RunPlan, precision_on
 
 _SEVERAL = ("--figures", "--network", "--seed")
 
@@ -39,59 +42,131 @@ _OWN = "Runs of your own"
 @app.command(cls=SeveralValues)
 def record(
     ctx: typer.Context,
-    preset: Annotated[str, typer.Option(help=f"The scale of the runs. {_PRESETS_HELP}.")] = "digits",
+    preset: Annotated[
+        str, typer.Option(help=f"The scale of the runs. {_PRESETS_HELP}.")
+    ] = "digits",
     figures: Annotated[
-        list[str] | None, typer.Option(help=f"Only what these figures need ({', '.join(FIGURE_NEEDS)}). Default: all but I1.")
+        list[str] | None,
+        typer.Option(
+            help=f"Only what these figures need ({', '.join(FIGURE_NEEDS)}). Default: all but I1."
+        ),
     ] = None,
-    network: Annotated[list[str] | None, typer.Option(help=f"Only these networks ({', '.join(NETWORK_NAMES)}). Default: all.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Only these seeds. Default: those of the preset.")] = None,
-    dataset: Annotated[str | None, typer.Option(help=f"Another data set than the preset's: {', '.join(DATASET_NAMES)}.")] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Only these networks ({', '.join(NETWORK_NAMES)}). Default: all."),
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Only these seeds. Default: those of the preset.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help=f"Another data set than the preset's: {', '.join(DATASET_NAMES)}."),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the recordings, one run directory each. Default: data/PRESET; own runs data/PRESET-own.")
+        Path | None,
+        typer.Option(
+            help="Folder of the recordings, one run directory each. Default: data/PRESET; own runs data/PRESET-own."
+        ),
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Allow torchvision to download a missing data set.")] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images."),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow torchvision to download a missing data set.")
+    ] = False,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="Arithmetic of training; measuring is in exact float32. Default: tf32 on a GPU; fp32, the only one, on a CPU."),
+        typer.Option(
+            help="Arithmetic of training; measuring is in exact float32. Default: tf32 on a GPU; fp32, the only one, on a CPU."
+        ),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side. Default: one a core on the CPU, one on a GPU.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Runs side by side. Default: one a core on the CPU, one on a GPU."
+        ),
+    ] = None,
     keep_weights: Annotated[
-        bool, typer.Option("--keep-weights", help="Keep the weights of every measured epoch in RUN/weights, to measure more later.")
+        bool,
+        typer.Option(
+            "--keep-weights",
+            help="Keep the weights of every measured epoch in RUN/weights, to measure more later.",
+        ),
     ] = False,
     list_runs: Annotated[
         bool,
-        typer.Option("--list", help="Say what is recorded and what is missing, for which figures, and how long it takes; record nothing."),
+        typer.Option(
+            "--list",
+            help="Say what is recorded and what is missing, for which figures, and how long it takes; record nothing.",
+        ),
     ] = False,
     measure: Annotated[
-        str | None, typer.Option(rich_help_panel=_OWN, help="Prune by this measure of pruneviz.score, in runs that no figure asks for.")
+        str | None,
+        typer.Option(
+            rich_help_panel=_OWN,
+            help="Prune by this measure of pruneviz.score, in runs that no figure asks for.",
+        ),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(rich_help_panel=_OWN, help="Prune in so many rounds, an epoch each. Default: 1.")] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            rich_help_panel=_OWN, help="Prune in so many rounds, an epoch each. Default: 1."
+        ),
+    ] = None,
     target: Annotated[
-        float | None, typer.Option(rich_help_panel=_OWN, help="Fraction of all filters to prune. Default: 0.75; ResNet-56 0.6.")
+        float | None,
+        typer.Option(
+            rich_help_panel=_OWN,
+            help="Fraction of all filters to prune. Default: 0.75; ResNet-56 0.6.",
+        ),
     ] = None,
     schedule: Annotated[
         Schedule | None,
-        typer.Option(rich_help_panel=_OWN, help="How many to prune in each round: as published, or equally many. Default: published."),
+        typer.Option(
+            rich_help_panel=_OWN,
+            help="How many to prune in each round: as published, or equally many. Default: published.",
+        ),
     ] = None,
     prune_at_start: Annotated[
         bool,
-        typer.Option("--prune-at-start", rich_help_panel=_OWN, help="Prune the untrained network in the first round, not after epoch 1."),
+        typer.Option(
+            "--prune-at-start",
+            rich_help_panel=_OWN,
+            help="Prune the untrained network in the first round, not after epoch 1.",
+        ),
     ] = False,
     carry_momentum: Annotated[
-        bool, typer.Option("--carry-momentum", rich_help_panel=_OWN, help="Keep the optimiser's momentum over a round; else it restarts.")
+        bool,
+        typer.Option(
+            "--carry-momentum",
+            rich_help_panel=_OWN,
+            help="Keep the optimiser's momentum over a round; else it restarts.",
+        ),
     ] = False,
     keep_at_least: Annotated[
         float | None,
-        typer.Option(rich_help_panel=_OWN, help="Fraction of every layer that stays, plus one filter; 0: no filter. Default: 0.05."),
+        typer.Option(
+            rich_help_panel=_OWN,
+            help="Fraction of every layer that stays, plus one filter; 0: no filter. Default: 0.05.",
+        ),
     ] = None,
     flowandprune: Annotated[
         bool,
-        typer.Option("--flowandprune", rich_help_panel=_OWN, help="Imitate the faults of the published code, to compare with it."),
+        typer.Option(
+            "--flowandprune",
+            rich_help_panel=_OWN,
+            help="Imitate the faults of the published code, to compare with it.",
+        ),
     ] = False,
     prune_phase_only: Annotated[
-        bool, typer.Option("--prune-phase-only", rich_help_panel=_OWN, help="End after the last round, without training to the end.")
+        bool,
+        typer.Option(
+            "--prune-phase-only",
+            rich_help_panel=_OWN,
+            help="End after the last round, without training to the end.",
+        ),
     ] = False,
 ) -> None:
     """Train networks and record, per filter and epoch, what the figures are drawn from.
@@ -112,11 +187,17 @@ def record(
     try:
         pruning = _own_pruning(measure, options, figures or ())
         which = (network or (), seed or (), dataset)
-        plans = plan_pruned_runs(preset, pruning, *which) if pruning else plan_runs(preset, *which, figures or ())
+        plans = (
+            plan_pruned_runs(preset, pruning, *which)
+            if pruning
+            else plan_runs(preset, *which, figures or ())
+        )
         plans = [replace(plan, precision=precision) for plan in plans]
         for plan in plans:
             check_measure(plan)
-        out = out or Path("data") / (f"{preset}-own" if pruning else preset)  # a figure takes no two runs of one seed and measure
+        out = out or Path("data") / (
+            f"{preset}-own" if pruning else preset
+        )  # a figure takes no two runs of one seed and measure
         if list_runs:
             served = figures_served(preset, dataset, seed or ())
             _list(
@@ -130,12 +211,19 @@ def record(
             command = shlex.join(["python", *sys.orig_argv[1:]])
             where = device_at_hand(device)
             precision_on(where, precision)  # said before anything is begun
-            _record_missing(plans, Setting(out, images, download, where, command, keep_weights=keep_weights), jobs)
+            _record_missing(
+                plans,
+                Setting(out, images, download, where, command, keep_weights=keep_weights),
+                jobs,
+            )
     except PrunevizError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
-        typer.echo("Interrupted. What was recorded stays; the same command goes on from the last checkpoints.", err=True)
+        typer.echo(
+            "Interrupted. What was recorded stays; the same command goes on from the last checkpoints.",
+            err=True,
+        )
         raise typer.Exit(130) from None
 
 
@@ -153,43 +241,63 @@ def _repeated(arguments: Sequence[str]) -> Iterator[str]:
         yield argument
 
 
-def _own_pruning(measure: str | None, options: dict[str, Any], figures: Sequence[str]) -> Pruning | None:
+def _own_pruning(
+    measure: str | None, options: dict[str, Any], figures: Sequence[str]
+) -> Pruning | None:
     """How to prune in the runs that a person asks for by a measure; None where figures say what to record."""
     if measure is None and not options:
         return None
     named = ", ".join(f"--{name.replace('_', '-')}" for name in options)
     if measure is None:
-        raise PresetError(f"{named} says how to prune, but not by which measure; add one, such as --measure magnitude, or leave it out")
+        raise PresetError(
+            f"{named} says how to prune, but not by which measure; add one, such as --measure magnitude, or leave it out"
+        )
     if figures:
         given = f"--measure{', ' * bool(named)}{named}"
-        raise PresetError(f"figures have measures and rounds of their own; leave out --figures, or leave out {given}")
+        raise PresetError(
+            f"figures have measures and rounds of their own; leave out --figures, or leave out {given}"
+        )
     return Pruning(measure, **options)
 
 
 def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None) -> None:
     missing = [plan for plan in plans if not is_recorded(plan, setting.out)]
     if len(missing) < len(plans):
-        typer.echo(f"{len(plans) - len(missing)} of {len(plans)} runs are already recorded in {setting.out}")
+        typer.echo(
+            f"{len(plans) - len(missing)} of {len(plans)} runs are already recorded in {setting.out}"
+        )
     if missing:
         jobs = min(len(missing), jobs or runs_at_once(setting.device))
         durations = expected_durations(missing, setting.out)
         how_long = total_in_words(list(durations.values()), jobs)
-        typer.echo(f"recording {_count(len(missing), 'run')} into {setting.out}, {jobs} at a time; duration {how_long}")
+        typer.echo(
+            f"recording {_count(len(missing), 'run')} into {setting.out}, {jobs} at a time; duration {how_long}"
+        )
         setting = replace(setting, threads=max(1, cores() // jobs), sharing=jobs)
         record_runs(longest_first(missing, durations), setting, jobs, typer.echo)
 
 
-def _list(plans: Sequence[RunPlan], out: Path, jobs: int, served: dict[str, list[str]], given: Sequence[str]) -> None:
+def _list(
+    plans: Sequence[RunPlan],
+    out: Path,
+    jobs: int,
+    served: dict[str, list[str]],
+    given: Sequence[str],
+) -> None:
     progress = {plan.run: progress_of(plan, out) for plan in plans}
     durations = expected_durations(plans, out)
     width = max(len(plan.run) for plan in plans)
     for plan in plans:
         figures = f"figures {' '.join(served[plan.run])}" if plan.run in served else "no figure"
         time = "" if progress[plan.run] == "recorded" else f"  {in_words(durations[plan.run])}"
-        typer.echo(f"{progress[plan.run]:10}  {plan.run:{width}}  {_count(plan.epochs, 'epoch'):>10}  {figures}{time}")
+        typer.echo(
+            f"{progress[plan.run]:10}  {plan.run:{width}}  {_count(plan.epochs, 'epoch'):>10}  {figures}{time}"
+        )
     left = [durations[plan.run] for plan in plans if progress[plan.run] != "recorded"]
     if left:
-        typer.echo(f"{_count(len(left), 'run')} of {len(plans)} left to record, {jobs} at a time; duration {total_in_words(left, jobs)}")
+        typer.echo(
+            f"{_count(len(left), 'run')} of {len(plans)} left to record, {jobs} at a time; duration {total_in_words(left, jobs)}"
+        )
         typer.echo(f"Record them with: {shlex.join(['python', '-m', 'pruneviz.record', *given])}")
 
 

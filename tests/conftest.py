@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruneviz.experiments import plan_runs
-from pruneviz.runlog import is_sealed
+from pruneviz.log.run_directory import is_sealed
+from pruneviz.plans.planning import plan_runs
 
 torch.set_num_threads(1)
 
@@ -37,7 +37,9 @@ def cifar_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield given
         return
     if not RESTORE.is_file():
-        pytest.skip("no real CIFAR at hand: set PRUNEVIZ_IMAGES to the folder that holds cifar-10-batches-py and cifar-100-python")
+        pytest.skip(
+            "no real CIFAR at hand: set PRUNEVIZ_IMAGES to the folder that holds cifar-10-batches-py and cifar-100-python"
+        )
     restored = tmp_path_factory.mktemp("cifar")
     subprocess.run([sys.executable, str(RESTORE), str(restored)], check=True, capture_output=True)
     yield restored

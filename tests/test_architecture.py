@@ -1,4 +1,7 @@
-"""The shape of the house: which module may import which, what the drawing side may load, and how long a room may be."""
+"""The architecture: which wing imports which, what each side loads, and what every module keeps to.
+
+Each test collects all offenders and reports them as `file:line: what is wrong`.
+"""
 
 from __future__ import annotations
 
@@ -16,44 +19,32 @@ import pytest
 import pruneviz
 
 PACKAGE = Path(pruneviz.__file__).parent
+ROOT = PACKAGE.parent
 
-# A module imports only from lower floors. "T" is the side that loads torch; it may also import from the other side, never the reverse.
-FLOORS = {
-    "errors": "0", "schema": "0", "plans": "0", "experiments": "0", "freed_memory": "0",
-    "scores": "1", "masks": "1", "tables": "1", "runlog": "1", "scanning": "1",
-    "analysis": "2", "rounds": "2", "durations": "2",
-    "figures": "3", "findings": "3",
-    "sample": "0T", "tracing": "0T", "isolation": "0T", "filters": "0T", "masking": "0T",
-    "bilinear": "0T", "directional": "0T", "networks": "0T", "datasets": "0T",
-    "derivatives": "1T", "calibration": "1T", "standard_errors": "1T", "extra_columns": "1T", "coupling": "1T",
-    "history": "2", "weights": "2", "units": "1T", "processes": "1T", "cheap_columns": "2T", "run_facts": "2T",
-    "snapshot": "2T", "repeatability": "2T", "kept_weights": "2T",
-    "recorder": "3T", "pruning": "3T",
-    "training": "4T", "training_step": "4T", "pruned_training": "4T",
-    "recording": "5T", "record": "5T", "remeasure": "5T",
-}  # fmt: skip
-WITHIN_A_FLOOR = {
-    ("schema", "errors"), ("plans", "errors"), ("experiments", "errors"), ("experiments", "plans"),
-    ("masks", "scores"), ("repeatability", "snapshot"), ("record", "recording"),
-    ("scores", "scanning"), ("masks", "scanning"), ("scanning", "runlog"), ("scanning", "tables"), ("runlog", "tables"),
-    ("pruned_training", "training"), ("training", "training_step"), ("run_facts", "snapshot"), ("weights", "analysis"),
-    ("sample", "errors"), ("isolation", "errors"), ("filters", "errors"), ("networks", "errors"), ("datasets", "errors"),
-    ("directional", "bilinear"), ("snapshot", "cheap_columns"), ("filters", "sample"), ("filters", "tracing"), ("filters", "isolation"),
-    ("calibration", "derivatives"), ("standard_errors", "derivatives"), ("extra_columns", "derivatives"),
-}  # fmt: skip
-ANALYSIS_SIDE = ("pruneviz", "schema", "scores", "masks", "runlog", "analysis.correlation", "experiments")
-DRAWING_SIDE = (*ANALYSIS_SIDE, "figures", "figures.__main__", "figures.pictures", "figures.draw")
+# What each wing may import besides itself and `pruneviz.errors`. This table is the whole rule.
+TORCH_FREE = {
+    "log": set(),
+    "plans": {"log"},
+    "analysis": {"log"},
+    "figures": {"log", "plans", "analysis"},
+}
+TORCH = ("model", "pruning", "measuring", "recording", "experiment")
+MAY_IMPORT = TORCH_FREE | {
+    wing: set(TORCH_FREE) | set(TORCH[:place]) for place, wing in enumerate(TORCH)
+}
+TOP = {"__init__", "__main__", "errors", "cli", "record", "remeasure", "findings"}
+TORCH_PACKAGES = {"torch", "torchvision", "safetensors", "torch_pruning"}
 
-
-def _name(file: Path) -> str:
-    parts = file.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-SOURCES = {_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
-MODULES = sorted(set(SOURCES) - {""})
-EVERY_MODULE = pytest.mark.parametrize("module", MODULES)
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 50
+
+
+def module_name(file: Path) -> str:
+    """Dotted name below the package: `log/runs.py` -> `log.runs`."""
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
 
 
 @functools.cache
@@ -61,124 +52,214 @@ def parsed(module: str) -> ast.Module:
     return ast.parse(SOURCES[module].read_text(encoding="utf-8"))
 
 
-def imported(module: str) -> Iterator[str]:
-    """Every module that this one imports, wherever in it the import stands; the package's own without its name in front."""
+def place(module: str, line: int) -> str:
+    return f"{SOURCES[module].relative_to(ROOT)}:{line}"
+
+
+def wing(module: str) -> str:
+    """The wing of a module; "" for the modules at the top."""
+    first = module.split(".")[0]
+    return first if first in MAY_IMPORT else ""
+
+
+def imports(module: str) -> Iterator[tuple[int, str, str]]:
+    """Each import, wherever it stands: line, full module name, imported name ("" for a module)."""
     for node in ast.walk(parsed(module)):
         if isinstance(node, ast.Import):
-            yield from (alias.name.removeprefix("pruneviz.") for alias in node.names)
+            yield from ((node.lineno, alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports name the whole path"
-            home = "" if node.module == "pruneviz" else (node.module or "").removeprefix("pruneviz.")
+            home = node.module or ""
             for alias in node.names:
-                inner = f"{home}.{alias.name}".removeprefix(".")
-                yield inner if inner in SOURCES else home
+                inner = f"{home}.{alias.name}"
+                is_module = inner.removeprefix("pruneviz.") in SOURCES
+                yield (node.lineno, inner, "") if is_module else (node.lineno, home, alias.name)
 
 
-def own_imports(module: str) -> set[str]:
-    return {name for name in imported(module) if name in SOURCES and name}
+def own_imports(module: str) -> Iterator[tuple[int, str, str]]:
+    """Imports of the package itself, without `pruneviz.` in front."""
+    for line, imported, name in imports(module):
+        if imported.split(".")[0] == "pruneviz":
+            yield line, imported.removeprefix("pruneviz").removeprefix("."), name
 
 
-def room(module: str) -> str:
-    return module.split(".")[0]
+# The wings
 
 
-def height(name: str) -> int:
-    return int(FLOORS[name][0])
+def test_the_package_is_made_of_wings_and_of_what_a_person_types() -> None:
+    folders = {entry.name for entry in PACKAGE.iterdir() if (entry / "__init__.py").exists()}
+    assert folders == set(MAY_IMPORT)
+    assert {file.stem for file in PACKAGE.glob("*.py")} == TOP
 
 
-def may_import(room_of: str, other: str) -> bool:
-    torch_side, below = FLOORS[room_of].endswith("T"), height(other) < height(room_of)
-    if FLOORS[other].endswith("T") and not torch_side:
-        return False
-    return below or room_of == other or (room_of, other) in WITHIN_A_FLOOR
-
-
-def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
-    assert {room(module) for module in MODULES} == set(FLOORS)
-    assert all(height(a) == height(b) for a, b in WITHIN_A_FLOOR), "the exceptions are within one floor"
-
-
-@EVERY_MODULE
-def test_a_module_imports_only_from_lower_floors(module: str) -> None:
-    wrong = sorted(other for other in own_imports(module) if not may_import(room(module), room(other)))
-    assert not wrong, f"{module} is on floor {FLOORS[room(module)]} and imports {', '.join(f'{o} ({FLOORS[room(o)]})' for o in wrong)}"
+def test_a_module_imports_from_its_own_wing_or_from_one_to_its_left() -> None:
+    wrong = [
+        f"{place(module, line)}: wing {wing(module)} may not import pruneviz.{other}; it may import "
+        f"{', '.join(sorted({'errors', wing(module), *MAY_IMPORT[wing(module)]}))}"
+        for module in SOURCES
+        if wing(module)
+        for line, other, _ in own_imports(module)
+        if other != "errors" and wing(other) not in {wing(module), *MAY_IMPORT[wing(module)]}
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_imports_make_no_cycle() -> None:
-    order = list(graphlib.TopologicalSorter({module: own_imports(module) for module in MODULES}).static_order())
-    assert set(order) == set(MODULES)
-    assert order.index("errors") < order.index("schema") < order.index("runlog") < order.index("recorder") < order.index("recording")
+    graph = {module: {other for _, other, _ in own_imports(module)} for module in SOURCES}
+    list(graphlib.TopologicalSorter(graph).static_order())
 
 
-LOADS = [(DRAWING_SIDE, "torch"), (("pruneviz", "record"), "torch"), (ANALYSIS_SIDE, "matplotlib")]
+def test_wings_without_torch_never_import_it() -> None:
+    wrong = [
+        f"{place(module, line)}: wing {wing(module)} is free of torch and imports {imported}"
+        for module in SOURCES
+        if wing(module) in TORCH_FREE
+        for line, imported, _ in imports(module)
+        if imported.split(".")[0] in TORCH_PACKAGES
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(("loaded", "absent"), LOADS, ids=["figures", "record", "analysis"])
-def test_the_drawing_side_loads_no_torch_and_the_analysis_no_matplotlib(loaded: tuple[str, ...], absent: str) -> None:
-    names = ["pruneviz" if name == "pruneviz" else f"pruneviz.{name}" for name in loaded]
-    code = f"import sys, {', '.join(names)}; print(sorted(n for n in sys.modules if n.split('.')[0] == {absent!r})[:3])"
+def test_no_module_imports_a_private_name_of_another() -> None:
+    wrong = [
+        f"{place(module, line)}: {name or other} is private to pruneviz.{other}"
+        for module in SOURCES
+        for line, other, name in own_imports(module)
+        if name.startswith("_")
+        or any(part.startswith("_") and part[:2] != "__" for part in other.split("."))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "absent"),
+    [
+        (
+            ("", "figures.__main__", "figures.draw", "analysis.correlation", "plans.planning"),
+            "torch",
+        ),
+        (("cli", "record", "remeasure", "findings"), "torch"),
+        (
+            ("", "log.runs", "analysis.correlation", "analysis.scores", "plans.planning"),
+            "matplotlib",
+        ),
+    ],
+    ids=["figures", "commands", "analysis"],
+)
+def test_drawing_loads_no_torch_and_analysis_no_matplotlib(
+    loaded: tuple[str, ...], absent: str
+) -> None:
+    names = ", ".join(f"pruneviz.{name}".rstrip(".") for name in loaded)
+    found = f"sorted(n for n in sys.modules if n.split('.')[0] == {absent!r})[:3]"
+    code = f"import sys, {names}; print({found})"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if FLOORS[room(module)] in "0123"])
-def test_the_side_without_torch_never_names_it(module: str) -> None:
-    assert not {"torch", "torchvision", "safetensors"} & {name.split(".")[0] for name in imported(module)}
+def test_every_test_of_a_wing_names_its_module() -> None:
+    tests = ROOT / "tests"
+    strangers = [
+        str(file.relative_to(ROOT))
+        for name in MAY_IMPORT
+        for file in (tests / name).rglob("test_*.py")
+        if not (PACKAGE / file.relative_to(tests))
+        .with_name(file.name.removeprefix("test_"))
+        .exists()
+        and not (
+            PACKAGE / file.relative_to(tests).with_suffix("").with_name(file.stem[5:])
+        ).is_dir()
+    ]
+    assert not strangers, (
+        f"no module of that name: {', '.join(strangers)}; move them to tests/whole"
+    )
 
 
-@EVERY_MODULE
-def test_nothing_is_unpickled_printed_or_star_imported(module: str) -> None:
-    assert not {"pickle", "dill", "joblib", "shelve", "marshal"} & {name.split(".")[0] for name in imported(module)}
-    for node in ast.walk(parsed(module)):
-        assert not (isinstance(node, ast.ImportFrom) and node.names[0].name == "*"), f"star import in line {node.lineno}"
-        if not isinstance(node, ast.Call):
-            continue
-        called = ast.unparse(node.func)
-        assert called != "print", f"print in line {node.lineno}"
-        assert called not in ("pd.read_pickle", "np.load", "torch.hub.load"), f"{called} in line {node.lineno}"
-        if called == "torch.load":
-            assert [ast.unparse(k.value) for k in node.keywords if k.arg == "weights_only"] == ["True"], f"line {node.lineno}"
+# Every module
 
 
-@EVERY_MODULE
-def test_no_mutable_or_empty_global_and_no_global_statement(module: str) -> None:
-    assert not [node.lineno for node in ast.walk(parsed(module)) if isinstance(node, ast.Global)]
-    values = [node.value for node in parsed(module).body if isinstance(node, (ast.Assign, ast.AnnAssign))]
-    assert not [value.lineno for value in values if isinstance(value, (ast.List, ast.Dict, ast.Set)) and not ast.unparse(value)[1:-1]]
+def test_nothing_is_unpickled_printed_or_star_imported() -> None:
+    wrong = []
+    for module in SOURCES:
+        for line, imported, name in imports(module):
+            if imported.split(".")[0] in {"pickle", "dill", "joblib", "shelve", "marshal"}:
+                wrong.append(f"{place(module, line)}: imports {imported}")
+            if name == "*":
+                wrong.append(f"{place(module, line)}: star import")
+        for node in (n for n in ast.walk(parsed(module)) if isinstance(n, ast.Call)):
+            called = ast.unparse(node.func)
+            if called in {"print", "pd.read_pickle", "np.load", "torch.hub.load"}:
+                wrong.append(f"{place(module, node.lineno)}: calls {called}")
+            weights_only = [ast.unparse(k.value) for k in node.keywords if k.arg == "weights_only"]
+            if called == "torch.load" and weights_only != ["True"]:
+                wrong.append(f"{place(module, node.lineno)}: torch.load without weights_only=True")
+    assert not wrong, "\n".join(wrong)
 
 
-@EVERY_MODULE
-def test_no_room_is_too_large(module: str) -> None:
-    assert len(SOURCES[module].read_text(encoding="utf-8").splitlines()) <= 400
-    for node in ast.walk(parsed(module)):
-        if isinstance(node, FUNCTION):
+def test_there_is_no_global_state() -> None:
+    wrong = []
+    for module in SOURCES:
+        tree = parsed(module)
+        globals_ = [node for node in ast.walk(tree) if isinstance(node, ast.Global)]
+        wrong += [f"{place(module, node.lineno)}: global statement" for node in globals_]
+        for node in tree.body:
+            value = getattr(node, "value", None)
+            mutable = isinstance(value, (ast.List, ast.Dict, ast.Set))
+            if mutable and not ast.unparse(value)[1:-1]:
+                wrong.append(f"{place(module, node.lineno)}: an empty container at module level")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_and_no_function_is_too_long() -> None:
+    wrong = []
+    for module in SOURCES:
+        lines = len(SOURCES[module].read_text(encoding="utf-8").splitlines())
+        if lines > LONGEST_MODULE:
+            wrong.append(f"{place(module, lines)}: {lines} lines, at most {LONGEST_MODULE}")
+        for node in (n for n in ast.walk(parsed(module)) if isinstance(n, FUNCTION)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             start = body[0].lineno if body else node.lineno
-            assert (node.end_lineno or start) - start + 1 <= 50, f"{node.name} is {(node.end_lineno or start) - start + 1} lines long"
+            length = (node.end_lineno or start) - start + 1
+            if length > LONGEST_FUNCTION:
+                wrong.append(f"{place(module, start)}: {node.name} has {length} lines")
+    assert not wrong, "\n".join(wrong)
 
 
-@EVERY_MODULE
-def test_what_is_public_says_what_it_is(module: str) -> None:
-    assert ast.get_docstring(parsed(module)) or not parsed(module).body
-    owners: list[ast.Module | ast.ClassDef] = [parsed(module), *(n for n in parsed(module).body if isinstance(n, ast.ClassDef))]
-    for owner in (o for o in owners if not getattr(o, "name", "").startswith("_")):
+def public_definitions(module: str) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """Public functions and classes of a module, and public methods of its public classes."""
+    owners = [parsed(module), *(n for n in parsed(module).body if isinstance(n, ast.ClassDef))]
+    for owner in owners:
+        if getattr(owner, "name", "").startswith("_"):
+            continue
         for node in owner.body:
-            if isinstance(node, (*FUNCTION, ast.ClassDef)) and not node.name.startswith("_") and node.name != "forward":
-                assert ast.get_docstring(node), f"{node.name} in line {node.lineno} has no docstring"
+            if isinstance(node, (*FUNCTION, ast.ClassDef)) and not node.name.startswith("_"):
+                yield node
 
 
-@pytest.mark.parametrize("name", dir(pruneviz))
-def test_every_public_name_resolves_and_is_described(name: str) -> None:
-    thing = getattr(pruneviz, name)
-    assert isinstance(thing, str) or inspect.getdoc(thing)
-    assert name in pruneviz.__all__
+def test_every_module_and_every_public_name_is_described() -> None:
+    wrong = [place(module, 1) for module in SOURCES if not ast.get_docstring(parsed(module))]
+    wrong += [
+        f"{place(module, node.lineno)}: {node.name}"
+        for module in SOURCES
+        for node in public_definitions(module)
+        if node.name != "forward" and not ast.get_docstring(node)
+    ]
+    assert not wrong, "without a docstring:\n" + "\n".join(wrong)
+
+
+# The public names
+
+
+def test_every_public_name_resolves_and_is_described() -> None:
+    assert set(dir(pruneviz)) == set(pruneviz.__all__)
+    things = {name: getattr(pruneviz, name) for name in dir(pruneviz)}
+    callables = {name: thing for name, thing in things.items() if callable(thing)}
+    assert not [name for name, thing in callables.items() if not inspect.getdoc(thing)]
 
 
 def test_a_public_name_that_is_not_there_is_told_with_those_that_are() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute 'mesure'; it has Pruner, Recorder, .*measure"):
+    with pytest.raises(AttributeError, match=r"no attribute 'mesure'.*\bmeasure\b"):
         pruneviz.mesure  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["Recorder", "measure", "load", "score", "correlate", "mask_distance"])
-def test_the_public_contract_is_there(name: str) -> None:
-    assert callable(getattr(pruneviz, name))
+def test_the_public_contract_is_there() -> None:
+    names = ("Recorder", "measure", "load", "score", "correlate", "mask_distance")
+    assert [name for name in names if not callable(getattr(pruneviz, name))] == []

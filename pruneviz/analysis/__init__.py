@@ -1,1 +1,1 @@
-"""Numbers derived from the log's tables: pure functions from DataFrames to DataFrames, without torch and without matplotlib."""
+"""Numbers from tables: pruning measures, masks, correlations and what they rest on. Without torch."""

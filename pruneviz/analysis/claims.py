@@ -11,12 +11,20 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.correlation import correlate
+from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.robustness import robustness
-from pruneviz.analysis.runs import with_facts
-from pruneviz.runlog import Runs
+from pruneviz.log.runs import Runs
 
 SETTING = ("network", "dataset", "bn")  # what runs share that differ in their seed alone
-_COEFFICIENTS = ("pearson", "spearman", "trimmed", "within_layers", "layer_mean", "loo_min", "loo_max")
+_COEFFICIENTS = (
+    "pearson",
+    "spearman",
+    "trimmed",
+    "within_layers",
+    "layer_mean",
+    "loo_min",
+    "loo_max",
+)
 _OVER_EPOCHS = ("pearson", "spearman", "layer_mean")
 
 
@@ -46,7 +54,9 @@ def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
     return ends.join(means).reset_index()
 
 
-def mask_distance_association(runs: Runs, x: str = "sigma_change", y: str = "loss_preservation") -> pd.DataFrame:
+def mask_distance_association(
+    runs: Runs, x: str = "sigma_change", y: str = "loss_preservation"
+) -> pd.DataFrame:
     """Whether x and y correlate more as the masks of consecutive epochs come closer, run by run: the claim of Figure 2.
 
     Returns: two rows per run, its `span` of epochs "all" and "first rate" (before the learning rate falls for the first time, which moves
@@ -56,15 +66,30 @@ def mask_distance_association(runs: Runs, x: str = "sigma_change", y: str = "los
     """
     found = robustness(runs.filters, x, y)
     facts = runs.epochs[["run", "epoch", "mask_distance", "lr"]]
-    both = found.merge(facts, on=["run", "epoch"]).dropna(subset=["pearson", "mask_distance"]).sort_values(["run", "epoch"])
+    both = (
+        found.merge(facts, on=["run", "epoch"])
+        .dropna(subset=["pearson", "mask_distance"])
+        .sort_values(["run", "epoch"])
+    )
     first_rate = both["lr"] == both.groupby("run", observed=True)["lr"].transform("first")
-    parts = [_association(rows).assign(span=span) for span, rows in (("all", both), ("first rate", both[first_rate]))]
-    table = with_facts(pd.concat(parts, ignore_index=True).sort_values(["run", "span"], ignore_index=True), runs.spec, ["bn"])
+    parts = [
+        _association(rows).assign(span=span)
+        for span, rows in (("all", both), ("first rate", both[first_rate]))
+    ]
+    table = with_facts(
+        pd.concat(parts, ignore_index=True).sort_values(["run", "span"], ignore_index=True),
+        runs.spec,
+        ["bn"],
+    )
     return table[["run", "bn", "span", "epochs", "first", "last", *_OVER_EPOCHS]]
 
 
 def _association(both: pd.DataFrame) -> pd.DataFrame:
-    ends = both.groupby("run", observed=True)["pearson"].agg(epochs="size", first="first", last="last").reset_index()
+    ends = (
+        both.groupby("run", observed=True)["pearson"]
+        .agg(epochs="size", first="first", last="last")
+        .reset_index()
+    )
     for name in _OVER_EPOCHS:
         found = correlate(both, "mask_distance", name, by=["run"], method="spearman")
         ends = ends.merge(found.rename(columns={"r": name})[["run", name]], on="run", how="left")
@@ -82,13 +107,26 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
     squares) over the Rayleigh quotient g^T H g / norm(g)^2 of the whole network, 1 in the second case.
     """
     columns = ["run", "epoch", "theta_norm2", "theta_g", "theta_hg", "g_norm2", "theta_g_se"]
-    rows = runs.filters[columns].dropna(subset=["theta_g", "theta_hg", "g_norm2"]).astype(dict.fromkeys(columns[2:], "float64"))
+    rows = (
+        runs.filters[columns]
+        .dropna(subset=["theta_g", "theta_hg", "g_norm2"])
+        .astype(dict.fromkeys(columns[2:], "float64"))
+    )
     groups = rows.groupby(["run", "epoch"], observed=True)
-    facts = pd.DataFrame([(*key, *_facts(group)) for key, group in groups], columns=["run", "epoch", "clear", "cosine", "scale", "slope"])
+    facts = pd.DataFrame(
+        [(*key, *_facts(group)) for key, group in groups],
+        columns=["run", "epoch", "clear", "cosine", "scale", "slope"],
+    )
     whole = runs.epochs[["run", "epoch", "g_norm2", "ghg"]]
     found = facts.merge(whole, on=["run", "epoch"])
-    found = with_facts(found.assign(eigen=found["slope"] / (found["ghg"] / found["g_norm2"])), runs.spec, SETTING)
-    return found.groupby([*SETTING, "epoch"], observed=True)[["clear", "cosine", "scale", "eigen"]].mean().reset_index()
+    found = with_facts(
+        found.assign(eigen=found["slope"] / (found["ghg"] / found["g_norm2"])), runs.spec, SETTING
+    )
+    return (
+        found.groupby([*SETTING, "epoch"], observed=True)[["clear", "cosine", "scale", "eigen"]]
+        .mean()
+        .reset_index()
+    )
 
 
 def _facts(rows: pd.DataFrame) -> tuple[float, float, float, float]:
@@ -98,4 +136,9 @@ def _facts(rows: pd.DataFrame) -> tuple[float, float, float, float]:
     x, y = theta_g - theta_g.mean(), theta_hg - theta_hg.mean()
     clear = np.mean(np.abs(theta_g) > 2 * rows["theta_g_se"].to_numpy())
     cosine = np.median(np.abs(theta_g[product > 0]) / product[product > 0])
-    return float(clear), float(cosine), -float(theta_hg @ g2) / float(g2 @ g2), float(x @ y) / float(x @ x)
+    return (
+        float(clear),
+        float(cosine),
+        -float(theta_hg @ g2) / float(g2 @ g2),
+        float(x @ y) / float(x @ x),
+    )

@@ -32,7 +32,9 @@ def coefficients(x: np.ndarray, y: np.ndarray, starts: np.ndarray, method: Metho
 def mean_ranks(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """The rank of every value in its group, from 1; equal values get the mean of their ranks."""
     ends = np.append(starts[1:], len(values))
-    order = np.concatenate([start + np.argsort(values[start:end]) for start, end in zip(starts, ends, strict=True)])
+    order = np.concatenate(
+        [start + np.argsort(values[start:end]) for start, end in zip(starts, ends, strict=True)]
+    )
     ascending = values[order]
     new = np.append(True, ascending[1:] != ascending[:-1])
     new[starts] = True
@@ -49,13 +51,22 @@ def fisher_intervals(r: np.ndarray, n: np.ndarray, method: Method, level: float 
     enough = n >= (5 if method == "kendall" else 4)
     r, n = np.where(enough, r, np.nan), np.where(enough, n, 5)
     half = stats.norm.ppf((1 + level) / 2) * np.sqrt(_FISHER_VARIANCES[method](r, n))
-    with np.errstate(divide="ignore"):  # |r| = 1 lies at infinity, and its interval is the point itself
+    with np.errstate(
+        divide="ignore"
+    ):  # |r| = 1 lies at infinity, and its interval is the point itself
         centre = np.arctanh(np.clip(r, -1, 1))
     return np.tanh(centre - half), np.tanh(centre + half)
 
 
 def bootstrap_intervals(
-    x: np.ndarray, y: np.ndarray, starts: np.ndarray, r: np.ndarray, method: Method, level: float, resamples: int, seed: int
+    x: np.ndarray,
+    y: np.ndarray,
+    starts: np.ndarray,
+    r: np.ndarray,
+    method: Method,
+    level: float,
+    resamples: int,
+    seed: int,
 ) -> Ends:
     """The ends of the percentile intervals of the groups that have a correlation `r` and four pairs."""
     bounds = np.append(starts, len(x))
@@ -66,7 +77,9 @@ def bootstrap_intervals(
     return low, high
 
 
-def _bootstrap(x: np.ndarray, y: np.ndarray, method: Method, level: float, resamples: int, seed: int) -> np.ndarray:
+def _bootstrap(
+    x: np.ndarray, y: np.ndarray, method: Method, level: float, resamples: int, seed: int
+) -> np.ndarray:
     """Percentile interval of one group; every group starts the generator anew, so that it does not depend on the others."""
     whole = np.zeros(1, dtype="int64")
     with warnings.catch_warnings():
@@ -94,7 +107,9 @@ def _spearman(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 def _kendall(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:
     bounds = np.append(starts, len(x))
-    return np.array([_kendall_of_one(x[a:b], y[a:b]) for a, b in itertools.pairwise(bounds)], dtype="float64")
+    return np.array(
+        [_kendall_of_one(x[a:b], y[a:b]) for a, b in itertools.pairwise(bounds)], dtype="float64"
+    )
 
 
 def _kendall_of_one(x: np.ndarray, y: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.runs import mean_over_runs, with_facts
+from pruneviz.analysis.over_runs import mean_over_runs, with_facts
 from pruneviz.errors import AnalysisError
 
 BY = ("network", "dataset", "measure", "rounds")
@@ -67,14 +67,18 @@ def convergence_by_run(
     _check(epochs, spec, accuracy, thresholds, by)
     known = epochs[["run", "epoch", accuracy]].dropna().sort_values(["run", "epoch"])
     curves = {str(run): rows for run, rows in known.groupby("run", observed=True)}
-    facts = with_facts(pd.DataFrame({"run": epochs["run"].astype(str).unique()}), spec, ["seed", *by])
+    facts = with_facts(
+        pd.DataFrame({"run": epochs["run"].astype(str).unique()}), spec, ["seed", *by]
+    )
     _check_curves(facts, curves, accuracy)
     facts = facts.assign(final=[float(curves[run][accuracy].iloc[-1]) for run in facts["run"]])
     parts = [_of_panel(panel, curves, accuracy, thresholds) for panel in _panels(facts, by)]
     return pd.concat(parts, ignore_index=True)[["run", "seed", *by, *QUANTITY, "value"]]
 
 
-def leads(runs: pd.DataFrame, order: Sequence[str], by: Sequence[str] = BY, level: float = 0.95) -> pd.DataFrame:
+def leads(
+    runs: pd.DataFrame, order: Sequence[str], by: Sequence[str] = BY, level: float = 0.95
+) -> pd.DataFrame:
     """By how much each measure converges faster than the next one of `order`, seed by seed.
 
     Args: `runs`, what `convergence_by_run` returned for the same `by`; `order`, measures, the one said to be fastest first; `level`.
@@ -85,7 +89,9 @@ def leads(runs: pd.DataFrame, order: Sequence[str], by: Sequence[str] = BY, leve
     Errors: `AnalysisError` for an order of fewer than two measures, and for a level outside (0, 1).
     """
     if len(order) < 2:
-        raise AnalysisError(f"order is {list(order)}; name two measures or more, the one said to be fastest first")
+        raise AnalysisError(
+            f"order is {list(order)}; name two measures or more, the one said to be fastest first"
+        )
     panel = [name for name in by if name != "measure"]
     keys = ["seed", *panel, *QUANTITY]
     known = runs.dropna(subset=["seed"])
@@ -94,7 +100,11 @@ def leads(runs: pd.DataFrame, order: Sequence[str], by: Sequence[str] = BY, leve
         one, other = (known[known["measure"] == measure] for measure in (ahead, behind))
         pairs = one.merge(other, on=keys, suffixes=("", "_behind"))
         sign = np.where(pairs["quantity"] == "epochs_to", -1.0, 1.0)
-        parts.append(pairs.assign(ahead=ahead, behind=behind, lead=sign * (pairs["value"] - pairs["value_behind"])))
+        parts.append(
+            pairs.assign(
+                ahead=ahead, behind=behind, lead=sign * (pairs["value"] - pairs["value_behind"])
+            )
+        )
     both = pd.concat(parts, ignore_index=True)
     groups = [*panel, "ahead", "behind", *QUANTITY]
     found = mean_over_runs(both, groups, "lead", level).drop(columns=["least", "most"])
@@ -104,17 +114,36 @@ def leads(runs: pd.DataFrame, order: Sequence[str], by: Sequence[str] = BY, leve
 
 def _panels(facts: pd.DataFrame, by: list[str]) -> list[pd.DataFrame]:
     panel = [name for name in by if name != "measure"]
-    return [rows for _, rows in facts.groupby(panel, observed=True, dropna=False)] if panel else [facts]
+    return (
+        [rows for _, rows in facts.groupby(panel, observed=True, dropna=False)]
+        if panel
+        else [facts]
+    )
 
 
-def _of_panel(panel: pd.DataFrame, curves: dict[str, pd.DataFrame], accuracy: str, thresholds: Sequence[float] | None) -> pd.DataFrame:
+def _of_panel(
+    panel: pd.DataFrame,
+    curves: dict[str, pd.DataFrame],
+    accuracy: str,
+    thresholds: Sequence[float] | None,
+) -> pd.DataFrame:
     _check_same_epochs({run: curves[run] for run in panel["run"]})
     best = float(panel["final"].max())
-    levels = [(share, share * best) for share in SHARES] if thresholds is None else [(np.nan, level) for level in sorted(thresholds)]
-    rows = [("epochs_to", share, level, [_first(curves[run], accuracy, level) for run in panel["run"]]) for share, level in levels]
+    levels = (
+        [(share, share * best) for share in SHARES]
+        if thresholds is None
+        else [(np.nan, level) for level in sorted(thresholds)]
+    )
+    rows = [
+        ("epochs_to", share, level, [_first(curves[run], accuracy, level) for run in panel["run"]])
+        for share, level in levels
+    ]
     rows.append(("area", np.nan, np.nan, [_area(curves[run], accuracy) for run in panel["run"]]))
     rows.append(("final", np.nan, np.nan, panel["final"].tolist()))
-    parts = [panel.assign(quantity=name, share=share, threshold=level, value=values) for name, share, level, values in rows]
+    parts = [
+        panel.assign(quantity=name, share=share, threshold=level, value=values)
+        for name, share, level, values in rows
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -125,31 +154,54 @@ def _first(curve: pd.DataFrame, accuracy: str, threshold: float) -> float:
 
 def _area(curve: pd.DataFrame, accuracy: str) -> float:
     epoch = curve["epoch"].to_numpy(dtype=float)
-    return float(np.trapezoid(curve[accuracy], epoch) / (epoch[-1] - epoch[0])) if len(epoch) > 1 else np.nan
+    return (
+        float(np.trapezoid(curve[accuracy], epoch) / (epoch[-1] - epoch[0]))
+        if len(epoch) > 1
+        else np.nan
+    )
 
 
-def _check(epochs: pd.DataFrame, spec: pd.DataFrame, accuracy: str, thresholds: Sequence[float] | None, by: list[str]) -> None:
+def _check(
+    epochs: pd.DataFrame,
+    spec: pd.DataFrame,
+    accuracy: str,
+    thresholds: Sequence[float] | None,
+    by: list[str],
+) -> None:
     needed = {"epochs": (epochs, ["run", "epoch", accuracy]), "spec": (spec, ["run", "seed", *by])}
     for name, (table, columns) in needed.items():
         missing = [column for column in columns if column not in table.columns]
         if missing:
             had = ", ".join(map(str, table.columns))
-            raise AnalysisError(f"{name} has no column {', '.join(missing)}; it has [{had}]; pass the tables of one load, and by of spec")
+            raise AnalysisError(
+                f"{name} has no column {', '.join(missing)}; it has [{had}]; pass the tables of one load, and by of spec"
+            )
     if epochs.empty:
-        raise AnalysisError("epochs has no rows, so nothing converges; pass the epochs of one run or more")
+        raise AnalysisError(
+            "epochs has no rows, so nothing converges; pass the epochs of one run or more"
+        )
     wrong = [level for level in thresholds or () if not 0 < level <= 1]
     if wrong:
-        raise AnalysisError(f"thresholds are {wrong}; give accuracies as fractions above 0 and up to 1, such as 0.5")
+        raise AnalysisError(
+            f"thresholds are {wrong}; give accuracies as fractions above 0 and up to 1, such as 0.5"
+        )
 
 
 def _check_curves(facts: pd.DataFrame, curves: dict[str, pd.DataFrame], accuracy: str) -> None:
     bare = [run for run in facts["run"] if run not in curves]
     if bare:
-        raise AnalysisError(f"no epoch of {', '.join(bare)} has {accuracy}; leave these runs out, or record them with their accuracies")
+        raise AnalysisError(
+            f"no epoch of {', '.join(bare)} has {accuracy}; leave these runs out, or record them with their accuracies"
+        )
 
 
 def _check_same_epochs(curves: dict[str, pd.DataFrame]) -> None:
-    spans = {run: (int(curve["epoch"].iloc[0]), int(curve["epoch"].iloc[-1])) for run, curve in curves.items()}
+    spans = {
+        run: (int(curve["epoch"].iloc[0]), int(curve["epoch"].iloc[-1]))
+        for run, curve in curves.items()
+    }
     if len(set(spans.values())) > 1:
         told = "; ".join(f"{run}: {first} to {last}" for run, (first, last) in spans.items())
-        raise AnalysisError(f"accuracies to be compared span different epochs ({told}); compare runs of one schedule")
+        raise AnalysisError(
+            f"accuracies to be compared span different epochs ({told}); compare runs of one schedule"
+        )

@@ -10,14 +10,21 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.coefficients import COEFFICIENTS, Interval, Method, bootstrap_intervals, coefficients, fisher_intervals
+from pruneviz.analysis.coefficients import (
+    COEFFICIENTS,
+    Interval,
+    Method,
+    bootstrap_intervals,
+    coefficients,
+    fisher_intervals,
+)
 from pruneviz.analysis.moments import pearson
-from pruneviz.analysis.on_disk import moments_on_disk, pairs_at_once
+from pruneviz.analysis.over_runs import check_level, mean_over_runs, with_facts
 from pruneviz.analysis.pairs import Pairs, complete_pairs
-from pruneviz.analysis.runs import check_level, mean_over_runs, with_facts
+from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
 from pruneviz.errors import AnalysisError
-from pruneviz.scanning import Scan
-from pruneviz.schema import RunSpec
+from pruneviz.log.scan import Scan
+from pruneviz.log.schema import RunSpec
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ def correlate(
     Args:
         filters: a filters table, or a `Scan` of such tables on disk; every row counts in which x and y are not null, those of pruned
             filters (`kept` false) too.
-        x, y: names of columns, or of measures in `pruneviz.scores.SCORES`; where both exist the column is meant.
+        x, y: names of columns, or of measures in `pruneviz.analysis.scores.SCORES`; where both exist the column is meant.
         by: the columns that make the groups, such as ["run", "epoch", "layer"]; [] takes the whole table as one group.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
         level: of confidence, between 0 and 1.
@@ -97,14 +104,18 @@ def over_seeds(
     _check_seed_tables(correlations, spec, by)
     table = with_facts(correlations, spec, by)
     _check_one_row_per_run(table, by)
-    return mean_over_runs(table, by, "r", level).rename(columns={"mean": "r", "least": "r_min", "most": "r_max"})
+    return mean_over_runs(table, by, "r", level).rename(
+        columns={"mean": "r", "least": "r_min", "most": "r_max"}
+    )
 
 
 def _correlated(pairs: Pairs, how: _How) -> pd.DataFrame:
     r = coefficients(pairs.x, pairs.y, pairs.starts, how.method)
     if how.interval == "fisher":
         return _with_fisher(pairs.keys, pairs.n, r, how)
-    low, high = bootstrap_intervals(pairs.x, pairs.y, pairs.starts, r, how.method, how.level, how.resamples, how.seed)
+    low, high = bootstrap_intervals(
+        pairs.x, pairs.y, pairs.starts, r, how.method, how.level, how.resamples, how.seed
+    )
     return pairs.keys.assign(n=pairs.n, r=r, low=low, high=high)
 
 
@@ -114,7 +125,9 @@ def _with_fisher(keys: pd.DataFrame, n: np.ndarray, r: np.ndarray, how: _How) ->
 
 
 def _correlated_on_disk(filters: Scan, x: str, y: str, by: list[str], how: _How) -> pd.DataFrame:
-    nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by), how)  # tells what is wrong before rows are read
+    nothing = _correlated(
+        complete_pairs(filters.no_rows(), x, y, by), how
+    )  # tells what is wrong before rows are read
     if how.method == "pearson" and how.interval == "fisher" and not {"run", "epoch"} <= set(by):
         keys, found = moments_on_disk(filters, x, y, by)
         return _with_fisher(keys, found.n, pearson(found), how)
@@ -135,22 +148,36 @@ def _check_one_row_per_run(table: pd.DataFrame, by: list[str]) -> None:
 def _check_seed_tables(correlations: pd.DataFrame, spec: pd.DataFrame, by: list[str]) -> None:
     missing = [name for name in ("run", "r") if name not in correlations.columns]
     if missing:
-        raise AnalysisError(f"correlations lack {', '.join(missing)}; they have [{_names(correlations)}]; correlate with run among by")
+        raise AnalysisError(
+            f"correlations lack {', '.join(missing)}; they have [{_names(correlations)}]; correlate with run among by"
+        )
     if "run" not in spec.columns:
-        raise AnalysisError(f"spec lacks run; it has [{_names(spec)}]; pass runs.spec, one row per run")
+        raise AnalysisError(
+            f"spec lacks run; it has [{_names(spec)}]; pass runs.spec, one row per run"
+        )
     if not by:
-        raise AnalysisError("by is empty; name what the runs to be averaged share, such as ['network', 'dataset', 'epoch']")
+        raise AnalysisError(
+            "by is empty; name what the runs to be averaged share, such as ['network', 'dataset', 'epoch']"
+        )
     unknown = [name for name in by if name not in correlations.columns and name not in spec.columns]
     if unknown:
-        raise AnalysisError(f"by names {', '.join(unknown)}; correlations have [{_names(correlations)}] and spec has [{_names(spec)}]")
+        raise AnalysisError(
+            f"by names {', '.join(unknown)}; correlations have [{_names(correlations)}] and spec has [{_names(spec)}]"
+        )
 
 
 def _check_groups(filters: pd.DataFrame, by: list[str]) -> None:
     missing = [name for name in by if name not in filters.columns]
-    facts = [name for name in missing if name in {field.name for field in dataclasses.fields(RunSpec)} - {"run", "epochs"}]
+    facts = [
+        name
+        for name in missing
+        if name in {field.name for field in dataclasses.fields(RunSpec)} - {"run", "epochs"}
+    ]
     if facts:
         call = f"runs.with_spec('filters', {', '.join(map(repr, facts))})"
-        raise AnalysisError(f"by names {', '.join(facts)}, a fact of the run that stands in its spec; pass {call} as the table")
+        raise AnalysisError(
+            f"by names {', '.join(facts)}, a fact of the run that stands in its spec; pass {call} as the table"
+        )
     if missing:
         raise AnalysisError(
             f"by names {', '.join(missing)}; the table has [{_names(filters)}]; group by these, with by=[] by none, "
@@ -160,7 +187,9 @@ def _check_groups(filters: pd.DataFrame, by: list[str]) -> None:
 
 def _check_choices(method: str, interval: str, level: float) -> None:
     if method not in COEFFICIENTS:
-        raise AnalysisError(f"method={method!r} is no correlation coefficient; choose one of {', '.join(COEFFICIENTS)}")
+        raise AnalysisError(
+            f"method={method!r} is no correlation coefficient; choose one of {', '.join(COEFFICIENTS)}"
+        )
     if interval not in get_args(Interval):
         raise AnalysisError(f"interval={interval!r}; choose one of {', '.join(get_args(Interval))}")
     check_level(level)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.runs import mean_over_runs
+from pruneviz.analysis.over_runs import mean_over_runs
 from pruneviz.errors import AnalysisError
-from pruneviz.schema import check_columns
+from pruneviz.log.schema import check_columns
 
-RECIPE = ("network", "dataset", "measure", "rounds", "target")  # what runs share that differ in their seed alone
+RECIPE = (
+    "network",
+    "dataset",
+    "measure",
+    "rounds",
+    "target",
+)  # what runs share that differ in their seed alone
 
 _OF_LAYERS = ("layer", "layer_index", "filters", "kept", "coupled_to")
 
@@ -25,9 +31,15 @@ def layer_ratios(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
     Source: Lubana and Dick, ICLR 2021, Figures 16 and 17.
     """
     last = after_last_round(rounds, spec)
-    whole = pd.DataFrame(last.groupby(["run", *RECIPE], dropna=False)[list(_OF_LAYERS)].apply(whole_ratios))
-    layers = mean_over_runs(last, [*RECIPE, "layer_index", "layer", "filters", "coupled_to"], "ratio")
-    layers = layers.rename(columns={"mean": "ratio", "sd": "ratio_sd"}).drop(columns=["low", "high", "least", "most"])
+    whole = pd.DataFrame(
+        last.groupby(["run", *RECIPE], dropna=False)[list(_OF_LAYERS)].apply(whole_ratios)
+    )
+    layers = mean_over_runs(
+        last, [*RECIPE, "layer_index", "layer", "filters", "coupled_to"], "ratio"
+    )
+    layers = layers.rename(columns={"mean": "ratio", "sd": "ratio_sd"}).drop(
+        columns=["low", "high", "least", "most"]
+    )
     _check_same_layers(layers)
     return layers.merge(_mean_and_sd(whole), on=list(RECIPE))
 
@@ -38,14 +50,25 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
     Columns: run, the facts of `RECIPE`, seed, layer, layer_index, filters, kept, coupled_to and ratio (1 - kept / filters).
     Errors: `AnalysisError` for a run of which the table does not hold the last round.
     """
-    check_columns(rounds, ["run", "round", *_OF_LAYERS], "the rounds table", "record the runs anew, with pruning rounds")
+    check_columns(
+        rounds,
+        ["run", "round", *_OF_LAYERS],
+        "the rounds table",
+        "record the runs anew, with pruning rounds",
+    )
     facts = spec[["run", *RECIPE, "seed"]].astype({"run": "str"})
     states = rounds[["run", "round", *_OF_LAYERS]].astype({"run": "str", "layer": "str"})
-    last = facts.merge(states, left_on=["run", "rounds"], right_on=["run", "round"]).drop(columns="round")
+    last = facts.merge(states, left_on=["run", "rounds"], right_on=["run", "round"]).drop(
+        columns="round"
+    )
     lacking = [run for run in facts["run"] if run not in set(last["run"])]
     if lacking:
-        raise AnalysisError(f"the rounds table lacks the last round of {', '.join(lacking)}; pass runs that pruned in all their rounds")
-    return last.assign(ratio=1 - last["kept"] / last["filters"]).sort_values(["run", "layer_index"], ignore_index=True)
+        raise AnalysisError(
+            f"the rounds table lacks the last round of {', '.join(lacking)}; pass runs that pruned in all their rounds"
+        )
+    return last.assign(ratio=1 - last["kept"] / last["filters"]).sort_values(
+        ["run", "layer_index"], ignore_index=True
+    )
 
 
 def whole_ratios(layers: pd.DataFrame) -> pd.Series:
@@ -59,7 +82,13 @@ def whole_ratios(layers: pd.DataFrame) -> pd.Series:
     half = len(deciding) // 2
     first, second = _share(deciding.head(half)), _share(deciding.tail(half))
     return pd.Series(
-        {"network_ratio": _share(deciding), "first_half": first, "second_half": second, "front_loading": first - second}, dtype="float64"
+        {
+            "network_ratio": _share(deciding),
+            "first_half": first,
+            "second_half": second,
+            "front_loading": first - second,
+        },
+        dtype="float64",
     )
 
 
@@ -70,8 +99,15 @@ def _share(layers: pd.DataFrame) -> float:
 
 def _mean_and_sd(whole: pd.DataFrame) -> pd.DataFrame:
     """The columns of `whole_ratios` as means over runs, each followed by its standard deviation between runs."""
-    means = {str(name): mean_over_runs(whole.reset_index(), RECIPE, str(name)).set_index(list(RECIPE)) for name in whole}
-    columns = {column: found[part] for name, found in means.items() for column, part in ((name, "mean"), (f"{name}_sd", "sd"))}
+    means = {
+        str(name): mean_over_runs(whole.reset_index(), RECIPE, str(name)).set_index(list(RECIPE))
+        for name in whole
+    }
+    columns = {
+        column: found[part]
+        for name, found in means.items()
+        for column, part in ((name, "mean"), (f"{name}_sd", "sd"))
+    }
     return pd.DataFrame(columns).reset_index()
 
 

@@ -36,7 +36,9 @@ def moments(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> Moments:
     """The moments of float64 pairs that lie group after group; `starts` are the positions where the groups, none empty, begin."""
     n = np.diff(starts, append=len(x))
     sides = [_one_side(values, starts, n) for values in (x, y)]
-    least, most, scale, mean, square = (np.stack(two) for two in zip(*(side[:5] for side in sides), strict=True))
+    least, most, scale, mean, square = (
+        np.stack(two) for two in zip(*(side[:5] for side in sides), strict=True)
+    )
     with np.errstate(invalid="ignore"):  # infinite values have no deviations
         product = np.add.reduceat(sides[0][5] * sides[1][5], starts)
     return Moments(n, least, most, scale, mean, square, product)
@@ -44,7 +46,9 @@ def moments(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> Moments:
 
 def joined(one: Moments, other: Moments) -> Moments:
     """The groups of one, then those of the other."""
-    return Moments(*(np.concatenate(two, axis=-1) for two in zip(_arrays(one), _arrays(other), strict=True)))
+    return Moments(
+        *(np.concatenate(two, axis=-1) for two in zip(_arrays(one), _arrays(other), strict=True))
+    )
 
 
 def merged(parts: Moments, starts: np.ndarray) -> Moments:
@@ -58,8 +62,13 @@ def merged(parts: Moments, starts: np.ndarray) -> Moments:
         mean = np.add.reduceat(parts.n * means, starts, axis=-1) / n
         away = means - np.repeat(mean, counts, axis=-1)
         square = np.add.reduceat(parts.square * shrink**2 + parts.n * away**2, starts, axis=-1)
-        product = np.add.reduceat(parts.product * shrink[0] * shrink[1] + parts.n * away[0] * away[1], starts)
-    least, most = np.minimum.reduceat(parts.least, starts, axis=-1), np.maximum.reduceat(parts.most, starts, axis=-1)
+        product = np.add.reduceat(
+            parts.product * shrink[0] * shrink[1] + parts.n * away[0] * away[1], starts
+        )
+    least, most = (
+        np.minimum.reduceat(parts.least, starts, axis=-1),
+        np.maximum.reduceat(parts.most, starts, axis=-1),
+    )
     return Moments(n, least, most, scale, mean, square, product)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.scores import SCORES, columns_read, score
 from pruneviz.errors import AnalysisError
-from pruneviz.scanning import Scan
-from pruneviz.scores import SCORES, columns_read, score
+from pruneviz.log.scan import Scan
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,14 @@ def complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> Pair
 
 def pairs_on_disk(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pairs]:
     """The complete pairs of every block of a scan that has any."""
-    columns = [*by, *(column for name in (x, y) for column in ([name] if name in filters.columns else columns_read(name)))]
+    columns = [
+        *by,
+        *(
+            column
+            for name in (x, y)
+            for column in ([name] if name in filters.columns else columns_read(name))
+        ),
+    ]
     for block in filters.blocks(columns):
         pairs = complete_pairs(block, x, y, by)
         if len(pairs.keys):
@@ -52,7 +59,11 @@ def pairs_on_disk(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pair
 def grouped(keys: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """The distinct rows of `keys`, sorted and renumbered, the positions of the rows of all, and where in these those of each begin."""
     by = list(keys.columns)
-    group = keys.groupby(by, observed=True).ngroup().to_numpy() if by else np.zeros(len(keys), dtype="int64")
+    group = (
+        keys.groupby(by, observed=True).ngroup().to_numpy()
+        if by
+        else np.zeros(len(keys), dtype="int64")
+    )
     rows = np.argsort(group, kind="stable")
     rows = rows[group[rows] >= 0]  # a null key belongs to no group
     starts = np.flatnonzero(np.diff(group[rows], prepend=-1))
@@ -64,9 +75,13 @@ def _quantity(filters: pd.DataFrame, name: str) -> np.ndarray:
     if name in filters.columns:
         column = filters[name]
         if not pd.api.types.is_numeric_dtype(column):
-            raise AnalysisError(f"column {name!r} holds {column.dtype}, not numbers; correlate two numeric columns or measures")
+            raise AnalysisError(
+                f"column {name!r} holds {column.dtype}, not numbers; correlate two numeric columns or measures"
+            )
         return column.to_numpy(dtype="float64", na_value=np.nan)
     if name in SCORES:
         return score(filters, name).to_numpy(dtype="float64", na_value=np.nan)
     had = ", ".join(map(str, filters.columns))
-    raise AnalysisError(f"no column or measure {name!r}; the table has [{had}], and the measures are {', '.join(SCORES)}")
+    raise AnalysisError(
+        f"no column or measure {name!r}; the table has [{had}], and the measures are {', '.join(SCORES)}"
+    )

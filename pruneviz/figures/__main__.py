@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pruneviz.errors import LogError, PrunevizError
-from pruneviz.experiments import DATASET_NAMES
 from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered
 from pruneviz.figures.options import DrawOptions, LossPreservation, Method, Scale
+from pruneviz.plans.needs import DATASET_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pruneviz.runlog import Runs
-    from pruneviz.schema import RunSpec
+    from pruneviz.log.runs import Runs
+    from pruneviz.log.schema import RunSpec
 
 # What draws (pandas, matplotlib, SciPy) is imported where it is used, so that --help answers at once.
 
@@ -27,24 +27,50 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def main(
     figures: Annotated[
-        list[str] | None, typer.Argument(metavar="FIGURES", help="Figures to draw (1 to 17, H1a, H1b, I1); all when none is named.")
+        list[str] | None,
+        typer.Argument(
+            metavar="FIGURES",
+            help="Figures to draw (1 to 17, H1a, H1b, I1); all when none is named.",
+        ),
     ] = None,
     data: Annotated[Path, typer.Option(help="Folder of the recordings.")] = Path("data/digits"),
-    out: Annotated[Path | None, typer.Option(help="Folder for the figures.  [default: figures/<name of the data folder>]")] = None,
-    formats: Annotated[list[str] | None, typer.Option("--format", help="pdf, png or svg; may be repeated.  [default: pdf and png]")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the figures.  [default: figures/<name of the data folder>]"),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="pdf, png or svg; may be repeated.  [default: pdf and png]"),
+    ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Data set to draw.  [default: in accuracy curves all that are recorded; else cifar100, or the only one]"),
+        typer.Option(
+            help="Data set to draw.  [default: in accuracy curves all that are recorded; else cifar100, or the only one]"
+        ),
     ] = None,
     method: Annotated[Method, typer.Option(help="Correlation coefficient.")] = "pearson",
-    loss_preservation: Annotated[LossPreservation, typer.Option(help="Form of loss preservation in Figure 2.")] = "sum_of_abs",
+    loss_preservation: Annotated[
+        LossPreservation, typer.Option(help="Form of loss preservation in Figure 2.")
+    ] = "sum_of_abs",
     mask_score: Annotated[
-        str | None, typer.Option(help="Pruning measure of the masks in Figure 2.  [default: bn_scale; of single weights, magnitude]")
+        str | None,
+        typer.Option(
+            help="Pruning measure of the masks in Figure 2.  [default: bn_scale; of single weights, magnitude]"
+        ),
     ] = None,
-    mask_ratio: Annotated[float, typer.Option(help="Fraction of filters that these masks prune.")] = 0.2,
-    seed: Annotated[int | None, typer.Option(help="Seed whose points a scatter shows.  [default: the lowest]")] = None,
+    mask_ratio: Annotated[
+        float, typer.Option(help="Fraction of filters that these masks prune.")
+    ] = 0.2,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed whose points a scatter shows.  [default: the lowest]")
+    ] = None,
     scale: Annotated[Scale, typer.Option(help="Axes of a scatter.")] = "symlog",
-    list_: Annotated[bool, typer.Option("--list", help="Say which figures there are and which the recordings hold, and stop.")] = False,
+    list_: Annotated[
+        bool,
+        typer.Option(
+            "--list", help="Say which figures there are and which the recordings hold, and stop."
+        ),
+    ] = False,
 ) -> None:
     """Draw figures of the paper from recordings, each with its numbers (CSV) and a caption (text).
 
@@ -64,7 +90,9 @@ def main(
         for name in figures or ():
             find(name)
         names = ordered(figures or list(FIGURES))
-        options = DrawOptions(method, loss_preservation, mask_score, mask_ratio, seed, dataset, scale)
+        options = DrawOptions(
+            method, loss_preservation, mask_score, mask_ratio, seed, dataset, scale
+        )
         endings = _checked(formats or ["pdf", "png"])
     except PrunevizError as error:
         _stop(str(error), status=2)
@@ -95,7 +123,8 @@ def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
 
 def _loaded(data: Path) -> Runs:
     """The finished runs in a folder, of which there may be none."""
-    from pruneviz.runlog import finished, run_paths
+    from pruneviz.log.run_directory import run_paths
+    from pruneviz.log.runs import finished
 
     try:
         count = len(run_paths(data))
@@ -108,14 +137,16 @@ def _loaded(data: Path) -> Runs:
     except PrunevizError as error:
         _stop(str(error), status=1)
     for run in runs.unfinished:
-        _say(f"run {run} is unfinished and left out; its recording goes on where it stopped when it is started again")
+        _say(
+            f"run {run} is unfinished and left out; its recording goes on where it stopped when it is started again"
+        )
     return runs
 
 
 def _no_runs() -> Runs:
     import pandas as pd
 
-    from pruneviz.runlog import Runs
+    from pruneviz.log.runs import Runs
 
     return Runs(_spec_of([]), pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
 
@@ -126,21 +157,27 @@ def _is_passed_over(name: str, spec: pd.DataFrame) -> bool:
     return own is not None and own not in set(spec["dataset"])
 
 
-def _draw(name: str, runs: Runs, data: Path, out: Path, endings: Sequence[str], options: DrawOptions) -> bool:
+def _draw(
+    name: str, runs: Runs, data: Path, out: Path, endings: Sequence[str], options: DrawOptions
+) -> bool:
     """Draw one figure as far as it is recorded; whether it was drawn whole."""
+    from pruneviz.figures.chosen_runs import is_recorded, missing_runs
     from pruneviz.figures.draw import draw_figure
     from pruneviz.figures.missing import commands, told
-    from pruneviz.figures.selection import is_recorded, missing_runs
 
     entry = find(name)
     try:
         absent = missing_runs(runs.spec, entry, options)
         if absent:
-            record = " && ".join(commands(name, entry, absent, runs.spec, str(data), data.resolve().name))
+            record = " && ".join(
+                commands(name, entry, absent, runs.spec, str(data), data.resolve().name)
+            )
             _say(f"figure {name} lacks {told(entry, absent)} in {data}; record with: {record}")
         if is_recorded(runs.spec, entry, options):
             paths = draw_figure(runs, name, options, out, endings)
-            typer.echo(f"figure {name}: {paths[0].parent / file_stem(name)}{{{','.join(_endings(name, paths))}}}")
+            typer.echo(
+                f"figure {name}: {paths[0].parent / file_stem(name)}{{{','.join(_endings(name, paths))}}}"
+            )
     except PrunevizError as error:
         _say(f"figure {name} is not drawn: {error}")
         return False
@@ -166,7 +203,7 @@ def _list(names: Sequence[str], data: Path, options: DrawOptions) -> None:
 
 def _spec(data: Path) -> pd.DataFrame:
     """The facts of the finished runs in a folder, without their tables, which may be large."""
-    from pruneviz.runlog import is_sealed, read_spec, run_paths
+    from pruneviz.log.run_directory import is_sealed, read_spec, run_paths
 
     try:
         return _spec_of([read_spec(path) for path in run_paths(data) if is_sealed(path)])
@@ -178,9 +215,12 @@ def _spec(data: Path) -> pd.DataFrame:
 def _spec_of(specs: Sequence[RunSpec]) -> pd.DataFrame:
     import pandas as pd
 
-    from pruneviz.schema import RunSpec
+    from pruneviz.log.schema import RunSpec
 
-    return pd.DataFrame([spec.to_dict() for spec in specs], columns=None if specs else list(RunSpec("none").to_dict()))
+    return pd.DataFrame(
+        [spec.to_dict() for spec in specs],
+        columns=None if specs else list(RunSpec("none").to_dict()),
+    )
 
 
 def _say(text: str) -> None:

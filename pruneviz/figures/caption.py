@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.chosen_runs import missing_runs
 from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
-from pruneviz.figures.selection import missing_runs
 from pruneviz.figures.words import counted, dataset_title, different, measure_title
-from pruneviz.schema import BN_MODES
+from pruneviz.log.vocabulary import BN_MODES
 
 WIDTH = 100  # characters
 
@@ -48,7 +48,10 @@ GROUPINGS: Mapping[str, Callable[[Any], str]] = {
     "rounds": lambda rounds: f"in {counted(int(rounds), 'round')}",
     "measure": measure_title,
 }
-CORRELATIONS = ("scatter", "correlation_curve")  # kinds whose values are correlations and carry intervals
+CORRELATIONS = (
+    "scatter",
+    "correlation_curve",
+)  # kinds whose values are correlations and carry intervals
 
 DRAWING_CHOICES: Mapping[str, str] = {
     "method": "correlation coefficient",
@@ -61,7 +64,12 @@ DRAWING_CHOICES: Mapping[str, str] = {
 
 
 def caption(
-    figure: str, entry: Entry, table: pd.DataFrame, beside: Mapping[str, pd.DataFrame], spec: pd.DataFrame, options: DrawOptions
+    figure: str,
+    entry: Entry,
+    table: pd.DataFrame,
+    beside: Mapping[str, pd.DataFrame],
+    spec: pd.DataFrame,
+    options: DrawOptions,
 ) -> str:
     """The text of a figure's caption, wrapped, with a line break at its end.
 
@@ -73,13 +81,16 @@ def caption(
     parts = [
         _wrapped(f"Figure {figure}. {entry.title}."),
         _wrapped(picture.drawn(table, options) + _absent(spec, entry, options)),
-        _wrapped(_values_heading(entry, table, spec)) + "\n" + "\n".join(picture.values(table, options)),
+        _wrapped(_values_heading(entry, table, spec))
+        + "\n"
+        + "\n".join(picture.values(table, options)),
         *(["\n".join(further.values(beside, options))] if further else []),
         _wrapped(f"The paper (Lubana and Dick, ICLR 2021) claims: {entry.claim}."),
         _wrapped(f"These recordings: {picture.finding(table, options)}"),
         *([_wrapped(further.finding(beside, options))] if further else []),
         "Options in force\n" + "\n".join(_recording_lines(spec) + _drawing_lines(picture, options)),
-        f"{counted(len(spec), 'run').capitalize()}\n" + _wrapped(", ".join(spec["run"]), indent="  "),
+        f"{counted(len(spec), 'run').capitalize()}\n"
+        + _wrapped(", ".join(spec["run"]), indent="  "),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -96,13 +107,22 @@ def _values_heading(entry: Entry, table: pd.DataFrame, spec: pd.DataFrame) -> st
         several += ", in brackets the 95 % interval of the mean (Student's t)"
         units = "single weights" if spec["unit"].eq("weight").any() else "filters"
         single += f", in brackets the 95 % interval over its {units} (Fisher), too narrow where few large values decide"
-    parts = [text for text, holds in ((several, table["seeds"].max() > 1), (single, table["seeds"].min() == 1)) if holds]
+    parts = [
+        text
+        for text, holds in (
+            (several, table["seeds"].max() > 1),
+            (single, table["seeds"].min() == 1),
+        )
+        if holds
+    ]
     return f"Computed values: {'; or '.join(parts)}" if parts else "Computed values"
 
 
 def _recording_lines(spec: pd.DataFrame) -> list[str]:
     facts = {**RECORDING_FACTS, **(PRUNING_FACTS if spec["rounds"].gt(0).any() else {})}
-    return [f"  {label}: {_fact(spec, name)}" for name, label in facts.items() if name in spec.columns]
+    return [
+        f"  {label}: {_fact(spec, name)}" for name, label in facts.items() if name in spec.columns
+    ]
 
 
 def _fact(spec: pd.DataFrame, name: str) -> str:
@@ -112,7 +132,10 @@ def _fact(spec: pd.DataFrame, name: str) -> str:
     if len(different(spec[name])) < 2:
         return _shown(name, different(spec[name]))
     for key, title in GROUPINGS.items():
-        groups = [(title(value), different(rows)) for value, rows in spec.groupby(key, sort=False, observed=True)[name]]
+        groups = [
+            (title(value), different(rows))
+            for value, rows in spec.groupby(key, sort=False, observed=True)[name]
+        ]
         if all(len(values) < 2 for _, values in groups):
             return "; ".join(f"{group} {_shown(name, values)}" for group, values in groups)
     return " or ".join(_shown(name, [value]) for value in different(spec[name]))
@@ -133,8 +156,18 @@ def _shown(name: str, values: list[object]) -> str:
 
 def _drawing_lines(picture: Picture, options: DrawOptions) -> list[str]:
     shown = {name: getattr(options, name) for name in picture.OPTIONS}
-    return [f"  {DRAWING_CHOICES[name]}: {'the lowest' if value is None else value}" for name, value in shown.items()]
+    return [
+        f"  {DRAWING_CHOICES[name]}: {'the lowest' if value is None else value}"
+        for name, value in shown.items()
+    ]
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pruneviz.errors import FigureError
-from pruneviz.experiments import FIGURE_NEEDS, Need, figure_name
+from pruneviz.plans.needs import FIGURE_NEEDS, Need, figure_name
 
-NETWORK_TITLES: Mapping[str, str] = {"vgg13": "VGG-13", "mobilenet_v1": "MobileNet-V1", "resnet56": "ResNet-56"}
+NETWORK_TITLES: Mapping[str, str] = {
+    "vgg13": "VGG-13",
+    "mobilenet_v1": "MobileNet-V1",
+    "resnet56": "ResNet-56",
+}
 PREFERRED_DATASET = "cifar100"
 
-_CLAIM_ACCURACY = "magnitude-based pruning converges fastest, the proposed measure second, loss preservation last"
+_CLAIM_ACCURACY = (
+    "magnitude-based pruning converges fastest, the proposed measure second, loss preservation last"
+)
 _CLAIM_CURVE = "as the distance between consecutive pruning masks falls, sigma_change becomes more correlated with loss preservation"
 _CLAIM_SCATTER = "theta_hg and theta_g of the filters are highly correlated at initialisation, after 40 epochs and after 160 epochs"
 _CLAIM_CURVE_WEIGHTS = (
@@ -57,18 +63,37 @@ def network_title(network: str) -> str:
 def _accuracy(figure: str) -> Entry:
     need = FIGURE_NEEDS[figure]
     rounds = f"{need.rounds[0]} round{'s' if need.rounds[0] > 1 else ''}"
-    claim = _CLAIM_ACCURACY if figure == "1" else f"{_CLAIM_ACCURACY} (stated for Figure 1, ResNet-56 in 25 rounds)"
-    return Entry("accuracy_curve", need, f"Train and test accuracy of {network_title(need.networks[0])} pruned in {rounds}", claim)
+    claim = (
+        _CLAIM_ACCURACY
+        if figure == "1"
+        else f"{_CLAIM_ACCURACY} (stated for Figure 1, ResNet-56 in 25 rounds)"
+    )
+    return Entry(
+        "accuracy_curve",
+        need,
+        f"Train and test accuracy of {network_title(need.networks[0])} pruned in {rounds}",
+        claim,
+    )
 
 
 def _scatter(figure: str) -> Entry:
     need = FIGURE_NEEDS[figure]
-    return Entry("scatter", need, f"theta_hg against theta_g of every filter of {network_title(need.networks[0])}", _CLAIM_SCATTER)
+    return Entry(
+        "scatter",
+        need,
+        f"theta_hg against theta_g of every filter of {network_title(need.networks[0])}",
+        _CLAIM_SCATTER,
+    )
 
 
 def _ratios(figure: str) -> Entry:
     need = FIGURE_NEEDS[figure]
-    return Entry("layer_ratios", need, f"Fraction pruned in each layer of {network_title(need.networks[0])}", _CLAIM_RATIOS)
+    return Entry(
+        "layer_ratios",
+        need,
+        f"Fraction pruned in each layer of {network_title(need.networks[0])}",
+        _CLAIM_RATIOS,
+    )
 
 
 _CURVE_TITLE = "Correlation of sigma_change with loss preservation, and distance between consecutive pruning masks"
@@ -103,7 +128,9 @@ FIGURES: Mapping[str, Entry] = {
         "Correlation of theta_change with loss preservation over single weights, and distance between consecutive pruning masks",
         _CLAIM_CURVE_WEIGHTS,
     ),
-    "I1": Entry("correlation_curve", FIGURE_NEEDS["I1"], f"{_CURVE_TITLE}, on Tiny-ImageNet", _CLAIM_CURVE),
+    "I1": Entry(
+        "correlation_curve", FIGURE_NEEDS["I1"], f"{_CURVE_TITLE}, on Tiny-ImageNet", _CLAIM_CURVE
+    ),
 }
 
 
@@ -114,7 +141,9 @@ def find(figure: str) -> Entry:
     """
     name = figure_name(figure)
     if name not in FIGURES:
-        raise FigureError(f"no figure {figure!r} is known; there are figures {', '.join(ordered(FIGURES))}; name one or more of these")
+        raise FigureError(
+            f"no figure {figure!r} is known; there are figures {', '.join(ordered(FIGURES))}; name one or more of these"
+        )
     return FIGURES[name]
 
 

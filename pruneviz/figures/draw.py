@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from pruneviz.figures.caption import caption
 from pruneviz.figures.catalogue import Entry, file_stem, find
+from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES
-from pruneviz.figures.selection import chosen_spec
 from pruneviz.figures.write import check_format, write_picture, write_table, write_text
-from pruneviz.runlog import Runs
+from pruneviz.log.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,21 @@ def compose(runs: Runs, figure: str, options: DrawOptions | None = None) -> Draw
     spec = chosen_spec(runs.spec, entry, options)
     table = picture.table(runs, entry, options)
     beside = COMPANIONS[entry.kind].tables(runs, entry, options) if entry.kind in COMPANIONS else {}
-    finding = [picture.finding(table, options), *([COMPANIONS[entry.kind].finding(beside, options)] if beside else [])]
+    finding = [
+        picture.finding(table, options),
+        *([COMPANIONS[entry.kind].finding(beside, options)] if beside else []),
+    ]
     text = caption(figure, entry, table, beside, spec, options)
     return Drawn(entry, picture.draw(table, options), table, beside, " ".join(finding), text)
 
 
-def draw_figure(runs: Runs, figure: str, options: DrawOptions, out: Path, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
+def draw_figure(
+    runs: Runs,
+    figure: str,
+    options: DrawOptions,
+    out: Path,
+    formats: Sequence[str] = ("pdf", "png"),
+) -> list[Path]:
     """Draw one figure of the catalogue and write it, its numbers (CSV) and its caption (text) into the folder `out`.
 
     Returns the paths written: one picture per format, the numbers, further tables of that kind of picture, and the caption. Nothing is

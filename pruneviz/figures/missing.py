@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pruneviz.experiments import PRESETS, record_command
 from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.chosen_runs import KIND_WORDS, Wanted, chosen_spec, is_recorded, missing_runs
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.selection import KIND_WORDS, Wanted, chosen_spec, is_recorded, missing_runs
 from pruneviz.figures.words import counted, dataset_title, listed, measure_title
+from pruneviz.plans.planning import record_command
+from pruneviz.plans.presets import PRESETS
 
 
 def in_words(absent: Sequence[Wanted]) -> str:
@@ -18,8 +19,12 @@ def in_words(absent: Sequence[Wanted]) -> str:
     networks = list(dict.fromkeys(run.network for run in absent))
     if all(run.measure is None for run in absent):
         datasets = dict.fromkeys(dataset_title(run.dataset) for run in absent if run.dataset)
-        return listed(map(network_title, networks)) + (f" on {listed(datasets)}" if datasets else "")
-    return "; ".join(_pruned(network, [run for run in absent if run.network == network]) for network in networks)
+        return listed(map(network_title, networks)) + (
+            f" on {listed(datasets)}" if datasets else ""
+        )
+    return "; ".join(
+        _pruned(network, [run for run in absent if run.network == network]) for network in networks
+    )
 
 
 def told(entry: Entry, absent: Sequence[Wanted]) -> str:
@@ -30,16 +35,27 @@ def told(entry: Entry, absent: Sequence[Wanted]) -> str:
 def _pruned(network: str, absent: Sequence[Wanted]) -> str:
     """The missing pruned runs of one network; measures that lack the same rounds are named together."""
     measures = dict.fromkeys(run.measure for run in absent)
-    lacks = {measure: tuple((run.dataset, run.rounds) for run in absent if run.measure == measure) for measure in measures}
-    alike = [(where, [measure for measure in measures if lacks[measure] == where]) for where in dict.fromkeys(lacks.values())]
-    parts = [f"by {listed(measure_title(str(measure)) for measure in names)} {_where(where)}" for where, names in alike]
+    lacks = {
+        measure: tuple((run.dataset, run.rounds) for run in absent if run.measure == measure)
+        for measure in measures
+    }
+    alike = [
+        (where, [measure for measure in measures if lacks[measure] == where])
+        for where in dict.fromkeys(lacks.values())
+    ]
+    parts = [
+        f"by {listed(measure_title(str(measure)) for measure in names)} {_where(where)}"
+        for where, names in alike
+    ]
     return f"{network_title(network)} pruned {', '.join(parts)}"
 
 
 def _where(places: Sequence[tuple[str | None, int]]) -> str:
     rounds = dict.fromkeys(rounds for _, rounds in places)
     datasets = dict.fromkeys(dataset_title(dataset) for dataset, _ in places if dataset)
-    return f"in {listed(rounds)} round{'' if list(rounds) == [1] else 's'}" + (f" on {listed(datasets)}" if datasets else "")
+    return f"in {listed(rounds)} round{'' if list(rounds) == [1] else 's'}" + (
+        f" on {listed(datasets)}" if datasets else ""
+    )
 
 
 def status(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> str:
@@ -52,17 +68,24 @@ def status(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> str:
     return f"{held}; lacks {told(entry, absent)}" if absent else held
 
 
-def commands(figure: str, entry: Entry, absent: Sequence[Wanted], spec: pd.DataFrame, data: str, folder: str) -> list[str]:
+def commands(
+    figure: str, entry: Entry, absent: Sequence[Wanted], spec: pd.DataFrame, data: str, folder: str
+) -> list[str]:
     """The commands that record the missing runs of a figure as the runs beside them were recorded.
 
     Args: `spec`, the facts of those other runs; `data`, the folder as it was given, and `folder`, its name.
     Returns one command where the preset's own data sets are missing, else one for each data set.
     """
     preset = _preset(spec, folder)
-    networks = [network for network in entry.networks if any(run.network == network for run in absent)]
+    networks = [
+        network for network in entry.networks if any(run.network == network for run in absent)
+    ]
     chosen = networks if len(networks) < len(entry.networks) else []
     datasets = dict.fromkeys(run.dataset for run in absent)
-    return [record_command(preset, data, figures=[figure], networks=chosen, dataset=name) for name in _named(preset, entry, list(datasets))]
+    return [
+        record_command(preset, data, figures=[figure], networks=chosen, dataset=name)
+        for name in _named(preset, entry, list(datasets))
+    ]
 
 
 def _named(preset: str, entry: Entry, datasets: Sequence[str | None]) -> list[str | None]:

@@ -12,9 +12,14 @@ Method = Literal["pearson", "spearman", "kendall"]
 LossPreservation = Literal["sum_of_abs", "abs_of_sum"]
 Scale = Literal["symlog", "linear"]
 
-MASK_SCORES: Mapping[str, str] = {"weights": "magnitude"}  # by kind of runs: a single weight has no batch-norm scale
+MASK_SCORES: Mapping[str, str] = {
+    "weights": "magnitude"
+}  # by kind of runs: a single weight has no batch-norm scale
 MASK_SCORE = "bn_scale"  # of all other kinds
-LOSS_PRESERVATION_SCORES: Mapping[str, str] = {"sum_of_abs": "loss_preservation", "abs_of_sum": "loss_preservation_abs_of_sum"}
+LOSS_PRESERVATION_SCORES: Mapping[str, str] = {
+    "sum_of_abs": "loss_preservation",
+    "abs_of_sum": "loss_preservation_abs_of_sum",
+}
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,21 @@ class DrawOptions:
 
     def __post_init__(self) -> None:
         # Here and not above, so that a command line can name the choices in its help without loading pandas.
-        from pruneviz.scores import SCORES
+        from pruneviz.analysis.scores import SCORES
 
         _require_one_of("method", self.method, get_args(Method))
         _require_one_of("loss_preservation", self.loss_preservation, get_args(LossPreservation))
         _require_one_of("scale", self.scale, get_args(Scale))
-        _require_one_of("mask_score", MASK_SCORE if self.mask_score is None else self.mask_score, SCORES)
+        _require_one_of(
+            "mask_score", MASK_SCORE if self.mask_score is None else self.mask_score, SCORES
+        )
         if not 0 < self.mask_ratio < 1:
-            raise FigureError(f"mask_ratio is {self.mask_ratio!r}, expected a fraction between 0 and 1, such as 0.2")
+            raise FigureError(
+                f"mask_ratio is {self.mask_ratio!r}, expected a fraction between 0 and 1, such as 0.2"
+            )
 
     def masks_by(self, kind: str) -> str:
-        """The measure of the masks of a figure that is made of runs of this kind (`pruneviz.experiments.Need`)."""
+        """The measure of the masks of a figure that is made of runs of this kind (`pruneviz.plans.planning.Need`)."""
         return MASK_SCORES.get(kind, MASK_SCORE) if self.mask_score is None else self.mask_score
 
     def for_kind(self, kind: str) -> DrawOptions:

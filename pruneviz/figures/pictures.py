@@ -8,10 +8,16 @@ from typing import Protocol
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pruneviz.figures import accuracy_curve, convergence_notes, correlation_curve, layer_ratios, scatter
 from pruneviz.figures.catalogue import Entry
+from pruneviz.figures.kinds import (
+    accuracy_curve,
+    convergence_notes,
+    correlation_curve,
+    layer_ratios,
+    scatter,
+)
 from pruneviz.figures.options import DrawOptions
-from pruneviz.runlog import Runs
+from pruneviz.log.runs import Runs
 
 
 class Picture(Protocol):

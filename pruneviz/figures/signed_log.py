@@ -29,21 +29,32 @@ class SignedLog:
         """The axis that suits `values`: every value is inside, zero too; the threshold is that of `linear_threshold`."""
         threshold = linear_threshold(values)
         finite = values[np.isfinite(values)]
-        ends = _transform(threshold).transform(np.array([min(0.0, finite.min(initial=0)), max(0.0, finite.max(initial=0))], dtype=float))
+        ends = _transform(threshold).transform(
+            np.array(
+                [min(0.0, finite.min(initial=0)), max(0.0, finite.max(initial=0))], dtype=float
+            )
+        )
         margin = _MARGIN * (ends[1] - ends[0]) or threshold
         low, high = _transform(threshold).inverted().transform(ends + np.array([-margin, margin]))
         return cls(threshold, float(low), float(high))
 
     def fraction(self, values: np.ndarray) -> np.ndarray:
         """Where values lie on the axis: 0 is its low end and 1 its high end."""
-        low, high, *inside = _transform(self.threshold).transform(np.array([self.low, self.high, *values], dtype=float))
+        low, high, *inside = _transform(self.threshold).transform(
+            np.array([self.low, self.high, *values], dtype=float)
+        )
         return (np.array(inside) - low) / (high - low)
 
     def decades(self) -> np.ndarray:
         """Powers of ten of both signs inside the axis from the threshold on, and zero, in ascending order."""
-        start, end = (round(math.log10(x)) for x in (self.threshold, max(-self.low, self.high, self.threshold)))
+        start, end = (
+            round(math.log10(x))
+            for x in (self.threshold, max(-self.low, self.high, self.threshold))
+        )
         powers = [10.0**k for k in range(start, end + 1)]
-        return np.array([x for x in sorted([*(-p for p in powers), 0.0, *powers]) if self.low <= x <= self.high])
+        return np.array(
+            [x for x in sorted([*(-p for p in powers), 0.0, *powers]) if self.low <= x <= self.high]
+        )
 
     def labelled(self, gap: float) -> np.ndarray:
         """The decades that carry a label, at least `gap` (a fraction of the axis) apart.
@@ -56,7 +67,9 @@ class SignedLog:
         exponents = np.round(np.log10(np.abs(away)))
         best = np.zeros(1)
         for step in range(1, 2 * _MOST_DECADES):
-            for top in sorted({exponents[side].max() for side in (away > 0, away < 0) if side.any()}, reverse=True):
+            for top in sorted(
+                {exponents[side].max() for side in (away > 0, away < 0) if side.any()}, reverse=True
+            ):
                 chosen = np.sort(np.append(away[(top - exponents) % step == 0], 0.0))
                 if len(chosen) > len(best) and np.all(np.diff(self.fraction(chosen)) >= gap):
                     best = chosen
@@ -64,7 +77,9 @@ class SignedLog:
 
     def apply(self, axes: Axes, which: Literal["x", "y"], gap: float) -> None:
         """Give one axis this scale, these limits, labels that do not touch and an unlabelled tick at every other decade."""
-        set_scale, set_limits = (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
+        set_scale, set_limits = (
+            (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
+        )
         set_scale("symlog", linthresh=self.threshold, linscale=_LINEAR_STRIP)
         set_limits(self.low, self.high)
         axis, labelled = (axes.xaxis if which == "x" else axes.yaxis), self.labelled(gap)
@@ -88,7 +103,9 @@ def linear_threshold(values: np.ndarray) -> float:
     sizes = np.abs(values[np.isfinite(values) & (values != 0)]).astype(float)
     if not len(sizes):
         return 1.0
-    return 10.0 ** math.floor(math.log10(max(np.quantile(sizes, 0.1), sizes.max() / 10**_MOST_DECADES)))
+    return 10.0 ** math.floor(
+        math.log10(max(np.quantile(sizes, 0.1), sizes.max() / 10**_MOST_DECADES))
+    )
 
 
 def power_of_ten(value: float) -> str:

@@ -19,7 +19,11 @@ MEASURE_TITLES: Mapping[str, str] = {
     "grasp": "GraSP (T = 1)",
     "gradient_norm_preservation": "Gradient-norm pres.",
 }
-DATASET_TITLES: Mapping[str, str] = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny-imagenet": "Tiny-ImageNet"}
+DATASET_TITLES: Mapping[str, str] = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "tiny-imagenet": "Tiny-ImageNet",
+}
 
 
 def measure_title(measure: str) -> str:
@@ -47,7 +51,11 @@ def scientific(value: float) -> str:
 
 def mean_and_sd(mean: float, sd: float, digits: int = 2) -> str:
     """`0.93 ± 0.02`; the spread is left out where one seed leaves none."""
-    return decimal(mean, digits) if math.isnan(sd) or math.isnan(mean) else f"{decimal(mean, digits)} ± {decimal(sd, digits)}"
+    return (
+        decimal(mean, digits)
+        if math.isnan(sd) or math.isnan(mean)
+        else f"{decimal(mean, digits)} ± {decimal(sd, digits)}"
+    )
 
 
 def percent(fraction: float, sd: float = math.nan, digits: int = 1) -> str:

@@ -13,7 +13,11 @@ from pruneviz.errors import FigureError
 from pruneviz.figures import style
 
 # No file carries a date, so that equal pictures are equal bytes.
-FORMATS: Mapping[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "png": {}, "svg": {"Date": None}}
+FORMATS: Mapping[str, dict[str, str | None]] = {
+    "pdf": {"CreationDate": None},
+    "png": {},
+    "svg": {"Date": None},
+}
 
 
 def write_picture(figure: Figure, path: Path) -> Path:
@@ -24,7 +28,10 @@ def write_picture(figure: Figure, path: Path) -> Path:
     ending = check_format(path.suffix.lstrip("."))
     with style.paper():
         extra = {"dpi": style.PNG_DPI} if ending == "png" else {}
-        return _whole(path, lambda part: figure.savefig(part, format=ending, metadata=FORMATS[ending], **extra))  # type: ignore[arg-type]
+        return _whole(
+            path,
+            lambda part: figure.savefig(part, format=ending, metadata=FORMATS[ending], **extra),
+        )  # type: ignore[arg-type]
 
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
@@ -40,7 +47,9 @@ def write_text(text: str, path: Path) -> Path:
 def check_format(name: str) -> str:
     """The name of a picture format if it is known; otherwise a `FigureError` that lists the known ones."""
     if name not in FORMATS:
-        raise FigureError(f"picture format {name!r} is unknown, expected one or more of {', '.join(FORMATS)}")
+        raise FigureError(
+            f"picture format {name!r} is unknown, expected one or more of {', '.join(FORMATS)}"
+        )
     return name
 
 
@@ -54,5 +63,7 @@ def _whole(path: Path, write: Callable[[Path], object]) -> Path:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise FigureError(f"cannot write {path}: {error.strerror or error}; choose a folder that can be written, with --out") from error
+        raise FigureError(
+            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written, with --out"
+        ) from error
     return path

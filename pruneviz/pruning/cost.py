@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruneviz.filters import unwrap
-from pruneviz.isolation import generators_preserved
-from pruneviz.sample import model_device, model_dtype
+from pruneviz.model.filters import unwrap
+from pruneviz.model.isolation import generators_preserved
+from pruneviz.model.sample import model_device, model_dtype
 
 _WARM_UPS, _REPEATS = 2, 7
 
@@ -35,10 +35,16 @@ def cost(network: nn.Module, example: Tensor) -> Cost:
     multiplied); the multiply-accumulates of one example, half of what torch's FLOP counter finds; and the median seconds of
     several forward passes of the batch, after a warm-up. The seconds are a measurement and differ from call to call.
     """
-    network = copy.deepcopy(unwrap(network)).eval()  # a network may count its calls or keep what it saw
+    network = copy.deepcopy(
+        unwrap(network)
+    ).eval()  # a network may count its calls or keep what it saw
     example = placed(network, example)
     with generators_preserved(None, example.device), torch.no_grad():
-        return Cost(sum(p.numel() for p in network.parameters()), _macs(network, example[:1]), _seconds(network, example))
+        return Cost(
+            sum(p.numel() for p in network.parameters()),
+            _macs(network, example[:1]),
+            _seconds(network, example),
+        )
 
 
 def placed(network: nn.Module, example: Tensor) -> Tensor:

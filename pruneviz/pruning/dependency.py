@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from pruneviz.errors import PruningError
-from pruneviz.filters import Layer
-from pruneviz.isolation import exact_float32, flags_preserved
-from pruneviz.masking import SUFFIX
+from pruneviz.model.filters import Layer
+from pruneviz.model.isolation import exact_float32, flags_preserved
+from pruneviz.pruning.held_entries import SUFFIX
 
 OUT, IN = "out", "in"
-Slices = Mapping[tuple[str, str], frozenset[int]]  # (module, OUT or IN) -> the channels that it loses
+Slices = Mapping[
+    tuple[str, str], frozenset[int]
+]  # (module, OUT or IN) -> the channels that it loses
 
 WRITTEN, READ, WHOLE, OUTPUT, LAST, OTHER = "written", "read", "whole", "output", "last", "other"
 REASONS: Mapping[str, str] = {
@@ -69,9 +71,13 @@ class Graph:
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
         self._library = _library()
-        self._network = deepcopy(network)  # tracing leaves the network in evaluation mode, and it needs gradients
+        self._network = deepcopy(
+            network
+        )  # tracing leaves the network in evaluation mode, and it needs gradients
         self._name = {id(module): name for name, module in self._network.named_modules()}
-        times = Counter(id(p) for module in self._network.modules() for p in module.parameters(recurse=False))
+        times = Counter(
+            id(p) for module in self._network.modules() for p in module.parameters(recurse=False)
+        )
         self._tied = {parameter for parameter, modules in times.items() if modules > 1}
         self._graph = self._traced(example)
 
@@ -84,18 +90,25 @@ class Graph:
             if not found:
                 return Removal(layer.name, _slices(members), obstacles)
             obstacles |= found
-            left = [root for root in left if root not in found]  # what is coupled to it among those left is found next time
+            left = [
+                root for root in left if root not in found
+            ]  # what is coupled to it among those left is found next time
         return Removal(layer.name, {}, obstacles)
 
     def _traced(self, example: Tensor) -> Any:
         for parameter in self._network.parameters():
-            parameter.requires_grad_(True)  # the library follows the operations that autograd recorded
+            parameter.requires_grad_(
+                True
+            )  # the library follows the operations that autograd recorded
         try:
             with exact_float32(), flags_preserved(self._network):
                 # it would warn of parameters and of operations that it does not know: the former keep their channels (WHOLE), and
                 # whoever removes compares the outputs because of the latter
                 return self._library.DependencyGraph().build_dependency(
-                    self._network, (example.clone(),), forward_fn=lambda network, inputs: network(*inputs), verbose=False
+                    self._network,
+                    (example.clone(),),
+                    forward_fn=lambda network, inputs: network(*inputs),
+                    verbose=False,
                 )
         except Exception as error:
             raise self._refused(error) from error
@@ -124,7 +137,10 @@ class Graph:
             return [_Member(self._graph._param_to_name[module], WHOLE, 0, *pairs)]
         if id(module) not in self._name or (kind == kinds.PRELU and module.num_parameters == 1):
             return []  # passes the channels on
-        side, pruner = self._side(kind, module, item.dep.handler), self._graph.get_pruner_of_module(module)
+        side, pruner = (
+            self._side(kind, module, item.dep.handler),
+            self._graph.get_pruner_of_module(module),
+        )
         size = pruner.get_in_channels(module) if side == IN else pruner.get_out_channels(module)
         return [_Member(self._name[id(module)], side, size, *pairs)]
 
@@ -137,10 +153,16 @@ class Graph:
         if kind in (kinds.CONV, kinds.DEPTHWISE_CONV) and module.groups > 1:
             return OUT if module.groups == module.in_channels == module.out_channels else WHOLE
         if kind in (kinds.CONV, kinds.DEPTHWISE_CONV, kinds.LINEAR):
-            return OUT if handler == self._graph.get_pruner_of_module(module).prune_out_channels else IN
+            return (
+                OUT
+                if handler == self._graph.get_pruner_of_module(module).prune_out_channels
+                else IN
+            )
         return WHOLE
 
-    def _obstacles(self, members: Sequence[_Member], left: Sequence[int]) -> dict[int, frozenset[Obstacle]]:
+    def _obstacles(
+        self, members: Sequence[_Member], left: Sequence[int]
+    ) -> dict[int, frozenset[Obstacle]]:
         found: dict[int, frozenset[Obstacle]] = {}
         for member in members:
             reason, roots = self._kept_by(member)
@@ -154,11 +176,18 @@ class Graph:
             return member.side, set(member.roots)
         alive = _alive(self._network.get_submodule(member.name), member.side)
         reason = WRITTEN if member.side == OUT else READ
-        return reason, {root for channel, root in zip(member.channels, member.roots, strict=True) if channel in alive}
+        return reason, {
+            root
+            for channel, root in zip(member.channels, member.roots, strict=True)
+            if channel in alive
+        }
 
     def _emptied(self, members: Sequence[_Member]) -> dict[int, frozenset[Obstacle]]:
         whole = [member for member in members if len(member.channels) == member.size]
-        return {member.roots[member.channels.index(0)]: frozenset({(LAST, member.name)}) for member in whole}
+        return {
+            member.roots[member.channels.index(0)]: frozenset({(LAST, member.name)})
+            for member in whole
+        }
 
 
 def _causes(obstacles: frozenset[Obstacle]) -> frozenset[Obstacle]:
@@ -172,7 +201,9 @@ def explain(obstacles: Iterable[Obstacle]) -> tuple[str, ...]:
     names: dict[str, list[str]] = {}
     for reason, name in sorted(set(obstacles)):
         names.setdefault(reason, []).append(name)
-    return tuple(text.format(_listed(names[reason])) for reason, text in REASONS.items() if reason in names)
+    return tuple(
+        text.format(_listed(names[reason])) for reason, text in REASONS.items() if reason in names
+    )
 
 
 def union(removals: Iterable[Removal]) -> Slices:
@@ -189,7 +220,9 @@ def take_out(network: nn.Module, slices: Slices) -> None:
     for (name, side), channels in slices.items():
         library, module = _library(), network.get_submodule(name)
         pruner = library.PrunerBox[library.ops.module2type(module)]
-        (pruner.prune_out_channels if side == OUT else pruner.prune_in_channels)(module, sorted(channels))
+        (pruner.prune_out_channels if side == OUT else pruner.prune_in_channels)(
+            module, sorted(channels)
+        )
 
 
 def _alive(module: nn.Module, side: str) -> set[int]:

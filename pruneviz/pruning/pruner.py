@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 import pandas as pd
 from torch import Tensor, nn
 
-from pruneviz.coupling import Coupling
+from pruneviz.analysis.scores import NEEDS, SCORES
 from pruneviz.errors import PruningError, ScoreError
-from pruneviz.filters import FilterOf, unwrap
-from pruneviz.masking import prune_entries, pruned_rows, restart_statistics
-from pruneviz.pruning.selection import Selection
-from pruneviz.rounds import (
+from pruneviz.log.schema import CHEAP_COLUMNS
+from pruneviz.model.filters import FilterOf, unwrap
+from pruneviz.model.sample import check_example
+from pruneviz.pruning.coupling import Coupling
+from pruneviz.pruning.held_entries import prune_entries, pruned_rows, restart_statistics
+from pruneviz.pruning.rounds import (
     kept_minimum,
     lead_scores,
     lowest_units,
@@ -23,9 +25,7 @@ from pruneviz.rounds import (
     ranked_units,
     unit_scores,
 )
-from pruneviz.sample import check_example
-from pruneviz.schema import CHEAP_COLUMNS
-from pruneviz.scores import NEEDS, SCORES
+from pruneviz.pruning.selection import Selection
 
 
 class Pruner:
@@ -42,14 +42,25 @@ class Pruner:
     Source: Lubana and Dick, ICLR 2021.
     """
 
-    def __init__(self, network: nn.Module, example: Tensor, *, keep_at_least: float = 0.05, flowandprune: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        example: Tensor,
+        *,
+        keep_at_least: float = 0.05,
+        flowandprune: bool = False,
+    ) -> None:
         if not 0 <= keep_at_least < 1:
-            raise PruningError(f"keep_at_least={keep_at_least!r}; give the fraction of every layer that always stays, from 0 to below 1")
+            raise PruningError(
+                f"keep_at_least={keep_at_least!r}; give the fraction of every layer that always stays, from 0 to below 1"
+            )
         check_example(example)
         self._network = unwrap(network)
         self._flowandprune = flowandprune
         self.coupling = Coupling(self._network, example)
-        self._minimum = {layer.name: kept_minimum(layer.filters, keep_at_least) for layer in self.coupling.layers}
+        self._minimum = {
+            layer.name: kept_minimum(layer.filters, keep_at_least) for layer in self.coupling.layers
+        }
         self._leads = list(self.coupling.members)  # unit -> the filter that decides for it
         self._unit = {lead: unit for unit, lead in enumerate(self._leads)}
 
@@ -79,18 +90,26 @@ class Pruner:
         """Prune the units of the lowest importance until `gone` units are gone in all.
 
         Args: `table`, the filters table of this network now, with the columns that the measure needs (`needed_columns`); `measure`, a
-        key of `pruneviz.scores.SCORES`; `round`, for messages.
+        key of `pruneviz.analysis.scores.SCORES`; `round`, for messages.
         A unit is passed over where more would go with it than are to go, or a filter that its layer's minimum protects: that of a grouped
         convolution, whose filters go when nothing feeds them.
         Errors: `PruningError` naming the round when the target is out of reach, a layer would vanish (it is named) or the measure is
         unknown; `ScoreError` for a missing column. Then nothing is pruned.
         """
         number = gone - self.gone
-        if number < 0 and not self._flowandprune:  # there a filter more than asked goes, where it depends on one that was chosen
-            raise PruningError(f"round {round}: {gone} units are to be gone, but {self.gone} are already; units never come back")
+        if (
+            number < 0 and not self._flowandprune
+        ):  # there a filter more than asked goes, where it depends on one that was chosen
+            raise PruningError(
+                f"round {round}: {gone} units are to be gone, but {self.gone} are already; units never come back"
+            )
         try:
             ranked = self._ranked(table, measure)
-            chosen = self._entries(ranked, max(0, number)) if self._flowandprune else self._units(ranked, number)
+            chosen = (
+                self._entries(ranked, max(0, number))
+                if self._flowandprune
+                else self._units(ranked, number)
+            )
         except (PruningError, ScoreError) as error:
             raise type(error)(f"round {round}: {error}") from error
         self._mask(chosen.gone)
@@ -104,21 +123,31 @@ class Pruner:
         unknown = sorted(named - set(self.coupling.leads))
         if unknown:
             known = ", ".join(layer.name for layer in self.coupling.layers)
-            raise PruningError(f"there is no filter {unknown[0][1]} of layer {unknown[0][0]!r} to prune; the layers are {known}")
+            raise PruningError(
+                f"there is no filter {unknown[0][1]} of layer {unknown[0][0]!r} to prune; the layers are {known}"
+            )
         self._mask(self.coupling.with_dependents(self._pruned() | named))
 
     def counts(self) -> pd.DataFrame:
         """One row per layer in the order of execution: layer, layer_index, filters (unpruned), kept, coupled_to."""
         gone = Counter(layer for layer, _ in self._pruned())
         rows = [
-            (layer.name, index, layer.filters, layer.filters - gone[layer.name], self.coupling.coupled_to(layer))
+            (
+                layer.name,
+                index,
+                layer.filters,
+                layer.filters - gone[layer.name],
+                self.coupling.coupled_to(layer),
+            )
             for index, layer in enumerate(self.coupling.layers)
         ]
         return pd.DataFrame(rows, columns=["layer", "layer_index", "filters", "kept", "coupled_to"])
 
     def _units(self, ranked: pd.DataFrame, number: int) -> Selection:
         """The `number` units that are next, those among them that go with others."""
-        protected = ranked.loc[ranked["protected"], ["layer", "position"]].itertuples(index=False, name=None)
+        protected = ranked.loc[ranked["protected"], ["layer", "position"]].itertuples(
+            index=False, name=None
+        )
         chosen = Selection(self.coupling, self._pruned(), set(protected))
         chosen.take([self._leads[unit] for unit in ranked_units(ranked)], number)
         if chosen.more < number:
@@ -144,9 +173,16 @@ class Pruner:
 
     def _numbered(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of the filters that are still there, with the channel that each has in this network now and the number of its unit."""
-        places = {(layer.name, number): p for layer in self.coupling.layers for p, number in enumerate(layer.numbers)}
+        places = {
+            (layer.name, number): p
+            for layer in self.coupling.layers
+            for p, number in enumerate(layer.numbers)
+        }
         layers = table["layer"].astype(str)
-        at = [(layer, places.get((layer, number), -1)) for layer, number in zip(layers, table["filter"], strict=True)]
+        at = [
+            (layer, places.get((layer, number), -1))
+            for layer, number in zip(layers, table["filter"], strict=True)
+        ]
         pruned, leads = self._pruned(), self.coupling.leads
         unit = [-1 if key in pruned or key not in leads else self._unit[leads[key]] for key in at]
         there = table.assign(layer=layers, position=[p for _, p in at], unit=unit)
@@ -163,7 +199,9 @@ class Pruner:
         found = set()
         for layer in self.coupling.layers:
             rows = pruned_rows(self._network, layer.weight)
-            found |= {(layer.name, p) for p in ([] if rows is None else rows.nonzero().flatten().tolist())}
+            found |= {
+                (layer.name, p) for p in ([] if rows is None else rows.nonzero().flatten().tolist())
+            }
         return found
 
     def _mask(self, pruned: Collection[FilterOf]) -> None:
@@ -173,7 +211,11 @@ class Pruner:
 
 def needed_columns(measure: str) -> tuple[str, ...]:
     """The columns that must be measured, beside the cheap ones and sigma_delta, to rank filters by a measure."""
-    return tuple(column for column in NEEDS[measure] if column not in (*CHEAP_COLUMNS, "sigma_delta", "layer", "filter"))
+    return tuple(
+        column
+        for column in NEEDS[measure]
+        if column not in (*CHEAP_COLUMNS, "sigma_delta", "layer", "filter")
+    )
 
 
 def ranking_temperatures(measure: str, train_temperature: float) -> tuple[float, ...]:

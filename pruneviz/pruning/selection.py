@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from pruneviz.coupling import Coupling, Gone
 from pruneviz.errors import PruningError
-from pruneviz.filters import FilterOf
+from pruneviz.model.filters import FilterOf
+from pruneviz.pruning.coupling import Coupling, Gone
 
 
 class Selection:
@@ -19,7 +19,9 @@ class Selection:
     A unit goes by the filter that decides for it (`Coupling.leads`). `protected` filters never go, neither chosen nor with others.
     """
 
-    def __init__(self, coupling: Coupling, before: Collection[FilterOf], protected: Collection[FilterOf] = ()) -> None:
+    def __init__(
+        self, coupling: Coupling, before: Collection[FilterOf], protected: Collection[FilterOf] = ()
+    ) -> None:
         self._coupling, self._protected = coupling, set(protected)
         self._gone = Gone(coupling, before)
         self._before = set(self._gone.filters)
@@ -40,7 +42,9 @@ class Selection:
             if self.more == number:
                 break
             new = self._with_them([unit])
-            if self.more + self._coupling.units_of(new) <= number and self._protected.isdisjoint(new):
+            if self.more + self._coupling.units_of(new) <= number and self._protected.isdisjoint(
+                new
+            ):
                 self._add(new)
             elif self._protected.isdisjoint(new):
                 self._check_layers(self.gone | new)
@@ -56,7 +60,9 @@ class Selection:
         try:
             return self._gone.with_them(units)
         except PruningError:
-            self._check_layers(self.gone | set(units))  # a layer that vanishes is why nothing reaches the output, and says more
+            self._check_layers(
+                self.gone | set(units)
+            )  # a layer that vanishes is why nothing reaches the output, and says more
             raise
 
     def _add(self, new: Collection[FilterOf]) -> None:

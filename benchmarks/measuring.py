@@ -1,0 +1,409 @@
+"""What a snapshot costs, in passes and against what people use today: `python -m benchmarks.measuring`.
+
+A pass is the network's own forward pass over the same sample, timed in the same process at the fastest of several batch sizes, as the
+network comes and in the fastest of two memory formats. In every round the calls take turns; every figure is the median over the rounds of a
+ratio within one round. All arithmetic is float32 without reduced-precision matrix units, that of the peers too; on a GPU cuDNN has tried
+its kernels before anything is timed, as in a recording.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import pruneviz as pv
+from benchmarks.common import (
+    Result,
+    at_least,
+    at_most,
+    command,
+    finish,
+    not_measured,
+    seconds,
+    side_by_side,
+)
+from benchmarks.peers import (
+    HESSIAN_PRODUCTS,
+    LOADER_BATCH,
+    PUBLISHED_COLUMNS,
+    Product,
+    checkout_columns,
+    checkout_estimators,
+    published_columns,
+    published_columns_from,
+    published_loader,
+)
+from benchmarks.subjects import Batches, Subject, subject
+from pruneviz.measuring.derivatives import gradients, hessian_products
+from pruneviz.measuring.objective import objective
+from pruneviz.measuring.snapshot import Options, take_snapshot
+from pruneviz.model.filters import find_layers
+from pruneviz.model.isolation import exact_float32, tried_kernels
+
+PART = "measuring"
+SNAPSHOT_GOALS = {"resnet56": 20.0, "vgg13": 20.0, "mobilenet_v1": 30.0}  # passes
+PUBLISHED_GOALS = {"cpu": 1.5, "cuda": 15.0}  # times as fast
+AGREEMENT_GOAL = 1e-10
+IMAGES = {"cpu": 250, "cuda": 2500}
+PASS_SIZES = {"cpu": (16, 32, 64, 128), "cuda": (128, 256, 512, 1280, 2560)}
+PRODUCT_BATCH = {
+    "cpu": 64,
+    "cuda": 512,
+}  # examples that each Hessian-vector product differentiates at once
+EXACT_BATCH = 25  # examples on which the peers' numbers are compared with ours
+FORMS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+Run = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured: the network's width, images (None: what suits the device), rounds, and which peers beside the snapshot.
+
+    `peer_rounds` are the rounds of those that take many times as long as a snapshot; `loader`, whether the published procedure is also
+    timed with its loader, of which a GPU has no part.
+    """
+
+    width: float = 1.0
+    images: int | None = None
+    rounds: int = 3
+    peer_rounds: int = 3
+    peers: bool = True
+    loader: bool = True
+    checkout: Path | None = None
+
+
+QUICK = Extent(width=0.125, images=50, rounds=1, peer_rounds=1)
+
+
+def results(quick: bool) -> list[Result]:
+    """Every figure of measuring, of every network."""
+    return [
+        figure
+        for network in SNAPSHOT_GOALS
+        for figure in figures_of(network, QUICK if quick else Extent())
+    ]
+
+
+def figures_of(network: str, extent: Extent) -> Iterator[Result]:
+    """The figures of one network, as they are found."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    measured = subject(network, extent.width, extent.images or IMAGES[device.type], device)
+    with exact_float32(), tried_kernels(device):
+        yield from own_figures(measured, extent.rounds)
+        if extent.peers:
+            yield from published_figures(measured, extent.peer_rounds, extent.loader)
+            yield from product_figures(measured, extent.peer_rounds)
+        if extent.checkout:
+            yield from checkout_figures(measured, extent.checkout, extent.peer_rounds)
+
+
+def own_figures(measured: Subject, rounds: int) -> list[Result]:
+    """A whole snapshot and the gradient alone, in passes of the network as it comes, and as it is laid out fastest."""
+    (plain, plain_told), (fastest, fastest_told) = (
+        best_pass(measured, ["contiguous"]),
+        best_pass(measured, list(FORMS)),
+    )
+    runs: list[Run] = [
+        plain,
+        fastest,
+        partial(snapshot_of, measured),
+        partial(gradient_of, measured),
+    ]
+    # on a CPU looking for the layers takes no part of it that could be told
+    runs += [recorded_snapshot(measured)] if measured.images.is_cuda else []
+    one_pass, fast_pass, snapshot, gradient, *recorded = side_by_side(runs, rounds)
+    name, goal, note = (
+        measured.network,
+        SNAPSHOT_GOALS[measured.network],
+        f"{measured.told}; a pass is {plain_told}",
+    )
+    fast_note = f"{measured.told}; a pass is {fastest_told}"
+    return [
+        at_most(
+            PART, f"{name}: a whole snapshot", ratios(snapshot, one_pass), "passes", goal, note
+        ),
+        *(
+            at_most(
+                PART,
+                f"{name}: a whole snapshot in a recording",
+                ratios(r, one_pass),
+                "passes",
+                goal,
+                "its layers are known",
+            )
+            for r in recorded
+        ),
+        at_most(
+            PART,
+            f"{name}: a whole snapshot, in passes of the fastest layout",
+            ratios(snapshot, fast_pass),
+            "passes",
+            goal,
+            fast_note,
+        ),
+        at_most(
+            PART, f"{name}: the gradient alone", ratios(gradient, one_pass), "passes", note=note
+        ),
+    ]
+
+
+def snapshot_of(measured: Subject) -> object:
+    """All columns at both temperatures."""
+    return pv.measure(measured.model, (measured.images, measured.labels))
+
+
+def recorded_snapshot(measured: Subject) -> Run:
+    """The same as a recording has it, which has found the layers at its begin."""
+    layers = find_layers(measured.model, measured.images)
+    return lambda: take_snapshot(
+        measured.model, (measured.images, measured.labels), Options(), layers
+    )
+
+
+def gradient_of(measured: Subject) -> object:
+    """One column of the gradient."""
+    return pv.measure(
+        measured.model, (measured.images, measured.labels), temperatures=(1.0,), columns=["theta_g"]
+    )
+
+
+def same_columns(measured: Subject) -> object:
+    """The columns that the published code has too."""
+    return pv.measure(measured.model, (measured.images, measured.labels), columns=PUBLISHED_COLUMNS)
+
+
+def best_pass(measured: Subject, forms: Sequence[str]) -> tuple[Run, str]:
+    """The fastest forward pass over the sample in one of these memory formats, and in words which it is."""
+    sizes = [
+        size for size in PASS_SIZES[measured.images.device.type] if size < 2 * len(measured.images)
+    ]
+    passes = {
+        (size, form): forward_pass(measured, size, FORMS[form]) for size in sizes for form in forms
+    }
+    spent = {which: min(seconds(run) for _ in range(3)) for which, run in passes.items()}
+    size, form = min(spent, key=spent.__getitem__)
+    return passes[size, form], f"{spent[size, form]:.3g} s at {size} images, {form}"
+
+
+def forward_pass(measured: Subject, size: int, form: torch.memory_format) -> Run:
+    """The forward pass in mini-batches of one size and memory format; the weights are laid out once, outside the timing."""
+    parts = [x.contiguous(memory_format=form) for x, _ in measured.batches(size)]
+    weights = {
+        n: p.detach().contiguous(memory_format=form) if p.ndim == 4 else p.detach()
+        for n, p in measured.model.named_parameters()
+    }
+
+    @torch.no_grad()
+    def run() -> None:
+        for part in parts:
+            torch.func.functional_call(measured.model, weights, (part,))
+
+    return run
+
+
+def published_figures(measured: Subject, rounds: int, with_loader: bool) -> list[Result]:
+    """How many times as fast we are as the procedure of the published code."""
+    batches, by_class = measured.batches(LOADER_BATCH), measured.class_batches()
+    runs: list[Run] = [
+        partial(same_columns, measured),
+        partial(snapshot_of, measured),
+        lambda: published_columns(measured.model, batches, by_class),
+    ]
+    if with_loader:
+        loader = published_loader(measured)
+        runs.append(lambda: published_columns_from(loader, measured))
+    for warm_up in (
+        *runs[:2],
+        lambda: published_columns(measured.model, batches[-2:], by_class[:1]),
+    ):
+        warm_up()
+    ours, whole, theirs, *loaded = side_by_side(runs, rounds, warm_up=False)
+    goal, note = (
+        PUBLISHED_GOALS[measured.images.device.type],
+        f"{measured.told}, {len(by_class)} mini-batches of a class",
+    )
+    procedure = f"{measured.network}: the published procedure"
+    return [
+        at_least(
+            PART,
+            f"{procedure} / our snapshot of its columns",
+            ratios(theirs, ours),
+            "times",
+            goal,
+            note,
+        ),
+        *(
+            at_least(
+                PART,
+                f"{procedure} with its loader / the same",
+                ratios(spent, ours),
+                "times",
+                note=note,
+            )
+            for spent in loaded
+        ),
+        at_least(
+            PART, f"{procedure} / our whole snapshot", ratios(theirs, whole), "times", note=note
+        ),
+    ]
+
+
+def product_figures(measured: Subject, rounds: int) -> list[Result]:
+    """Our Hg at one temperature against the peers' product of the Hessian with the same g."""
+    return [
+        figure for peer in HESSIAN_PRODUCTS for figure in product_figures_of(peer, measured, rounds)
+    ]
+
+
+def product_figures_of(peer: str, measured: Subject, rounds: int) -> list[Result]:
+    """One peer's product, its time and whether the numbers agree; where it does not work here, the figure says why."""
+    what, build = f"{measured.network}: Hg of {peer} / ours", HESSIAN_PRODUCTS[peer]
+    batches = measured.batches(PRODUCT_BATCH[measured.images.device.type])
+    g, ours = our_product(measured.model, batches)
+    try:
+        product = build(measured.model, batches)
+        own, theirs = side_by_side([ours, lambda: product(g)], rounds)
+        apart = exact_difference(build, measured)
+    except Exception as error:  # whatever an unmaintained package runs into is news about it, not the end of this run
+        return [not_measured(PART, what, "times", reason(error))]
+    note = f"{measured.told}, {len(batches[0][0])} at once"
+    agreement = f"{measured.network}: difference of {peer}'s Hg from ours"
+    return [
+        at_least(PART, what, ratios(theirs, own), "times", note=note),
+        at_most(
+            PART,
+            agreement,
+            [apart],
+            "of the norm",
+            AGREEMENT_GOAL,
+            f"in float64, {EXACT_BATCH} images",
+        ),
+    ]
+
+
+def our_product(model: nn.Module, batches: Batches) -> tuple[list[Tensor], Run]:
+    """g, and the call that forms Hg of it."""
+    dtype, chunk = batches[0][0].dtype, len(batches[0][0])
+    sample = objective(
+        model, batches, temperatures=(1.0,), loss=F.cross_entropy, rechunk=True, dtype=dtype
+    )
+    _, g = gradients(sample, chunk)
+    return [part.to(dtype) for part in g[0].values()], lambda: list(
+        hessian_products(sample, g, chunk)[0].values()
+    )
+
+
+def exact_difference(build: Callable[[nn.Module, Batches], Product], measured: Subject) -> float:
+    """How far a peer's Hg is from ours in float64, on some of the sample.
+
+    In float32 it would tell nothing: with ReLUs, weights moved by no more than their rounding have another Hg.
+    """
+    model = copy.deepcopy(measured.model).double()
+    batches = [(x.double(), y) for x, y in measured.batches(EXACT_BATCH)[:1]]
+    g, ours = our_product(model, batches)
+    return difference(build(model, batches)(g), ours())
+
+
+def checkout_figures(measured: Subject, checkout: Path, rounds: int) -> list[Result]:
+    """The checkout of the published code itself, three columns of it, against our snapshot of the same."""
+    what = f"{measured.network}: the published code's checkout / our snapshot of its three columns"
+    measure = partial(
+        pv.measure,
+        measured.model,
+        (measured.images, measured.labels),
+        columns=["abs_theta_g", "theta_hg", "theta_hg_t200"],
+    )
+    try:
+        estimators = checkout_estimators(checkout)
+        ours, theirs = side_by_side(
+            [measure, lambda: checkout_columns(estimators, measured)], rounds
+        )
+    except (
+        Exception
+    ) as error:  # it may not be importable, for many reasons; the reason is what is to be told
+        return [not_measured(PART, what, "times", reason(error))]
+    return [
+        at_least(
+            PART, what, ratios(theirs, ours), "times", note=f"{measured.told}, offered from memory"
+        )
+    ]
+
+
+def reason(error: Exception) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def difference(theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> float:
+    """norm(theirs - ours) / norm(ours) over all tensors of two lists."""
+    first, second = (
+        torch.cat([part.detach().double().cpu().flatten() for part in side])
+        for side in (theirs, ours)
+    )
+    return float((first - second).norm() / second.norm())
+
+
+def ratios(times: Sequence[float], unit: Sequence[float]) -> list[float]:
+    """One ratio a round."""
+    return [spent / one for spent, one in zip(times, unit, strict=True)]
+
+
+def main() -> None:
+    """Measure the networks asked for."""
+    parser = command(__doc__ or "")
+    parser.add_argument(
+        "--networks", nargs="+", choices=list(SNAPSHOT_GOALS), default=list(SNAPSHOT_GOALS)
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        help="at most this many; {cpu} on a CPU, {cuda} on a GPU by default".format(**IMAGES),
+    )
+    parser.add_argument(
+        "--rounds", type=int, help=f"rounds, of which the median counts; {Extent.rounds} by default"
+    )
+    parser.add_argument(
+        "--peer-rounds",
+        type=int,
+        help=f"rounds of what takes many times as long; {Extent.peer_rounds} by default",
+    )
+    parser.add_argument(
+        "--no-loader",
+        action="store_true",
+        help="do not time the published procedure with its loader",
+    )
+    parser.add_argument(
+        "--no-peers", action="store_true", help="the snapshot and the gradient alone"
+    )
+    parser.add_argument(
+        "--flowandprune",
+        type=Path,
+        metavar="PATH",
+        help="a checkout of the published code, to be timed too",
+    )
+    given = parser.parse_args()
+    asked = {
+        "images": given.images,
+        "rounds": given.rounds,
+        "peer_rounds": given.peer_rounds,
+        "checkout": given.flowandprune,
+    }
+    usual = replace(
+        QUICK if given.quick else Extent(), peers=not given.no_peers, loader=not given.no_loader
+    )
+    extent = replace(usual, **{name: value for name, value in asked.items() if value is not None})
+    finish(
+        (figure for network in given.networks for figure in figures_of(network, extent)), given.json
+    )
+
+
+if __name__ == "__main__":
+    main()

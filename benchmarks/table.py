@@ -1,0 +1,80 @@
+"""The figures of all machines as Markdown, between two markers of a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.common import Result
+from benchmarks.gathered import Facts, Machine
+
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+HEADER = ["| what | value | goal | met | note |", "|---|---|---|---|---|"]
+MET = {None: "", True: "yes", False: "**no**"}
+
+
+def write_table(page: Path, machines: Iterable[Machine]) -> None:
+    """Put the tables between the markers of the page; `ValueError` where it has none."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(
+            f"{page} lacks the lines {BEGIN} and {END}; put them where the tables are to stand"
+        )
+    tables = "\n\n".join(map(section, machines))
+    page.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}", encoding="utf-8")
+
+
+def section(machine: Machine) -> str:
+    """A machine's heading and one table per part."""
+    results = [result for measured in machine.modules for result in measured.results]
+    dates = sorted({measured.date for measured in machine.modules})
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    lines = [f"### {title(machine.facts)}", "", f"{versions(machine.facts)}; measured {when}."]
+    for part in dict.fromkeys(result.part for result in results):
+        lines += [
+            "",
+            f"#### {part.capitalize()}",
+            "",
+            *HEADER,
+            *(row(result) for result in results if result.part == part),
+        ]
+    return "\n".join(lines)
+
+
+def title(facts: Facts) -> str:
+    """What the machine is."""
+    gpu = "no GPU" if facts["gpu"] == "none" else facts["gpu"]
+    return f"{gpu}, {facts['cores']} cores of {facts['processor']}, {facts['memory_gb']:.0f} GB"
+
+
+def versions(facts: Facts) -> str:
+    """The system and every version."""
+    named = [
+        f"{name} {facts[name]}"
+        for name in facts
+        if name not in ("system", "processor", "cores", "memory_gb", "gpu")
+    ]
+    return f"{facts['system']}, {', '.join(named)}"
+
+
+def row(result: Result) -> str:
+    """One line of a table; `|` in a text would end its cell."""
+    value = (
+        "–"
+        if math.isnan(result.value)
+        else f"{number(result.value)} {result.unit}{spread(result.samples)}"
+    )
+    cells = [result.what, value, result.goal, MET[result.met], result.note]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def number(value: float) -> str:
+    """Three significant digits, whole thousands in full."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def spread(samples: Sequence[float]) -> str:
+    """The least and the most of several samples."""
+    return f" ({number(min(samples))} to {number(max(samples))})" if len(samples) > 1 else ""

@@ -1,0 +1,5 @@
+"""`python -m pruneviz`: the same as the `pruneviz` command."""
+
+from pruneviz.cli import main
+
+main()

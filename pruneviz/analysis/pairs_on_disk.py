@@ -1,0 +1,110 @@
+"""Correlations over tables on disk, by the functions that serve a table in memory.
+
+Groups within a run's epoch, as by run, epoch and layer, lie within a block, and are correlated block by block. Of groups that many
+blocks share, Pearson's correlation is that of their moments, which add up. Ranks and bootstraps need all pairs of a group at once: the
+pairs are sorted into temporary files, each of some whole groups that fit in memory, so that time grows as the rows also here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.analysis.moments import Moments, joined, merged, moments
+from pruneviz.analysis.pairs import Pairs, complete_pairs, grouped, pairs_on_disk
+from pruneviz.errors import AnalysisError
+from pruneviz.log.files import disk_errors
+from pruneviz.log.scan import Scan
+
+GATHERED_PAIRS = 8_000_000  # which with their ranks take about 1 GB
+
+_PAIR = np.dtype([("group", "int32"), ("x", "float64"), ("y", "float64")])
+
+
+def pairs_at_once(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pairs]:
+    """The pairs of whole groups, some groups at a time.
+
+    Groups that go beyond a run's epoch take 20 bytes a pair in the folder for temporary files (`TMPDIR`) while this runs.
+    Errors: `AnalysisError` for such a group of more than `GATHERED_PAIRS` pairs; `LogError` where the folder cannot be written to;
+    those of `complete_pairs`.
+    """
+    if {"run", "epoch"} <= set(by):
+        yield from pairs_on_disk(filters, x, y, by)
+        return
+    keys, known = moments_on_disk(filters, x, y, by)
+    _check_sizes(known.n)
+    with tempfile.TemporaryDirectory() as folder:
+        portions = {Path(folder) / str(groups.start): groups for groups in _portions(known.n)}
+        with disk_errors(Path(folder)):
+            for pairs in pairs_on_disk(filters, x, y, by):
+                _sort_into(portions, pairs, _places(pairs.keys, keys))
+        for file, groups in portions.items():
+            yield _gathered(file, keys.iloc[groups].reset_index(drop=True), groups.start)
+
+
+def moments_on_disk(filters: Scan, x: str, y: str, by: list[str]) -> tuple[pd.DataFrame, Moments]:
+    """The groups that have pairs, sorted, and the moments of each."""
+    nothing = complete_pairs(filters.no_rows(), x, y, by)
+    keys, found = nothing.keys, moments(nothing.x, nothing.y, nothing.starts)
+    for pairs in pairs_on_disk(filters, x, y, by):
+        parts = joined(found, moments(pairs.x, pairs.y, pairs.starts))
+        keys, order, starts = grouped(
+            pd.concat([keys, pairs.keys], ignore_index=True) if len(keys) else pairs.keys
+        )
+        found = merged(parts[order], starts)
+    return keys, found
+
+
+def _portions(n: np.ndarray) -> Iterator[slice]:
+    """Ranges of neighbouring groups that together have at most `GATHERED_PAIRS` pairs."""
+    start = total = 0
+    for group, size in enumerate(n):
+        if total + size > GATHERED_PAIRS:
+            yield slice(start, group)
+            start, total = group, 0
+        total += size
+    if len(n):
+        yield slice(start, len(n))
+
+
+def _places(some: pd.DataFrame, keys: pd.DataFrame) -> np.ndarray:
+    """Where in `keys`, sorted, the groups `some`, sorted, stand."""
+    by = list(keys.columns)
+    return (
+        some.merge(keys.assign(place=range(len(keys))), on=by)["place"].to_numpy()
+        if by
+        else np.zeros(1, dtype="int64")
+    )
+
+
+def _sort_into(portions: Mapping[Path, slice], pairs: Pairs, places: np.ndarray) -> None:
+    """Append the pairs of a block to the files of their groups."""
+    records = np.empty(len(pairs.x), dtype=_PAIR)
+    records["group"], records["x"], records["y"] = np.repeat(places, pairs.n), pairs.x, pairs.y
+    bounds = np.append(pairs.starts, len(pairs.x))
+    for file, groups in portions.items():
+        first, last = np.searchsorted(places, [groups.start, groups.stop])
+        if first < last:
+            with file.open("ab") as opened:
+                records[bounds[first] : bounds[last]].tofile(opened)
+
+
+def _gathered(file: Path, keys: pd.DataFrame, first: int) -> Pairs:
+    """The pairs of a file, which are those of the groups `keys`, numbered from `first` on, group after group."""
+    records = np.fromfile(file, dtype=_PAIR)
+    file.unlink()
+    order = np.argsort(records["group"], kind="stable")
+    starts = np.searchsorted(records["group"][order], first + np.arange(len(keys)))
+    return Pairs(keys, records["x"][order], records["y"][order], starts)
+
+
+def _check_sizes(n: np.ndarray) -> None:
+    if len(n) and n.max() > GATHERED_PAIRS:
+        raise AnalysisError(
+            f"a group has {n.max():,} pairs, and ranks and bootstraps hold all pairs of a group in memory, at most {GATHERED_PAIRS:,}; "
+            "group by run and epoch too, or take method='pearson' with interval='fisher', for which groups may have any size"
+        )

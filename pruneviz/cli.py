@@ -1,0 +1,5 @@
+"""The `pruneviz` command."""
+
+
+def main() -> None:
+    """Run the command line."""

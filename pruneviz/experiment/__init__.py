@@ -1,0 +1,1 @@
+"""The reference experiment: networks, data sets, training, runs side by side."""

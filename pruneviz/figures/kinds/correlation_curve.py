@@ -1,0 +1,299 @@
+"""Figures 2, H1b and I1: how the correlation of two pruning measures and the distance between consecutive masks move during training.
+
+One panel per network (Lubana and Dick, ICLR 2021; masks after You et al., 2020). In H1b single weights stand in the place of filters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pruneviz.errors import FigureError
+from pruneviz.figures import style
+from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.chosen_runs import chosen_spec
+from pruneviz.figures.options import DrawOptions
+from pruneviz.figures.row_kind import KEYS, Unit, unit_in, unit_of
+from pruneviz.figures.words import (
+    COEFFICIENTS,
+    SYMBOLS,
+    counted,
+    decimal,
+    interval,
+    listed,
+    mean_and_sd,
+)
+from pruneviz.log.runs import Runs
+
+NEEDS = ("sigma", "sigma_delta", "theta_g", "abs_theta_g")
+OPTIONS = (
+    "method",
+    "loss_preservation",
+    "mask_score",
+    "mask_ratio",
+)  # the choices of DrawOptions that this picture depends on
+CLEAR = 0.5  # the rank correlation of the two curves from which they are said to move together or against one another
+FEW_EPOCHS = 8
+
+
+def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
+    """The numbers of the figure: one row per network and recorded epoch.
+
+    Columns: network, dataset, epoch; at epochs with derivative columns seeds, filters (or weights), the correlations of
+    `pruneviz.figures.agreement.averaged`, and band_low, band_high (mean ± standard deviation over seeds, or the 95 % interval of a single
+    run); at epochs with masks mask_ref_epoch, mask_distance (mean over seeds, fraction of filters or weights), mask_distance_sd and chance.
+    Errors: `FigureError` when the two measures were never recorded together, or not in the form asked for; those of `chosen_spec`.
+    """
+    spec, unit = chosen_spec(runs.spec, entry, options), unit_of(entry.need.kind)
+    options = options.for_kind(entry.need.kind)
+    networks = spec.groupby("network", sort=False, observed=True)
+    return pd.concat(
+        [_of_network(runs, rows, unit, options) for _, rows in networks], ignore_index=True
+    )
+
+
+def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
+    """The picture of a table that `table` made: correlation on the left axis, mask distance on the right, one panel per network."""
+    networks, unit = list(dict.fromkeys(table["network"])), unit_in(table)
+    size = (
+        (style.TEXT_WIDTH, 2.5) if len(networks) > 1 else (0.6 * style.TEXT_WIDTH, 2.9)
+    )  # one panel has its legend in three rows
+    with style.paper():
+        figure = Figure(figsize=size, layout="constrained")
+        row = figure.subplots(1, len(networks), squeeze=False)[0]
+        twins = [axes.twinx() for axes in row]
+        for letter, axes, twin, network in zip("abcdefgh", row, twins, networks, strict=False):
+            panel = table[table["network"] == network]
+            _draw_correlation(axes, panel, options)
+            _draw_mask_distance(twin, panel)
+            axes.set_title(
+                f"({letter}) {network_title(network)}"
+                if len(networks) > 1
+                else network_title(network)
+            )
+            axes.set_xlabel("epochs trained")
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+            axes.set_xlim(np.array([-0.04, 1.04]) * panel["epoch"].max())
+        _share_axes(row, _correlation_limits(table), 8, style.LEFT_COLOUR)
+        _share_axes(
+            twins,
+            (0.0, 1.12 * float(table[["mask_distance", "chance"]].max().max())),
+            5,
+            style.RIGHT_COLOUR,
+        )
+        _name_axes(row[0], twins[-1], unit, options)
+        _draw_legend(figure, row[0], twins[0], columns=3 if len(networks) > 1 else 1)
+        style.settle(figure)
+    return figure
+
+
+def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
+    """What the picture shows, in words."""
+    networks = listed(network_title(network) for network in dict.fromkeys(table["network"]))
+    several, unit = table["seeds"].max() > 1, unit_in(table)
+    band = (
+        "mean plus and minus one standard deviation over seeds"
+        if several
+        else f"the 95 % interval over the {unit.noun}s of the one run"
+    )
+    return (
+        f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: correlation over all {unit.noun}s of "
+        f"{unit.change} with {options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right axis: fraction of "
+        f"{unit.noun}s in which the pruning masks of consecutive recorded epochs differ, mean over seeds. Dotted line: the same for "
+        f"independent random masks, 2p(1 - p) = {decimal(table['chance'].max())}.{unit.without_masks}"
+    )
+
+
+def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
+    """The computed numbers at every epoch with a correlation, one line per panel and epoch."""
+    chosen, beside = options.methods
+    lines, unit = [], unit_in(table)
+    for letter, (network, panel) in zip(
+        "abcdefgh", table.groupby("network", sort=False), strict=False
+    ):
+        measured = panel.dropna(subset=[chosen])
+        lines.append(
+            f"({letter}) {network_title(str(network))}, {counted(int(measured[unit.counted].min()), unit.noun)}, {_seeds(measured)}:"
+        )
+        lines += [_value_line(row, chosen, beside) for _, row in measured.iterrows()]
+    return lines
+
+
+def finding(table: pd.DataFrame, options: DrawOptions) -> str:
+    """What these recordings say to the paper's claim, network by network."""
+    sentences = [
+        _finding_of(str(network), panel, options)
+        for network, panel in table.groupby("network", sort=False)
+    ]
+    hint = ", and one seed gives a hint at most" if table["seeds"].max() == 1 else ""
+    caution = (
+        "Neighbouring epochs resemble one another, so a rank correlation over epochs describes the two curves and tests nothing; here "
+        f"{CLEAR:g} and more is called clear{hint}."
+    )
+    return " ".join([*sentences, caution])
+
+
+def _of_network(runs: Runs, spec: pd.DataFrame, unit: Unit, options: DrawOptions) -> pd.DataFrame:
+    preserved = options.loss_preservation_score
+    correlations = unit.agreement(runs, spec, unit.change, preserved, options)
+    if correlations.empty:
+        raise FigureError(
+            f"no epoch of {listed(spec['run'])} holds both {unit.change} and {preserved}; "
+            "record derivative columns at some epoch after the first"
+        )
+    rows = _with_band(correlations, options).merge(
+        _mean_mask_distance(runs, spec, unit, options), on=KEYS, how="outer"
+    )
+    return rows.sort_values("epoch", ignore_index=True)
+
+
+def _with_band(correlations: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+    mean, sd = correlations[options.method], correlations[f"{options.method}_sd"]
+    return correlations.assign(
+        band_low=(mean - sd).fillna(correlations[f"{options.method}_low"]),
+        band_high=(mean + sd).fillna(correlations[f"{options.method}_high"]),
+    )
+
+
+def _mean_mask_distance(
+    runs: Runs, spec: pd.DataFrame, unit: Unit, options: DrawOptions
+) -> pd.DataFrame:
+    distances = unit.distances(runs, spec, options).dropna(subset=["distance"])
+    if distances.empty:
+        raise FigureError(
+            f"no two epochs of {listed(spec['run'])} have masks by {options.mask_score}; "
+            "choose another mask_score (--mask-score), such as bn_scale"
+        )
+    groups = distances.merge(spec[["run", "network", "dataset"]], on="run").groupby(
+        KEYS, observed=True
+    )
+    return groups.agg(
+        mask_ref_epoch=("ref_epoch", "min"),
+        mask_distance=("distance", "mean"),
+        mask_distance_sd=("distance", "std"),
+        chance=("chance", "mean"),
+    ).reset_index()
+
+
+def _draw_correlation(axes: Axes, panel: pd.DataFrame, options: DrawOptions) -> None:
+    measured = panel.dropna(subset=[options.method])
+    axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
+    axes.fill_between(
+        measured["epoch"],
+        measured["band_low"],
+        measured["band_high"],
+        color=style.LEFT_COLOUR,
+        alpha=0.18,
+        linewidth=0,
+    )
+    axes.plot(
+        measured["epoch"],
+        measured[options.method],
+        color=style.LEFT_COLOUR,
+        marker="o",
+        label="correlation (left axis)",
+    )
+
+
+def _draw_mask_distance(axes: Axes, panel: pd.DataFrame) -> None:
+    masks = panel.dropna(subset=["mask_distance"])
+    axes.plot(
+        masks["epoch"],
+        masks["mask_distance"],
+        color=style.RIGHT_COLOUR,
+        linestyle=(0, (4, 1.5)),
+        label="mask distance (right axis)",
+    )
+    axes.axhline(
+        masks["chance"].iloc[0],
+        color=style.RIGHT_COLOUR,
+        linestyle=":",
+        linewidth=0.9,
+        label="chance level of mask distance",
+    )
+
+
+def _correlation_limits(table: pd.DataFrame) -> tuple[float, float]:
+    """Zero and all bands, a range of a half at least, with room for markers."""
+    low, high = min(0.0, float(table["band_low"].min())), max(0.0, float(table["band_high"].max()))
+    missing = max(0.0, 0.5 - (high - low)) / 2
+    return max(-1.05, low - missing - 0.04), min(1.05, high + missing + 0.04)
+
+
+def _share_axes(
+    row: Sequence[Axes], limits: tuple[float, float], most_ticks: int, colour: str
+) -> None:
+    """Equal limits and ticks of one colour for all axes of a row; the outermost gets tick labels afterwards."""
+    for axes in row:
+        axes.set_ylim(limits)
+        # Not the automatic locator: it picks other ticks, of other widths, once the layout has given the axes their size.
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=most_ticks, steps=[1, 2, 5, 10]))
+        axes.tick_params(axis="y", colors=colour, labelleft=False, labelright=False)
+
+
+def _name_axes(left: Axes, right: Axes, unit: Unit, options: DrawOptions) -> None:
+    left.set_ylabel(
+        f"correlation of {unit.change_symbol} with\nloss preservation ({SYMBOLS[options.method]})",
+        color=style.LEFT_COLOUR,
+    )
+    left.tick_params(axis="y", labelleft=True)
+    right.set_ylabel(
+        f"distance of consecutive masks\n(fraction of {unit.noun}s)", color=style.RIGHT_COLOUR
+    )
+    right.tick_params(axis="y", labelright=True)
+
+
+def _draw_legend(figure: Figure, left: Axes, right: Axes, columns: int) -> None:
+    handles = [*left.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        handlelength=2.4,
+        columnspacing=1.2,
+    )
+
+
+def _value_line(row: pd.Series, chosen: str, beside: str) -> str:
+    return (
+        f"    epoch {row['epoch']:>3}: {COEFFICIENTS[chosen]} {mean_and_sd(row[chosen], row[f'{chosen}_sd'], 3)} "
+        f"{interval(row[f'{chosen}_low'], row[f'{chosen}_high'])}; "
+        f"{COEFFICIENTS[beside]} {mean_and_sd(row[beside], row[f'{beside}_sd'], 3)}; "
+        f"mask distance {mean_and_sd(row['mask_distance'], row['mask_distance_sd'], 3)}".replace(
+            "distance undefined", "distance none"
+        )
+    )
+
+
+def _seeds(measured: pd.DataFrame) -> str:
+    return counted(int(measured["seeds"].max()), "seed")
+
+
+def _finding_of(network: str, panel: pd.DataFrame, options: DrawOptions) -> str:
+    both = panel.dropna(subset=[options.method, "mask_distance"])
+    name = network_title(network)
+    if len(both) < 3:
+        return f"{name}: only {counted(len(both), 'epoch')} with both quantities, too few to say anything."
+    first, last = both.iloc[0], both.iloc[-1]
+    return (
+        f"{name}: from epoch {first['epoch']} to {last['epoch']} the correlation goes from {decimal(first[options.method])} to "
+        f"{decimal(last[options.method])} and the mask distance from {decimal(first['mask_distance'], 3)} to "
+        f"{decimal(last['mask_distance'], 3)}; {_joint_movement(both[options.method], both['mask_distance'])}"
+    )
+
+
+def _joint_movement(correlation: pd.Series, distance: pd.Series) -> str:
+    """How the two curves move with one another; the claim is a negative rank correlation."""
+    together = float(correlation.corr(distance, method="spearman"))
+    over = f"over {len(correlation)} epochs their rank correlation is {decimal(together)}, "
+    few = " (few epochs, so a hint at most)" if len(correlation) < FEW_EPOCHS else ""
+    if together <= -CLEAR:
+        return over + f"as the claim has it{few}."
+    if together >= CLEAR:
+        return over + f"against the claim{few}."
+    return over + "too weak to speak for or against the claim."

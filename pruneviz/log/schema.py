@@ -1,0 +1,360 @@
+"""The log's five tables: their columns, dtypes, units and checks, and the frozen facts of a run (`RunSpec`).
+
+Everything else in pruneviz reads and writes these tables, so this module imports nothing of pruneviz but its errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pruneviz.errors import LogError
+from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
+
+SCHEMA_VERSION = 2  # 2 added the table `correlations` and the columns of single weights
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its dtype on disk, its unit, its meaning and, where it has one, the symbol that axes print."""
+
+    dtype: pa.DataType
+    unit: str
+    meaning: str
+    symbol: str = ""
+
+
+_KEY, _INT, _FLAG = pa.dictionary(pa.int32(), pa.string()), pa.int32(), pa.bool_()
+_SINGLE, _DOUBLE, _TEXT = pa.float32(), pa.float64(), pa.string()
+
+FILTERS: Mapping[str, Column] = {
+    "run": Column(_KEY, "", "name of the run"),
+    "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
+    "layer": Column(_KEY, "", "name of the layer in named_modules()"),
+    "filter": Column(_INT, "", "output channel of the unpruned layer"),
+    "weight": Column(
+        _INT, "", "position in the filter's flattened weights, from 0; null where a row is a filter"
+    ),
+    "kept": Column(_FLAG, "", "whether the filter, or the weight, is still in the network"),
+    "theta": Column(_SINGLE, "weight", "the weight, signed; of single weights", r"$\theta_j$"),
+    "theta_delta": Column(
+        _SINGLE,
+        "weight",
+        "theta now minus theta `lag` epochs ago; of single weights",
+        r"$\Delta\theta_j$",
+    ),
+    "theta_norm2": Column(_SINGLE, "weight²", "sum of squared weights", r"$\|\theta_p\|^2$"),
+    "theta_l1": Column(_SINGLE, "weight", "sum of absolute weights", r"$\|\theta_p\|_1$"),
+    "sigma": Column(_SINGLE, "1", "scale of the batch norm that follows, signed", r"$\sigma_p$"),
+    "sigma_delta": Column(
+        _SINGLE, "1", "sigma now minus sigma `lag` epochs ago", r"$\Delta\sigma_p$"
+    ),
+    "theta_g": Column(
+        _SINGLE, "nats", "inner product of weights and gradient, signed", r"$\theta_p^\top g_p$"
+    ),
+    "abs_theta_g": Column(_SINGLE, "nats", "sum of |weight x gradient|", r"$\sum_j|\theta_j g_j|$"),
+    "theta2_abs_g": Column(
+        _SINGLE, "weight x nats", "sum of weight² x |gradient|", r"$\sum_j\theta_j^2|g_j|$"
+    ),
+    "theta_hg": Column(
+        _SINGLE,
+        "nats²/weight²",
+        "inner product of weights and Hessian-gradient product, signed",
+        r"$\theta_p^\top H g_p$",
+    ),
+    "theta_hg_t200": Column(
+        _SINGLE,
+        "nats²/weight²",
+        "theta_hg of the loss at temperature 200",
+        r"$\theta_p^\top H g_p\ (T=200)$",
+    ),
+    "g_norm2": Column(_SINGLE, "nats²/weight²", "sum of squared gradients", r"$\|g_p\|^2$"),
+    "theta_g_se": Column(
+        _SINGLE,
+        "nats",
+        "standard error of theta_g over the sample",
+        r"$\mathrm{SE}(\theta_p^\top g_p)$",
+    ),
+    "theta_hg_se": Column(
+        _SINGLE,
+        "nats²/weight²",
+        "standard error of theta_hg over the sample, g held fixed",
+        r"$\mathrm{SE}(\theta_p^\top H g_p)$",
+    ),
+    "theta2_g2": Column(
+        _SINGLE,
+        "nats²",
+        "sum of weight² x mean squared per-example gradient (on request)",
+        r"$\sum_j\theta_j^2\,\mathrm{E}[g_j^2]$",
+    ),
+    "synflow": Column(
+        _DOUBLE, "1", "synaptic flow through the filter, data-free (on request)", "SynFlow"
+    ),
+}
+
+FILTER_KEYS = ("run", "epoch", "layer", "filter")
+CHEAP_COLUMNS = ("theta_norm2", "theta_l1", "sigma")
+STANDARD_ERRORS = ("theta_g_se", "theta_hg_se")
+DERIVATIVE_COLUMNS = (
+    "theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2", *STANDARD_ERRORS,
+)  # fmt: skip
+REQUEST_COLUMNS = ("theta2_g2", "synflow")
+MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
+
+# What tables of filters and of single weights hold: the standard error of a single weight would need the gradient of every example.
+CHEAP_OF_UNIT: Mapping[str, tuple[str, ...]] = {
+    "filter": CHEAP_COLUMNS,
+    "weight": ("theta", *CHEAP_COLUMNS),
+}
+MEASURED_OF_UNIT: Mapping[str, tuple[str, ...]] = {
+    "filter": MEASURED_COLUMNS,
+    "weight": ("theta", *(name for name in MEASURED_COLUMNS if name not in STANDARD_ERRORS)),
+}
+
+EPOCHS: Mapping[str, Column] = {
+    "run": Column(_KEY, "", "name of the run"),
+    "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
+    "phase": Column(_KEY, "", "init, train, prune or finetune"),
+    "lr": Column(_DOUBLE, "1", "learning rate of the epoch just trained"),
+    "train_loss": Column(
+        _DOUBLE, "nats", "mean training loss over the epoch, at the training temperature"
+    ),
+    "train_acc": Column(
+        _DOUBLE,
+        "fraction",
+        "training accuracy over the epoch, on augmented images as they were trained on",
+    ),
+    "test_loss": Column(_DOUBLE, "nats", "mean test loss after the epoch, at temperature 1"),
+    "test_acc": Column(_DOUBLE, "fraction", "test accuracy after the epoch"),
+    "kept_fraction": Column(
+        _DOUBLE, "fraction", "filters, or single weights, still in the network, of all"
+    ),
+    "mask_distance": Column(
+        _DOUBLE,
+        "fraction",
+        "share of positions in which the masks of this and the previous epoch differ",
+    ),
+    "seconds": Column(_DOUBLE, "s", "wall-clock time of training the epoch, without recording"),
+    "sample_loss": Column(
+        _DOUBLE, "nats", "loss on the measurement sample at the first temperature"
+    ),
+    "g_norm2": Column(_DOUBLE, "nats²/weight²", "squared norm of the whole gradient"),
+    "ghg": Column(_DOUBLE, "nats³/weight⁴", "g^T H g over all parameters"),
+}
+
+ROUNDS: Mapping[str, Column] = {
+    "run": Column(_KEY, "", "name of the run"),
+    "round": Column(_INT, "", "pruning round, from 1"),
+    "epoch": Column(_INT, "epochs", "epoch after which the round pruned"),
+    "layer": Column(_KEY, "", "name of the layer"),
+    "layer_index": Column(_INT, "", "depth order of the layer, from 0"),
+    "filters": Column(_INT, "", "filters of the unpruned layer"),
+    "kept": Column(_INT, "", "filters kept after the round"),
+    "coupled_to": Column(
+        _KEY,
+        "",
+        "the earlier layer that decides for this layer's filters, such as the one that feeds a depthwise layer; else null",
+    ),
+}
+
+CORRELATIONS: Mapping[str, Column] = {
+    "run": Column(_KEY, "", "name of the run"),
+    "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
+    "x": Column(_KEY, "", "column or measure"),
+    "y": Column(_KEY, "", "column or measure"),
+    "method": Column(_KEY, "", "pearson or spearman"),
+    "n": Column(pa.int64(), "", "weights that have both x and y"),
+    "r": Column(
+        _DOUBLE,
+        "1",
+        "correlation over all weights of the network that are not pruned; null where there is none",
+    ),
+}
+
+TABLES: Mapping[str, Mapping[str, Column]] = {
+    "epochs": EPOCHS,
+    "filters": FILTERS,
+    "rounds": ROUNDS,
+    "correlations": CORRELATIONS,
+}
+SORT_KEYS: Mapping[str, tuple[str, ...]] = {
+    "epochs": ("run", "epoch"),
+    "filters": (
+        "run",
+        "epoch",
+    ),  # within an epoch the layers stay in the order in which the network applies them
+    "rounds": ("run", "round", "layer_index"),
+    "correlations": ("run", "epoch"),
+}
+
+_TEMPERATURE_COLUMN = re.compile(r"theta_hg_t[0-9]+(p[0-9]+)?")
+
+
+def temperature_column(temperature: float) -> str:
+    """Name of the `theta_hg` column at a further temperature: 200.0 -> `theta_hg_t200`, 0.5 -> `theta_hg_t0p5`."""
+    return "theta_hg_t" + np.format_float_positional(temperature, trim="-").replace(".", "p")
+
+
+def filter_column(name: str) -> Column:
+    """The description of a filters column, those of further temperatures included.
+
+    Errors: `LogError` when no such column exists; the message lists those that do.
+    """
+    if name in FILTERS:
+        return FILTERS[name]
+    if _TEMPERATURE_COLUMN.fullmatch(name):
+        temperature = name.removeprefix("theta_hg_t").replace("p", ".")
+        symbol = rf"$\theta_p^\top H g_p\ (T={temperature})$"
+        return Column(
+            _SINGLE, "nats²/weight²", f"theta_hg of the loss at temperature {temperature}", symbol
+        )
+    raise LogError(f"no column {name!r} in the filters table; it has {', '.join(FILTERS)}")
+
+
+def arrow_schema(table: str, columns: list[str]) -> pa.Schema:
+    """The Arrow schema of `columns` of a table, in the table's own order; a column that the table does not define is an error."""
+    described = TABLES[table]
+    extra = sorted(set(columns) - set(described))
+    if extra and table != "filters":
+        raise LogError(
+            f"table {table} has no column {', '.join(extra)}; it has {', '.join(described)}"
+        )
+    fields = {**described, **{name: filter_column(name) for name in extra}}
+    return pa.schema(
+        [
+            (name, column.dtype)
+            for name, column in fields.items()
+            if name in columns or name in described
+        ]
+    )
+
+
+def check_columns(frame: pd.DataFrame, needed: list[str], what: str, repair: str) -> None:
+    """Raise `LogError` naming the columns of `needed` that `frame` lacks, what it has, and how to repair it."""
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        raise LogError(
+            f"{what} has no column {', '.join(missing)}; it has [{', '.join(map(str, frame.columns))}]; {repair}"
+        )
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that fixes one run, as `spec.json` holds it; checked on construction.
+
+    Fields that a person's own training loop does not know stay None. `extra` holds facts beside the known ones; on disk and
+    in `runs.spec` they stand beside the others. Errors: `LogError` naming the field, its value and what is allowed.
+    """
+
+    run: str
+    network: str | None = None
+    dataset: str | None = None
+    num_classes: int | None = None
+    seed: int | None = None
+    preset: str | None = None
+    width: float | None = None
+    image_size: int | None = None
+    epochs: int | None = None
+    unit: str = "filter"
+    weight_rows: int | None = None
+    weight_rows_seed: int | None = None
+    weights: int | None = None
+    measure: str | None = None
+    target: float = 0.0
+    rounds: int = 0
+    schedule: str | None = None
+    prune_at_start: bool | None = None
+    carry_momentum: bool | None = None
+    keep_at_least: float | None = None
+    prune_phase_only: bool = False
+    flowandprune: bool = False
+    bn: str = "eval"
+    temperatures: tuple[float, ...] = (1.0, 200.0)
+    columns: tuple[str, ...] = ()
+    every: str | None = None
+    lag: int = 1
+    mask_score: str = "bn_scale"
+    mask_ratio: float = 0.2
+    sample_size: int | None = None
+    sample_seed: int | None = None
+    dtype: str | None = None
+    batch_size: int | None = None
+    train_images: int | None = None
+    lr: float | None = None
+    lr_drops: tuple[int, ...] = ()
+    momentum: float | None = None
+    weight_decay: float | None = None
+    train_temperature: float | None = None
+    augment: bool | None = None
+    precision: str | None = None
+    device: str | None = None
+    device_name: str | None = None
+    threads: int | None = None
+    command: str | None = None
+    created: str | None = None
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        slug = bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.run))
+        positive = len(self.temperatures) > 0 and all(
+            0 < t < float("inf") for t in self.temperatures
+        )
+        clash = sorted(
+            set(self.extra) & {"sealed", *(field.name for field in dataclasses.fields(self))}
+        )
+        _require(slug, "run", self.run, "a slug of letters, digits, '.', '_' and '-'")
+        _require(self.bn in BN_MODES, "bn", self.bn, f"one of {', '.join(BN_MODES)}")
+        _require(self.unit in ROW_KINDS, "unit", self.unit, "'filter' or 'weight'")
+        _require(0 <= self.target < 1, "target", self.target, "a fraction from 0 to below 1")
+        _require(self.rounds >= 0, "rounds", self.rounds, "a whole number from 0")
+        _require(
+            isinstance(self.lag, numbers.Integral) and self.lag >= 1,
+            "lag",
+            self.lag,
+            "a whole number of epochs from 1",
+        )
+        _require(
+            0 < self.mask_ratio < 1, "mask_ratio", self.mask_ratio, "a fraction between 0 and 1"
+        )
+        _require(positive, "temperatures", self.temperatures, "one or more positive numbers")
+        _require(not clash, "extra", clash, "names that spec.json does not use already")
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> RunSpec:
+        """Build a spec from a flat mapping: known names become fields, all others go into `extra`."""
+        known = {field.name for field in dataclasses.fields(cls)} - {"extra"}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in facts.items()
+            if name in known
+        }
+        return cls(
+            **fields, extra={name: value for name, value in facts.items() if name not in known}
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The flat mapping that `spec.json` holds: every field, then every extra fact."""
+        facts = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "extra"
+        }
+        return {
+            **{name: list(v) if isinstance(v, tuple) else v for name, v in facts.items()},
+            **self.extra,
+        }
+
+
+def _require(holds: bool, field: str, value: object, expected: str) -> None:
+    if not holds:
+        raise LogError(f"run spec: {field} is {value!r}, expected {expected}")

@@ -1,0 +1,1 @@
+"""The columns of one snapshot: derivatives, their standard errors, and cheap columns."""

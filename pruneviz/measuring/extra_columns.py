@@ -1,0 +1,77 @@
+"""Columns made on request only: squared per-example gradients (for the Fisher measure) and synaptic flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from pruneviz.errors import MeasureError
+from pruneviz.measuring.objective import Named, Objective
+from pruneviz.model.filters import Layer
+from pruneviz.model.isolation import flags_preserved
+
+
+def squared_gradient_columns(sample: Objective, layers: Sequence[Layer], chunk: int) -> Named:
+    """theta_j^2 E[g_j^2] of every weight, E over the examples of the sample, at the first temperature.
+
+    Returns: {layer: float64 of its weight's shape}. Errors: `MeasureError` in bn="batch" mode, which defines no gradient of an example.
+    Source: Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018.
+    """
+    if not sample.rechunk:
+        raise MeasureError(
+            "theta2_g2 needs the gradient of every example, which bn='batch' does not define; use bn='eval' or 'calibrated'"
+        )
+    # vmap has no rules for other layouts than the ordinary one
+    ordinary = {
+        name: p.detach().clone(memory_format=torch.contiguous_format)
+        for name, p in sample.parameters.items()
+    }
+    weights = {layer.weight: ordinary.pop(layer.weight) for layer in layers}
+    totals = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in weights.items()}
+
+    def example_loss(chosen: Named, x: Tensor, y: Tensor) -> Tensor:
+        output = functional_call(sample.model, ({**ordinary, **chosen}, sample.buffers), (x[None],))
+        return sample.loss(output / sample.temperatures[0], y[None])
+
+    # every example holds a gradient of all weights, so far fewer fit than in a chunk of the sum
+    for x, y in sample.chunks(max(1, chunk // 16)):
+        for name, g in vmap(grad(example_loss), in_dims=(None, 0, 0))(
+            weights, x.clone(memory_format=torch.contiguous_format), y
+        ).items():
+            totals[name] += g.square().sum(0, dtype=torch.float64) / sample.examples
+    return {
+        layer.name: weights[layer.weight].double().square() * totals[layer.weight]
+        for layer in layers
+    }
+
+
+def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) -> Named:
+    """Synaptic flow through each weight: |theta_j| dR/d|theta_j|, R the summed output of the network made of absolute
+    values, fed with ones of one example's shape, in evaluation mode and float64.
+
+    Returns: {layer: float64 of its weight's shape}. Source: Tanaka et al., "Pruning neural networks without any data by iteratively
+    conserving synaptic flow", 2020.
+    """
+    if not example.is_floating_point():
+        raise MeasureError(
+            f"synflow feeds the network with ones, but its inputs are {example.dtype}; leave out the column synflow"
+        )
+    parameters = {
+        name: p.detach().double().abs().requires_grad_()
+        for name, p in model.named_parameters()
+        if p.is_floating_point()
+    }
+    buffers = {
+        name: b.detach().double().abs() if b.is_floating_point() else b.detach().clone()
+        for name, b in model.named_buffers()
+    }
+    with flags_preserved(model):
+        flow = functional_call(
+            model.eval(), (parameters, buffers), (torch.ones_like(example, dtype=torch.float64),)
+        ).sum()
+    chosen = [parameters[layer.weight] for layer in layers]
+    parts = torch.autograd.grad(flow, chosen, materialize_grads=True)
+    return {layer.name: w.detach() * g for layer, w, g in zip(layers, chosen, parts, strict=True)}

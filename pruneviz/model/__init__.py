@@ -1,0 +1,1 @@
+"""What any nn.Module is made of: layers, filters and the norms behind them."""

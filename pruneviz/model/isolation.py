@@ -1,0 +1,118 @@
+"""What a measurement may not move: random generators, module modes, precision settings. Each is a context that puts it back."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pruneviz.errors import MeasureError
+
+
+@contextmanager
+def generators_preserved(sample: object, device: torch.device) -> Iterator[None]:
+    """Put back the state of every random generator: Python's, NumPy's, torch's on the CPU and `device`, and a loader's own."""
+    held = [
+        getattr(holder, "generator", None) for holder in (sample, getattr(sample, "sampler", None))
+    ]
+    own = {id(generator): generator for generator in held if isinstance(generator, torch.Generator)}
+    states = [(g, g.get_state()) for g in own.values()]
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the legacy state is what training loops use
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+            for generator, state in states:
+                generator.set_state(state)
+
+
+@contextmanager
+def flags_preserved(model: nn.Module) -> Iterator[None]:
+    """Put back the train/eval flag of every module."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+@contextmanager
+def module_modes(model: nn.Module, bn: str) -> Iterator[None]:
+    """Evaluation mode for every module, batch norms in the mode `bn` asks for; all flags are put back.
+
+    Errors: `MeasureError` where bn="eval" meets a batch norm that keeps no running statistics: it would normalise every
+    chunk by its own, so that the chunk would decide the numbers; and where one value alone is to be normalised by itself.
+    """
+    with flags_preserved(model):
+        model.eval()
+        for name, module in model.named_modules():
+            if isinstance(module, _BatchNorm):
+                if bn != "batch" and module.running_mean is None:
+                    raise MeasureError(
+                        f"batch norm {name} keeps no running statistics, so bn={bn!r} has none to use; pass bn='batch'"
+                    )
+                module.training = bn == "batch"
+        try:
+            yield
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise MeasureError(
+                f"bn={bn!r} has a batch of one example and no statistics for it; give larger batches"
+            ) from error
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Float32 without reduced-precision matrix units, without autocast, with gradients enabled; settings are put back.
+
+    Attention by its formula, and compiled networks run as they are written: the fast forms have no second derivative.
+    """
+    with ExitStack() as stack:
+        for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+            stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for units in _matrix_units():
+            stack.callback(setattr, units, "fp32_precision", units.fp32_precision)
+            units.fp32_precision = "ieee"
+        yield
+
+
+@contextmanager
+def tried_kernels(device: torch.device) -> Iterator[None]:
+    """On a GPU, let cuDNN try several ways of every new convolution and keep the fastest; the setting is put back.
+
+    The first convolution of a shape takes tens of milliseconds longer. Which way is the fastest may differ from process to process,
+    and rounding with it; so nothing is tried where a program asks for deterministic algorithms.
+    """
+    before = torch.backends.cudnn.benchmark
+    deterministic = (
+        torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    )
+    torch.backends.cudnn.benchmark = before or (device.type == "cuda" and not deterministic)
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _matrix_units() -> list[Any]:
+    # the older allow_tf32 flags cannot be read once a program has used these, and putting them back would forget "medium"
+    backends: Any = torch.backends
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    return [backends.cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn]

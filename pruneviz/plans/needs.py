@@ -1,0 +1,100 @@
+"""Which runs each figure needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pruneviz.errors import PresetError
+from pruneviz.log.vocabulary import Kind
+
+NETWORK_NAMES = ("resnet56", "vgg13", "mobilenet_v1")
+
+
+DATASET_NAMES = ("digits", "cifar10", "cifar100", "tiny-imagenet", "folder")
+
+
+# The fraction pruned in the accuracy curves; the paper names none for single figures.
+TARGETS: Mapping[str, float] = {"vgg13": 0.75, "mobilenet_v1": 0.75, "resnet56": 0.6}
+
+
+RATIO_TARGET = 0.65  # Figures 16 and 17
+
+
+CURVE_MEASURES = ("magnitude", "proposed", "loss_preservation")
+
+
+RATIO_MEASURES = (
+    "magnitude",
+    "loss_preservation",
+    "proposed",
+    "grasp_t200",
+    "grasp",
+    "gradient_norm_preservation",
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """The runs that a figure is made of: every combination of network, measure and number of rounds, on each data set, for each seed.
+
+    `kind`: "unpruned" training measured by filters; "weights", the same measured by single weights; "pruned", pruning in rounds
+    and training to the end; "prune_phase", its rounds alone. `dataset` is the figure's own data set, where it has one.
+    """
+
+    kind: Kind
+    networks: tuple[str, ...]
+    measures: tuple[str | None, ...] = (None,)
+    rounds: tuple[int, ...] = (0,)
+    dataset: str | None = None
+
+
+def _curves(network: str, rounds: int) -> Need:
+    return Need("pruned", (network,), CURVE_MEASURES, (rounds,))
+
+
+def _ratios(network: str) -> Need:
+    return Need("prune_phase", (network,), RATIO_MEASURES, (1, 5, 25))
+
+
+_THREE = ("vgg13", "mobilenet_v1", "resnet56")
+
+
+# Source: Lubana and Dick, ICLR 2021, figure captions.
+FIGURE_NEEDS: Mapping[str, Need] = {
+    "1": _curves("resnet56", 25),
+    "2": Need("unpruned", _THREE),
+    "3": Need("unpruned", ("resnet56",)),
+    "4": _curves("vgg13", 1),
+    "5": _curves("vgg13", 5),
+    "6": _curves("vgg13", 25),
+    "7": _curves("mobilenet_v1", 1),
+    "8": _curves("mobilenet_v1", 5),
+    "9": _curves("mobilenet_v1", 25),
+    "10": _curves("resnet56", 1),
+    "11": _curves("resnet56", 5),
+    "12": _curves("resnet56", 25),
+    "13": Need("unpruned", ("vgg13",)),
+    "14": Need("unpruned", ("mobilenet_v1",)),
+    "15": Need("unpruned", ("resnet56",)),
+    "16": _ratios("vgg13"),
+    "17": _ratios("mobilenet_v1"),
+    "H1a": Need("weights", ("resnet56",)),
+    "H1b": Need("weights", _THREE),
+    "I1": Need("unpruned", _THREE, dataset="tiny-imagenet"),
+}
+
+
+def figure_name(figure: str) -> str:
+    """A figure's name as the catalogue has it: `03` is 3, `h1A` is H1a."""
+    plain = figure.strip().lstrip("0")
+    return next((name for name in FIGURE_NEEDS if name.lower() == plain.lower()), plain)
+
+
+def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise `PresetError` naming what is not in `known`."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise PresetError(
+            f"there is no {what} {', '.join(map(repr, unknown))}; choose among {', '.join(known)}"
+        )

@@ -1,0 +1,172 @@
+"""How large the runs of each preset are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pruneviz.log.vocabulary import Kind
+from pruneviz.plans.needs import NETWORK_NAMES, check_names
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the runs of one kind are; `width` and `sample_per_class` may differ between networks, because their costs do.
+
+    `image_size` scales the images of a network's runs, by default not at all.
+    `seconds_per_epoch` is what an epoch with its share of measuring took, one run a core, on two CPU cores; empty where unknown.
+    """
+
+    seeds: tuple[int, ...]
+    epochs: int
+    lr_drops: tuple[int, ...]
+    every: int
+    width: Mapping[str, float]
+    sample_per_class: Mapping[str, int]
+    lr: float = 0.1
+    batch_size: int = 128
+    augment: bool = True
+    train_per_class: int | None = None
+    test_per_class: int | None = None
+    image_size: Mapping[str, int] = field(default_factory=dict)
+    seconds_per_epoch: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A set of recordings: the data sets of accuracy curves (`datasets`) and of all else (the last of them), and the scale of each kind."""
+
+    about: str
+    datasets: tuple[str, ...]
+    scales: Mapping[Kind, Scale]
+
+
+def _everywhere(value: float) -> dict[str, float]:
+    return dict.fromkeys(NETWORK_NAMES, value)
+
+
+_DIGITS_WIDTH = {"resnet56": 0.25, "vgg13": 0.125, "mobilenet_v1": 0.125}
+
+
+_DIGITS = Scale(
+    seeds=(0, 1, 2),
+    epochs=16,
+    lr_drops=(8, 12),
+    every=2,
+    width=_DIGITS_WIDTH,
+    sample_per_class={"resnet56": 8, "vgg13": 16, "mobilenet_v1": 16},
+    batch_size=32,
+    augment=False,  # a mirrored digit is another shape
+    train_per_class=64,
+    image_size={
+        "resnet56": 16
+    },  # digits are 8x8 by birth, and this network alone can do with less than 32
+    seconds_per_epoch={"resnet56": 1.1, "vgg13": 0.9, "mobilenet_v1": 1.2},
+)
+
+
+_DIGITS_WEIGHTS = replace(
+    _DIGITS,
+    seeds=(0,),
+    every=4,
+    seconds_per_epoch={"resnet56": 0.9, "vgg13": 0.8, "mobilenet_v1": 1.0},
+)
+
+
+# 25 rounds must fit in: more epochs than above, on fewer images, and faster learning
+_DIGITS_PRUNED = replace(
+    _DIGITS,
+    seeds=(0, 1),
+    epochs=28,
+    lr_drops=(26, 27),
+    lr=0.3,
+    batch_size=16,
+    every=28,
+    sample_per_class=dict.fromkeys(NETWORK_NAMES, 4),
+    train_per_class=16,
+    test_per_class=20,
+    seconds_per_epoch={"resnet56": 0.4, "vgg13": 0.2, "mobilenet_v1": 0.3},
+)
+
+
+_DIGITS_PHASE = replace(
+    _DIGITS_PRUNED,
+    seeds=(0,),
+    test_per_class=10,
+    seconds_per_epoch={"vgg13": 0.25, "mobilenet_v1": 0.35},
+)
+
+
+_MINI = Scale(
+    seeds=(0,),
+    epochs=16,
+    lr_drops=(8, 12),
+    every=1,
+    width={"resnet56": 0.5, "vgg13": 0.25, "mobilenet_v1": 0.25},
+    sample_per_class=dict.fromkeys(NETWORK_NAMES, 5),
+    train_per_class=100,
+    test_per_class=20,
+    seconds_per_epoch={"resnet56": 40, "vgg13": 12, "mobilenet_v1": 12},
+)
+
+
+_MINI_PRUNED = replace(
+    _MINI,
+    epochs=32,
+    lr_drops=(26, 29),
+    every=8,
+    train_per_class=50,
+    seconds_per_epoch={"resnet56": 18, "vgg13": 5, "mobilenet_v1": 6},
+)
+
+
+_MINI_PHASE = replace(_MINI_PRUNED, seconds_per_epoch={"vgg13": 7, "mobilenet_v1": 8})
+
+
+_PAPER = Scale(
+    seeds=(0, 1, 2),
+    epochs=160,
+    lr_drops=(80, 120),
+    every=10,
+    width=_everywhere(1.0),
+    sample_per_class=dict.fromkeys(NETWORK_NAMES, 25),
+)
+
+
+_SHORT = replace(_PAPER, epochs=40, lr_drops=(20, 30), every=5)
+
+
+def _scales(
+    unpruned: Scale, pruned: Scale, weights: Scale, prune_phase: Scale
+) -> dict[Kind, Scale]:
+    return {"unpruned": unpruned, "pruned": pruned, "weights": weights, "prune_phase": prune_phase}
+
+
+PRESETS: Mapping[str, Preset] = {
+    "digits": Preset(
+        about="embedded: 1,797 real handwritten digits, narrow networks, 16 to 28 epochs; minutes on a laptop",
+        datasets=("digits",),
+        scales=_scales(_DIGITS, _DIGITS_PRUNED, _DIGITS_WEIGHTS, _DIGITS_PHASE),
+    ),
+    "cifar-mini": Preset(
+        about="real CIFAR-100, 50 to 100 images a class, narrower networks, 16 to 32 epochs; under an hour a run on two CPU cores",
+        datasets=("cifar100",),
+        scales=_scales(_MINI, _MINI_PRUNED, _MINI, _MINI_PHASE),
+    ),
+    "short": Preset(
+        about="the paper preset with the schedule scaled to 40 epochs; for a GPU",
+        datasets=("cifar10", "cifar100"),
+        scales=_scales(_SHORT, _SHORT, replace(_SHORT, seeds=(0,)), replace(_SHORT, seeds=(0,))),
+    ),
+    "paper": Preset(
+        about="the protocol of the paper: CIFAR-10 and CIFAR-100, full width, 160 epochs, 3 seeds; for a GPU",
+        datasets=("cifar10", "cifar100"),
+        scales=_scales(_PAPER, _PAPER, replace(_PAPER, seeds=(0,)), replace(_PAPER, seeds=(0,))),
+    ),
+}
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name; `PresetError` listing those that exist."""
+    check_names("preset", [name], tuple(PRESETS))
+    return PRESETS[name]

@@ -1,0 +1,1 @@
+"""The recorder: a schedule, snapshots, and a log."""

@@ -1,0 +1,202 @@
+"""Convergence numbers: by hand on small curves, against plain pandas on many, and what cannot be answered."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from pruneviz.analysis.convergence import SHARES, convergence, convergence_by_run, leads
+from pruneviz.errors import AnalysisError
+from pruneviz.plans.needs import CURVE_MEASURES
+from tests.support.synthetic_runs import SMALL, make_pruned_runs
+
+
+def tables(
+    curves: dict[tuple[str, int], list[float]], start: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Epochs and spec of runs of one network and data set: accuracies by measure and seed."""
+    runs = {f"{measure}-s{seed}": accuracies for (measure, seed), accuracies in curves.items()}
+    parts = [
+        pd.DataFrame({"run": run, "epoch": range(start, start + len(a)), "test_acc": a})
+        for run, a in runs.items()
+    ]
+    facts = [
+        {"network": "vgg13", "dataset": "digits", "measure": measure, "rounds": 5, "seed": seed}
+        for measure, seed in curves
+    ]
+    return pd.concat(parts, ignore_index=True), pd.DataFrame(facts).assign(run=list(runs))
+
+
+def test_small_curves_by_hand() -> None:
+    epochs, spec = tables(
+        {("magnitude", 0): [0.0, 0.4, 0.8, 0.6, 0.8], ("proposed", 0): [0.2, 0.2, 0.2, 0.4, 0.4]}
+    )
+    found = convergence_by_run(epochs, spec, thresholds=[0.8, 0.3]).set_index(
+        ["run", "quantity", "threshold"]
+    )["value"]
+    assert found["magnitude-s0"].to_list() == pytest.approx(
+        [1, 2, (0.2 + 0.6 + 0.7 + 0.7) / 4, 0.8]
+    )  # the first time, whatever follows
+    assert found["proposed-s0"].to_list() == pytest.approx(
+        [3, np.nan, (0.2 + 0.2 + 0.3 + 0.4) / 4, 0.4], nan_ok=True
+    )
+    by_default = convergence_by_run(epochs, spec)
+    assert by_default["threshold"].dropna().unique() == pytest.approx(
+        [0.8 * share for share in SHARES]
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_accuracy_that_meets_a_threshold_exactly_reaches_it_whatever_its_rounding(
+    dtype: str,
+) -> None:
+    hits = np.array([10, 139, 140, 175], dtype=dtype)  # of 200 images: 140 is 80 % of 175
+    epochs, spec = tables({("magnitude", 0): (hits / np.asarray(200, dtype=dtype)).tolist()})
+    for found in (
+        convergence_by_run(epochs, spec).query("share == 0.8"),
+        convergence_by_run(epochs, spec, thresholds=[0.8 * 0.875]),
+    ):
+        assert found["value"].iloc[0] == 2
+
+
+def test_a_run_that_never_reaches_a_threshold_counts_as_such() -> None:
+    epochs, spec = tables(
+        {("magnitude", 0): [0.1, 0.9], ("magnitude", 1): [0.1, 0.5], ("magnitude", 2): [0.9, 0.9]}
+    )
+    row = convergence(epochs, spec, thresholds=[0.8]).iloc[1]
+    assert (row["quantity"], row["seeds"], row["reached"], row["mean"]) == ("epochs_to", 3, 2, 0.5)
+    none = convergence(epochs, spec, thresholds=[0.95]).iloc[1]
+    assert none["reached"] == 0 and none[["mean", "sd", "low", "high"]].isna().all()
+
+
+def test_an_epoch_without_accuracy_is_passed_over() -> None:
+    epochs, spec = tables({("magnitude", 0): [0.1, np.nan, 0.3, 0.5, np.nan]}, start=2)
+    found = convergence_by_run(epochs, spec, thresholds=[0.2])
+    assert found["value"].to_list() == pytest.approx([4, ((0.1 + 0.3) / 2 * 2 + 0.4) / 3, 0.5])
+
+
+@pytest.mark.parametrize("accuracy", ["test_acc", "train_acc"])
+@pytest.mark.parametrize("level", [0.95, 0.5])
+def test_numbers_against_plain_pandas(accuracy: str, level: float) -> None:
+    runs = make_pruned_runs(
+        {"vgg13": SMALL["vgg13"], "resnet56": SMALL["resnet56"]},
+        rounds=(1, 5),
+        datasets=("cifar10", "cifar100"),
+    )
+    found = convergence(runs.epochs, runs.spec, accuracy, level=level)
+    assert len(found) == 2 * 2 * 2 * 3 * (len(SHARES) + 2)
+    facts = runs.spec.set_index("run")
+    for (network, dataset, rounds), panel in found.groupby(["network", "dataset", "rounds"]):
+        names = facts.index[
+            (facts["network"] == network)
+            & (facts["dataset"] == dataset)
+            & (facts["rounds"] == rounds)
+        ]
+        curves = {
+            name: runs.epochs[runs.epochs["run"] == name].set_index("epoch")[accuracy].dropna()
+            for name in names
+        }
+        best = max(curve.iloc[-1] for curve in curves.values())
+        for _, row in panel.iterrows():
+            mine = [curves[name] for name in names if facts.loc[name, "measure"] == row["measure"]]
+            each = pd.Series(
+                [_plain(curve, row["quantity"], row["share"] * best) for curve in mine]
+            ).dropna()
+            assert (row["seeds"], row["reached"]) == (3, len(each))
+            assert row["mean"] == pytest.approx(each.mean(), nan_ok=True) and row[
+                "sd"
+            ] == pytest.approx(each.std(), nan_ok=True)
+            if len(each) > 1 and each.std() > 0:
+                low, high = stats.t.interval(level, len(each) - 1, each.mean(), each.sem())
+                assert (row["low"], row["high"]) == pytest.approx((low, high))
+
+
+def _plain(curve: pd.Series, quantity: str, threshold: float) -> float:
+    if quantity == "epochs_to":
+        return float(
+            min((epoch for epoch, value in curve.items() if value >= threshold), default=np.nan)
+        )
+    steps = [(b - a) * (curve[a] + curve[b]) / 2 for a, b in itertools.pairwise(curve.index)]
+    return sum(steps) / (curve.index[-1] - curve.index[0]) if quantity == "area" else curve.iloc[-1]
+
+
+def test_leads_are_paired_by_seed_and_positive_where_the_first_is_faster() -> None:
+    runs = make_pruned_runs({"vgg13": SMALL["vgg13"]}, seeds=(0, 1, 2))
+    by_run = convergence_by_run(runs.epochs, runs.spec)
+    found = leads(by_run, CURVE_MEASURES).set_index(["ahead", "quantity", "share"]).sort_index()
+    wide = by_run.assign(share=by_run["share"].fillna(-1)).pivot_table(
+        index=["seed"], columns=["measure", "quantity", "share"], values="value"
+    )
+    for quantity, share, sign in (("epochs_to", 0.8, -1), ("area", -1, 1), ("final", -1, 1)):
+        each = sign * (wide[("magnitude", quantity, share)] - wide[("proposed", quantity, share)])
+        row = found.loc[("magnitude", quantity)].reset_index()
+        row = row[row["share"].fillna(-1) == share].iloc[0]
+        assert (row["behind"], row["pairs"], row["seeds"]) == ("proposed", 3, 3)
+        assert (row["mean"], row["sd"]) == pytest.approx(
+            (each.mean(), each.std())
+        ) and each.mean() > 0
+        assert (row["low"], row["high"]) == pytest.approx(
+            stats.t.interval(0.95, 2, each.mean(), each.sem())
+        )
+    swapped = leads(by_run, ["proposed", "magnitude"])
+    assert (swapped.loc[swapped["quantity"] == "area", "mean"] < 0).all()
+
+
+def test_leads_leave_out_what_is_not_paired() -> None:
+    epochs, spec = tables(
+        {
+            ("magnitude", 0): [0.1, 0.9],
+            ("magnitude", 1): [0.2, 0.9],
+            ("proposed", 1): [0.1, 0.5],
+            ("proposed", 2): [0.0, 0.9],
+        }
+    )
+    found = leads(
+        convergence_by_run(epochs, spec, thresholds=[0.8]), ["magnitude", "proposed"]
+    ).set_index("quantity")
+    assert found["pairs"].to_dict() == {"area": 1, "epochs_to": 1, "final": 1}
+    assert found.loc["area", "mean"] == pytest.approx(0.25) and pd.isna(found.loc["area", "low"])
+    assert found.loc["epochs_to", "seeds"] == 0 and pd.isna(found.loc["epochs_to", "mean"])
+    apart = convergence_by_run(*tables({("magnitude", 0): [0.1, 0.9], ("proposed", 2): [0.0, 0.9]}))
+    assert leads(apart, ["magnitude", "proposed"]).empty
+    unknown = convergence_by_run(epochs, spec.assign(seed=np.nan))
+    assert leads(unknown, ["magnitude", "proposed"]).empty
+
+
+def test_groups_may_be_any_facts_of_the_runs() -> None:
+    epochs, spec = tables({("magnitude", 0): [0.1, 0.9], ("magnitude", 1): [0.3, 0.9]})
+    spec = spec.assign(width=[0.5, 1.0])
+    found = convergence(epochs, spec, by=["width"])
+    assert found.loc[
+        found["quantity"] == "area", ["width", "mean"]
+    ].to_numpy().tolist() == pytest.approx(np.array([[0.5, 0.5], [1.0, 0.6]]))
+    mine = convergence(epochs, spec.assign(network=None))
+    assert len(mine) == len(SHARES) + 2 and mine["network"].isna().all()
+
+
+GOOD = {("magnitude", 0): [0.1, 0.9], ("proposed", 0): [0.1, 0.8]}
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda e, s: convergence(e, s, "val_acc"), r"epochs has no column val_acc; it has \[run, epoch, test_acc\]"),
+        (lambda e, s: convergence(e, s.drop(columns="rounds")), r"spec has no column rounds"),
+        (lambda e, s: convergence(e, s, by=["depth"]), r"spec has no column depth"),
+        (lambda e, s: convergence(e.iloc[:0], s), r"epochs has no rows"),
+        (lambda e, s: convergence(e, s, thresholds=[0.5, 50]), r"thresholds are \[50\]; give accuracies as fractions"),
+        (lambda e, s: convergence(e, s, level=95), r"level=95"),
+        (lambda e, s: convergence(e, s.iloc[:1]), r"spec lacks proposed-s0"),
+        (lambda e, s: convergence(e, pd.concat([s, s])), r"spec names a run twice"),
+        (lambda e, s: convergence(e.assign(test_acc=[0.1, 0.9, None, None]), s), r"no epoch of proposed-s0 has test_acc"),
+        (lambda e, s: convergence(e.iloc[:-1], s), r"different epochs \(magnitude-s0: 0 to 1; proposed-s0: 0 to 0\)"),
+        (lambda e, s: leads(convergence_by_run(e, s), ["magnitude"]), r"order is \['magnitude'\]; name two"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_answered_is_refused(change, part: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(AnalysisError, match=part):
+        change(*tables(GOOD))

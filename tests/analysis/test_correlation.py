@@ -1,0 +1,552 @@
+"""Correlations against numpy, scipy and hand-computed tables, their intervals by simulation, and their mean over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from pruneviz.analysis.correlation import Interval, Method, correlate, over_seeds
+from pruneviz.analysis.scores import score
+from pruneviz.errors import AnalysisError, ScoreError
+
+METHODS: Mapping[Method, Callable[..., Any]] = {
+    "pearson": stats.pearsonr,
+    "spearman": stats.spearmanr,
+    "kendall": stats.kendalltau,
+}
+
+
+def filters_table(runs: int = 2, epochs: int = 3, filters: int = 30, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    keys = pd.MultiIndex.from_product(
+        [[f"r{i}" for i in range(runs)], range(epochs), ["a", "b"], range(filters // 2)]
+    )
+    table = keys.to_frame(index=False, name=["run", "epoch", "layer", "filter"])
+    theta_g = rng.normal(size=len(table))
+    return table.assign(
+        theta_g=theta_g,
+        theta_hg=theta_g + rng.normal(size=len(table)),
+        theta_norm2=rng.random(len(table)),
+    )
+
+
+def one_group(x: object, y: object) -> pd.DataFrame:
+    return pd.DataFrame({"x": x, "y": y})
+
+
+def groups_of(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
+    """One group for each row of two arrays [group, pair]."""
+    return pd.DataFrame(
+        {"run": np.repeat(np.arange(len(x)), x.shape[1]), "x": x.ravel(), "y": y.ravel()}
+    )
+
+
+def normal_pairs(rho: float, groups: int, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x, noise = rng.normal(size=(2, groups, n))
+    return x, rho * x + np.sqrt(1 - rho**2) * noise
+
+
+def coverage(found: pd.DataFrame, true: float) -> float:
+    return float(((found["low"] <= true) & (true <= found["high"])).mean())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "by", [["run", "epoch"], ["run", "epoch", "layer"], ["layer"], ["epoch", "run"]]
+)
+def test_coefficients_equal_scipy_group_by_group(method: Method, by: list[str]) -> None:
+    filters = filters_table()
+    found = correlate(filters, "theta_g", "theta_hg", by=by, method=method)
+    groups = filters.groupby(by)
+    expected = [METHODS[method](rows["theta_g"], rows["theta_hg"]).statistic for _, rows in groups]
+    assert found.columns.tolist() == [*by, "n", "r", "low", "high"]
+    assert found[by].to_numpy().tolist() == [list(key) for key, _ in groups]
+    assert found["n"].tolist() == groups.size().tolist()
+    np.testing.assert_allclose(found["r"], expected, rtol=1e-12)
+
+
+def test_coefficients_by_hand() -> None:
+    table = one_group([1, 2, 3, 4, 5], [2, 1, 4, 3, 50])
+    # Pearson: deviations -2 -1 0 1 2 and -10 -11 -8 -9 38, so 98 / sqrt(10 * 1810). Ranks differ in two swaps: 1 - 6 * 4 / 120.
+    # Of 10 pairs two are discordant: (8 - 2) / 10.
+    expected: Mapping[Method, float] = {
+        "pearson": 98 / np.sqrt(10 * 1810),
+        "spearman": 0.8,
+        "kendall": 0.6,
+    }
+    for method, r in expected.items():
+        assert correlate(table, "x", "y", by=[], method=method)["r"].item() == pytest.approx(
+            r, rel=1e-12
+        )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_invariances(method: Method) -> None:
+    x, y = normal_pairs(0.5, 8, 40)
+    r = correlate(groups_of(x, y), "x", "y", by=["run"], method=method)["r"]
+    for other, sign in [
+        (groups_of(y, x), 1),
+        (groups_of(3 * x + 2, y), 1),
+        (groups_of(-x, y), -1),
+        (groups_of(x[:, ::-1], y[:, ::-1]), 1),
+    ]:
+        np.testing.assert_allclose(
+            correlate(other, "x", "y", by=["run"], method=method)["r"], sign * r, rtol=1e-10
+        )
+
+
+def test_ranks_do_not_see_a_monotone_transform() -> None:
+    x, y = normal_pairs(0.5, 8, 40)
+    rank_methods: tuple[Method, ...] = ("spearman", "kendall")
+    for method in rank_methods:
+        plain = correlate(groups_of(x, y), "x", "y", by=["run"], method=method)
+        pd.testing.assert_frame_equal(
+            correlate(groups_of(np.exp(5 * x), y), "x", "y", by=["run"], method=method), plain
+        )
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-30, 1e30, 1e160, 1e300])
+def test_pearson_of_tiny_and_huge_values_neither_underflows_nor_overflows(scale: float) -> None:
+    x, y = normal_pairs(0.5, 1, 200)
+    expected = np.corrcoef(x[0], y[0])[0, 1]
+    assert correlate(groups_of(x * scale, y), "x", "y", by=["run"])["r"].item() == pytest.approx(
+        expected, rel=1e-10
+    )
+    assert correlate(groups_of(x, y * scale), "x", "y", by=["run"])["r"].item() == pytest.approx(
+        expected, rel=1e-10
+    )
+
+
+def test_pearson_over_ten_decades_equals_exact_arithmetic() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.choice([-1, 1], 300) * 10 ** rng.uniform(-12, -2, 300)).astype("float32")
+    y = (x * rng.uniform(0.5, 2, 300)).astype("float32")
+    exact_x, exact_y = ([Fraction(float(value)) for value in values] for values in (x, y))
+    a, b = (
+        [value - sum(values, Fraction(0)) / 300 for value in values]
+        for values in (exact_x, exact_y)
+    )
+    sab, saa, sbb = (
+        sum(p * q for p, q in zip(s, t, strict=True)) for s, t in ((a, b), (a, a), (b, b))
+    )
+    exact = float(sab) / np.sqrt(float(saa)) / np.sqrt(float(sbb))
+    assert correlate(one_group(x, y), "x", "y", by=[])["r"].item() == pytest.approx(
+        exact, rel=1e-12
+    )
+
+
+def test_float32_columns_are_correlated_in_float64() -> None:
+    x = np.float32(1000) + np.arange(2000, dtype="float32") / 1024
+    assert correlate(one_group(x, x**2), "x", "y", by=[])["r"].item() == pytest.approx(
+        np.corrcoef(x.astype(float), (x**2).astype(float))[0, 1], rel=1e-9
+    )
+
+
+def test_rows_with_a_null_in_either_are_left_out() -> None:
+    x, y = [1.0, 2, 3, 4, 5, 6, None], [2.0, 1, 4, None, 3, 7, 8]
+    for dtype in ("float32", "Float64", "object"):
+        table = one_group(x, y).astype(dtype).infer_objects()
+        found = correlate(table, "x", "y", by=[])
+        assert found["n"].item() == 5
+        assert found["r"].item() == pytest.approx(
+            np.corrcoef([1, 2, 3, 5, 6], [2, 1, 4, 3, 7])[0, 1], rel=1e-6
+        )
+
+
+def test_epochs_without_derivative_columns_give_no_row() -> None:
+    filters = filters_table()
+    filters["theta_hg"] = filters["theta_hg"].where(filters["epoch"] != 1)
+    assert correlate(filters, "theta_g", "theta_hg")["epoch"].tolist() == [0, 2, 0, 2]
+
+
+def test_nothing_to_correlate_gives_an_empty_table() -> None:
+    for by in (["run", "epoch"], []):
+        found = correlate(filters_table().assign(theta_g=np.nan), "theta_g", "theta_hg", by=by)
+        assert found.empty and found.columns.tolist() == [*by, "n", "r", "low", "high"]
+
+
+@pytest.mark.parametrize("interval", ["fisher", "bootstrap"])
+@pytest.mark.parametrize("method", METHODS)
+def test_small_and_constant_groups_are_null_without_a_warning(
+    method: Method, interval: Interval
+) -> None:
+    sizes = np.repeat([0, 1, 2, 3, 4], [1, 2, 3, 4, 5])
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"run": sizes, "x": rng.normal(size=15), "y": rng.normal(size=15), "zero": 0.0, "ten": 0.1}
+    )
+    found = correlate(table, "x", "y", by=["run"], method=method, interval=interval, resamples=50)
+    assert found["n"].tolist() == [1, 2, 3, 4, 5]
+    assert found["r"].isna().tolist() == [True, True, False, False, False]
+    enough = 5 if (method, interval) == ("kendall", "fisher") else 4
+    assert (
+        found["low"].notna().tolist()
+        == found["high"].notna().tolist()
+        == (found["n"] >= enough).tolist()
+    )
+    for constant in ("zero", "ten"):
+        assert (
+            correlate(table, constant, "y", by=["run"], method=method, interval=interval)[
+                ["r", "low", "high"]
+            ]
+            .isna()
+            .all(axis=None)
+        )
+
+
+def test_a_spread_that_is_rounding_error_has_no_pearson() -> None:
+    x = 1.0 + np.arange(20) * 2.0**-52
+    table = one_group(x, np.arange(20))
+    assert correlate(table, "x", "y", by=[])["r"].isna().all()
+    assert correlate(table, "x", "y", by=[], method="spearman")["r"].item() == pytest.approx(1)
+
+
+def test_infinite_values_have_ranks_but_no_pearson() -> None:
+    table = one_group([1, 2, 3, 4, np.inf], [1, 2, 3, 4, 5])
+    assert correlate(table, "x", "y", by=[])[["r", "low", "high"]].isna().all(axis=None)
+    assert correlate(table, "x", "y", by=[], method="spearman")["r"].item() == pytest.approx(1)
+
+
+def test_categoricals_keep_their_dtype_and_unused_categories_give_no_row() -> None:
+    filters = filters_table()
+    plain = correlate(filters, "theta_g", "theta_hg", by=["run", "layer"])
+    kinds = {
+        "run": pd.CategoricalDtype(["r0", "r1", "r9"]),
+        "layer": pd.CategoricalDtype(["b", "a"]),
+    }
+    found = correlate(filters.astype(kinds), "theta_g", "theta_hg", by=["run", "layer"])
+    assert found["layer"].tolist() == ["b", "a", "b", "a"]  # the order of the categories
+    assert found.dtypes[["run", "layer"]].tolist() == list(kinds.values())
+    merged = plain.merge(
+        found.astype({"run": "str", "layer": "str"}), on=["run", "layer"], suffixes=("", "_found")
+    )
+    np.testing.assert_allclose(merged["r_found"], merged["r"])
+
+
+def test_rows_with_a_null_key_belong_to_no_group() -> None:
+    filters = filters_table()
+    found = correlate(
+        filters.assign(layer=filters["layer"].where(filters["layer"] == "a")),
+        "theta_g",
+        "theta_hg",
+        by=["layer"],
+    )
+    pd.testing.assert_frame_equal(
+        found, correlate(filters[filters["layer"] == "a"], "theta_g", "theta_hg", by=["layer"])
+    )
+
+
+def test_order_and_index_of_the_rows_do_not_matter() -> None:
+    filters = filters_table()
+    found = correlate(filters.sample(frac=1, random_state=0), "theta_g", "theta_hg")
+    pd.testing.assert_frame_equal(found, correlate(filters, "theta_g", "theta_hg"))
+
+
+def test_measures_stand_beside_columns_and_a_column_wins() -> None:
+    filters = filters_table()
+    by_measure = correlate(filters, "magnitude", "gradient_norm_preservation")
+    by_column = correlate(
+        filters.assign(m=score(filters, "magnitude"), p=filters["theta_hg"].abs()), "m", "p"
+    )
+    pd.testing.assert_frame_equal(by_measure, by_column)
+    assert (
+        correlate(filters.assign(magnitude=filters["theta_hg"]), "magnitude", "theta_hg")["r"]
+        > 1 - 1e-12
+    ).all()
+
+
+def test_by_takes_a_single_name() -> None:
+    filters = filters_table()
+    pd.testing.assert_frame_equal(
+        correlate(filters, "theta_g", "theta_hg", by="epoch"),
+        correlate(filters, "theta_g", "theta_hg", by=["epoch"]),
+    )
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
+def test_fisher_interval_of_pearson_equals_scipy(level: float) -> None:
+    filters = filters_table()
+    found = correlate(filters, "theta_g", "theta_hg", level=level)
+    expected = [
+        stats.pearsonr(rows["theta_g"], rows["theta_hg"]).confidence_interval(level)
+        for _, rows in filters.groupby(["run", "epoch"])
+    ]
+    np.testing.assert_allclose(found[["low", "high"]], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        ("spearman", lambda r: np.sqrt((1 + r**2 / 2) / 27)),
+        ("kendall", lambda r: np.sqrt(0.437 / 26)),
+    ],
+)
+def test_fisher_interval_of_ranks_is_as_published(
+    method: Method, error: Callable[[float], float]
+) -> None:
+    found = correlate(
+        filters_table(), "theta_g", "theta_hg", method=method
+    )  # 30 filters in a group
+    for r, low, high in found[["r", "low", "high"]].to_numpy():
+        assert np.arctanh([low, high]) == pytest.approx(
+            np.arctanh(r) + 1.959964 * error(r) * np.array([-1, 1]), rel=1e-6
+        )
+
+
+def test_a_perfect_correlation_is_its_own_interval() -> None:
+    x = np.arange(10.0)
+    for method in METHODS:
+        for sign in (1, -1):
+            found = correlate(one_group(x, sign * x), "x", "y", by=[], method=method)
+            np.testing.assert_allclose(found[["r", "low", "high"]].to_numpy()[0], sign, rtol=1e-7)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_intervals_cover_the_truth_as_often_as_they_claim(rho: float) -> None:
+    table = groups_of(*normal_pairs(rho, 800, 40, seed=1))
+    # What the coefficients of a bivariate normal distribution tend to.
+    truths: Mapping[Method, float] = {
+        "pearson": rho,
+        "spearman": 6 / np.pi * np.arcsin(rho / 2),
+        "kendall": 2 / np.pi * np.arcsin(rho),
+    }
+    for method, truth in truths.items():
+        assert coverage(
+            correlate(table, "x", "y", by=["run"], method=method), truth
+        ) == pytest.approx(0.95, abs=0.02)
+
+
+def test_heavy_tails_make_fisher_too_narrow_and_the_bootstrap_wider() -> None:
+    rho, n = 0.7, 200
+    x, y = (np.exp(values) for values in normal_pairs(rho, 50, n, seed=2))
+    truth = (np.exp(rho) - 1) / (np.e - 1)  # Pearson's r of two log-normal variables
+    fisher = correlate(groups_of(x, y), "x", "y", by=["run"])
+    bootstrap = correlate(groups_of(x, y), "x", "y", by=["run"], interval="bootstrap", resamples=50)
+    pd.testing.assert_series_equal(fisher["r"], bootstrap["r"])
+    assert coverage(fisher, truth) < 0.8 < coverage(bootstrap, truth)
+
+
+def test_bootstrap_equals_fisher_where_fisher_holds() -> None:
+    table = groups_of(*normal_pairs(0.6, 3, 400))
+    for method in METHODS:
+        fisher = correlate(table, "x", "y", by=["run"], method=method)
+        bootstrap = correlate(
+            table, "x", "y", by=["run"], method=method, interval="bootstrap", resamples=200
+        )
+        np.testing.assert_allclose(bootstrap[["low", "high"]], fisher[["low", "high"]], atol=0.03)
+        assert (bootstrap["low"] < bootstrap["r"]).all() and (
+            bootstrap["r"] < bootstrap["high"]
+        ).all()
+
+
+def test_bootstrap_is_repeatable_and_does_not_depend_on_other_groups() -> None:
+    table = groups_of(*normal_pairs(0.6, 3, 40))
+    found = correlate(table, "x", "y", by=["run"], interval="bootstrap", resamples=50)
+    alone = correlate(
+        table[table["run"] == 2], "x", "y", by=["run"], interval="bootstrap", resamples=50
+    )
+    pd.testing.assert_frame_equal(found[found["run"] == 2].reset_index(drop=True), alone)
+    other = correlate(table, "x", "y", by=["run"], interval="bootstrap", resamples=50, seed=1)
+    assert (other["low"] != found["low"]).all()
+
+
+def test_an_unknown_quantity_lists_columns_and_measures() -> None:
+    with pytest.raises(
+        AnalysisError,
+        match=r"no column or measure 'theta_gg'; the table has \[run, .*theta_g.*measures are magnitude, ",
+    ):
+        correlate(filters_table(), "theta_gg", "theta_hg")
+
+
+def test_a_measure_without_its_column_is_told_as_by_score() -> None:
+    with pytest.raises(ScoreError, match="measure bn_scale needs sigma"):
+        correlate(filters_table(), "theta_g", "bn_scale")
+
+
+def test_a_column_of_text_is_refused() -> None:
+    for text in ("str", "category"):
+        with pytest.raises(AnalysisError, match=r"column 'layer' holds .*, not numbers"):
+            correlate(filters_table().astype({"layer": text}), "theta_g", "layer")
+
+
+def test_a_fact_of_the_run_must_be_put_beside_the_rows_first() -> None:
+    with pytest.raises(
+        AnalysisError, match=r"by names network.*runs\.with_spec\('filters', 'network'\)"
+    ):
+        correlate(filters_table(), "theta_g", "theta_hg", by=["network", "epoch"])
+    with pytest.raises(AnalysisError, match=r"by names colour; the table has \[run, epoch"):
+        correlate(filters_table(), "theta_g", "theta_hg", by=["colour"])
+    with pytest.raises(AnalysisError, match=r"by names run, epoch; .*by=\[\]"):
+        correlate(filters_table().drop(columns=["run", "epoch"]), "theta_g", "theta_hg")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"method": "cosine"}, "choose one of pearson, spearman, kendall"),
+        ({"interval": "exact"}, "choose one of fisher, bootstrap"),
+        ({"level": 95}, "confidence between 0 and 1"),
+        ({"level": float("nan")}, "confidence between 0 and 1"),
+    ],
+)
+def test_unknown_choices_list_what_exists(options: dict[str, object], told: str) -> None:
+    with pytest.raises(AnalysisError, match=told):
+        correlate(filters_table(), "theta_g", "theta_hg", **options)  # type: ignore[arg-type]
+
+
+SPEC = pd.DataFrame(
+    {
+        "run": ["a0", "a1", "a2", "b0"],
+        "network": ["a", "a", "a", "b"],
+        "dataset": "digits",
+        "seed": [0, 1, 2, 0],
+    }
+)
+
+
+def correlations(r: list[float], runs: list[str] | None = None, epoch: int = 0) -> pd.DataFrame:
+    return pd.DataFrame({"run": runs or SPEC["run"].tolist(), "epoch": epoch, "n": 10, "r": r})
+
+
+def test_mean_over_seeds_by_hand() -> None:
+    found = over_seeds(correlations([0.1, 0.2, 0.6, 0.5]), SPEC).set_index("network")
+    assert found.columns.tolist() == [
+        "dataset",
+        "epoch",
+        "seeds",
+        "r",
+        "sd",
+        "low",
+        "high",
+        "r_min",
+        "r_max",
+    ]
+    # Deviations -0.2 -0.1 0.3: variance 0.14 / 2; 4.302653 is the 97.5 % point of Student's t with 2 degrees of freedom.
+    half = 4.302653 * np.sqrt(0.07 / 3)
+    expected = {
+        "seeds": 3,
+        "r": 0.3,
+        "sd": np.sqrt(0.07),
+        "low": 0.3 - half,
+        "high": 0.3 + half,
+        "r_min": 0.1,
+        "r_max": 0.6,
+    }
+    assert found.loc["a", list(expected)].to_numpy(dtype=float) == pytest.approx(
+        list(expected.values()), rel=1e-6
+    )
+    assert (found.loc["b", ["seeds", "r", "r_min", "r_max"]] == [1, 0.5, 0.5, 0.5]).all()
+    assert found.loc["b", ["sd", "low", "high"]].isna().all()
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_interval_over_seeds_equals_scipy(level: float) -> None:
+    r = [0.1, 0.2, 0.6, 0.5]
+    found = over_seeds(correlations(r), SPEC, by=["dataset"], level=level).iloc[0]
+    assert tuple(found[["low", "high"]]) == pytest.approx(
+        stats.t.interval(level, 3, np.mean(r), stats.sem(r))
+    )
+
+
+def test_runs_without_a_correlation_are_no_seeds() -> None:
+    found = over_seeds(correlations([0.1, np.nan, 0.6, np.nan]), SPEC).set_index("network")
+    assert found["seeds"].to_dict() == {"a": 2, "b": 0}
+    assert found.loc["a", "r"] == pytest.approx(0.35)
+    assert found.loc["b"].drop(["seeds", "dataset", "epoch"]).isna().all()
+
+
+def test_correlations_of_a_log_go_through_with_and_without_categoricals() -> None:
+    filters, by = filters_table(runs=3), ["network", "epoch", "layer"]
+    spec = pd.DataFrame(
+        {
+            "run": ["r0", "r1", "r2"],
+            "network": ["a", "a", "b"],
+            "dataset": "digits",
+            "seed": [0, 1, 0],
+        }
+    )
+    each = correlate(filters, "theta_g", "theta_hg", by=["run", "epoch", "layer"])
+    expected = each.merge(spec, on="run").groupby(by)["r"].mean()
+    coded = correlate(
+        filters.astype({"run": "category"}), "theta_g", "theta_hg", by=["run", "epoch", "layer"]
+    )
+    for correlated, facts in [
+        (each, spec),
+        (coded, spec),
+        (coded, spec.astype({"network": "category"})),
+        (each.astype({"run": "category"}), spec),
+    ]:
+        found = over_seeds(correlated, facts, by=by)
+        assert found[by].to_numpy().tolist() == [list(key) for key in expected.index]
+        np.testing.assert_allclose(found["r"], expected)
+
+
+def test_networks_that_a_choice_of_runs_left_out_give_no_row() -> None:
+    spec = SPEC.astype({"network": "category"})
+    found = over_seeds(
+        correlations([0.1, 0.2, 0.6], ["a0", "a1", "a2"]).astype({"run": "category"}),
+        spec.iloc[:3],
+        by=["network"],
+    )
+    assert found["network"].tolist() == ["a"] and found["seeds"].tolist() == [3]
+
+
+def test_runs_without_a_network_are_a_group() -> None:
+    found = over_seeds(
+        correlations([0.1, 0.2, 0.6, 0.5]),
+        SPEC.assign(network=pd.Series(["a", None, None, None], dtype="object")),
+    )
+    assert found["seeds"].tolist() == [1, 3]
+
+
+def test_no_correlations_give_no_rows() -> None:
+    found = over_seeds(correlations([0.1, 0.2, 0.6, 0.5]).iloc[:0], SPEC)
+    assert found.empty and found.columns.tolist() == [
+        "network",
+        "dataset",
+        "epoch",
+        "seeds",
+        "r",
+        "sd",
+        "low",
+        "high",
+        "r_min",
+        "r_max",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"spec": SPEC.iloc[:3]}, "spec lacks b0"),
+        ({"spec": pd.concat([SPEC, SPEC])}, "names a run twice"),
+        ({"spec": SPEC.drop(columns="run")}, "spec lacks run"),
+        (
+            {"correlations": correlations([0, 0, 0, 0]).drop(columns="run")},
+            "correlate with run among by",
+        ),
+        (
+            {"by": ["colour"]},
+            r"by names colour; correlations have \[run, .* spec has \[run, network",
+        ),
+        ({"by": []}, "by is empty"),
+        ({"level": 1.0}, "confidence between 0 and 1"),
+        (
+            {
+                "correlations": pd.concat([correlations([0, 0, 0, 0], epoch=e) for e in (0, 1)]),
+                "by": ["network"],
+            },
+            "run a0 has several correlations",
+        ),
+    ],
+)
+def test_what_cannot_be_averaged_is_told(change: dict[str, object], told: str) -> None:
+    with pytest.raises(AnalysisError, match=told):
+        over_seeds(**{"correlations": correlations([0.1, 0.2, 0.6, 0.5]), "spec": SPEC, **change})  # type: ignore[arg-type]

@@ -1,0 +1,189 @@
+"""What a correlation rests on: every number rewritten in plain numpy, and cases whose answers are known beforehand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from pruneviz.analysis.robustness import leave_one_layer_out, robustness
+from pruneviz.errors import AnalysisError
+
+BY = ["run", "epoch"]
+LAYERS = {"conv1": 7, "conv2": 12, "fc": 5}
+
+
+def table(seed: int = 0, groups: int = 3) -> pd.DataFrame:
+    """Three layers of different scale and place, heavy tails, and in the last group one filter without x."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for group in range(groups):
+        for place, (layer, filters) in enumerate(LAYERS.items()):
+            x = rng.standard_t(2, filters) * 10**place + 3 * place
+            y = 0.5 * x + rng.standard_t(2, filters) * 3.0**place
+            run = f"r{group // 2}"
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "run": run,
+                        "epoch": group,
+                        "layer": layer,
+                        "filter": range(filters),
+                        "theta_g": x,
+                        "theta_hg": y,
+                    }
+                )
+            )
+    frame = pd.concat(rows, ignore_index=True)
+    frame.loc[frame.index[-1], "theta_g"] = np.nan
+    return frame
+
+
+def groups_of(frame: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    whole = frame.dropna(subset=["theta_g", "theta_hg"])
+    return [
+        tuple(rows[c].to_numpy() for c in ("layer", "theta_g", "theta_hg"))
+        for _, rows in whole.groupby(BY)
+    ]  # type: ignore[misc]
+
+
+def r(x: np.ndarray, y: np.ndarray) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    return float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()))
+
+
+def test_leaving_out_one_layer_is_the_correlation_of_the_others() -> None:
+    frame = table()
+    found = leave_one_layer_out(frame, "theta_g", "theta_hg")
+    expected = [
+        (layer, (layers != layer).sum(), r(x[layers != layer], y[layers != layer]))
+        for layers, x, y in groups_of(frame)
+        for layer in LAYERS
+    ]
+    assert list(found.columns) == [*BY, "layer", "n", "r"]
+    assert found["layer"].tolist() == [layer for layer, _, _ in expected]
+    assert found["n"].tolist() == [n for _, n, _ in expected]
+    assert found["r"].to_numpy() == pytest.approx([value for _, _, value in expected], abs=1e-12)
+
+
+def test_spearman_without_a_layer_is_pearson_of_the_ranks_of_the_rest() -> None:
+    frame = table()
+    found = leave_one_layer_out(frame, "theta_g", "theta_hg", method="spearman")
+    layers, x, y = groups_of(frame)[0]
+    rest = layers != "conv2"
+    assert found["r"][1] == pytest.approx(
+        r(stats.rankdata(x[rest]), stats.rankdata(y[rest])), abs=1e-12
+    )
+
+
+def test_every_number_is_that_of_plain_numpy() -> None:
+    frame, trim = table(), 0.1
+    found = robustness(frame, "theta_g", "theta_hg", trim=trim)
+    assert found[BY].to_numpy().tolist() == [["r0", 0], ["r0", 1], ["r1", 2]]
+    for row, (layers, x, y) in zip(found.to_dict("records"), groups_of(frame), strict=True):
+        assert row["n"] == len(x)
+        assert row["pearson"] == pytest.approx(r(x, y), abs=1e-12)
+        assert row["spearman"] == pytest.approx(r(stats.rankdata(x), stats.rankdata(y)), abs=1e-12)
+        distance = ((x - x.mean()) / x.std()) ** 2 + ((y - y.mean()) / y.std()) ** 2
+        near = np.argsort(distance)[: len(x) - int(np.ceil(trim * len(x)))]
+        assert row["trimmed"] == pytest.approx(r(x[near], y[near]), abs=1e-12)
+        centred = [
+            np.concatenate([v[layers == layer] - v[layers == layer].mean() for layer in LAYERS])
+            for v in (x, y)
+        ]
+        assert row["within_layers"] == pytest.approx(r(*centred), abs=1e-12)
+        alone = {layer: r(x[layers == layer], y[layers == layer]) for layer in LAYERS}
+        mean = sum(value * (layers == layer).sum() for layer, value in alone.items()) / len(x)
+        assert row["layer_mean"] == pytest.approx(mean, abs=1e-12)
+        without = {layer: r(x[layers != layer], y[layers != layer]) for layer in LAYERS}
+        assert (row["loo_min"], row["loo_max"]) == pytest.approx(
+            (min(without.values()), max(without.values())), abs=1e-12
+        )
+        assert row["loo_layer"] == max(without, key=lambda layer: abs(without[layer] - r(x, y)))
+
+
+def two_layers(
+    first: tuple[list[float], list[float]], second: tuple[list[float], list[float]]
+) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame({"layer": layer, "x": x, "y": y})
+        for layer, (x, y) in (("a", first), ("b", second))
+    ]
+    return pd.concat(parts, ignore_index=True).assign(run="r", epoch=0)
+
+
+def test_a_correlation_of_layers_alone_vanishes_within_them() -> None:
+    square = ([1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0])
+    apart = ([v + 10 for v in square[0]], [v + 10 for v in square[1]])
+    row = robustness(two_layers(square, apart), "x", "y").iloc[0]
+    assert row["pearson"] == pytest.approx(25 / 26)
+    assert (
+        row["within_layers"],
+        row["layer_mean"],
+        row["loo_min"],
+        row["loo_max"],
+    ) == pytest.approx((0, 0, 0, 0), abs=1e-12)
+
+
+def test_a_correlation_of_one_large_layer_shows_in_its_absence_and_in_the_mean_of_layers() -> None:
+    large = ([100.0, 200.0, 300.0], [100.0, 200.0, 300.0])
+    small = ([1.0, 2.0, 3.0], [-1.0, -2.0, -3.0])
+    row = robustness(two_layers(large, small), "x", "y").iloc[0]
+    assert row["within_layers"] > 0.99
+    assert row["layer_mean"] == pytest.approx(0.0)
+    assert (row["loo_min"], row["loo_layer"]) == (pytest.approx(-1.0), "a")
+
+
+def test_a_correlation_of_one_outlier_goes_with_it() -> None:
+    square = ([1.0, 1.0, -1.0, -1.0] * 5, [1.0, -1.0, 1.0, -1.0] * 5)
+    frame = two_layers(square, ([*square[0], 50.0], [*square[1], 50.0]))
+    row = robustness(frame, "x", "y", trim=0.01).iloc[0]
+    assert row["pearson"] > 0.9
+    assert row["trimmed"] == pytest.approx(0.0, abs=1e-12)
+    assert robustness(frame, "x", "y", trim=0.0)["trimmed"].tolist() == [row["pearson"]]
+
+
+def test_measures_count_as_quantities_and_infinite_values_do_not_count() -> None:
+    rng = np.random.default_rng(1)
+    frame = table().assign(sigma=rng.normal(size=72), theta_norm2=rng.random(72))
+    named = robustness(frame, "bn_scale", "magnitude")
+    spelled = robustness(
+        frame.assign(a=frame["sigma"].abs(), b=frame["theta_norm2"] ** 0.5), "a", "b"
+    )
+    pd.testing.assert_frame_equal(named, spelled)
+    frame.loc[0, "theta_hg"] = np.inf
+    assert robustness(frame, "theta_g", "theta_hg")["n"].tolist() == [23, 24, 23]
+
+
+def test_layers_without_a_correlation_are_null_or_left_out() -> None:
+    frame = two_layers(([1.0, 2.0, 4.0], [1.0, 3.0, 4.0]), ([5.0, 5.0, 5.0], [1.0, 2.0, 3.0]))
+    row = robustness(frame, "x", "y").iloc[0]
+    alone = r(np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 4.0]))
+    assert row["layer_mean"] == pytest.approx(alone)
+    assert (row["loo_min"], row["loo_max"], row["loo_layer"]) == (
+        pytest.approx(alone),
+        pytest.approx(alone),
+        "b",
+    )
+    one = robustness(frame[frame["layer"] == "a"], "x", "y").iloc[0]
+    assert one[["loo_min", "loo_max", "loo_layer"]].isna().all()
+    assert leave_one_layer_out(frame, "x", "y")["r"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda f: f.drop(columns="layer"), {}, r"no column layer, only \[run, epoch"),
+        (lambda f: f, {"by": ["run", "layer"]}, "so that a group has several layers"),
+        (lambda f: f, {"by": []}, r"by is \[\]; group by"),
+        (lambda f: f, {"trim": 1.0}, "trim=1.0; give the share"),
+        (lambda f: f, {"x": "nothing"}, "no column or measure 'nothing'"),
+        (lambda f: f, {"by": ["seed"]}, r"by names seed, a fact of the run"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(
+    change: object, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(AnalysisError, match=message):
+        robustness(change(table()), **{"x": "theta_g", "y": "theta_hg", **options})  # type: ignore[operator, arg-type]

@@ -1,0 +1,237 @@
+"""Pruning measures against plain numpy, hand-computed values, and the ways in which a table can lack what they need."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from pruneviz.analysis.scores import NEEDS, SCORES, score
+from pruneviz.errors import ScoreError
+from pruneviz.log.schema import FILTERS
+
+COLUMNS = sorted({column for needed in NEEDS.values() for column in needed} - {"layer", "filter"})
+
+PLAIN = {
+    "magnitude": lambda row: np.sqrt(row["theta_norm2"]),
+    "loss_preservation": lambda row: row["abs_theta_g"],
+    "loss_preservation_abs_of_sum": lambda row: abs(row["theta_g"]),
+    "proposed": lambda row: row["theta2_abs_g"],
+    "grasp_t200": lambda row: row["theta_hg_t200"],
+    "grasp": lambda row: row["theta_hg"],
+    "gradient_norm_preservation": lambda row: abs(row["theta_hg"]),
+    "bn_scale": lambda row: abs(row["sigma"]),
+    "sigma_change": lambda row: abs(row["sigma"] * row["sigma_delta"]),
+    "theta_change": lambda row: abs(row["theta"] * row["theta_delta"]),
+    "l1_norm": lambda row: row["theta_l1"],
+    "snip": lambda row: row["abs_theta_g"],
+    "fisher": lambda row: row["theta2_g2"],
+    "synflow": lambda row: row["synflow"],
+}
+
+
+def filters_table(rows: int = 12, seed: int = 0, dtype: str = "float32") -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    values = {column: rng.normal(size=rows).astype(dtype) for column in COLUMNS}
+    values["theta_norm2"] = np.abs(values["theta_norm2"])
+    keys = {
+        "run": "r0",
+        "epoch": 0,
+        "layer": [f"conv{i % 3}" for i in range(rows)],
+        "filter": np.arange(rows) // 3,
+    }
+    return pd.DataFrame({**keys, **values})
+
+
+def raw_weights(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(6, 9)), rng.normal(size=(6, 9))
+
+
+def test_every_measure_is_named_and_says_what_it_needs() -> None:
+    assert set(SCORES) == set(NEEDS) == set(PLAIN) | {"random"}
+    assert set(COLUMNS) <= set(FILTERS)
+
+
+@pytest.mark.parametrize("name", sorted(PLAIN))
+@pytest.mark.parametrize("dtype", ["float32", "float64", "Float64"])
+def test_measures_equal_a_plain_rewrite(name: str, dtype: str) -> None:
+    filters = filters_table().astype(dict.fromkeys(COLUMNS, dtype)).set_index(np.arange(100, 112))
+    expected = [
+        PLAIN[name]({column: float(row[column]) for column in COLUMNS})
+        for _, row in filters.iterrows()
+    ]
+    found = score(filters, name)
+    assert found.name == name and found.dtype == "float64"
+    pd.testing.assert_index_equal(found.index, filters.index)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_measures_of_a_small_table_by_hand() -> None:
+    filters = pd.DataFrame(
+        {
+            "theta_norm2": [4.0, 0.0],
+            "theta_g": [-3.0, 2.0],
+            "theta_hg": [-5.0, 1.0],
+            "sigma": [-2.0, 0.5],
+            "sigma_delta": [0.25, -4.0],
+        }
+    )
+    expected = {
+        "magnitude": [2, 0],
+        "loss_preservation_abs_of_sum": [3, 2],
+        "grasp": [-5, 1],
+        "gradient_norm_preservation": [5, 1],
+        "bn_scale": [2, 0.5],
+        "sigma_change": [0.5, 2],
+    }
+    assert {name: score(filters, name).tolist() for name in expected} == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_relations_between_the_measures_of_one_filter(seed: int) -> None:
+    theta, g = raw_weights(seed)
+    filters = pd.DataFrame(
+        {
+            "theta_norm2": (theta**2).sum(1),
+            "theta_l1": np.abs(theta).sum(1),
+            "theta_g": (theta * g).sum(1),
+            "abs_theta_g": np.abs(theta * g).sum(1),
+        }
+    )
+    assert (
+        score(filters, "loss_preservation_abs_of_sum") <= score(filters, "loss_preservation")
+    ).all()
+    assert (score(filters, "magnitude") <= score(filters, "l1_norm")).all()
+    assert score(filters, "snip").tolist() == score(filters, "loss_preservation").tolist()
+
+
+@pytest.mark.parametrize("name", sorted(PLAIN))
+@pytest.mark.parametrize("dtype", ["float32", "Float32", "object"])
+def test_null_in_null_out(name: str, dtype: str) -> None:
+    filters = filters_table().astype(dict.fromkeys(COLUMNS, dtype))
+    filters.loc[[2, 5], list(NEEDS[name])[-1]] = None
+    assert np.flatnonzero(score(filters, name).isna()).tolist() == [2, 5]
+
+
+def test_a_product_of_small_float32_columns_does_not_underflow() -> None:
+    filters = pd.DataFrame(
+        {"sigma": [1e-30, 2e-30], "sigma_delta": [1e-30, 1e-30]}, dtype="float32"
+    )
+    np.testing.assert_allclose(score(filters, "sigma_change"), [1e-60, 2e-60], rtol=1e-6)
+
+
+def test_the_table_is_left_as_it_was_and_may_be_empty() -> None:
+    filters = filters_table()
+    before = filters.copy()
+    for name in SCORES:
+        score(filters, name)
+        assert score(filters.iloc[:0], name).empty
+    pd.testing.assert_frame_equal(filters, before)
+
+
+def many_filters(epochs: int = 2, rows: int = 5000) -> pd.DataFrame:
+    filters = pd.DataFrame(
+        {"layer": [f"conv{i // 500}" for i in range(rows)], "filter": np.arange(rows) % 500}
+    )
+    return pd.concat(
+        [filters.assign(run="r0", epoch=epoch) for epoch in range(epochs)], ignore_index=True
+    )
+
+
+def test_random_scores_are_uniform_and_all_different() -> None:
+    found = score(many_filters(), "random")
+    assert found.between(0, 1, inclusive="neither").all() and found.is_unique
+    assert stats.kstest(found, "uniform").pvalue > 0.01
+
+
+def test_random_scores_of_the_weights_of_a_filter_differ_and_no_weight_is_as_no_column() -> None:
+    weights = (
+        many_filters(epochs=1)
+        .assign(weight=lambda rows: np.arange(len(rows)) % 9, filter=0)
+        .drop_duplicates()
+    )
+    found = score(weights, "random")
+    assert found.is_unique and found.between(0, 1, inclusive="neither").all()
+    for kind in ("int32", "float64", "Int32"):
+        pd.testing.assert_series_equal(score(weights.astype({"weight": kind}), "random"), found)
+    filters = many_filters()
+    for null in (np.nan, pd.array([None] * len(filters), dtype="Int32")):
+        pd.testing.assert_series_equal(
+            score(filters.assign(weight=null), "random"), score(filters, "random")
+        )
+
+
+@pytest.mark.parametrize("key", ["run", "epoch", "layer", "filter"])
+def test_random_scores_of_different_keys_are_independent(key: str) -> None:
+    filters = many_filters(epochs=1)
+    other = filters.assign(**{key: filters[key] + ("x" if key in ("run", "layer") else 1000)})
+    assert stats.spearmanr(score(filters, "random"), score(other, "random")).pvalue > 0.01
+
+
+def test_random_scores_depend_on_the_keys_alone() -> None:
+    filters = many_filters()
+    found = score(filters, "random")
+    shuffled = filters.sample(frac=1, random_state=0)
+    kinds = {"run": "category", "layer": "category", "epoch": "int32", "filter": "int16"}
+    pd.testing.assert_series_equal(score(shuffled, "random").sort_index(), found)
+    pd.testing.assert_series_equal(score(filters.astype(kinds).assign(sigma=1.0), "random"), found)
+    pd.testing.assert_series_equal(
+        score(filters[filters["epoch"] == 1], "random"), found[filters["epoch"] == 1]
+    )
+
+
+def test_random_scores_stay_what_they_were() -> None:
+    filters = pd.DataFrame(
+        {"run": "r0", "epoch": 3, "layer": ["conv1", "conv1", "conv2"], "filter": [0, 1, 0]}
+    )
+    np.testing.assert_allclose(
+        score(filters, "random"),
+        [0.8097181611612219, 0.4702561211057423, 0.7977194545499633],
+        rtol=1e-15,
+    )
+
+
+def test_an_unknown_measure_lists_those_that_exist() -> None:
+    with pytest.raises(ScoreError, match="'magnitud'") as error:
+        score(filters_table(), "magnitud")
+    assert all(name in str(error.value) for name in SCORES)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [(name, column) for name, needed in NEEDS.items() for column in needed]
+)
+def test_a_missing_column_is_named_with_what_came_and_how_to_record_it(
+    name: str, column: str
+) -> None:
+    with pytest.raises(ScoreError) as error:
+        score(filters_table().drop(columns=column), name)
+    told = str(error.value)
+    assert (
+        f"measure {name} needs" in told
+        and f"has no {column}" in told
+        and "it has [run, epoch" in told
+    )
+    assert told.count(column) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "repair"),
+    [
+        ("fisher", "'theta2_g2' in the argument columns"),
+        ("grasp_t200", "200.0 among the temperatures"),
+        ("sigma_change", "with a Recorder"),
+        ("theta_change", "with unit='weight'"),
+        ("grasp", "that its argument every names"),
+        ("magnitude", "pass such a table whole"),
+    ],
+)
+def test_the_repair_fits_the_column(name: str, repair: str) -> None:
+    with pytest.raises(ScoreError, match=repair):
+        score(pd.DataFrame({"layer": ["a"], "sigma": [1.0]}), name)
+
+
+def test_something_that_is_no_table_is_refused() -> None:
+    with pytest.raises(ScoreError, match=r"not str; pass runs\.filters"):
+        score("magnitude", filters_table())  # type: ignore[arg-type]

@@ -1,0 +1,532 @@
+"""Data sets: what is read, what is refused, augmented batches against a slow twin, balanced samples, untouched global generators."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from pruneviz.errors import DataError, PresetError
+from pruneviz.experiment.datasets import DATASETS, load_dataset
+from pruneviz.experiment.images import ImageData, augment, balanced_sample, normalise, subset
+
+
+def global_states() -> tuple[object, ...]:
+    numpy_state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+    return (
+        torch.get_rng_state().tolist(),
+        numpy_state["key"].tolist(),
+        numpy_state["pos"],
+        random.getstate(),
+    )
+
+
+@pytest.fixture(autouse=True)
+def global_generators_stay_untouched() -> Iterator[None]:
+    before = global_states()
+    yield
+    assert global_states() == before
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_dataset("digits")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(count: int, height: int = 32, width: int = 32) -> Tensor:
+    return torch.randint(1, 256, (count, 3, height, width), dtype=torch.uint8, generator=seeded(7))
+
+
+def tiny_data(counts: tuple[int, ...] = (3, 5), names: tuple[str, ...] = ()) -> ImageData:
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    return ImageData(
+        "toy",
+        noise(len(labels), 4, 4),
+        labels,
+        noise(len(labels), 4, 4),
+        labels,
+        len(counts),
+        names,
+    )
+
+
+def write_image(
+    file: Path, colour: tuple[int, ...] | int, size: tuple[int, int] = (8, 8), mode: str = "RGB"
+) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(file, quality=95)
+
+
+# --- normalise and augment
+
+
+def test_normalise_is_torchvisions_bit_for_bit() -> None:
+    images = noise(5)
+    expected = torchvision.transforms.functional.normalize(images / 255, [0.5] * 3, [0.5] * 3)
+    assert torch.equal(normalise(images), expected)
+    assert normalise(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+
+
+def slow_augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The twin of `augment`: the same draws, then one image and one step at a time."""
+    shifts = torch.randint(9, (2, len(images), 1), generator=generator)
+    mirrors = torch.randint(2, (len(images), 1), generator=generator)
+    height, width = images.shape[2:]
+    moved = []
+    for i, image in enumerate(images):
+        canvas = torch.zeros(3, height + 8, width + 8, dtype=torch.uint8)
+        canvas[:, 4:-4, 4:-4] = image
+        top, left = int(shifts[0, i]), int(shifts[1, i])
+        crop = canvas[:, top : top + height, left : left + width]
+        moved.append(crop.flip(-1) if mirrors[i] else crop)
+    return torch.stack(moved)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 64), (5, 9)])
+def test_augment_is_the_slow_twins(height: int, width: int) -> None:
+    images = noise(60, height, width)
+    before = images.clone()
+    moved = augment(images, seeded(1))
+    assert moved.dtype == torch.uint8
+    assert torch.equal(moved, slow_augment(images, seeded(1)))
+    assert torch.equal(images, before)
+
+
+def test_augment_repeats_with_its_seed_alone() -> None:
+    images = noise(40)
+    assert torch.equal(augment(images, seeded(1)), augment(images, seeded(1)))
+    assert not torch.equal(augment(images, seeded(1)), augment(images, seeded(2)))
+    generator = seeded(1)
+    assert not torch.equal(augment(images, generator), augment(images, generator))
+
+
+def test_augment_uses_every_shift_and_both_mirrors_evenly() -> None:
+    coordinates = torch.arange(1, 101, dtype=torch.uint8).reshape(
+        1, 1, 10, 10
+    )  # each pixel names its place
+    moved = augment(coordinates.expand(9_000, 3, 10, 10), seeded())
+    centre = moved[:, 0, 5, 4:6].to(torch.int64) - 1  # never in the padding
+    mirrored = centre[:, 0] > centre[:, 1]
+    rows, columns = centre[:, 0] // 10, torch.where(mirrored, centre[:, 1], centre[:, 0]) % 10
+    counts = torch.bincount(((rows - 1) * 9 + columns) * 2 + mirrored, minlength=162)
+    assert len(counts) == 162
+    assert int(counts.min()) > 0 and int(counts.max()) < 111  # 55.6 expected, deviation 7.4
+
+
+def test_augment_of_no_images_is_no_images() -> None:
+    assert augment(noise(0), seeded()).shape == (0, 3, 32, 32)
+
+
+def test_float_images_are_refused() -> None:
+    with pytest.raises(DataError, match="augment first and normalise afterwards"):
+        augment(noise(2).float(), seeded())
+    with pytest.raises(DataError, match="normalised already"):
+        normalise(noise(2).float())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_augment_on_the_gpu_never_waits_for_the_host() -> None:
+    images, generator = noise(64).cuda(), torch.Generator("cuda").manual_seed(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        moved = normalise(augment(images, generator))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(moved, normalise(augment(images, torch.Generator("cuda").manual_seed(0))))
+    with pytest.raises(DataError, match="the generator lives on cpu"):
+        augment(images, seeded())
+
+
+# --- digits
+
+
+def test_digits_are_scikit_learns(digits: ImageData) -> None:
+    assert digits.train_images.shape == (1437, 3, 32, 32)
+    assert digits.test_images.shape == (360, 3, 32, 32)
+    assert digits.num_classes == 10
+    labels = torch.cat([digits.train_labels, digits.test_labels])
+    assert torch.bincount(labels).tolist() == np.bincount(load_digits().target).tolist()
+    share = torch.bincount(digits.test_labels) / torch.bincount(labels)
+    assert (share - 0.2).abs().max() < 0.006
+
+
+def test_digits_split_is_fixed_and_disjoint(digits: ImageData) -> None:
+    again = load_dataset("digits")
+    for part in ("train_images", "train_labels", "test_images", "test_labels"):
+        assert torch.equal(getattr(digits, part), getattr(again, part))
+    train, test = (
+        {image.numpy().tobytes() for image in images}
+        for images in (digits.train_images, digits.test_images)
+    )
+    assert (len(train), len(test), len(train & test)) == (1437, 360, 0)
+    # changing the split changes every recording made with it
+    assert digits.test_labels[:12].tolist() == [1, 4, 8, 6, 5, 9, 9, 1, 3, 2, 2, 2]
+
+
+def test_digits_pixels_are_bilinear(digits: ImageData) -> None:
+    place = np.clip(
+        (np.arange(32) + 0.5) / 4 - 0.5, 0, 7
+    )  # of each new pixel among the eight old ones
+    weights = np.clip(1 - np.abs(place[:, None] - np.arange(8)), 0, 1)
+    expected = np.round(
+        np.einsum("yr,nrc,xc->nyx", weights, load_digits().images, weights) * 255 / 16
+    ).astype(np.uint8)
+    images = torch.cat([digits.train_images, digits.test_images])
+    assert torch.equal(images[:, 0], images[:, 1]) and torch.equal(images[:, 0], images[:, 2])
+    assert sorted(image.tobytes() for image in images[:, 0].numpy()) == sorted(
+        image.tobytes() for image in expected
+    )
+
+
+@pytest.mark.parametrize("size", [8, 28, 64])
+def test_digits_come_in_other_sizes(size: int) -> None:
+    assert load_dataset("digits", image_size=size).test_images.shape == (360, 3, size, size)
+
+
+def test_image_size_must_be_positive() -> None:
+    with pytest.raises(DataError, match="image_size is 0"):
+        load_dataset("digits", image_size=0)
+
+
+# --- CIFAR
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "first_labels", "means"),
+    [
+        ("cifar10", 10, [6, 9, 9, 4, 1], (0.49140, 0.48216, 0.44653)),
+        ("cifar100", 100, [19, 29, 0, 11, 1], (0.50707, 0.48655, 0.44092)),
+    ],
+)
+def test_real_cifar(
+    cifar_root: Path, name: str, classes: int, first_labels: list[int], means: tuple[float, ...]
+) -> None:
+    data = load_dataset(name, root=cifar_root)
+    assert data.train_images.shape == (50_000, 3, 32, 32)
+    assert data.test_images.shape == (10_000, 3, 32, 32)
+    assert torch.bincount(data.train_labels).tolist() == [50_000 // classes] * classes
+    assert torch.bincount(data.test_labels).tolist() == [10_000 // classes] * classes
+    assert data.train_labels[:5].tolist() == first_labels
+    assert (
+        data.class_names[:2]
+        == {10: ("airplane", "automobile"), 100: ("apple", "aquarium_fish")}[classes]
+    )
+    assert data.train_images.numpy().mean((0, 2, 3)) / 255 == pytest.approx(means, abs=1e-5)
+    assert (
+        data.train_images[0, :, 0, 0].tolist() == {10: [59, 62, 63], 100: [255, 255, 255]}[classes]
+    )
+    images, labels = balanced_sample(data, 250 // classes)
+    assert torch.bincount(labels).tolist() == [250 // classes] * classes
+    assert -1 <= float(images.min()) < float(images.max()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")]
+)
+def test_missing_cifar_names_the_folder_and_the_flag(
+    tmp_path: Path, name: str, folder: str
+) -> None:
+    with pytest.raises(
+        DataError, match=rf"{name} cannot be read from .*{folder} \(missing: .*--download"
+    ) as caught:
+        load_dataset(name, root=tmp_path)
+    assert str(tmp_path / folder) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_cifar_names_the_file(cifar_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for file in (cifar_root / folder.name).iterdir():
+        (folder / file.name).symlink_to(file.resolve())
+    (folder / "test_batch").unlink()
+    (folder / "test_batch").write_bytes(b"half a file")
+    with pytest.raises(
+        DataError, match=r"\(damaged \(wrong checksum\): test_batch\); fetch it with --download"
+    ):
+        load_dataset("cifar10", root=tmp_path)
+
+
+def test_missing_and_damaged_files_are_told_apart(tmp_path: Path) -> None:
+    for file in ("train", "meta"):
+        (tmp_path / "cifar-100-python").mkdir(exist_ok=True)
+        (tmp_path / "cifar-100-python" / file).write_bytes(b"not a pickle of theirs")
+    with pytest.raises(DataError, match=r"missing: test; damaged \(wrong checksum\): train, meta"):
+        load_dataset("cifar100", root=tmp_path)
+
+
+def test_only_download_reaches_for_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def unreachable(url: str, *_: object, **__: object) -> None:
+        calls.append(url)
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
+    with pytest.raises(DataError):
+        load_dataset("cifar10", root=tmp_path)
+    assert calls == []
+    with pytest.raises(DataError, match=r"the download did not mend it .*no route to host"):
+        load_dataset("cifar10", root=tmp_path, download=True)
+    assert len(calls) == 1
+
+
+def test_default_root_is_the_variable_then_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PRUNEVIZ_IMAGES", raising=False)
+    with pytest.raises(DataError, match=r"read from images/cifar-10-batches-py"):
+        load_dataset("cifar10")
+    monkeypatch.setenv("PRUNEVIZ_IMAGES", str(tmp_path / "elsewhere"))
+    with pytest.raises(DataError, match="elsewhere/cifar-10-batches-py"):
+        load_dataset("cifar10")
+
+
+# --- folders of images
+
+
+def write_folder(root: Path, held_out: str = "val") -> None:
+    for part, count in (("train", 3), (held_out, 2)):
+        for label, name in enumerate(("cat", "dog")):
+            for i in range(count):
+                write_image(root / part / name / f"{i}.png", (10 * i, 100 * label, 200))
+
+
+@pytest.mark.parametrize("held_out", ["val", "test"])
+def test_folder_layout(tmp_path: Path, held_out: str) -> None:
+    write_folder(tmp_path, held_out)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("not an image")
+    (tmp_path / "train" / ".cache").mkdir()
+    data = load_dataset("folder", root=tmp_path)
+    assert data.train_images.shape == (6, 3, 32, 32) and data.test_images.shape == (4, 3, 32, 32)
+    assert data.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and data.test_labels.tolist() == [
+        0,
+        0,
+        1,
+        1,
+    ]
+    assert data.class_names == ("cat", "dog")
+    assert data.train_images[:, :, 5, 5].tolist() == [
+        [10 * i, 100 * label, 200] for label in (0, 1) for i in range(3)
+    ]
+    assert load_dataset("folder", root=tmp_path, image_size=64).train_images.shape == (6, 3, 64, 64)
+
+
+def test_folder_takes_val_before_test(tmp_path: Path) -> None:
+    write_folder(tmp_path, "val")
+    for name in ("cat", "dog"):
+        write_image(tmp_path / "test" / name / "0.png", 0)
+    assert len(load_dataset("folder", root=tmp_path).test_images) == 4
+
+
+def test_every_kind_of_image_becomes_rgb(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    cat = tmp_path / "train" / "cat"
+    write_image(cat / "a.png", 77, size=(13, 40), mode="L")
+    write_image(cat / "b.png", (1, 2, 3, 128), mode="RGBA")
+    write_image(cat / "c.PNG", 1, mode="1")
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([9, 8, 7, 0, 0, 0])
+    image.save(cat / "d.png", transparency=b"\x00\xff")
+    pixels = load_dataset("folder", root=tmp_path).train_images[3:7, :, 16, 16].tolist()
+    assert pixels == [[77] * 3, [1, 2, 3], [255] * 3, [9, 8, 7]]
+
+
+def test_corrupt_images_are_named(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    corrupt = tmp_path / "val" / "dog" / "1.png"
+    whole = corrupt.read_bytes()
+    for content in (b"", b"no image", whole[: len(whole) // 2]):
+        corrupt.write_bytes(content)
+        with pytest.raises(
+            DataError,
+            match=r"val/dog/1\.png cannot be read as an image: .*; repair, replace or remove it",
+        ):
+            load_dataset("folder", root=tmp_path)
+
+
+def test_sixteen_bit_images_are_not_silently_clipped(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    Image.fromarray(np.full((8, 8), 30_000, dtype=np.uint16)).save(
+        tmp_path / "train" / "cat" / "deep.png"
+    )
+    with pytest.raises(DataError, match=r"deep\.png .* expected 8 bits"):
+        load_dataset("folder", root=tmp_path)
+
+
+def test_folder_without_its_parts_says_what_it_found(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        load_dataset("folder", root=tmp_path / "nowhere")
+    with pytest.raises(DataError, match="found: nothing"):
+        load_dataset("folder", root=tmp_path)
+    write_image(tmp_path / "train" / "cat" / "0.png", 0)
+    with pytest.raises(DataError, match="found: train"):
+        load_dataset("folder", root=tmp_path)
+
+
+def test_folder_classes_must_agree_and_hold_images(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    write_image(tmp_path / "train" / "emu" / "0.png", 0)
+    with pytest.raises(DataError, match="differ in emu"):
+        load_dataset("folder", root=tmp_path)
+    (tmp_path / "val" / "emu").mkdir()
+    with pytest.raises(DataError, match="val has no images for the classes emu"):
+        load_dataset("folder", root=tmp_path)
+
+
+def test_folder_of_images_without_classes_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_image(tmp_path / part / "0.png", 0)
+    with pytest.raises(DataError, match="train has no sub-folders"):
+        load_dataset("folder", root=tmp_path)
+
+
+def write_tiny_imagenet(root: Path) -> Path:
+    folder = root / "tiny-imagenet-200"
+    wnids = ("n01443537", "n01629819")
+    for label, wnid in enumerate(wnids):
+        for i in range(3):
+            write_image(
+                folder / "train" / wnid / "images" / f"{wnid}_{i}.JPEG",
+                (100 * label, 0, 0),
+                (64, 64),
+            )
+        (folder / "train" / wnid / f"{wnid}_boxes.txt").write_text("boxes")
+    write_image(folder / "val" / "images" / "val_0.JPEG", (100, 0, 0), (64, 64))
+    write_image(folder / "val" / "images" / "val_1.JPEG", 50, (64, 64), "L")
+    lines = [f"val_0.JPEG\t{wnids[1]}\t0\t32\t44\t62", f"val_1.JPEG\t{wnids[0]}\t0\t0\t63\t63"]
+    (folder / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_tiny_imagenet_layout(tmp_path: Path) -> None:
+    folder = write_tiny_imagenet(tmp_path)
+    data = load_dataset("tiny-imagenet", root=tmp_path)
+    assert data.train_images.shape == (6, 3, 64, 64) and data.num_classes == 2
+    assert data.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and data.test_labels.tolist() == [1, 0]
+    assert (
+        data.test_images[:, 0, 30, 30].int() - torch.tensor([100, 50])
+    ).abs().max() <= 2  # JPEG is lossy
+    assert load_dataset("tiny-imagenet", root=folder, image_size=32).test_images.shape == (
+        2,
+        3,
+        32,
+        32,
+    )
+
+
+def test_broken_tiny_imagenet_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"tiny-imagenet is not in .*; --download does not fetch it: unpack http"
+    ):
+        load_dataset("tiny-imagenet", root=tmp_path, download=True)
+    folder = write_tiny_imagenet(tmp_path)
+    (folder / "val" / "images" / "val_1.JPEG").unlink()
+    with pytest.raises(DataError, match=r"val_1\.JPEG cannot be read"):
+        load_dataset("tiny-imagenet", root=tmp_path)
+    with (folder / "val" / "val_annotations.txt").open("a") as file:
+        file.write("val_2.JPEG\tn99\t0\t0\t1\t1\n")
+    with pytest.raises(DataError, match=r"'val_2\.JPEG' the class 'n99', which has no folder"):
+        load_dataset("tiny-imagenet", root=tmp_path)
+
+
+# --- subsets and samples
+
+
+def test_balanced_sample_is_balanced_normalised_and_from_the_training_images(
+    digits: ImageData,
+) -> None:
+    images, labels = balanced_sample(digits, 25)
+    assert images.shape == (250, 3, 32, 32) and images.dtype == torch.float32
+    assert labels.reshape(25, 10).tolist() == [list(range(10))] * 25
+    known = {
+        image.numpy().tobytes(): int(label)
+        for image, label in zip(normalise(digits.train_images), digits.train_labels, strict=True)
+    }
+    drawn = [image.numpy().tobytes() for image in images]
+    assert [known[image] for image in drawn] == labels.tolist()
+    assert len(set(drawn)) == 250
+
+
+def test_balanced_sample_depends_on_its_seed_alone(digits: ImageData) -> None:
+    first, _ = balanced_sample(digits, 5)
+    assert torch.equal(first, balanced_sample(digits, 5, seed=0)[0])
+    assert not torch.equal(first, balanced_sample(digits, 5, seed=1)[0])
+
+
+def test_too_few_images_name_the_class_and_the_remedy() -> None:
+    with pytest.raises(
+        DataError,
+        match=r"class 0 of toy has 3 training images, but 4 were asked for; ask for 3 or fewer per class",
+    ):
+        balanced_sample(tiny_data(), 4)
+    with pytest.raises(
+        DataError,
+        match=r"class 1 \(dog\) of toy has 0 training images, .*; add images to this class",
+    ):
+        balanced_sample(tiny_data((3, 0, 3), ("cat", "dog", "emu")), 1)
+    with pytest.raises(DataError, match=r"class 0 of toy has 3 test images, but 4 were asked for"):
+        subset(tiny_data(), 2, 4, seed=0)
+    with pytest.raises(DataError, match=r"ask for at least 1"):
+        balanced_sample(tiny_data(), 0)
+
+
+def test_subset_is_balanced_ordered_and_seeded(digits: ImageData) -> None:
+    part = subset(digits, 20, 7, seed=4)
+    assert torch.bincount(part.train_labels).tolist() == [20] * 10
+    assert torch.bincount(part.test_labels).tolist() == [7] * 10
+    assert (part.name, part.num_classes, part.class_names) == ("digits", 10, digits.class_names)
+    positions = {image.numpy().tobytes(): i for i, image in enumerate(digits.train_images)}
+    order = [positions[image.numpy().tobytes()] for image in part.train_images]
+    assert order == sorted(set(order))
+    assert torch.equal(part.train_images, subset(digits, 20, 7, seed=4).train_images)
+    assert not torch.equal(part.train_images, subset(digits, 20, 7, seed=5).train_images)
+
+
+def test_unknown_data_set_lists_those_that_exist() -> None:
+    with pytest.raises(
+        PresetError,
+        match="no data set 'mnist'; choose one of digits, cifar10, cifar100, tiny-imagenet, folder",
+    ):
+        load_dataset("mnist")
+    assert list(DATASETS) == ["digits", "cifar10", "cifar100", "tiny-imagenet", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "classes", "message"),
+    [
+        (noise(2).float(), torch.tensor([0, 1]), 2, "torch.float32 images"),
+        (noise(2)[0], torch.tensor([0, 1]), 2, r"images of shape \(3, 32, 32\)"),
+        (noise(2), torch.tensor([0, 1, 1]), 2, r"labels of shape \(3,\); give int64 \[2\]"),
+        (noise(2), torch.tensor([0.0, 1.0]), 2, "torch.float32 labels"),
+        (noise(2), torch.tensor([1, 2]), 2, "labels from 1 to 2, expected 0 to 1"),
+        (noise(2), torch.tensor([-1, 0]), 2, "labels from -1 to 0"),
+        (noise(0), torch.tensor([], dtype=torch.int64), 2, "is empty"),
+    ],
+)
+def test_image_data_is_checked(images: Tensor, labels: Tensor, classes: int, message: str) -> None:
+    with pytest.raises(DataError, match=f"the training part of toy .*{message}"):
+        ImageData("toy", images, labels, noise(2), torch.tensor([0, 1]), classes)
+    with pytest.raises(DataError, match=f"the test part of toy .*{message}"):
+        ImageData("toy", noise(2), torch.tensor([0, 1]), images, labels, max(classes, 2))
+
+
+def test_class_names_are_all_or_none() -> None:
+    with pytest.raises(DataError, match="2 classes, but 1 class names"):
+        tiny_data(names=("cat",))

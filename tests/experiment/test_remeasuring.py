@@ -1,0 +1,258 @@
+"""Measuring again from kept weights: what a recording with those options would have written, and what cannot be measured again is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+import pruneviz as pv
+from pruneviz import remeasure
+from pruneviz.errors import LogError, MeasureError
+from pruneviz.experiment.datasets import load_dataset
+from pruneviz.experiment.images import balanced_sample, subset
+from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.remeasuring import (
+    Remeasuring,
+    check_remeasurable,
+    remeasure_run,
+    remeasured_name,
+)
+from pruneviz.experiment.run import Setting, record_run
+from pruneviz.log.run_directory import read_spec
+from pruneviz.plans.run_plan import RunPlan
+from pruneviz.recording.kept_weights import load_kept_weights
+from pruneviz.recording.recorder import Recorder
+from tests.support.cut_off import ignore, without_times
+
+PLAN = RunPlan(
+    "vgg13-digits-unpruned-s0", "tiny", "vgg13", "digits", 0, epochs=3, lr_drops=(1,), batch_size=32, augment=False,
+    width=0.0625, every=1, sample_per_class=2, train_per_class=6, test_per_class=4,
+)  # fmt: skip
+WEIGHTS = replace(PLAN, run="vgg13-digits-weights-s0", unit="weight")
+# of the machine, the command and the run's own name
+NOT_MEASURED = {"created", "command", "wall_seconds", "remeasured_from"}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one run and its kept weights, and the same training recorded by single weights."""
+    out = tmp_path_factory.mktemp("recorded")
+    record_run(PLAN, Setting(out, threads=1, keep_weights=True), ignore)
+    record_run(WEIGHTS, Setting(out, threads=1), ignore)
+    return out
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(remeasure.app, arguments)
+
+
+def spec_of(run: Path) -> dict[str, object]:
+    return {
+        name: value
+        for name, value in json.loads((run / "spec.json").read_text()).items()
+        if name not in NOT_MEASURED
+    }
+
+
+@pytest.mark.parametrize("plan", [PLAN, WEIGHTS], ids=["filters", "weights"])
+def test_it_is_to_the_bit_what_recording_writes(
+    recorded: Path, tmp_path: Path, plan: RunPlan
+) -> None:
+    remeasure_run(recorded / PLAN.run, Remeasuring(tmp_path, unit=plan.unit, threads=1))
+    again, first = pv.load(tmp_path / plan.run), pv.load(recorded / plan.run)
+    pd.testing.assert_frame_equal(again.filters, first.filters, check_exact=True)
+    pd.testing.assert_frame_equal(again.correlations, first.correlations, check_exact=True)
+    pd.testing.assert_frame_equal(without_times(again), without_times(first), check_exact=True)
+    assert spec_of(tmp_path / plan.run) == spec_of(recorded / plan.run)
+    origin = again.spec["remeasured_from"][0]
+    assert origin["run"] == PLAN.run
+    assert origin["versions"] == first.spec["versions"][0]
+
+
+def test_batch_statistics_are_those_of_measure_in_float64(recorded: Path, tmp_path: Path) -> None:
+    remeasure_run(
+        recorded / PLAN.run,
+        Remeasuring(tmp_path, bn="batch", batch_size=10, every=2, dtype="float64"),
+    )
+    found = pv.load(tmp_path / "vgg13-digits-unpruned-bnbatch-s0")
+    spec = found.spec.iloc[0]
+    assert (spec["bn"], spec["dtype"], spec["sample_batch_size"], spec["every"]) == (
+        "batch",
+        "float64",
+        10,
+        "2",
+    )
+    images, labels = balanced_sample(subset(load_dataset("digits"), 6, None, seed=0), 2, seed=0)
+    network = build_network("vgg13", num_classes=10, width=0.0625)
+    for epoch in (0, 2):
+        load_kept_weights(network, recorded / PLAN.run, epoch)
+        batches = list(zip(images.split(10), labels.split(10), strict=True))
+        expected = pv.measure(network, batches, bn="batch", dtype=torch.float64)
+        there = found.filters[found.filters["epoch"] == epoch]
+        for column in ("theta_g", "theta_hg", "g_norm2", "sigma"):
+            assert there[column].to_numpy() == pytest.approx(
+                expected[column].to_numpy(), rel=1e-5, abs=1e-12
+            ), column
+    between = found.filters[found.filters["epoch"] == 1]
+    assert between["theta_g"].isna().all()
+    assert between["sigma_delta"].notna().all()
+
+
+@pytest.mark.parametrize("unit", ["filter", "weight"])
+def test_one_that_was_cut_off_goes_on(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    after_epoch, measured = Recorder.after_epoch, []
+
+    def interrupted(self: Recorder, epoch: int, **facts: object) -> None:
+        if epoch == 2 and not measured.count(2):
+            measured.append(epoch)
+            raise KeyboardInterrupt
+        measured.append(epoch)
+        after_epoch(self, epoch, **facts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Recorder, "after_epoch", interrupted)
+    how = Remeasuring(tmp_path / "cut", unit=unit, threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        remeasure_run(recorded / PLAN.run, how)
+    assert check_remeasurable(recorded / PLAN.run, how)
+    remeasure_run(recorded / PLAN.run, how)
+    assert measured == [0, 1, 2, 2, 3], "what was measured is not measured again"
+    plan = WEIGHTS if unit == "weight" else PLAN
+    again, first = pv.load(tmp_path / "cut"), pv.load(recorded / plan.run)
+    pd.testing.assert_frame_equal(again.filters, first.filters, check_exact=True)
+    pd.testing.assert_frame_equal(without_times(again), without_times(first), check_exact=True)
+    assert not check_remeasurable(recorded / PLAN.run, how), "a finished one is not measured again"
+
+
+def test_what_is_measured_is_skipped_and_other_options_are_refused(
+    recorded: Path, tmp_path: Path
+) -> None:
+    batch = Remeasuring(tmp_path, bn="batch", batch_size=10, every=2, dtype="float64", threads=1)
+    remeasure_run(recorded / PLAN.run, batch)
+    common = [str(recorded / PLAN.run), "--bn", "batch", "--out", str(tmp_path)]
+    again = invoke(*common, "--batch-size", "10", "--every", "2")
+    assert again.exit_code == 0, again.output
+    assert again.output == f"1 of 1 runs are already measured in {tmp_path}\n"
+    for options, told in (
+        (
+            ["--batch-size", "5", "--every", "2"],
+            "sample_batch_size was 10, now 5; use the old options, or another folder",
+        ),
+        (["--batch-size", "10", "--every", "1"], "every was '2', now '1'"),
+        (
+            ["--batch-size", "10", "--every", "2", "--dtype", "float32"],
+            "dtype was 'float64', now 'float32'",
+        ),
+    ):
+        refused = invoke(*common, *options)
+        assert refused.exit_code == 2
+        assert told in refused.output
+
+
+def test_names_say_how_it_was_measured(recorded: Path) -> None:
+    spec = read_spec(recorded / PLAN.run)
+    for how, name in (
+        ({}, PLAN.run),
+        ({"unit": "weight"}, WEIGHTS.run),
+        ({"bn": "calibrated"}, "vgg13-digits-unpruned-bncalibrated-s0"),
+        ({"bn": "batch", "batch_size": 50, "unit": "weight"}, "vgg13-digits-weights-bnbatch-s0"),
+        ({"dtype": "float64"}, "vgg13-digits-unpruned-float64-s0"),
+    ):
+        assert remeasured_name(spec, Remeasuring(Path("x"), **how)) == name  # type: ignore[arg-type]
+
+
+def edited(recorded: Path, to: Path, **facts: object) -> Path:
+    """A copy of the run whose spec says something else."""
+    run = shutil.copytree(recorded / PLAN.run, to)
+    spec = json.loads((run / "spec.json").read_text())
+    (run / "spec.json").write_text(json.dumps({**spec, **facts}))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (
+            {"network": "MyNet"},
+            "was not made by python -m pruneviz.record, so how to build it is not known",
+        ),
+        ({"rounds": 2, "target": 0.5}, "pruned in 2 rounds; only runs that never prune"),
+        ({"sealed": False}, "is unfinished; finish its recording first"),
+    ],
+)
+def test_runs_that_cannot_be_measured_again_are_told(
+    recorded: Path, tmp_path: Path, facts: dict[str, object], message: str
+) -> None:
+    run = edited(recorded, tmp_path / "run", **facts)
+    with pytest.raises(LogError, match=message):
+        check_remeasurable(run, Remeasuring(tmp_path / "out"))
+
+
+def test_a_run_without_weights_and_one_in_its_own_place_are_told(
+    recorded: Path, tmp_path: Path
+) -> None:
+    result = invoke(str(recorded), "--unit", "weight", "--out", str(tmp_path))
+    assert result.exit_code == 2
+    assert (
+        f"{WEIGHTS.run} holds no weights to measure again; record it with python -m pruneviz.record --keep-weights"
+        in result.output
+    )
+    assert not list(tmp_path.iterdir()), "nothing is measured before all can be"
+    with pytest.raises(LogError, match="would be measured over itself; choose another folder"):
+        check_remeasurable(recorded / PLAN.run, Remeasuring(recorded))
+
+
+def test_sizes_of_batches_go_with_batch_statistics_alone() -> None:
+    with pytest.raises(MeasureError, match="batch_size=None; with bn='batch' say how many"):
+        Remeasuring(Path("x"), bn="batch")
+    with pytest.raises(MeasureError, match="batch_size=10 has no meaning with bn='eval'"):
+        Remeasuring(Path("x"), batch_size=10)
+
+
+def test_two_runs_of_one_name_are_refused(recorded: Path, tmp_path: Path) -> None:
+    twin = edited(recorded, tmp_path / "twin")
+    result = invoke(
+        str(recorded / PLAN.run), str(twin), "--bn", "batch", "--out", str(tmp_path / "out")
+    )
+    assert result.exit_code == 2
+    assert (
+        "would both be measured as vgg13-digits-unpruned-bnbatch-s0; measure them into two folders"
+        in result.output
+    )
+
+
+def test_the_command_measures_in_processes_and_tells_what_failed_after_the_others(
+    recorded: Path, tmp_path: Path
+) -> None:
+    broken = edited(recorded, tmp_path / "broken", seed=1)
+    (broken / "weights" / "00000.safetensors").write_bytes(b"nothing")
+    given = [
+        "--bn",
+        "batch",
+        "--batch-size",
+        "10",
+        "--every",
+        "4",
+        "--out",
+        str(tmp_path / "out"),
+        "--jobs",
+        "1",
+    ]
+    result = invoke(str(broken), str(recorded / PLAN.run), *given)
+    assert result.exit_code == 2
+    assert "1 of 2 runs failed; repeat the command after the repair. broken: " in result.output
+    assert "00000.safetensors is corrupt" in result.output
+    assert "vgg13-digits-unpruned-bnbatch-s0: recorded at 4 epochs" in result.output
+    spec = json.loads(
+        (tmp_path / "out" / "vgg13-digits-unpruned-bnbatch-s0" / "spec.json").read_text()
+    )
+    assert (spec["dtype"], spec["sealed"], spec["seed"]) == ("float64", True, 0)
+    assert spec["command"].startswith("python ")

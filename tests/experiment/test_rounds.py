@@ -1,0 +1,476 @@
+"""Training that prunes in rounds: exact schedules, filters that stay gone, momentum, resuming, errors that name the round."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pruneviz as pv
+from pruneviz.errors import PresetError, PruningError, TrainingError
+from pruneviz.experiment import rounds, run
+from pruneviz.experiment.datasets import load_dataset
+from pruneviz.experiment.images import ImageData, balanced_sample, subset
+from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.rounds import Rounds
+from pruneviz.experiment.run import Setting, check_measure, is_recorded, record_run
+from pruneviz.experiment.training import (
+    TrainingState,
+    evaluate,
+    put_back_best,
+    settle_optimizer,
+    start,
+    train,
+)
+from pruneviz.model.finite import first_broken_layer
+from pruneviz.plans.run_plan import RunPlan
+from tests.support.cut_off import ignore, interrupt, without_times
+
+PLAN = RunPlan(
+    "r0", "tiny", "vgg13", "digits", 0, epochs=5, lr_drops=(4,), batch_size=16, augment=False, width=0.0625, every=2,
+    sample_per_class=1, train_per_class=6, test_per_class=4, measure="proposed", target=0.5, rounds=3,
+)  # fmt: skip
+WIDTHS = (4, 4, 8, 8, 16, 16, 32, 32, 32, 32)  # filters of the ten convolutions at this width
+FILTERS = sum(WIDTHS)
+
+
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """The networks of the runs that end, as they are when their filters are removed."""
+    seen: list[nn.Module] = []
+    removal = rounds.removal_facts
+
+    def facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
+        seen.append(network)
+        return removal(network, example)
+
+    monkeypatch.setattr(rounds, "removal_facts", facts)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> pv.Runs:
+    path = tmp_path_factory.mktemp("recorded")
+    record_run(PLAN, Setting(path), ignore)
+    return pv.load(path)
+
+
+def data_of(plan: RunPlan) -> ImageData:
+    return subset(load_dataset("digits"), plan.train_per_class, plan.test_per_class, seed=0)
+
+
+def begun(plan: RunPlan) -> TrainingState:
+    torch.manual_seed(plan.seed)
+    return start(build_network(plan.network, num_classes=10, width=plan.width), plan)
+
+
+def looped(
+    plan: RunPlan,
+    path: Path,
+    after_epoch: Callable[..., None],
+    after_round: Callable[[TrainingState], None],
+) -> TrainingState:
+    """The loop put together by hand: `after_round` sees the state right after the masks, before the optimiser is settled."""
+    data, state = data_of(plan), begun(plan)
+    sample = balanced_sample(data, 1)
+    with pv.Recorder(state.network, sample, path, every=10) as recorder:
+        rounds = Rounds(state, sample[0], plan, recorder)
+
+        def prune(epoch: int) -> dict[str, Any]:
+            facts = rounds(epoch)
+            after_round(state)
+            return facts
+
+        def after(epoch: int, **facts: Any) -> None:
+            recorder.after_epoch(epoch, **facts)
+            after_epoch(epoch, state)
+
+        train(state, data, plan, after, prune=prune)
+    return state
+
+
+def fractions_gone(plan: RunPlan) -> list[Fraction]:
+    """What is gone after each round, from what a round prunes of what is left, multiplied out."""
+    p, n, left, gone = Fraction(str(plan.target)), plan.rounds, Fraction(1), []
+    for i in range(1, n + 1):
+        share = p / (i * p + n * (1 - p)) if plan.schedule == "published" else p / n / left
+        left *= 1 - share
+        gone.append(1 - left)
+    return gone
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"rounds": 1}, {"schedule": "linear", "target": 0.35, "measure": "magnitude"}],
+    ids=str,
+)
+def test_every_round_reaches_its_fraction_within_one_filter(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    plan = replace(PLAN, epochs=3, **change)
+    record_run(plan, Setting(tmp_path), ignore)
+    runs = pv.load(tmp_path)
+    kept = runs.rounds.groupby("round")["kept"].sum()
+    wanted = [FILTERS * (1 - float(gone)) for gone in fractions_gone(plan)]
+    np.testing.assert_allclose(kept, wanted, atol=0.51)
+    assert runs.epochs["kept_fraction"].iloc[-1] == pytest.approx(
+        round(FILTERS * (1 - plan.target)) / FILTERS, abs=1e-12
+    )
+
+
+def test_the_rounds_table_holds_what_the_filters_table_says(recorded: pv.Runs) -> None:
+    rounds = recorded.rounds
+    assert rounds.groupby("round")["epoch"].unique().map(list).tolist() == [[1], [2], [3]]
+    assert rounds["layer_index"].tolist() == list(range(10)) * 3
+    assert rounds["filters"].tolist() == list(WIDTHS) * 3
+    assert rounds["coupled_to"].isna().all(), "no filter of VGG-13 depends on another alone"
+    counted = recorded.filters.groupby(["epoch", "layer"], observed=True)["kept"].sum()
+    for row in rounds.itertuples():
+        assert row.kept == counted[row.epoch, row.layer]
+    by_epoch = recorded.filters.groupby("epoch")["kept"].mean()
+    np.testing.assert_allclose(recorded.epochs["kept_fraction"], by_epoch, atol=1e-12)
+
+
+PHASES = {
+    "plain": ({}, ["init", "prune", "prune", "prune", "finetune", "finetune"]),
+    "at start": (
+        {"prune_at_start": True, "epochs": 4},
+        ["prune", "prune", "prune", "finetune", "finetune"],
+    ),
+    "prune phase": ({"prune_phase_only": True, "epochs": 3}, ["init", "prune", "prune", "prune"]),
+    "unpruned": (
+        {"rounds": 0, "target": 0.0, "measure": None, "epochs": 2},
+        ["init", "train", "train"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "phases"), PHASES.values(), ids=list(PHASES))
+def test_epochs_are_of_the_phases_that_the_plan_says(
+    tmp_path: Path, change: dict[str, Any], phases: list[str]
+) -> None:
+    record_run(replace(PLAN, **change), Setting(tmp_path), ignore)
+    runs = pv.load(tmp_path)
+    assert runs.epochs["phase"].tolist() == phases
+    pruning = runs.epochs.loc[runs.epochs["phase"] == "prune", "epoch"]
+    assert sorted(set(runs.rounds["epoch"])) == pruning.tolist()
+
+
+def test_a_pruned_filter_never_comes_back(recorded: pv.Runs) -> None:
+    filters = recorded.filters.assign(
+        name=recorded.filters["layer"].astype(str) + "/" + recorded.filters["filter"].astype(str)
+    )
+    gone = [set(table.loc[~table["kept"], "name"]) for _, table in filters.groupby("epoch")]
+    assert [len(names) for names in gone][:1] == [0]
+    assert len(gone[-1]) == FILTERS // 2
+    assert all(earlier <= later for earlier, later in itertools.pairwise(gone))
+    lost = filters[~filters["kept"]]
+    assert (lost["theta_norm2"] == 0).all()
+    assert (lost["sigma"] == 0).all()
+    assert lost["theta_g"].isna().all()
+
+
+RANKED = {"magnitude": (1.0,), "proposed": (5.0,), "grasp": (1.0,), "grasp_t200": (1.0, 200.0)}
+
+
+@pytest.mark.parametrize("measure", RANKED)
+def test_the_lowest_scores_of_all_layers_go_and_each_layer_keeps_its_best(
+    tmp_path: Path, measure: str
+) -> None:
+    """Of a network that is pruned before any training, which can be measured and ranked beside it."""
+    plan = replace(
+        PLAN, measure=measure, rounds=1, prune_at_start=True, epochs=0, keep_at_least=0.3
+    )
+    network, data = begun(plan).network, data_of(plan)
+    record_run(plan, Setting(tmp_path), ignore)
+    table = pv.measure(
+        network, balanced_sample(data, plan.sample_per_class), temperatures=RANKED[measure]
+    )
+    score = {
+        "magnitude": table["theta_norm2"] ** 0.5, "proposed": table["theta2_abs_g"], "grasp": table["theta_hg"],
+        "grasp_t200": table.get("theta_hg_t200"),
+    }[measure]  # fmt: skip
+    table = table.assign(score=score, layer=table["layer"].astype(str))
+    best = [
+        rows.sort_values("score").index[-(int(0.3 * len(rows)) + 1) :]
+        for _, rows in table.groupby("layer")
+    ]
+    gone = table.drop(index=np.concatenate(best)).sort_values("score").index[: FILTERS // 2]
+    after = pv.load(tmp_path).filters
+    assert set(after.index[~after["kept"]]) == set(gone)
+
+
+RESUMED: dict[str, dict[str, Any]] = {
+    "restarted": {},
+    "carried": {"carry_momentum": True},
+    "at start": {"prune_at_start": True, "measure": "grasp_t200"},
+    "sigma change": {"measure": "sigma_change"},
+    "flowandprune": {"flowandprune": True, "augment": True},
+}
+INTERRUPTIONS = [
+    (0, "measuring"),
+    (1, "pruning"),
+    (2, "measuring"),
+    (2, "test"),
+    (4, "test"),
+    (5, "removing"),
+]
+
+
+@pytest.mark.parametrize("change", RESUMED.values(), ids=list(RESUMED))
+def test_an_interrupted_run_ends_as_if_it_had_never_been(
+    tmp_path: Path, networks: list[nn.Module], change: dict[str, Any]
+) -> None:
+    plan = replace(PLAN, **change)
+    record_run(plan, Setting(tmp_path / "whole"), ignore)
+    whole = pv.load(tmp_path / "whole")
+    for at, note in INTERRUPTIONS:
+        out = tmp_path / f"{at}-{note}"
+        with pytest.raises(KeyboardInterrupt):
+            record_run(plan, Setting(out), interrupt(at, note))
+        assert not is_recorded(plan, out)
+        record_run(plan, Setting(out), ignore)
+        runs = pv.load(out)
+        pd.testing.assert_frame_equal(runs.filters, whole.filters)
+        pd.testing.assert_frame_equal(runs.rounds, whole.rounds)
+        pd.testing.assert_frame_equal(without_times(runs), without_times(whole))
+        states = [network.state_dict() for network in (networks[0], networks[-1])]
+        assert states[0].keys() == states[1].keys()
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("carry", [False, True], ids=["restarted", "carried"])
+def test_momentum_restarts_after_a_round_or_is_carried_over(tmp_path: Path, carry: bool) -> None:
+    plan = replace(PLAN, carry_momentum=carry, epochs=4)
+    before: list[dict[str, Tensor]] = []
+    after: dict[int, dict[str, Tensor]] = {}
+
+    def momenta(state: TrainingState) -> dict[str, Tensor]:
+        named = dict(state.network.named_parameters())
+        return {
+            name: state.optimizer.state[p]["momentum_buffer"].clone()
+            for name, p in named.items()
+            if p in state.optimizer.state
+        }
+
+    looped(
+        plan,
+        tmp_path / "run",
+        lambda epoch, state: after.update({epoch: momenta(state)}),
+        lambda state: before.append(momenta(state)),
+    )
+    assert all(held for held in before), "there was momentum to restart or carry"
+    assert after[4], "training goes on with momentum after the last round"
+    for epoch, held in zip((1, 2, 3), before, strict=True):
+        assert bool(after[epoch]) == carry
+        for name, momentum in after[epoch].items():
+            changed = momentum != held[name]
+            assert (momentum[changed] == 0).all(), f"{name} may change only to zero"
+    if carry:
+        assert any((after[3][name] != before[2][name]).any() for name in before[2]), (
+            "that of pruned filters is blanked"
+        )
+
+
+def test_weights_and_momentum_of_pruned_filters_stay_zero(tmp_path: Path) -> None:
+    state = looped(
+        replace(PLAN, carry_momentum=True),
+        tmp_path / "run",
+        lambda epoch, state: None,
+        lambda state: None,
+    )
+    lost = 0
+    for number, _ in enumerate(WIDTHS, start=1):
+        parameter = state.network.get_parameter(f"features.conv{number}.weight")
+        pruned = (parameter == 0).flatten(1).all(1)
+        lost += int(pruned.sum())
+        assert (state.optimizer.state[parameter]["momentum_buffer"][pruned] == 0).all()
+    assert lost == FILTERS // 2
+
+
+@pytest.mark.parametrize("what", ["lacks", "foreign", "twice"])
+def test_an_optimiser_of_other_parameters_is_refused(what: str) -> None:
+    state = begun(PLAN)
+    group = state.optimizer.param_groups[0]
+    if what == "lacks":
+        del group["params"][0]
+    else:
+        group["params"].append(
+            nn.Parameter(torch.zeros(1)) if what == "foreign" else group["params"][0]
+        )
+    said = (
+        r"lacks 1 \(features\.conv1\.weight\) and holds 0"
+        if what == "lacks"
+        else r"lacks 0 \(\) and holds 1"
+    )
+    with pytest.raises(TrainingError, match=said):
+        settle_optimizer(state, carry_momentum=False)
+
+
+def test_the_loop_checks_the_optimiser_after_every_round(tmp_path: Path) -> None:
+    def replace_a_weight(state: TrainingState) -> None:
+        module = state.network.get_submodule("features.conv2")
+        module.weight = nn.Parameter(module.get_parameter("weight").detach().clone())
+
+    with pytest.raises(
+        TrainingError,
+        match=r"after round 1 of 3, at epoch 1: the optimiser .*features\.conv2\.weight.*make it anew",
+    ):
+        looped(PLAN, tmp_path / "run", lambda epoch, state: None, replace_a_weight)
+
+
+def test_a_plan_with_rounds_needs_something_that_prunes() -> None:
+    with pytest.raises(
+        TrainingError,
+        match=r"r0 prunes in 3 rounds, but nothing was given that prunes; pass prune=",
+    ):
+        train(begun(PLAN), data_of(PLAN), PLAN, lambda epoch, **facts: None)
+
+
+ENDS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "a layer vanishes": (
+        {"target": 0.97, "keep_at_least": 0.0, "measure": "magnitude"},
+        PruningError,
+        r"pruning round \d of 3, at epoch \d: (all \d+ filters of layer|nothing would reach the output layer) \w+",
+    ),
+    "out of reach": (
+        {"target": 0.97, "keep_at_least": 0.3},
+        PruningError,
+        r"pruning round \d of 3, at epoch \d: .*lower the target",
+    ),
+    "loss": (
+        {"lr": 1e30, "measure": "magnitude"},
+        TrainingError,
+        r"the training loss of epoch \d, after \d of 3 pruning rounds, is (nan|inf); not finite first in layer features\.\w+; lower the",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "kind", "said"), ENDS.values(), ids=list(ENDS))
+def test_a_run_that_cannot_go_on_names_the_round_and_keeps_what_it_has(
+    tmp_path: Path, change: dict[str, Any], kind: type[Exception], said: str
+) -> None:
+    plan = replace(PLAN, **change)
+    with pytest.raises(kind, match=said) as error:
+        record_run(plan, Setting(tmp_path), ignore)
+    runs = pv.load(tmp_path, unfinished="include")
+    failed = int(re.findall(r"epoch (\d)", str(error.value))[0])
+    assert runs.epochs["epoch"].tolist() == list(range(failed)), (
+        "all epochs before that of the error"
+    )
+    assert not is_recorded(plan, tmp_path)
+
+
+def test_the_first_layer_that_is_not_finite_is_found() -> None:
+    network = begun(PLAN).network
+    images = torch.zeros(2, 3, 32, 32)
+    assert first_broken_layer(network, images) is None
+    with torch.no_grad():
+        network.get_parameter("features.conv7.weight")[0, 0] = float("inf")
+        network.get_parameter("features.conv9.weight")[0, 0] = float("nan")
+    assert first_broken_layer(network, images) == "features.conv7"
+
+
+def parameters(kept: list[int], classes: int = 10) -> int:
+    """Parameters of a VGG-13 of these widths: 3x3 convolutions without bias, their batch norms, one linear layer."""
+    convolutions = sum(9 * ins * outs for ins, outs in zip([3, *kept], kept, strict=False))
+    return convolutions + 2 * sum(kept) + classes * (kept[-1] + 1)
+
+
+def test_the_spec_tells_what_removing_the_filters_saved(recorded: pv.Runs) -> None:
+    (spec,) = recorded.spec.to_dict("records")
+    kept = recorded.rounds.loc[recorded.rounds["round"] == 3, "kept"].tolist()
+    assert spec["parameters_before"] == parameters(list(WIDTHS))
+    assert spec["parameters_after"] == parameters(kept)
+    sides = [32 * 32] * 2 + [16 * 16] * 2 + [8 * 8] * 2 + [4 * 4] * 2 + [2 * 2] * 2
+    for when, widths in (("before", list(WIDTHS)), ("after", kept)):
+        macs = (
+            sum(9 * i * o * s for i, o, s in zip([3, *widths], widths, sides, strict=False))
+            + 10 * widths[-1]
+        )
+        assert spec[f"macs_{when}"] == macs
+        assert spec[f"forward_seconds_{when}"] > 0
+    assert (spec["filters_removed"], spec["filters_masked"]) == (FILTERS // 2, 0)
+    assert spec["wall_seconds"] > 0
+
+
+def test_the_imitation_measures_on_one_augmented_draw_where_training_augments() -> None:
+    plan, data = replace(PLAN, flowandprune=True, augment=True), data_of(PLAN)
+    plain, labels = balanced_sample(data, 1)
+    first, second = (run._measurement_sample(data, plan) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], labels)
+    assert not torch.equal(first[0], plain)
+    for other in (replace(plan, augment=False), replace(plan, flowandprune=False)):
+        assert torch.equal(run._measurement_sample(data, other)[0], plain)
+
+
+def test_the_imitation_ends_with_the_network_of_the_best_test_accuracy(
+    tmp_path: Path, networks: list[nn.Module]
+) -> None:
+    plan = replace(PLAN, flowandprune=True, epochs=9, lr_drops=(8,))
+    record_run(plan, Setting(tmp_path), ignore)
+    runs = pv.load(tmp_path)
+    tuned = runs.epochs[runs.epochs["phase"] == "finetune"]
+    selected = tuned.loc[tuned["test_acc"].idxmax()]
+    assert runs.spec["selected_epoch"].tolist() == [selected["epoch"]]
+    assert evaluate(networks[-1], data_of(plan))["test_loss"] == pytest.approx(
+        selected["test_loss"], rel=1e-5
+    )
+
+
+def test_the_best_network_is_put_back_whole() -> None:
+    state, other = begun(PLAN), begun(replace(PLAN, seed=1))
+    assert put_back_best(state) is None
+    state.best = {"epoch": 4, "test_acc": 0.9, "network": other.network.state_dict()}
+    assert put_back_best(state) == 4
+    assert all(
+        torch.equal(value, other.network.state_dict()[name])
+        for name, value in state.network.state_dict().items()
+    )
+
+
+UNUSABLE = {
+    "unknown": (
+        {"measure": "size"},
+        r"'size' does not exist; filters are ranked by one of magnitude, .*grasp_t200",
+    ),
+    "of weights": (
+        {"measure": "theta_change"},
+        r"'theta_change' is a measure of single weights; filters are ranked by one of magnitude",
+    ),
+    "no change yet": (
+        {"measure": "sigma_change", "prune_at_start": True},
+        r"no scale has changed yet, .*leave out prune_at_start",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), UNUSABLE.values(), ids=list(UNUSABLE))
+def test_a_measure_that_is_not_known_of_filters_is_refused_before_anything_is_written(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    plan = replace(PLAN, **change)
+    for check in (check_measure, lambda refused: record_run(refused, Setting(tmp_path), ignore)):
+        with pytest.raises(PresetError, match=said):
+            check(plan)
+    assert not list(tmp_path.iterdir())
+
+
+def test_single_weights_are_recorded_for_a_plan_that_asks_for_them(tmp_path: Path) -> None:
+    plan = replace(PLAN, unit="weight", rounds=0, target=0.0, measure=None, epochs=1, every=1)
+    record_run(plan, Setting(tmp_path), ignore)
+    runs = pv.load(tmp_path)
+    assert runs.spec["unit"].tolist() == ["weight"]
+    assert runs.epochs["epoch"].tolist() == [0, 1]
+    assert len(runs.filters)

@@ -1,0 +1,305 @@
+"""The reference training loop: the paper's protocol step by step, repeatable to the bit, and resumable from a checkpoint."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import pruneviz as pv
+from pruneviz.errors import LogError, TrainingError
+from pruneviz.experiment.datasets import load_dataset
+from pruneviz.experiment.images import ImageData, balanced_sample, normalise, subset
+from pruneviz.experiment.training import (
+    TrainingState,
+    evaluate,
+    first_step,
+    restore_checkpoint,
+    save_checkpoint,
+    set_learning_rate,
+    start,
+    train,
+    train_epoch,
+)
+from pruneviz.plans.run_plan import RunPlan
+
+PLAN = RunPlan(
+    "tiny-s0", "test", "tiny", "digits", 0, epochs=3, lr_drops=(2,), batch_size=16, augment=True
+)
+PAPER = RunPlan("r", "paper", "resnet56", "cifar100", 0)
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return subset(load_dataset("digits"), 8, 4, seed=0)
+
+
+def network(seed: int = 0, norm: bool = True) -> nn.Module:
+    torch.manual_seed(seed)
+    head = [nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 10)]
+    return nn.Sequential(
+        nn.AvgPool2d(4),
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.BatchNorm2d(6) if norm else nn.Identity(),
+        *head,
+    )
+
+
+def trained(data: ImageData, plan: RunPlan = PLAN) -> tuple[nn.Module, pd.DataFrame]:
+    state, rows = start(network(), plan), []
+    train(state, data, plan, lambda epoch, **facts: rows.append({"epoch": epoch, **facts}))
+    return state.network, pd.DataFrame(rows)
+
+
+def same_weights(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [(1, 0.1), (80, 0.1), (81, 0.01), (120, 0.01), (121, 0.001), (160, 0.001)],
+    ids=lambda value: str(value),
+)
+def test_the_learning_rate_falls_tenfold_after_epochs_80_and_120(epoch: int, rate: float) -> None:
+    optimizer = start(network(), PAPER).optimizer
+    assert set_learning_rate(optimizer, PAPER, epoch) == pytest.approx(rate, rel=1e-12)
+    assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(rate, rel=1e-12)]
+
+
+def test_the_defaults_are_the_protocol_of_the_paper() -> None:
+    (group,) = start(network(), PAPER).optimizer.param_groups
+    assert (group["momentum"], group["weight_decay"], group["nesterov"], group["dampening"]) == (
+        0.9,
+        1e-4,
+        False,
+        0,
+    )
+    assert (
+        PAPER.epochs,
+        PAPER.batch_size,
+        PAPER.train_temperature,
+        PAPER.augment,
+        PAPER.sample_per_class,
+    ) == (160, 128, 5.0, True, 25)
+
+
+def test_an_epoch_is_plain_gradient_descent_on_logits_divided_by_the_temperature(
+    data: ImageData,
+) -> None:
+    plan = replace(PLAN, batch_size=32, augment=False, train_temperature=5.0)
+    state, twin = start(network(), plan), network()
+    loss, accuracy = train_epoch(state, first_step(state, data, plan), plan.batch_size)
+
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(0))
+    parameters, losses, hits = list(twin.parameters()), 0.0, 0
+    velocity = [torch.zeros_like(p) for p in parameters]
+    for chosen in order.split(32):
+        output = twin.train()(normalise(data.train_images[chosen]))
+        mean = F.cross_entropy(output / 5.0, data.train_labels[chosen])
+        losses, hits = (
+            losses + mean.item() * len(chosen),
+            hits + int((output.argmax(1) == data.train_labels[chosen]).sum()),
+        )
+        for p, v, g in zip(
+            parameters, velocity, torch.autograd.grad(mean, parameters), strict=True
+        ):
+            v.mul_(0.9).add_(g + 1e-4 * p.data)
+            p.data -= 0.1 * v
+
+    for name, p in twin.named_parameters():
+        torch.testing.assert_close(
+            state.network.get_parameter(name), p, rtol=1e-5, atol=1e-7, msg=name
+        )
+    assert loss == pytest.approx(losses / 80, rel=1e-5)
+    assert accuracy == pytest.approx(hits / 80, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"augment": False}, {"train_temperature": 1.0}, {"weight_decay": 0.0}],
+    ids=str,
+)
+def test_a_plan_fixes_the_weights_to_the_bit_and_another_plan_gives_others(
+    data: ImageData, change: dict[str, float]
+) -> None:
+    first, _ = trained(data)
+    assert same_weights(first, trained(data)[0])
+    assert not same_weights(first, trained(data, replace(PLAN, **change))[0])
+
+
+def test_training_reports_its_facts_after_every_epoch(data: ImageData) -> None:
+    model, facts = trained(data)
+    assert list(facts["epoch"]) == [0, 1, 2, 3]
+    assert list(facts["phase"]) == ["init", "train", "train", "train"]
+    assert facts["lr"].tolist()[1:] == pytest.approx([0.1, 0.1, 0.01])
+    assert facts.loc[0, ["lr", "train_loss", "train_acc", "seconds"]].isna().all()
+    assert facts[["test_loss", "test_acc"]].notna().all(axis=None)
+    assert (facts["seconds"][1:] > 0).all()
+    with torch.no_grad():
+        output = model.eval()(normalise(data.test_images))
+    assert facts["test_acc"].iloc[-1] == pytest.approx(
+        (output.argmax(1) == data.test_labels).float().mean().item(), rel=1e-6
+    )
+    assert facts["test_loss"].iloc[-1] == pytest.approx(
+        F.cross_entropy(output, data.test_labels).item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 40])
+def test_evaluation_does_not_depend_on_its_batches_and_changes_nothing(
+    data: ImageData, batch_size: int
+) -> None:
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert evaluate(model, data, batch_size) == pytest.approx(evaluate(model, data), rel=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_real_digits_are_learnt() -> None:
+    whole = load_dataset("digits")
+    plan = replace(PLAN, epochs=6, lr_drops=(5,), batch_size=64, augment=False)
+    _, facts = trained(whole, plan)
+    assert facts["test_acc"].iloc[0] < 0.3
+    assert facts["test_acc"].iloc[-1] > 0.5
+    assert facts["train_loss"].iloc[-1] < facts["train_loss"].iloc[1]
+
+
+def test_no_global_generator_moves(data: ImageData) -> None:
+    state = start(network(), PLAN)
+    torch.manual_seed(5)
+    random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
+    train(state, data, PLAN, lambda epoch, **facts: None)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]  # noqa: NPY002
+    assert random.getstate() == before[2]
+
+
+DIVERGED = r"the training loss of epoch \d is (nan|inf)(; not finite first in layer \d)?; lower the learning rate \(now 1e\+06\)"
+
+
+def test_divergence_is_an_error_that_names_the_epoch_and_the_rate(data: ImageData) -> None:
+    plan = replace(PLAN, lr=1e6)
+    state = start(network(norm=False), plan)
+    seen: list[int] = []
+    with pytest.raises(TrainingError, match=DIVERGED) as error:
+        train(state, data, plan, lambda epoch, **facts: seen.append(epoch))
+    assert f"epoch {seen[-1] + 1} " in str(error.value)
+
+
+def test_progress_is_told_of_every_epoch_and_within_slow_ones(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pruneviz.experiment.training._SECONDS_BETWEEN_REPORTS", 0.0)
+    told: list[float] = []
+    train(
+        start(network(), PLAN),
+        data,
+        PLAN,
+        lambda epoch, **facts: None,
+        lambda epochs, note: told.append(epochs),
+    )
+    assert told == sorted(told)
+    assert {1.0, 2.0, 3.0} <= set(told)
+    assert any(0 < epochs < 1 for epochs in told)
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_training_and_recording_go_on_from_a_checkpoint_as_if_never_stopped(
+    data: ImageData, tmp_path: Path, stop: int
+) -> None:
+    sample = balanced_sample(data, 1)
+
+    def run(path: Path, stop_after: int | None = None) -> TrainingState:
+        state, resume = start(network(), PLAN), path.exists()
+        with pv.Recorder(state.network, sample, path, every=1, resume=resume) as recorder:
+
+            def after_epoch(epoch: int, **facts: float) -> None:
+                recorder.after_epoch(epoch, **{**facts, "seconds": 0.0})
+                if epoch == stop_after:
+                    save_checkpoint(state, recorder.log.checkpoint)
+                    raise InterruptedError
+
+            assert restore_checkpoint(state, recorder.log.checkpoint) == resume
+            train(state, data, PLAN, after_epoch)
+        return state
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "cut", stop_after=stop)
+    resumed = run(tmp_path / "cut")
+    assert same_weights(resumed.network, whole.network)
+    first, second = pv.load(tmp_path / "whole"), pv.load(tmp_path / "cut")
+    for table in ("filters", "epochs"):
+        pd.testing.assert_frame_equal(
+            getattr(first, table).drop(columns="run"), getattr(second, table).drop(columns="run")
+        )
+
+
+def test_there_is_nothing_to_restore_before_the_first_checkpoint(tmp_path: Path) -> None:
+    state = start(network(), PLAN)
+    assert not restore_checkpoint(state, tmp_path / "checkpoint")
+    assert state.epoch == 0
+
+
+class Malice:
+    """Something that runs a command when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("kind", ["malice", "garbage", "truncated", "another network", "no state"])
+def test_a_checkpoint_that_is_not_ours_is_refused_and_never_unpickled(
+    tmp_path: Path, kind: str
+) -> None:
+    state, file = start(network(), PLAN), tmp_path / "state.pt"
+    save_checkpoint(state, tmp_path)
+    whole = file.read_bytes()
+    if kind == "malice":
+        torch.save({"network": Malice(tmp_path / "harm")}, file)
+    elif kind == "another network":
+        save_checkpoint(start(nn.Linear(2, 2), PLAN), tmp_path)
+    elif kind == "no state":
+        torch.save({"epoch": 1}, file)
+    else:
+        file.write_bytes(b"no checkpoint" if kind == "garbage" else whole[: len(whole) // 2])
+    with pytest.raises(
+        TrainingError, match=r"state\.pt is corrupt, or of another network .*delete it to train"
+    ) as error:
+        restore_checkpoint(state, tmp_path)
+    assert not (tmp_path / "harm").exists()
+    assert "Re-running" not in str(error.value), (
+        "torch's own message advises to unpickle it after all"
+    )
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = start(network(), PLAN)
+    save_checkpoint(state, tmp_path)
+    state.epoch = 1
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LogError, match="No space left on device; free some space"):
+        save_checkpoint(state, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+    assert restore_checkpoint(state, tmp_path)
+    assert state.epoch == 0

@@ -1,0 +1,121 @@
+"""The columns that are read off a network at every epoch: those of its layers one by one, to the last bit, and nothing else moves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pruneviz.experiment.networks import NETWORKS, build_network
+from pruneviz.log import schema
+from pruneviz.log.vocabulary import ROW_KINDS
+from pruneviz.measuring.cheap_columns import CheapColumns
+from pruneviz.model.filters import Layer, find_layers
+from tests.support.cases import BY_NAME
+
+
+def built(name: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    if name in NETWORKS:
+        return build_network(name, num_classes=10, width=0.125), torch.randn(2, 3, 32, 32)
+    return BY_NAME[name].model(dtype=torch.float32), torch.randn(2, 1, 4, 4)
+
+
+def layer_by_layer(model: nn.Module, layers: list[Layer], unit: str) -> dict[str, list[float]]:
+    """The twin: every layer and filter for itself, in float64."""
+    rows: dict[str, list[float]] = {name: [] for name in ("kept", *schema.CHEAP_OF_UNIT[unit])}
+    for layer in layers:
+        weight = model.get_parameter(layer.weight).detach().double().flatten(1)
+        parts = weight if unit == "filter" else weight.reshape(-1, 1)
+        rows["theta_norm2"] += parts.square().sum(1).tolist()
+        rows["theta_l1"] += parts.abs().sum(1).tolist()
+        rows["kept"] += (parts != 0).any(1).tolist()
+        for norm in layer.norms:
+            scale = model.get_submodule(norm[0]).weight[norm[1]].item() if norm else float("nan")
+            rows["sigma"] += [scale] * (1 if unit == "filter" else weight.shape[1])
+        if unit == "weight":
+            rows["theta"] += weight.flatten().tolist()
+    return rows
+
+
+@pytest.mark.parametrize("unit", ROW_KINDS)
+@pytest.mark.parametrize("name", [*NETWORKS, *BY_NAME])
+def test_reading_all_layers_at_once_is_reading_them_one_by_one(name: str, unit: str) -> None:
+    model, x = built(name)
+    layers = find_layers(model, x)
+    with torch.no_grad():
+        model.get_parameter(layers[-1].weight)[0] = 0.0
+    cheap = CheapColumns(model, layers, unit)
+    table, twin = cheap.table(cheap.read()), layer_by_layer(model, layers, unit)
+    keys = ["layer", "filter", *(["weight"] if unit == "weight" else [])]
+    assert list(table.columns) == [*keys, "kept", *schema.CHEAP_OF_UNIT[unit]]
+    for column, values in twin.items():
+        assert table[column].dtype == ("bool" if column == "kept" else "float64")
+        assert all(
+            a == b or (a != a and b != b) for a, b in zip(table[column], values, strict=True)
+        ), column
+    assert [(layer, len(rows)) for layer, rows in table.groupby("layer", observed=True)] == [
+        (
+            layer.name,
+            layer.filters
+            * (1 if unit == "filter" else model.get_parameter(layer.weight)[0].numel()),
+        )
+        for layer in layers
+    ]
+
+
+def test_the_layout_in_memory_changes_nothing() -> None:
+    model, x = built("resnet56")
+    layers = find_layers(model, x)
+    expected = CheapColumns(model, layers).read()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    seen = CheapColumns(model, layers).read()
+    assert all((seen.terms[column] == values).all() for column, values in expected.terms.items())
+
+
+@pytest.mark.parametrize("unit", ROW_KINDS)
+def test_a_network_is_read_in_one_transfer_and_few_steps(
+    monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    model, x = built("resnet56")
+    cheap, moved = CheapColumns(model, find_layers(model, x), unit), []
+    cpu = Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda tensor: moved.append(tensor.shape) or cpu(tensor))  # type: ignore[func-returns-value]
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True
+    ) as profile:
+        cheap.read()
+    assert len(moved) == 1
+    names = [event.name for event in profile.events()]
+    assert not {"aten::item", "aten::_local_scalar_dense", "aten::is_nonzero"} & set(names)
+    assert (
+        sum(name in ("aten::sum", "aten::square", "aten::abs", "aten::stack") for name in names)
+        < 60
+    ), "57 layers of 8 shapes"
+
+
+@pytest.mark.parametrize("unit", ROW_KINDS)
+def test_what_was_read_stays_when_the_network_trains_on(unit: str) -> None:
+    model, x = built("conv_bn_relu")
+    model = (
+        model.double()
+    )  # nothing is converted, so that a view of the weights could pass for a copy
+    cheap = CheapColumns(model, find_layers(model, x.double()), unit)
+    seen = cheap.read()
+    before = cheap.table(seen)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    assert cheap.table(seen).equals(before)
+    assert not cheap.table(cheap.read()).equals(before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_any_parameter_that_is_not_finite_is_noticed(value: float) -> None:
+    for name, _ in built("conv_bn_relu")[0].named_parameters():
+        model, x = built("conv_bn_relu")
+        cheap = CheapColumns(model, find_layers(model, x))
+        assert cheap.read().bounded
+        with torch.no_grad():
+            model.get_parameter(name).view(-1)[-1] = value
+        assert not cheap.read().bounded, name

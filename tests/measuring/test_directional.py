@@ -1,0 +1,349 @@
+"""Second derivatives along a direction against torch's own, in float64, for every bilinear layer and every geometry that one can have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pruneviz.measuring.bilinear import Scale, bilinear_call
+from pruneviz.measuring.directional import Followed
+
+
+class Overwritten(nn.Conv2d):
+    """A convolution whose output is no more what it was when derivatives are formed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).mul_(2)
+
+
+class Rectified(nn.Conv2d):
+    """A convolution with a ReLU behind it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
+def without_bias(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    """A norm that scales but does not shift."""
+    norm.bias = None
+    return norm
+
+
+LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "plain": (nn.Conv2d(4, 6, 3), (2, 4, 6, 6)),
+    "pointwise without bias": (nn.Conv2d(4, 6, 1, bias=False), (2, 4, 5, 5)),
+    "pointwise that skips pixels": (nn.Conv2d(4, 6, 1, stride=2), (2, 4, 5, 6)),
+    "depthwise": (nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False), (2, 4, 5, 5)),
+    "depthwise with a multiplier and stride": (
+        nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=4),
+        (3, 4, 7, 6),
+    ),
+    "grouped and dilated": (nn.Conv2d(4, 6, 3, padding=2, dilation=2, groups=2), (2, 4, 6, 6)),
+    "uneven": (nn.Conv2d(3, 2, (3, 1), stride=(1, 2), padding=(0, 1)), (2, 3, 5, 6)),
+    "same padding": (nn.Conv2d(3, 4, 3, padding="same"), (2, 3, 5, 5)),
+    "uneven same padding": (
+        nn.Conv2d(3, 4, (2, 4), dilation=(1, 3), padding="same"),
+        (2, 3, 5, 12),
+    ),
+    "valid padding": (nn.Conv2d(3, 4, 3, padding="valid"), (2, 3, 5, 5)),
+    "overwritten in place": (Overwritten(4, 6, 3, bias=False), (2, 4, 6, 6)),
+    "overwritten in place, with bias": (Overwritten(4, 6, 3), (2, 4, 6, 6)),
+    "before a ReLU": (Rectified(4, 6, 3, bias=False), (2, 4, 6, 6)),
+    "padding of another kind": (
+        nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"),
+        (2, 3, 5, 5),
+    ),
+    "one dimension": (nn.Conv1d(4, 4, 3, padding=1, groups=2), (2, 4, 7)),
+    "three dimensions": (nn.Conv3d(2, 4, 2, stride=2, groups=2), (2, 2, 4, 4, 4)),
+    "linear": (nn.Linear(4, 3), (5, 4)),
+    "linear on sequences": (nn.Linear(4, 3, bias=False), (2, 5, 4)),
+    "batch norm": (nn.BatchNorm2d(3), (2, 3, 4, 4)),
+    "batch norm without bias": (without_bias(nn.BatchNorm2d(3)), (2, 3, 4, 4)),
+    "batch norm of vectors": (nn.BatchNorm1d(3), (5, 3)),
+}
+LEFT_TO_TORCH: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "a single example without a batch": (nn.Conv2d(3, 4, 3), (3, 5, 5)),
+    "a single vector": (nn.Linear(4, 3), (4,)),
+    "batch norm without parameters": (nn.BatchNorm2d(3, affine=False), (2, 3, 4, 4)),
+    "batch norm by its own statistics": (nn.BatchNorm2d(3).train(), (4, 3, 4, 4)),
+}
+
+
+def ready(layer: nn.Module) -> nn.Module:
+    """In float64 and, unless it is to be in training mode, evaluation mode, with running statistics that are not the trivial ones."""
+    torch.manual_seed(0)
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        layer.eval() if layer.weight is not None and layer.momentum and not _by_its_own(
+            layer
+        ) else None
+        layer.running_mean.normal_()
+        layer.running_var.uniform_(0.5, 2)
+    return layer.double()
+
+
+def _by_its_own(layer: nn.Module) -> bool:
+    return layer is LEFT_TO_TORCH["batch norm by its own statistics"][0]
+
+
+def vectors_like(parts: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.linspace(-1, 1, part.numel(), dtype=part.dtype).view_as(part) for part in parts]
+
+
+def loss_of(layer: nn.Module, x: Tensor) -> Tensor:
+    """Not quadratic in anything; its input depends on the parameters too, as that of a deep layer does."""
+    shift = sum((p.square().sum() for p in layer.parameters()), torch.zeros((), dtype=x.dtype))
+    return layer(x * (1 + 0.1 * shift)).sin().sum()
+
+
+def by_plain_autograd(layer: nn.Module, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    parameters = list(layer.parameters())
+    first = torch.autograd.grad(loss_of(layer, x), parameters, create_graph=True)
+    vectors = vectors_like(first)
+    along = sum(
+        ((g * v).sum() for g, v in zip(first, vectors, strict=True)), torch.zeros((), dtype=x.dtype)
+    )
+    second = torch.autograd.grad(along, parameters)
+    bend = sum(
+        (
+            v @ h
+            for v, h in zip(
+                (v.flatten() for v in vectors), (h.flatten() for h in second), strict=True
+            )
+        ),
+        torch.zeros(()),
+    )
+    return [g.detach() for g in first], list(second), bend
+
+
+def along_direction(
+    layer: nn.Module, x: Tensor, whole: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """H v as far as it is formed, what was gathered of the weight, and v^T H v."""
+    named, gathered = dict(layer.named_parameters()), {}
+    filters = () if whole else ("weight",)
+
+    def gather(name: str, terms: Tensor) -> None:
+        gathered[name] = gathered.get(name, 0) + terms.sum(0)
+
+    with Followed(named, filters=filters, whole=named if whole else ()) as followed:
+        followed.gather, followed.bend = (
+            gather,
+            None if whole else torch.zeros((), dtype=torch.float64),
+        )
+        followed.direction = dict(zip(named, vectors_like(list(named.values())), strict=True))
+        loss = loss_of(layer, x)
+        followed.phase = "slope"
+        first = torch.autograd.grad(
+            loss, [followed.step, *named.values()], create_graph=True, allow_unused=True
+        )
+        terms = [
+            (g * v).sum()
+            for g, v in zip(first[1:], followed.direction.values(), strict=True)
+            if g is not None
+        ]
+        along = torch.stack([*terms, *[s for s in first[:1] if s is not None]]).sum()
+        followed.phase = "curvature"
+        second = torch.autograd.grad(along, list(named.values()), allow_unused=True)
+    parts = {name: h for name, h in zip(named, second, strict=True) if h is not None}
+    bend = torch.zeros(()) if followed.bend is None else followed.bend
+    return (
+        parts,
+        gathered,
+        bend + sum((followed.direction[name] * h).sum() for name, h in parts.items()),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("name", [*LAYERS, *LEFT_TO_TORCH])
+def test_the_whole_product_is_that_of_torch(name: str) -> None:
+    layer, shape = (LAYERS | LEFT_TO_TORCH)[name]
+    layer, x = ready(layer), torch.randn(shape, dtype=torch.float64)
+    if not list(layer.parameters()):
+        layer = nn.Sequential(nn.Conv2d(shape[1], shape[1], 1).double(), layer)
+    _, second, bend = by_plain_autograd(layer, x)
+    parts, _, found_bend = along_direction(layer, x, whole=True)
+    for ours, theirs in zip(parts.values(), second, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(found_bend, bend, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Using padding='same' with even kernel"
+)  # torch's own, in the twin
+@pytest.mark.parametrize("name", [name for name in LAYERS if "norm" not in name])
+def test_inner_products_with_weights_are_those_of_the_whole(name: str) -> None:
+    layer, shape = LAYERS[name]
+    layer, x = ready(layer), torch.randn(shape, dtype=torch.float64)
+    _, second, bend = by_plain_autograd(layer, x)
+    parts, gathered, found_bend = along_direction(layer, x, whole=False)
+    want, elsewhere = (
+        (layer.weight * part).flatten(1).sum(1) for part in (second[0], parts["weight"])
+    )
+    torch.testing.assert_close(gathered["weight"] + elsewhere, want, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(found_bend, bend, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_first_derivatives_are_those_of_torch(name: str) -> None:
+    layer, shape = LAYERS[name]
+    layer, x = ready(layer), torch.randn(shape, dtype=torch.float64).requires_grad_()
+    found: list[Any] = []
+    for inside in (Followed(dict(layer.named_parameters())), nullcontext()):
+        with inside:
+            output = layer(x)
+            found.append(
+                (
+                    output.detach(),
+                    *torch.autograd.grad(output.sin().sum(), [x, *layer.parameters()]),
+                )
+            )
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_only_what_is_asked_for_is_formed_and_no_group_is_looped_over() -> None:
+    """Of a depthwise layer behind another one: five products for the inner products, of 64 groups each."""
+    network = nn.Sequential(
+        nn.Conv2d(64, 64, 1, bias=False), nn.Conv2d(64, 64, 3, groups=64, bias=False)
+    ).double()
+    x = torch.randn(1, 64, 5, 5, dtype=torch.float64)
+    named = dict(network.named_parameters())
+    with Followed(named, filters=list(named)) as followed:
+        followed.direction = {name: p.detach() for name, p in named.items()}
+        followed.phase = "slope"
+        slope, *rest = torch.autograd.grad(
+            network(x).sin().sum(),
+            [followed.step, *named.values()],
+            create_graph=True,
+            allow_unused=True,
+        )
+        assert rest == [None, None]
+        followed.phase = "curvature"
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True
+        ) as seen:
+            parts = torch.autograd.grad(slope, list(named.values()), allow_unused=True)
+    assert parts == (None, None)
+    # B(x, v) of both, by input at v, B(of input, w) and by input at w of the second alone
+    counts = {
+        event.key: event.count
+        for event in seen.key_averages()
+        if event.key in ("aten::convolution", "aten::convolution_backward")
+    }
+    assert counts == {"aten::convolution": 3, "aten::convolution_backward": 2}
+
+
+def test_behind_a_relu_no_zeros_are_formed_and_added() -> None:
+    """torch's own ReLU, differentiated twice, fills an activation with zeros for a derivative that there is not."""
+    layer, x = Rectified(4, 6, 3, bias=False), torch.randn(2, 4, 6, 6)
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True
+    ) as seen:
+        along_direction(layer, x, whole=False)
+    shapes = [event.input_shapes for event in seen.events() if event.name == "aten::zeros_like"]
+    assert "aten::threshold_backward" in {event.name for event in seen.events()}
+    assert len(shapes) <= 1, "no more than that of the step, which is one number"
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters", "options"),
+    [
+        ((2, 3, 7, 6), (4, 3, 3, 3), {"padding": 1}),
+        ((2, 3, 7, 6), (4, 3, 3, 3), {}),
+        ((2, 3, 7, 6), (4, 3, 2, 5), {"padding": (1, 2)}),
+        ((2, 3, 9, 9), (4, 3, 3, 3), {"padding": 2, "dilation": 2}),
+        ((2, 3, 8), (4, 3, 3), {"padding": 1}),
+        ((2, 2, 4, 4, 4), (3, 2, 2, 2, 2), {}),
+    ],
+    ids=str,
+)
+def test_the_transpose_of_a_convolution_is_one_with_mirrored_filters(
+    shape: tuple[int, ...], filters: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    x, weight = torch.randn(shape, dtype=torch.float64), torch.randn(filters, dtype=torch.float64)
+    function = {3: torch.conv1d, 4: torch.conv2d, 5: torch.conv3d}[x.ndim]
+    call = bilinear_call(function, (x, weight), options)
+    assert call is not None
+    along = torch.randn_like(call.layer.product(x, weight))
+    mirrored = call.layer.mirrored(weight)
+    turned = weight.flip(*range(2, weight.ndim)).transpose(0, 1)
+    torch.testing.assert_close(
+        mirrored.product(along, turned),
+        call.layer.by_input(along, x, weight),
+        rtol=1e-12,
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("options", [{"stride": 2}, {"groups": 3}, {"padding": 3}], ids=str)
+def test_some_convolutions_have_no_mirrored_one(options: dict[str, Any]) -> None:
+    weight = torch.randn(6, 1 if "groups" in options else 3, 3, 3)
+    call = bilinear_call(torch.conv2d, (torch.randn(1, 3, 8, 8), weight), options)
+    assert call is not None
+    assert call.layer.mirrored(weight) is None
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [(a, b, c) for a in (True, False) for b in (True, False) for c in (True, False)],
+    ids=str,
+)
+def test_one_walk_over_a_norm_gives_what_several_do(wanted: tuple[bool, bool, bool]) -> None:
+    along, x = (torch.randn(3, 4, 5, 5, dtype=torch.float64) for _ in range(2))
+    weight, scale = (
+        torch.randn(4, dtype=torch.float64),
+        Scale(1, *torch.rand(2, 4, dtype=torch.float64), 1e-5),
+    )
+    for ours, theirs, asked in zip(
+        scale.gradients(along, x, weight, wanted),
+        scale.gradients_one_by_one(along, x, weight, wanted),
+        wanted,
+        strict=True,
+    ):
+        assert (ours is not None) == (theirs is not None) == asked
+        if asked:
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("part", ["empty", "mixed"])
+def test_norms_that_the_one_walk_cannot_do(part: str) -> None:
+    norm = nn.BatchNorm2d(3).eval()
+    x = torch.randn(
+        0 if part == "empty" else 2,
+        3,
+        4,
+        4,
+        dtype=torch.float32 if part == "empty" else torch.bfloat16,
+    )
+    with Followed(dict(norm.named_parameters())):
+        grads = torch.autograd.grad(norm(x).float().square().sum(), list(norm.parameters()))
+    want = torch.autograd.grad(norm(x.float()).square().sum(), list(norm.parameters()))
+    for ours, theirs in zip(grads, want, strict=True):
+        torch.testing.assert_close(ours.float(), theirs, rtol=2e-2, atol=2e-2)
+
+
+class Marked(Tensor):
+    """A type of its own."""
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script. is deprecated"
+)  # torch's own, in forward mode
+def test_a_relu_of_which_more_is_asked_is_left_to_torch() -> None:
+    weight = torch.randn(4, 3, requires_grad=True)
+    x = torch.randn(5, 3)
+    with Followed({"weight": weight}):
+        many = torch.vmap(lambda row: F.relu(row * weight).sum())(x)
+        forward = torch.func.jvp(
+            lambda w: F.relu(x @ w.T).sum(), (weight,), (torch.ones_like(weight),)
+        )
+        marked = F.relu((weight * 2).as_subclass(Marked))
+    torch.testing.assert_close(many, (x[:, None] * weight).relu().sum((1, 2)))
+    torch.testing.assert_close(forward[1], ((x @ weight.T > 0) * x.sum(1, keepdim=True)).sum())
+    assert type(marked) is Marked

@@ -1,0 +1,280 @@
+"""The catalogue of recordings: which runs a figure needs, each once; the presets' scales; plans that cannot be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from pruneviz.errors import PresetError
+from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES, TARGETS
+from pruneviz.plans.planning import figures_served, plan_pruned_runs, plan_runs, record_command
+from pruneviz.plans.presets import PRESETS
+from pruneviz.plans.run_plan import Pruning, RunPlan
+
+PLAN = RunPlan("r", "paper", "vgg13", "cifar100", 0, measure="magnitude", target=0.5, rounds=3)
+CURVES = {"magnitude", "proposed", "loss_preservation"}
+RATIOS = CURVES | {"grasp_t200", "grasp", "gradient_norm_preservation"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_run_is_planned_once_however_many_figures_need_it(preset: str) -> None:
+    everything = plan_runs(preset)
+    assert max(Counter(plan.run for plan in everything).values()) == 1
+    by_figure = [
+        plan
+        for figure in FIGURE_NEEDS
+        if figure != "I1"
+        for plan in plan_runs(preset, figures=[figure])
+    ]
+    assert {plan.run: plan for plan in by_figure} == {plan.run: plan for plan in everything}
+    assert len(by_figure) > len(everything), "some figures share their runs"
+    assert [plan.seed for plan in everything] == sorted(plan.seed for plan in everything)
+
+
+def runs_of(*figures: str, preset: str = "paper", **restricted: Any) -> list[RunPlan]:
+    return plan_runs(preset, figures=figures, **restricted)
+
+
+def test_accuracy_curves_need_three_measures_on_both_data_sets_for_every_seed() -> None:
+    for figure, network, rounds in (
+        ("1", "resnet56", 25),
+        ("5", "vgg13", 5),
+        ("7", "mobilenet_v1", 1),
+        ("12", "resnet56", 25),
+    ):
+        plans = runs_of(figure)
+        assert {(plan.network, plan.rounds, plan.kind, plan.target) for plan in plans} == {
+            (network, rounds, "pruned", TARGETS[network])
+        }
+        assert {plan.measure for plan in plans} == CURVES
+        assert {(plan.dataset, plan.seed) for plan in plans} == {
+            (data, seed) for data in ("cifar10", "cifar100") for seed in (0, 1, 2)
+        }
+        assert len(plans) == 3 * 2 * 3
+    assert runs_of("1") == runs_of("12"), "Figure 1 is Figure 12"
+
+
+def test_layer_ratios_need_the_rounds_alone_by_six_measures() -> None:
+    plans = runs_of("16")
+    assert {(plan.network, plan.kind, plan.target, plan.dataset) for plan in plans} == {
+        ("vgg13", "prune_phase", 0.65, "cifar100")
+    }
+    assert {(plan.measure, plan.rounds) for plan in plans} == {
+        (measure, rounds) for measure in RATIOS for rounds in (1, 5, 25)
+    }
+    assert all(plan.epochs == plan.rounds for plan in plans)
+
+
+def test_scatters_and_correlations_share_the_unpruned_runs() -> None:
+    assert (
+        {plan.run for plan in runs_of("3")}
+        == {plan.run for plan in runs_of("15")}
+        < {plan.run for plan in runs_of("2")}
+    )
+    assert {(plan.kind, plan.unit, plan.rounds) for plan in runs_of("2")} == {
+        ("unpruned", "filter", 0)
+    }
+    assert {(plan.kind, plan.unit) for plan in runs_of("H1b")} == {("weights", "weight")}
+    assert {plan.run for plan in runs_of("H1a")} == {
+        plan.run for plan in runs_of("H1b") if plan.network == "resnet56"
+    }
+
+
+def test_tiny_imagenet_is_recorded_only_when_it_is_asked_for() -> None:
+    assert "tiny-imagenet" not in {plan.dataset for plan in plan_runs("paper")}
+    assert {plan.dataset for plan in runs_of("I1")} == {"tiny-imagenet"}
+    assert set(runs_of("I1")) <= set(plan_runs("paper", dataset="tiny-imagenet"))
+    with pytest.raises(
+        PresetError, match=r"figure I1 is of tiny-imagenet, not of cifar10; leave out --dataset"
+    ):
+        runs_of("I1", dataset="cifar10")
+
+
+def test_what_is_asked_for_restricts_the_runs() -> None:
+    plans = plan_runs("digits", ["vgg13", "vgg13"], [4, 0, 4], "cifar10", ["5", "05", "16"])
+    assert {plan.network for plan in plans} == {"vgg13"}
+    assert {plan.dataset for plan in plans} == {"cifar10"}
+    assert {plan.seed for plan in plans} == {0, 4}
+    assert len({plan.run for plan in plans}) == len(plans) == 2 * (3 + 18)
+
+
+def test_figures_served_names_all_figures_of_each_run() -> None:
+    served = figures_served("paper")
+    assert served["resnet56-cifar100-unpruned-s0"] == ["2", "3", "15"]
+    assert served["resnet56-cifar10-proposed-r25-s2"] == ["1", "12"]
+    assert served["vgg13-cifar100-grasp-r5-prunephase-s0"] == ["16"]
+    assert served["vgg13-tiny-imagenet-unpruned-s0"] == ["I1"]
+    assert set(served) == {plan.run for figure in FIGURE_NEEDS for plan in runs_of(figure)}
+
+
+def test_short_is_the_paper_in_a_quarter_of_the_epochs() -> None:
+    paper, short = ({plan.run: plan for plan in plan_runs(preset)} for preset in ("paper", "short"))
+    assert paper.keys() == short.keys()
+    for run, plan in paper.items():
+        quick = short[run]
+        scaled = {"preset", "lr_drops", "every", "epochs"}
+        assert all(
+            getattr(plan, f.name) == getattr(quick, f.name)
+            for f in fields(plan)
+            if f.name not in scaled
+        )
+        assert (plan.lr_drops, quick.lr_drops) == ((80, 120), (20, 30))
+        assert (plan.every, quick.every) == (10, 5)
+        assert (plan.epochs, quick.epochs) == (
+            (160, 40) if plan.kind != "prune_phase" else (plan.rounds, plan.rounds)
+        )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_scales_fit_their_rounds_and_know_every_network(preset: str) -> None:
+    for scale in PRESETS[preset].scales.values():
+        assert set(scale.width) == set(scale.sample_per_class) == set(NETWORK_NAMES)
+        assert {*scale.image_size, *scale.seconds_per_epoch} <= set(NETWORK_NAMES)
+    assert set(PRESETS[preset].datasets) <= set(DATASET_NAMES)
+    assert len(PRESETS["digits"].scales["unpruned"].seeds) >= 3, (
+        "scatters average correlations over three seeds"
+    )
+    assert len(PRESETS["digits"].scales["pruned"].seeds) >= 2, "curves show a spread"
+
+
+IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
+    "target 0": (
+        {"target": 0.0},
+        r"target is 0\.0, expected the fraction of filters to prune, above 0 and below 1",
+    ),
+    "target 1": ({"target": 1.0}, r"target is 1\.0, expected"),
+    "target above": ({"target": 75.0}, r"target is 75\.0, expected"),
+    "target nan": ({"target": float("nan")}, r"target is nan, expected"),
+    "no rounds": ({"rounds": 0}, r"0 rounds to prune 0\.5 of the filters; give 1 round or more"),
+    "many rounds": (
+        {"rounds": 161},
+        r"161 rounds take an epoch each, but there are 160 epochs; use fewer rounds or more epochs",
+    ),
+    "no measure": (
+        {"measure": None},
+        r"no measure to rank filters by; name one, such as magnitude",
+    ),
+    "keeps all": (
+        {"keep_at_least": 1.0},
+        r"keep_at_least is 1\.0, expected a fraction of a layer from 0 to below 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), IMPOSSIBLE.values(), ids=list(IMPOSSIBLE))
+def test_a_plan_that_cannot_be_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(PresetError, match=f"^r: .*{said}"):
+        replace(PLAN, **change)
+
+
+def test_rounds_at_the_start_come_an_epoch_earlier() -> None:
+    assert list(PLAN.pruning_epochs) == [1, 2, 3]
+    assert list(replace(PLAN, prune_at_start=True).pruning_epochs) == [0, 1, 2]
+    assert replace(PLAN, prune_at_start=True, rounds=4, epochs=3).pruning_epochs[-1] == 3
+
+
+POINTLESS: dict[str, tuple[dict[str, Any], str]] = {
+    "one linear round": (
+        {"schedule": "linear"},
+        r"give more rounds, or leave out the linear schedule",
+    ),
+    "linear imitation": (
+        {"schedule": "linear", "rounds": 2, "flowandprune": True},
+        r"has no linear schedule; leave out one of the two",
+    ),
+    "no momentum before": (
+        {"prune_at_start": True, "carry_momentum": True},
+        r"nothing is trained before the only round.*leave out",
+    ),
+    "no training after": (
+        {"prune_phase_only": True, "carry_momentum": True},
+        r"nothing is trained after the only round.*leave out",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "said"), POINTLESS.values(), ids=list(POINTLESS))
+def test_options_that_make_no_sense_together_are_refused(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PresetError, match=said):
+        Pruning("magnitude", **options)
+
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {}, {"rounds": 2}, {"target": 0.5}, {"target": 0.505}, {"rounds": 2, "schedule": "linear"}, {"prune_at_start": True},
+    {"carry_momentum": True}, {"keep_at_least": 0.1}, {"keep_at_least": 0.0}, {"flowandprune": True}, {"prune_phase_only": True},
+)  # fmt: skip
+
+
+def test_runs_of_other_options_have_other_names() -> None:
+    plans = [
+        plan_pruned_runs("digits", Pruning("magnitude", **options), ["vgg13"], [0])[0]
+        for options in OPTIONS
+    ]
+    catalogue = figures_served("digits")
+    assert len({plan.run for plan in plans} - catalogue.keys()) == len(OPTIONS)
+    for plan, options in zip(plans, OPTIONS, strict=True):
+        assert {name: getattr(plan, name) for name in options} == options
+    assert plans[2].run == "vgg13-digits-magnitude-r1-p50-s0"
+    assert plans[0].target == TARGETS["vgg13"]
+
+
+@pytest.mark.parametrize(("at_start", "epochs"), [(False, 3), (True, 2)])
+def test_a_prune_phase_of_ones_own_ends_with_its_last_round(at_start: bool, epochs: int) -> None:
+    pruning = Pruning("magnitude", rounds=3, prune_at_start=at_start, prune_phase_only=True)
+    plans = plan_pruned_runs("cifar-mini", pruning, seeds=[5], dataset="cifar10")
+    assert [(plan.network, plan.dataset, plan.seed, plan.epochs, plan.kind) for plan in plans] == [
+        (network, "cifar10", 5, epochs, "prune_phase") for network in NETWORK_NAMES
+    ]
+    assert all(plan.pruning_epochs[-1] == epochs for plan in plans)
+
+
+def test_runs_of_ones_own_that_cannot_be_are_refused() -> None:
+    with pytest.raises(PresetError, match=r"0 rounds prune nothing; give 1 round or more"):
+        plan_pruned_runs("digits", Pruning("magnitude", rounds=0))
+    with pytest.raises(
+        PresetError, match=r"99 rounds take an epoch each, but there are \d+ epochs"
+    ):
+        plan_pruned_runs("digits", Pruning("magnitude", rounds=99))
+    with pytest.raises(PresetError, match=r"there is no network 'vgg99'; choose among resnet56"):
+        plan_pruned_runs("digits", Pruning("magnitude"), ["vgg99"])
+
+
+UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
+    "preset": (
+        {"preset": "nothing"},
+        r"there is no preset 'nothing'; choose among digits, cifar-mini, short, paper",
+    ),
+    "figure": (
+        {"figures": ["5", "99"]},
+        r"there is no figure '99'; choose among 1, 2, .*H1a, H1b, I1",
+    ),
+    "nothing left": (
+        {"figures": ["5"], "networks": ["resnet56"]},
+        r"figures 5 need no run of resnet56; leave out --network",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "said"), UNKNOWN.values(), ids=list(UNKNOWN))
+def test_what_cannot_be_planned_is_told_with_what_can(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(PresetError, match=said):
+        plan_runs(**{"preset": "digits", **options})
+
+
+def test_the_command_that_records_figures() -> None:
+    assert (
+        record_command("digits", "my data")
+        == "python -m pruneviz.record --preset digits --out 'my data'"
+    )
+    command = record_command(
+        "paper", "data", figures=["5", "16"], networks=["vgg13"], dataset="cifar10"
+    )
+    assert (
+        command
+        == "python -m pruneviz.record --preset paper --figures 5 16 --network vgg13 --dataset cifar10 --out data"
+    )

@@ -1,0 +1,374 @@
+"""A pruned filter has the effect of one that was removed, and stays pruned, whatever is done with the network."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import pruneviz as pv
+from pruneviz.measuring.derivatives import gradients, hessian_products
+from pruneviz.measuring.objective import objective
+from pruneviz.pruning.held_entries import (
+    expect_pruned,
+    hold_in_optimizer,
+    hold_pruned,
+    kept_entries,
+    pruned_rows,
+)
+from pruneviz.pruning.pruner import Pruner
+from tests.support.removed_twins import IMAGES, LABELS, TWINS, Twin
+
+EVERY_TWIN = pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name)
+BY_NAME = {twin.name: twin for twin in TWINS}
+COLUMNS = (
+    *(
+        "theta_norm2",
+        "theta_l1",
+        "sigma",
+        "theta_g",
+        "abs_theta_g",
+        "theta2_abs_g",
+        "theta_hg",
+        "theta_hg_t200",
+        "g_norm2",
+    ),
+    *("theta_g_se", "theta_hg_se"),
+)
+Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=1e-2),
+    "nesterov": lambda parameters: torch.optim.SGD(
+        parameters, lr=0.05, momentum=0.9, weight_decay=1e-2, nesterov=True, foreach=True
+    ),
+    "adam": lambda parameters: torch.optim.Adam(
+        parameters, lr=0.01, weight_decay=1e-2, amsgrad=True
+    ),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=1e-1),
+    "rmsprop": lambda parameters: torch.optim.RMSprop(
+        parameters, lr=0.01, momentum=0.9, weight_decay=1e-2
+    ),
+}
+
+
+def masked(twin: Twin) -> nn.Module:
+    network = twin.whole()
+    Pruner(network, IMAGES).prune_filters(twin.prune)
+    return network
+
+
+def train(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    network.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(network(IMAGES), LABELS).backward()
+        optimizer.step()
+
+
+def sgd(network: nn.Module) -> torch.optim.Optimizer:
+    return OPTIMIZERS["sgd"](list(network.parameters()))
+
+
+def pruned_values(network: nn.Module) -> dict[str, Tensor]:
+    parameters = dict(network.named_parameters())
+    return {name: parameters[name].detach()[~keep] for name, keep in kept_entries(network).items()}
+
+
+def assert_still_pruned(network: nn.Module) -> None:
+    values = pruned_values(network)
+    assert sum(len(v) for v in values.values()) > 0
+    for name, value in values.items():
+        assert torch.equal(value, torch.zeros_like(value)), name
+
+
+def assert_left(twin: Twin, whole: nn.Module, smaller: nn.Module, tolerance: float) -> None:
+    """The smaller network's parameters and running statistics are what is left of the whole one's."""
+    state = whole.state_dict()
+    for name, value in smaller.state_dict().items():
+        there = twin.left(name, value) if twin.hidden else value
+        assert torch.allclose(
+            twin.left(name, state[name]), there, rtol=tolerance, atol=tolerance
+        ), name
+
+
+@EVERY_TWIN
+def test_the_filters_that_are_gone_are_those_that_were_named_and_what_depends_on_them_alone(
+    twin: Twin,
+) -> None:
+    network = masked(twin)
+    parameters = dict(network.named_parameters())  # a tied weight goes by its first name
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and f"{name}.weight" in parameters:
+            rows = pruned_rows(network, f"{name}.weight")
+            assert (
+                set() if rows is None else set(rows.nonzero().flatten().tolist())
+            ) == twin.gone.get(name, set()), name
+
+
+@EVERY_TWIN
+def test_outputs_are_those_of_the_network_without_the_filters(twin: Twin) -> None:
+    network, smaller, unpruned = masked(twin).eval(), twin.smaller().eval(), twin.whole().eval()
+    expected = smaller(IMAGES)
+    assert torch.allclose(network(IMAGES), expected, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(unpruned(IMAGES), expected, rtol=1e-4, atol=1e-4)
+
+
+@EVERY_TWIN
+def test_in_training_mode_the_outputs_and_the_running_statistics_are_those_too(twin: Twin) -> None:
+    network, smaller = masked(twin), twin.smaller()
+    for part in IMAGES.split(4):
+        assert torch.allclose(network(part), smaller(part), rtol=1e-12, atol=1e-12)
+    assert_left(twin, network, smaller, 1e-12)
+    assert torch.allclose(network.eval()(IMAGES), smaller.eval()(IMAGES), rtol=1e-12, atol=1e-12)
+
+
+@EVERY_TWIN
+def test_training_moves_it_as_it_moves_the_network_without_the_filters(twin: Twin) -> None:
+    network, smaller = masked(twin), twin.smaller()
+    for model in (network, smaller):
+        train(model, sgd(model), 5)
+    assert_left(twin, network, smaller, 1e-9)
+    assert torch.allclose(network.eval()(IMAGES), smaller.eval()(IMAGES), rtol=1e-9, atol=1e-9)
+
+
+@EVERY_TWIN
+@pytest.mark.parametrize("bn", ["eval", "calibrated", "batch"])
+def test_every_column_of_the_filters_that_are_left_is_that_of_the_network_without_the_others(
+    twin: Twin, bn: str
+) -> None:
+    columns = [
+        "theta_norm2",
+        "theta_l1",
+        "sigma",
+        "theta_g",
+        "abs_theta_g",
+        "theta2_abs_g",
+        "theta_hg",
+        "theta_hg_t200",
+        "g_norm2",
+        "theta_g_se",
+    ]
+    sample = [(IMAGES[:4], LABELS[:4]), (IMAGES[4:], LABELS[4:])]
+    tables = [pv.measure(m, sample, bn=bn, columns=columns) for m in (masked(twin), twin.smaller())]
+    gone = twin.gone
+    numbers = {
+        name: None if twin.hidden else twin.take.get(name, (None, None))[0]
+        for name in tables[1]["layer"].unique()
+    }
+    original = [
+        numbers[layer][p] if numbers[layer] else p
+        for layer, p in zip(tables[1]["layer"], tables[1]["filter"], strict=True)
+    ]
+    expected = (
+        tables[1]
+        .assign(filter=original, layer=tables[1]["layer"].astype(str))
+        .set_index(["layer", "filter"])
+    )
+    expected = expected.loc[[p not in gone.get(layer, ()) for layer, p in expected.index]]
+    found = tables[0].assign(layer=tables[0]["layer"].astype(str)).set_index(["layer", "filter"])
+    kept = found.loc[[p not in gone.get(layer, ()) for layer, p in found.index]]
+    assert kept["kept"].all()
+    pd.testing.assert_frame_equal(kept.sort_index(), expected.sort_index(), rtol=1e-8, atol=1e-12)
+    null = found.drop(kept.index)
+    assert len(null) == sum(map(len, gone.values()))
+    assert not null["kept"].any()
+    assert (null[["theta_norm2", "theta_l1"]] == 0).all(axis=None)
+    assert null.drop(columns=["kept", "theta_norm2", "theta_l1", "sigma"]).isna().all(axis=None)
+
+
+def test_the_gradient_of_the_whole_network_leaves_out_what_is_pruned() -> None:
+    twin = BY_NAME["residual"]
+    found = []
+    for network in (masked(twin), twin.smaller()):
+        sample = objective(
+            network.eval(),
+            [(IMAGES, LABELS)],
+            temperatures=(1.0,),
+            loss=None,
+            rechunk=True,
+            dtype=torch.float64,
+        )
+        g = gradients(sample, 3)[1]
+        found.append((g[0], hessian_products(sample, g, 5)[0]))
+    for whole, smaller in zip(*found, strict=True):
+        for name, value in smaller.items():
+            assert torch.allclose(twin.left(name, whole[name]), value, rtol=1e-9, atol=1e-12), name
+        assert sum(v.square().sum() for v in whole.values()).item() == pytest.approx(
+            sum(v.square().sum() for v in smaller.values()).item()
+        )
+
+
+def test_measuring_moves_nothing_of_a_pruned_network_and_leaves_its_masks_at_work() -> None:
+    network = masked(BY_NAME["residual"])
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    hooks = {
+        name: len(p._post_accumulate_grad_hooks or {}) for name, p in network.named_parameters()
+    }
+    for bn in ("eval", "calibrated", "batch"):
+        pv.measure(network, [(IMAGES, LABELS)], bn=bn)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert hooks == {
+        name: len(p._post_accumulate_grad_hooks or {}) for name, p in network.named_parameters()
+    }
+    assert all(p.grad is None for p in network.parameters())
+    train(network, sgd(network), 3)
+    assert_still_pruned(network)
+
+
+@pytest.mark.parametrize("name", ["conv relu bn", "residual", "depthwise x2", "gate"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("carried", [True, False])
+def test_pruned_weights_are_exactly_as_left_after_100_further_steps(
+    name: str, optimizer: str, carried: bool
+) -> None:
+    network = BY_NAME[name].whole()
+    stepper = OPTIMIZERS[optimizer](list(network.parameters()))
+    train(network, stepper, 5)
+    Pruner(network, IMAGES).prune_filters(BY_NAME[name].prune)
+    before = {key: p.detach().clone() for key, p in network.named_parameters()}
+    if carried:
+        hold_in_optimizer(network, stepper)
+    else:
+        stepper = OPTIMIZERS[optimizer](list(network.parameters()))
+    train(network, stepper, 100)
+    assert_still_pruned(network)
+    assert all(not torch.equal(p, before[key]) for key, p in network.named_parameters())
+    assert any("bn" in key for key in kept_entries(network))
+
+
+def test_momentum_that_is_carried_without_being_held_would_bring_them_back() -> None:
+    network = BY_NAME["residual"].whole()
+    optimizer = sgd(network)
+    train(network, optimizer, 5)
+    Pruner(network, IMAGES).prune_filters(BY_NAME["residual"].prune)
+    train(network, optimizer, 1)
+    assert any(value.any() for value in pruned_values(network).values())
+    hold_in_optimizer(network, optimizer)
+    hold_pruned(network)
+    train(network, optimizer, 5)
+    assert_still_pruned(network)
+
+
+def test_a_gradient_from_before_pruning_moves_nothing_that_is_pruned() -> None:
+    network = BY_NAME["conv relu bn"].whole()
+    F.cross_entropy(network(IMAGES), LABELS).backward()
+    Pruner(network, IMAGES).prune_filters({"c1": [1]})
+    torch.optim.SGD(network.parameters(), lr=0.1).step()
+    assert_still_pruned(network)
+
+
+def test_gradients_that_accumulate_over_batches_stay_blank() -> None:
+    network = masked(BY_NAME["residual"])
+    for part in range(3):
+        F.cross_entropy(network(IMAGES[part : part + 4]), LABELS[part : part + 4]).backward()
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    for name, keep in kept_entries(network).items():
+        assert not gradients[name][~keep].any()
+        assert gradients[name][keep].any() or not keep.any()
+
+
+def test_evaluating_without_gradients_moves_nothing() -> None:
+    network = masked(BY_NAME["residual"]).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad():
+        network(IMAGES)
+    with torch.inference_mode():
+        network(IMAGES)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_frozen_parameters_are_pruned_stay_frozen_and_stay_pruned_once_they_are_trained() -> None:
+    network = BY_NAME["conv relu bn"].whole()
+    network.requires_grad_(False)
+    network.fc.requires_grad_(True)
+    Pruner(network, IMAGES).prune_filters({"c1": [1]})
+    assert [name for name, p in network.named_parameters() if p.requires_grad] == [
+        "fc.weight",
+        "fc.bias",
+    ]
+    train(network, sgd(network), 2)
+    network.requires_grad_(True)
+    train(network, sgd(network), 5)
+    assert_still_pruned(network)
+
+
+def deep_copied(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network)
+
+
+def saved_whole(network: nn.Module) -> nn.Module:
+    stream = io.BytesIO()
+    torch.save(nn.ModuleDict(dict(network.named_children())), stream)
+    stream.seek(0)
+    loaded = torch.load(stream, weights_only=False)
+    again = copy.deepcopy(network)
+    for name, module in loaded.items():
+        setattr(again, name, module)
+    return again
+
+
+def loaded_state(network: nn.Module) -> nn.Module:
+    fresh = BY_NAME["residual"].whole()
+    stream = io.BytesIO()
+    torch.save(network.state_dict(), stream)
+    stream.seek(0)
+    state = torch.load(stream, weights_only=True)
+    with pytest.raises(RuntimeError, match="weight_kept"):
+        fresh.load_state_dict(state)
+    expect_pruned(fresh, state)
+    fresh.load_state_dict(state)
+    return fresh
+
+
+def in_float32(network: nn.Module) -> nn.Module:
+    return network.float().double()
+
+
+@pytest.mark.parametrize(
+    "way", [deep_copied, saved_whole, loaded_state, in_float32], ids=lambda way: way.__name__
+)
+def test_a_copy_is_pruned_and_once_held_stays_so(way: Callable[[nn.Module], nn.Module]) -> None:
+    network = masked(BY_NAME["residual"])
+    train(network, sgd(network), 2)
+    output = network.eval()(IMAGES).detach()
+    again = way(network)
+    again.eval()
+    assert torch.allclose(again(IMAGES), output, rtol=1e-5, atol=1e-5)
+    expected = kept_entries(network)
+    assert {name: keep.tolist() for name, keep in kept_entries(again).items()} == {
+        name: keep.tolist() for name, keep in expected.items()
+    }
+    hold_pruned(again)
+    hold_pruned(again)
+    assert all(len(again.get_parameter(name)._post_accumulate_grad_hooks) == 1 for name in expected)
+    train(again, sgd(again), 5)
+    assert_still_pruned(again)
+
+
+def test_a_state_from_before_pruning_is_not_taken_for_one_of_the_pruned_network() -> None:
+    network = masked(BY_NAME["residual"])
+    with pytest.raises(RuntimeError, match="kept"):
+        network.load_state_dict(BY_NAME["residual"].whole().state_dict())
+
+
+def test_pruning_again_keeps_what_was_pruned() -> None:
+    network = BY_NAME["conv bn relu"].whole()
+    pruner = Pruner(network, IMAGES)
+    pruner.prune_filters({"c1": [1]})
+    pruner.prune_filters({"c1": [3]})
+    pruner.prune_filters({"c1": [1]})
+    assert pruned_rows(network, "c1.weight").tolist() == [False, True, False, True]
+    assert Pruner(network, IMAGES).gone == 2
+    assert (
+        network.bn1.weight_kept.tolist()
+        == network.bn1.bias_kept.tolist()
+        == [True, False, True, False]
+    )
+    assert network.bn1.running_mean[[1, 3]].tolist() == [0, 0]
+    assert network.bn1.running_var[[1, 3]].tolist() == [1, 1]

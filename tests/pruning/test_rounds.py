@@ -1,0 +1,262 @@
+"""How many filters are gone after each round, in exact fractions, and which are next, against a plain rewrite."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pruneviz.errors import PruningError, ScoreError
+from pruneviz.pruning.rounds import (
+    flowandprune_after,
+    gone_after,
+    kept_minimum,
+    lead_scores,
+    lowest_units,
+    protected_by_position,
+    protected_by_score,
+    pruned_after,
+    ranked_units,
+    unit_scores,
+)
+
+TARGETS = (
+    0.6,
+    0.65,
+    0.75,
+    0.1,
+    0.999,
+    0.001,
+    1 / 3,
+    np.float64(0.6),
+    np.float32(0.6),
+    Fraction(2, 7),
+)
+ROUNDS = (1, 2, 3, 5, 25, 159)
+EVERY_PLAN = pytest.mark.parametrize("rounds", ROUNDS)
+EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=str)
+
+
+def exact(target: float) -> Fraction:
+    return Fraction(str(target))
+
+
+@EVERY_TARGET
+@EVERY_PLAN
+def test_the_published_schedule_prunes_its_share_of_what_is_left(
+    target: float, rounds: int
+) -> None:
+    p, left, found = exact(target), Fraction(1), gone_after(target, rounds)
+    for i, gone in enumerate(found, start=1):
+        left -= left * p / (i * p + rounds * (1 - p))
+        assert gone == 1 - left
+    assert len(found) == rounds
+    assert found[-1] == p
+
+
+@EVERY_TARGET
+@EVERY_PLAN
+def test_the_linear_schedule_prunes_the_same_number_in_every_round(
+    target: float, rounds: int
+) -> None:
+    found = gone_after(target, rounds, "linear")
+    assert {
+        after - before for before, after in zip([Fraction(0), *found], found, strict=False)
+    } == {exact(target) / rounds}
+    assert found[-1] == exact(target)
+
+
+@EVERY_PLAN
+def test_published_rounds_prune_less_and_less(rounds: int) -> None:
+    found = gone_after(0.75, rounds)
+    steps = [after - before for before, after in zip([Fraction(0), *found], found, strict=False)]
+    assert all(first > second for first, second in itertools.pairwise(steps))
+
+
+@EVERY_TARGET
+@pytest.mark.parametrize("schedule", ["published", "linear"])
+@pytest.mark.parametrize("total", [1, 7, 2128, 2944, 10944])
+def test_the_number_gone_is_within_half_a_unit_of_the_schedule_and_never_falls(
+    target: float, schedule: str, total: int
+) -> None:
+    for rounds in ROUNDS:
+        found = pruned_after(total, target, rounds, schedule)
+        for number, share in zip(found, gone_after(target, rounds, schedule), strict=True):
+            assert isinstance(number, int)
+            assert abs(number - total * share) <= Fraction(1, 2)
+        assert found == sorted(found)
+
+
+@pytest.mark.parametrize(("target", "becomes"), [(0.6, 68), (0.65, 73), (0.75, 82)])
+def test_the_published_rounding_prunes_too_much_of_residual_networks(
+    target: float, becomes: int
+) -> None:
+    found = flowandprune_after(2128, target, 25, residual=True)
+    assert found[-1] == 2128 - 2128 * (100 - becomes) // 100
+    percent = 100
+    for i in range(1, 26):  # the published loop, in floating point
+        percent = int(percent * (1 - target / (i * target + 25 * (1 - target))))
+    assert percent == 100 - becomes
+
+
+@EVERY_TARGET
+def test_without_residual_sums_the_published_rounding_stays_short_by_less_than_a_filter_a_round(
+    target: float,
+) -> None:
+    for rounds in ROUNDS:
+        found = flowandprune_after(2944, target, rounds, residual=False)
+        wanted = pruned_after(2944, target, rounds)
+        assert found == sorted(found)
+        assert all(
+            0 <= want - have <= i
+            for i, (want, have) in enumerate(zip(wanted, found, strict=True), start=1)
+        )
+
+
+@pytest.mark.parametrize("target", [0, 1, 1.5, -0.1, float("nan"), float("inf"), 0.0, 1.0])
+def test_a_target_that_is_no_fraction_is_refused(target: float) -> None:
+    with pytest.raises(PruningError, match=re.escape(f"{target!r}") + ".*above 0 and below 1"):
+        gone_after(target, 3)
+
+
+@pytest.mark.parametrize("rounds", [0, -1])
+def test_no_rounds_are_refused(rounds: int) -> None:
+    with pytest.raises(PruningError, match=f"^{rounds} rounds.*give 1 round or more"):
+        pruned_after(100, 0.5, rounds)
+
+
+def test_an_unknown_schedule_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(PruningError, match=r"'exponential'.*published, linear"):
+        gone_after(0.5, 3, "exponential")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("filters", "fraction", "kept"),
+    [(64, 0.05, 4), (19, 0.05, 1), (20, 0.05, 2), (512, 0.05, 26), (3, 0.9, 3), (9, 0, 0)],
+)
+def test_the_minimum_is_the_fraction_and_one_more(filters: int, fraction: float, kept: int) -> None:
+    assert kept_minimum(filters, fraction) == kept
+
+
+def units(**columns: object) -> pd.DataFrame:
+    """Unit 0 is filter 0 of layers a and b, units 1 and 2 are filters 1 and 2 of layer a."""
+    keys = {"layer": ["a", "a", "a", "b"], "filter": [0, 1, 2, 0], "unit": [0, 1, 2, 0]}
+    return pd.DataFrame({**keys, **columns})
+
+
+def test_columns_that_are_sums_add_up_before_the_measure_is_taken() -> None:
+    table = units(
+        theta_norm2=[9.0, 4.0, 0.0, 16.0],
+        theta_g=[1.0, -2.0, 0.5, -3.0],
+        theta_hg=[-1.0, 2.0, 3.0, -4.0],
+    )
+    assert unit_scores(table, "magnitude").tolist() == [5, 2, 0]
+    assert unit_scores(table, "loss_preservation_abs_of_sum").tolist() == [2, 2, 0.5]
+    assert unit_scores(table, "grasp").tolist() == [-5, 2, 3]
+    assert unit_scores(table, "gradient_norm_preservation").tolist() == [5, 2, 3]
+
+
+def test_batch_norm_scales_are_averaged_over_the_members_that_have_one() -> None:
+    table = units(sigma=[-1.0, 2.0, np.nan, 3.0], sigma_delta=[1.0, 1.0, 1.0, np.nan])
+    assert unit_scores(table, "bn_scale").tolist()[:2] == [2, 2]
+    assert unit_scores(table, "sigma_change").tolist()[:2] == [1, 2]
+    assert unit_scores(table, "bn_scale").isna().tolist() == [False, False, True]
+
+
+def test_a_null_in_a_member_is_a_null_of_the_unit() -> None:
+    table = units(theta_hg=[1.0, 2.0, 3.0, np.nan])
+    assert unit_scores(table, "grasp").isna().tolist() == [True, False, False]
+
+
+def test_a_random_score_of_a_unit_is_as_evenly_spread_as_that_of_a_single_filter() -> None:
+    keys = [(layer, p) for layer in ("a", "b", "c") for p in range(2000)]
+    table = pd.DataFrame(keys, columns=["layer", "filter"]).assign(unit=[p for _, p in keys])
+    scores = unit_scores(table, "random")
+    assert np.histogram(scores, bins=4, range=(0, 1))[0] == pytest.approx([500] * 4, abs=80)
+    assert scores.nunique() == 2000
+
+
+def test_the_published_score_of_a_unit_is_that_of_its_first_member() -> None:
+    assert lead_scores(units(theta_norm2=[9.0, 4.0, 1.0, 16.0]), "magnitude").tolist() == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [("magnitute", "no pruning measure 'magnitute'.*magnitude"), ("grasp", "needs theta_hg")],
+)
+def test_what_cannot_be_scored_is_refused(measure: str, message: str) -> None:
+    with pytest.raises(ScoreError, match=message):
+        unit_scores(units(theta_norm2=[1.0] * 4), measure)
+
+
+def drawn(seed: int, ties: bool) -> pd.DataFrame:
+    """Layers of several sizes, units of one, two or three filters, scores random, with ties or nulls."""
+    generator = np.random.default_rng(seed)
+    rows = [
+        (layer, p) for layer, size in (("a", 7), ("b", 7), ("c", 12), ("d", 1)) for p in range(size)
+    ]
+    unit = [p if layer in "ab" else 100 + p // 3 if layer == "c" else 200 for layer, p in rows]
+    value = generator.integers(0, 3, 300) / 2 if ties else generator.normal(size=300)
+    value[generator.integers(0, 300, 30)] = np.nan
+    return pd.DataFrame(rows, columns=["layer", "filter"]).assign(
+        unit=unit, score=[value[u] for u in unit]
+    )
+
+
+MINIMUM = {"a": 2, "b": 1, "c": 4, "d": 1}
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_protected_are_the_highest_of_each_layer_and_the_lowest_units_the_rest_in_order(
+    seed: int, ties: bool
+) -> None:
+    table = drawn(seed, ties)
+    layers, scores = table["layer"].tolist(), np.nan_to_num(table["score"].to_numpy(), nan=-np.inf)
+    protected = np.zeros(len(table), bool)
+    for layer, number in MINIMUM.items():
+        rows = [row for row in range(len(table)) if layers[row] == layer]
+        protected[sorted(rows, key=lambda row: (scores[row], row))[-number:]] = True
+    found = protected_by_score(table, MINIMUM)
+    assert found.tolist() == protected.tolist()
+
+    free: dict[int, float] = {}
+    barred = {
+        table["unit"][row] for row in range(len(table)) if protected[row] or np.isinf(scores[row])
+    }
+    for row in range(len(table)):
+        if table["unit"][row] not in barred:
+            free.setdefault(table["unit"][row], scores[row])
+    order = sorted(free, key=lambda unit: (free[unit], list(free).index(unit)))
+    ranked = table.assign(protected=found)
+    assert ranked_units(ranked) == order
+    for number in range(len(order) + 1):
+        assert lowest_units(ranked, number) == order[:number]
+    with pytest.raises(
+        PruningError, match=rf"^{len(order) + 1} more units .* only {len(order)} can be"
+    ):
+        lowest_units(ranked, len(order) + 1)
+
+
+def test_by_position_the_last_of_each_layer_are_protected_whatever_their_score() -> None:
+    table = drawn(0, True)
+    found = protected_by_position(table, MINIMUM)
+    assert table[found].groupby("layer")["filter"].apply(list).to_dict() == {
+        "a": [5, 6],
+        "b": [6],
+        "c": [8, 9, 10, 11],
+        "d": [0],
+    }
+
+
+def test_out_of_reach_says_how_many_have_no_score() -> None:
+    table = units(score=[np.nan, 1.0, 2.0, np.nan], protected=[False] * 4)
+    with pytest.raises(
+        PruningError,
+        match=r"3 more units .* only 2 can be: 2 filters have no score.*lower the target or keep_at_least",
+    ):
+        lowest_units(table, 3)

@@ -1,0 +1,94 @@
+"""Kept weights: what is read is what was written, pruned entries are held again, and what cannot be read is told with its repair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pruneviz.errors import LogError
+from pruneviz.pruning.held_entries import kept_entries, prune_entries
+from pruneviz.recording.kept_weights import keep_weights, kept_epochs, load_kept_weights
+from tests.support.cases import BY_NAME
+
+CASE = BY_NAME["conv_bn_relu"]
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    model = CASE.model(dtype=torch.float32)
+    with torch.no_grad():
+        for value in (*model.parameters(), *model.buffers()):
+            if value.is_floating_point():
+                value.add_(torch.rand_like(value))
+    return model
+
+
+def state(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_weights_and_buffers_come_back_to_the_bit_at_each_epoch(tmp_path: Path) -> None:
+    kept = {epoch: network(epoch) for epoch in (10, 0, 100)}
+    for epoch, model in kept.items():
+        assert keep_weights(model, tmp_path, epoch).parent == tmp_path / "weights"
+    assert kept_epochs(tmp_path) == [0, 10, 100]
+    other = network(7)
+    for epoch, model in kept.items():
+        load_kept_weights(other, tmp_path, epoch)
+        assert all(torch.equal(value, state(other)[name]) for name, value in state(model).items())
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_what_was_pruned_is_held_at_zero_again(tmp_path: Path) -> None:
+    model = network()
+    kept = torch.ones_like(model.get_parameter("0.weight"), dtype=torch.bool)
+    kept[1] = False
+    prune_entries(model, {"0.weight": kept})
+    keep_weights(model, tmp_path, 3)
+    other = network(7)
+    load_kept_weights(other, tmp_path, 3)
+    assert torch.equal(kept_entries(other)["0.weight"], kept)
+    weight = other.get_parameter("0.weight")
+    (weight.sum() * 2).backward()
+    assert weight.grad is not None
+    assert not weight.grad[1].any()
+    assert weight.grad[0].all()
+
+
+def test_an_epoch_that_was_not_kept_is_told_with_those_that_were(tmp_path: Path) -> None:
+    assert kept_epochs(tmp_path) == []
+    with pytest.raises(
+        LogError,
+        match=r"no weights of epoch 1; it has those of \[none\]; record it with --keep-weights",
+    ):
+        load_kept_weights(network(), tmp_path, 1)
+    keep_weights(network(), tmp_path, 2)
+    with pytest.raises(LogError, match=r"no weights of epoch 1; it has those of \[2\]"):
+        load_kept_weights(network(), tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda raw: raw[:100], lambda raw: b"no tensors", lambda raw: b""],
+    ids=["cut", "other", "empty"],
+)
+def test_a_corrupt_file_is_told(tmp_path: Path, damage: object) -> None:
+    file = keep_weights(network(), tmp_path, 0)
+    file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
+    with pytest.raises(LogError, match=r"00000\.safetensors is corrupt, or of another network"):
+        load_kept_weights(network(), tmp_path, 0)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    keep_weights(network(), tmp_path, 0)
+    with pytest.raises(LogError, match="of another network than Linear"):
+        load_kept_weights(nn.Linear(3, 2), tmp_path, 0)
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("a file in the way")
+    with pytest.raises(LogError, match="cannot write to"):
+        keep_weights(network(), tmp_path, 0)

@@ -1,0 +1,667 @@
+"""The recorder: what it writes is what was there to measure, at the epochs that were asked for, and nothing wrong gets into the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import pruneviz as pv
+from pruneviz.errors import DataError, LogError, MeasureError
+from pruneviz.log import schema
+from pruneviz.log.vocabulary import ROW_KINDS
+from pruneviz.pruning.held_entries import hold_pruned, prune_entries
+from tests.support.cases import BY_NAME, Batches, Net, as_pair, digit_batches
+
+SAMPLE = as_pair(digit_batches(dtype=torch.float32))
+CASE = BY_NAME["conv_bn_relu"]
+
+
+def network(dtype: torch.dtype = torch.float32) -> nn.Module:
+    return CASE.model(dtype=dtype)
+
+
+def train_epoch(model: nn.Module, seed: int) -> None:
+    """Three steps of gradient descent, each with a dropout of its own seed."""
+    torch.manual_seed(seed)
+    dtype = next(model.parameters()).dtype
+    for _ in range(3):
+        loss = F.cross_entropy(model.train()(SAMPLE[0].to(dtype)), SAMPLE[1])
+        for parameter, g in zip(
+            model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True
+        ):
+            parameter.data -= 0.1 * g
+
+
+def record(model: nn.Module, out: Path, epochs: int = 4, **options: object) -> pv.Runs:
+    """Train and record; the sample is that of the training."""
+    with pv.Recorder(model, SAMPLE, out, **options) as recorder:  # type: ignore[arg-type]
+        recorder.after_epoch(0)
+        for epoch in range(1, epochs + 1):
+            train_epoch(model, epoch)
+            recorder.after_epoch(epoch)
+    return pv.load(out)
+
+
+def at(runs: pv.Runs, epoch: int) -> pd.DataFrame:
+    return runs.filters[runs.filters["epoch"] == epoch].reset_index(drop=True)
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs"),
+    [(1, [0, 1, 2, 3, 4]), (3, [0, 3]), (np.int64(2), [0, 2, 4]), (lambda e: e in (1, 4), [1, 4])],
+)
+def test_derivatives_are_measured_when_every_says_and_are_null_elsewhere(
+    tmp_path: Path, every: object, epochs: list[int]
+) -> None:
+    runs = record(network(), tmp_path / "run", every=every)
+    measured = runs.filters.set_index("epoch").notna()
+    for column in schema.DERIVATIVE_COLUMNS:
+        assert measured[column].groupby("epoch").agg(["any", "all"]).loc[epochs].all(axis=None)
+        assert not measured.loc[~measured.index.isin(epochs), column].any()
+    assert measured[["theta_norm2", "theta_l1", "sigma", "kept"]].all(axis=None)
+    assert list(runs.epochs["epoch"]) == [0, 1, 2, 3, 4]
+    for fact in ("sample_loss", "g_norm2", "ghg"):
+        assert list(runs.epochs.loc[runs.epochs[fact].notna(), "epoch"]) == epochs
+
+
+@pytest.mark.parametrize("bn", CASE.modes)
+def test_an_epoch_holds_exactly_what_measure_says_of_the_network_then(
+    tmp_path: Path, bn: str
+) -> None:
+    model, options = (
+        network(),
+        {"bn": bn, "temperatures": (2.0, 50.0), "columns": ("theta_g", "theta_hg_t50", "synflow")},
+    )
+    expected: dict[int, pd.DataFrame] = {}
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", every=1, **options) as recorder:  # type: ignore[arg-type]
+        for epoch in range(2):
+            recorder.after_epoch(epoch)
+            expected[epoch] = pv.measure(
+                model,
+                SAMPLE,
+                **{**options, "columns": (*options["columns"], *schema.CHEAP_COLUMNS)},
+            )  # type: ignore[arg-type]
+            train_epoch(model, epoch)
+    runs = pv.load(tmp_path / "run")
+    for epoch, table in expected.items():
+        for column in table.columns:
+            logged = at(runs, epoch)[column]
+            assert list(logged) == list(
+                table[column].astype("str" if column == "layer" else logged.dtype)
+            ), column
+    assert runs.filters["theta_hg"].isna().all(), "a column that was not asked for is null"
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_sigma_delta_is_plain_subtraction_of_the_scales_lag_epochs_apart(
+    tmp_path: Path, lag: int
+) -> None:
+    runs = record(network(), tmp_path / "run", epochs=5, lag=lag)
+    sigma, delta = (
+        np.stack([at(runs, epoch)[column] for epoch in range(6)])
+        for column in ("sigma", "sigma_delta")
+    )
+    assert np.array_equal(delta[lag:], sigma[lag:] - sigma[:-lag])
+    assert np.abs(delta[lag:]).min() > 0
+    assert runs.filters.loc[runs.filters["epoch"] < lag, "sigma_delta"].isna().all()
+
+
+def test_sigma_delta_is_null_where_the_epoch_before_was_not_recorded(tmp_path: Path) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", lag=2) as recorder:
+        for epoch in (0, 1, 3, 4, 5):
+            recorder.after_epoch(epoch)
+    deltas = pv.load(tmp_path / "run").filters.groupby("epoch")["sigma_delta"].count()
+    assert list(deltas.index[deltas > 0]) == [3, 5]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    ("score", "ratio"), [("bn_scale", 0.2), ("magnitude", 0.5), ("l1_norm", 0.4)]
+)
+def test_the_live_mask_distance_is_that_of_the_log(
+    tmp_path: Path, score: str, ratio: float, dtype: torch.dtype
+) -> None:
+    runs = record(network(dtype), tmp_path / "run", epochs=5, mask_score=score, mask_ratio=ratio)
+    derived = pv.mask_distance(runs.filters, score=score, ratio=ratio).set_index("epoch")[
+        "distance"
+    ]
+    live = runs.epochs.set_index("epoch")["mask_distance"]
+    assert np.isnan(live[0])
+    assert live.loc[1:].tolist() == derived.loc[1:].tolist()
+    assert live.loc[1:].notna().all()
+
+
+def test_without_batch_norm_sigma_and_mask_distance_are_null(tmp_path: Path) -> None:
+    runs = record(BY_NAME["plain"].model(dtype=torch.float32), tmp_path / "run", epochs=2)
+    assert runs.filters[["sigma", "sigma_delta"]].isna().all(axis=None)
+    assert runs.epochs["mask_distance"].isna().all()
+
+
+def test_kept_is_what_has_a_weight(tmp_path: Path) -> None:
+    model = network()
+    with pv.Recorder(model, SAMPLE, tmp_path / "run") as recorder:
+        recorder.after_epoch(0)
+        model[4].weight.data[[0, 3]] = 0.0  # type: ignore[union-attr, operator, index]
+        recorder.after_epoch(1)
+    runs = pv.load(tmp_path / "run")
+    assert runs.epochs["kept_fraction"].tolist() == [1.0, 5 / 7]
+    gone = at(runs, 1).query("not kept")
+    assert list(zip(gone["layer"], gone["filter"], strict=True)) == [("4", 0), ("4", 3)]
+
+
+def test_facts_are_stored_as_given_and_the_rest_is_null(tmp_path: Path) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run") as recorder:
+        recorder.after_epoch(0, test_acc=0.1)
+        facts = {
+            "lr": 0.1,
+            "train_loss": torch.tensor(2.5),
+            "train_acc": np.float32(0.5),
+            "test_loss": 3,
+            "test_acc": 0.25,
+            "seconds": 1.5,
+        }
+        recorder.after_epoch(1, phase="finetune", **facts)  # type: ignore[arg-type]
+    epochs = pv.load(tmp_path / "run").epochs
+    assert epochs["phase"].tolist() == ["init", "finetune"]
+    assert {name: epochs[name][1] for name in facts} == {
+        name: float(value) for name, value in facts.items()
+    }  # type: ignore[arg-type]
+    assert epochs.loc[0, list(set(facts) - {"test_acc"})].isna().all()
+
+
+def test_the_spec_holds_everything_that_fixes_the_run(tmp_path: Path) -> None:
+    given = {"seed": 7, "dataset": "digits", "network": "mine", "optimiser": "plain descent"}
+    record(
+        network(),
+        tmp_path / "run",
+        epochs=1,
+        every=2,
+        spec=given,
+        bn="calibrated",
+        temperatures=(1.0, 5.0),
+        mask_ratio=0.3,
+    )
+    spec = json.loads((tmp_path / "run" / "spec.json").read_text())
+    known = {
+        "run": "run",
+        "sample_size": 12,
+        "bn": "calibrated",
+        "temperatures": [1.0, 5.0],
+        "every": "2",
+        "lag": 1,
+        "dtype": "float32",
+    }
+    known |= {
+        "mask_score": "bn_scale",
+        "mask_ratio": 0.3,
+        "device": "cpu",
+        "schema_version": schema.SCHEMA_VERSION,
+        "sealed": True,
+        **given,
+    }
+    assert {name: spec[name] for name in known} == known
+    assert set(spec["columns"]) == {
+        "theta_hg_t5",
+        *schema.CHEAP_COLUMNS,
+        *schema.DERIVATIVE_COLUMNS,
+    } - {"theta_hg_t200"}
+    assert (
+        spec["versions"]["torch"] == torch.__version__.split("+")[0]
+        or spec["versions"]["torch"] == torch.__version__
+    )
+    assert {"pruneviz", "python", "numpy", "pandas", "pyarrow", "torchvision", "cuda"} <= set(
+        spec["versions"]
+    )
+    assert "python" in spec["command"]
+    assert "T" in spec["created"]
+    assert spec["device_name"]
+    assert spec["threads"] == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bn", "batch"),
+        ("temperatures", [1.0]),
+        ("lag", 2),
+        ("sample_size", 5),
+        ("dtype", "float64"),
+    ],
+)
+def test_a_spec_cannot_belie_the_measurement(tmp_path: Path, name: str, value: object) -> None:
+    with pytest.raises(LogError, match=rf"spec says {name}=.*, but the recorder measures with"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={name: value})
+    assert not (tmp_path / "run").exists()
+
+
+class Walks:
+    """A sample that is another one at every walk, as a loader that shuffles or augments is."""
+
+    def __init__(self, change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+        self._change = change
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self._change(*SAMPLE)
+
+
+def _shuffled(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    order = torch.randperm(len(y))
+    return x[order], y[order]
+
+
+def _loader(**options: object) -> torch.utils.data.DataLoader:
+    return torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(*SAMPLE), batch_size=4, **options
+    )  # type: ignore[arg-type]
+
+
+UNFIT_SAMPLES: dict[str, tuple[Callable[[], object], str]] = {
+    "shuffled": (
+        lambda: Walks(_shuffled),
+        "not the same the second time .*shuffled or augmented. Give a fixed pair of tensors",
+    ),
+    "shuffling loader": (lambda: _loader(shuffle=True), "shuffled or augmented"),
+    "seeded loader": (
+        lambda: _loader(shuffle=True, generator=torch.Generator().manual_seed(0)),
+        "shuffled or augmented",
+    ),
+    "augmented": (
+        lambda: Walks(lambda x, y: (x + 0.01 * torch.randn_like(x), y)),
+        "shuffled or augmented",
+    ),
+    "exhausted": (
+        lambda: iter([SAMPLE]),
+        "walked through only once; give a pair of tensors, or a list of batches",
+    ),
+    "empty": (lambda: [], "the sample is empty"),
+    "labels out of range": (lambda: (SAMPLE[0], SAMPLE[1] + 9), "label"),
+}
+
+
+@pytest.mark.parametrize(("sample", "said"), UNFIT_SAMPLES.values(), ids=list(UNFIT_SAMPLES))
+def test_a_sample_that_cannot_be_measured_twice_is_refused_and_nothing_written(
+    tmp_path: Path, sample: Callable[[], object], said: str
+) -> None:
+    with pytest.raises((DataError, MeasureError), match=said):
+        pv.Recorder(network(), sample(), tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda net, x: net.fc(F.dropout(net.conv(x).flatten(1), 0.2)),
+        lambda net, x: net.fc(net.conv(x + 0.01 * torch.randn_like(x)).flatten(1)),
+    ],
+    ids=["functional dropout", "noise"],
+)
+def test_a_model_that_answers_differently_twice_is_refused_and_nothing_written(
+    tmp_path: Path, forward: Callable[[Net, Tensor], Tensor]
+) -> None:
+    model = Net(forward, conv=nn.Conv2d(1, 2, 2), fc=nn.Linear(18, 3))
+    with pytest.raises(
+        MeasureError,
+        match=r"does not answer the same twice.*Use nn\.Dropout rather than functional dropout",
+    ):
+        pv.Recorder(model, SAMPLE, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [SAMPLE, digit_batches(dtype=torch.float32), _loader()],
+    ids=["pair", "batches", "loader"],
+)
+def test_a_fixed_sample_is_taken_in_any_form(
+    tmp_path: Path, sample: tuple[Tensor, Tensor] | Batches
+) -> None:
+    assert pv.Recorder(network(), sample, tmp_path / "run").spec.sample_size == 12
+
+
+BAD_OPTIONS = [("every", value) for value in (0, -1, True, 2.5, "10", None)] + [
+    ("lag", value) for value in (0, 1.5, "1")
+]
+BAD_OPTIONS += [("mask_ratio", value) for value in (0, 1, 1.5)] + [
+    ("bn", "train"),
+    ("temperatures", ()),
+    ("columns", ("theta",)),
+]
+BAD_OPTIONS += [("mask_score", value) for value in ("loss_preservation", "sigma_change", "nothing")]
+
+
+@pytest.mark.parametrize(("option", "value"), BAD_OPTIONS, ids=str)
+def test_an_option_that_cannot_be_is_refused_by_name_and_nothing_written(
+    tmp_path: Path, option: str, value: object
+) -> None:
+    with pytest.raises(
+        (LogError, MeasureError),
+        match=rf"{option.removesuffix('s')}.*(choose|give|expected|there are)",
+    ):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", **{option: value})  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_without_filters_and_a_folder_in_use_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MeasureError, match="has no filters"):
+        pv.Recorder(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), SAMPLE, tmp_path / "run")
+    record(network(), tmp_path / "run", epochs=1)
+    before = files(tmp_path)
+    with pytest.raises(LogError, match="already holds the finished run run; choose another folder"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    assert files(tmp_path) == before
+
+
+WRONG_CALLS = [
+    (1, {}, "epoch 1 comes after epoch 1"),
+    (0, {}, "epoch 0 comes after epoch 1"),
+    (-1, {}, "count up from 0"),
+]
+WRONG_CALLS += [
+    (2.0, {}, "whole number"),
+    (2, {"test_acc": "good"}, "column test_acc holds double"),
+    (2, {"ghg": 1.0}, "no fact ghg"),
+]
+WRONG_CALLS += [(2, {"accuracy": 1.0}, "takes no fact accuracy; it takes phase, lr, train_loss")]
+
+
+@pytest.mark.parametrize(("epoch", "facts", "said"), WRONG_CALLS, ids=str)
+def test_a_wrong_call_is_refused_and_changes_nothing(
+    tmp_path: Path, epoch: int, facts: dict[str, float], said: str
+) -> None:
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    recorder.after_epoch(0)
+    recorder.after_epoch(1)
+    before = files(tmp_path)
+    with pytest.raises(LogError, match=said):
+        recorder.after_epoch(epoch, **facts)
+    assert files(tmp_path) == before
+    recorder.after_epoch(2)
+    assert recorder.last_epoch == 2
+
+
+def test_a_closed_recorder_takes_nothing_and_closes_twice(tmp_path: Path) -> None:
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    recorder.after_epoch(0)
+    recorder.close()
+    recorder.close()
+    with pytest.raises(LogError, match="is closed; make a new one"):
+        recorder.after_epoch(1)
+
+
+@pytest.mark.parametrize("parameter", ["4.weight", "1.weight", "9.bias"])
+@pytest.mark.parametrize(
+    ("every", "value"), [(1, float("nan")), (10, float("nan")), (10, float("inf"))]
+)
+def test_weights_that_are_not_finite_stop_the_recording_and_leave_it_loadable(
+    tmp_path: Path, parameter: str, every: int, value: float
+) -> None:
+    model = network()
+    with (
+        pytest.raises(MeasureError, match=rf"at epoch 2: .*{parameter}"),
+        pv.Recorder(model, SAMPLE, tmp_path / "run", every) as recorder,
+    ):
+        recorder.after_epoch(0)
+        recorder.after_epoch(1)
+        model.get_parameter(parameter).data.flatten()[1] = value
+        recorder.after_epoch(2)
+    assert list(pv.load(tmp_path / "run", unfinished="include").epochs["epoch"]) == [0, 1]
+
+
+def test_a_loss_that_overflows_names_the_epoch_and_the_layer(tmp_path: Path) -> None:
+    model = BY_NAME["plain"].model(dtype=torch.float32)
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run")
+    recorder.after_epoch(0)
+    model.get_parameter("2.weight").data.fill_(3e38)
+    with pytest.raises(MeasureError, match=r"at epoch 10: .*layer (2|3|5)"):
+        recorder.after_epoch(10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_after_an_error_the_run_goes_on_and_equals_one_that_was_never_cut_off(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    whole = record(network(dtype), tmp_path / "whole", lag=2, every=2)
+    model = network(dtype)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        pv.Recorder(model, SAMPLE, tmp_path / "cut", every=2, lag=2) as recorder,
+    ):
+        for epoch in range(3):
+            recorder.after_epoch(epoch)
+            train_epoch(model, epoch + 1)
+        raise KeyboardInterrupt
+    with pytest.raises(LogError, match="cut is unfinished"):
+        pv.load(tmp_path / "cut")
+    with pytest.raises(LogError, match="lag was 2, now 1"):
+        pv.Recorder(model, SAMPLE, tmp_path / "cut", every=2, resume=True)
+    with pv.Recorder(model, SAMPLE, tmp_path / "cut", every=2, lag=2, resume=True) as recorder:
+        assert recorder.last_epoch == 2
+        recorder.after_epoch(3)
+        train_epoch(model, 4)
+        recorder.after_epoch(4)
+    resumed = pv.load(tmp_path / "cut")
+    pd.testing.assert_frame_equal(
+        resumed.filters.drop(columns="run"), whole.filters.drop(columns="run")
+    )
+    pd.testing.assert_frame_equal(
+        resumed.epochs.drop(columns="run"), whole.epochs.drop(columns="run")
+    )
+
+
+def test_epochs_after_a_checkpoint_are_recorded_anew(tmp_path: Path) -> None:
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    for epoch in range(4):
+        recorder.after_epoch(epoch)
+    recorder.rewind(1)
+    assert recorder.last_epoch == 1
+    recorder.after_epoch(2, test_acc=0.5)
+    recorder.close()
+    assert pv.load(tmp_path / "run").epochs["test_acc"].tolist()[2:] == [0.5]
+
+
+ROUND = {
+    "round": 1,
+    "layer": ["0", "4"],
+    "layer_index": [0, 1],
+    "filters": [3, 4],
+    "kept": [3, 2],
+    "coupled_to": [None, "0"],
+}
+
+
+def test_rounds_and_their_kept_fraction_are_stored_with_their_epoch(tmp_path: Path) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run") as recorder:
+        recorder.after_epoch(0)
+        recorder.after_epoch(1, rounds=pd.DataFrame(ROUND), phase="prune", kept_fraction=0.7)
+        with pytest.raises(LogError, match="table rounds has no column gone"):
+            recorder.after_epoch(2, rounds=pd.DataFrame(ROUND).assign(gone=2))
+    runs = pv.load(tmp_path / "run")
+    assert runs.rounds[list(ROUND)].astype(object).to_dict("list") == {
+        **ROUND,
+        "round": [1, 1],
+        "coupled_to": [np.nan, "0"],
+    }
+    assert runs.rounds["epoch"].tolist() == [1, 1]
+    assert runs.epochs["kept_fraction"].tolist() == [1.0, 0.7]
+
+
+@pytest.mark.parametrize("unit", ROW_KINDS)
+@pytest.mark.parametrize("lag", [1, 2])
+def test_the_table_of_the_network_now_is_what_the_log_then_holds(
+    tmp_path: Path, unit: str, lag: int
+) -> None:
+    asked = ("theta_g", "abs_theta_g", "theta_hg_t200", "sigma")
+    model = network()
+    with pv.Recorder(
+        model,
+        SAMPLE,
+        tmp_path / "run",
+        1,
+        lag=lag,
+        unit=unit,
+        temperatures=(1.0, 200.0),
+        columns=asked[:3],
+    ) as recorder:
+        for epoch in range(4):
+            before = files(tmp_path)
+            early = recorder.table(epoch, asked)
+            assert files(tmp_path) == before
+            recorder.after_epoch(epoch)
+            pd.testing.assert_frame_equal(
+                recorder.table(epoch, asked), early
+            )  # also once the epoch is recorded
+            logged = (
+                pv.load(tmp_path / "run", unfinished="include")
+                .filters.query(f"epoch == {epoch}")
+                .reset_index(drop=True)
+            )
+            for column in early.columns:
+                assert early[column].astype(logged[column].dtype).equals(logged[column]), column
+            train_epoch(model, epoch)
+    keys, changes = {"run", "epoch", "layer", "filter", "kept"}, {"sigma_delta"}
+    extra = {"weight", "theta_delta"} if unit == "weight" else set()
+    assert set(early.columns) == {*keys, *changes, *extra, *schema.CHEAP_OF_UNIT[unit], *asked}
+
+
+def test_a_table_without_derivatives_computes_none_and_other_temperatures_take_the_place_of_the_own(
+    tmp_path: Path,
+) -> None:
+    model = network()
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run")
+    recorder.after_epoch(0)
+    calls: list[int] = []
+    model.register_forward_hook(lambda module, inputs, output: calls.append(1))
+    cheap = recorder.table(1)
+    assert not calls
+    assert set(cheap.columns) == {
+        "run",
+        "epoch",
+        "layer",
+        "filter",
+        "kept",
+        *schema.CHEAP_COLUMNS,
+        "sigma_delta",
+    }
+    assert cheap["sigma_delta"].eq(0).all() and recorder.table(5)["sigma_delta"].isna().all()
+    table = recorder.table(1, ["theta_g", "theta_hg_t3"], temperatures=(5.0, 3.0))
+    expected = pv.measure(
+        model, SAMPLE, columns=["theta_g", "theta_hg_t3"], temperatures=(5.0, 3.0)
+    )
+    pd.testing.assert_frame_equal(
+        table[["layer", "filter", "theta_g", "theta_hg_t3"]], expected.drop(columns="kept")
+    )
+    with pytest.raises(MeasureError, match="no column theta_hg_t200 can be measured"):
+        recorder.table(1, ["theta_hg_t200"], temperatures=(5.0,))
+
+
+def test_notes_become_part_of_the_spec(tmp_path: Path) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={"seed": 1}) as recorder:
+        recorder.after_epoch(0)
+        recorder.note(parameters=98, preset="mine")
+        with pytest.raises(LogError, match="holds seed already; note the fact under another name"):
+            recorder.note(seed=2)
+    spec = pv.load(tmp_path / "run").spec.iloc[0]
+    assert (spec["parameters"], spec["preset"], spec["seed"]) == (98, "mine", 1)
+    with pytest.raises(LogError, match="is closed"):
+        recorder.note(macs=1)
+
+
+def test_pruned_filters_have_no_derivatives_and_are_masked_out_for_good(tmp_path: Path) -> None:
+    model = network()
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", 1, mask_ratio=0.4) as recorder:
+        for epoch in range(4):
+            if epoch == 2:
+                keep = torch.tensor([True, False, True, True])
+                prune_entries(
+                    model,
+                    {
+                        "4.weight": keep[:, None, None, None].expand(4, 3, 2, 2).clone(),
+                        "5.weight": keep,
+                        "5.bias": keep,
+                    },
+                )
+            recorder.after_epoch(epoch)
+            train_epoch(model, epoch)
+            hold_pruned(model)
+    runs = pv.load(tmp_path / "run")
+    gone = runs.filters.query("layer == '4' and filter == 1 and epoch >= 2")
+    assert not gone["kept"].any() and runs.filters.drop(gone.index)["kept"].all()
+    assert (gone[list(schema.CHEAP_COLUMNS)] == 0).all(axis=None)
+    derived = list(schema.DERIVATIVE_COLUMNS)
+    assert gone[derived].isna().all(axis=None) and runs.filters.drop(gone.index)[
+        derived
+    ].notna().all(axis=None)
+    masks = []
+    for epoch in range(4):
+        table = at(runs, epoch)
+        importance = table["sigma"].abs().where(table["kept"], -1)
+        masks.append(
+            ~importance.index.isin(importance.sort_values(kind="stable").index[:3])
+        )  # 40 % of 7 filters
+        assert epoch < 2 or not masks[epoch][4]
+    expected = [np.mean(masks[e] != masks[e - 1]) for e in (1, 2, 3)]
+    assert runs.epochs["mask_distance"].tolist()[1:] == expected
+    assert runs.epochs["kept_fraction"].tolist() == [1, 1, 6 / 7, 6 / 7]
+
+
+def test_what_was_observed_is_written_as_it_was_when_the_network_has_trained_on(
+    tmp_path: Path,
+) -> None:
+    at_once, later = network(torch.float64), network(torch.float64)
+    with (
+        pv.Recorder(at_once, SAMPLE, tmp_path / "now", every=2) as first,
+        pv.Recorder(later, SAMPLE, tmp_path / "later", every=2) as second,
+    ):
+        for epoch in range(4):
+            first.after_epoch(epoch, test_acc=0.5)
+            write = second.observe(epoch, test_acc=0.5)
+            for model in (at_once, later):
+                train_epoch(model, epoch)
+            write()
+    runs = [pv.load(tmp_path / name) for name in ("now", "later")]
+    for table in ("filters", "epochs"):
+        frames = [getattr(run, table).drop(columns="run") for run in runs]
+        pd.testing.assert_frame_equal(*frames, check_exact=True)
+
+
+def test_nothing_is_asked_of_a_recorder_that_has_not_written_what_it_observed(
+    tmp_path: Path,
+) -> None:
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    write = recorder.observe(0)
+    asked: list[Callable[[], object]] = [
+        lambda: recorder.after_epoch(1), lambda: recorder.observe(1), lambda: recorder.table(0), recorder.close, lambda: recorder.rewind(0)
+    ]  # fmt: skip
+    for ask in asked:
+        with pytest.raises(
+            LogError, match=r"not written yet; first call what Recorder\.observe returned"
+        ):
+            ask()
+    assert recorder.last_epoch is None
+    write()
+    assert recorder.last_epoch == 0
+    recorder.close()
+    assert list(pv.load(tmp_path / "run").epochs["epoch"]) == [0]
+
+
+def test_weights_whose_square_is_beyond_float32_are_no_divergence_where_no_filter_is_measured(
+    tmp_path: Path,
+) -> None:
+    model = network()
+    with torch.no_grad():
+        model.get_parameter("9.bias").fill_(1e30)
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", every=lambda epoch: False) as recorder:
+        recorder.after_epoch(0)
+    assert pv.load(tmp_path / "run").filters["theta_norm2"].notna().all()

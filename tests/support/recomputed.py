@@ -1,0 +1,479 @@
+"""The numbers of the figures in plain pandas, from the files of recordings alone: nothing of pruneviz is used here.
+
+`recorded` lists runs, `read` reads their tables, and a function per kind of picture makes the tables that its CSV files should hold,
+by the ends of their names.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+Facts = dict[str, Any]
+
+CURVE_MEASURES = (
+    "magnitude",
+    "proposed",
+    "loss_preservation",
+)  # in the order of the claim, the fastest first
+RATIO_MEASURES = (
+    "magnitude",
+    "loss_preservation",
+    "proposed",
+    "grasp_t200",
+    "grasp",
+    "gradient_norm_preservation",
+)
+SHARES = ("0.5", "0.8", "0.9", "0.95")
+ERRORS = ("theta_g_se", "theta_hg_se")
+
+
+def recorded(folder: Path) -> list[Facts]:
+    """What `spec.json` holds of every run in a folder, with the run's `path` and `kind`; by seed."""
+    runs = [
+        {**json.loads(file.read_text(encoding="utf-8")), "path": file.parent}
+        for file in folder.glob("*/spec.json")
+    ]
+    return sorted(
+        ({**run, "kind": _kind(run)} for run in runs), key=lambda run: (run["seed"], run["run"])
+    )
+
+
+def _kind(run: Facts) -> str:
+    if run["rounds"]:
+        return "prune_phase" if run["prune_phase_only"] else "pruned"
+    return "weights" if run["unit"] == "weight" else "unpruned"
+
+
+def of(runs: Sequence[Facts], **facts: object) -> list[Facts]:
+    """The runs that have these facts."""
+    return [run for run in runs if all(run[name] == value for name, value in facts.items())]
+
+
+@functools.lru_cache(maxsize=32)
+def _read(path: Path, table: str) -> pd.DataFrame:
+    return pd.read_parquet(path / f"{table}.parquet")
+
+
+def read(run: Facts, table: str) -> pd.DataFrame:
+    """A table of a run, as its Parquet file holds it."""
+    return _read(run["path"], table).copy()
+
+
+def at(run: Facts, epoch: int) -> pd.DataFrame:
+    """The rows of a run's filters table at an epoch, in the order of the file."""
+    filters = _read(run["path"], "filters")
+    return filters[filters["epoch"] == epoch]
+
+
+def mean_sd_interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean, standard deviation and 95 % interval (Student's t) of values of several runs."""
+    mean = float(np.mean(values)) if len(values) else np.nan
+    if len(values) < 2:
+        return {"mean": mean, "sd": np.nan, "low": np.nan, "high": np.nan}
+    sd = float(np.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)))
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
+    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
+
+
+def _with_sd(name: str, values: Sequence[float]) -> dict[str, float]:
+    found = mean_sd_interval(values)
+    return {name: found["mean"], f"{name}_sd": found["sd"]}
+
+
+# Accuracy curves
+
+
+def accuracy_tables(runs: Sequence[Facts], network: str, rounds: int) -> dict[str, pd.DataFrame]:
+    """Figures 1 and 4-12: the curves, the convergence numbers and the leads."""
+    panel = of(runs, kind="pruned", network=network, rounds=rounds)
+    by_measure = {measure: of(panel, measure=measure) for measure in CURVE_MEASURES}
+    curves = [row for measure in CURVE_MEASURES for row in _curve(by_measure[measure])]
+    numbers = {run["run"]: _convergence_of(run, panel) for run in panel}
+    return {
+        "": pd.DataFrame(curves),
+        "_convergence": pd.DataFrame(
+            [
+                row
+                for measure in CURVE_MEASURES
+                for row in _convergence(by_measure[measure], numbers)
+            ]
+        ),
+        "_leads": pd.DataFrame(
+            [
+                row
+                for ahead, behind in itertools.pairwise(CURVE_MEASURES)
+                for row in _leads(by_measure[ahead], by_measure[behind], numbers)
+            ]
+        ),
+    }
+
+
+def _curve(runs: Sequence[Facts]) -> list[Facts]:
+    tables = [read(run, "epochs").set_index("epoch") for run in runs]
+    pruned = {epoch for run in runs for epoch in read(run, "rounds")["epoch"]}
+    keys = {
+        name: runs[0][name]
+        for name in ("network", "dataset", "rounds", "target", "measure", "augment")
+    }
+    return [
+        {
+            **keys,
+            "epoch": epoch,
+            "seeds": len(runs),
+            **_with_sd("train_acc", [table.loc[epoch, "train_acc"] for table in tables]),
+            **_with_sd("test_acc", [table.loc[epoch, "test_acc"] for table in tables]),
+            "kept_fraction": np.mean([table.loc[epoch, "kept_fraction"] for table in tables]),
+            "pruned": epoch in pruned,
+        }
+        for epoch in range(runs[0]["epochs"] + 1)
+    ]
+
+
+def _convergence_of(run: Facts, panel: Sequence[Facts]) -> dict[tuple[str, str, float], float]:
+    """The convergence numbers of a run: {(quantity, share, threshold): value}."""
+    accuracies = read(run, "epochs")["test_acc"].tolist()
+    area = sum((one + other) / 2 for one, other in itertools.pairwise(accuracies)) / (
+        len(accuracies) - 1
+    )
+    best = max(read(other, "epochs")["test_acc"].iloc[-1] for other in panel)
+    reached = {
+        ("epochs_to", share, float(share) * best): _first(
+            accuracies, Fraction(share) * _exact(best)
+        )
+        for share in SHARES
+    }
+    return {("area", "", np.nan): area, **reached, ("final", "", np.nan): accuracies[-1]}
+
+
+def _exact(accuracy: float) -> Fraction:
+    """The share of test images, some hundreds, that an accuracy stands for; on disk it was rounded to seven digits."""
+    return Fraction(accuracy).limit_denominator(1000)
+
+
+def _first(accuracies: Sequence[float], threshold: Fraction) -> float:
+    return next(
+        (
+            float(epoch)
+            for epoch, accuracy in enumerate(accuracies)
+            if _exact(accuracy) >= threshold
+        ),
+        np.nan,
+    )
+
+
+def _convergence(
+    runs: Sequence[Facts], numbers: dict[str, dict[tuple[str, str, float], float]]
+) -> list[Facts]:
+    keys = {name: runs[0][name] for name in ("network", "dataset", "measure", "rounds")}
+    rows = []
+    for quantity, share, threshold in numbers[runs[0]["run"]]:
+        every = [_value(numbers[run["run"]], quantity, share) for run in runs]
+        known = [value for value in every if not np.isnan(value)]
+        what = {"quantity": quantity, "share": share, "threshold": threshold}
+        rows.append(
+            {**keys, **what, "seeds": len(every), "reached": len(known), **mean_sd_interval(known)}
+        )
+    return rows
+
+
+def _value(numbers: dict[tuple[str, str, float], float], quantity: str, share: str) -> float:
+    return next(value for key, value in numbers.items() if key[:2] == (quantity, share))
+
+
+def _leads(
+    ahead: Sequence[Facts],
+    behind: Sequence[Facts],
+    numbers: dict[str, dict[tuple[str, str, float], float]],
+) -> list[Facts]:
+    keys = {name: ahead[0][name] for name in ("network", "dataset", "rounds")}
+    pairs = [
+        (numbers[one["run"]], numbers[other["run"]])
+        for one in ahead
+        for other in of(behind, seed=one["seed"])
+    ]
+    rows = []
+    for quantity, share, threshold in numbers[ahead[0]["run"]]:
+        sign = -1 if quantity == "epochs_to" else 1  # fewer epochs are better, more accuracy is
+        every = [
+            sign * (_value(one, quantity, share) - _value(other, quantity, share))
+            for one, other in pairs
+        ]
+        known = [lead for lead in every if not np.isnan(lead)]
+        names = {"ahead": ahead[0]["measure"], "behind": behind[0]["measure"]}
+        what = {"quantity": quantity, "share": share, "threshold": threshold}
+        rows.append(
+            {
+                **keys,
+                **names,
+                **what,
+                "pairs": len(every),
+                "seeds": len(known),
+                **mean_sd_interval(known),
+            }
+        )
+    return rows
+
+
+# Correlations
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's coefficient of two float64 arrays."""
+    x, y = x - x.mean(), y - y.mean()
+    return float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()))
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's coefficient: Pearson's of the ranks, equal values having their mean rank."""
+    return pearson(pd.Series(x).rank().to_numpy(), pd.Series(y).rank().to_numpy())
+
+
+def _agreement(found: dict[str, list[tuple[int, float]]], counted: str) -> Facts:
+    """Correlations of the runs of a network at an epoch: {method: [(n, r) of each run]}."""
+    columns: Facts = {"seeds": len(found["pearson"]), counted: min(n for n, _ in found["pearson"])}
+    for method, pairs in found.items():
+        over = mean_sd_interval([r for _, r in pairs])
+        if len(pairs) == 1:
+            n, r = pairs[0]
+            half = stats.norm.ppf(0.975) * np.sqrt(
+                (1 if method == "pearson" else 1 + r**2 / 2) / (n - 3)
+            )
+            over = {
+                **over,
+                "low": np.tanh(np.arctanh(r) - half),
+                "high": np.tanh(np.arctanh(r) + half),
+            }
+        columns |= {
+            method: over["mean"],
+            f"{method}_sd": over["sd"],
+            f"{method}_low": over["low"],
+            f"{method}_high": over["high"],
+        }
+    return columns
+
+
+def _over_filters(runs: Sequence[Facts], epoch: int, x: str, y: str) -> Facts:
+    """The correlation of two columns, or of |sigma x its change| where x is `sigma_change`, over the filters of each run."""
+    found: dict[str, list[tuple[int, float]]] = {"pearson": [], "spearman": []}
+    for run in runs:
+        rows = at(run, epoch)
+        numbers = rows[["sigma", "sigma_delta", "theta_g", "theta_hg", "abs_theta_g"]].astype(
+            "float64"
+        )
+        numbers = numbers.assign(sigma_change=(numbers["sigma"] * numbers["sigma_delta"]).abs())[
+            [x, y]
+        ].dropna()
+        a, b = numbers[x].to_numpy(), numbers[y].to_numpy()
+        found["pearson"].append((len(a), pearson(a, b)))
+        found["spearman"].append((len(a), spearman(a, b)))
+    return _agreement(found, "filters")
+
+
+def _over_weights(runs: Sequence[Facts], epoch: int, x: str, y: str) -> Facts:
+    """The correlation of two quantities over all weights of each run, which was computed while recording."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for method in ("pearson", "spearman"):
+        tables = [
+            read(run, "correlations").set_index(["epoch", "x", "y", "method"]) for run in runs
+        ]
+        rows = [table.loc[(epoch, x, y, method)] for table in tables]
+        found[method] = [(int(row["n"]), float(row["r"])) for row in rows]
+    return _agreement(found, "weights")
+
+
+# Correlation and mask distance
+
+
+def correlation_tables(
+    runs: Sequence[Facts], networks: Sequence[str], kind: str
+) -> dict[str, pd.DataFrame]:
+    """Figures 2 and H1b."""
+    return {
+        "": pd.DataFrame(
+            [
+                row
+                for network in networks
+                for row in _correlation_rows(of(runs, kind=kind, network=network))
+            ]
+        )
+    }
+
+
+def _correlation_rows(runs: Sequence[Facts]) -> list[Facts]:
+    of_weights = runs[0]["kind"] == "weights"
+    masks = {
+        epoch: _recorded_distance(runs, epoch) if of_weights else _distance(runs, epoch)
+        for epoch in range(1, runs[0]["epochs"] + 1)
+    }
+    blank = dict.fromkeys(("mask_ref_epoch", "mask_distance", "mask_distance_sd", "chance"), np.nan)
+    rows = []
+    for epoch in range(1, runs[0]["epochs"] + 1):
+        found: Facts = {}
+        if epoch % int(runs[0]["every"]) == 0:
+            found = (
+                _over_weights(runs, epoch, "theta_change", "loss_preservation")
+                if of_weights
+                else _over_filters(runs, epoch, "sigma_change", "abs_theta_g")
+            )
+        keys = {"network": runs[0]["network"], "dataset": runs[0]["dataset"], "epoch": epoch}
+        if found or masks[epoch]:
+            rows.append({**keys, **found, **_band(found), **(masks[epoch] or blank)})
+    order = ["network", "dataset", "epoch", "seeds", "weights" if of_weights else "filters"]
+    order += [
+        f"{method}{part}"
+        for method in ("pearson", "spearman")
+        for part in ("", "_sd", "_low", "_high")
+    ]
+    return pd.DataFrame(rows)[[*order, "band_low", "band_high", *blank]].to_dict("records")
+
+
+def _band(found: Facts) -> Facts:
+    if not found:
+        return {}
+    if found["seeds"] == 1:
+        return {"band_low": found["pearson_low"], "band_high": found["pearson_high"]}
+    return {
+        "band_low": found["pearson"] - found["pearson_sd"],
+        "band_high": found["pearson"] + found["pearson_sd"],
+    }
+
+
+def lowest(scores: np.ndarray, ratio: float) -> np.ndarray:
+    """Which entries are among the `ratio` of lowest scores, the earlier of equal ones first."""
+    chosen = np.zeros(len(scores), dtype=bool)
+    chosen[np.argsort(scores, kind="stable")[: round(ratio * len(scores))]] = True
+    return chosen
+
+
+def scales(run: Facts, epoch: int) -> np.ndarray:
+    """|sigma| of every filter of a run at an epoch, in the order of the file; minus infinity where the filter is pruned."""
+    rows = at(run, epoch)
+    return np.where(rows["kept"], rows["sigma"].astype("float64").abs(), -np.inf)
+
+
+def _distance(runs: Sequence[Facts], epoch: int) -> Facts | None:
+    """Distance of the masks of an epoch and the one before; None where scales do not differ yet, as before training."""
+    distances, chances = [], []
+    for run in runs:
+        before, now = scales(run, epoch - 1), scales(run, epoch)
+        if before.min() == before.max() or now.min() == now.max():
+            return None
+        masks = [lowest(scores, 0.2) for scores in (before, now)]
+        distances.append(float((masks[0] != masks[1]).mean()))
+        chances.append(2 * masks[0].mean() * (1 - masks[0].mean()))
+    return {
+        "mask_ref_epoch": epoch - 1,
+        **_with_sd("mask_distance", distances),
+        "chance": np.mean(chances),
+    }
+
+
+def _recorded_distance(runs: Sequence[Facts], epoch: int) -> Facts:
+    distances = [read(run, "epochs").set_index("epoch").loc[epoch, "mask_distance"] for run in runs]
+    return {
+        "mask_ref_epoch": epoch - 1,
+        **_with_sd("mask_distance", distances),
+        "chance": 2 * 0.2 * 0.8,
+    }
+
+
+# Scatter
+
+
+def scatter_tables(runs: Sequence[Facts], network: str, kind: str) -> dict[str, pd.DataFrame]:
+    """Figures 3, 13-15 and H1a."""
+    mine = of(runs, kind=kind, network=network)
+    schedule = mine[0]["epochs"]
+    over = _over_weights if kind == "weights" else _over_filters
+    panels = []
+    for epoch in (0, schedule // 4, schedule):
+        rows = _points(mine[0], epoch).assign(schedule=schedule)
+        panels.append(rows.assign(**over(mine, epoch, "theta_g", "theta_hg")))
+    table = pd.concat(panels, ignore_index=True)
+    keys = ["network", "dataset", "epoch", "schedule", "run", "seed", "layer", "depth", "filter"]
+    keys += ["weight"] if kind == "weights" else []
+    points = [*keys, "theta_g", "theta_hg", *ERRORS]
+    return {"": table[[*points, *(name for name in table if name not in points)]]}
+
+
+def _points(run: Facts, epoch: int) -> pd.DataFrame:
+    rows = at(run, epoch).astype({"layer": "str"})
+    layers = list(dict.fromkeys(rows["layer"]))
+    rows = rows.assign(depth=[1 + layers.index(layer) for layer in rows["layer"]])
+    facts = {name: run[name] for name in ("network", "dataset", "run", "seed")}
+    keys = ["epoch", "layer", "depth", "filter", *(["weight"] if run["kind"] == "weights" else [])]
+    return rows.sort_values(keys[2:])[[*keys, "theta_g", "theta_hg", *ERRORS]].assign(**facts)
+
+
+# Layer ratios
+
+
+def ratio_tables(runs: Sequence[Facts], network: str) -> dict[str, pd.DataFrame]:
+    """Figures 16 and 17."""
+    of_network = of(runs, kind="prune_phase", network=network)
+    rows = []
+    for rounds in (1, 5, 25):
+        for measure in RATIO_MEASURES:
+            rows += _ratio_rows(of(of_network, rounds=rounds, measure=measure))
+    return {"": pd.DataFrame(rows)}
+
+
+def after_last_round(run: Facts) -> pd.DataFrame:
+    """The rows of a run's rounds table after its last round, by layer in depth order."""
+    rounds = read(run, "rounds")
+    return (
+        rounds[rounds["round"] == run["rounds"]]
+        .sort_values("layer_index")
+        .astype({"layer": "str"})
+        .set_index("layer")
+    )
+
+
+def _ratio_rows(runs: Sequence[Facts]) -> list[Facts]:
+    tables = [after_last_round(run) for run in runs]
+    whole = [_whole(table[table["coupled_to"].isna()]) for table in tables]
+    of_all = {
+        column: number
+        for name in ("network_ratio", "first_half", "second_half", "front_loading")
+        for column, number in _with_sd(name, [shares[name] for shares in whole]).items()
+    }
+    keys = {name: runs[0][name] for name in ("network", "dataset", "measure", "rounds", "target")}
+    return [
+        {
+            **keys,
+            "layer_index": state["layer_index"],
+            "layer": layer,
+            "filters": state["filters"],
+            "coupled_to": state["coupled_to"],
+            "seeds": len(runs),
+            **_with_sd("ratio", [_share(table.loc[[layer]]) for table in tables]),
+            **of_all,
+        }
+        for layer, state in tables[0].iterrows()
+    ]
+
+
+def _whole(deciding: pd.DataFrame) -> dict[str, float]:
+    half = len(deciding) // 2
+    first, second = _share(deciding[:half]), _share(deciding[len(deciding) - half :])
+    return {
+        "network_ratio": _share(deciding),
+        "first_half": first,
+        "second_half": second,
+        "front_loading": first - second,
+    }
+
+
+def _share(layers: pd.DataFrame) -> float:
+    """The pruned share of the filters of some layers."""
+    return float((layers["filters"] - layers["kept"]).sum() / layers["filters"].sum())

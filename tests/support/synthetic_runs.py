@@ -1,0 +1,256 @@
+"""Recordings made up in memory, with the shape, signs and range of real ones: values over ten decades, several networks and seeds.
+
+`make_runs` makes unpruned runs (with `unit="weight"` those of single weights), `make_pruned_runs` pruned ones, whole or their rounds alone;
+`together` joins recordings, and `save_runs` writes them to disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.log.run_directory import RunLog
+from pruneviz.log.runs import Runs
+from pruneviz.log.schema import EPOCHS, FILTERS, ROUNDS, TABLES, RunSpec
+from pruneviz.plans.needs import CURVE_MEASURES
+
+LAYERS: Mapping[str, tuple[int, ...]] = {
+    "vgg13": (8, 8, 16, 16, 24, 24, 32, 32, 32, 32),
+    "mobilenet_v1": (6, 8, 8, 12, 12, 16, 16, 24, 24, 24),
+    "resnet56": (4,) * 19 + (6,) * 19 + (8,) * 19,
+}
+SMALL: Mapping[str, tuple[int, ...]] = {network: layers[::3] for network, layers in LAYERS.items()}
+MOBILENET_FILTERS = (
+    32,
+    32,
+    64,
+    64,
+    128,
+    128,
+    128,
+    128,
+    256,
+    256,
+    256,
+    *(256, *(512,) * 11),
+    *(512, 1024, 1024, 1024),
+)
+
+
+def make_runs(
+    networks: Mapping[str, Sequence[int]] = LAYERS,
+    seeds: Sequence[int] = (0, 1, 2),
+    epochs: int = 16,
+    every: int = 4,
+    dataset: str = "digits",
+    **facts: Any,
+) -> Runs:
+    """Runs of each network and seed; derivative columns at every `every`-th epoch and at the last; `facts` go into the spec."""
+    specs, filters, rows = [], [], []
+    for network, layers in networks.items():
+        for seed in seeds:
+            run = (
+                f"{network}-{dataset}{'-weights' if facts.get('unit') == 'weight' else ''}-s{seed}"
+            )
+            known = {
+                "network": network,
+                "dataset": dataset,
+                "seed": seed,
+                "epochs": epochs,
+                "preset": "digits",
+                "sample_size": 500,
+            }
+            specs.append(RunSpec.from_dict({"run": run, **known, **facts}).to_dict())
+            filters.append(_filters(layers, seed, epochs, every).assign(run=run))
+            rows.append(pd.DataFrame({"run": run, "epoch": range(epochs + 1)}))
+    return Runs(
+        pd.DataFrame(specs),
+        _table(rows, EPOCHS),
+        _table(filters, FILTERS),
+        pd.DataFrame(columns=list(ROUNDS)),
+    )
+
+
+def make_pruned_runs(
+    networks: Mapping[str, Sequence[int]] = SMALL,
+    measures: Sequence[str] = CURVE_MEASURES,
+    rounds: Sequence[int] = (5,),
+    datasets: Sequence[str] = ("digits",),
+    seeds: Sequence[int] = (0, 1, 2),
+    epochs: int = 16,
+    target: float = 0.6,
+    prune_phase_only: bool = False,
+    **facts: Any,
+) -> Runs:
+    """Runs pruned in rounds, one for each combination; with `prune_phase_only` they end with the last round; no filters are recorded."""
+    specs, rows, pruned = [], [], []
+    for network, dataset, count, measure, seed in itertools.product(
+        networks, datasets, rounds, measures, seeds
+    ):
+        last = count if prune_phase_only else epochs
+        run = f"{network}-{dataset}-{measure.replace('_', '')}-r{count}{'-prunephase' if prune_phase_only else ''}-s{seed}"
+        known = {
+            "network": network, "dataset": dataset, "seed": seed, "epochs": last, "preset": "digits", "measure": measure, "target": target,
+            "rounds": count, "prune_phase_only": prune_phase_only, "schedule": "published", "keep_at_least": 0.05, "augment": False,
+        }  # fmt: skip
+        specs.append(RunSpec.from_dict({"run": run, **known, **facts}).to_dict())
+        random = np.random.default_rng([seed, count, len(measure), len(dataset)])
+        kept = _kept_by_round(networks[network], measure, count, target, random)
+        rows.append(
+            _accuracies(
+                random,
+                measure,
+                dataset,
+                last,
+                kept.groupby("epoch")["kept"].sum() / sum(networks[network]),
+            ).assign(run=run)
+        )
+        pruned.append(kept.assign(run=run))
+    return Runs(
+        pd.DataFrame(specs),
+        _table(rows, EPOCHS),
+        pd.DataFrame(columns=list(FILTERS)),
+        _table(pruned, ROUNDS),
+    )
+
+
+def together(*recordings: Runs) -> Runs:
+    """Several recordings as one."""
+    spec = pd.concat([runs.spec for runs in recordings], ignore_index=True)
+    parts = {
+        name: [getattr(runs, name) for runs in recordings if len(getattr(runs, name))]
+        for name in TABLES
+    }
+    return Runs(spec, **{name: _table(parts[name], columns) for name, columns in TABLES.items()})
+
+
+def save_runs(runs: Runs, folder: Path, unfinished: Sequence[str] = ()) -> None:
+    """Write recordings to disk as the recorder would; those named `unfinished` are not sealed."""
+    for facts in runs.spec.to_dict("records"):
+        spec = RunSpec.from_dict(
+            {
+                name: value
+                for name, value in facts.items()
+                if not (isinstance(value, float) and np.isnan(value))
+            }
+        )
+        log = RunLog.create(folder / spec.run, spec)
+        mine = {
+            name: getattr(runs, name)[getattr(runs, name)["run"] == spec.run] for name in TABLES
+        }
+        for epoch, rows in mine["epochs"].groupby("epoch"):
+            others = {
+                name: table[table["epoch"] == epoch]
+                for name, table in mine.items()
+                if name != "epochs"
+            }
+            log.append(
+                int(epoch),
+                epochs=rows,
+                **{name: table for name, table in others.items() if len(table)},
+            )
+        if spec.run not in unfinished:
+            log.seal()
+
+
+def _table(parts: Sequence[pd.DataFrame], columns: Mapping[str, Any]) -> pd.DataFrame:
+    table = pd.concat(parts or [pd.DataFrame()], ignore_index=True).reindex(columns=list(columns))
+    return table.astype({name: "category" for name in ("run", "layer", "phase") if name in columns})
+
+
+def _kept_by_round(
+    layers: Sequence[int], measure: str, rounds: int, target: float, random: np.random.Generator
+) -> pd.DataFrame:
+    """A rounds table: the same number of filters goes in every round; some measures take more of the early layers, others of the late."""
+    lean = {"magnitude": 0.6, "grasp": -0.9}.get(measure, 0.2)
+    share = (
+        target
+        * (1 + lean * np.linspace(-0.5, 0.5, len(layers)))
+        * random.uniform(0.97, 1.03, len(layers))
+    )
+    names = [f"features.{index}.conv" for index in range(len(layers))]
+    whole = pd.DataFrame({"layer": names, "layer_index": range(len(layers)), "filters": layers})
+    left = {
+        n: np.maximum(1, np.round(np.array(layers) * (1 - share * n / rounds))).astype(int)
+        for n in range(1, rounds + 1)
+    }
+    parts = [whole.assign(round=n, epoch=n, kept=kept) for n, kept in left.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _accuracies(
+    random: np.random.Generator, measure: str, dataset: str, epochs: int, kept: pd.Series
+) -> pd.DataFrame:
+    """An epochs table whose accuracies rise to a best value, magnitude first, with a dent where a round has pruned."""
+    pace = {"magnitude": 4.0, "proposed": 3.0}.get(measure, 2.2) * random.uniform(0.95, 1.05)
+    epoch = np.arange(epochs + 1)
+    dent = np.where(np.isin(epoch, kept.index), 0.05, 0.0)
+    rise = 1 - np.exp(-pace * epoch / epochs)
+    best, chance = {"cifar100": (0.6, 0.01)}.get(dataset, (0.9, 0.1))
+    test = chance + (best - chance) * rise * (1 - dent) + 0.004 * random.standard_normal(len(epoch))
+    train = np.where(epoch == 0, np.nan, np.minimum(test + 0.06 * rise, 1))
+    fraction = kept.reindex(epoch).ffill().fillna(1.0).to_numpy()
+    return pd.DataFrame(
+        {"epoch": epoch, "train_acc": train, "test_acc": test, "kept_fraction": fraction}
+    )
+
+
+def _filters(layers: Sequence[int], seed: int, epochs: int, every: int) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    names = np.repeat([f"features.{index}.conv" for index in range(len(layers))], layers)
+    keys = pd.DataFrame(
+        {
+            "layer": names,
+            "filter": np.concatenate([np.arange(count) for count in layers]),
+            "kept": True,
+        }
+    )
+    depth = np.repeat(np.linspace(0, 1, len(layers)), layers)
+    sigma, parts = np.ones(len(keys)), []
+    for epoch in range(epochs + 1):
+        step = 0.0 if epoch == 0 else 0.2 * np.exp(-3 * epoch / epochs) + 0.002
+        delta = step * random.standard_normal(len(keys)) * 10 ** random.uniform(-1, 0, len(keys))
+        sigma = sigma + delta
+        cheap = keys.assign(
+            epoch=epoch,
+            sigma=sigma,
+            sigma_delta=delta if epoch else np.nan,
+            theta_norm2=random.gamma(2, 1, len(keys)),
+        )
+        measured = epoch % every == 0 or epoch == epochs
+        parts.append(
+            cheap.assign(**_derivatives(random, depth, sigma * delta, epoch / epochs))
+            if measured
+            else cheap
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _derivatives(
+    random: np.random.Generator, depth: np.ndarray, change: np.ndarray, progress: float
+) -> dict[str, np.ndarray]:
+    """Signed values over some ten decades whose two quantities agree in sign, mostly, and in size, roughly."""
+    size = 10 ** (-2 - 2 * progress - 3 * depth + 1.3 * random.standard_normal(len(depth)))
+    theta_g = np.where(random.random(len(depth)) < 0.3, -1, 1) * size
+    theta_g[random.random(len(depth)) < 0.01] = 0.0  # dead filters
+    sign = np.where(random.random(len(depth)) < 0.1, -1, 1)
+    theta_hg = (
+        sign
+        * theta_g
+        * 10 ** (0.5 - progress + (0.3 + 0.4 * progress) * random.standard_normal(len(depth)))
+    )
+    moved = np.abs(change) / max(float(np.abs(change).max()), 1e-12)
+    abs_theta_g = np.abs(theta_g) + 1e-3 * (
+        progress * moved + (1 - 0.7 * progress) * random.random(len(depth))
+    )
+    return {
+        "theta_g": theta_g,
+        "theta_hg": theta_hg,
+        "abs_theta_g": abs_theta_g,
+        "theta2_abs_g": abs_theta_g**1.5,
+    }

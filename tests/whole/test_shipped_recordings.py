@@ -1,0 +1,78 @@
+"""The recordings that come with pruneviz: small, whole, made as they say, and what the findings are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import pruneviz as pv
+from pruneviz.analysis.claim_tables import filled_in
+from pruneviz.plans.planning import plan_runs
+
+ROOT = Path(__file__).parents[2]
+SETS = [ROOT / "data" / "cifar-mini", ROOT / "data" / "cifar-mini-batch"]
+PICTURES = ROOT / "figures" / "cifar-mini"
+
+
+@pytest.fixture(scope="module")
+def sets() -> list[pv.Runs]:
+    return [pv.load(path) for path in SETS]
+
+
+def test_they_are_small_and_hold_neither_weights_of_networks_nor_images() -> None:
+    files = [
+        file
+        for path in SETS
+        for file in path.rglob("*")
+        if file.is_file() and file.parent.name != "weights"
+    ]  # kept on one's own machine
+    assert {file.suffix for file in files} == {".json", ".parquet"}
+    assert sum(file.stat().st_size for file in files) < 12e6
+
+
+def test_they_are_what_the_catalogue_plans_for_three_seeds(sets: list[pv.Runs]) -> None:
+    planned = {
+        plan.run
+        for plan in plan_runs("cifar-mini", seeds=(0, 1, 2), figures=("2", "3", "13", "14", "15"))
+    }
+    weights = {
+        plan.run for plan in plan_runs("cifar-mini", networks=("resnet56",), figures=("H1a",))
+    }
+    assert set(sets[0].spec["run"]) == planned | weights
+    assert list(sets[0].spec["epochs"].unique()) == [16]
+    assert (sets[0].epochs.groupby("run", observed=True)["epoch"].nunique() == 17).all()
+
+
+def test_their_specs_say_how_they_were_made(sets: list[pv.Runs]) -> None:
+    for runs in sets:
+        assert (
+            set(runs.spec["precision"]) == {"fp32"}
+            and set(runs.spec["device"]) == {"cpu"}
+            and set(runs.spec["threads"]) <= {1, 2}
+        )
+        assert runs.spec["command"].str.startswith("python -m pruneviz.re").all()
+        assert runs.spec["versions"].map(lambda versions: "torch" in versions).all()
+
+
+def test_all_columns_are_compressed_without_loss(sets: list[pv.Runs]) -> None:
+    for file in [file for path in SETS for file in path.rglob("filters.parquet")]:
+        group = pq.read_metadata(file).row_group(0)
+        columns = [group.column(i) for i in range(group.num_columns)]
+        assert {column.compression for column in columns} == {"ZSTD"}
+        assert all(
+            "BYTE_STREAM_SPLIT" in c.encodings for c in columns if c.path_in_schema == "theta_g"
+        )
+    assert np.isfinite(sets[0].filters["theta_hg"]).all()
+
+
+def test_the_tables_of_the_findings_are_made_of_them(sets: list[pv.Runs]) -> None:
+    text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    assert filled_in(text, sets) == text
+
+
+@pytest.mark.parametrize("figure", ["02", "03", "13", "14", "15", "H1a", "H1b"])
+def test_their_figures_are_there(figure: str) -> None:
+    assert {file.suffix for file in PICTURES.glob(f"figure{figure}.*")} >= {".png", ".txt"}

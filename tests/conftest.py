@@ -1,20 +1,20 @@
-"""What all tests share: one thread, so that timings and sums do not depend on the machine, and recordings and images where they are."""
+"""Shared fixtures: recordings and images where they exist. All tests compute on one thread."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from pruneviz.log.run_directory import is_sealed
 from pruneviz.plans.planning import plan_runs
 
+# The order of sums, and so the last bit of a result, depends on the number of threads.
 torch.set_num_threads(1)
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "data" / "digits"
@@ -23,24 +23,32 @@ RESTORE = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "restore
 
 @pytest.fixture(scope="session")
 def embedded_recordings() -> Path:
-    """The folder of the recordings of the embedded experiment; the test is skipped where they were not made."""
+    """Folder of the embedded recordings; skips the test if they are not complete."""
     if not all(is_sealed(RECORDINGS / plan.run) for plan in plan_runs("digits")):
-        pytest.skip("the embedded recordings are not there: make record")
+        pytest.skip("the embedded recordings are missing; run `make record`")
     return RECORDINGS
 
 
 @pytest.fixture(scope="session")
-def cifar_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of the official CIFAR-10 and CIFAR-100 files; the test is skipped where there are none."""
+def cifar_root(pytestconfig: pytest.Config) -> Path:
+    """Folder of the official CIFAR-10 and CIFAR-100 files; skips the test if there is none."""
     given = Path(os.environ.get("PRUNEVIZ_IMAGES", ""))
     if (given / "cifar-10-batches-py").is_dir() and (given / "cifar-100-python").is_dir():
-        yield given
-        return
+        return given
     if not RESTORE.is_file():
         pytest.skip(
-            "no real CIFAR at hand: set PRUNEVIZ_IMAGES to the folder that holds cifar-10-batches-py and cifar-100-python"
+            "no CIFAR images; set PRUNEVIZ_IMAGES to the folder with cifar-10-batches-py and "
+            "cifar-100-python"
         )
-    restored = tmp_path_factory.mktemp("cifar")
-    subprocess.run([sys.executable, str(RESTORE), str(restored)], check=True, capture_output=True)
-    yield restored
-    shutil.rmtree(restored)
+    return restored_once(pytestconfig.cache.mkdir("cifar"))
+
+
+def restored_once(folder: Path) -> Path:
+    """Restore both data sets into `folder` unless they are there; parallel workers share it."""
+    with FileLock(folder / "lock"):
+        done = folder / "done"
+        if not done.exists():
+            command = [sys.executable, str(RESTORE), str(folder)]
+            subprocess.run(command, check=True, capture_output=True)
+            done.touch()
+    return folder

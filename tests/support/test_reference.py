@@ -1,4 +1,4 @@
-"""The twins against each other and against pencil and paper, so that what the package is held to is itself held to something."""
+"""The reference implementations against each other and against values derived by hand."""
 
 from __future__ import annotations
 

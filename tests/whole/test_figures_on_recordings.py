@@ -1,4 +1,4 @@
-"""The numbers written beside every figure of the embedded recordings, against the same numbers in plain pandas from the Parquet files."""
+"""Every figure's CSV from the embedded recordings equals plain pandas on the Parquet files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,8 @@ from tests.support.recomputed import (
 )
 
 THREE = ("vgg13", "mobilenet_v1", "resnet56")
-SINGLE = (
-    "theta_g",
-    "theta_hg",
-    "theta_g_se",
-    "theta_hg_se",
-)  # float32 on disk, and drawn as they are
+# Columns that are float32 on disk and drawn unchanged.
+SINGLE = ("theta_g", "theta_hg", "theta_g_se", "theta_hg_se")
 
 Expected = Callable[[list[Facts]], dict[str, pd.DataFrame]]
 
@@ -76,7 +72,7 @@ def test_numbers_beside_a_figure_are_those_of_the_files(
 
 
 def assert_same(written: pd.DataFrame, expected: pd.DataFrame) -> None:
-    """Equal rows and columns in one order: columns of float32 exactly, all else, which is computed in float64, to 1e-9."""
+    """Assert equal rows and columns in order: float32 columns exactly, computed ones to 1e-9."""
     single = [name for name in SINGLE if name in expected]
     for name in single:
         np.testing.assert_array_equal(

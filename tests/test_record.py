@@ -88,8 +88,8 @@ def test_the_command_records_each_run_in_a_process_of_its_own(
         in result.output.splitlines()[0]
     )
     assert (runs.spec["wall_seconds"] > 0).all()
-    for run in (PLAN, OTHER):
-        assert set(files(out / run.run)) == SEALED
+    for plan in (PLAN, OTHER):
+        assert set(files(out / plan.run)) == SEALED
 
 
 def test_a_run_that_fails_does_not_stop_the_others_and_is_told(

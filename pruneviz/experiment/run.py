@@ -142,9 +142,8 @@ def record_run(plan: RunPlan, setting: Setting, progress: Progress) -> None:
             setting.device, plan.precision or (before.precision if before else None)
         ),
     )
-    threads = (
-        before.threads if before else setting.threads
-    )  # other numbers of threads round sums otherwise
+    # Another number of threads rounds sums differently.
+    threads = before.threads if before else setting.threads
     if threads:
         torch.set_num_threads(threads)
     if setting.device == "cuda" and setting.sharing > 1:

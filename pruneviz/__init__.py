@@ -1,6 +1,6 @@
-"""pruneviz: measure and draw the dynamics of neural-network pruning.
+"""Measure and draw the dynamics of neural-network pruning.
 
-Names load on first use, so that `import pruneviz` is quick and the drawing side never loads torch.
+Public names load on first use: `import pruneviz` is quick, and drawing never loads torch.
 """
 
 from __future__ import annotations
@@ -15,32 +15,56 @@ if TYPE_CHECKING:
     from pruneviz.analysis.masks import keep_mask as keep_mask
     from pruneviz.analysis.masks import mask_distance as mask_distance
     from pruneviz.analysis.matrix import correlation_matrix as correlation_matrix
+    from pruneviz.analysis.matrix import recorded_measures as recorded_measures
+    from pruneviz.analysis.robustness import leave_one_layer_out as leave_one_layer_out
+    from pruneviz.analysis.robustness import robustness as robustness
+    from pruneviz.analysis.scores import SCORES as SCORES
     from pruneviz.analysis.scores import score as score
+    from pruneviz.experiment.datasets import load_dataset as load_dataset
+    from pruneviz.experiment.images import balanced_sample as balanced_sample
+    from pruneviz.experiment.images import normalise as normalise
+    from pruneviz.experiment.networks import build_network as build_network
+    from pruneviz.figures.options import DrawOptions as DrawOptions
     from pruneviz.log.runs import Runs as Runs
     from pruneviz.log.runs import load as load
     from pruneviz.log.scan import scan as scan
     from pruneviz.log.schema import RunSpec as RunSpec
+    from pruneviz.log.schema import filter_column as filter_column
     from pruneviz.measuring.snapshot import measure as measure
+    from pruneviz.pruning.held_entries import hold_pruned as hold_pruned
     from pruneviz.pruning.pruner import Pruner as Pruner
     from pruneviz.pruning.removal import remove as remove
+    from pruneviz.pruning.rounds import pruned_after as pruned_after
     from pruneviz.recording.recorder import Recorder as Recorder
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DrawOptions": "pruneviz.figures.options",
     "Pruner": "pruneviz.pruning.pruner",
     "Recorder": "pruneviz.recording.recorder",
     "RunSpec": "pruneviz.log.schema",
     "Runs": "pruneviz.log.runs",
+    "SCORES": "pruneviz.analysis.scores",
+    "balanced_sample": "pruneviz.experiment.images",
+    "build_network": "pruneviz.experiment.networks",
     "convergence": "pruneviz.analysis.convergence",
     "correlate": "pruneviz.analysis.correlation",
     "correlation_matrix": "pruneviz.analysis.matrix",
+    "filter_column": "pruneviz.log.schema",
+    "hold_pruned": "pruneviz.pruning.held_entries",
     "keep_mask": "pruneviz.analysis.masks",
+    "leave_one_layer_out": "pruneviz.analysis.robustness",
     "load": "pruneviz.log.runs",
+    "load_dataset": "pruneviz.experiment.datasets",
     "mask_distance": "pruneviz.analysis.masks",
     "measure": "pruneviz.measuring.snapshot",
+    "normalise": "pruneviz.experiment.images",
     "over_seeds": "pruneviz.analysis.correlation",
+    "pruned_after": "pruneviz.pruning.rounds",
+    "recorded_measures": "pruneviz.analysis.matrix",
     "remove": "pruneviz.pruning.removal",
+    "robustness": "pruneviz.analysis.robustness",
     "scan": "pruneviz.log.scan",
     "score": "pruneviz.analysis.scores",
 }
@@ -50,11 +74,17 @@ __all__ = sorted([*_HOMES, "__version__"])
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(
-            f"module 'pruneviz' has no attribute {name!r}; it has {', '.join(__all__)}"
-        )
+        raise AttributeError(_unknown(name))
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"module 'pruneviz' has no attribute {name!r}{hint} it has {', '.join(__all__)}"

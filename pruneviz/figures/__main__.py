@@ -10,7 +10,7 @@ import typer
 
 from pruneviz.errors import LogError, PrunevizError
 from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered
-from pruneviz.figures.options import DrawOptions, LossPreservation, Method, Scale
+from pruneviz.figures.options import AxisScale, DrawOptions, LossPreservation, Method
 from pruneviz.plans.needs import DATASET_NAMES
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def main(
     seed: Annotated[
         int | None, typer.Option(help="Seed whose points a scatter shows.  [default: the lowest]")
     ] = None,
-    scale: Annotated[Scale, typer.Option(help="Axes of a scatter.")] = "symlog",
+    scale: Annotated[AxisScale, typer.Option(help="Axes of a scatter.")] = "symlog",
     list_: Annotated[
         bool,
         typer.Option(

@@ -58,7 +58,7 @@ _OWN_DATASETS = {need.dataset for need in FIGURE_NEEDS.values()} - {None}
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RunGroup:
     """One combination of which a figure needs a run, of any seed; `dataset` None where any data set would do."""
 
     network: str
@@ -128,19 +128,19 @@ def chosen_datasets(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> t
     return tuple(several)
 
 
-def missing_runs(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> tuple[Wanted, ...]:
+def missing_runs(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> tuple[RunGroup, ...]:
     """The combinations that a figure shows and of which no finished run is recorded, in the order of the figure."""
     datasets: tuple[str | None, ...] = chosen_datasets(spec, entry, options) or (None,)
     chosen = _of_kind(spec, entry)
     measures = [None] * len(chosen) if entry.need.measures == (None,) else chosen["measure"]
     there = {
-        Wanted(*row)
+        RunGroup(*row)
         for row in zip(
             chosen["network"], measures, chosen["rounds"], chosen["dataset"], strict=True
         )
     }
     wanted = itertools.product(entry.networks, datasets, entry.need.rounds, entry.need.measures)
-    return tuple(run for run in (Wanted(n, m, r, d) for n, d, r, m in wanted) if run not in there)
+    return tuple(run for run in (RunGroup(n, m, r, d) for n, d, r, m in wanted) if run not in there)
 
 
 def is_recorded(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> bool:

@@ -7,14 +7,20 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pruneviz.figures.catalogue import Entry, network_title
-from pruneviz.figures.chosen_runs import KIND_WORDS, Wanted, chosen_spec, is_recorded, missing_runs
+from pruneviz.figures.chosen_runs import (
+    KIND_WORDS,
+    RunGroup,
+    chosen_spec,
+    is_recorded,
+    missing_runs,
+)
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.words import counted, dataset_title, listed, measure_title
 from pruneviz.plans.planning import record_command
 from pruneviz.plans.presets import PRESETS
 
 
-def in_words(absent: Sequence[Wanted]) -> str:
+def in_words(absent: Sequence[RunGroup]) -> str:
     """The missing runs as a caption names them: `VGG-13 pruned by Magnitude and Proposed in 1 and 5 rounds on CIFAR-10`."""
     networks = list(dict.fromkeys(run.network for run in absent))
     if all(run.measure is None for run in absent):
@@ -27,12 +33,12 @@ def in_words(absent: Sequence[Wanted]) -> str:
     )
 
 
-def told(entry: Entry, absent: Sequence[Wanted]) -> str:
+def told(entry: Entry, absent: Sequence[RunGroup]) -> str:
     """The missing runs of a figure as a command names them, with what kind of runs they are."""
     return f"{in_words(absent)} ({KIND_WORDS[entry.need.kind]})"
 
 
-def _pruned(network: str, absent: Sequence[Wanted]) -> str:
+def _pruned(network: str, absent: Sequence[RunGroup]) -> str:
     """The missing pruned runs of one network; measures that lack the same rounds are named together."""
     measures = dict.fromkeys(run.measure for run in absent)
     lacks = {
@@ -69,7 +75,12 @@ def status(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> str:
 
 
 def commands(
-    figure: str, entry: Entry, absent: Sequence[Wanted], spec: pd.DataFrame, data: str, folder: str
+    figure: str,
+    entry: Entry,
+    absent: Sequence[RunGroup],
+    spec: pd.DataFrame,
+    data: str,
+    folder: str,
 ) -> list[str]:
     """The commands that record the missing runs of a figure as the runs beside them were recorded.
 

@@ -10,7 +10,7 @@ from pruneviz.errors import FigureError
 
 Method = Literal["pearson", "spearman", "kendall"]
 LossPreservation = Literal["sum_of_abs", "abs_of_sum"]
-Scale = Literal["symlog", "linear"]
+AxisScale = Literal["symlog", "linear"]
 
 MASK_SCORES: Mapping[str, str] = {
     "weights": "magnitude"
@@ -39,7 +39,7 @@ class DrawOptions:
     mask_ratio: float = 0.2
     seed: int | None = None
     dataset: str | None = None
-    scale: Scale = "symlog"
+    scale: AxisScale = "symlog"
 
     def __post_init__(self) -> None:
         # Here and not above, so that a command line can name the choices in its help without loading pandas.
@@ -47,7 +47,7 @@ class DrawOptions:
 
         _require_one_of("method", self.method, get_args(Method))
         _require_one_of("loss_preservation", self.loss_preservation, get_args(LossPreservation))
-        _require_one_of("scale", self.scale, get_args(Scale))
+        _require_one_of("scale", self.scale, get_args(AxisScale))
         _require_one_of(
             "mask_score", MASK_SCORE if self.mask_score is None else self.mask_score, SCORES
         )

@@ -17,7 +17,7 @@ from pruneviz.figures.catalogue import find
 from pruneviz.figures.draw import draw_figure
 from pruneviz.figures.kinds import correlation_curve, scatter
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.row_kind import FILTER, WEIGHT, unit_in
+from pruneviz.figures.row_kind import FILTER, WEIGHT, row_kind_in
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import CORRELATIONS
 from tests.support.baselines import assert_as_before
@@ -187,7 +187,7 @@ def test_filters_and_weights_of_one_folder_do_not_mix(runs: Runs) -> None:
         module = scatter if figure in ("H1a", "3") else correlation_curve
         together, single = (module.table(each, find(figure), DEFAULT) for each in (both, alone))
         pd.testing.assert_frame_equal(together, single, check_dtype=False, check_categorical=False)
-        assert unit_in(together) is (WEIGHT if figure.startswith("H") else FILTER)
+        assert row_kind_in(together) is (WEIGHT if figure.startswith("H") else FILTER)
 
 
 # What the log does not hold

@@ -17,8 +17,9 @@ from pruneviz.errors import FigureError
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.chosen_runs import chosen_spec
+from pruneviz.figures.mean_correlations import KEYS
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.row_kind import KEYS, Unit, unit_in, unit_of
+from pruneviz.figures.row_kind import RowKind, row_kind_in, row_kind_of
 from pruneviz.figures.words import (
     COEFFICIENTS,
     SYMBOLS,
@@ -45,21 +46,21 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     """The numbers of the figure: one row per network and recorded epoch.
 
     Columns: network, dataset, epoch; at epochs with derivative columns seeds, filters (or weights), the correlations of
-    `pruneviz.figures.agreement.averaged`, and band_low, band_high (mean ± standard deviation over seeds, or the 95 % interval of a single
+    `mean_correlations`, and band_low, band_high (mean ± standard deviation over seeds, or the 95 % interval of a single
     run); at epochs with masks mask_ref_epoch, mask_distance (mean over seeds, fraction of filters or weights), mask_distance_sd and chance.
     Errors: `FigureError` when the two measures were never recorded together, or not in the form asked for; those of `chosen_spec`.
     """
-    spec, unit = chosen_spec(runs.spec, entry, options), unit_of(entry.need.kind)
+    spec, row_kind = chosen_spec(runs.spec, entry, options), row_kind_of(entry.need.kind)
     options = options.for_kind(entry.need.kind)
     networks = spec.groupby("network", sort=False, observed=True)
     return pd.concat(
-        [_of_network(runs, rows, unit, options) for _, rows in networks], ignore_index=True
+        [_of_network(runs, rows, row_kind, options) for _, rows in networks], ignore_index=True
     )
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
     """The picture of a table that `table` made: correlation on the left axis, mask distance on the right, one panel per network."""
-    networks, unit = list(dict.fromkeys(table["network"])), unit_in(table)
+    networks, row_kind = list(dict.fromkeys(table["network"])), row_kind_in(table)
     size = (
         (style.TEXT_WIDTH, 2.5) if len(networks) > 1 else (0.6 * style.TEXT_WIDTH, 2.9)
     )  # one panel has its legend in three rows
@@ -86,7 +87,7 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
             5,
             style.RIGHT_COLOUR,
         )
-        _name_axes(row[0], twins[-1], unit, options)
+        _name_axes(row[0], twins[-1], row_kind, options)
         _draw_legend(figure, row[0], twins[0], columns=3 if len(networks) > 1 else 1)
         style.settle(figure)
     return figure
@@ -95,30 +96,30 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """What the picture shows, in words."""
     networks = listed(network_title(network) for network in dict.fromkeys(table["network"]))
-    several, unit = table["seeds"].max() > 1, unit_in(table)
+    several, row_kind = table["seeds"].max() > 1, row_kind_in(table)
     band = (
         "mean plus and minus one standard deviation over seeds"
         if several
-        else f"the 95 % interval over the {unit.noun}s of the one run"
+        else f"the 95 % interval over the {row_kind.noun}s of the one run"
     )
     return (
-        f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: correlation over all {unit.noun}s of "
-        f"{unit.change} with {options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right axis: fraction of "
-        f"{unit.noun}s in which the pruning masks of consecutive recorded epochs differ, mean over seeds. Dotted line: the same for "
-        f"independent random masks, 2p(1 - p) = {decimal(table['chance'].max())}.{unit.without_masks}"
+        f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: correlation over all {row_kind.noun}s of "
+        f"{row_kind.change} with {options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right axis: fraction of "
+        f"{row_kind.noun}s in which the pruning masks of consecutive recorded epochs differ, mean over seeds. Dotted line: the same for "
+        f"independent random masks, 2p(1 - p) = {decimal(table['chance'].max())}.{row_kind.without_masks}"
     )
 
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     """The computed numbers at every epoch with a correlation, one line per panel and epoch."""
     chosen, beside = options.methods
-    lines, unit = [], unit_in(table)
+    lines, row_kind = [], row_kind_in(table)
     for letter, (network, panel) in zip(
         "abcdefgh", table.groupby("network", sort=False), strict=False
     ):
         measured = panel.dropna(subset=[chosen])
         lines.append(
-            f"({letter}) {network_title(str(network))}, {counted(int(measured[unit.counted].min()), unit.noun)}, {_seeds(measured)}:"
+            f"({letter}) {network_title(str(network))}, {counted(int(measured[row_kind.counted].min()), row_kind.noun)}, {_seeds(measured)}:"
         )
         lines += [_value_line(row, chosen, beside) for _, row in measured.iterrows()]
     return lines
@@ -138,16 +139,18 @@ def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     return " ".join([*sentences, caution])
 
 
-def _of_network(runs: Runs, spec: pd.DataFrame, unit: Unit, options: DrawOptions) -> pd.DataFrame:
+def _of_network(
+    runs: Runs, spec: pd.DataFrame, row_kind: RowKind, options: DrawOptions
+) -> pd.DataFrame:
     preserved = options.loss_preservation_score
-    correlations = unit.agreement(runs, spec, unit.change, preserved, options)
+    correlations = row_kind.correlations(runs, spec, row_kind.change, preserved, options)
     if correlations.empty:
         raise FigureError(
-            f"no epoch of {listed(spec['run'])} holds both {unit.change} and {preserved}; "
+            f"no epoch of {listed(spec['run'])} holds both {row_kind.change} and {preserved}; "
             "record derivative columns at some epoch after the first"
         )
     rows = _with_band(correlations, options).merge(
-        _mean_mask_distance(runs, spec, unit, options), on=KEYS, how="outer"
+        _mean_mask_distance(runs, spec, row_kind, options), on=KEYS, how="outer"
     )
     return rows.sort_values("epoch", ignore_index=True)
 
@@ -161,9 +164,9 @@ def _with_band(correlations: pd.DataFrame, options: DrawOptions) -> pd.DataFrame
 
 
 def _mean_mask_distance(
-    runs: Runs, spec: pd.DataFrame, unit: Unit, options: DrawOptions
+    runs: Runs, spec: pd.DataFrame, row_kind: RowKind, options: DrawOptions
 ) -> pd.DataFrame:
-    distances = unit.distances(runs, spec, options).dropna(subset=["distance"])
+    distances = row_kind.mask_distances(runs, spec, options).dropna(subset=["distance"])
     if distances.empty:
         raise FigureError(
             f"no two epochs of {listed(spec['run'])} have masks by {options.mask_score}; "
@@ -236,14 +239,14 @@ def _share_axes(
         axes.tick_params(axis="y", colors=colour, labelleft=False, labelright=False)
 
 
-def _name_axes(left: Axes, right: Axes, unit: Unit, options: DrawOptions) -> None:
+def _name_axes(left: Axes, right: Axes, row_kind: RowKind, options: DrawOptions) -> None:
     left.set_ylabel(
-        f"correlation of {unit.change_symbol} with\nloss preservation ({SYMBOLS[options.method]})",
+        f"correlation of {row_kind.change_symbol} with\nloss preservation ({SYMBOLS[options.method]})",
         color=style.LEFT_COLOUR,
     )
     left.tick_params(axis="y", labelleft=True)
     right.set_ylabel(
-        f"distance of consecutive masks\n(fraction of {unit.noun}s)", color=style.RIGHT_COLOUR
+        f"distance of consecutive masks\n(fraction of {row_kind.noun}s)", color=style.RIGHT_COLOUR
     )
     right.tick_params(axis="y", labelright=True)
 

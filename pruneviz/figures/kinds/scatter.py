@@ -22,7 +22,7 @@ from pruneviz.figures import style
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.chosen_runs import chosen_spec, common_epochs, filters_of, nearest_epochs
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.row_kind import Unit, unit_in, unit_of
+from pruneviz.figures.row_kind import RowKind, row_kind_in, row_kind_of
 from pruneviz.figures.signed_log import SignedLog, off_ends
 from pruneviz.figures.words import (
     COEFFICIENTS,
@@ -57,30 +57,30 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
 
     Columns: network, dataset, epoch, schedule (epochs of the whole training), run, seed, layer, depth (of the layer among those shown,
     from 1), filter (and weight), the two quantities, their standard errors, and, the same on every row of a panel, seeds, filters (or
-    weights) and the correlations of `pruneviz.figures.agreement.averaged`, which are over all weights where the points are a sample.
+    weights) and the correlations of `mean_correlations`, which are over all weights where the points are a sample.
     Errors: `FigureError` when no epoch holds both quantities in all runs or the seed asked for was not recorded; those of `chosen_spec`.
     """
-    spec, unit = chosen_spec(runs.spec, entry, options), unit_of(entry.need.kind)
+    spec, row_kind = chosen_spec(runs.spec, entry, options), row_kind_of(entry.need.kind)
     schedule = (
         int(spec["epochs"].max())
         if spec["epochs"].notna().any()
         else int(runs.named(spec["run"]).epochs["epoch"].max())
     )
     epochs = nearest_epochs(_measured(runs, spec), schedule, FRACTIONS)
-    means = unit.agreement(runs, spec, X, Y, options, epochs)
+    means = row_kind.correlations(runs, spec, X, Y, options, epochs)
     shown = _shown_run(spec, options)
     points = _points(
-        filters_of(runs, shown, (*unit.keys, *NEEDS, *ERRORS), epochs, complete=NEEDS),
+        filters_of(runs, shown, (*row_kind.keys, *NEEDS, *ERRORS), epochs, complete=NEEDS),
         shown.iloc[0],
-        unit,
+        row_kind,
     )
     rows = (
         points.assign(schedule=schedule)
         .merge(means, on="epoch")
-        .sort_values(["epoch", "depth", "filter", *unit.keys], ignore_index=True)
+        .sort_values(["epoch", "depth", "filter", *row_kind.keys], ignore_index=True)
     )
     rows = rows.astype(
-        dict.fromkeys(unit.keys, "int64")
+        dict.fromkeys(row_kind.keys, "int64")
     )  # null in filter runs, so that loaded beside them it comes as a float
     return rows[
         [
@@ -96,7 +96,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
     """The picture of a table that `table` made: one panel per epoch, one point a row, coloured by the depth of its layer."""
-    epochs, unit = list(dict.fromkeys(table["epoch"])), unit_in(table)
+    epochs, row_kind = list(dict.fromkeys(table["epoch"])), row_kind_in(table)
     with style.paper():
         figure = Figure(figsize=(style.TEXT_WIDTH, 2.55), layout="constrained")
         row = figure.subplots(1, len(epochs), squeeze=False)[0]
@@ -107,8 +107,8 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
             _draw_points(axes, panel, depths)
             _scale_axes(axes, panel, options)
             _write_heading(axes, panel, letter, options)
-            axes.set_xlabel(_axis_label(X, unit))
-        row[0].set_ylabel(_axis_label(Y, unit))
+            axes.set_xlabel(_axis_label(X, row_kind))
+        row[0].set_ylabel(_axis_label(Y, row_kind))
         _draw_colour_bar(figure, row, depths, deepest)
         style.settle(figure)
     return figure
@@ -145,11 +145,11 @@ def _shown_run(spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
     return shown.head(1)
 
 
-def _points(filters: pd.DataFrame, run: pd.Series, unit: Unit) -> pd.DataFrame:
+def _points(filters: pd.DataFrame, run: pd.Series, row_kind: RowKind) -> pd.DataFrame:
     """The filters of one run as points; a layer's depth is its place in the order in which the network applies its layers."""
     depth = pd.factorize(filters["layer"].astype(str))[0] + 1
     return filters.assign(run=run["run"], seed=run["seed"], depth=depth)[
-        ["epoch", "run", "seed", "layer", "depth", "filter", *unit.keys, *NEEDS, *ERRORS]
+        ["epoch", "run", "seed", "layer", "depth", "filter", *row_kind.keys, *NEEDS, *ERRORS]
     ]
 
 
@@ -196,11 +196,11 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 def _write_heading(axes: Axes, panel: pd.DataFrame, letter: str, options: DrawOptions) -> None:
     """Put the epoch, and under it the correlations, above the panel, where they hide no point."""
-    facts, unit, (chosen, beside) = panel.iloc[0], unit_in(panel), options.methods
+    facts, row_kind, (chosen, beside) = panel.iloc[0], row_kind_in(panel), options.methods
     lines = [
         f"{SYMBOLS[chosen]} {mean_and_sd(facts[chosen], facts[f'{chosen}_sd'])}",
         f"{SYMBOLS[beside]} {mean_and_sd(facts[beside], facts[f'{beside}_sd'])}",
-        f"{counted(int(facts[unit.counted]), unit.noun)}, {counted(int(facts['seeds']), 'seed')}",
+        f"{counted(int(facts[row_kind.counted]), row_kind.noun)}, {counted(int(facts['seeds']), 'seed')}",
     ]
     axes.set_title(f"({letter}) {_when(facts)}", pad=33)
     box = axes.annotate(
@@ -225,8 +225,8 @@ def _draw_colour_bar(figure: Figure, row: Sequence[Axes], depths: Normalize, dee
     bar.ax.yaxis.set_major_locator(FixedLocator(sorted({1, round((1 + deepest) / 2), deepest})))
 
 
-def _axis_label(name: str, unit: Unit) -> str:
-    column = unit.column(name)
+def _axis_label(name: str, row_kind: RowKind) -> str:
+    column = row_kind.column(name)
     return f"{column.symbol} ({column.unit})"
 
 
@@ -240,11 +240,11 @@ def _when(facts: pd.Series) -> str:
 
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """What the picture shows, in words, the thresholds of its axes included."""
-    facts, unit = table.iloc[0], unit_in(table)
-    x, y = unit.column(X), unit.column(Y)
+    facts, row_kind = table.iloc[0], row_kind_in(table)
+    x, y = row_kind.column(X), row_kind.column(Y)
     text = (
-        f"One point is one {unit.noun} of {network_title(facts['network'])} trained on {facts['dataset']}; x is {x.meaning} "
-        f"({X}, {x.unit}), y is {y.meaning} ({Y}, {y.unit}). {_sample(table, unit)}"
+        f"One point is one {row_kind.noun} of {network_title(facts['network'])} trained on {facts['dataset']}; x is {x.meaning} "
+        f"({X}, {x.unit}), y is {y.meaning} ({Y}, {y.unit}). {_sample(table, row_kind)}"
         f"Points are those of {_seed_name(facts)}; colour is the depth of the layer; grey lines mark zero. "
     )
     if options.scale == "linear":
@@ -259,22 +259,22 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     )
 
 
-def _sample(table: pd.DataFrame, unit: Unit) -> str:
+def _sample(table: pd.DataFrame, row_kind: RowKind) -> str:
     """How many of all are shown, where the points are a sample."""
     shown, there = (
         int((table["epoch"] == table["epoch"].iloc[0]).sum()),
-        int(table[unit.counted].iloc[0]),
+        int(table[row_kind.counted].iloc[0]),
     )
     if shown >= there:
         return ""
-    return f"Shown are {shown:,} of its {there:,} {unit.noun}s, a fixed random sample; correlations are over all of them. "
+    return f"Shown are {shown:,} of its {there:,} {row_kind.noun}s, a fixed random sample; correlations are over all of them. "
 
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     """The computed correlations, one line per panel and coefficient."""
-    lines, unit = [], unit_in(table)
+    lines, row_kind = [], row_kind_in(table)
     for letter, (_, facts) in zip("abc", _panels(table).iterrows(), strict=False):
-        head = f"({letter}) {_when(facts)}, {counted(int(facts[unit.counted]), unit.noun)}, {counted(int(facts['seeds']), 'seed')}:"
+        head = f"({letter}) {_when(facts)}, {counted(int(facts[row_kind.counted]), row_kind.noun)}, {counted(int(facts['seeds']), 'seed')}:"
         lines += [
             head,
             *(
@@ -313,7 +313,7 @@ def finding(table: pd.DataFrame, options: DrawOptions) -> str:
         )
     return (
         text
-        + f" A few large values weigh most in Pearson's coefficient; ranks weigh every {unit_in(table).noun} alike."
+        + f" A few large values weigh most in Pearson's coefficient; ranks weigh every {row_kind_in(table).noun} alike."
     )
 
 

@@ -14,7 +14,7 @@ from pruneviz.errors import FigureError, LogError
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import FIGURES, NETWORK_TITLES, Entry, file_stem, find, ordered
 from pruneviz.figures.chosen_runs import (
-    Wanted,
+    RunGroup,
     chosen_datasets,
     chosen_spec,
     is_recorded,
@@ -144,7 +144,7 @@ def test_runs_that_cannot_be_averaged_are_refused(runs: Runs) -> None:
 
 def test_missing_networks_are_told_apart(runs: Runs) -> None:
     spec = runs.spec[runs.spec["network"] != "vgg13"]
-    assert missing_runs(spec, FIGURES["2"], DEFAULT) == (Wanted("vgg13", None, 0, "digits"),)
+    assert missing_runs(spec, FIGURES["2"], DEFAULT) == (RunGroup("vgg13", None, 0, "digits"),)
     assert [
         run.network for run in missing_runs(spec, FIGURES["2"], DrawOptions(dataset="cifar10"))
     ] == list(FIGURES["2"].networks)
@@ -185,7 +185,7 @@ def test_every_figure_takes_runs_of_its_own_kind_alone() -> None:
             spec, FIGURES[figure], DEFAULT
         )
     half = spec.assign(target=np.where(spec["run"].eq("resnet56-digits-s0"), 0.5, spec["target"]))
-    assert missing_runs(half, FIGURES["3"], DEFAULT) == (Wanted("resnet56", None, 0, None),)
+    assert missing_runs(half, FIGURES["3"], DEFAULT) == (RunGroup("resnet56", None, 0, None),)
 
 
 def test_accuracy_curves_take_every_data_set_and_other_figures_one() -> None:
@@ -225,7 +225,7 @@ def test_missing_runs_are_named_and_their_commands_are_exact() -> None:
     runs = everything()
     bare = runs.spec[~runs.spec["run"].str.contains("cifar100-proposed|magnitude-r1|grasp-r25")]
     absent = missing_runs(bare, FIGURES["5"], DEFAULT)
-    assert absent == (Wanted("vgg13", "proposed", 5, "cifar100"),)
+    assert absent == (RunGroup("vgg13", "proposed", 5, "cifar100"),)
     assert in_words(absent) == "VGG-13 pruned by Proposed in 5 rounds on CIFAR-100"
     assert commands("5", FIGURES["5"], absent, bare, "data/x y", "x y") == [
         "python -m pruneviz.record --preset digits --figures 5 --dataset cifar100 --out 'data/x y'"

@@ -1,0 +1,74 @@
+"""Correlations of single runs, averaged over the runs (seeds) of each network and data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from pruneviz.analysis.correlation import correlate, over_seeds
+from pruneviz.figures.options import Method
+
+KEYS = ["network", "dataset", "epoch"]
+
+
+def correlations_of_rows(
+    filters: pd.DataFrame, spec: pd.DataFrame, x: str, y: str, methods: Sequence[Method]
+) -> pd.DataFrame:
+    """Correlate two columns over the filters of each run and epoch, and average over runs.
+
+    Args:
+        filters: Rows of the filters table.
+        spec: Facts of the runs that the rows belong to.
+        x: A column or pruning measure.
+        y: Another one.
+        methods: Correlation coefficients.
+
+    Returns:
+        The columns of `mean_correlations`.
+    """
+    by_method = {
+        method: correlate(filters, x, y, by=["run", "epoch"], method=method) for method in methods
+    }
+    return mean_correlations(by_method, spec)
+
+
+def mean_correlations(
+    correlations: Mapping[Method, pd.DataFrame], spec: pd.DataFrame, counted: str = "filters"
+) -> pd.DataFrame:
+    """Average correlations of runs over the runs of each network.
+
+    Args:
+        correlations: For each coefficient, its values by run and epoch: run, epoch, n, r, low,
+            high.
+        spec: Facts of the runs.
+        counted: Name of the column that holds the number of rows correlated.
+
+    Returns:
+        One row per network, data set and epoch: `seeds` (runs averaged), the column `counted`
+        (fewest rows correlated in a run) and, for each coefficient, its mean, its standard
+        deviation over seeds (`_sd`) and its 95 % interval (`_low`, `_high`). The interval is that
+        of the mean over seeds; with a single seed, it is that of the run over its rows.
+    """
+    parts = [_of_method(found, spec, method, counted) for method, found in correlations.items()]
+    first, *others = parts
+    beside = [part.drop(columns=["seeds", counted]) for part in others]
+    return pd.concat([first, *beside], axis="columns").reset_index()
+
+
+def _of_method(
+    correlations: pd.DataFrame, spec: pd.DataFrame, method: Method, counted: str
+) -> pd.DataFrame:
+    correlations = correlations.astype({"run": "str"})
+    mean = over_seeds(correlations, spec, by=KEYS).set_index(KEYS)
+    facts = spec[["run", "network", "dataset"]]
+    within = correlations.merge(facts, on="run").groupby(KEYS, observed=True)
+    columns = {
+        "seeds": mean["seeds"],
+        counted: within["n"].min(),
+        method: mean["r"],
+        f"{method}_sd": mean["sd"],
+    }
+    for end in ("low", "high"):
+        columns[f"{method}_{end}"] = mean[end].where(mean["seeds"] > 1, within[end].first())
+    return pd.DataFrame(columns)

@@ -80,5 +80,5 @@ def removal_facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
 
 def _gone_after(pruner: Pruner, plan: RunPlan) -> list[int]:
     if plan.flowandprune:
-        return flowandprune_after(pruner.units, plan.target, plan.rounds, residual=pruner.residual)
-    return pruned_after(pruner.units, plan.target, plan.rounds, plan.schedule)
+        return flowandprune_after(pruner.groups, plan.target, plan.rounds, residual=pruner.residual)
+    return pruned_after(pruner.groups, plan.target, plan.rounds, plan.schedule)

@@ -69,7 +69,7 @@ class Coupling:
 
         grouped = [
             (name, feeders, own)
-            for name, feeders, own in self.groups
+            for name, feeders, own in self.feeds
             if getattr(self._modules[name], "groups", 1) > 1
         ]
         feeders, factors = (
@@ -92,8 +92,8 @@ class Coupling:
             members.setdefault(lead, []).append(member)
         return members
 
-    def units_of(self, filters: Collection[FilterOf]) -> int:
-        """How many deciding filters decide for these."""
+    def count_groups(self, filters: Collection[FilterOf]) -> int:
+        """Number of groups that these filters belong to."""
         return len({self.leads[p] for p in filters if p in self.leads})
 
     @property
@@ -122,7 +122,7 @@ class Coupling:
         return Gone(self, pruned).filters
 
     @cached_property
-    def groups(self) -> list[tuple[str, frozenset[FilterOf], range]]:
+    def feeds(self) -> list[tuple[str, frozenset[FilterOf], range]]:
         """What feeds filters: (layer, all filters that feed these, these), for each group of a layer, where that is known."""
         found = []
         for name in self._trace.order:
@@ -142,12 +142,12 @@ class Coupling:
         return found
 
     @cached_property
-    def fed(self) -> dict[FilterOf, list[int]]:
-        """Which of `groups` each filter feeds."""
+    def feeds_of(self) -> dict[FilterOf, list[int]]:
+        """Which of `feeds` each filter feeds."""
         found: dict[FilterOf, list[int]] = {}
-        for group, (_, feeders, _) in enumerate(self.groups):
+        for feed, (_, feeders, _) in enumerate(self.feeds):
             for own in feeders:
-                found.setdefault(own, []).append(group)
+                found.setdefault(own, []).append(feed)
         return found
 
     def check_output(self, layer: str) -> None:
@@ -240,7 +240,7 @@ class Gone:
     def __init__(self, coupling: Coupling, pruned: Collection[FilterOf]) -> None:
         self.filters: set[FilterOf] = set()
         self._coupling = coupling
-        self._left = [len(feeders) for _, feeders, _ in coupling.groups]
+        self._left = [len(feeders) for _, feeders, _ in coupling.feeds]
         self.add(self.with_them(pruned))
 
     def with_them(self, pruned: Collection[FilterOf]) -> set[FilterOf]:
@@ -260,14 +260,14 @@ class Gone:
         """Let them be gone; they are an answer of `with_them`."""
         self.filters.update(new)
         for own in new:
-            for group in self._coupling.fed.get(own, ()):
-                self._left[group] -= 1
+            for feed in self._coupling.feeds_of.get(own, ()):
+                self._left[feed] -= 1
 
     def _unfed(self, own: FilterOf, lost: Counter[int]) -> Iterator[FilterOf]:
-        for group in self._coupling.fed.get(own, ()):
-            lost[group] += 1
-            if lost[group] == self._left[group]:
-                layer, _, filters = self._coupling.groups[group]
+        for feed in self._coupling.feeds_of.get(own, ()):
+            lost[feed] += 1
+            if lost[feed] == self._left[feed]:
+                layer, _, filters = self._coupling.feeds[feed]
                 self._coupling.check_output(layer)
                 yield from ((layer, p) for p in filters)
 

@@ -16,14 +16,14 @@ from pruneviz.model.sample import check_example
 from pruneviz.pruning.coupling import Coupling
 from pruneviz.pruning.held_entries import prune_entries, pruned_rows, restart_statistics
 from pruneviz.pruning.rounds import (
+    group_scores,
     kept_minimum,
     lead_scores,
-    lowest_units,
+    lowest_groups,
     out_of_reach,
     protected_by_position,
     protected_by_score,
-    ranked_units,
-    unit_scores,
+    ranked_groups,
 )
 from pruneviz.pruning.selection import Selection
 
@@ -32,7 +32,7 @@ class Pruner:
     """Prunes filters of one network, in the place they have: masked to zero for good, with all that depends on them alone.
 
     What a pruned filter adds to the network is what it would add if it were removed, which `pruneviz.pruning.remove` then can do.
-    Filters that depend on another alone (a depthwise one) are pruned with it and rank as one unit with it, the sum of both.
+    Filters that depend on another alone (a depthwise one) are pruned with it and rank as one group with it, the sum of both.
 
     Args: `network`; `example`, one or more of its inputs; `keep_at_least`, the fraction of every unpruned layer that always
     stays, plus one filter, those of the highest score (0: no minimum, and a layer that would vanish is an error); `flowandprune`
@@ -61,25 +61,25 @@ class Pruner:
         self._minimum = {
             layer.name: kept_minimum(layer.filters, keep_at_least) for layer in self.coupling.layers
         }
-        self._leads = list(self.coupling.members)  # unit -> the filter that decides for it
-        self._unit = {lead: unit for unit, lead in enumerate(self._leads)}
+        self._leads = list(self.coupling.members)  # group -> the filter that decides for it
+        self._group_of = {lead: group for group, lead in enumerate(self._leads)}
 
     @property
-    def units(self) -> int:
-        """How many units the network had unpruned; in the published code's counting, how many filters."""
-        return len(self.coupling.leads) if self._flowandprune else len(self._unit)
+    def groups(self) -> int:
+        """How many groups the network had unpruned; in the published code's counting, how many filters."""
+        return len(self.coupling.leads) if self._flowandprune else len(self._group_of)
 
     @property
     def gone(self) -> int:
-        """How many of `units` are pruned."""
+        """How many of `groups` are pruned."""
         if self._flowandprune:
             return len(self._pruned())
-        return self.coupling.units_of(self._pruned())
+        return self.coupling.count_groups(self._pruned())
 
     @property
     def kept_fraction(self) -> float:
-        """The fraction of units that is still there."""
-        return 1 - self.gone / self.units
+        """The fraction of groups that is still there."""
+        return 1 - self.gone / self.groups
 
     @property
     def residual(self) -> bool:
@@ -87,11 +87,11 @@ class Pruner:
         return self.coupling.has_sums
 
     def prune(self, table: pd.DataFrame, measure: str, gone: int, round: int = 1) -> None:
-        """Prune the units of the lowest importance until `gone` units are gone in all.
+        """Prune the groups of the lowest importance until `gone` groups are gone in all.
 
         Args: `table`, the filters table of this network now, with the columns that the measure needs (`needed_columns`); `measure`, a
         key of `pruneviz.analysis.scores.SCORES`; `round`, for messages.
-        A unit is passed over where more would go with it than are to go, or a filter that its layer's minimum protects: that of a grouped
+        A group is passed over where more would go with it than are to go, or a filter that its layer's minimum protects: that of a grouped
         convolution, whose filters go when nothing feeds them.
         Errors: `PruningError` naming the round when the target is out of reach, a layer would vanish (it is named) or the measure is
         unknown; `ScoreError` for a missing column. Then nothing is pruned.
@@ -101,14 +101,14 @@ class Pruner:
             number < 0 and not self._flowandprune
         ):  # there a filter more than asked goes, where it depends on one that was chosen
             raise PruningError(
-                f"round {round}: {gone} units are to be gone, but {self.gone} are already; units never come back"
+                f"round {round}: {gone} groups are to be gone, but {self.gone} are already; groups never come back"
             )
         try:
             ranked = self._ranked(table, measure)
             chosen = (
-                self._entries(ranked, max(0, number))
+                self._chosen_entries(ranked, max(0, number))
                 if self._flowandprune
-                else self._units(ranked, number)
+                else self._chosen_groups(ranked, number)
             )
         except (PruningError, ScoreError) as error:
             raise type(error)(f"round {round}: {error}") from error
@@ -143,36 +143,36 @@ class Pruner:
         ]
         return pd.DataFrame(rows, columns=["layer", "layer_index", "filters", "kept", "coupled_to"])
 
-    def _units(self, ranked: pd.DataFrame, number: int) -> Selection:
-        """The `number` units that are next, those among them that go with others."""
+    def _chosen_groups(self, ranked: pd.DataFrame, number: int) -> Selection:
+        """The `number` groups that are next, those among them that go with others."""
         protected = ranked.loc[ranked["protected"], ["layer", "position"]].itertuples(
             index=False, name=None
         )
         chosen = Selection(self.coupling, self._pruned(), set(protected))
-        chosen.take([self._leads[unit] for unit in ranked_units(ranked)], number)
+        chosen.take([self._leads[group] for group in ranked_groups(ranked)], number)
         if chosen.more < number:
             raise PruningError(out_of_reach(ranked, number, chosen.more))
         return chosen
 
-    def _entries(self, ranked: pd.DataFrame, number: int) -> Selection:
-        """The units of the `number` lowest filters, each an entry of the ranking of its own."""
-        entries = lowest_units(ranked.assign(unit=range(len(ranked))), number)
+    def _chosen_entries(self, ranked: pd.DataFrame, number: int) -> Selection:
+        """The groups of the `number` lowest filters, each an entry of the ranking of its own."""
+        entries = lowest_groups(ranked.assign(group=range(len(ranked))), number)
         chosen = Selection(self.coupling, self._pruned())
-        chosen.take_all([self._leads[unit] for unit in ranked["unit"].to_numpy()[entries]])
+        chosen.take_all([self._leads[group] for group in ranked["group"].to_numpy()[entries]])
         return chosen
 
     def _ranked(self, table: pd.DataFrame, measure: str) -> pd.DataFrame:
-        """The filters that are still there: layer, position, unit, its score, and whether the minimum of the layer protects them."""
+        """The filters that are still there: layer, position, group, its score, and whether the minimum of the layer protects them."""
         if measure not in SCORES:
             raise PruningError(f"no pruning measure {measure!r}; choose one of {', '.join(SCORES)}")
         numbered = self._numbered(table)
-        scores = (lead_scores if self._flowandprune else unit_scores)(numbered, measure)
-        found = numbered[["layer", "position", "unit"]].assign(score=numbered["unit"].map(scores))
+        scores = (lead_scores if self._flowandprune else group_scores)(numbered, measure)
+        found = numbered[["layer", "position", "group"]].assign(score=numbered["group"].map(scores))
         protect = protected_by_position if self._flowandprune else protected_by_score
         return found.assign(protected=protect(found, self._minimum))
 
     def _numbered(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the filters that are still there, with the channel that each has in this network now and the number of its unit."""
+        """The rows of the filters that are still there, with the channel that each has in this network now and the number of its group."""
         places = {
             (layer.name, number): p
             for layer in self.coupling.layers
@@ -184,9 +184,11 @@ class Pruner:
             for layer, number in zip(layers, table["filter"], strict=True)
         ]
         pruned, leads = self._pruned(), self.coupling.leads
-        unit = [-1 if key in pruned or key not in leads else self._unit[leads[key]] for key in at]
-        there = table.assign(layer=layers, position=[p for _, p in at], unit=unit)
-        there = there[there["unit"] >= 0].reset_index(drop=True)
+        group = [
+            -1 if key in pruned or key not in leads else self._group_of[leads[key]] for key in at
+        ]
+        there = table.assign(layer=layers, position=[p for _, p in at], group=group)
+        there = there[there["group"] >= 0].reset_index(drop=True)
         if len(there) != len(leads) - len(pruned) or there.duplicated(["layer", "position"]).any():
             raise PruningError(
                 f"the table has {len(there)} rows of filters that are still there in this network, which are {len(leads) - len(pruned)}; "

@@ -1,6 +1,6 @@
 """Pruning in rounds, as arithmetic: how many filters are gone after each round, and which are next by a measure.
 
-A *unit* is what is pruned at once: a filter, with those that depend on it alone (a depthwise filter fed by it). Units are ranked
+A *group* is what is pruned at once: a filter, with those that depend on it alone (a depthwise filter fed by it). Groups are ranked
 together over all layers and each counts once, however many filters it has. Source: Lubana and Dick, ICLR 2021, and their code.
 """
 
@@ -17,13 +17,13 @@ from pruneviz.analysis.scores import NEEDS, score
 from pruneviz.errors import PruningError
 from pruneviz.log.vocabulary import Schedule
 
-# Columns that are no sums over a filter's weights, so that those of several filters do not add up to that of their unit.
+# Columns that are no sums over a filter's weights, so that those of several filters do not add up to that of their group.
 _NOT_ADDITIVE = frozenset({"sigma", "sigma_delta"})
 _KEYS = frozenset({"layer", "filter"})
 
 
 def gone_after(target: float, rounds: int, schedule: Schedule = "published") -> list[Fraction]:
-    """The fraction of all units that is gone after each of `rounds` rounds; after the last it is `target`, exactly.
+    """The fraction of all groups that is gone after each of `rounds` rounds; after the last it is `target`, exactly.
 
     "published": round i of n prunes p / (i p + n (1 - p)) of what is left, as the published code does, so that early rounds prune most;
     "linear": every round prunes the same number, p / n of all. Errors: `PruningError` for a target outside (0, 1), rounds below 1, and
@@ -49,7 +49,7 @@ def gone_after(target: float, rounds: int, schedule: Schedule = "published") -> 
 def pruned_after(
     total: int, target: float, rounds: int, schedule: Schedule = "published"
 ) -> list[int]:
-    """How many of `total` units are gone after each round: `gone_after` of them, to the nearest whole number."""
+    """How many of `total` groups are gone after each round: `gone_after` of them, to the nearest whole number."""
     return [round(total * gone) for gone in gone_after(target, rounds, schedule)]
 
 
@@ -73,10 +73,10 @@ def flowandprune_after(total: int, target: float, rounds: int, *, residual: bool
     return counts
 
 
-def unit_scores(table: pd.DataFrame, measure: str) -> pd.Series:
-    """The importance of every unit under a measure, indexed by unit.
+def group_scores(table: pd.DataFrame, measure: str) -> pd.Series:
+    """The importance of every group under a measure, indexed by group.
 
-    Args: `table`, a filters table with a column `unit`. A unit is one filter made of all its members' weights: columns that are sums
+    Args: `table`, a filters table with a column `group`. A group is one filter made of all its members' weights: columns that are sums
     over weights add up, and the measure is taken of the sums. Measures of other columns (batch-norm scales) are the mean of
     those of the members that have one; what is drawn by the name of a filter (random) is that of the first member, since a mean of draws
     is drawn to the middle. Null where a needed value is null. Errors: those of `pruneviz.score`.
@@ -85,16 +85,16 @@ def unit_scores(table: pd.DataFrame, measure: str) -> pd.Series:
     if needed and set(needed) <= _KEYS:
         return lead_scores(table, measure)
     if _NOT_ADDITIVE & set(needed) or not set(needed) <= set(table.columns) or not needed:
-        return score(table, measure).groupby(table["unit"]).mean()
+        return score(table, measure).groupby(table["group"]).mean()
     columns = table[list(needed)].astype("float64")
-    sums = columns.groupby(table["unit"]).sum()
-    absent = columns.isna().any(axis=1).groupby(table["unit"]).any()
+    sums = columns.groupby(table["group"]).sum()
+    absent = columns.isna().any(axis=1).groupby(table["group"]).any()
     return score(sums, measure).mask(absent)
 
 
 def lead_scores(table: pd.DataFrame, measure: str) -> pd.Series:
-    """As `unit_scores`, but a unit has the importance of its first member, as in the published code."""
-    return score(table, measure).groupby(table["unit"]).first()
+    """As `group_scores`, but a group has the importance of its first member, as in the published code."""
+    return score(table, measure).groupby(table["group"]).first()
 
 
 def kept_minimum(filters: int, keep_at_least: float) -> int:
@@ -120,31 +120,33 @@ def protected_by_position(table: pd.DataFrame, minimum: Mapping[str, int]) -> pd
     return layer.groupby(layer).cumcount(ascending=False) < layer.map(minimum)
 
 
-def ranked_units(table: pd.DataFrame) -> list[int]:
-    """The units that may be pruned, the lowest score first, equal ones in the order of the table.
+def ranked_groups(table: pd.DataFrame) -> list[int]:
+    """The groups that may be pruned, the lowest score first, equal ones in the order of the table.
 
-    Args: `table`, one row per filter, with unit, score (the unit's) and protected; a unit with a protected filter or without a score is
+    Args: `table`, one row per filter, with group, score (the group's) and protected; a group with a protected filter or without a score is
     left out.
     """
     free = ~table["protected"] & table["score"].notna()
-    allowed = free.groupby(table["unit"]).transform("all")
-    units = table[allowed].drop_duplicates("unit")
-    return units["unit"].to_numpy()[np.argsort(units["score"].to_numpy(), kind="stable")].tolist()
+    allowed = free.groupby(table["group"]).transform("all")
+    groups = table[allowed].drop_duplicates("group")
+    return (
+        groups["group"].to_numpy()[np.argsort(groups["score"].to_numpy(), kind="stable")].tolist()
+    )
 
 
-def lowest_units(table: pd.DataFrame, number: int) -> list[int]:
-    """The first `number` of `ranked_units`. Errors: `PruningError` when there are fewer."""
-    units = ranked_units(table)
-    if number > len(units):
-        raise PruningError(out_of_reach(table, number, len(units)))
-    return units[:number]
+def lowest_groups(table: pd.DataFrame, number: int) -> list[int]:
+    """The first `number` of `ranked_groups`. Errors: `PruningError` when there are fewer."""
+    groups = ranked_groups(table)
+    if number > len(groups):
+        raise PruningError(out_of_reach(table, number, len(groups)))
+    return groups[:number]
 
 
 def out_of_reach(table: pd.DataFrame, number: int, most: int) -> str:
-    """Why no more than `most` of the `number` units can be pruned, and what to do."""
+    """Why no more than `most` of the `number` groups can be pruned, and what to do."""
     unscored = int(table["score"].isna().sum())
     why = f"{unscored} filters have no score, and " if unscored else ""
     return (
-        f"{number} more units are to be pruned, but only {most} can be: {why}of every layer a minimum is kept; "
+        f"{number} more groups are to be pruned, but only {most} can be: {why}of every layer a minimum is kept; "
         "lower the target or keep_at_least, or choose another measure"
     )

@@ -56,7 +56,7 @@ def test_only_a_grouped_filter_that_reads_a_single_filter_depends_on_it() -> Non
         "6": "3",
     }
     assert coupling.members["3", 1] == [("3", 1), ("6", 2), ("6", 3)]
-    assert coupling.units_of([("6", 2), ("6", 3), ("3", 1), ("0", 1), ("10", 0)]) == 2
+    assert coupling.count_groups([("6", 2), ("6", 3), ("3", 1), ("0", 1), ("10", 0)]) == 2
 
 
 def test_what_reads_nothing_else_goes_along_to_the_end_of_the_chain() -> None:

@@ -61,17 +61,17 @@ def filters_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
     ][:-1]
 
 
-def units_of(network: nn.Module) -> list[list[Key]]:
+def groups_of(network: nn.Module) -> list[list[Key]]:
     """Each filter with the depthwise filter that the next layer has for it, in a network without branches."""
-    units: list[list[Key]] = []
+    groups: list[list[Key]] = []
     last: list[list[Key]] = []
     for name, module in filters_of(network):
         if getattr(module, "groups", 1) == 1:
             last = [[] for _ in range(len(module.weight))]
-            units += last
-        for p, unit in enumerate(last):
-            unit.append((name, p))
-    return units
+            groups += last
+        for p, group in enumerate(last):
+            group.append((name, p))
+    return groups
 
 
 def made_up(network: nn.Module, kind: str, seed: int) -> pd.DataFrame:
@@ -95,7 +95,7 @@ def made_up(network: nn.Module, kind: str, seed: int) -> pd.DataFrame:
 
 
 def plain_score(rows: list[dict[str, float]], measure: str) -> float:
-    """The importance of the filters of one unit; NaN where a value is missing."""
+    """The importance of the filters of one group; NaN where a value is missing."""
     if measure in MEASURED:
         column, formula = MEASURED[measure]
         return formula([row[column] for row in rows])
@@ -110,15 +110,15 @@ def plain_score(rows: list[dict[str, float]], measure: str) -> float:
 
 
 def plainly_pruned(
-    units: list[list[Key]], scores: list[float], gone: set[Key], number: int, keep: float
+    groups: list[list[Key]], scores: list[float], gone: set[Key], number: int, keep: float
 ) -> set[Key]:
-    """The plain rewrite: protect the best of every layer, then take the lowest units until `number` are gone."""
-    order = [key for unit in units for key in unit]
+    """The plain rewrite: protect the best of every layer, then take the lowest groups until `number` are gone."""
+    order = [key for group in groups for key in group]
     names = list(dict.fromkeys(layer for layer, _ in order))
     rank = {
         key: (-np.inf if np.isnan(score) else score)
-        for unit, score in zip(units, scores, strict=True)
-        for key in unit
+        for group, score in zip(groups, scores, strict=True)
+        for key in group
     }
     protected: set[Key] = set()
     for name in names:
@@ -126,16 +126,16 @@ def plainly_pruned(
         there = [key for key in of_layer if key not in gone]
         there.sort(key=lambda key: rank[key])
         protected |= set(there[-(int(keep * len(of_layer)) + 1) :] if keep else [])
-    before = sum(unit[0] in gone for unit in units)
+    before = sum(group[0] in gone for group in groups)
     free = [
-        unit
-        for unit, score in zip(units, scores, strict=True)
-        if unit[0] not in gone and not np.isnan(score)
+        group
+        for group, score in zip(groups, scores, strict=True)
+        if group[0] not in gone and not np.isnan(score)
     ]
-    free = [unit for unit in free if not protected.intersection(unit)]
+    free = [group for group in free if not protected.intersection(group)]
     position = {name: place for place, name in enumerate(names)}
-    free.sort(key=lambda unit: (rank[unit[0]], position[unit[0][0]], unit[0][1]))
-    return gone | {key for unit in free[: number - before] for key in unit}
+    free.sort(key=lambda group: (rank[group[0]], position[group[0][0]], group[0][1]))
+    return gone | {key for group in free[: number - before] for key in group}
 
 
 def pruned_keys(network: nn.Module) -> set[Key]:
@@ -164,18 +164,18 @@ def residual_network() -> nn.Module:
 @pytest.mark.parametrize("measure", MEASURES)
 def test_masks_are_those_of_a_plain_rewrite_of_global_ranking(measure: str, kind: str) -> None:
     network = copy.deepcopy(mobile())
-    units, pruner, gone = units_of(network), Pruner(network, SMALL, keep_at_least=0.1), set[Key]()
-    assert pruner.units == len(units)
-    for round, number in enumerate(pruned_after(len(units), 0.6, 3), start=1):
+    groups, pruner, gone = groups_of(network), Pruner(network, SMALL, keep_at_least=0.1), set[Key]()
+    assert pruner.groups == len(groups)
+    for round, number in enumerate(pruned_after(len(groups), 0.6, 3), start=1):
         table = made_up(network, kind, round)
         table["draw"] = pv.score(table, "random")
         rows = {(row["layer"], row["filter"]): row for row in table.to_dict("records")}
-        scores = [plain_score([rows[key] for key in unit], measure) for unit in units]
+        scores = [plain_score([rows[key] for key in group], measure) for group in groups]
         pruner.prune(table, measure, number, round)
-        gone = plainly_pruned(units, scores, gone, number, 0.1)
+        gone = plainly_pruned(groups, scores, gone, number, 0.1)
         assert pruned_keys(network) == gone
         assert pruner.gone == number
-        assert pruner.kept_fraction == pytest.approx(1 - number / len(units))
+        assert pruner.kept_fraction == pytest.approx(1 - number / len(groups))
     counts = pruner.counts().set_index("layer")
     assert (counts["kept"] > 0.1 * counts["filters"]).all()
     assert counts["kept"].to_dict() == {
@@ -188,11 +188,11 @@ def test_masks_of_a_residual_network_are_those_of_the_plain_rewrite_too(seed: in
     network = copy.deepcopy(residual_network())
     pruner, table = Pruner(network, SMALL), made_up(network, "random", seed)
     names = [layer.name for layer in pruner.coupling.layers]
-    units = [[(name, p)] for name in names for p in range(len(network.get_submodule(name).weight))]
+    groups = [[(name, p)] for name in names for p in range(len(network.get_submodule(name).weight))]
     rows = {(row["layer"], row["filter"]): row for row in table.to_dict("records")}
     pruner.prune(table.sample(frac=1, random_state=seed), "grasp", 200)
     assert pruned_keys(network) == plainly_pruned(
-        units, [rows[unit[0]]["theta_hg"] for unit in units], set(), 200, 0.05
+        groups, [rows[group[0]]["theta_hg"] for group in groups], set(), 200, 0.05
     )
     assert pruner.residual
     assert pruner.counts()["coupled_to"].isna().all()
@@ -201,20 +201,20 @@ def test_masks_of_a_residual_network_are_those_of_the_plain_rewrite_too(seed: in
 def test_the_published_way_counts_a_depthwise_filter_twice_and_protects_by_position() -> None:
     network, table = copy.deepcopy(mobile()), made_up(mobile(), "random", 1)
     pruner = Pruner(network, SMALL, flowandprune=True)
-    units = units_of(network)
-    filters = sum(map(len, units))
-    assert pruner.units == filters
+    groups = groups_of(network)
+    filters = sum(map(len, groups))
+    assert pruner.groups == filters
     assert not pruner.residual
     score = table.set_index(["layer", "filter"])["theta_l1"]
-    unit_of = {key: unit for unit in units for key in unit}
+    group_of = {key: group for group in groups for key in group}
     gone: set[Key] = set()
     for round, number in enumerate(flowandprune_after(filters, 0.6, 3, residual=False), start=1):
         entries = []
         for name, module in filters_of(network):
             there = [(name, p) for p in range(len(module.weight)) if (name, p) not in gone]
             entries += there[: -(int(0.05 * len(module.weight)) + 1)]
-        entries.sort(key=lambda key: score[unit_of[key][0]])
-        gone |= {member for key in entries[: number - len(gone)] for member in unit_of[key]}
+        entries.sort(key=lambda key: score[group_of[key][0]])
+        gone |= {member for key in entries[: number - len(gone)] for member in group_of[key]}
         pruner.prune(table, "l1_norm", number, round)
         assert pruned_keys(network) == gone
         assert number <= pruner.gone <= number + 1
@@ -253,7 +253,7 @@ def test_filters_that_go_because_nothing_feeds_them_are_counted_and_no_minimum_i
 ) -> None:
     network = grouped_network(seed)
     pruner = Pruner(network, digit_batches((2,))[0][0].float(), keep_at_least=keep)
-    assert pruner.units == 40
+    assert pruner.groups == 40
     for round, number in enumerate((3, 8, 15, 22), start=1):
         pruner.prune(made_up(network, "ties", seed), "grasp", number, round)
         assert pruner.gone == len(pruned_keys(network)) == number
@@ -295,7 +295,7 @@ def test_a_second_pruner_sees_what_the_first_one_pruned() -> None:
     first = Pruner(network, SMALL)
     first.prune(made_up(network, "random", 0), "l1_norm", 50)
     second = Pruner(network, SMALL)
-    assert (second.gone, second.units) == (50, first.units)
+    assert (second.gone, second.groups) == (50, first.groups)
     second.prune(made_up(network, "random", 0), "l1_norm", 60, 2)
     assert first.gone == 60
 
@@ -314,17 +314,17 @@ def test_what_cannot_be_pruned_is_refused_names_the_round_and_prunes_nothing() -
     network = copy.deepcopy(mobile())
     pruner, table = Pruner(network, SMALL), made_up(network, "random", 0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    units = pruner.units
+    groups = pruner.groups
     with refused(
-        f"^round 3: {units} more units are to be pruned, but only .* can be: of every layer a minimum is kept; lower the target"
+        f"^round 3: {groups} more groups are to be pruned, but only .* can be: of every layer a minimum is kept; lower the target"
     ):
-        pruner.prune(table, "magnitude", units, 3)
+        pruner.prune(table, "magnitude", groups, 3)
     last = len(filters_of(network)[-1][1].weight)  # which no depthwise filter follows
     with refused(f"^round 2: .*: {last} filters have no score"):
         pruner.prune(
             table.assign(theta_l1=table["theta_l1"].where(table.index < len(table) - last)),
             "l1_norm",
-            units,
+            groups,
             2,
         )
     with refused("^round 2: no pruning measure 'taylor'; choose one of magnitude, "):
@@ -346,7 +346,7 @@ def test_what_cannot_be_pruned_is_refused_names_the_round_and_prunes_nothing() -
     assert set(network.state_dict()) == set(before)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     pruner.prune(table, "magnitude", 5)
-    with refused("^round 2: 4 units are to be gone, but 5 are already; units never come back"):
+    with refused("^round 2: 4 groups are to be gone, but 5 are already; groups never come back"):
         pruner.prune(table, "magnitude", 4, 2)
     pruner.prune(table, "magnitude", 5, 2)
     assert pruner.gone == 5

@@ -359,7 +359,7 @@ def test_a_network_of_torchvision_is_pruned_removed_and_trained_on(name: str) ->
     images, labels = torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 2, 3])
     pruner = Pruner(network, images, keep_at_least=0.05)
     table = pv.measure(network, (images, labels), columns=["theta_g", "theta2_abs_g"])
-    pruner.prune(table, "proposed", pruner.units // 2)
+    pruner.prune(table, "proposed", pruner.groups // 2)
     train(network, images, labels, steps=1)
     removed = remove(network, images)
     assert_same_outputs(network, removed.network, images, 1e-5)

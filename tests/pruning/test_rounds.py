@@ -14,14 +14,14 @@ from pruneviz.errors import PruningError, ScoreError
 from pruneviz.pruning.rounds import (
     flowandprune_after,
     gone_after,
+    group_scores,
     kept_minimum,
     lead_scores,
-    lowest_units,
+    lowest_groups,
     protected_by_position,
     protected_by_score,
     pruned_after,
-    ranked_units,
-    unit_scores,
+    ranked_groups,
 )
 
 TARGETS = (
@@ -142,46 +142,46 @@ def test_the_minimum_is_the_fraction_and_one_more(filters: int, fraction: float,
     assert kept_minimum(filters, fraction) == kept
 
 
-def units(**columns: object) -> pd.DataFrame:
-    """Unit 0 is filter 0 of layers a and b, units 1 and 2 are filters 1 and 2 of layer a."""
-    keys = {"layer": ["a", "a", "a", "b"], "filter": [0, 1, 2, 0], "unit": [0, 1, 2, 0]}
+def groups(**columns: object) -> pd.DataFrame:
+    """Group 0 is filter 0 of layers a and b, groups 1 and 2 are filters 1 and 2 of layer a."""
+    keys = {"layer": ["a", "a", "a", "b"], "filter": [0, 1, 2, 0], "group": [0, 1, 2, 0]}
     return pd.DataFrame({**keys, **columns})
 
 
 def test_columns_that_are_sums_add_up_before_the_measure_is_taken() -> None:
-    table = units(
+    table = groups(
         theta_norm2=[9.0, 4.0, 0.0, 16.0],
         theta_g=[1.0, -2.0, 0.5, -3.0],
         theta_hg=[-1.0, 2.0, 3.0, -4.0],
     )
-    assert unit_scores(table, "magnitude").tolist() == [5, 2, 0]
-    assert unit_scores(table, "loss_preservation_abs_of_sum").tolist() == [2, 2, 0.5]
-    assert unit_scores(table, "grasp").tolist() == [-5, 2, 3]
-    assert unit_scores(table, "gradient_norm_preservation").tolist() == [5, 2, 3]
+    assert group_scores(table, "magnitude").tolist() == [5, 2, 0]
+    assert group_scores(table, "loss_preservation_abs_of_sum").tolist() == [2, 2, 0.5]
+    assert group_scores(table, "grasp").tolist() == [-5, 2, 3]
+    assert group_scores(table, "gradient_norm_preservation").tolist() == [5, 2, 3]
 
 
 def test_batch_norm_scales_are_averaged_over_the_members_that_have_one() -> None:
-    table = units(sigma=[-1.0, 2.0, np.nan, 3.0], sigma_delta=[1.0, 1.0, 1.0, np.nan])
-    assert unit_scores(table, "bn_scale").tolist()[:2] == [2, 2]
-    assert unit_scores(table, "sigma_change").tolist()[:2] == [1, 2]
-    assert unit_scores(table, "bn_scale").isna().tolist() == [False, False, True]
+    table = groups(sigma=[-1.0, 2.0, np.nan, 3.0], sigma_delta=[1.0, 1.0, 1.0, np.nan])
+    assert group_scores(table, "bn_scale").tolist()[:2] == [2, 2]
+    assert group_scores(table, "sigma_change").tolist()[:2] == [1, 2]
+    assert group_scores(table, "bn_scale").isna().tolist() == [False, False, True]
 
 
 def test_a_null_in_a_member_is_a_null_of_the_unit() -> None:
-    table = units(theta_hg=[1.0, 2.0, 3.0, np.nan])
-    assert unit_scores(table, "grasp").isna().tolist() == [True, False, False]
+    table = groups(theta_hg=[1.0, 2.0, 3.0, np.nan])
+    assert group_scores(table, "grasp").isna().tolist() == [True, False, False]
 
 
 def test_a_random_score_of_a_unit_is_as_evenly_spread_as_that_of_a_single_filter() -> None:
     keys = [(layer, p) for layer in ("a", "b", "c") for p in range(2000)]
-    table = pd.DataFrame(keys, columns=["layer", "filter"]).assign(unit=[p for _, p in keys])
-    scores = unit_scores(table, "random")
+    table = pd.DataFrame(keys, columns=["layer", "filter"]).assign(group=[p for _, p in keys])
+    scores = group_scores(table, "random")
     assert np.histogram(scores, bins=4, range=(0, 1))[0] == pytest.approx([500] * 4, abs=80)
     assert scores.nunique() == 2000
 
 
 def test_the_published_score_of_a_unit_is_that_of_its_first_member() -> None:
-    assert lead_scores(units(theta_norm2=[9.0, 4.0, 1.0, 16.0]), "magnitude").tolist() == [3, 2, 1]
+    assert lead_scores(groups(theta_norm2=[9.0, 4.0, 1.0, 16.0]), "magnitude").tolist() == [3, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -190,20 +190,20 @@ def test_the_published_score_of_a_unit_is_that_of_its_first_member() -> None:
 )
 def test_what_cannot_be_scored_is_refused(measure: str, message: str) -> None:
     with pytest.raises(ScoreError, match=message):
-        unit_scores(units(theta_norm2=[1.0] * 4), measure)
+        group_scores(groups(theta_norm2=[1.0] * 4), measure)
 
 
 def drawn(seed: int, ties: bool) -> pd.DataFrame:
-    """Layers of several sizes, units of one, two or three filters, scores random, with ties or nulls."""
+    """Layers of several sizes, groups of one, two or three filters, scores random, with ties or nulls."""
     generator = np.random.default_rng(seed)
     rows = [
         (layer, p) for layer, size in (("a", 7), ("b", 7), ("c", 12), ("d", 1)) for p in range(size)
     ]
-    unit = [p if layer in "ab" else 100 + p // 3 if layer == "c" else 200 for layer, p in rows]
+    group = [p if layer in "ab" else 100 + p // 3 if layer == "c" else 200 for layer, p in rows]
     value = generator.integers(0, 3, 300) / 2 if ties else generator.normal(size=300)
     value[generator.integers(0, 300, 30)] = np.nan
     return pd.DataFrame(rows, columns=["layer", "filter"]).assign(
-        unit=unit, score=[value[u] for u in unit]
+        group=group, score=[value[u] for u in group]
     )
 
 
@@ -212,7 +212,7 @@ MINIMUM = {"a": 2, "b": 1, "c": 4, "d": 1}
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(20))
-def test_protected_are_the_highest_of_each_layer_and_the_lowest_units_the_rest_in_order(
+def test_protected_are_the_highest_of_each_layer_and_the_lowest_groups_the_rest_in_order(
     seed: int, ties: bool
 ) -> None:
     table = drawn(seed, ties)
@@ -226,20 +226,20 @@ def test_protected_are_the_highest_of_each_layer_and_the_lowest_units_the_rest_i
 
     free: dict[int, float] = {}
     barred = {
-        table["unit"][row] for row in range(len(table)) if protected[row] or np.isinf(scores[row])
+        table["group"][row] for row in range(len(table)) if protected[row] or np.isinf(scores[row])
     }
     for row in range(len(table)):
-        if table["unit"][row] not in barred:
-            free.setdefault(table["unit"][row], scores[row])
-    order = sorted(free, key=lambda unit: (free[unit], list(free).index(unit)))
+        if table["group"][row] not in barred:
+            free.setdefault(table["group"][row], scores[row])
+    order = sorted(free, key=lambda group: (free[group], list(free).index(group)))
     ranked = table.assign(protected=found)
-    assert ranked_units(ranked) == order
+    assert ranked_groups(ranked) == order
     for number in range(len(order) + 1):
-        assert lowest_units(ranked, number) == order[:number]
+        assert lowest_groups(ranked, number) == order[:number]
     with pytest.raises(
-        PruningError, match=rf"^{len(order) + 1} more units .* only {len(order)} can be"
+        PruningError, match=rf"^{len(order) + 1} more groups .* only {len(order)} can be"
     ):
-        lowest_units(ranked, len(order) + 1)
+        lowest_groups(ranked, len(order) + 1)
 
 
 def test_by_position_the_last_of_each_layer_are_protected_whatever_their_score() -> None:
@@ -254,9 +254,9 @@ def test_by_position_the_last_of_each_layer_are_protected_whatever_their_score()
 
 
 def test_out_of_reach_says_how_many_have_no_score() -> None:
-    table = units(score=[np.nan, 1.0, 2.0, np.nan], protected=[False] * 4)
+    table = groups(score=[np.nan, 1.0, 2.0, np.nan], protected=[False] * 4)
     with pytest.raises(
         PruningError,
-        match=r"3 more units .* only 2 can be: 2 filters have no score.*lower the target or keep_at_least",
+        match=r"3 more groups .* only 2 can be: 2 filters have no score.*lower the target or keep_at_least",
     ):
-        lowest_units(table, 3)
+        lowest_groups(table, 3)

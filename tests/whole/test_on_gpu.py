@@ -54,7 +54,7 @@ def pruned_by_half(
     pruner.prune(
         measure(network, (sample[0].to(device), sample[1].to(device))),
         "proposed",
-        pruner.units // 2,
+        pruner.groups // 2,
     )
     return network, pruner
 

@@ -130,7 +130,7 @@ def test_half_of_a_real_network_pruned_is_that_network_without_these_filters(nam
     table = pd.DataFrame(layers, columns=["layer", "filter"]).assign(
         theta_l1=np.random.default_rng(0).random(len(layers))
     )
-    number = pruner.units // 2
+    number = pruner.groups // 2
     pruner.prune(table, "l1_norm", number)
 
     rows = {
@@ -147,7 +147,7 @@ def test_half_of_a_real_network_pruned_is_that_network_without_these_filters(nam
     assert (counts["kept"] > 0.05 * counts["filters"]).all()
     leads = {pruner.coupling.leads[layer, p] for layer, filters in gone.items() for p in filters}
     assert len(leads) == pruner.gone == number
-    assert pruner.kept_fraction == pytest.approx(1 - number / pruner.units)
+    assert pruner.kept_fraction == pytest.approx(1 - number / pruner.groups)
 
     output = network(x)
     assert output.isfinite().all()

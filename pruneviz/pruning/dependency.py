@@ -20,7 +20,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from pruneviz.errors import PruningError
 from pruneviz.model.filters import Layer
 from pruneviz.model.isolation import exact_float32, flags_preserved
-from pruneviz.pruning.held_entries import SUFFIX
+from pruneviz.pruning.held_entries import kept_of
 
 OUT, IN = "out", "in"
 Slices = Mapping[
@@ -229,7 +229,7 @@ def _alive(module: nn.Module, side: str) -> set[int]:
     """Which channels that a layer writes (OUT) or reads (IN) are not pruned; norms and activations have none of their own."""
     if not isinstance(module, (_ConvNd, nn.Linear)):
         return set()
-    weight, kept = module.get_parameter("weight"), getattr(module, f"weight{SUFFIX}", None)
+    weight, kept = module.get_parameter("weight"), kept_of(module, "weight")
     # a transposed weight is [channels it reads, channels it writes, ...], a depthwise one [channels, 1, ...] in either case
     transposed = isinstance(module, _ConvTransposeNd) and module.groups == 1
     dim = int((side == IN) != transposed)

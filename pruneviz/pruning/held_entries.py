@@ -1,8 +1,10 @@
-"""Pruned entries of a network's parameters: which they are, and that they stay as they were left.
+"""Pruned entries of a network's parameters, recorded in buffers and held at zero.
 
-Beside every parameter with pruned entries stands a boolean buffer of its shape, `<parameter>_kept`, in the module that owns the
-parameter. So copies and checkpoints of a network know what is pruned, and measuring does not differentiate by what is gone. A
-hook on the parameter blanks the gradient at the pruned entries, which are zero: then neither weight decay nor momentum moves them.
+Beside every parameter with pruned entries stands a boolean buffer of its shape,
+`<parameter>_kept`, in the module that owns the parameter. Copies and checkpoints of a network
+therefore know what is pruned, and measuring does not differentiate by pruned entries. A hook on
+the parameter zeroes its gradient there, so that neither momentum nor weight decay moves an entry
+that is zero.
 """
 
 from __future__ import annotations
@@ -14,48 +16,94 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-SUFFIX = "_kept"
+_SUFFIX = "_kept"
 _HOOKED = "_gradient_is_blanked"
 
 
+def kept_buffer(parameter: str) -> str:
+    """Name of the buffer that records the kept entries of a parameter."""
+    return parameter + _SUFFIX
+
+
+def parameter_of(buffer: str) -> str | None:
+    """Name of the parameter whose kept entries a buffer records; None for any other buffer."""
+    return buffer.removesuffix(_SUFFIX) if buffer.endswith(_SUFFIX) else None
+
+
+def kept_of(module: nn.Module, parameter: str) -> Tensor | None:
+    """Kept entries of a module's own parameter: boolean, of its shape; None if none is pruned."""
+    kept = getattr(module, kept_buffer(parameter), None)
+    return kept if isinstance(kept, Tensor) else None
+
+
+def set_kept(module: nn.Module, parameter: str, kept: Tensor | None) -> None:
+    """Record the kept entries of a module's own parameter, or forget them (None)."""
+    if kept is not None:
+        module.register_buffer(kept_buffer(parameter), kept)
+    elif kept_of(module, parameter) is not None:
+        delattr(module, kept_buffer(parameter))
+
+
 def kept_entries(model: nn.Module) -> dict[str, Tensor]:
-    """{parameter: boolean tensor of its shape, False where pruned}, for the parameters that have pruned entries."""
+    """Kept entries {parameter: boolean tensor} of the parameters with pruned entries."""
     found = {}
     for name, _ in model.named_parameters():
-        module, own = _owner(model, name)
-        kept = getattr(module, own + SUFFIX, None)
-        if isinstance(kept, Tensor):
+        kept = kept_of(*_owner(model, name))
+        if kept is not None:
             found[name] = kept
     return found
 
 
 def prune_entries(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
-    """Zero the entries of parameters at which `kept` {parameter: boolean tensor of its shape} is False, and hold them there.
+    """Zero entries of parameters and hold them at zero.
 
-    Entries that were pruned before stay pruned. Running statistics of a norm whose scale is pruned start anew, see `restart_statistics`.
+    Entries pruned before stay pruned. The running statistics of a norm whose scale is pruned
+    restart, see `restart_statistics`.
+
+    Args:
+        model: Network to prune in place.
+        kept: {parameter: boolean tensor of its shape}, False at the entries to prune.
     """
     for name, keep in kept.items():
         module, own = _owner(model, name)
-        parameter = module.get_parameter(own)
-        before = getattr(module, own + SUFFIX, None)
-        now = keep.to(parameter.device) if before is None else before & keep.to(parameter.device)
-        module.register_buffer(own + SUFFIX, now)
+        before = kept_of(module, own)
+        now = keep.to(module.get_parameter(own).device)
+        if before is not None:
+            now = before & now
+        set_kept(module, own, now)
         if isinstance(module, _NormBase) and own == "weight":
             _restart(module, now)
     hold_pruned(model)
 
 
 def restart_statistics(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
-    """Start the running statistics of norms {name: boolean [channels]} anew, at mean 0 and variance 1, where they are not kept.
+    """Reset the running statistics of pruned channels to mean 0 and variance 1.
 
-    What a pruned channel holds is 0; a norm without a scale that is pruned with it would shift that by a mean of other days.
+    A pruned channel holds zeros, which a norm without a scale would shift by an outdated mean.
+
+    Args:
+        model: Network to change in place.
+        kept: {norm: boolean [channels]}, False where the channel is pruned.
     """
     for name, channels in kept.items():
         _restart(model.get_submodule(name), channels)
 
 
 def hold_pruned(model: nn.Module) -> None:
-    """Zero all pruned entries and what gradient they have, and blank it from now on; needed again after a network was copied."""
+    """Zero all pruned entries and their gradients, and keep their gradients at zero from now on.
+
+    Call it after copying a pruned network or loading its state dict: a copy has the buffers that
+    record what is pruned, but not the gradient hooks. Calling it again is harmless, and a network
+    without pruned entries stays as it is.
+
+    Args:
+        model: Network pruned by `Pruner`, changed in place.
+
+    Example:
+        >>> pruner.prune_filters({"features.0": [3]})
+        >>> copied = copy.deepcopy(network)
+        >>> pv.hold_pruned(copied)
+    """
     for name, kept in kept_entries(model).items():
         module, own = _owner(model, name)
         parameter = module.get_parameter(own)
@@ -67,7 +115,7 @@ def hold_pruned(model: nn.Module) -> None:
 
 
 def hold_in_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Zero what an optimiser remembers of pruned entries, such as their momentum."""
+    """Zero the optimizer's state, such as momentum, of pruned entries."""
     parameters = dict(model.named_parameters())
     for name, kept in kept_entries(model).items():
         for value in optimizer.state.get(parameters[name], {}).values():
@@ -76,41 +124,40 @@ def hold_in_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> Non
 
 
 def expect_pruned(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give a network the buffers that a state dict of a pruned one names, so that it can be loaded; call `hold_pruned` afterwards."""
+    """Register the buffers named by the state dict of a pruned network, so that it can be loaded.
+
+    Call `hold_pruned` after loading.
+    """
     for name in state:
-        if name.endswith(SUFFIX):
-            with suppress(AttributeError):
-                module, own = _owner(model, name)
-                module.register_buffer(
-                    own,
-                    torch.ones_like(
-                        module.get_parameter(own.removesuffix(SUFFIX)), dtype=torch.bool
-                    ),
-                )
+        parameter = parameter_of(name)
+        if parameter is None:
+            continue
+        with suppress(AttributeError):  # a state of another network; loading it says what differs
+            module, own = _owner(model, parameter)
+            set_kept(module, own, torch.ones_like(module.get_parameter(own), dtype=torch.bool))
 
 
 def pruned_rows(model: nn.Module, weight: str) -> Tensor | None:
-    """Which filters of a weight [filters, ...] are pruned whole: boolean [filters]; None where nothing of it is pruned."""
-    module, own = _owner(model, weight)
-    kept = getattr(module, own + SUFFIX, None)
-    return ~kept.flatten(1).any(1) if isinstance(kept, Tensor) else None
+    """Filters of a weight that are pruned whole: boolean [filters]; None if no entry is pruned."""
+    kept = kept_of(*_owner(model, weight))
+    return None if kept is None else ~kept.flatten(1).any(1)
 
 
 def _blank_gradient(module: nn.Module, own: str, parameter: nn.Parameter) -> None:
-    # asked of the hooks themselves: a copy has the attributes of its original, but not its hooks
+    # Look at the hooks themselves: a copy has the attributes of its original, but not its hooks.
     hooks: Mapping[int, object] = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
     if any(getattr(hook, _HOOKED, False) for hook in hooks.values()):
         return
 
     def blank(leaf: Tensor) -> None:
-        if leaf.grad is not None:
-            leaf.grad.masked_fill_(~getattr(module, own + SUFFIX), 0.0)
+        kept = kept_of(module, own)
+        if leaf.grad is not None and kept is not None:
+            leaf.grad.masked_fill_(~kept, 0.0)
 
     setattr(blank, _HOOKED, True)
+    # Only a parameter that requires a gradient takes a hook, which stays when it is frozen again.
     frozen = not parameter.requires_grad
-    parameter.requires_grad_(
-        True
-    )  # only such a parameter takes a hook, which then holds for good, should it be frozen or not
+    parameter.requires_grad_(True)
     parameter.register_post_accumulate_grad_hook(blank)
     parameter.requires_grad_(not frozen)
 

@@ -20,7 +20,7 @@ from pruneviz.model.isolation import exact_float32, generators_preserved
 from pruneviz.model.sample import check_example
 from pruneviz.pruning.cost import Cost, cost, placed
 from pruneviz.pruning.dependency import OTHER, Graph, Removal, Slices, explain, take_out, union
-from pruneviz.pruning.held_entries import SUFFIX, hold_pruned, kept_entries, pruned_rows
+from pruneviz.pruning.held_entries import hold_pruned, kept_entries, pruned_rows, set_kept
 
 _TITLES: Mapping[str, str] = {
     "parameters": "parameters",
@@ -201,10 +201,8 @@ def _slice_kept(
         path, _, own = name.rpartition(".")
         module = smaller.get_submodule(path)
         left = before.flatten()[entries[name].to(before.device)]
-        if left.all():
-            delattr(module, own + SUFFIX)
-        else:
-            module.register_buffer(own + SUFFIX, left.view(module.get_parameter(own).shape))
+        shape = module.get_parameter(own).shape
+        set_kept(module, own, None if left.all() else left.view(shape))
 
 
 def _rows_left(layer: Layer, entries: Tensor, size: int) -> list[int]:

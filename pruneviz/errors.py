@@ -1,8 +1,16 @@
-"""Every error pruneviz raises on purpose; each message says what came, what was expected and what to do."""
+"""Every error that pruneviz raises on purpose, and the wording of errors about unknown names.
+
+Each message says what came, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
 
 
 class PrunevizError(ValueError):
-    """The root of all errors that pruneviz raises on purpose, so that one `except` catches them all."""
+    """Base class of all errors that pruneviz raises on purpose."""
 
 
 class DataError(PrunevizError):
@@ -10,23 +18,27 @@ class DataError(PrunevizError):
 
 
 class MeasureError(PrunevizError):
-    """A model or a sample cannot be measured: no filters, labels out of range, a loss that is not finite, two different answers."""
+    """A model or sample cannot be measured.
+
+    Examples: no filters, labels out of range, a loss that is not finite, a model that answers
+    differently when evaluated twice.
+    """
 
 
 class LogError(PrunevizError):
-    """A run directory is missing, unfinished, corrupt, of a newer schema, or already holds another run."""
+    """A run directory is missing, unfinished, corrupt, too new, or holds another run."""
 
 
 class ScoreError(PrunevizError):
-    """A pruning measure is unknown, or the table lacks a column that it needs."""
+    """A pruning measure is unknown, or the table lacks a column it needs."""
 
 
 class AnalysisError(PrunevizError):
-    """A correlation or a mask distance was asked for that the table cannot answer."""
+    """A table lacks what an analysis such as a correlation or a mask distance needs."""
 
 
 class FigureError(PrunevizError):
-    """A figure is unknown, or the recordings that it needs are missing."""
+    """A figure is unknown, or the recordings it needs are missing."""
 
 
 class PresetError(PrunevizError):
@@ -34,8 +46,40 @@ class PresetError(PrunevizError):
 
 
 class PruningError(PrunevizError):
-    """A network cannot be pruned as asked: the target is out of reach, a layer would vanish, a filter has no score."""
+    """A network cannot be pruned as asked.
+
+    Examples: the target is out of reach, a layer would vanish, a filter has no score.
+    """
 
 
 class TrainingError(PrunevizError):
-    """A training run cannot go on: its loss is no longer finite."""
+    """A training run cannot continue because its loss is no longer finite."""
+
+
+def unknown_name(what: str, name: str, known: Collection[str], hint: str = "") -> str:
+    """Message for a name that does not exist, with the closest known name as a suggestion.
+
+    Args:
+        what: Kind of thing that is named, such as "network".
+        name: The name that was given.
+        known: Names that exist.
+        hint: Further advice, appended after a semicolon.
+
+    Returns:
+        For example "there is no network 'vgg31'; did you mean 'vgg13'? Choose one of vgg13, vgg16".
+    """
+    close = _closest(str(name), known)
+    suggestion = f"did you mean {close!r}? Choose" if close else "choose"
+    message = f"there is no {what} {name!r}; {suggestion} one of {', '.join(known)}"
+    return f"{message}; {hint}" if hint else message
+
+
+def _closest(name: str, known: Collection[str]) -> str | None:
+    """The known name that looks most like `name`; case, '-' and '_' do not count."""
+    plain = {_plain(candidate): candidate for candidate in known}
+    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.65)
+    return plain[found[0]] if found else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import stats
 
 from pruneviz.analysis.moments import moments, pearson
+from pruneviz.log.vocabulary import CorrelationMethod
 
-Method = Literal["pearson", "spearman", "kendall"]
 Interval = Literal["fisher", "bootstrap"]
 Ends = tuple[np.ndarray, np.ndarray]
 
@@ -24,7 +24,9 @@ _FISHER_VARIANCES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] 
 }
 
 
-def coefficients(x: np.ndarray, y: np.ndarray, starts: np.ndarray, method: Method) -> np.ndarray:
+def coefficients(
+    x: np.ndarray, y: np.ndarray, starts: np.ndarray, method: CorrelationMethod
+) -> np.ndarray:
     """The coefficient of every group of float64 pairs, null where there is none; `starts` are the positions where the groups begin."""
     return COEFFICIENTS[method](x, y, starts) if len(starts) else np.zeros(0)
 
@@ -46,7 +48,9 @@ def mean_ranks(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def fisher_intervals(r: np.ndarray, n: np.ndarray, method: Method, level: float = 0.95) -> Ends:
+def fisher_intervals(
+    r: np.ndarray, n: np.ndarray, method: CorrelationMethod, level: float = 0.95
+) -> Ends:
     """The ends of the Fisher intervals of correlations `r` over `n` pairs each; see `pruneviz.correlate` for what they are worth."""
     enough = n >= (5 if method == "kendall" else 4)
     r, n = np.where(enough, r, np.nan), np.where(enough, n, 5)
@@ -63,7 +67,7 @@ def bootstrap_intervals(
     y: np.ndarray,
     starts: np.ndarray,
     r: np.ndarray,
-    method: Method,
+    method: CorrelationMethod,
     level: float,
     resamples: int,
     seed: int,
@@ -78,7 +82,7 @@ def bootstrap_intervals(
 
 
 def _bootstrap(
-    x: np.ndarray, y: np.ndarray, method: Method, level: float, resamples: int, seed: int
+    x: np.ndarray, y: np.ndarray, method: CorrelationMethod, level: float, resamples: int, seed: int
 ) -> np.ndarray:
     """Percentile interval of one group; every group starts the generator anew, so that it does not depend on the others."""
     whole = np.zeros(1, dtype="int64")

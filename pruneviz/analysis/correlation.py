@@ -13,7 +13,6 @@ import pandas as pd
 from pruneviz.analysis.coefficients import (
     COEFFICIENTS,
     Interval,
-    Method,
     bootstrap_intervals,
     coefficients,
     fisher_intervals,
@@ -25,13 +24,14 @@ from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
 from pruneviz.errors import AnalysisError
 from pruneviz.log.scan import Scan
 from pruneviz.log.schema import RunSpec
+from pruneviz.log.vocabulary import CorrelationMethod
 
 
 @dataclass(frozen=True)
 class _How:
     """The options of `correlate` that say what is computed of the pairs of a group."""
 
-    method: Method
+    method: CorrelationMethod
     level: float
     interval: Interval
     resamples: int
@@ -43,7 +43,7 @@ def correlate(
     x: str,
     y: str,
     by: Sequence[str] = ("run", "epoch"),
-    method: Method = "pearson",
+    method: CorrelationMethod = "pearson",
     level: float = 0.95,
     interval: Interval = "fisher",
     *,

@@ -7,9 +7,10 @@ from itertools import combinations_with_replacement
 
 import pandas as pd
 
-from pruneviz.analysis.correlation import Method, correlate
+from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.scores import NEEDS, SCORES, score
 from pruneviz.errors import AnalysisError
+from pruneviz.log.vocabulary import CorrelationMethod
 
 
 def recorded_measures(filters: pd.DataFrame) -> list[str]:
@@ -29,7 +30,7 @@ def correlation_matrix(
     filters: pd.DataFrame,
     measures: Sequence[str] | None = None,
     by: Sequence[str] = ("run", "epoch"),
-    method: Method = "spearman",
+    method: CorrelationMethod = "spearman",
 ) -> pd.DataFrame:
     """Correlation of every pruning measure with every other over the filters of each group.
 

@@ -40,7 +40,7 @@ def complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> Pair
     return Pairs(keys, xs[rows], ys[rows], starts)
 
 
-def pairs_on_disk(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pairs]:
+def pairs_by_block(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pairs]:
     """The complete pairs of every block of a scan that has any."""
     columns = [
         *by,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.moments import Moments, joined, merged, moments
-from pruneviz.analysis.pairs import Pairs, complete_pairs, grouped, pairs_on_disk
+from pruneviz.analysis.pairs import Pairs, complete_pairs, grouped, pairs_by_block
 from pruneviz.errors import AnalysisError
 from pruneviz.log.files import disk_errors
 from pruneviz.log.scan import Scan
@@ -33,14 +33,14 @@ def pairs_at_once(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pair
     those of `complete_pairs`.
     """
     if {"run", "epoch"} <= set(by):
-        yield from pairs_on_disk(filters, x, y, by)
+        yield from pairs_by_block(filters, x, y, by)
         return
     keys, known = moments_on_disk(filters, x, y, by)
     _check_sizes(known.n)
     with tempfile.TemporaryDirectory() as folder:
         portions = {Path(folder) / str(groups.start): groups for groups in _portions(known.n)}
         with disk_errors(Path(folder)):
-            for pairs in pairs_on_disk(filters, x, y, by):
+            for pairs in pairs_by_block(filters, x, y, by):
                 _sort_into(portions, pairs, _places(pairs.keys, keys))
         for file, groups in portions.items():
             yield _gathered(file, keys.iloc[groups].reset_index(drop=True), groups.start)
@@ -50,7 +50,7 @@ def moments_on_disk(filters: Scan, x: str, y: str, by: list[str]) -> tuple[pd.Da
     """The groups that have pairs, sorted, and the moments of each."""
     nothing = complete_pairs(filters.no_rows(), x, y, by)
     keys, found = nothing.keys, moments(nothing.x, nothing.y, nothing.starts)
-    for pairs in pairs_on_disk(filters, x, y, by):
+    for pairs in pairs_by_block(filters, x, y, by):
         parts = joined(found, moments(pairs.x, pairs.y, pairs.starts))
         keys, order, starts = grouped(
             pd.concat([keys, pairs.keys], ignore_index=True) if len(keys) else pairs.keys

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.correlation import Method, correlate
+from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.scores import SCORES, score
 from pruneviz.errors import AnalysisError
+from pruneviz.log.vocabulary import CorrelationMethod
 
 _X, _Y = "_x", "_y"
 
@@ -55,7 +56,7 @@ def leave_one_layer_out(
     x: str,
     y: str,
     by: Sequence[str] = ("run", "epoch"),
-    method: Method = "pearson",
+    method: CorrelationMethod = "pearson",
 ) -> pd.DataFrame:
     """Correlation of two quantities over the filters of every group but those of one layer, for each layer that the group has.
 
@@ -81,11 +82,13 @@ def _pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> pd.DataFrame
     return pairs[np.isfinite(pairs[[_X, _Y]].to_numpy()).all(axis=1)].reset_index(drop=True)
 
 
-def _r(pairs: pd.DataFrame, by: list[str], method: Method = "pearson") -> pd.DataFrame:
+def _r(pairs: pd.DataFrame, by: list[str], method: CorrelationMethod = "pearson") -> pd.DataFrame:
     return correlate(pairs, _X, _Y, by=by, method=method)[[*by, "n", "r"]]
 
 
-def _without_each_layer(pairs: pd.DataFrame, by: list[str], method: Method) -> pd.DataFrame:
+def _without_each_layer(
+    pairs: pd.DataFrame, by: list[str], method: CorrelationMethod
+) -> pd.DataFrame:
     groups = pairs[[*by, "layer"]].drop_duplicates(ignore_index=True)
     rests = [
         _r(pairs[pairs["layer"] != layer], by, method).assign(layer=layer)

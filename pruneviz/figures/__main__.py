@@ -10,7 +10,8 @@ import typer
 
 from pruneviz.errors import LogError, PrunevizError
 from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered
-from pruneviz.figures.options import AxisScale, DrawOptions, LossPreservation, Method
+from pruneviz.figures.options import AxisScale, DrawOptions, LossPreservation
+from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plans.needs import DATASET_NAMES
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def main(
             help="Data set to draw.  [default: in accuracy curves all that are recorded; else cifar100, or the only one]"
         ),
     ] = None,
-    method: Annotated[Method, typer.Option(help="Correlation coefficient.")] = "pearson",
+    method: Annotated[CorrelationMethod, typer.Option(help="Correlation coefficient.")] = "pearson",
     loss_preservation: Annotated[
         LossPreservation, typer.Option(help="Form of loss preservation in Figure 2.")
     ] = "sum_of_abs",

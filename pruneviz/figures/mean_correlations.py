@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from pruneviz.analysis.correlation import correlate, over_seeds
-from pruneviz.figures.options import Method
+from pruneviz.log.vocabulary import CorrelationMethod
 
 KEYS = ["network", "dataset", "epoch"]
 
 
 def correlations_of_rows(
-    filters: pd.DataFrame, spec: pd.DataFrame, x: str, y: str, methods: Sequence[Method]
+    filters: pd.DataFrame, spec: pd.DataFrame, x: str, y: str, methods: Sequence[CorrelationMethod]
 ) -> pd.DataFrame:
     """Correlate two columns over the filters of each run and epoch, and average over runs.
 
@@ -34,7 +34,9 @@ def correlations_of_rows(
 
 
 def mean_correlations(
-    correlations: Mapping[Method, pd.DataFrame], spec: pd.DataFrame, counted: str = "filters"
+    correlations: Mapping[CorrelationMethod, pd.DataFrame],
+    spec: pd.DataFrame,
+    counted: str = "filters",
 ) -> pd.DataFrame:
     """Average correlations of runs over the runs of each network.
 
@@ -57,7 +59,7 @@ def mean_correlations(
 
 
 def _of_method(
-    correlations: pd.DataFrame, spec: pd.DataFrame, method: Method, counted: str
+    correlations: pd.DataFrame, spec: pd.DataFrame, method: CorrelationMethod, counted: str
 ) -> pd.DataFrame:
     correlations = correlations.astype({"run": "str"})
     mean = over_seeds(correlations, spec, by=KEYS).set_index(KEYS)

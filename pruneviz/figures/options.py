@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from pruneviz.errors import FigureError
+from pruneviz.log.vocabulary import CorrelationMethod
 
-Method = Literal["pearson", "spearman", "kendall"]
 LossPreservation = Literal["sum_of_abs", "abs_of_sum"]
 AxisScale = Literal["symlog", "linear"]
 
@@ -33,7 +33,7 @@ class DrawOptions:
     Errors: `FigureError` naming the option, its value and what is allowed.
     """
 
-    method: Method = "pearson"
+    method: CorrelationMethod = "pearson"
     loss_preservation: LossPreservation = "sum_of_abs"
     mask_score: str | None = None
     mask_ratio: float = 0.2
@@ -45,7 +45,7 @@ class DrawOptions:
         # Here and not above, so that a command line can name the choices in its help without loading pandas.
         from pruneviz.analysis.scores import SCORES
 
-        _require_one_of("method", self.method, get_args(Method))
+        _require_one_of("method", self.method, get_args(CorrelationMethod))
         _require_one_of("loss_preservation", self.loss_preservation, get_args(LossPreservation))
         _require_one_of("scale", self.scale, get_args(AxisScale))
         _require_one_of(
@@ -70,7 +70,7 @@ class DrawOptions:
         return LOSS_PRESERVATION_SCORES[self.loss_preservation]
 
     @property
-    def methods(self) -> tuple[Method, Method]:
+    def methods(self) -> tuple[CorrelationMethod, CorrelationMethod]:
         """The chosen coefficient, and the one printed beside it: the rank correlation, or Pearson's where ranks were chosen."""
         return self.method, "pearson" if self.method == "spearman" else "spearman"
 

@@ -19,10 +19,11 @@ from pruneviz.analysis.scores import NEEDS
 from pruneviz.errors import FigureError
 from pruneviz.figures.chosen_runs import filters_of
 from pruneviz.figures.mean_correlations import correlations_of_rows, mean_correlations
-from pruneviz.figures.options import DrawOptions, Method
+from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.words import different, listed, scientific
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import Column, filter_column
+from pruneviz.log.vocabulary import CorrelationMethod
 
 # A sum over a single weight has one term, so both forms of loss preservation are one measure.
 _ALIKE: Mapping[str, str] = {"loss_preservation_abs_of_sum": "loss_preservation"}
@@ -127,7 +128,7 @@ def _recorded_correlations(
 
 
 def _recorded(
-    held: pd.DataFrame, spec: pd.DataFrame, x: str, y: str, method: Method
+    held: pd.DataFrame, spec: pd.DataFrame, x: str, y: str, method: CorrelationMethod
 ) -> pd.DataFrame:
     """Recorded correlations of one pair by one coefficient, with Fisher's intervals."""
     found = held[(held["x"] == x) & (held["y"] == y) & (held["method"] == method)]

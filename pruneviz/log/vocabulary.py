@@ -24,6 +24,9 @@ Kind = Literal["unpruned", "weights", "pruned", "prune_phase"]
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
+CorrelationMethod = Literal["pearson", "spearman", "kendall"]
+
+
 # The arithmetic in which a device may train, its default first; measuring is in exact float32 everywhere.
 PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
     "cpu": ("fp32",),

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from pruneviz.analysis.scores import NEEDS
-from pruneviz.analysis.single_weights import weight_correlations
+from pruneviz.analysis.weight_correlations import weight_correlations
 from pruneviz.errors import LogError, MeasureError, PrunevizError
 from pruneviz.log import schema
 from pruneviz.log.run_directory import RunLog

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pruneviz.analysis.correlation import Interval, Method, correlate, over_seeds
+from pruneviz.analysis.correlation import Interval, correlate, over_seeds
 from pruneviz.analysis.scores import score
 from pruneviz.errors import AnalysisError, ScoreError
+from pruneviz.log.vocabulary import CorrelationMethod
 
-METHODS: Mapping[Method, Callable[..., Any]] = {
+METHODS: Mapping[CorrelationMethod, Callable[..., Any]] = {
     "pearson": stats.pearsonr,
     "spearman": stats.spearmanr,
     "kendall": stats.kendalltau,
@@ -61,7 +62,7 @@ def coverage(found: pd.DataFrame, true: float) -> float:
 @pytest.mark.parametrize(
     "by", [["run", "epoch"], ["run", "epoch", "layer"], ["layer"], ["epoch", "run"]]
 )
-def test_coefficients_equal_scipy_group_by_group(method: Method, by: list[str]) -> None:
+def test_coefficients_equal_scipy_group_by_group(method: CorrelationMethod, by: list[str]) -> None:
     filters = filters_table()
     found = correlate(filters, "theta_g", "theta_hg", by=by, method=method)
     groups = filters.groupby(by)
@@ -76,7 +77,7 @@ def test_coefficients_by_hand() -> None:
     table = one_group([1, 2, 3, 4, 5], [2, 1, 4, 3, 50])
     # Pearson: deviations -2 -1 0 1 2 and -10 -11 -8 -9 38, so 98 / sqrt(10 * 1810). Ranks differ in two swaps: 1 - 6 * 4 / 120.
     # Of 10 pairs two are discordant: (8 - 2) / 10.
-    expected: Mapping[Method, float] = {
+    expected: Mapping[CorrelationMethod, float] = {
         "pearson": 98 / np.sqrt(10 * 1810),
         "spearman": 0.8,
         "kendall": 0.6,
@@ -88,7 +89,7 @@ def test_coefficients_by_hand() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_invariances(method: Method) -> None:
+def test_invariances(method: CorrelationMethod) -> None:
     x, y = normal_pairs(0.5, 8, 40)
     r = correlate(groups_of(x, y), "x", "y", by=["run"], method=method)["r"]
     for other, sign in [
@@ -104,7 +105,7 @@ def test_invariances(method: Method) -> None:
 
 def test_ranks_do_not_see_a_monotone_transform() -> None:
     x, y = normal_pairs(0.5, 8, 40)
-    rank_methods: tuple[Method, ...] = ("spearman", "kendall")
+    rank_methods: tuple[CorrelationMethod, ...] = ("spearman", "kendall")
     for method in rank_methods:
         plain = correlate(groups_of(x, y), "x", "y", by=["run"], method=method)
         pd.testing.assert_frame_equal(
@@ -175,7 +176,7 @@ def test_nothing_to_correlate_gives_an_empty_table() -> None:
 @pytest.mark.parametrize("interval", ["fisher", "bootstrap"])
 @pytest.mark.parametrize("method", METHODS)
 def test_small_and_constant_groups_are_null_without_a_warning(
-    method: Method, interval: Interval
+    method: CorrelationMethod, interval: Interval
 ) -> None:
     sizes = np.repeat([0, 1, 2, 3, 4], [1, 2, 3, 4, 5])
     rng = np.random.default_rng(0)
@@ -289,7 +290,7 @@ def test_fisher_interval_of_pearson_equals_scipy(level: float) -> None:
     ],
 )
 def test_fisher_interval_of_ranks_is_as_published(
-    method: Method, error: Callable[[float], float]
+    method: CorrelationMethod, error: Callable[[float], float]
 ) -> None:
     found = correlate(
         filters_table(), "theta_g", "theta_hg", method=method
@@ -312,7 +313,7 @@ def test_a_perfect_correlation_is_its_own_interval() -> None:
 def test_intervals_cover_the_truth_as_often_as_they_claim(rho: float) -> None:
     table = groups_of(*normal_pairs(rho, 800, 40, seed=1))
     # What the coefficients of a bivariate normal distribution tend to.
-    truths: Mapping[Method, float] = {
+    truths: Mapping[CorrelationMethod, float] = {
         "pearson": rho,
         "spearman": 6 / np.pi * np.arcsin(rho / 2),
         "kendall": 2 / np.pi * np.arcsin(rho),

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pruneviz.analysis.layer_ratios import layer_ratios
+from pruneviz.analysis.pruned_fractions import pruned_fractions
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.chosen_runs import chosen_spec
@@ -33,10 +33,10 @@ _GROUP = 0.84  # of the room of a layer, the part that its bars fill
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     """The numbers of the figure: one row per number of rounds, measure and layer, coupled layers included.
 
-    Columns: those of `pruneviz.analysis.layer_ratios.layer_ratios`. Errors: those of `chosen_spec` and of that function.
+    Columns: those of `pruneviz.analysis.pruned_fractions.pruned_fractions`. Errors: those of `chosen_spec` and of that function.
     """
     spec = chosen_spec(runs.spec, entry, options)
-    ratios = layer_ratios(runs.named(spec["run"]).rounds, spec)
+    ratios = pruned_fractions(runs.named(spec["run"]).rounds, spec)
     place = ratios["measure"].map(entry.need.measures.index)
     return (
         ratios.assign(place=place)

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer
 
-from pruneviz.analysis.layer_ratios import after_last_round, layer_ratios, whole_ratios
+from pruneviz.analysis.pruned_fractions import after_last_round, network_fractions, pruned_fractions
 from pruneviz.errors import AnalysisError, LogError
 from pruneviz.experiment.networks import build_network
 from pruneviz.figures import style
@@ -73,7 +73,7 @@ def table(runs: Runs) -> pd.DataFrame:
 
 
 def test_numbers_against_plain_pandas(runs: Runs) -> None:
-    found = layer_ratios(runs.rounds, runs.spec).set_index(["measure", "rounds", "layer"])
+    found = pruned_fractions(runs.rounds, runs.spec).set_index(["measure", "rounds", "layer"])
     assert len(found) == len(RATIO_MEASURES) * 3 * len(LAYERS["vgg13"]) and found.index.is_unique
     by_run = {
         run: rows[rows["round"] == rows["round"].max()].set_index("layer")
@@ -111,13 +111,15 @@ def test_halves_count_only_layers_that_decide_and_leave_out_the_middle_one() -> 
         }
     )
     rows["coupled_to"] = [None, None, None, None, None, None, "an earlier layer"]
-    known = whole_ratios(rows.iloc[[5, 2, 0, 6, 1, 3, 4]])  # the order of the rows does not matter
+    known = network_fractions(
+        rows.iloc[[5, 2, 0, 6, 1, 3, 4]]
+    )  # the order of the rows does not matter
     assert known["network_ratio"] == pytest.approx(1 - 63 / 107)
     assert (known["first_half"], known["second_half"]) == pytest.approx((1 - 46 / 60, 1 - 17 / 47))
-    middle = whole_ratios(rows[rows["layer_index"] != 6])
+    middle = network_fractions(rows[rows["layer_index"] != 6])
     assert (middle["first_half"], middle["second_half"]) == pytest.approx((1 - 6 / 20, 1 - 12 / 27))
     assert middle["front_loading"] == pytest.approx(middle["first_half"] - middle["second_half"])
-    alone = whole_ratios(rows[:1])
+    alone = network_fractions(rows[:1])
     assert (
         alone["network_ratio"] == pytest.approx(0.9)
         and alone[["first_half", "second_half", "front_loading"]].isna().all()
@@ -125,7 +127,7 @@ def test_halves_count_only_layers_that_decide_and_leave_out_the_middle_one() -> 
 
 
 def test_coupled_layers_stand_in_the_table_and_change_no_number_of_the_whole(runs: Runs) -> None:
-    plain, doubled = (layer_ratios(each.rounds, each.spec) for each in (runs, coupled(runs)))
+    plain, doubled = (pruned_fractions(each.rounds, each.spec) for each in (runs, coupled(runs)))
     own = doubled[doubled["coupled_to"].isna()]
     assert len(doubled) - len(own) == len(own) - len(own) // len(LAYERS["vgg13"])
     for name in ("ratio", "network_ratio", "first_half", "second_half", "front_loading"):
@@ -152,7 +154,7 @@ def test_runs_that_differ_in_their_layers_are_not_averaged(changes: dict[str, ob
     with pytest.raises(
         AnalysisError, match=r"runs of vgg13 on digits by magnitude in 1 rounds differ in layer"
     ):
-        layer_ratios(rounds, runs.spec)
+        pruned_fractions(rounds, runs.spec)
 
 
 def test_the_table_is_in_the_order_of_the_picture(table: pd.DataFrame) -> None:

@@ -20,19 +20,19 @@ RECIPE = (
 _OF_LAYERS = ("layer", "layer_index", "filters", "kept", "coupled_to")
 
 
-def layer_ratios(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
+def pruned_fractions(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
     """Pruned share of every layer after the last round, averaged over the runs that differ in their seed alone.
 
     Args: `rounds`, the rounds table of a log; `spec`, the rows of `runs.spec` of the runs to look at.
     Returns: one row per network, data set, measure, rounds and target, and layer, in depth order: these, layer_index, layer, filters (of
     the unpruned layer), coupled_to, seeds (runs averaged), ratio (pruned filters, a fraction of the layer's) and ratio_sd (between runs,
-    null for one); and, the same for all layers of a group, the columns of `whole_ratios`, each with its _sd.
+    null for one); and, the same for all layers of a group, the columns of `network_fractions`, each with its _sd.
     Errors: `AnalysisError` for a run without its last round, or runs to be averaged that differ in their layers.
     Source: Lubana and Dick, ICLR 2021, Figures 16 and 17.
     """
     last = after_last_round(rounds, spec)
     whole = pd.DataFrame(
-        last.groupby(["run", *RECIPE], dropna=False)[list(_OF_LAYERS)].apply(whole_ratios)
+        last.groupby(["run", *RECIPE], dropna=False)[list(_OF_LAYERS)].apply(network_fractions)
     )
     layers = mean_over_runs(
         last, [*RECIPE, "layer_index", "layer", "filters", "coupled_to"], "ratio"
@@ -71,7 +71,7 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def whole_ratios(layers: pd.DataFrame) -> pd.Series:
+def network_fractions(layers: pd.DataFrame) -> pd.Series:
     """Pruned shares of a whole network and of its halves, from the rows of its layers (layer_index, filters, kept, coupled_to).
 
     Only layers that decide for themselves (coupled_to null) count, so that no decision counts twice. Returns: network_ratio, of all of
@@ -98,7 +98,7 @@ def _share(layers: pd.DataFrame) -> float:
 
 
 def _mean_and_sd(whole: pd.DataFrame) -> pd.DataFrame:
-    """The columns of `whole_ratios` as means over runs, each followed by its standard deviation between runs."""
+    """The columns of `network_fractions` as means over runs, each followed by its standard deviation between runs."""
     means = {
         str(name): mean_over_runs(whole.reset_index(), RECIPE, str(name)).set_index(list(RECIPE))
         for name in whole

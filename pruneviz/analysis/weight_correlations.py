@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.correlation import Method, correlate
+from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.scores import NEEDS, SCORES, score
+from pruneviz.log.vocabulary import CorrelationMethod
 
 PAIRS = (("theta_g", "theta_hg"), ("theta_change", "loss_preservation"))  # Figures H1a and H1b
-METHODS: tuple[Method, ...] = ("pearson", "spearman")
+METHODS: tuple[CorrelationMethod, ...] = ("pearson", "spearman")
 
 
 def weight_correlations(table: pd.DataFrame) -> pd.DataFrame:
@@ -46,6 +47,6 @@ def _quantity(table: pd.DataFrame, name: str) -> np.ndarray:
     return np.full(len(table), np.nan)
 
 
-def _correlation(pair: pd.DataFrame, method: Method) -> tuple[int, float]:
+def _correlation(pair: pd.DataFrame, method: CorrelationMethod) -> tuple[int, float]:
     found = correlate(pair, "x", "y", by=[], method=method)
     return (int(found["n"].iloc[0]), float(found["r"].iloc[0])) if len(found) else (0, float("nan"))

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import update_bn
 
 import pruneviz as pv
 from benchmarks.common import Result, at_most, command, finish, peak_bytes, seconds
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 
 PART = "memory"
 NETWORK, CLASSES = "resnet56", 100

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import RunSpec

@@ -20,7 +20,7 @@ from benchmarks.common import Result, at_most, command, finish, not_measured, si
 from benchmarks.subjects import images_at_hand
 from pruneviz import Recorder
 from pruneviz.experiment.images import ImageData, balanced_sample
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.training import evaluate, first_step, start, train_epoch
 from pruneviz.plans.run_plan import RunPlan
 

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import update_bn
 from pruneviz.errors import DataError
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 
 PER_CLASS = 25  # images in a mini-batch of the published code: 2,560 over the 100 classes of CIFAR-100, rounded down
 Batches = list[tuple[Tensor, Tensor]]

@@ -24,7 +24,7 @@ from torchvision import transforms
 from benchmarks.common import Result, at_least, at_most, command, finish, not_measured, side_by_side
 from benchmarks.subjects import images_at_hand
 from pruneviz.experiment.images import ImageData
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.training import first_step, start, train_epoch
 from pruneviz.log.vocabulary import Precision
 from pruneviz.plans.run_plan import RunPlan

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pruneviz.experiment.datasets import load_dataset as load_dataset
     from pruneviz.experiment.images import balanced_sample as balanced_sample
     from pruneviz.experiment.images import normalise as normalise
-    from pruneviz.experiment.networks import build_network as build_network
+    from pruneviz.experiment.networks.registry import build_network as build_network
     from pruneviz.figures.options import DrawOptions as DrawOptions
     from pruneviz.log.runs import Runs as Runs
     from pruneviz.log.runs import load as load
@@ -47,7 +47,7 @@ _HOMES = {
     "Runs": "pruneviz.log.runs",
     "SCORES": "pruneviz.analysis.scores",
     "balanced_sample": "pruneviz.experiment.images",
-    "build_network": "pruneviz.experiment.networks",
+    "build_network": "pruneviz.experiment.networks.registry",
     "convergence": "pruneviz.analysis.convergence",
     "correlate": "pruneviz.analysis.correlation",
     "correlation_matrix": "pruneviz.analysis.matrix",

@@ -22,7 +22,8 @@ from typer.testing import CliRunner, Result
 import pruneviz as pv
 from pruneviz import record
 from pruneviz.errors import DataError, LogError, PresetError, PrunevizError, TrainingError
-from pruneviz.experiment import datasets, networks, run
+from pruneviz.experiment import datasets, run
+from pruneviz.experiment.networks.registry import NETWORKS
 from pruneviz.experiment.run import Setting, is_recorded, record_run, record_runs
 from pruneviz.log.schema import TABLES
 from pruneviz.log.vocabulary import Precision
@@ -372,7 +373,7 @@ def test_help_is_there_without_torch() -> None:
 
 
 def test_the_names_in_the_catalogue_are_those_that_can_be_built_and_read() -> None:
-    assert set(NETWORK_NAMES) == set(networks.NETWORKS)
+    assert set(NETWORK_NAMES) == set(NETWORKS)
     assert set(DATASET_NAMES) == set(datasets.DATASETS)
 
 

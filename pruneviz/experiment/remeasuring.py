@@ -282,7 +282,7 @@ def _as_recorded(spec: RunSpec, how: Remeasuring) -> tuple[nn.Module, Sample]:
     """The network and the measurement sample of a run, the latter cut into batches where they are normalised one by one."""
     from pruneviz.experiment.datasets import load_dataset
     from pruneviz.experiment.images import balanced_sample, subset
-    from pruneviz.experiment.networks import build_network
+    from pruneviz.experiment.networks.registry import build_network
 
     data = load_dataset(
         str(spec.dataset), root=how.images, device=how.device, image_size=spec.image_size

@@ -126,9 +126,7 @@ def record_run(plan: RunPlan, setting: Setting, progress: Progress) -> None:
     """
     import torch
 
-    from pruneviz.experiment.datasets import load_dataset
-    from pruneviz.experiment.images import subset
-    from pruneviz.experiment.networks import build_network
+    from pruneviz.experiment.networks.registry import build_network
     from pruneviz.experiment.training import restore_checkpoint, start
     from pruneviz.recording.recorder import Recorder
 
@@ -148,14 +146,7 @@ def record_run(plan: RunPlan, setting: Setting, progress: Progress) -> None:
         torch.set_num_threads(threads)
     if setting.device == "cuda" and setting.sharing > 1:
         torch.cuda.set_per_process_memory_fraction(_SHARED_OUT / setting.sharing)
-    data = load_dataset(
-        plan.dataset,
-        root=setting.images,
-        device=setting.device,
-        download=setting.download,
-        image_size=plan.image_size,
-    )
-    data = subset(data, plan.train_per_class, plan.test_per_class, seed=0)
+    data = _read_data(plan, setting)
     sample = _measurement_sample(data, plan)
     torch.manual_seed(plan.seed)
     state = start(
@@ -220,6 +211,20 @@ def _train_and_record(
             **({"selected_epoch": selected} if selected is not None else {}),
         )
     recorder.note(wall_seconds=round(time.monotonic() - began, 3))
+
+
+def _read_data(plan: RunPlan, setting: Setting) -> ImageData:
+    from pruneviz.experiment.datasets import load_dataset
+    from pruneviz.experiment.images import subset
+
+    data = load_dataset(
+        plan.dataset,
+        root=setting.images,
+        device=setting.device,
+        download=setting.download,
+        image_size=plan.image_size,
+    )
+    return subset(data, plan.train_per_class, plan.test_per_class, seed=0)
 
 
 def _measurement_sample(data: ImageData, plan: RunPlan) -> tuple[Tensor, Tensor]:

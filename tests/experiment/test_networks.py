@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.errors import PresetError
-from pruneviz.experiment.networks import NETWORKS, build_network, mobilenet_v1, resnet56, vgg13
+from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
+from pruneviz.experiment.networks.registry import NETWORKS, build_network
+from pruneviz.experiment.networks.resnet56 import resnet56
+from pruneviz.experiment.networks.vgg13 import vgg13
 
 COUNTS = {
     "vgg13": (9_459_236, 2_944, 10),

@@ -17,7 +17,7 @@ from pruneviz import remeasure
 from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import balanced_sample, subset
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.remeasuring import (
     Remeasuring,
     check_remeasurable,

@@ -21,7 +21,7 @@ from pruneviz.errors import PresetError, PruningError, TrainingError
 from pruneviz.experiment import rounds, run
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample, subset
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.rounds import Rounds
 from pruneviz.experiment.run import Setting, check_measure, is_recorded, record_run
 from pruneviz.experiment.training import (

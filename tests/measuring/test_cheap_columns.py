@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruneviz.experiment.networks import NETWORKS, build_network
+from pruneviz.experiment.networks.registry import NETWORKS, build_network
 from pruneviz.log import schema
 from pruneviz.log.vocabulary import ROW_KINDS
 from pruneviz.measuring.cheap_columns import CheapColumns

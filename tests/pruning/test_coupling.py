@@ -13,7 +13,8 @@ from torchvision import models
 from torchvision.ops.misc import SqueezeExcitation
 
 from pruneviz.errors import PruningError
-from pruneviz.experiment.networks import mobilenet_v1, resnet56
+from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
+from pruneviz.experiment.networks.resnet56 import resnet56
 from pruneviz.pruning.coupling import Coupling
 from tests.support.cases import CASES, CLASSES, Case, Net, digit_batches, head, norm2d
 

@@ -15,7 +15,8 @@ from torch import nn
 import pruneviz as pv
 from pruneviz.analysis.scores import SCORES
 from pruneviz.errors import PruningError, ScoreError
-from pruneviz.experiment.networks import mobilenet_v1, resnet56
+from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
+from pruneviz.experiment.networks.resnet56 import resnet56
 from pruneviz.pruning.pruner import Pruner
 from pruneviz.pruning.rounds import flowandprune_after, pruned_after
 from tests.support.cases import BY_NAME, CLASSES, Net, digit_batches, head, norm2d, randomise

@@ -17,7 +17,7 @@ from torchvision import models
 
 import pruneviz as pv
 from pruneviz.errors import PrunevizError, PruningError
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from pruneviz.model.filters import NUMBERS, find_layers
 from pruneviz.pruning.cost import cost
 from pruneviz.pruning.held_entries import hold_pruned, kept_entries, prune_entries

@@ -38,7 +38,7 @@ from benchmarks.gathered import (
 from benchmarks.subjects import Batches, subject
 from benchmarks.table import BEGIN, END, write_table
 from pruneviz.experiment.datasets import load_dataset
-from pruneviz.experiment.networks import NETWORKS, build_network
+from pruneviz.experiment.networks.registry import NETWORKS, build_network
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 WORKS = """

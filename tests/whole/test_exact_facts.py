@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import pruneviz as pv
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from tests.support.cases import BY_NAME, CLASSES, Batches, as_pair, digit_batches, randomise
 
 FIRST = ["theta_norm2", "theta_g", "abs_theta_g", "theta_hg", "g_norm2"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from pruneviz.measuring.snapshot import Options, Snapshot, take_snapshot
 
 Sample = tuple[Tensor, Tensor]

@@ -20,7 +20,7 @@ from pruneviz import Pruner, measure, remove
 from pruneviz.experiment import training
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample, subset
-from pruneviz.experiment.networks import NETWORKS, build_network
+from pruneviz.experiment.networks.registry import NETWORKS, build_network
 from pruneviz.experiment.training import (
     TrainingState,
     first_step,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from pruneviz.experiment.networks import mobilenet_v1
+from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
 from pruneviz.pruning.pruner import Pruner
 
 

@@ -19,7 +19,7 @@ import pruneviz as pv
 from pruneviz.errors import LogError, MeasureError, ScoreError
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import balanced_sample, normalise, subset
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from pruneviz.log import schema
 from pruneviz.model.filters import NUMBERS
 from pruneviz.pruning.held_entries import prune_entries

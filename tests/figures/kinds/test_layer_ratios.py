@@ -13,7 +13,7 @@ from matplotlib.container import BarContainer
 
 from pruneviz.analysis.pruned_fractions import after_last_round, network_fractions, pruned_fractions
 from pruneviz.errors import AnalysisError, LogError
-from pruneviz.experiment.networks import build_network
+from pruneviz.experiment.networks.registry import build_network
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import find
 from pruneviz.figures.draw import draw_figure

@@ -1,27 +1,18 @@
-"""Memory that tensors free stays with the process while it measures, for the next ones.
+"""Keep freed CPU memory in a process of our own instead of returning it to the system.
 
-By default glibc gives freed memory back to the system as soon as there is much of it, so that every chunk of a sample waits anew until the
-system has cleared its pages: on two Xeon cores an eighth of the time of a snapshot of ResNet-56, little of networks with fewer activations.
+By default glibc returns large freed blocks at once, so that every chunk of a sample waits for the
+system to clear its pages again.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
-from threading import Lock
 from typing import Any
 
-# The parameters of mallopt(3), with the values that glibc's own adjustment ends at in a program that has freed a large tensor: once they
-# are set there is no way back to the adjustment itself.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
-_USUAL = {_MMAP_THRESHOLD: 32 * 1024**2, _TRIM_THRESHOLD: 64 * 1024**2, _MMAP_MAX: 65536}
-_KEEPING = {
-    _TRIM_THRESHOLD: -1,
-    _MMAP_MAX: 0,
-}  # give nothing back; take nothing from where it would be given back at once
+# parameters of mallopt(3): return nothing, and map no block, since mapped ones are returned
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_KEEPING = {_TRIM_THRESHOLD: -1, _MMAP_MAX: 0}
 _CHOSEN_BY_USER = (
     "MALLOC_TRIM_THRESHOLD_",
     "MALLOC_TOP_PAD_",
@@ -31,58 +22,27 @@ _CHOSEN_BY_USER = (
 )
 
 
-class _Contexts:
-    """How many are entered, in all threads together."""
+def keep_freed_memory() -> None:
+    """Keep freed CPU memory in this process until it ends.
 
-    def __init__(self) -> None:
-        self._lock, self._entered = Lock(), 0
-
-    def enter(self) -> None:
-        with self._lock:
-            self._entered += 1
-            if self._entered == 1:
-                _set(_KEEPING)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._entered -= 1
-            if self._entered == 0:
-                _set(_USUAL)
-
-
-_CONTEXTS = _Contexts()
-
-
-@contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """Keep freed memory of the CPU for the tensors to come, and give it back to the system at the end of the outermost such context.
-
-    Elsewhere than with glibc, and where the environment chooses how it allocates, nothing happens.
+    There is no way back to glibc's own thresholds, so call it only at the start of a process that
+    is ours. No-op without glibc, and where the environment configures the allocator (`MALLOC_*`,
+    `GLIBC_TUNABLES`).
     """
-    _CONTEXTS.enter()
-    try:
-        yield
-    finally:
-        _CONTEXTS.leave()
-
-
-def _set(parameters: dict[int, int]) -> None:
     library = _glibc()
     if library is None:
         return
-    for parameter, value in parameters.items():
+    for parameter, value in _KEEPING.items():
         library.mallopt(parameter, value)
-    if parameters is _USUAL:
-        library.malloc_trim(0)
 
 
-@cache
 def _glibc() -> Any:
+    """The C library, or None where its allocator is not ours to configure."""
     try:
         is_glibc = str(os.confstr("CS_GNU_LIBC_VERSION")).startswith("glibc")
-    except (AttributeError, ValueError, OSError):  # another system, or another library
+    except (AttributeError, ValueError, OSError):  # another system, or another C library
         is_glibc = False
     if not is_glibc or any(name in os.environ for name in _CHOSEN_BY_USER):
         return None
     library = ctypes.CDLL(None)
-    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+    return library if hasattr(library, "mallopt") else None

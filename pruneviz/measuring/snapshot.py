@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.errors import MeasureError
-from pruneviz.experiment.freed_memory import freed_memory_kept
 from pruneviz.log import schema
 from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
 from pruneviz.measuring.cheap_columns import TERMS
@@ -165,10 +163,7 @@ def take_snapshot(
     with generators_preserved(sample, device), exact_float32():
         batches = as_batches(sample, device, options.dtype or model_dtype(model))
         layers = layers or find_layers(model, batches[0][0], classifier=options.classifier)
-        with (
-            module_modes(model, options.bn),
-            freed_memory_kept() if device.type == "cpu" else nullcontext(),
-        ):
+        with module_modes(model, options.bn):
             return _snapshot(model, batches, list(layers), options)
 
 

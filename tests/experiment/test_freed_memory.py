@@ -1,89 +1,89 @@
-"""Freed memory is kept while something is measured, and given back when the last measurement has ended."""
+"""Freed memory is kept only where a command asks for it, never by measuring."""
 
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
+
+from pruneviz.experiment.freed_memory import _CHOSEN_BY_USER, _glibc
+
+needs_glibc = pytest.mark.skipif(
+    _glibc() is None, reason="needs glibc and an environment that does not configure its allocator"
+)
+
+AUDITED = """
+import sys
+
+looked_up = []
+sys.addaudithook(lambda event, args: looked_up.append(args[1]) if event == "ctypes.dlsym" else None)
+"""
+
+MEASURES = """
+import tempfile
 import torch
 from torch import nn
-
 import pruneviz as pv
-from pruneviz.errors import MeasureError
-from pruneviz.experiment import freed_memory
-from pruneviz.experiment.freed_memory import freed_memory_kept
 
-KEEP, USUAL = [(-1, -1), (-4, 0)], [(-3, 32 * 1024**2), (-1, 64 * 1024**2), (-4, 65536), "trim"]
+model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+sample = torch.randn(4, 1, 4, 4), torch.tensor([0, 1, 0, 1])
+pv.measure(model, sample)
+with tempfile.TemporaryDirectory() as folder:
+    with pv.Recorder(model, sample, folder + "/run") as recorder:
+        recorder.after_epoch(0)
+print("mallopt" in looked_up)
+"""
 
+KEEPS = """
+from pruneviz.experiment.freed_memory import keep_freed_memory
 
-class Library:
-    """In the place of the C library; notes what is asked of it."""
+keep_freed_memory()
+print("mallopt" in looked_up)
+"""
 
-    def __init__(self) -> None:
-        self.asked: list[object] = []
+# Page faults of blocks that glibc by itself always returns (over 32 MB), after as many to warm up
+FAULTS = """
+import resource
+import torch
 
-    def mallopt(self, parameter: int, value: int) -> int:
-        self.asked.append((parameter, value))
-        return 1
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(9 * 1024**2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    def malloc_trim(self, pad: int) -> int:
-        self.asked.append("trim")
-        return 1
-
-
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    found = Library()
-    monkeypatch.setattr(freed_memory, "_glibc", lambda: found)
-    yield found
-
-
-def test_only_the_outermost_context_changes_anything(library: Library) -> None:
-    with freed_memory_kept():
-        with freed_memory_kept():
-            assert library.asked == KEEP
-        assert library.asked == KEEP
-    assert library.asked == [*KEEP, *USUAL]
+faults()
+print(faults())
+"""
 
 
-def test_a_measurement_that_fails_gives_it_back_too(library: Library) -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
-    with pytest.raises(MeasureError):
-        pv.measure(model, (torch.full((2, 1, 4, 4), float("nan")), torch.tensor([0, 1])))
-    assert library.asked == [*KEEP, *USUAL]
-
-
-def told(program: str, **environment: str) -> str:
-    """What a program in a process of its own prints."""
+def output(program: str, **environment: str) -> str:
+    """What a program prints in its own process."""
     settings = {**os.environ, **environment}
-    return subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", program], env=settings, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    )
+    return finished.stdout.strip()
 
 
-def test_who_chooses_how_memory_is_allocated_keeps_that() -> None:
-    program = "from pruneviz.experiment.freed_memory import _glibc; print(_glibc() is None)"
-    assert told(program, MALLOC_TRIM_THRESHOLD_="1000000") == "True"
-    assert told(program, GLIBC_TUNABLES="glibc.malloc.trim_threshold=1000000") == "True"
+@needs_glibc
+def test_measuring_never_changes_the_allocator_of_the_process() -> None:
+    assert output(AUDITED + MEASURES) == "False"
+    assert output(AUDITED + KEEPS) == "True"  # the check above sees such a change
 
 
-@pytest.mark.skipif(
-    freed_memory._glibc() is None,
-    reason="needs glibc, and an environment that does not choose how it allocates",
-)
-def test_what_was_freed_is_not_asked_for_anew() -> None:
-    def faults() -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(10):
-            blocks = [torch.ones(5 * 1024**2) for _ in range(5)]
-            del blocks
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def test_an_environment_that_configures_the_allocator_is_respected() -> None:
+    for name in _CHOSEN_BY_USER:
+        value = "glibc.malloc.mxfast=0" if name == "GLIBC_TUNABLES" else "1000000"
+        assert output(AUDITED + KEEPS, **{name: value}) == "False", name
 
-    usual = faults()
-    with freed_memory_kept():
-        kept = faults()
-    assert kept < usual / 3
+
+@needs_glibc
+def test_freed_memory_is_reused_without_new_page_faults() -> None:
+    keep = "from pruneviz.experiment.freed_memory import keep_freed_memory\nkeep_freed_memory()\n"
+    variables = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0"}
+    usual = int(output(FAULTS))
+    assert int(output(keep + FAULTS)) < usual / 3
+    assert int(output(FAULTS, **variables)) < usual / 3

@@ -17,7 +17,7 @@ import pandas as pd
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import EPOCHS, FILTERS, ROUNDS, TABLES, RunSpec
-from pruneviz.plans.needs import CURVE_MEASURES
+from pruneviz.plans.needs import CURVE_MEASURES, RATIO_MEASURES
 
 LAYERS: Mapping[str, tuple[int, ...]] = {
     "vgg13": (8, 8, 16, 16, 24, 24, 32, 32, 32, 32),
@@ -127,6 +127,18 @@ def together(*recordings: Runs) -> Runs:
         for name in TABLES
     }
     return Runs(spec, **{name: _table(parts[name], columns) for name, columns in TABLES.items()})
+
+
+def runs_of_every_kind() -> Runs:
+    """Runs of every kind, on several data sets."""
+    return together(
+        make_runs(SMALL, seeds=(0,), epochs=4),
+        make_runs(SMALL, seeds=(0,), epochs=4, unit="weight"),
+        make_pruned_runs(rounds=(1, 5), datasets=("mine", "cifar100", "cifar10"), seeds=(0,)),
+        make_pruned_runs(
+            measures=RATIO_MEASURES, rounds=(1, 5, 25), seeds=(0,), prune_phase_only=True
+        ),
+    )
 
 
 def save_runs(runs: Runs, folder: Path, unfinished: Sequence[str] = ()) -> None:

@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -20,23 +19,10 @@ from pruneviz import record
 from pruneviz.errors import DataError, PresetError, PruningError
 from pruneviz.experiment import rounds
 from pruneviz.experiment.run import Setting, record_run
-from pruneviz.figures.__main__ import app as figures_app
-from pruneviz.figures.catalogue import find
-from pruneviz.figures.kinds import (
-    accuracy_curve,
-    convergence_notes,
-    correlation_curve,
-    layer_ratios,
-)
-from pruneviz.figures.options import DrawOptions
 from pruneviz.log.run_directory import read_spec
-from pruneviz.plans.needs import RATIO_MEASURES
 from pruneviz.plans.planning import plan_pruned_runs
 from pruneviz.plans.run_plan import Pruning, RunPlan
-from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, save_runs
 
-DEFAULT = DrawOptions()
-VGG = {"vgg13": SMALL["vgg13"]}
 PLAN = RunPlan(
     "r0", "tiny", "vgg13", "digits", 0, epochs=2, lr_drops=(), batch_size=32, augment=False, width=0.0625, every=1,
     sample_per_class=1, train_per_class=6, test_per_class=4, measure="magnitude", target=0.5, rounds=1,
@@ -176,121 +162,3 @@ def test_an_example_that_is_none_is_named() -> None:
                 DataError, match=rf"the example must .*such as images\[:2\], got .*{got}"
             ):
                 entrance(network, example)
-
-
-# Drawing
-
-
-def test_a_data_set_that_could_not_be_recorded_is_refused(tmp_path: Path) -> None:
-    save_runs(make_runs(VGG, seeds=(0,), epochs=2, every=1, dataset="mine"), tmp_path / "data")
-    common = [
-        "--data",
-        str(tmp_path / "data"),
-        "--out",
-        str(tmp_path / "out"),
-        "--format",
-        "png",
-        "--dataset",
-    ]
-    unknown = CliRunner().invoke(figures_app, ["13", *common, "mien"])
-    assert (
-        unknown.exit_code == 2
-        and "no data set 'mien'; choose among digits" in unknown.stderr
-        and "mine" in unknown.stderr
-    )
-    assert "record with" not in unknown.stderr
-    assert CliRunner().invoke(figures_app, ["13", *common, "mine"]).exit_code == 0
-    missing = CliRunner().invoke(figures_app, ["13", *common, "cifar10"])
-    assert missing.exit_code == 1 and "--figures 13 --dataset cifar10" in missing.stderr
-
-
-@pytest.mark.parametrize(
-    ("mean", "said"),
-    [
-        (3.0, "as the claim has it"),
-        (-3.0, "against the claim"),
-        (0.0, "the seeds do not tell them apart"),
-    ],
-)
-def test_equal_whole_epochs_are_a_hint_and_no_interval(mean: float, said: str) -> None:
-    row = {
-        "quantity": "epochs_to",
-        "threshold": 0.5,
-        "pairs": 2,
-        "seeds": 2,
-        "mean": mean,
-        "sd": 0.0,
-        "low": mean,
-        "high": mean,
-    }
-    lead = {"dataset": "digits", "ahead": "magnitude", "behind": "proposed", "share": 0.5}
-    panel = pd.DataFrame(
-        [
-            {
-                "dataset": "digits",
-                "measure": "magnitude",
-                "reached": 2,
-                **{name: row[name] for name in ("quantity", "threshold", "seeds", "mean", "sd")},
-            }
-        ]
-    )
-    lines = convergence_notes.values(
-        {"convergence": panel, "leads": pd.DataFrame([row | lead])}, DEFAULT
-    )
-    assert convergence_notes.verdict(pd.Series(row)) == said + (
-        " (the same in every seed, so a hint at most)" if mean else ""
-    )
-    assert "[" not in lines[-1] and lines[-1].endswith(convergence_notes.verdict(pd.Series(row)))
-    assert sum("one in twenty would leave out zero" in line for line in lines) == 1
-
-
-def test_numbers_of_the_convergence_table_do_not_touch() -> None:
-    row = {
-        "dataset": "digits",
-        "measure": "magnitude",
-        "quantity": "epochs_to",
-        "seeds": 20,
-        "sd": float("nan"),
-        "threshold": 0.9,
-    }
-    panel = pd.DataFrame(
-        [
-            row | {"reached": 19, "mean": 127.0},
-            row | {"reached": 20, "mean": 8.0, "threshold": 0.95},
-        ]
-    )
-    (line,) = (
-        line
-        for line in convergence_notes.values({"convergence": panel}, DEFAULT)
-        if "127.0" in line
-    )
-    assert line.split("127.0 (19 of 20)")[1].startswith(" ")
-
-
-def test_seeds_that_differ_between_measures_are_told_apart() -> None:
-    runs = make_pruned_runs(VGG, seeds=(0, 1))
-    fewer = replace(
-        runs, spec=runs.spec[(runs.spec["measure"] != "magnitude") | (runs.spec["seed"] == 0)]
-    )
-    head = [
-        accuracy_curve.values(accuracy_curve.table(part, find("5"), DEFAULT), DEFAULT)[0]
-        for part in (runs, fewer)
-    ]
-    assert head[0].endswith(", 2 seeds:") and head[1].endswith(
-        ", 1 seed of Magnitude, 2 seeds of Proposed and 2 seeds of Loss-pres.:"
-    )
-
-
-@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_one_seed_is_a_hint_at_most(seeds: tuple[int, ...]) -> None:
-    ratios = make_pruned_runs(
-        VGG, RATIO_MEASURES, (1, 5, 25), seeds=seeds, target=0.65, prune_phase_only=True
-    )
-    layers = layer_ratios.finding(layer_ratios.table(ratios, find("16"), DEFAULT), DEFAULT)
-    assert layers.count("(one seed, so a hint at most)") == (2 if len(seeds) == 1 else 0)
-    curves = correlation_curve.table(
-        make_runs(SMALL, seeds=seeds, epochs=8, every=1), find("2"), DEFAULT
-    )
-    said = correlation_curve.finding(curves, DEFAULT)
-    assert ("one seed gives a hint at most" in said) == (len(seeds) == 1)
-    assert "describes the two curves and tests nothing" in said

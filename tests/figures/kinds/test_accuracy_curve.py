@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from pruneviz.errors import FigureError
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import FIGURES
-from pruneviz.figures.kinds import accuracy_curve, convergence_notes
+from pruneviz.figures.kinds import accuracy_curve
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import decimal, percent
+from pruneviz.figures.words import percent
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import CURVE_MEASURES
 from tests.support.baselines import assert_as_before
@@ -252,75 +252,15 @@ def test_the_words_hold_the_numbers(runs: Runs) -> None:
     assert f"{shown} (Proposed)" in accuracy_curve.finding(table, DEFAULT)
 
 
-def test_the_claim_is_tested_seed_by_seed(runs: Runs) -> None:
-    tables = convergence_notes.tables(runs, FIGURES["5"], DEFAULT)
-    assert list(tables) == ["convergence", "leads"]
-    assert list(dict.fromkeys(tables["convergence"]["measure"])) == list(CURVE_MEASURES)
-    text = convergence_notes.finding(tables, DEFAULT)
-    assert text.startswith("CIFAR-10: by the area under the test curve the order is Magnitude (")
-    assert text.count("Magnitude before Proposed: by the area as the claim has it") == 2
-    area = (
-        tables["convergence"]
-        .query("quantity == 'area' and dataset == 'cifar10' and measure == 'magnitude'")
-        .iloc[0]
+def test_seeds_that_differ_between_measures_are_told_apart() -> None:
+    runs = make_pruned_runs(VGG, seeds=(0, 1))
+    fewer = replace(
+        runs, spec=runs.spec[(runs.spec["measure"] != "magnitude") | (runs.spec["seed"] == 0)]
     )
-    lines = convergence_notes.values(tables, DEFAULT)
-    assert (
-        sum(
-            f"{decimal(100 * area['mean'], 1)} ± {decimal(100 * area['sd'], 1)}" in line
-            for line in lines
-        )
-        == 1
+    head = [
+        accuracy_curve.values(accuracy_curve.table(part, FIGURES["5"], DEFAULT), DEFAULT)[0]
+        for part in (runs, fewer)
+    ]
+    assert head[0].endswith(", 2 seeds:") and head[1].endswith(
+        ", 1 seed of Magnitude, 2 seeds of Proposed and 2 seeds of Loss-pres.:"
     )
-    assert max(map(len, lines)) <= 130 and any("never" in line for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"mean": 1.0, "low": 0.5, "high": 1.5}, "as the claim has it"),
-        ({"mean": -1.0, "low": -1.5, "high": -0.5}, "against the claim"),
-        ({"mean": 1.0, "low": -0.1, "high": 2.1}, "the seeds do not tell them apart"),
-        ({"mean": 0.0, "low": 0.0, "high": 0.0}, "the seeds do not tell them apart"),
-        (
-            {"mean": 1.0, "pairs": 1, "seeds": 1},
-            "as the claim has it (one seed, so a hint at most)",
-        ),
-        ({"mean": -1.0, "pairs": 1, "seeds": 1}, "against the claim (one seed, so a hint at most)"),
-        ({"mean": 0.0, "pairs": 1, "seeds": 1}, "no difference in the one seed"),
-        (
-            {"mean": 1.0, "low": 0.9, "high": 1.1, "seeds": 2},
-            "not compared: both reach it in 2 of 3 seeds",
-        ),
-        ({"mean": 1.0, "low": 0.5, "high": 1.5, "quantity": "final"}, "no part of the claim"),
-    ],
-)
-def test_verdicts(row: dict[str, object], said: str) -> None:
-    whole = {"quantity": "area", "pairs": 3, "seeds": 3, "low": np.nan, "high": np.nan, **row}
-    assert convergence_notes.verdict(pd.Series(whole)) == said
-
-
-def test_a_claim_that_does_not_hold_is_not_said_to_hold(runs: Runs) -> None:
-    other = {
-        "magnitude": "loss_preservation",
-        "loss_preservation": "magnitude",
-        "proposed": "proposed",
-    }
-    swapped = replace(runs, spec=runs.spec.assign(measure=runs.spec["measure"].map(other)))
-    text = convergence_notes.finding(
-        convergence_notes.tables(swapped, FIGURES["5"], DEFAULT), DEFAULT
-    )
-    assert (
-        text.count("by the area against the claim") == 4
-        and "the order is Loss-pres. (" in text
-        and "as the claim has it" not in text
-    )
-
-
-def test_a_single_measure_says_nothing_about_the_claim() -> None:
-    alone = make_pruned_runs(VGG, measures=("proposed",))
-    tables = convergence_notes.tables(alone, FIGURES["5"], DEFAULT)
-    assert list(tables) == [
-        "convergence"
-    ] and "nothing is said about the claim" in convergence_notes.finding(tables, DEFAULT)
-    assert convergence_notes.values(tables, DEFAULT)[2] == "(a) digits"

@@ -74,17 +74,11 @@ __all__ = sorted([*_HOMES, "__version__"])
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(_unknown(name))
+        from pruneviz.errors import unknown_name
+
+        raise AttributeError(f"pruneviz: {unknown_name('attribute', name, __all__)}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-def _unknown(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, __all__, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ";"
-    return f"module 'pruneviz' has no attribute {name!r}{hint} it has {', '.join(__all__)}"

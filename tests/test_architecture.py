@@ -23,10 +23,11 @@ ROOT = PACKAGE.parent
 
 # What each wing may import besides itself and `pruneviz.errors`. This table is the whole rule.
 TORCH_FREE = {
-    "log": set(),
-    "plans": {"log"},
-    "analysis": {"log"},
-    "figures": {"log", "plans", "analysis"},
+    "console": set(),
+    "log": {"console"},
+    "plans": {"console", "log"},
+    "analysis": {"console", "log"},
+    "figures": {"console", "log", "plans", "analysis"},
 }
 TORCH = ("model", "pruning", "measuring", "recording", "experiment")
 MAY_IMPORT = TORCH_FREE | {

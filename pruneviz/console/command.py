@@ -1,0 +1,265 @@
+"""What all commands share: help, errors, exit codes, and options that take several values.
+
+Exit codes: 0 done, 1 some of it missing or failed, 2 wrong use, 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from pruneviz.errors import PrunevizError
+
+DONE, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+_GIVEN = "pruneviz.given"  # where a context keeps the arguments as they were typed
+# What typer raises for wrong use; it exports only this child of it.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+class Incomplete(Exception):  # noqa: N818
+    """Work that was begun and is not complete: exit code 1, not 2. Carries the message."""
+
+
+class Command(TyperCommand):
+    """A command with the look of all; options that repeat take `--name a b`, `a,b` or repeats.
+
+    `--name a b` works only in commands without positional arguments, where it has one meaning.
+    """
+
+    def main(self, *args: Any, standalone_mode: bool = True, **settings: Any) -> Any:
+        """Run the command and exit with its code; return it with `standalone_mode` off."""
+        return _ended(super().main, standalone_mode, *args, **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command function; expected errors become exit codes."""
+        return _without_traces(super().invoke, ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the name of an option before each of its values; keep what was typed."""
+        ctx.meta[_GIVEN] = list(args)
+        several = {name for param in self.params if _repeats(param) for name in param.opts}
+        positional = any(param.param_type_name == "argument" for param in self.params)
+        try:
+            return super().parse_args(ctx, list(_one_by_one(args, several, greedy=not positional)))
+        except _UsageError as error:
+            error.ctx = ctx  # type: ignore[attr-defined]  # some come without
+            raise
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options, by panel."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                usual = f"{param.param_type_name.title()}s"
+                panel = getattr(param, "rich_help_panel", None) or usual
+                sections.setdefault(panel, []).append(record)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples as they are."""
+        formatter.write(f"\n{self.epilog}" if self.epilog else "")
+
+
+class Group(TyperGroup):
+    """A command with subcommands, each of them the `app` of a module that loads when it is used.
+
+    Subclasses fill `modules`: {subcommand: (module, what it does)}.
+    """
+
+    modules: ClassVar[Mapping[str, tuple[str, str]]]
+
+    def main(self, *args: Any, standalone_mode: bool = True, **settings: Any) -> Any:
+        """Run a subcommand and exit with its code; return it with `standalone_mode` off."""
+        return _ended(super().main, standalone_mode, *args, **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a subcommand; expected errors become exit codes."""
+        return _without_traces(super().invoke, ctx)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the subcommands."""
+        return list(self.modules)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Load a subcommand; None if there is none of that name."""
+        if cmd_name not in self.modules:
+            return None
+        module, _ = self.modules[cmd_name]
+        return typer.main.get_command(importlib.import_module(module).app)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a subcommand; suggests a name for one that does not exist."""
+        if args[0] not in self.modules and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]!r}{_suggestion(args[0], self.modules)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the subcommands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in self.modules.items()])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples as they are."""
+        formatter.write(f"\n{self.epilog}" if self.epilog else "")
+
+
+def command_app(function: Callable[..., None], name: str, examples: str) -> typer.Typer:
+    """A command with one look for all.
+
+    Args:
+        function: Its parameters are the options, its docstring the help.
+        name: Name of the subcommand of `pruneviz`.
+        examples: Lines at the end of the help, kept as they are.
+    """
+    app = new_app()
+    app.command(
+        name,
+        cls=Command,
+        context_settings=SETTINGS,
+        epilog=f"Examples:\n{examples.strip(chr(10))}\n",
+    )(function)
+    return app
+
+
+def new_app(**settings: Any) -> typer.Typer:
+    """A typer app with plain help and without pretty stack traces."""
+    return typer.Typer(
+        **{
+            "add_completion": False,
+            "rich_markup_mode": None,
+            "pretty_exceptions_enable": False,
+            **settings,
+        }
+    )
+
+
+def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """A completion by names that are looked up when the shell asks; capitals do not matter."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.lower().startswith(incomplete.lower())]
+
+    return complete
+
+
+def separated(values: Iterable[str]) -> list[str]:
+    """Values that may be joined by commas, one by one."""
+    parts = (part.strip() for value in values for part in value.split(","))
+    return [part for part in parts if part]
+
+
+def command_line(ctx: typer.Context, without: Sequence[str] = ()) -> str:
+    """The command as a shell takes it, such as `pruneviz record --figures 5 16`.
+
+    Args:
+        ctx: Context of the running command.
+        without: Arguments to leave out.
+    """
+    given = [argument for argument in ctx.meta[_GIVEN] if argument not in without]
+    return shlex.join(["pruneviz", str(ctx.command.name), *given])
+
+
+@contextmanager
+def may_be_incomplete() -> Iterator[None]:
+    """Let errors of work that was begun end the command with exit code 1."""
+    try:
+        yield
+    except PrunevizError as error:
+        raise Incomplete(str(error)) from error
+
+
+def say(text: str) -> None:
+    """Print a line to stderr."""
+    typer.echo(text, err=True)
+
+
+def stop(text: str, code: int) -> NoReturn:
+    """Print an error and end the command with an exit code."""
+    say(f"error: {text}")
+    raise typer.Exit(code)
+
+
+def _ended(main: Callable[..., Any], exits: bool, *args: Any, **settings: Any) -> Any:
+    """Run a command; wrong use is told in one look."""
+    try:
+        code = main(*args, standalone_mode=False, **settings)
+    except _UsageError as error:
+        if not exits:
+            raise
+        say(f"error: {_usage_message(error)}")
+        say(f"Try '{error.ctx.command_path} --help'.")  # type: ignore[attr-defined]
+        code = WRONG_USE
+    if exits:
+        sys.exit(code or DONE)
+    return code
+
+
+def _without_traces(invoke: Callable[[Any], Any], ctx: Any) -> Any:
+    """Run a command function; expected errors are told in one line and become exit codes."""
+    try:
+        return invoke(ctx)
+    except PrunevizError as error:
+        stop(str(error), WRONG_USE)
+    except Incomplete as error:
+        stop(str(error), INCOMPLETE)
+    except OSError as error:
+        if error.errno == errno.EPIPE or error.filename is None:
+            raise
+        stop(f"{error.filename}: {error.strerror}", INCOMPLETE)
+    except KeyboardInterrupt:
+        say("Interrupted. Finished work is kept; repeat the command to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _repeats(param: Any) -> bool:
+    return param.param_type_name == "option" and param.multiple
+
+
+def _one_by_one(args: Sequence[str], several: set[str], greedy: bool) -> Iterator[str]:
+    """`--figures 5,16`, and `--figures 5 16` if greedy, as `--figures 5 --figures 16`."""
+    option, taken = None, 0
+    for argument in args:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            option, taken = (name if name in several else None), 0
+            if option and equals:
+                taken = 1
+                yield from (f"{option}={part}" for part in separated([value]) or [""])
+            else:
+                yield argument
+        elif option and (greedy or not taken):
+            for part in separated([argument]) or [""]:
+                if taken:
+                    yield option
+                yield part
+                taken += 1
+        else:
+            yield argument
+
+
+def _usage_message(error: Any) -> str:
+    """The message of a wrong command line, with a suggestion for an option that does not exist."""
+    if hasattr(error, "option_name") and hasattr(error, "possibilities"):
+        known = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts]
+        return f"there is no option {error.option_name}{_suggestion(error.option_name, known)}"
+    message = error.format_message()
+    return f"{message[:1].lower()}{message[1:].rstrip('.')}"
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=2)
+    return f"; did you mean {' or '.join(near)}?" if near else ""

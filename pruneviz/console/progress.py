@@ -1,0 +1,159 @@
+"""Progress of runs side by side: bars on a terminal, a printed line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pruneviz.console.words import counted, duration
+
+INTERVAL = 30.0  # seconds between two lines about one run
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
+
+
+class Progress(ABC):
+    """Progress of several runs, told by the parent process alone.
+
+    A context manager: `start` a run, `move` it, `end` it; runs may overlap.
+
+    Args:
+        runs: Number of runs in all.
+        say: Prints one line.
+        clock: Seconds, increasing.
+    """
+
+    def __init__(
+        self, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.runs, self.say, self.clock = runs, say, clock
+        self.ended, self.began = 0, clock()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    @abstractmethod
+    def __exit__(self, *exception: object) -> None:
+        """Leave the terminal as it was."""
+
+    @abstractmethod
+    def start(self, run: str, total: int) -> None:
+        """Begin a run of `total` epochs. A run that has started already is left alone."""
+
+    @abstractmethod
+    def move(self, run: str, epochs: float, note: str = "") -> None:
+        """Set how many epochs of a run are done, and what it does now."""
+
+    @abstractmethod
+    def end(self, run: str, message: str) -> None:
+        """End a run, whether it started or not, and print how it ended."""
+
+    def _closing(self, message: str) -> str:
+        """The last line about a run; counts the run as ended."""
+        self.ended += 1
+        seconds = self.clock() - self.began
+        return f"{message} ({self.ended} of {counted(self.runs, 'run')}, {seconds:.0f} s)"
+
+
+def show_progress(runs: int, say: Callable[[str], None]) -> Progress:
+    """Progress bars if stderr is a terminal, else a line every `INTERVAL` seconds.
+
+    Args:
+        runs: Number of runs in all.
+        say: Prints one line.
+    """
+    return Bars(runs, say) if sys.stderr.isatty() else Lines(runs, say)
+
+
+class Bars(Progress):
+    """A bar of epochs for each run under way, and one of runs, on stderr."""
+
+    def __init__(
+        self, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        from tqdm import tqdm
+
+        super().__init__(runs, say, clock)
+        self._new_bar = tqdm
+        self._all = tqdm(total=runs, desc="runs", unit="run")
+        self._totals: dict[str, int] = {}
+        self._bars: dict[str, Any] = {}
+
+    def __exit__(self, *exception: object) -> None:
+        for bar in (*self._bars.values(), self._all):
+            bar.close()
+
+    def start(self, run: str, total: int) -> None:
+        """Note the length of a run; its bar appears when it first moves."""
+        self._totals.setdefault(run, total)
+
+    def move(self, run: str, epochs: float, note: str = "") -> None:
+        """Move a bar. Its time left counts from where it first appeared."""
+        if run not in self._bars:
+            self._bars[run] = self._new_bar(
+                total=self._totals[run], initial=epochs, desc=run, leave=False, bar_format=_BAR
+            )
+        self._bars[run].n = epochs
+        self._bars[run].set_postfix_str(note)
+
+    def end(self, run: str, message: str) -> None:
+        """Take a bar away and print how its run ended."""
+        if run in self._bars:
+            self._bars.pop(run).close()
+        self._all.update()
+        with self._all.external_write_mode():
+            self.say(self._closing(message))
+
+
+@dataclass
+class _Run:
+    """Where a run is, and when and where it was first seen to move."""
+
+    total: int
+    told: float
+    first: tuple[float, float] | None = None  # seconds, epochs
+
+
+class Lines(Progress):
+    """A line about each run under way every `INTERVAL` seconds, for log files and CI."""
+
+    def __init__(
+        self, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(runs, say, clock)
+        self._under_way: dict[str, _Run] = {}
+
+    def __exit__(self, *exception: object) -> None:
+        """No-op."""
+
+    def start(self, run: str, total: int) -> None:
+        """Note when a run begins."""
+        self._under_way.setdefault(run, _Run(total, told=self.clock()))
+
+    def move(self, run: str, epochs: float, note: str = "") -> None:
+        """Print where a run is, if its last line is old enough."""
+        state, now = self._under_way[run], self.clock()
+        if state.first is None:
+            state.first = (now, epochs)
+        if now - state.told >= INTERVAL:
+            state.told = now
+            doing = f", {note}" if note else ""
+            left = _left(state, epochs, now)
+            self.say(f"{run}: {epochs:.1f} of {counted(state.total, 'epoch')}{doing}{left}")
+
+    def end(self, run: str, message: str) -> None:
+        """Print how a run ended."""
+        self._under_way.pop(run, None)
+        self.say(self._closing(message))
+
+
+def _left(state: _Run, epochs: float, now: float) -> str:
+    """The time left at the pace so far; empty before there is any pace."""
+    seconds, start = state.first or (now, epochs)
+    if epochs <= start:
+        return ""
+    pace = (now - seconds) / (epochs - start)
+    return f"; {duration(pace * (state.total - epochs))} left"

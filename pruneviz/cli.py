@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from pruneviz import __version__
+import pruneviz
 from pruneviz.console.command import SETTINGS, Group, new_app
 
 _FIRST_STEPS = """Examples:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 @app.callback(context_settings=SETTINGS, epilog=_FIRST_STEPS, invoke_without_command=True)
-def pruneviz(
+def root(
     ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
@@ -57,7 +57,7 @@ def pruneviz(
     Exit codes: 0 done, 1 some of it missing or failed, 2 wrong use.
     """
     if version:
-        typer.echo(f"pruneviz {__version__}")
+        typer.echo(f"pruneviz {pruneviz.__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())

@@ -8,14 +8,12 @@ from typing import Annotated
 import typer
 
 from pruneviz.analysis.claim_tables import TABLES, filled_in, table_of
+from pruneviz.console.command import command_app
 from pruneviz.errors import PrunevizError
 from pruneviz.log.files import disk_errors
 from pruneviz.log.runs import load
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
-
-@app.command()
 def findings(
     data: Annotated[
         list[Path],
@@ -53,5 +51,7 @@ def findings(
         raise typer.Exit(2) from error
 
 
+app = command_app(findings, "findings", "")
+
 if __name__ == "__main__":
-    app()
+    app(prog_name="pruneviz findings")

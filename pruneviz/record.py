@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from pruneviz.console.command import command_app, command_line
 from pruneviz.errors import PresetError, PrunevizError
 from pruneviz.experiment.parallel import Device, cores, device_at_hand, runs_at_once
 from pruneviz.experiment.run import Setting, check_measure, is_recorded, progress_of, record_runs
@@ -22,24 +20,10 @@ from pruneviz.plans.planning import figures_served, plan_pruned_runs, plan_runs
 from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.run_plan import Pruning, RunPlan, precision_on
 
-_SEVERAL = ("--figures", "--network", "--seed")
-
-
-class SeveralValues(TyperCommand):
-    """A command whose options for several values take them one after the other, `--figures 5 16`, or each after the option's name."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the name of such an option before each of its values; keeps what was given, to be told again."""
-        ctx.meta["given"] = list(args)
-        return super().parse_args(ctx, list(_repeated(args)))
-
-
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 _PRESETS_HELP = "; ".join(f"**{name}**: {preset.about}" for name, preset in PRESETS.items())
 _OWN = "Runs of your own"
 
 
-@app.command(cls=SeveralValues)
 def record(
     ctx: typer.Context,
     preset: Annotated[
@@ -205,10 +189,10 @@ def record(
                 out,
                 jobs or runs_at_once(device_at_hand(device)),
                 served,
-                [argument for argument in ctx.meta["given"] if argument != "--list"],
+                command_line(ctx, without=["--list"]),
             )
         else:
-            command = shlex.join(["python", *sys.orig_argv[1:]])
+            command = command_line(ctx)
             where = device_at_hand(device)
             precision_on(where, precision)  # said before anything is begun
             _record_missing(
@@ -225,20 +209,6 @@ def record(
             err=True,
         )
         raise typer.Exit(130) from None
-
-
-def _repeated(arguments: Sequence[str]) -> Iterator[str]:
-    """`--figures 5 16` as `--figures 5 --figures 16`."""
-    option, values = None, 0
-    for argument in arguments:
-        if argument.startswith("-"):
-            name = argument.partition("=")[0]
-            option, values = (name if name in _SEVERAL else None), int("=" in argument)
-        elif option:
-            if values:
-                yield option
-            values += 1
-        yield argument
 
 
 def _own_pruning(
@@ -282,7 +252,7 @@ def _list(
     out: Path,
     jobs: int,
     served: dict[str, list[str]],
-    given: Sequence[str],
+    command: str,
 ) -> None:
     progress = {plan.run: progress_of(plan, out) for plan in plans}
     durations = expected_durations(plans, out)
@@ -298,12 +268,14 @@ def _list(
         typer.echo(
             f"{_count(len(left), 'run')} of {len(plans)} left to record, {jobs} at a time; duration {total_in_words(left, jobs)}"
         )
-        typer.echo(f"Record them with: {shlex.join(['python', '-m', 'pruneviz.record', *given])}")
+        typer.echo(f"Record them with: {command}")
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
+app = command_app(record, "record", "")
+
 if __name__ == "__main__":
-    app()
+    app(prog_name="pruneviz record")

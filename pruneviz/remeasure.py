@@ -5,14 +5,13 @@ Training is not repeated. The numbers are those that a recording with the other 
 
 from __future__ import annotations
 
-import shlex
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pruneviz.console.command import command_app, command_line
 from pruneviz.errors import PrunevizError
 from pruneviz.experiment.parallel import Device, cores, device_at_hand, runs_at_once
 from pruneviz.experiment.remeasuring import (
@@ -49,11 +48,8 @@ class Arithmetic(StrEnum):
     float64 = "float64"
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-
-
-@app.command()
 def remeasure(
+    ctx: typer.Context,
     runs: Annotated[
         list[Path],
         typer.Argument(help="Run directories with kept weights (RUN/weights), or folders of such."),
@@ -117,7 +113,7 @@ def remeasure(
         )
         sources = [path for given in runs for path in run_paths(given)]
         jobs = min(len(sources), jobs or runs_at_once(where))
-        command = shlex.join(["python", *sys.orig_argv[1:]])
+        command = command_line(ctx)
         size = batch_size or (100 if batch else None)
         how = Remeasuring(
             out, bn, unit, every, size, precision, images, where, max(1, cores() // jobs), command
@@ -140,5 +136,7 @@ def remeasure(
         raise typer.Exit(130) from None
 
 
+app = command_app(remeasure, "remeasure", "")
+
 if __name__ == "__main__":
-    app()
+    app(prog_name="pruneviz remeasure")

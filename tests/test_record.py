@@ -134,7 +134,7 @@ def test_the_spec_holds_the_plan_the_data_and_the_command(recorded: tuple[Path, 
         "device": "cpu",
     }
     assert {name: spec[name] for name in known} == known
-    assert spec["command"].startswith("python ")
+    assert spec["command"].startswith("pruneviz record --out ")
     assert spec["threads"] >= 1
 
 
@@ -189,7 +189,7 @@ def test_the_list_says_what_is_recorded_and_how_to_record_the_rest(
     assert " ".join(lines[2]).startswith("1 run of 2 left to record, 1 at a time; duration ")
     assert (
         result.output.splitlines()[3]
-        == f"Record them with: {shlex.join(['python', '-m', 'pruneviz.record', *arguments])}"
+        == f"Record them with: {shlex.join(['pruneviz', 'record', *arguments])}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a recorder remembers of the epochs before: the cheap columns, from which changes and mask distances are made."""
+"""Cheap columns of the last recorded epochs, from which changes and mask distances are computed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ _NULL = float("nan")
 
 
 class History:
-    """The cheap columns of all filters or weights of a network at the last epochs, those of `lag` epochs ago the earliest.
+    """Cheap columns of all rows of a network, from `lag` epochs ago to the last recorded epoch.
 
-    Args: `spec`, for the unit, the lag and the mask whose distance is asked for; `tables`, what is known at the start: epoch ->
-    table; `last`, the last recorded epoch, which `tables` may lack.
+    Args:
+        spec: Spec of the run: its row kind, lag, and the mask whose distance is logged.
+        tables: {epoch: table} of the epochs known at the start.
+        last: The last recorded epoch, which `tables` may lack; None before the first.
     """
 
     def __init__(self, spec: RunSpec, tables: Mapping[int, pd.DataFrame], last: int | None) -> None:
@@ -26,30 +28,26 @@ class History:
         self._tables = {epoch: table[self._columns] for epoch, table in tables.items()}
 
     def changes(self, epoch: int, table: pd.DataFrame) -> dict[str, pd.Series]:
-        """`sigma_delta`, and of weights `theta_delta`: the table's values minus those of `lag` epochs ago; null where these are unknown."""
+        """Changes over `lag` epochs, `sigma_delta` and `theta_delta`; null if unknown."""
         before = self._tables.get(epoch - self._spec.lag)
         changing = [name for name in ("theta", "sigma") if name in self._columns]
-        null = pd.Series(_NULL, index=table.index, dtype="float32")
-        return {
-            f"{name}_delta": null if before is None else table[name] - before[name]
-            for name in changing
-        }
+        if before is None:
+            null = pd.Series(_NULL, index=table.index, dtype="float32")
+            return {f"{name}_delta": null for name in changing}
+        return {f"{name}_delta": table[name] - before[name] for name in changing}
 
     def mask_distance(self, table: pd.DataFrame) -> float:
-        """Distance of the table's mask from that of the last recorded epoch; NaN where that is not known."""
+        """Distance of the table's mask from that of the last recorded epoch; NaN if unknown."""
         if self.last not in self._tables:
             return _NULL
-        previous, current = (
-            mask_scores(rows, self._spec.mask_score) for rows in (self._tables[self.last], table)
-        )
+        previous = mask_scores(self._tables[self.last], self._spec.mask_score)
+        current = mask_scores(table, self._spec.mask_score)
         return distance_between(previous, current, self._spec.mask_ratio)
 
     def remember(self, epoch: int, table: pd.DataFrame) -> None:
-        """Keep the cheap columns of an epoch that was recorded, and forget what no later epoch needs."""
-        earliest = (
-            epoch - self._spec.lag
-        )  # as late as this, so that the changes of this epoch can be asked for once more
-        self._tables = {e: t for e, t in self._tables.items() if e >= earliest} | {
-            epoch: table[self._columns]
-        }
+        """Store the cheap columns of a recorded epoch, and drop those that no later epoch needs."""
+        # Epoch `epoch - lag` stays, so that the changes of this epoch can be computed once more.
+        earliest = epoch - self._spec.lag
+        recent = {e: t for e, t in self._tables.items() if e >= earliest}
+        self._tables = {**recent, epoch: table[self._columns]}
         self.last = epoch

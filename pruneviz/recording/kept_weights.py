@@ -1,10 +1,10 @@
-"""The weights of a network at the measured epochs of a run, kept beside the log so that more can be measured of them later.
+"""Weights of a network at the measured epochs of a run, kept beside its log for measuring again.
 
 ```
 <run>/weights/00010.safetensors     parameters and buffers after 10 epochs
 ```
 
-A run's figures never need them, and they are large: delete the folder whenever you like.
+Figures do not need them, and they are large: the folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -16,47 +16,54 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pruneviz.errors import LogError
-from pruneviz.log.files import disk_errors
+from pruneviz.log.files import disk_errors, write_whole
 from pruneviz.pruning.held_entries import expect_pruned, hold_pruned
 
-_FOLDER, _SUFFIX = "weights", ".safetensors"
+_FOLDER, _ENDING = "weights", ".safetensors"
 
 
 def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
-    """Write a network's parameters and buffers, in their own precision, into a run directory; returns the file.
+    """Write parameters and buffers, in their own precision, into a run directory.
 
-    Errors: `LogError` when the disk cannot be written to.
+    Returns:
+        The file, written whole or not at all.
+
+    Raises:
+        LogError: If the disk cannot be written to.
     """
     file = _file(run, epoch)
-    temporary = file.with_name(f".{file.name}.tmp")
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
     with disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {
-                name: value.detach().cpu().contiguous()
-                for name, value in network.state_dict().items()
-            },
-            temporary,
-        )
-        temporary.replace(file)
+        write_whole(file, lambda temporary: save_file(state, temporary))
     return file
 
 
 def kept_epochs(run: str | Path) -> list[int]:
-    """The epochs whose weights a run directory holds, ascending."""
-    return sorted(int(file.stem) for file in (Path(run) / _FOLDER).glob(f"*{_SUFFIX}"))
+    """Epochs whose weights a run directory holds, ascending."""
+    return sorted(int(file.stem) for file in (Path(run) / _FOLDER).glob(f"*{_ENDING}"))
 
 
 def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
-    """Give a network of the same architecture the weights that a run had after `epoch` epochs; pruned entries are held at zero again.
+    """Load the weights that a run had after an epoch, and hold its pruned entries at zero.
 
-    Errors: `LogError` for an epoch whose weights were not kept, a corrupt file, and weights of another network.
+    Args:
+        network: Network of the same architecture, changed in place.
+        run: Run directory.
+        epoch: Number of epochs trained.
+
+    Raises:
+        LogError: If the weights of this epoch were not kept, the file is corrupt, or it holds the
+            weights of another network.
     """
     file = _file(run, epoch)
     if not file.exists():
         had = ", ".join(map(str, kept_epochs(run))) or "none"
         raise LogError(
-            f"{run} holds no weights of epoch {epoch}; it has those of [{had}]; record it with --keep-weights"
+            f"{run} holds no weights of epoch {epoch}; it has those of [{had}]; "
+            "record it with --keep-weights"
         )
     try:
         state = load_file(file)
@@ -64,10 +71,11 @@ def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
         network.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise LogError(
-            f"{file} is corrupt, or of another network than {type(network).__name__} ({type(error).__name__}: {error})"
+            f"{file} is corrupt, or of another network than {type(network).__name__} "
+            f"({type(error).__name__}: {error})"
         ) from error
     hold_pruned(network)
 
 
 def _file(run: str | Path, epoch: int) -> Path:
-    return Path(run) / _FOLDER / f"{epoch:05d}{_SUFFIX}"
+    return Path(run) / _FOLDER / f"{epoch:05d}{_ENDING}"

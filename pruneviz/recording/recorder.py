@@ -1,9 +1,10 @@
-"""The recorder: measures a network while it trains, epoch by epoch, and writes what it sees to a run directory."""
+"""The recorder: measures a network epoch by epoch while it trains, and writes a run directory."""
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,18 +17,20 @@ from torch import nn
 
 from pruneviz.analysis.scores import NEEDS
 from pruneviz.analysis.weight_correlations import weight_correlations
-from pruneviz.errors import LogError, MeasureError, PrunevizError
+from pruneviz.errors import LogError, PrunevizError
 from pruneviz.log import schema
 from pruneviz.log.run_directory import RunLog
-from pruneviz.measuring.cheap_columns import CheapColumns, CheapValues
+from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.objective import Loss
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
 from pruneviz.measuring.snapshot import Options, Snapshot, take_snapshot
 from pruneviz.model.filters import find_layers, unwrap
 from pruneviz.model.isolation import generators_preserved, tried_kernels
 from pruneviz.model.sample import Sample, model_device
+from pruneviz.recording.cheap_tables import CheapTables
 from pruneviz.recording.history import History
-from pruneviz.recording.run_facts import Schedule, machine_facts, measured_facts, spec_of
+from pruneviz.recording.measured_epochs import Every, measured_at
+from pruneviz.recording.run_facts import machine_facts, measured_facts, spec_of
 from pruneviz.recording.stored_rows import stored_rows
 
 _MASK_SCORES: Mapping[str, str] = {"filter": "bn_scale", "weight": "magnitude"}
@@ -35,25 +38,53 @@ _OWN_FACTS = frozenset({"run", "epoch", "mask_distance", "sample_loss", "g_norm2
 
 
 class Recorder:
-    """Records a run: cheap columns at every epoch, derivative columns at the epochs that `every` names.
+    """Record a run: cheap columns at every epoch, derivative columns at the epochs of `every`.
 
-    Use it as a context manager, or call `close()` at the end; what was recorded before a crash stays and can be resumed.
+    Recording does not disturb training: parameters, gradients, buffers, modes and random
+    generators are as before. Use the recorder as a context manager, or call `close()` at the end.
+    Epochs recorded before a crash stay on disk and can be resumed.
 
     Args:
-        model, sample, temperatures, bn, columns, chunk, loss, dtype, classifier: as for `pruneviz.measure`; `columns` chooses among
-            the derivative columns, the cheap ones are always written.
-        out: the run directory; must not exist, or be empty. Its name is the run's name unless `spec` gives one.
-        every: measure derivatives at multiples of this many epochs (0 included), or at epochs for which a function says so.
-        spec: facts of the run (`seed`, `network`, `dataset`, ...; any others too), stored in `spec.json`.
-        lag: epochs between the two values of `sigma_delta` and `theta_delta`.
-        mask_score, mask_ratio: the measure and pruned fraction of the masks whose distance between consecutive epochs is logged;
-            the measure must need cheap columns only. None: `bn_scale` of filters, `magnitude` of single weights.
-        resume: go on with the unfinished run in `out`.
-        unit: what a row is about, a "filter" or a single "weight". Of all weights a fixed subset of `rows`, drawn with the seed
-            `rows_seed`, is stored; mask distances and, at measured epochs, the correlations table are of all weights.
+        model: Network to record, as for `pruneviz.measure`. It may be wrapped (DataParallel, DDP).
+        sample: Fixed sample to measure on: inputs [N, ...] and targets [N], or a list of such
+            batches.
+        out: Run directory; must not exist, or be empty. Its name is the run's name unless `spec`
+            gives one.
+        every: Distance of the epochs at which derivatives are measured (0 is one of them), or a
+            function epoch -> bool.
+        spec: Facts of the run (`seed`, `network`, `dataset`, and any others), stored in
+            `spec.json`.
+        temperatures, bn, chunk, loss, dtype, classifier: As for `pruneviz.measure`.
+        columns: Derivative columns to measure, as for `pruneviz.measure`. Cheap columns are always
+            written.
+        lag: Epochs between the two values of `sigma_delta` and `theta_delta`.
+        mask_score: Measure of the masks whose distance between consecutive epochs is logged; it
+            must need cheap columns only. Default: `bn_scale` of filters, `magnitude` of weights.
+        mask_ratio: Pruned fraction of these masks.
+        resume: Continue the unfinished run in `out`.
+        unit: What one row describes, a "filter" or a single "weight".
+        rows: Number of weights to store with unit "weight". Mask distances and correlations are
+            still computed over all weights.
+        rows_seed: Seed that draws these weights.
 
-    Errors: `LogError` for a folder that holds another run, or a disk that cannot be written to; `DataError` and `MeasureError` for a
-    sample or model that answers differently twice, or cannot be measured. Then nothing is written.
+    Attributes:
+        spec: Facts of the run (`RunSpec`).
+        log: Run directory that is being written (`RunLog`).
+
+    Raises:
+        LogError: If the folder holds another run, the disk cannot be written to, or an option of
+            the recording is invalid. Nothing is written.
+        DataError: If two passes over the sample differ (shuffled or augmented), or it is empty.
+            Nothing is written.
+        MeasureError: If the model gives two answers (dropout, noise), has no filters, or an option
+            of the measurement is invalid. Nothing is written.
+
+    Example:
+        >>> with pv.Recorder(model, (images, labels), "data/mine/run0", every=10) as recorder:
+        ...     recorder.after_epoch(0)
+        ...     for epoch in range(1, 161):
+        ...         train_one_epoch(model)
+        ...         recorder.after_epoch(epoch, test_acc=accuracy(model))
     """
 
     def __init__(
@@ -61,7 +92,7 @@ class Recorder:
         model: nn.Module,
         sample: Sample,
         out: str | Path,
-        every: Schedule = 10,
+        every: Every = 10,
         spec: Mapping[str, Any] | None = None,
         *,
         temperatures: tuple[float, ...] = (1.0, 200.0),
@@ -84,59 +115,76 @@ class Recorder:
         self._options = Options(
             tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier, unit
         )
-        self._due = _due_epochs(every)
+        self._is_measured = measured_at(every)
         mask_score = _MASK_SCORES[unit] if mask_score is None else mask_score
         _check_cheap(mask_score, unit)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
             self._layers = find_layers(self._model, batches[0][0], classifier=classifier)
-        self._cheap = CheapColumns(self._model, self._layers, unit)
+        self._cheap = CheapTables(self._model, self._layers, unit)
         measured = {
             "lag": lag,
             "mask_score": mask_score,
             "mask_ratio": mask_ratio,
             **measured_facts(self._model, self._options, every),
+            "sample_size": check_repeatable(self._model, batches, self._options),
+            **self._choose_rows(rows, rows_seed),
         }
-        measured["sample_size"] = check_repeatable(self._model, batches, self._options)
-        measured |= self._choose_rows(rows, rows_seed)
-        self.spec = spec_of(
-            Path(out).name, measured, {**machine_facts(self._model), **(spec or {})}
-        )
+        given = {**machine_facts(self._model), **(spec or {})}
+        self.spec = spec_of(Path(out).name, measured, given)
         self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
         self._closed, self._unwritten = False, False
         self._history = self._recorded_history()
 
     @property
     def last_epoch(self) -> int | None:
-        """The last epoch that is on disk; None before the first."""
+        """The last epoch on disk; None before the first."""
         return self._history.last
 
     def after_epoch(
-        self, epoch: int, rounds: pd.DataFrame | None = None, **facts: float | str
+        self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: float | str
     ) -> None:
-        """Record the network as it is now, after `epoch` epochs of training (0: the initialisation).
+        """Record the network as it is now.
 
-        Args: `rounds`, where this epoch pruned: one row per layer with the columns of the rounds table, but run and epoch. `facts` of
-        the epoch, any columns of the epochs table: `phase`, `lr`, `train_loss`, `train_acc`, `test_loss`, `test_acc`, `seconds`, and
-        `kept_fraction`, if it is another than the plain fraction of rows with a weight.
-        Errors: `LogError` for an epoch that is not later than the last, an unknown fact, a closed recorder or a disk
-        that cannot be written to; `MeasureError` naming the epoch when a loss or derivative is not finite. Then the epoch is
-        not written, and those before it stay.
+        Args:
+            epoch: Number of epochs trained; 0 for the initialisation.
+            rounds: State of the layers after a pruning round at this epoch, one row per layer with
+                the columns of the rounds table except run and epoch: `Pruner.counts()` and `round`.
+            **facts: Columns of the epochs table: `phase`, `lr`, `train_loss`, `train_acc`,
+                `test_loss`, `test_acc`, `seconds`, and `kept_fraction` if it is not the plain
+                fraction of rows with a weight.
+
+        Raises:
+            LogError: If the epoch is not later than the last one, a fact is unknown, the recorder
+                is closed, or the disk cannot be written to.
+            MeasureError: If a loss or derivative is not finite; names the epoch.
+
+            Then this epoch is not written, and earlier ones stay.
         """
-        self.observe(epoch, rounds, **facts)()
+        self.observe(epoch, rounds=rounds, **facts)()
 
     def observe(
-        self, epoch: int, rounds: pd.DataFrame | None = None, **facts: float | str
+        self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: float | str
     ) -> Callable[[], None]:
-        """The first half of `after_epoch`: look at the network as it is now; returns the second half, which writes what was seen.
+        """Measure the network now, and return a function that writes what was measured.
 
-        The second half needs the network no more, and has to be called, once, before anything else is asked of the recorder. A GPU can
-        train on meanwhile: call it when the next epoch is under way. Args and errors: as `after_epoch`, those of the disk when it writes.
+        The returned function does not need the network: a GPU can train the next epoch in the
+        meantime. Call it once, before any other method of the recorder.
+
+        Args:
+            epoch, rounds, **facts: As for `after_epoch`.
+
+        Raises:
+            LogError: As `after_epoch`; failures of the disk are raised by the returned function.
+            MeasureError: As `after_epoch`.
         """
         self._check_call(epoch, facts)
-        seen = self._seen(epoch)
-        due, plain = self._due(epoch), _plain(facts)
-        whole = self._measured(epoch, self._options) if due else Snapshot(pd.DataFrame())
+        with _epoch_named(epoch):
+            seen = self._cheap.read()
+        given = _plain(facts)
+        snapshot = Snapshot(pd.DataFrame())
+        if self._is_measured(epoch):
+            snapshot = self._measured(epoch, self._options)
         self._unwritten = True
 
         def write() -> None:
@@ -145,53 +193,66 @@ class Recorder:
             row = {
                 "phase": "train" if epoch else "init",
                 "kept_fraction": cheap["kept"].mean(),
-                **plain,
+                **given,
                 "epoch": epoch,
             }
-            self._write(epoch, cheap, whole, row, rounds)
+            self._write(epoch, cheap, snapshot, row, rounds)
 
         return write
 
     def table(
         self, epoch: int, columns: Sequence[str] = (), temperatures: Sequence[float] | None = None
     ) -> pd.DataFrame:
-        """The filters table of the network as it is now, such as pruning ranks by; writes nothing.
+        """Measure the filters table of the network now, to rank filters by; nothing is written.
 
-        Args: `epoch`, the epochs trained so far; `columns`, the derivative columns to measure (none: no derivative is computed);
-        `temperatures` in the place of the recorder's own. Returns: one row per filter or weight: run, epoch, keys, `kept`, the cheap
-        columns and those asked for, null as in the log. Errors: `MeasureError` for a column that cannot be measured, and as `after_epoch`.
+        Args:
+            epoch: Number of epochs trained.
+            columns: Derivative columns to measure; no derivative is computed by default.
+            temperatures: Temperatures in place of the recorder's.
+
+        Returns:
+            One row per filter or weight: run, epoch, keys, `kept`, the cheap columns and their
+            changes, and `columns`; null where the log would be null.
+
+        Raises:
+            MeasureError: If a column cannot be measured, or a value is not finite.
         """
         self._check_written()
-        cheap = self._cheap_table(epoch, self._seen(epoch))
+        with _epoch_named(epoch):
+            seen = self._cheap.read()
+        cheap = self._cheap_table(epoch, seen)
         asked = tuple(name for name in columns if name not in cheap)
-        options = replace(
-            self._options,
-            columns=asked,
-            temperatures=tuple(temperatures or self._options.temperatures),
-        )
-        return _beside(
-            cheap, self._measured(epoch, options).filters if asked else pd.DataFrame()
-        ).assign(run=self.spec.run)
+        measured = pd.DataFrame()
+        if asked:
+            at = tuple(temperatures or self._options.temperatures)
+            options = replace(self._options, columns=asked, temperatures=at)
+            measured = self._measured(epoch, options).filters
+        return _joined(cheap, measured).assign(run=self.spec.run)
 
     def note(self, **facts: Any) -> None:
-        """Add facts of the run that are known late, such as its size after pruning; they become part of `spec.json` when it is sealed.
+        """Add facts that are known late, such as a size after pruning, to the spec.
 
-        Errors: `LogError` for a fact that the spec holds already or that JSON cannot hold, and for a closed recorder.
+        They are written to `spec.json` when the run is closed.
+
+        Raises:
+            LogError: If the spec holds a fact already, JSON cannot hold it, or the recorder is
+                closed.
         """
         self.log.note(facts)
 
     def close(self) -> None:
-        """Seal the run: one file a table, marked finished. Closing twice does nothing."""
+        """Seal the run: one file per table, marked finished. A second call is a no-op."""
         if not self._closed:
             self._check_written()
             self.log.seal()
             self._closed = True
 
     def rewind(self, epoch: int) -> None:
-        """Forget what was recorded after `epoch`, for a training loop that goes on from an earlier checkpoint.
+        """Drop the epochs recorded after `epoch`, to continue from an earlier checkpoint.
 
-        Call it when the network is that of the checkpoint: of single weights the log holds a few only, so the changes and the mask
-        distance of the next epoch are made from the network. If it is another one they are null.
+        Call it when the network has the weights of the checkpoint. The log stores few of the
+        single weights, so with unit "weight" the changes and the mask distance of the next epoch
+        are computed from the network; they are null if it holds other weights.
         """
         self._check_written()
         self.log.drop_after(epoch)
@@ -210,7 +271,7 @@ class Recorder:
             self.close()
 
     def _choose_rows(self, rows: int, seed: int) -> dict[str, Any]:
-        """Fix which rows are stored; returns the facts about them."""
+        """Fix which rows are stored; return the facts about them."""
         self._rows: np.ndarray | slice = slice(None)
         if self._options.unit == "filter":
             return {}
@@ -224,11 +285,11 @@ class Recorder:
                 f"the recorder of {self.log.path} is closed; make a new one in another folder"
             )
         self._check_written()
-        taken = [name for name in schema.EPOCHS if name not in _OWN_FACTS]
-        unknown = sorted(set(facts) - set(taken))
+        known = [name for name in schema.EPOCHS if name not in _OWN_FACTS]
+        unknown = sorted(set(facts) - set(known))
         if unknown:
             raise LogError(
-                f"after_epoch takes no fact {', '.join(unknown)}; it takes {', '.join(taken)}"
+                f"after_epoch takes no fact {', '.join(unknown)}; it takes {', '.join(known)}"
             )
         if not isinstance(epoch, numbers.Integral):
             raise LogError(
@@ -236,74 +297,51 @@ class Recorder:
             )
         if epoch < 0 or (self.last_epoch is not None and epoch <= self.last_epoch):
             raise LogError(
-                f"epoch {epoch} comes after epoch {self.last_epoch}; epochs count up from 0, the initialisation"
+                f"epoch {epoch} comes after epoch {self.last_epoch}; "
+                "epochs count up from 0, the initialisation"
             )
 
     def _check_written(self) -> None:
         if self._unwritten:
             raise LogError(
-                "what was observed last is not written yet; first call what Recorder.observe returned"
+                "what was observed last is not written yet; "
+                "first call what Recorder.observe returned"
             )
 
     def _write(
         self,
         epoch: int,
         cheap: pd.DataFrame,
-        whole: Snapshot,
+        snapshot: Snapshot,
         row: dict[str, Any],
         rounds: pd.DataFrame | None,
     ) -> None:
-        table = _beside(cheap, whole.filters)
-        row |= {"mask_distance": self._history.mask_distance(cheap)}
-        row |= {"sample_loss": whole.sample_loss, "g_norm2": whole.g_norm2, "ghg": whole.ghg}
-        correlated = self._options.unit == "weight" and not whole.filters.empty
+        row["mask_distance"] = self._history.mask_distance(cheap)
+        row["sample_loss"] = snapshot.sample_loss
+        row["g_norm2"] = snapshot.g_norm2
+        row["ghg"] = snapshot.ghg
+        table = _joined(cheap, snapshot.filters)
+        correlations = None
+        if self._options.unit == "weight" and not snapshot.filters.empty:
+            correlations = weight_correlations(table).assign(epoch=epoch)
         self.log.append(
             epoch,
             filters=table.iloc[self._rows],
             epochs=pd.DataFrame([row]),
             rounds=None if rounds is None else rounds.assign(epoch=epoch),
-            correlations=weight_correlations(table).assign(epoch=epoch) if correlated else None,
+            correlations=correlations,
         )
         self._history.remember(epoch, cheap)
 
-    def _seen(self, epoch: int) -> CheapValues:
-        """What the cheap columns are made of; weights that are NaN the log would keep as null, and as pruned."""
-        seen = self._cheap.read()
-        parameters = [] if seen.bounded else self._model.named_parameters()
-        broken = next(
-            (f"parameter {name} is not finite" for name, p in parameters if not p.isfinite().all()),
-            None,
-        )
-        if broken or not (seen.terms["theta_norm2"] <= torch.finfo(torch.float32).max).all():
-            what = broken or f"norm of the weights of layer {self._largest(seen)} is beyond float32"
-            raise MeasureError(
-                f"at epoch {epoch}: the {what}; the training diverged, lower its learning rate"
-            )
-        return seen
-
-    def _largest(self, seen: CheapValues) -> str:
-        exact = self._cheap.table(seen)
-        return str(
-            exact.loc[exact["theta_norm2"] > torch.finfo(torch.float32).max, "layer"].iloc[0]
-        )
-
     def _cheap_table(self, epoch: int, seen: CheapValues) -> pd.DataFrame:
-        """The cheap columns and their changes."""
-        cheap = self._rounded(self._cheap.table(seen))
+        """Cheap columns and their changes."""
+        cheap = self._cheap.table(seen)
         return cheap.assign(epoch=epoch, **self._history.changes(epoch, cheap))
 
-    def _rounded(self, cheap: pd.DataFrame) -> pd.DataFrame:
-        """Cheap columns as the log keeps them."""
-        return cheap.astype(dict.fromkeys(schema.CHEAP_OF_UNIT[self._options.unit], "float32"))
-
     def _measured(self, epoch: int, options: Options) -> Snapshot:
-        try:
-            with tried_kernels(
-                model_device(self._model)
-            ):  # every snapshot has the shapes of the first
-                return take_snapshot(self._model, self._sample, options, self._layers)
-        except PrunevizError as error:
-            raise type(error)(f"at epoch {epoch}: {error}") from error
+        # Kernels are tried once, since every snapshot has the shapes of the first.
+        with _epoch_named(epoch), tried_kernels(model_device(self._model)):
+            return take_snapshot(self._model, self._sample, options, self._layers)
 
     def _recorded_history(self) -> History:
         last = max(self.log.epochs, default=None)
@@ -311,56 +349,50 @@ class Recorder:
             return History(self.spec, {}, None)
         filters = self.log.read("filters")
         if self._options.unit == "weight":
-            return History(
-                self.spec, self._weights_of(filters[filters["epoch"] == last], last), last
-            )
-        known = [epoch for epoch in self.log.epochs if epoch >= last - self.spec.lag]
-        return History(
-            self.spec,
-            {epoch: filters[filters["epoch"] == epoch].reset_index(drop=True) for epoch in known},
-            last,
-        )
+            stored = filters[filters["epoch"] == last]
+            return History(self.spec, self._weights_of(stored, last), last)
+        needed = [epoch for epoch in self.log.epochs if epoch >= last - self.spec.lag]
+        tables = {e: filters[filters["epoch"] == e].reset_index(drop=True) for e in needed}
+        return History(self.spec, tables, last)
 
     def _weights_of(self, stored: pd.DataFrame, epoch: int) -> dict[int, pd.DataFrame]:
-        """All weights at the last recorded epoch, if the network is the one whose weights the log stored then."""
-        now = self._rounded(self._cheap.table(self._cheap.read()))
+        """All weights at the last recorded epoch, if the network still has the stored ones."""
+        now = self._cheap.now()
+        here = now.iloc[self._rows]
         same = all(
-            np.array_equal(stored[name], now[name].iloc[self._rows], equal_nan=True)
-            for name in ("theta", "sigma")
+            np.array_equal(stored[name], here[name], equal_nan=True) for name in ("theta", "sigma")
         )
         return {epoch: now} if same else {}
 
 
-def _beside(cheap: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """The cheap columns of an epoch, and beside them those that were measured."""
-    return pd.concat(
-        [cheap, measured.drop(columns=[name for name in cheap.columns if name in measured])], axis=1
-    )
+@contextmanager
+def _epoch_named(epoch: int) -> Iterator[None]:
+    """Name the epoch in errors of measuring."""
+    try:
+        yield
+    except PrunevizError as error:
+        raise type(error)(f"at epoch {epoch}: {error}") from error
 
 
-def _due_epochs(every: Schedule) -> Callable[[int], bool]:
-    if callable(every):
-        return every
-    if not isinstance(every, numbers.Integral) or isinstance(every, bool) or every < 1:
-        raise LogError(
-            f"every={every!r}; give the distance of measured epochs, 1 or more, or a function epoch -> bool"
-        )
-    return lambda epoch: epoch % every == 0
+def _joined(cheap: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """The cheap columns of an epoch and the measured columns beside them."""
+    twice = [name for name in cheap.columns if name in measured]
+    return pd.concat([cheap, measured.drop(columns=twice)], axis=1)
 
 
 def _check_cheap(mask_score: str, unit: str) -> None:
-    cheap = [
-        name for name, needed in NEEDS.items() if set(needed) <= set(schema.CHEAP_OF_UNIT[unit])
-    ]
+    available = set(schema.CHEAP_OF_UNIT[unit])
+    cheap = [name for name, needed in NEEDS.items() if set(needed) <= available]
     if mask_score not in cheap:
         raise LogError(
-            f"mask_score={mask_score!r} is not known at every epoch; choose one of {', '.join(cheap)}, "
-            "or derive it from the log afterwards with pruneviz.mask_distance"
+            f"mask_score={mask_score!r} is not known at every epoch; "
+            f"choose one of {', '.join(cheap)}, or derive it from the log afterwards "
+            "with pruneviz.mask_distance"
         )
 
 
 def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts with tensors and NumPy numbers as plain ones."""
+    """Facts with tensors and NumPy numbers as plain numbers."""
     return {
         name: value.item() if hasattr(value, "item") else value for name, value in facts.items()
     }

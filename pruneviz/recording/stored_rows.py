@@ -1,4 +1,4 @@
-"""Which single weights a log stores."""
+"""The subset of single weights that a log stores."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from pruneviz.errors import LogError
 
 
 def stored_rows(weights: int, rows: int, seed: int) -> np.ndarray:
-    """Which of a network's weights a log stores: ascending positions, drawn uniformly without replacement; all if there are no more.
+    """Draw the weights that a log stores, uniformly without replacement.
 
-    Errors: `LogError` for a number of rows below 1, and a seed that is no whole number from 0.
+    Args:
+        weights: Number of weights of the network.
+        rows: Number of weights to store; all are stored if there are no more.
+        seed: Seed of the draw.
+
+    Returns:
+        Ascending positions, int64 [min(rows, weights)].
+
+    Raises:
+        LogError: If `rows` is not a whole number from 1, or `seed` not one from 0.
     """
     for name, value, least in (("rows", rows, 1), ("rows_seed", seed, 0)):
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:

@@ -1,0 +1,64 @@
+"""Cheap columns of a network, checked to be finite and rounded as the log stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import nn
+
+from pruneviz.errors import MeasureError
+from pruneviz.log import schema
+from pruneviz.measuring.cheap_columns import CheapColumns, CheapValues
+from pruneviz.model.filters import Layer
+
+_LARGEST = torch.finfo(torch.float32).max  # of the numbers that the log stores
+
+
+class CheapTables:
+    """Read the cheap columns of a network in two steps, of which only the first needs the network.
+
+    Args:
+        model: Network to read.
+        layers: Its layers, as `pruneviz.model.filters.find_layers` returns them.
+        unit: What one row describes, a "filter" or a single "weight".
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer], unit: str) -> None:
+        self._model = model
+        self._columns = CheapColumns(model, layers, unit)
+        self._dtypes = dict.fromkeys(schema.CHEAP_OF_UNIT[unit], "float32")
+
+    def read(self) -> CheapValues:
+        """Values of the network as it is now.
+
+        Raises:
+            MeasureError: If a weight is not finite, which the log would store as null and as
+                pruned; names the parameter or layer.
+        """
+        seen = self._columns.read()
+        problem = None if seen.bounded else self._broken_parameter()
+        if problem is None and not (seen.terms["theta_norm2"] <= _LARGEST).all():
+            problem = f"norm of the weights of layer {self._largest_layer(seen)} is beyond float32"
+        if problem is not None:
+            raise MeasureError(f"the {problem}; the training diverged, lower its learning rate")
+        return seen
+
+    def table(self, seen: CheapValues) -> pd.DataFrame:
+        """Keys, `kept` and cheap columns of every row, in the precision of the log."""
+        return self._columns.table(seen).astype(self._dtypes)
+
+    def now(self) -> pd.DataFrame:
+        """Table of the network as it is now, finite or not."""
+        return self.table(self._columns.read())
+
+    def _broken_parameter(self) -> str | None:
+        for name, parameter in self._model.named_parameters():
+            if not parameter.isfinite().all():
+                return f"parameter {name} is not finite"
+        return None
+
+    def _largest_layer(self, seen: CheapValues) -> str:
+        table = self._columns.table(seen)
+        return str(table.loc[table["theta_norm2"] > _LARGEST, "layer"].iloc[0])

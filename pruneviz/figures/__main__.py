@@ -163,7 +163,7 @@ def _draw(
 ) -> bool:
     """Draw one figure as far as it is recorded; whether it was drawn whole."""
     from pruneviz.figures.chosen_runs import is_recorded, missing_runs
-    from pruneviz.figures.draw import draw_figure
+    from pruneviz.figures.draw import save_figure
     from pruneviz.figures.missing import commands, told
 
     entry = find(name)
@@ -175,7 +175,7 @@ def _draw(
             )
             _say(f"figure {name} lacks {told(entry, absent)} in {data}; record with: {record}")
         if is_recorded(runs.spec, entry, options):
-            paths = draw_figure(runs, name, options, out, endings)
+            paths = save_figure(name, runs, out, options=options, formats=endings)
             typer.echo(
                 f"figure {name}: {paths[0].parent / file_stem(name)}{{{','.join(_endings(name, paths))}}}"
             )

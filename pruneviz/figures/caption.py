@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.figures.catalogue import Entry, network_title
-from pruneviz.figures.chosen_runs import missing_runs
+from pruneviz.figures.chosen_runs import different, missing_runs
 from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
-from pruneviz.figures.words import counted, dataset_title, different, measure_title
+from pruneviz.figures.words import counted, dataset_title, measure_title
 from pruneviz.log.vocabulary import BN_MODES
 
 WIDTH = 100  # characters
@@ -64,7 +64,7 @@ DRAWING_CHOICES: Mapping[str, str] = {
 
 
 def caption(
-    figure: str,
+    heading: str,
     entry: Entry,
     table: pd.DataFrame,
     beside: Mapping[str, pd.DataFrame],
@@ -79,7 +79,7 @@ def caption(
     picture = PICTURES[entry.kind]
     further = COMPANIONS[entry.kind] if beside else None
     parts = [
-        _wrapped(f"Figure {figure}. {entry.title}."),
+        _wrapped(f"{heading}. {entry.title}."),
         _wrapped(picture.drawn(table, options) + _absent(spec, entry, options)),
         _wrapped(_values_heading(entry, table, spec))
         + "\n"

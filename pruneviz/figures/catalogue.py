@@ -1,12 +1,13 @@
-"""The catalogue of figures as data: what each picture shows, of which runs, and what the paper's caption claims."""
+"""The catalogue of figures as data: what each shows, of which runs, and what the paper claims."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from pruneviz.errors import FigureError
+from pruneviz.errors import FigureError, unknown_name
+from pruneviz.figures.words import counted, listed
 from pruneviz.plans.needs import FIGURE_NEEDS, Need, figure_name
 
 NETWORK_TITLES: Mapping[str, str] = {
@@ -16,18 +17,33 @@ NETWORK_TITLES: Mapping[str, str] = {
 }
 PREFERRED_DATASET = "cifar100"
 
+_CURVE_TITLE = (
+    "Correlation of sigma_change with loss preservation, and distance between consecutive pruning "
+    "masks"
+)
+_CURVE_TITLE_WEIGHTS = (
+    "Correlation of theta_change with loss preservation over single weights, and distance between "
+    "consecutive pruning masks"
+)
 _CLAIM_ACCURACY = (
     "magnitude-based pruning converges fastest, the proposed measure second, loss preservation last"
 )
-_CLAIM_CURVE = "as the distance between consecutive pruning masks falls, sigma_change becomes more correlated with loss preservation"
-_CLAIM_SCATTER = "theta_hg and theta_g of the filters are highly correlated at initialisation, after 40 epochs and after 160 epochs"
+_CLAIM_CURVE = (
+    "as the distance between consecutive pruning masks falls, sigma_change becomes more correlated "
+    "with loss preservation"
+)
+_CLAIM_SCATTER = (
+    "theta_hg and theta_g of the filters are highly correlated at initialisation, after 40 epochs "
+    "and after 160 epochs"
+)
 _CLAIM_CURVE_WEIGHTS = (
-    "as the distance between consecutive pruning masks falls, |theta x its change| becomes more correlated with |theta x gradient|, as "
-    "sigma_change does with loss preservation (stated for filters; Appendix H.1 looks at single weights)"
+    "as the distance between consecutive pruning masks falls, |theta x its change| becomes more "
+    "correlated with |theta x gradient|, as sigma_change does with loss preservation (stated for "
+    "filters; Appendix H.1 looks at single weights)"
 )
 _CLAIM_RATIOS = (
-    "once the network has trained even slightly (5 and 25 rounds), GraSP without temperature prunes the earlier layers far more "
-    "aggressively than the other measures do"
+    "once the network has trained even slightly (5 and 25 rounds), GraSP without temperature "
+    "prunes the earlier layers far more aggressively than the other measures do"
 )
 
 
@@ -35,68 +51,82 @@ _CLAIM_RATIOS = (
 class Entry:
     """What one figure shows.
 
-    `kind` names the picture module, `need` the runs that it is made of, and `claim` what the caption of the paper states
-    (Lubana and Dick, ICLR 2021).
+    Attributes:
+        kind: Name of the picture module in `pruneviz.figures.kinds`.
+        need: The runs that the figure is made of.
+        subject: Title, in which `{networks}` stands for the titles of the networks.
+        claim: What the caption of the paper states.
+
+    References:
+        Lubana and Dick, ICLR 2021, captions of Figures 1 to 17, H.1 and I.1.
     """
 
     kind: str
     need: Need
-    title: str
+    subject: str
     claim: str
 
     @property
+    def title(self) -> str:
+        """The title of the figure."""
+        return self.subject.format(networks=_titles(self.networks))
+
+    @property
     def networks(self) -> tuple[str, ...]:
-        """The panels of the figure, or its one network."""
+        """Networks of the figure: one per panel, or the only one."""
         return self.need.networks
 
     @property
     def dataset(self) -> str:
-        """The data set that is drawn when the recordings hold several and the figure shows one."""
+        """The data set to draw when several are recorded and the figure shows one."""
         return self.need.dataset or PREFERRED_DATASET
+
+    def with_networks(self, networks: Sequence[str] | str) -> Entry:
+        """The same figure for other networks.
+
+        Raises:
+            FigureError: If no network is named, or several for a figure that shows one.
+        """
+        named = (networks,) if isinstance(networks, str) else tuple(dict.fromkeys(networks))
+        if not named:
+            raise FigureError("networks is empty; name one as in runs.spec, such as ['mine']")
+        if len(named) > 1 and len(self.networks) == 1:
+            raise FigureError(
+                f"networks is {list(named)}, but this figure shows one network; draw one at a time"
+            )
+        claim = self.claim
+        if "(stated for" not in claim:
+            claim = f"{claim} (stated for {_titles(self.networks)})"
+        return replace(self, need=replace(self.need, networks=named), claim=claim)
 
 
 def network_title(network: str) -> str:
-    """A network's name as a panel prints it; a network that the paper does not know keeps its own name."""
+    """A network's name as a panel prints it; networks that the paper lacks keep their own name."""
     return NETWORK_TITLES.get(network, network)
+
+
+def _titles(networks: Iterable[str]) -> str:
+    return listed(map(network_title, networks))
 
 
 def _accuracy(figure: str) -> Entry:
     need = FIGURE_NEEDS[figure]
-    rounds = f"{need.rounds[0]} round{'s' if need.rounds[0] > 1 else ''}"
-    claim = (
-        _CLAIM_ACCURACY
-        if figure == "1"
-        else f"{_CLAIM_ACCURACY} (stated for Figure 1, ResNet-56 in 25 rounds)"
+    subject = (
+        f"Train and test accuracy of {{networks}} pruned in {counted(need.rounds[0], 'round')}"
     )
-    return Entry(
-        "accuracy_curve",
-        need,
-        f"Train and test accuracy of {network_title(need.networks[0])} pruned in {rounds}",
-        claim,
-    )
+    reserve = "" if figure == "1" else " (stated for Figure 1, ResNet-56 in 25 rounds)"
+    return Entry("accuracy_curve", need, subject, _CLAIM_ACCURACY + reserve)
 
 
 def _scatter(figure: str) -> Entry:
-    need = FIGURE_NEEDS[figure]
-    return Entry(
-        "scatter",
-        need,
-        f"theta_hg against theta_g of every filter of {network_title(need.networks[0])}",
-        _CLAIM_SCATTER,
-    )
+    subject = "theta_hg against theta_g of every filter of {networks}"
+    return Entry("scatter", FIGURE_NEEDS[figure], subject, _CLAIM_SCATTER)
 
 
 def _ratios(figure: str) -> Entry:
-    need = FIGURE_NEEDS[figure]
-    return Entry(
-        "layer_ratios",
-        need,
-        f"Fraction pruned in each layer of {network_title(need.networks[0])}",
-        _CLAIM_RATIOS,
-    )
+    subject = "Fraction pruned in each layer of {networks}"
+    return Entry("layer_ratios", FIGURE_NEEDS[figure], subject, _CLAIM_RATIOS)
 
-
-_CURVE_TITLE = "Correlation of sigma_change with loss preservation, and distance between consecutive pruning masks"
 
 FIGURES: Mapping[str, Entry] = {
     "1": _accuracy("1"),
@@ -119,14 +149,11 @@ FIGURES: Mapping[str, Entry] = {
     "H1a": Entry(
         "scatter",
         FIGURE_NEEDS["H1a"],
-        "theta_hg against theta_g of single weights of ResNet-56",
+        "theta_hg against theta_g of single weights of {networks}",
         f"{_CLAIM_SCATTER} (stated for filters; Appendix H.1 looks at single weights)",
     ),
     "H1b": Entry(
-        "correlation_curve",
-        FIGURE_NEEDS["H1b"],
-        "Correlation of theta_change with loss preservation over single weights, and distance between consecutive pruning masks",
-        _CLAIM_CURVE_WEIGHTS,
+        "correlation_curve", FIGURE_NEEDS["H1b"], _CURVE_TITLE_WEIGHTS, _CLAIM_CURVE_WEIGHTS
     ),
     "I1": Entry(
         "correlation_curve", FIGURE_NEEDS["I1"], f"{_CURVE_TITLE}, on Tiny-ImageNet", _CLAIM_CURVE
@@ -134,26 +161,28 @@ FIGURES: Mapping[str, Entry] = {
 }
 
 
-def find(figure: str) -> Entry:
-    """The entry of a figure, by the name that the paper gives it; leading zeros and capitals do not matter.
+def find(figure: str | int) -> Entry:
+    """The entry of a figure.
 
-    Errors: `FigureError` when no such figure is known; the message lists those that are.
+    Args:
+        figure: Name in the paper; `3`, `03`, `fig3`, `figure03` and `Figure 3` are the same.
+
+    Raises:
+        FigureError: If there is no such figure; lists those that exist.
     """
     name = figure_name(figure)
     if name not in FIGURES:
-        raise FigureError(
-            f"no figure {figure!r} is known; there are figures {', '.join(ordered(FIGURES))}; name one or more of these"
-        )
+        raise FigureError(unknown_name("figure", name, tuple(FIGURES)))
     return FIGURES[name]
 
 
-def ordered(figures: Mapping[str, Entry] | list[str]) -> list[str]:
-    """Figure names without repeats in the order of the paper: 2, 3, 13, then the appendix (H1a, I1)."""
+def ordered(figures: Iterable[str]) -> list[str]:
+    """Figure names without repeats in the order of the paper: 2, 3, 13, then the appendix."""
     return sorted(dict.fromkeys(map(figure_name, figures)), key=_sort_key)
 
 
-def file_stem(figure: str) -> str:
-    """The name of a figure's files without their ending, such that they sort as the figures do: 3 -> `figure03`."""
+def file_stem(figure: str | int) -> str:
+    """File name of a figure without its ending; sorts as the figures do: 3 -> `figure03`."""
     name = figure_name(figure)
     return f"figure{name:0>2}" if name.isdigit() else f"figure{name}"
 

@@ -1,4 +1,4 @@
-"""From recordings to one figure, numbers, picture and caption, and to its files."""
+"""From recordings to one figure: its picture, numbers and caption, in memory or as files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pruneviz.errors import FigureError
 from pruneviz.figures.caption import caption
 from pruneviz.figures.catalogue import Entry, file_stem, find
 from pruneviz.figures.chosen_runs import chosen_spec
@@ -16,11 +17,21 @@ from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES
 from pruneviz.figures.write import check_format, write_picture, write_table, write_text
 from pruneviz.log.runs import Runs
+from pruneviz.plans.needs import figure_name
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One figure: its `picture`, the `numbers` in it, further `tables` by name, what they say to the claim of `entry`, and the caption."""
+class ComposedFigure:
+    """One figure and everything that belongs to it.
+
+    Attributes:
+        entry: What the figure shows, with the paper's claim.
+        picture: The matplotlib figure.
+        numbers: The numbers in the picture.
+        tables: Further tables by name, such as convergence numbers.
+        finding: What the recordings say to the claim.
+        caption: Caption with computed values, options in force and run names.
+    """
 
     entry: Entry
     picture: Figure
@@ -30,40 +41,122 @@ class Drawn:
     caption: str
 
 
-def compose(runs: Runs, figure: str, options: DrawOptions | None = None) -> Drawn:
-    """One figure of the catalogue, drawn from recordings, in memory: for notebooks, and for `draw_figure` to write.
-
-    Errors: `FigureError` for an unknown figure and for missing recordings.
-    """
-    entry = find(figure)
-    picture, options = PICTURES[entry.kind], (options or DrawOptions()).for_kind(entry.need.kind)
-    spec = chosen_spec(runs.spec, entry, options)
-    table = picture.table(runs, entry, options)
-    beside = COMPANIONS[entry.kind].tables(runs, entry, options) if entry.kind in COMPANIONS else {}
-    finding = [
-        picture.finding(table, options),
-        *([COMPANIONS[entry.kind].finding(beside, options)] if beside else []),
-    ]
-    text = caption(figure, entry, table, beside, spec, options)
-    return Drawn(entry, picture.draw(table, options), table, beside, " ".join(finding), text)
-
-
-def draw_figure(
+def draw(
+    figure: str | int,
     runs: Runs,
-    figure: str,
-    options: DrawOptions,
+    *,
+    networks: Sequence[str] | None = None,
+    options: DrawOptions | None = None,
+) -> Figure:
+    """Draw a figure of the paper from recordings.
+
+    Args:
+        figure: Name of the figure: 1 to 17, "H1a", "H1b" or "I1".
+        runs: Recordings, as `pruneviz.load` returns them.
+        networks: Networks to draw instead of the figure's own, by their name in `runs.spec`.
+        options: Choices of the drawing. Default: those of the paper.
+
+    Returns:
+        The picture. It is not registered with pyplot; write it with its `savefig`.
+
+    Raises:
+        FigureError: If the figure is unknown, its recordings are missing, or they cannot be
+            averaged or compared.
+
+    Examples:
+        >>> draw("13", runs)
+        >>> draw("3", runs, networks=["mine"], options=DrawOptions(method="spearman"))
+    """
+    return compose(figure, runs, networks=networks, options=options).picture
+
+
+def compose(
+    figure: str | int,
+    runs: Runs,
+    *,
+    networks: Sequence[str] | None = None,
+    options: DrawOptions | None = None,
+) -> ComposedFigure:
+    """Draw a figure of the paper, with its numbers and its caption.
+
+    Args:
+        figure: Name of the figure: 1 to 17, "H1a", "H1b" or "I1".
+        runs: Recordings, as `pruneviz.load` returns them.
+        networks: Networks to draw instead of the figure's own, by their name in `runs.spec`.
+        options: Choices of the drawing. Default: those of the paper.
+
+    Returns:
+        The picture, its numbers, further tables, the finding and the caption.
+
+    Raises:
+        FigureError: If the figure is unknown, its recordings are missing, or they cannot be
+            averaged or compared.
+    """
+    _check_runs(runs)
+    entry = find(figure)
+    heading = f"Figure {figure_name(figure)}"
+    if networks is not None:
+        entry, heading = entry.with_networks(networks), f"As {heading}"
+    options = (options or DrawOptions()).for_kind(entry.need.kind)
+    picture = PICTURES[entry.kind]
+    spec = chosen_spec(runs.spec, entry, options)
+    numbers = picture.table(runs, entry, options)
+    findings = [picture.finding(numbers, options)]
+    tables: Mapping[str, pd.DataFrame] = {}
+    if entry.kind in COMPANIONS:
+        companion = COMPANIONS[entry.kind]
+        tables = companion.tables(runs, entry, options)
+        findings.append(companion.finding(tables, options))
+    return ComposedFigure(
+        entry=entry,
+        picture=picture.draw(numbers, options),
+        numbers=numbers,
+        tables=tables,
+        finding=" ".join(findings),
+        caption=caption(heading, entry, numbers, tables, spec, options),
+    )
+
+
+def save_figure(
+    figure: str | int,
+    runs: Runs,
     out: Path,
+    *,
+    options: DrawOptions | None = None,
     formats: Sequence[str] = ("pdf", "png"),
 ) -> list[Path]:
-    """Draw one figure of the catalogue and write it, its numbers (CSV) and its caption (text) into the folder `out`.
+    """Draw a figure of the paper and write it, its numbers and its caption into a folder.
 
-    Returns the paths written: one picture per format, the numbers, further tables of that kind of picture, and the caption. Nothing is
-    written unless all of it could be computed. Errors: `FigureError` for an unknown figure or format, missing recordings, and a folder
-    that cannot be written.
+    Nothing is written unless all of it could be computed.
+
+    Args:
+        figure: Name of the figure: 1 to 17, "H1a", "H1b" or "I1".
+        runs: Recordings, as `pruneviz.load` returns them.
+        out: Folder of the files; created where it is missing.
+        options: Choices of the drawing. Default: those of the paper.
+        formats: Picture formats, each one of pdf, png and svg.
+
+    Returns:
+        Paths written: one picture per format, the numbers (CSV), further tables of that kind of
+        picture (CSV), and the caption (text).
+
+    Raises:
+        FigureError: If the figure or a format is unknown, recordings are missing, or the folder
+            cannot be written.
     """
     endings = [check_format(name) for name in dict.fromkeys(formats)]
-    drawn, stem = compose(runs, figure, options), file_stem(figure)
-    pictures = [write_picture(drawn.picture, out / f"{stem}.{ending}") for ending in endings]
-    tables = {"": drawn.numbers, **{f"_{name}": table for name, table in drawn.tables.items()}}
-    numbers = [write_table(table, out / f"{stem}{name}.csv") for name, table in tables.items()]
-    return [*pictures, *numbers, write_text(drawn.caption, out / f"{stem}.txt")]
+    composed = compose(figure, runs, options=options)
+    stem = file_stem(figure)
+    pictures = [write_picture(composed.picture, out / f"{stem}.{ending}") for ending in endings]
+    numbers = [write_table(composed.numbers, out / f"{stem}.csv")]
+    for name, table in composed.tables.items():
+        numbers.append(write_table(table, out / f"{stem}_{name}.csv"))
+    return [*pictures, *numbers, write_text(composed.caption, out / f"{stem}.txt")]
+
+
+def _check_runs(runs: object) -> None:
+    if not isinstance(runs, Runs):
+        raise FigureError(
+            f"runs is a {type(runs).__name__}, expected loaded recordings; load them first: "
+            "draw('3', pruneviz.load('data/mine'))"
+        )

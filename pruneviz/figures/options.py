@@ -1,4 +1,4 @@
-"""How the recorded numbers are turned into a picture: the choices that the paper's text leaves open, each with a default."""
+"""Choices of a drawing that the paper's text leaves open, each with a default."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pruneviz.log.vocabulary import CorrelationMethod
 LossPreservation = Literal["sum_of_abs", "abs_of_sum"]
 AxisScale = Literal["symlog", "linear"]
 
-MASK_SCORES: Mapping[str, str] = {
-    "weights": "magnitude"
-}  # by kind of runs: a single weight has no batch-norm scale
+# Default measure of the masks, by kind of runs: a single weight has no batch-norm scale.
+MASK_SCORES: Mapping[str, str] = {"weights": "magnitude"}
 MASK_SCORE = "bn_scale"  # of all other kinds
 LOSS_PRESERVATION_SCORES: Mapping[str, str] = {
     "sum_of_abs": "loss_preservation",
@@ -26,11 +25,19 @@ LOSS_PRESERVATION_SCORES: Mapping[str, str] = {
 class DrawOptions:
     """Choices of a drawing, checked on construction.
 
-    `method` is the correlation coefficient; `loss_preservation` the form of that measure (sum of absolute values, or absolute
-    value of the signed sum); `mask_score` and `mask_ratio` say which filters, and which share of them, the masks of a mask
-    distance prune (`mask_score` None: that of the kind of runs, see `masks_by`); `seed` is the seed whose points a scatter shows
-    (None: the lowest); `dataset` the data set (None: the figure's own, else the only one recorded); `scale` the axes of a scatter.
-    Errors: `FigureError` naming the option, its value and what is allowed.
+    Args:
+        method: Correlation coefficient: "pearson", "spearman" or "kendall".
+        loss_preservation: Form of that measure: the sum of absolute values ("sum_of_abs") or the
+            absolute value of the signed sum ("abs_of_sum").
+        mask_score: Measure by which the masks of a mask distance prune. Default: "bn_scale"; for
+            single weights "magnitude".
+        mask_ratio: Fraction of the filters that these masks prune.
+        seed: Seed whose points a scatter shows. Default: the lowest.
+        dataset: Data set to draw. Default: the figure's own, else the only one recorded.
+        scale: Axes of a scatter: "symlog" (logarithmic on both sides of zero) or "linear".
+
+    Raises:
+        FigureError: If a value is not allowed; names the option and what is allowed.
     """
 
     method: CorrelationMethod = "pearson"
@@ -42,36 +49,39 @@ class DrawOptions:
     scale: AxisScale = "symlog"
 
     def __post_init__(self) -> None:
-        # Here and not above, so that a command line can name the choices in its help without loading pandas.
+        # Imported here so that a command line can name the choices without loading pandas.
         from pruneviz.analysis.scores import SCORES
 
         _require_one_of("method", self.method, get_args(CorrelationMethod))
         _require_one_of("loss_preservation", self.loss_preservation, get_args(LossPreservation))
         _require_one_of("scale", self.scale, get_args(AxisScale))
-        _require_one_of(
-            "mask_score", MASK_SCORE if self.mask_score is None else self.mask_score, SCORES
-        )
+        if self.mask_score is not None:
+            _require_one_of("mask_score", self.mask_score, SCORES)
         if not 0 < self.mask_ratio < 1:
             raise FigureError(
-                f"mask_ratio is {self.mask_ratio!r}, expected a fraction between 0 and 1, such as 0.2"
+                f"mask_ratio is {self.mask_ratio!r}, expected a fraction between 0 and 1, such as "
+                "0.2"
             )
 
     def masks_by(self, kind: str) -> str:
-        """The measure of the masks of a figure that is made of runs of this kind (`pruneviz.plans.planning.Need`)."""
+        """The measure of the masks in a figure made of runs of this kind."""
         return MASK_SCORES.get(kind, MASK_SCORE) if self.mask_score is None else self.mask_score
 
     def for_kind(self, kind: str) -> DrawOptions:
-        """These options with the choice filled in that depends on the kind of runs."""
+        """These options with `mask_score` filled in for this kind of runs."""
         return replace(self, mask_score=self.masks_by(kind))
 
     @property
     def loss_preservation_score(self) -> str:
-        """The name of the pruning measure that the chosen form of loss preservation is."""
+        """Name of the pruning measure that the chosen form of loss preservation is."""
         return LOSS_PRESERVATION_SCORES[self.loss_preservation]
 
     @property
     def methods(self) -> tuple[CorrelationMethod, CorrelationMethod]:
-        """The chosen coefficient, and the one printed beside it: the rank correlation, or Pearson's where ranks were chosen."""
+        """The chosen coefficient and the one printed beside it.
+
+        Beside it stands the rank correlation, or Pearson's where ranks were chosen.
+        """
         return self.method, "pearson" if self.method == "spearman" else "spearman"
 
 

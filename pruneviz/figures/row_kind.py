@@ -17,10 +17,10 @@ from pruneviz.analysis.correlation import fisher_intervals
 from pruneviz.analysis.masks import mask_distance
 from pruneviz.analysis.scores import NEEDS
 from pruneviz.errors import FigureError
-from pruneviz.figures.chosen_runs import filters_of
+from pruneviz.figures.chosen_runs import different, filters_of
 from pruneviz.figures.mean_correlations import correlations_of_rows, mean_correlations
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import different, listed, scientific
+from pruneviz.figures.words import listed, scientific
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import Column, filter_column
 from pruneviz.log.vocabulary import CorrelationMethod

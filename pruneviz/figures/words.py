@@ -1,11 +1,9 @@
-"""Numbers and lists as pictures and captions print them."""
+"""Numbers, names and lists as pictures and captions print them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-
-import pandas as pd
 
 COEFFICIENTS = {"pearson": "Pearson", "spearman": "Spearman", "kendall": "Kendall"}
 SYMBOLS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "kendall": "Kendall τ"}
@@ -27,7 +25,7 @@ DATASET_TITLES: Mapping[str, str] = {
 
 
 def measure_title(measure: str) -> str:
-    """A pruning measure's name as a legend prints it; a measure that the paper does not show keeps its own name."""
+    """A pruning measure as a legend prints it; measures that the paper lacks keep their name."""
     return MEASURE_TITLES.get(measure, measure)
 
 
@@ -37,7 +35,7 @@ def dataset_title(dataset: str) -> str:
 
 
 def decimal(value: float, digits: int = 2) -> str:
-    """A number with a true minus sign and no negative zero; `undefined` where there is none."""
+    """A number with a true minus sign and no negative zero; `undefined` for an absent one."""
     if value is None or math.isnan(value):
         return "undefined"
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
@@ -50,12 +48,10 @@ def scientific(value: float) -> str:
 
 
 def mean_and_sd(mean: float, sd: float, digits: int = 2) -> str:
-    """`0.93 ± 0.02`; the spread is left out where one seed leaves none."""
-    return (
-        decimal(mean, digits)
-        if math.isnan(sd) or math.isnan(mean)
-        else f"{decimal(mean, digits)} ± {decimal(sd, digits)}"
-    )
+    """`0.93 ± 0.02`, or `0.93` where there is no spread, as with a single seed."""
+    if math.isnan(sd) or math.isnan(mean):
+        return decimal(mean, digits)
+    return f"{decimal(mean, digits)} ± {decimal(sd, digits)}"
 
 
 def percent(fraction: float, sd: float = math.nan, digits: int = 1) -> str:
@@ -64,7 +60,10 @@ def percent(fraction: float, sd: float = math.nan, digits: int = 1) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """The interval of a correlation in brackets; ends past one, which Student's t can give, are cut at one."""
+    """The interval of a correlation in brackets.
+
+    Student's t can give ends beyond -1 and 1; they are cut there.
+    """
     if math.isnan(low) or math.isnan(high):
         return "[no interval]"
     return f"[{decimal(max(low, -1.0), 3)}, {decimal(min(high, 1.0), 3)}]"
@@ -79,9 +78,3 @@ def listed(items: Iterable[object]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *most, last = map(str, items)
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def different(values: pd.Series) -> list[object]:
-    """The values of a column without repeats and without absent ones, in their order; tuples and lists count by their items."""
-    whole = [tuple(v) if isinstance(v, list) else v for v in values]
-    return list(dict.fromkeys(v for v in whole if isinstance(v, tuple) or not pd.isna(v)))

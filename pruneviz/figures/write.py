@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -21,21 +22,23 @@ FORMATS: Mapping[str, dict[str, str | None]] = {
 
 
 def write_picture(figure: Figure, path: Path) -> Path:
-    """Write a picture in the format that the ending of `path` names, without a date; equal pictures give equal bytes.
+    """Write a picture in the format that the ending of `path` names.
 
-    Errors: `FigureError` for an unknown format, and where the file cannot be written.
+    No file carries a date, so equal pictures give equal bytes.
+
+    Raises:
+        FigureError: If the format is unknown or the file cannot be written.
     """
     ending = check_format(path.suffix.lstrip("."))
+    settings: dict[str, Any] = {"format": ending, "metadata": FORMATS[ending]}
+    if ending == "png":
+        settings["dpi"] = style.PNG_DPI
     with style.paper():
-        extra = {"dpi": style.PNG_DPI} if ending == "png" else {}
-        return _whole(
-            path,
-            lambda part: figure.savefig(part, format=ending, metadata=FORMATS[ending], **extra),
-        )  # type: ignore[arg-type]
+        return _whole(path, lambda part: figure.savefig(part, **settings))
 
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
-    """Write the numbers of a picture as CSV, each with as many digits as give it back exactly."""
+    """Write the numbers of a picture as CSV, with all digits that a float64 needs."""
     return _whole(path, lambda part: table.to_csv(part, index=False, lineterminator="\n"))
 
 
@@ -45,7 +48,11 @@ def write_text(text: str, path: Path) -> Path:
 
 
 def check_format(name: str) -> str:
-    """The name of a picture format if it is known; otherwise a `FigureError` that lists the known ones."""
+    """Return the name of a picture format.
+
+    Raises:
+        FigureError: If it is unknown; lists the known ones.
+    """
     if name not in FORMATS:
         raise FigureError(
             f"picture format {name!r} is unknown, expected one or more of {', '.join(FORMATS)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,10 +86,12 @@ FIGURE_NEEDS: Mapping[str, Need] = {
 }
 
 
-def figure_name(figure: str) -> str:
-    """A figure's name as the catalogue has it: `03` is 3, `h1A` is H1a."""
-    plain = figure.strip().lstrip("0")
-    return next((name for name in FIGURE_NEEDS if name.lower() == plain.lower()), plain)
+def figure_name(figure: str | int) -> str:
+    """A figure's name in the catalogue: `03`, `fig3`, `figure03`, `Figure 3` are 3; `h1A` is H1a."""
+    given = str(figure).strip()
+    plain = re.sub(r"^fig(ure)?[.\s_-]*", "", given.lower()).lstrip("0")
+    by_plain = {name.lower(): name for name in FIGURE_NEEDS}
+    return by_plain.get(plain, given)
 
 
 def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pruneviz.figures.catalogue import FIGURES
-from pruneviz.figures.draw import draw_figure
+from pruneviz.figures.draw import save_figure
 from pruneviz.figures.kinds import scatter
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.words import mean_and_sd
@@ -24,7 +24,7 @@ def runs() -> Runs:
 
 
 def test_caption_carries_numbers_claim_options_and_runs(runs: Runs, tmp_path: Path) -> None:
-    draw_figure(runs, "3", DrawOptions(method="kendall", seed=1), tmp_path, formats=["png"])
+    save_figure("3", runs, tmp_path, options=DrawOptions(method="kendall", seed=1), formats=["png"])
     written = (tmp_path / "figure03.txt").read_text(encoding="utf-8")
     text = " ".join(written.split())
     table = scatter.table(runs, FIGURES["3"], DrawOptions(method="kendall"))

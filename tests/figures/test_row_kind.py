@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import find
-from pruneviz.figures.draw import draw_figure
+from pruneviz.figures.draw import save_figure
 from pruneviz.figures.kinds import correlation_curve, scatter
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.row_kind import FILTER, WEIGHT, row_kind_in
@@ -267,7 +267,7 @@ def test_the_caption_says_how_many_weights_are_shown_and_what_is_in_force(
     runs: Runs, tmp_path: Path
 ) -> None:
     for figure in ("H1a", "H1b"):
-        draw_figure(runs, figure, DEFAULT, tmp_path, formats=["png"])
+        save_figure(figure, runs, tmp_path, formats=["png"])
     scattered, curve = (
         " ".join((tmp_path / f"figure{name}.txt").read_text(encoding="utf-8").split())
         for name in ("H1a", "H1b")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pruneviz.errors import FigureError
-from pruneviz.figures.draw import draw_figure
+from pruneviz.figures.draw import save_figure
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
 from tests.support.synthetic_runs import SMALL, make_runs
@@ -23,6 +23,6 @@ def runs() -> Runs:
 def test_a_folder_that_cannot_be_written_is_named(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FigureError, match=r"cannot write .*figure03.pdf.*--out"):
-        draw_figure(runs, "3", DEFAULT, tmp_path / "file")
+        save_figure("3", runs, tmp_path / "file")
     with pytest.raises(FigureError, match=r"format 'gif' is unknown.*pdf, png, svg"):
-        draw_figure(runs, "3", DEFAULT, tmp_path, formats=["gif"])
+        save_figure("3", runs, tmp_path, formats=["gif"])

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pruneviz.figures.draw import draw_figure
-from pruneviz.figures.options import DrawOptions
+from pruneviz.figures.draw import save_figure
 from pruneviz.log.runs import Runs, load
 from tests.support.recomputed import (
     Facts,
@@ -61,7 +60,7 @@ def test_numbers_beside_a_figure_are_those_of_the_files(
     figure: str, runs: Runs, embedded_recordings: Path, tmp_path: Path
 ) -> None:
     stem = f"figure{figure:0>2}" if figure.isdigit() else f"figure{figure}"
-    draw_figure(runs, figure, DrawOptions(), tmp_path, formats=())
+    save_figure(figure, runs, tmp_path, formats=())
     expected = {
         f"{stem}{end}.csv": table
         for end, table in FIGURES[figure](recorded(embedded_recordings)).items()

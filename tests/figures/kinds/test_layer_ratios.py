@@ -16,7 +16,7 @@ from pruneviz.errors import AnalysisError, LogError
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import find
-from pruneviz.figures.draw import draw_figure
+from pruneviz.figures.draw import save_figure
 from pruneviz.figures.kinds import layer_ratios as picture
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.words import measure_title
@@ -334,7 +334,7 @@ def test_the_claim_is_not_judged_without_the_runs_it_is_about(table: pd.DataFram
 
 
 def test_the_caption_and_the_numbers_are_written(runs: Runs, tmp_path: Path) -> None:
-    paths = draw_figure(coupled(runs), "16", DEFAULT, tmp_path, formats=["png"])
+    paths = save_figure("16", coupled(runs), tmp_path, formats=["png"])
     assert [path.name for path in paths] == ["figure16.png", "figure16.csv", "figure16.txt"]
     numbers, text = pd.read_csv(paths[1]), " ".join(paths[2].read_text(encoding="utf-8").split())
     grasp = numbers[(numbers["measure"] == "grasp") & (numbers["rounds"] == 25)]

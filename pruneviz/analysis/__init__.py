@@ -1,1 +1,1 @@
-"""Numbers from tables: pruning measures, masks, correlations and what they rest on. Without torch."""
+"""Pruning measures, masks, correlations and convergence, computed from tables; free of torch."""

@@ -1,4 +1,4 @@
-"""Correlation coefficients of pairs that lie group after group, for all groups at once, and their confidence intervals."""
+"""Correlation coefficients of pairs stored group after group, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pruneviz.log.vocabulary import CorrelationMethod
 Interval = Literal["fisher", "bootstrap"]
 Ends = tuple[np.ndarray, np.ndarray]
 
-# Variance of atanh(r) over n pairs. Kendall's holds from n = 5 on, the others from n = 4 on.
+# Variance of atanh(r) over n pairs. Kendall's needs n >= 5, the others n >= 4.
 _FISHER_VARIANCES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "pearson": lambda r, n: 1 / (n - 3),
     "spearman": lambda r, n: (1 + r**2 / 2) / (n - 3),
@@ -27,37 +27,51 @@ _FISHER_VARIANCES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] 
 def coefficients(
     x: np.ndarray, y: np.ndarray, starts: np.ndarray, method: CorrelationMethod
 ) -> np.ndarray:
-    """The coefficient of every group of float64 pairs, null where there is none; `starts` are the positions where the groups begin."""
+    """Correlation coefficient of every group [group]; null where it does not exist.
+
+    Args:
+        x: First values, float64 [pair].
+        y: Second values, float64 [pair].
+        starts: Position of each group's first pair [group].
+        method: Key of `COEFFICIENTS`.
+    """
     return COEFFICIENTS[method](x, y, starts) if len(starts) else np.zeros(0)
 
 
 def mean_ranks(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The rank of every value in its group, from 1; equal values get the mean of their ranks."""
+    """Rank of every value in its group, from 1; ties get their mean rank."""
     ends = np.append(starts[1:], len(values))
-    order = np.concatenate(
-        [start + np.argsort(values[start:end]) for start, end in zip(starts, ends, strict=True)]
-    )
+    bounds = zip(starts, ends, strict=True)
+    order = np.concatenate([start + np.argsort(values[start:end]) for start, end in bounds])
     ascending = values[order]
     new = np.append(True, ascending[1:] != ascending[:-1])
     new[starts] = True
     first = np.flatnonzero(new)
-    alike = np.diff(first, append=len(values))
+    ties = np.diff(first, append=len(values))
     group_start = starts[np.searchsorted(starts, first, side="right") - 1]
     ranks = np.empty(len(values))
-    ranks[order] = np.repeat(first - group_start + (alike + 1) / 2, alike)
+    ranks[order] = np.repeat(first - group_start + (ties + 1) / 2, ties)
     return ranks
 
 
 def fisher_intervals(
     r: np.ndarray, n: np.ndarray, method: CorrelationMethod, level: float = 0.95
 ) -> Ends:
-    """The ends of the Fisher intervals of correlations `r` over `n` pairs each; see `pruneviz.correlate` for what they are worth."""
+    """Fisher intervals of correlations; see `pruneviz.correlate` for their assumptions.
+
+    Args:
+        r: Correlations [group].
+        n: Number of pairs of each [group].
+        method: Key of `COEFFICIENTS`.
+        level: Confidence level, between 0 and 1.
+
+    Returns:
+        Lower and upper ends [group]; null below 4 pairs (Kendall: 5).
+    """
     enough = n >= (5 if method == "kendall" else 4)
     r, n = np.where(enough, r, np.nan), np.where(enough, n, 5)
     half = stats.norm.ppf((1 + level) / 2) * np.sqrt(_FISHER_VARIANCES[method](r, n))
-    with np.errstate(
-        divide="ignore"
-    ):  # |r| = 1 lies at infinity, and its interval is the point itself
+    with np.errstate(divide="ignore"):  # |r| = 1 maps to infinity; its interval is the point itself
         centre = np.arctanh(np.clip(r, -1, 1))
     return np.tanh(centre - half), np.tanh(centre + half)
 
@@ -72,7 +86,21 @@ def bootstrap_intervals(
     resamples: int,
     seed: int,
 ) -> Ends:
-    """The ends of the percentile intervals of the groups that have a correlation `r` and four pairs."""
+    """Percentile bootstrap intervals of the groups that have a correlation and at least 4 pairs.
+
+    Args:
+        x: First values, float64 [pair].
+        y: Second values, float64 [pair].
+        starts: Position of each group's first pair [group].
+        r: Correlations [group].
+        method: Key of `COEFFICIENTS`.
+        level: Confidence level, between 0 and 1.
+        resamples: Number of draws per group.
+        seed: Seed of the draws, the same for every group.
+
+    Returns:
+        Lower and upper ends [group]; null elsewhere.
+    """
     bounds = np.append(starts, len(x))
     low, high = np.full((2, len(r)), np.nan)
     for group in np.flatnonzero(~np.isnan(r) & (np.diff(bounds) >= 4)):
@@ -82,12 +110,18 @@ def bootstrap_intervals(
 
 
 def _bootstrap(
-    x: np.ndarray, y: np.ndarray, method: CorrelationMethod, level: float, resamples: int, seed: int
+    x: np.ndarray,
+    y: np.ndarray,
+    method: CorrelationMethod,
+    level: float,
+    resamples: int,
+    seed: int,
 ) -> np.ndarray:
-    """Percentile interval of one group; every group starts the generator anew, so that it does not depend on the others."""
+    """Interval of one group. The generator starts anew, so groups do not affect each other."""
     whole = np.zeros(1, dtype="int64")
     with warnings.catch_warnings():
-        # Draws from a small group can be constant and have no r. They are left out, for which scipy's own interval has no option.
+        # Draws from a small group can be constant and then have no r. They are left out, which
+        # scipy's own interval cannot do.
         warnings.simplefilter("ignore")
         drawn = stats.bootstrap(
             (x, y),
@@ -110,10 +144,9 @@ def _spearman(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def _kendall(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    bounds = np.append(starts, len(x))
-    return np.array(
-        [_kendall_of_one(x[a:b], y[a:b]) for a, b in itertools.pairwise(bounds)], dtype="float64"
-    )
+    bounds = itertools.pairwise(np.append(starts, len(x)))
+    found = [_kendall_of_one(x[start:end], y[start:end]) for start, end in bounds]
+    return np.array(found, dtype="float64")
 
 
 def _kendall_of_one(x: np.ndarray, y: np.ndarray) -> float:

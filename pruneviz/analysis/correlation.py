@@ -1,4 +1,4 @@
-"""Correlation of two quantities over the filters of each group of a log, with intervals, and its mean over seeds."""
+"""Correlation of two quantities over the filters of each group, and its mean over seeds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.checks import as_names, check_level, columns_of, require_columns
 from pruneviz.analysis.coefficients import (
     COEFFICIENTS,
     Interval,
@@ -18,18 +19,21 @@ from pruneviz.analysis.coefficients import (
     fisher_intervals,
 )
 from pruneviz.analysis.moments import pearson
-from pruneviz.analysis.over_runs import check_level, mean_over_runs, with_facts
+from pruneviz.analysis.over_runs import mean_over_runs, with_facts
 from pruneviz.analysis.pairs import Pairs, complete_pairs
 from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
-from pruneviz.errors import AnalysisError
+from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.scan import Scan
 from pruneviz.log.schema import RunSpec
 from pruneviz.log.vocabulary import CorrelationMethod
 
+# Facts of a run that stand in its spec and not in the filters table.
+_FACTS = {field.name for field in dataclasses.fields(RunSpec)} - {"run", "epochs"}
+
 
 @dataclass(frozen=True)
 class _How:
-    """The options of `correlate` that say what is computed of the pairs of a group."""
+    """Options of `correlate` that say what is computed from the pairs of a group."""
 
     method: CorrelationMethod
     level: float
@@ -50,32 +54,51 @@ def correlate(
     resamples: int = 999,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Correlation of two quantities over the filters of every group, with a confidence interval.
+    """Correlate two quantities over the filters of every group.
+
+    Rows in which x or y is null do not count; rows of pruned filters (`kept` false) do.
+
+    Fisher intervals assume that filters are independent draws from a bivariate normal distribution.
+    They are far too narrow for heavy tails, which per-filter quantities have: there a few filters
+    decide Pearson's r. The bootstrap comes closer, though not all the way. Rank correlations do not
+    have the problem, and `over_seeds` shows what matters most: how r differs between trainings.
 
     Args:
-        filters: a filters table, or a `Scan` of such tables on disk; every row counts in which x and y are not null, those of pruned
-            filters (`kept` false) too.
-        x, y: names of columns, or of measures in `pruneviz.analysis.scores.SCORES`; where both exist the column is meant.
-        by: the columns that make the groups, such as ["run", "epoch", "layer"]; [] takes the whole table as one group.
+        filters: Filters table, or a `Scan` of such tables on disk.
+        x: Column, or key of `pruneviz.SCORES`. A column wins over a measure of the same name.
+        y: Column, or key of `pruneviz.SCORES`.
+        by: Columns that make the groups, such as ["run", "epoch", "layer"]; [] makes one group.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
-        level: of confidence, between 0 and 1.
-        interval: "fisher", normal on the scale of atanh(r), or "bootstrap", percentiles of `resamples` draws of filters with
-            replacement from the generator `seed` (some seconds for a group of 10,000 filters).
+        level: Confidence level, between 0 and 1.
+        interval: "fisher" (normal on the scale of atanh(r)) or "bootstrap" (percentiles over
+            filters drawn with replacement; takes seconds for a group of 10,000 filters).
+        resamples: Number of bootstrap draws per group.
+        seed: Seed of the bootstrap draws.
 
-    Returns: one row per group with complete pairs, sorted: the columns of `by`, n (pairs), r, low, high (from -1 to 1). r is null below
-    3 pairs, where x or y is constant, and for Pearson where one is infinite; low and high also below 4 pairs (Kendall's Fisher: 5).
+    Returns:
+        One row per group that has complete pairs, sorted: the columns of `by`, n (number of pairs),
+        r, low and high (from -1 to 1). r is null below 3 pairs, if x or y is constant, and for
+        Pearson also if a value is infinite. low and high are null below 4 pairs too (Kendall with
+        Fisher: 5).
 
-    A Fisher interval takes filters for independent draws from a bivariate normal distribution. It is far too narrow for heavy tails,
-    which per-filter quantities have: there a few filters decide Pearson's r. The bootstrap comes nearer, though not all the way;
-    ranks do not have the problem, and `over_seeds` asks what matters most, how r differs from one training to the next.
+    Raises:
+        AnalysisError: If x, y, a column of `by`, `method` or `interval` is unknown; if a column is
+            not numeric; if `level` is outside (0, 1); if a group of a `Scan` is too large for ranks
+            or a bootstrap.
+        ScoreError: If the table lacks a column that a measure needs.
 
-    Errors: `AnalysisError` for an unknown x, y, column of `by`, method or interval, a column that is no number, a level outside
-    (0, 1), a group of a `Scan` too large for ranks or a bootstrap; `ScoreError` for a measure whose columns are missing.
-    Source: standard errors by Fisher; Bonett and Wright, Psychometrika 2000 (Spearman); Fieller et al., Biometrika 1957 (Kendall).
+    References:
+        Fisher, Metron 1921: standard error of Pearson's coefficient, on the scale of atanh(r).
+        Bonett and Wright, Psychometrika 2000: standard error of Spearman's coefficient.
+        Fieller et al., Biometrika 1957: standard error of Kendall's coefficient.
+
+    Example:
+        >>> runs = pv.load("data/cifar-mini")
+        >>> pv.correlate(runs.filters, "theta_g", "theta_hg", method="spearman")
     """
-    by = [by] if isinstance(by, str) else list(by)
+    by = as_names(by)
     how = _How(method, level, interval, resamples, seed)
-    _check_choices(method, interval, level)
+    _check_choices(how)
     if isinstance(filters, Scan):
         _check_groups(filters.no_rows(), by)
         return _correlated_on_disk(filters, x, y, by, how)
@@ -89,24 +112,37 @@ def over_seeds(
     by: Sequence[str] = ("network", "dataset", "epoch"),
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Mean over runs of the correlations that `correlate` found in each run.
+    """Average the correlations that `correlate` found in each run.
 
-    Args: `correlations`, with run, r and whatever else it was grouped by; `spec`, one row per run (`runs.spec`), for the columns of
-    `by` that `correlations` lacks; `level`, of confidence.
-    Returns: one row per group, sorted: the columns of `by`, seeds (runs with an r), r (their plain mean, not weighted by filters),
-    sd (between runs), low and high (Student's t interval of the mean, which may reach past 1), r_min, r_max. sd, low and high
-    are null for one seed; all but seeds are null where no run has an r.
-    Errors: `AnalysisError` for columns that neither table has, runs that `spec` lacks or names twice, and a run that has several
-    rows in a group, so that a mean would no longer be one over runs.
-    Source: Lubana and Dick, ICLR 2021, Figures 3 and 13-15 (correlation averaged over 3 seeds).
+    Args:
+        correlations: Result of `correlate` with "run" among its groups.
+        spec: One row per run (`runs.spec`), for the columns of `by` that `correlations` lacks.
+        by: Columns that make the groups to average.
+        level: Confidence level, between 0 and 1.
+
+    Returns:
+        One row per group, sorted: the columns of `by`, seeds (number of runs that have an r), r
+        (plain mean, not weighted by filters), sd (between runs), low and high (Student's t interval
+        of the mean, which may exceed 1), r_min, r_max. sd, low and high are null for one seed; all
+        but seeds are null for none.
+
+    Raises:
+        AnalysisError: If neither table has a column of `by`; if `spec` lacks a run or names one
+            twice; if a run has several rows in one group, so the mean would not be over runs.
+
+    References:
+        Lubana and Dick, ICLR 2021, Figures 3 and 13-15: correlations averaged over 3 seeds.
+
+    Example:
+        >>> each = pv.correlate(runs.filters, "theta_g", "theta_hg")
+        >>> pv.over_seeds(each, runs.spec)
     """
-    by = [by] if isinstance(by, str) else list(by)
+    by = as_names(by)
     _check_seed_tables(correlations, spec, by)
     table = with_facts(correlations, spec, by)
     _check_one_row_per_run(table, by)
-    return mean_over_runs(table, by, "r", level).rename(
-        columns={"mean": "r", "least": "r_min", "most": "r_max"}
-    )
+    found = mean_over_runs(table, by, "r", level)
+    return found.rename(columns={"mean": "r", "least": "r_min", "most": "r_max"})
 
 
 def _correlated(pairs: Pairs, how: _How) -> pd.DataFrame:
@@ -125,9 +161,8 @@ def _with_fisher(keys: pd.DataFrame, n: np.ndarray, r: np.ndarray, how: _How) ->
 
 
 def _correlated_on_disk(filters: Scan, x: str, y: str, by: list[str], how: _How) -> pd.DataFrame:
-    nothing = _correlated(
-        complete_pairs(filters.no_rows(), x, y, by), how
-    )  # tells what is wrong before rows are read
+    # Raises errors about the arguments before any row is read.
+    nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by), how)
     if how.method == "pearson" and how.interval == "fisher" and not {"run", "epoch"} <= set(by):
         keys, found = moments_on_disk(filters, x, y, by)
         return _with_fisher(keys, found.n, pearson(found), how)
@@ -140,60 +175,48 @@ def _check_one_row_per_run(table: pd.DataFrame, by: list[str]) -> None:
     twice = table[table.duplicated(list(dict.fromkeys([*by, "run"])))]
     if len(twice):
         raise AnalysisError(
-            f"run {twice['run'].iloc[0]} has several correlations in one group of by={by}, so their mean would not be one over seeds; "
-            f"add to by whatever else they were grouped by, of [{', '.join(map(str, table.columns))}]"
+            f"run {twice['run'].iloc[0]} has several correlations in one group of by={by}, so "
+            "their mean would not be over seeds; add to by what else they were grouped by, one of "
+            f"[{', '.join(columns_of(table))}]"
         )
 
 
 def _check_seed_tables(correlations: pd.DataFrame, spec: pd.DataFrame, by: list[str]) -> None:
-    missing = [name for name in ("run", "r") if name not in correlations.columns]
-    if missing:
-        raise AnalysisError(
-            f"correlations lack {', '.join(missing)}; they have [{_names(correlations)}]; correlate with run among by"
-        )
-    if "run" not in spec.columns:
-        raise AnalysisError(
-            f"spec lacks run; it has [{_names(spec)}]; pass runs.spec, one row per run"
-        )
+    repair = "call correlate with 'run' among by"
+    require_columns(correlations, ["run", "r"], "the table of correlations", repair)
+    require_columns(spec, ["run"], "spec", "pass runs.spec, one row per run")
     if not by:
         raise AnalysisError(
-            "by is empty; name what the runs to be averaged share, such as ['network', 'dataset', 'epoch']"
+            "by is empty; name what the runs to average have in common, such as "
+            "['network', 'dataset', 'epoch']"
         )
-    unknown = [name for name in by if name not in correlations.columns and name not in spec.columns]
+    known = list(dict.fromkeys([*columns_of(correlations), *columns_of(spec)]))
+    unknown = [name for name in by if name not in known]
     if unknown:
-        raise AnalysisError(
-            f"by names {', '.join(unknown)}; correlations have [{_names(correlations)}] and spec has [{_names(spec)}]"
-        )
+        raise AnalysisError(f"by={by}: {unknown_name('column', unknown[0], known)}")
 
 
 def _check_groups(filters: pd.DataFrame, by: list[str]) -> None:
     missing = [name for name in by if name not in filters.columns]
-    facts = [
-        name
-        for name in missing
-        if name in {field.name for field in dataclasses.fields(RunSpec)} - {"run", "epochs"}
-    ]
+    facts = [name for name in missing if name in _FACTS]
     if facts:
         call = f"runs.with_spec('filters', {', '.join(map(repr, facts))})"
         raise AnalysisError(
-            f"by names {', '.join(facts)}, a fact of the run that stands in its spec; pass {call} as the table"
+            f"by={by}: the table has no {', '.join(facts)}, the spec of the runs has; pass {call} "
+            "as the table"
         )
     if missing:
-        raise AnalysisError(
-            f"by names {', '.join(missing)}; the table has [{_names(filters)}]; group by these, with by=[] by none, "
-            "or put a fact of the run beside every row with runs.with_spec('filters', ...)"
+        hint = (
+            "by=[] makes one group of all rows, and runs.with_spec('filters', ...) adds facts of "
+            "the runs as columns"
         )
+        problem = unknown_name("column", missing[0], columns_of(filters), hint)
+        raise AnalysisError(f"by={by}: {problem}")
 
 
-def _check_choices(method: str, interval: str, level: float) -> None:
-    if method not in COEFFICIENTS:
-        raise AnalysisError(
-            f"method={method!r} is no correlation coefficient; choose one of {', '.join(COEFFICIENTS)}"
-        )
-    if interval not in get_args(Interval):
-        raise AnalysisError(f"interval={interval!r}; choose one of {', '.join(get_args(Interval))}")
-    check_level(level)
-
-
-def _names(table: pd.DataFrame) -> str:
-    return ", ".join(map(str, table.columns))
+def _check_choices(how: _How) -> None:
+    if how.method not in COEFFICIENTS:
+        raise AnalysisError(unknown_name("correlation method", how.method, COEFFICIENTS))
+    if how.interval not in get_args(Interval):
+        raise AnalysisError(unknown_name("interval", how.interval, get_args(Interval)))
+    check_level(how.level)

@@ -1,7 +1,8 @@
-"""Keep masks from importance scores, and the distance between the masks of two epochs.
+"""Keep masks from importance scores, and distances between the masks of two epochs.
 
-A mask is flat: all filters of a network are ranked together, whatever their layer. The mask distance is that of You et al.,
-"Drawing Early-Bird Tickets", ICLR 2020: the fraction of positions in which two masks differ.
+A mask is flat: all filters of a network are ranked together, across layers. The mask distance of
+You et al., "Drawing Early-Bird Tickets", ICLR 2020, is the fraction of positions in which two masks
+differ.
 """
 
 from __future__ import annotations
@@ -14,24 +15,35 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.checks import require_columns
 from pruneviz.analysis.scores import columns_read
 from pruneviz.analysis.scores import score as importance
 from pruneviz.errors import AnalysisError
 from pruneviz.log.scan import Scan
 
 _KEYS = ("run", "epoch", "layer", "filter")
-_PRUNED = (
-    -np.inf
-)  # the score of a filter that is gone already: below every score of a filter that is still there
+_PRUNED = -np.inf  # score of a filter that is pruned already: below that of every kept filter
 
 
 def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
-    """Which filters to keep when the fraction `ratio` with the lowest scores is pruned, ranked over all rows together.
+    """Mask of the filters that stay when the fraction `ratio` with the lowest scores is pruned.
 
-    Args: `scores`, one importance per filter; `ratio`, a fraction from 0 to 1. Exactly round(ratio * n) of the n rows with a
-    score are pruned; equal scores are pruned in the order of the rows.
-    Returns: Series of nullable booleans (dtype "boolean") with the index of `scores`, True for kept, null where the score is null.
-    Errors: `AnalysisError` for a ratio outside [0, 1].
+    All rows are ranked together. Exactly round(ratio * n) of the n rows that have a score are
+    pruned; ties are pruned in row order.
+
+    Args:
+        scores: One importance per filter.
+        ratio: Fraction to prune, from 0 to 1.
+
+    Returns:
+        Series of dtype "boolean" with the index of `scores`: True for kept, null where the score is
+        null.
+
+    Raises:
+        AnalysisError: If `ratio` is outside [0, 1].
+
+    Example:
+        >>> pv.keep_mask(pv.score(table, "bn_scale"), ratio=0.2)
     """
     _check_ratio(ratio)
     values = _values(scores)
@@ -42,27 +54,45 @@ def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
 def mask_distance(
     filters: pd.DataFrame | Scan, score: str = "bn_scale", ratio: float = 0.2, lag: int = 1
 ) -> pd.DataFrame:
-    """How far the pruning mask of every epoch is from that of an epoch before: the fraction of positions in which they differ.
+    """Distance between the pruning masks of every epoch and of an earlier one.
 
-    Args: `filters` with run, epoch, layer, filter (and weight, where rows are single weights) and the columns of the measure
-    `score`, or a `Scan` of such tables on disk; `ratio`, the pruned fraction; `lag`, how many of the run's epochs that have the score to
-    go back (1: consecutive ones, whatever their numbers).
+    The distance is the fraction of positions in which two masks differ. Positions are the filters
+    that have a score at both epochs, matched by name; ties rank in the order in which the run first
+    names the filters. Filters that are pruned already (`kept` false) are always masked out and
+    count towards the ratio, even once their score is null.
 
-    Returns: one row per run and epoch that has such a reference: run, epoch, ref_epoch, distance (a fraction, at most 2q) and
-    chance, which is what two independent random masks give, 2q(1 - q), q being the fraction really pruned.
-    Positions are the filters that have a score at both epochs, matched by these keys; equal scores rank in the order in
-    which the run, epoch by epoch, first names the filters. `distance` is null when all scores of either epoch are equal, as those
-    of batch-norm scales are before training: then there is no ranking, and the mask would only tell the order of the rows. Filters
-    that are pruned already (`kept` false) are masked out always and count towards the ratio, also when their score has become null.
+    Args:
+        filters: Filters table with run, epoch, layer, filter (and weight for single weights) and
+            the columns that the measure needs; or a `Scan` of such tables on disk.
+        score: Key of `pruneviz.SCORES`.
+        ratio: Fraction to prune, from 0 to 1.
+        lag: How many epochs of the run that have the score to go back; 1 compares consecutive ones,
+            whatever their numbers.
 
-    Errors: `AnalysisError` for missing key columns, a filter twice at one epoch, a ratio outside [0, 1], a lag below 1;
-    `ScoreError` for an unknown measure or a column that it lacks.
-    Source: You et al., ICLR 2020; Lubana and Dick, ICLR 2021, Figure 2 (`bn_scale`, 20 % pruned).
+    Returns:
+        One row per run and epoch that has a reference: run, epoch, ref_epoch, distance and chance.
+        distance is a fraction, at most 2q, with q the fraction actually pruned. It is null if all
+        scores of either epoch are equal, as batch-norm scales are before training: without a
+        ranking, the mask would only reflect the row order. chance, 2q(1 - q), is the expected
+        distance of two independent random masks.
+
+    Raises:
+        AnalysisError: If a key column is missing; if a filter occurs twice at one epoch; if `ratio`
+            is outside [0, 1] or `lag` below 1.
+        ScoreError: If the measure is unknown or a column that it needs is missing.
+
+    References:
+        You et al., "Drawing Early-Bird Tickets", ICLR 2020.
+        Lubana and Dick, ICLR 2021, Figure 2 (`bn_scale`, 20 % pruned).
+
+    Example:
+        >>> runs = pv.load("data/cifar-mini")
+        >>> pv.mask_distance(runs.filters, score="bn_scale", ratio=0.2)
     """
     _check_ratio(ratio)
     if not isinstance(lag, numbers.Integral) or lag < 1:
         raise AnalysisError(
-            f"lag={lag!r}; give the number of recorded epochs to go back, a whole number from 1"
+            f"lag={lag!r}; give the number of epochs to go back, a whole number from 1"
         )
     empty = filters.no_rows() if isinstance(filters, Scan) else filters.iloc[:0]
     importance(empty, score)
@@ -72,13 +102,23 @@ def mask_distance(
 
 
 def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> float:
-    """Fraction of positions in which the masks of two sets of scores differ when the fraction `ratio` is pruned by each.
+    """Distance between the masks that two sets of scores of the same filters give.
 
-    Args: importances of the same filters at two epochs, matched by index; -inf for a filter that is pruned already (see
-    `mask_scores`), which is masked out always.
-    Returns: a fraction from 0 to 2q; NaN where it is undefined: no filter has both scores, or all scores of an epoch are equal.
-    Errors: `AnalysisError` when the two do not name the same filters, and for a ratio outside [0, 1].
-    Source: You et al., ICLR 2020.
+    Args:
+        previous: Importances at the earlier epoch; -inf for a filter that is pruned already (see
+            `mask_scores`), which is always masked out.
+        current: Importances at the later epoch, matched to `previous` by index.
+        ratio: Fraction to prune, from 0 to 1.
+
+    Returns:
+        Fraction of positions in which the masks differ, at most 2 * ratio unless more is pruned
+        already. NaN if no filter has both scores or all scores of an epoch are equal.
+
+    Raises:
+        AnalysisError: If the two do not name the same filters, or `ratio` is outside [0, 1].
+
+    References:
+        You et al., "Drawing Early-Bird Tickets", ICLR 2020.
     """
     _check_ratio(ratio)
     if not previous.index.equals(current.index):
@@ -87,29 +127,38 @@ def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> f
 
 
 def mask_scores(filters: pd.DataFrame, score: str) -> pd.Series:
-    """The importances of a filters table as masks rank them: -inf where the filter is pruned already (`kept` false).
+    """Importances of a filters table as masks rank them: -inf for filters pruned already.
 
-    Null scores stay null. Errors: those of `pruneviz.score`.
+    Args:
+        filters: Filters table; without a column `kept`, all filters count as kept.
+        score: Key of `pruneviz.SCORES`.
+
+    Returns:
+        Float64 Series with the index of the table. Null scores stay null.
+
+    Raises:
+        ScoreError: If the measure is unknown or a column that it needs is missing.
     """
     scores = importance(filters, score)
-    return (
-        scores.mask(_pruned(filters["kept"]) & scores.notna(), _PRUNED)
-        if "kept" in filters
-        else scores
-    )
+    if "kept" not in filters:
+        return scores
+    return scores.mask(_pruned(filters["kept"]) & scores.notna(), _PRUNED)
 
 
 def _kept(values: np.ndarray, ratio: float) -> np.ndarray:
-    """True for the rows that stay when round(ratio * n) of the n rows with a score are pruned; False where there is no score."""
+    """Rows that stay when round(ratio * n) of the n rows with a score are pruned.
+
+    False where there is no score.
+    """
     keep: np.ndarray = ~np.isnan(values)
     count = round(ratio * int(keep.sum()))
     if count:
-        threshold = np.partition(values[keep], count - 1)[
-            count - 1
-        ]  # sorting the millions of weights of a network would take seconds
-        keep &= ~(values < threshold)
+        # A partition: sorting the millions of weights of a network would take seconds.
+        threshold = np.partition(values[keep], count - 1)[count - 1]
+        below = values < threshold
         equal = np.flatnonzero(values == threshold)
-        keep[equal[: count - int((values < threshold).sum())]] = False
+        keep &= ~below
+        keep[equal[: count - int(below.sum())]] = False
     return keep
 
 
@@ -122,10 +171,11 @@ def _distance_and_chance(
     before, now = previous[common], current[common]
     masks = [_kept(values, ratio) & (values > _PRUNED) for values in (before, now)]
     p, q = (1 - mask.mean() for mask in masks)
-    # The two fractions differ only if more than the ratio is pruned already; otherwise this is 2q(1 - q).
-    chance = p * (1 - q) + q * (1 - p)
-    ranked = _has_ranking(before) and _has_ranking(now)
-    return float(np.mean(masks[0] != masks[1])) if ranked else np.nan, float(chance)
+    # p and q differ only if more than the ratio is pruned already; otherwise this is 2q(1 - q).
+    chance = float(p * (1 - q) + q * (1 - p))
+    if not (_has_ranking(before) and _has_ranking(now)):
+        return np.nan, chance
+    return float(np.mean(masks[0] != masks[1])), chance
 
 
 def _has_ranking(values: np.ndarray) -> bool:
@@ -136,7 +186,7 @@ def _has_ranking(values: np.ndarray) -> bool:
 def _runs(
     filters: pd.DataFrame | Scan, score: str
 ) -> Iterator[tuple[object, Iterable[pd.DataFrame]]]:
-    """Every run and its rows, in blocks of whole epochs: of a table in memory a single block."""
+    """Every run and its rows in blocks of whole epochs; a table in memory is a single block."""
     if isinstance(filters, Scan):
         blocks = filters.blocks([*_KEYS, "weight", "kept", *columns_read(score)])
         for run, mine in itertools.groupby(blocks, key=lambda block: block["run"].iloc[0]):
@@ -168,32 +218,32 @@ def _distances(run: object, blocks: Iterable[pd.DataFrame], ratio: float, lag: i
 
 
 def _scored_epochs(run: object, blocks: Iterable[pd.DataFrame]) -> Iterator[tuple[int, np.ndarray]]:
-    """The epochs of one run that have the score, ascending, each with the scores of all filters named so far, in order of appearance."""
+    """Epochs of one run that have the score, ascending, each with its scores.
+
+    Scores cover all filters named so far, in order of appearance.
+    """
     places = _Places(run)
     had_score = np.zeros(0, dtype=bool)
     for epoch, keys, values, gone in itertools.chain.from_iterable(map(_epochs, blocks)):
         at = places.of(keys)
         scores, pruned = np.full(len(places), np.nan), np.zeros(len(places), dtype=bool)
         scores[at], pruned[at] = values, gone
-        had_score = np.append(
-            had_score, np.zeros(len(places) - len(had_score), dtype=bool)
-        ) | ~np.isnan(scores)
+        newcomers = np.zeros(len(places) - len(had_score), dtype=bool)
+        had_score = np.append(had_score, newcomers) | ~np.isnan(scores)
         measured = not np.isnan(scores).all()
-        # A filter that never had the score, such as one without batch norm, is no position of the mask, pruned or not.
+        # A filter that never had the score, such as one without batch norm, is no position of the
+        # mask, pruned or not.
         scores[pruned & had_score] = _PRUNED
         if measured:
             yield epoch, scores
 
 
 def _epochs(rows: pd.DataFrame) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """Every epoch of a block, ascending: its number, the keys [layer filter weight, row], the scores and which rows are pruned."""
+    """Epochs of a block, ascending: number, keys [layer filter weight, row], scores, pruned."""
     epochs = rows["epoch"].to_numpy()
-    numbers = [
-        rows["layer"].cat.codes,
-        rows["filter"],
-        rows.get("weight", pd.Series(-1, index=rows.index)),
-    ]
-    keys = np.stack([column.fillna(-1).to_numpy(dtype="int64") for column in numbers])
+    weight = rows.get("weight", pd.Series(-1, index=rows.index))
+    columns = [rows["layer"].cat.codes, rows["filter"], weight]
+    keys = np.stack([column.fillna(-1).to_numpy(dtype="int64") for column in columns])
     scores, pruned = _values(rows["score"]), _pruned(rows["kept"])
     if (np.diff(epochs) < 0).any():
         order = np.argsort(epochs, kind="stable")
@@ -204,7 +254,7 @@ def _epochs(rows: pd.DataFrame) -> Iterator[tuple[int, np.ndarray, np.ndarray, n
 
 
 class _Places:
-    """The places of the filters of one run in its masks: the order in which the run first names them."""
+    """Positions of the filters of one run in its masks, in the order the run first names them."""
 
     def __init__(self, run: object) -> None:
         self._run = run
@@ -215,14 +265,12 @@ class _Places:
         return self._known.shape[1]
 
     def of(self, keys: np.ndarray) -> np.ndarray:
-        """The places of one epoch's keys [layer filter weight, row]; new ones are put behind those that are known."""
-        if not np.array_equal(
-            keys, self._asked
-        ):  # nearly every epoch names the filters of the one before, in its order
+        """Positions of one epoch's keys [layer filter weight, row]; new keys are appended."""
+        # Nearly every epoch names the filters of the epoch before, in the same order.
+        if not np.array_equal(keys, self._asked):
             both = np.concatenate([self._known, keys], axis=1)
-            self._answer = (
-                pd.DataFrame(both.T).groupby([0, 1, 2], sort=False).ngroup().to_numpy()[len(self) :]
-            )
+            positions = pd.DataFrame(both.T).groupby([0, 1, 2], sort=False).ngroup().to_numpy()
+            self._answer = positions[len(self) :]
             self._check_once_each()
             self._known = np.concatenate([self._known, keys[:, self._answer >= len(self)]], axis=1)
             self._asked = keys
@@ -231,19 +279,21 @@ class _Places:
     def _check_once_each(self) -> None:
         if len(np.unique(self._answer)) < len(self._answer):
             raise AnalysisError(
-                f"run {self._run} has a filter twice at one epoch; pass a table with one row per run, epoch and filter (or weight)"
+                f"run {self._run} has a filter twice at one epoch; pass a table with one row per "
+                "run, epoch and filter (or weight)"
             )
 
 
 def _gathered(parts: list[pd.DataFrame], filters: pd.DataFrame) -> pd.DataFrame:
-    empty = pd.DataFrame({"run": [], "epoch": [], "ref_epoch": [], "distance": [], "chance": []})
-    kinds = {
-        "run": filters["run"].dtype,
-        "epoch": filters["epoch"].dtype,
-        "ref_epoch": filters["epoch"].dtype,
-    }
+    """One table of all runs, whose keys have the dtypes of `filters`."""
     rows = [part for part in parts if len(part)]
-    return (pd.concat(rows, ignore_index=True) if rows else empty).astype(kinds)
+    if rows:
+        table = pd.concat(rows, ignore_index=True)
+    else:
+        columns = ("run", "epoch", "ref_epoch", "distance", "chance")
+        table = pd.DataFrame({name: [] for name in columns})
+    epoch = filters["epoch"].dtype
+    return table.astype({"run": filters["run"].dtype, "epoch": epoch, "ref_epoch": epoch})
 
 
 def _values(scores: pd.Series) -> np.ndarray:
@@ -251,17 +301,18 @@ def _values(scores: pd.Series) -> np.ndarray:
 
 
 def _pruned(kept: pd.Series) -> np.ndarray:
-    return (
-        kept.eq(False).fillna(False).to_numpy(dtype=bool)
-    )  # a filter of which nothing is known counts as kept
+    # A null counts as kept.
+    return kept.eq(False).fillna(False).to_numpy(dtype=bool)
 
 
 def _aligned(previous: pd.Series, current: pd.Series) -> pd.Series:
-    alike = previous.index.is_unique and current.index.is_unique and len(previous) == len(current)
-    if not (alike and bool(current.index.isin(previous.index).all())):
+    """`current` in the order of `previous`."""
+    unique = previous.index.is_unique and current.index.is_unique
+    same_length = len(previous) == len(current)
+    if not (unique and same_length and bool(current.index.isin(previous.index).all())):
         raise AnalysisError(
-            f"scores of {len(previous)} and of {len(current)} filters do not name the same filters; "
-            "give both one index with each filter once, such as layer and filter"
+            f"scores of {len(previous)} and of {len(current)} filters do not name the same "
+            "filters; give both an index that names each filter once, such as layer and filter"
         )
     return current.reindex(previous.index)
 
@@ -269,14 +320,11 @@ def _aligned(previous: pd.Series, current: pd.Series) -> pd.Series:
 def _check_ratio(ratio: float) -> None:
     if not 0 <= ratio <= 1:
         raise AnalysisError(
-            f"ratio={ratio!r}; give the fraction of filters to prune, from 0 to 1, such as 0.2 for 20 %"
+            f"ratio={ratio!r}; give the fraction of filters to prune, from 0 to 1, such as 0.2 for "
+            "20 %"
         )
 
 
 def _check_keys(filters: pd.DataFrame) -> None:
-    missing = [key for key in _KEYS if key not in filters.columns]
-    if missing:
-        had = ", ".join(map(str, filters.columns))
-        raise AnalysisError(
-            f"mask_distance needs the column {', '.join(missing)}; the table has [{had}]; pass the filters table of a log"
-        )
+    repair = "mask_distance needs the filters table of a log"
+    require_columns(filters, _KEYS, "the table", repair)

@@ -1,4 +1,4 @@
-"""How alike the rankings of all pruning measures are: the matrix of their correlations, for each group of a log."""
+"""Correlations of all pruning measures with each other, for each group of a log."""
 
 from __future__ import annotations
 
@@ -7,23 +7,31 @@ from itertools import combinations_with_replacement
 
 import pandas as pd
 
+from pruneviz.analysis.checks import as_names
 from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.scores import NEEDS, SCORES, score
 from pruneviz.errors import AnalysisError
 from pruneviz.log.vocabulary import CorrelationMethod
 
+_LEFT_OUT = ("snip", "random")  # the same ranking as loss_preservation, and a control
+
 
 def recorded_measures(filters: pd.DataFrame) -> list[str]:
-    """The pruning measures that a filters table can supply: those whose columns it has, not wholly null, each ranking once.
+    """Names of the pruning measures that a filters table can supply.
 
-    A measure that coincides with an earlier one by definition (`snip` with `loss_preservation`) is left out.
+    Args:
+        filters: Filters table.
+
+    Returns:
+        Keys of `pruneviz.SCORES` whose columns the table has with values. Leaves out `random` and
+        `snip`, which equals `loss_preservation` by definition.
+
+    Example:
+        >>> pv.recorded_measures(pv.load("data/cifar-mini").filters)
     """
-    held = [
-        name
-        for name, needed in NEEDS.items()
-        if set(needed) <= set(filters) and filters[list(needed)].notna().any().all()
-    ]
-    return [name for name in held if name not in ("snip", "random")]
+    known = {name for name in filters.columns if filters[name].notna().any()}
+    held = [name for name, needed in NEEDS.items() if set(needed) <= known]
+    return [name for name in held if name not in _LEFT_OUT]
 
 
 def correlation_matrix(
@@ -32,32 +40,50 @@ def correlation_matrix(
     by: Sequence[str] = ("run", "epoch"),
     method: CorrelationMethod = "spearman",
 ) -> pd.DataFrame:
-    """Correlation of every pruning measure with every other over the filters of each group.
+    """Correlate every pruning measure with every other over the filters of each group.
 
-    Args: `filters`, a filters table; `measures`, keys of `pruneviz.analysis.scores.SCORES` or columns (None: all that the table can supply, see
-    `recorded_measures`); `by` and `method` as for `pruneviz.correlate`.
-    Returns: one row per group and ordered pair: the columns of `by`, x, y, n, r; r of a measure with itself is 1. For a square of one
-    group: `.pivot(index="x", columns="y", values="r")`. Groups without values of a pair lack its rows.
-    Errors: `AnalysisError` for fewer than two measures; those of `pruneviz.correlate` and `pruneviz.score`.
+    Args:
+        filters: Filters table.
+        measures: Keys of `pruneviz.SCORES`, or columns. Default: `recorded_measures(filters)`.
+        by: Columns that make the groups.
+        method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
+
+    Returns:
+        One row per group and ordered pair: the columns of `by`, x, y, n (number of filters), r. A
+        measure's r with itself is 1. Pairs without values in a group have no row there.
+
+    Raises:
+        AnalysisError: If there are fewer than two measures; as for `pruneviz.correlate`.
+        ScoreError: If the table lacks a column that a measure needs.
+
+    Example:
+        >>> found = pv.correlation_matrix(filters, by=["epoch"])
+        >>> found[found["epoch"] == 16].pivot(index="x", columns="y", values="r")
     """
+    by = as_names(by)
     names = list(dict.fromkeys(recorded_measures(filters) if measures is None else measures))
     if len(names) < 2:
         raise AnalysisError(
-            f"a matrix needs two measures, this has [{', '.join(names)}]; record derivative columns, or name more measures"
+            f"a matrix needs two measures, this has [{', '.join(names)}]; name more measures, or "
+            "record the columns that need derivatives"
         )
-    known = filters.assign(
-        **{name: score(filters, name) for name in names if name in SCORES and name not in filters}
-    )
+    computed = [name for name in names if name in SCORES and name not in filters]
+    known = filters.assign(**{name: score(filters, name) for name in computed})
     parts = [
         correlate(known, x, y, by=by, method=method).assign(x=x, y=y)
         for x, y in combinations_with_replacement(names, 2)
     ]
     upper = pd.concat(parts, ignore_index=True)
     lower = upper[upper["x"] != upper["y"]].rename(columns={"x": "y", "y": "x"})
-    order = {name: place for place, name in enumerate(names)}
-    found = pd.concat([upper, lower], ignore_index=True).sort_values(
-        [*by, "x", "y"],
-        key=lambda column: column.map(order) if column.name in ("x", "y") else column,
-        ignore_index=True,
-    )
-    return found[[*by, "x", "y", "n", "r"]]
+    both = pd.concat([upper, lower], ignore_index=True)
+    return _in_order(both, by, names)[[*by, "x", "y", "n", "r"]]
+
+
+def _in_order(table: pd.DataFrame, by: list[str], names: list[str]) -> pd.DataFrame:
+    """Sort by group, then by x and y in the order of `names`."""
+    places = {name: place for place, name in enumerate(names)}
+
+    def key(column: pd.Series) -> pd.Series:
+        return column.map(places) if column.name in ("x", "y") else column
+
+    return table.sort_values([*by, "x", "y"], key=key, ignore_index=True)

@@ -1,7 +1,8 @@
-"""Means, spreads and products of pairs, group by group, which add up: the moments of two parts of a group make those of the whole.
+"""Moments of pairs, group by group. They add up: moments of parts give the moments of the whole.
 
-Pearson's correlation is a function of these few numbers, so it needs neither all pairs of a group at once nor a loop over the groups.
-The rule for joining parts: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+Pearson's correlation is a function of these few numbers. It therefore needs neither all pairs of a
+group at once nor a loop over groups. Parts are combined by the rule of Chan, Golub and LeVeque,
+"Updating formulae and a pairwise algorithm for computing sample variances", 1979.
 """
 
 from __future__ import annotations
@@ -14,26 +15,41 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of pairs in groups; `n` and `product` are [group], all others [2, group], for x and for y.
+    """Moments of pairs in groups.
 
-    `mean`, `square` and `product` are of values divided by `scale`, a power of two near the largest of the group: that changes no
-    correlation and rounds nothing, and keeps squares of tiny and of huge values in range.
+    `mean`, `square` and `product` refer to values divided by `scale`. Division by a power of two
+    rounds nothing and changes no correlation; it keeps squares of tiny and huge values in range.
+
+    Attributes:
+        n: Number of pairs [group].
+        least: Smallest x and y [2, group].
+        most: Largest x and y [2, group].
+        scale: Power of two near the largest absolute value [2, group].
+        mean: Means [2, group].
+        square: Sums of squared deviations from the mean [2, group].
+        product: Sum of products of both deviations [group].
     """
 
-    n: np.ndarray  # pairs
+    n: np.ndarray
     least: np.ndarray
     most: np.ndarray
     scale: np.ndarray
     mean: np.ndarray
-    square: np.ndarray  # sum of squared deviations from the mean
-    product: np.ndarray  # sum of products of the two deviations
+    square: np.ndarray
+    product: np.ndarray
 
     def __getitem__(self, groups: np.ndarray) -> Moments:
         return Moments(*(array[..., groups] for array in _arrays(self)))
 
 
 def moments(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> Moments:
-    """The moments of float64 pairs that lie group after group; `starts` are the positions where the groups, none empty, begin."""
+    """Moments of float64 pairs that are stored group after group.
+
+    Args:
+        x: First values [pair].
+        y: Second values [pair].
+        starts: Position of each group's first pair [group]; no group is empty.
+    """
     n = np.diff(starts, append=len(x))
     sides = [_one_side(values, starts, n) for values in (x, y)]
     least, most, scale, mean, square = (
@@ -45,14 +61,18 @@ def moments(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> Moments:
 
 
 def joined(one: Moments, other: Moments) -> Moments:
-    """The groups of one, then those of the other."""
-    return Moments(
-        *(np.concatenate(two, axis=-1) for two in zip(_arrays(one), _arrays(other), strict=True))
-    )
+    """The groups of `one`, followed by those of `other`."""
+    pairs = zip(_arrays(one), _arrays(other), strict=True)
+    return Moments(*(np.concatenate(two, axis=-1) for two in pairs))
 
 
 def merged(parts: Moments, starts: np.ndarray) -> Moments:
-    """The moments of groups whose parts lie group after group; `starts` are the positions where those of a group begin."""
+    """Moments of groups whose parts are stored group after group.
+
+    Args:
+        parts: Moments of the parts.
+        starts: Position of each group's first part [group].
+    """
     counts = np.diff(starts, append=len(parts.n))
     n = np.add.reduceat(parts.n, starts)
     scale = np.maximum.reduceat(parts.scale, starts, axis=-1)
@@ -61,23 +81,26 @@ def merged(parts: Moments, starts: np.ndarray) -> Moments:
         means = parts.mean * shrink
         mean = np.add.reduceat(parts.n * means, starts, axis=-1) / n
         away = means - np.repeat(mean, counts, axis=-1)
-        square = np.add.reduceat(parts.square * shrink**2 + parts.n * away**2, starts, axis=-1)
-        product = np.add.reduceat(
-            parts.product * shrink[0] * shrink[1] + parts.n * away[0] * away[1], starts
-        )
-    least, most = (
-        np.minimum.reduceat(parts.least, starts, axis=-1),
-        np.maximum.reduceat(parts.most, starts, axis=-1),
-    )
+        squares = parts.square * shrink**2 + parts.n * away**2
+        square = np.add.reduceat(squares, starts, axis=-1)
+        products = parts.product * shrink[0] * shrink[1] + parts.n * away[0] * away[1]
+        product = np.add.reduceat(products, starts)
+    least = np.minimum.reduceat(parts.least, starts, axis=-1)
+    most = np.maximum.reduceat(parts.most, starts, axis=-1)
     return Moments(n, least, most, scale, mean, square, product)
 
 
 def pearson(of: Moments) -> np.ndarray:
-    """Pearson's correlation of every group: null below 3 pairs, and where x or y is infinite somewhere, or constant but for rounding."""
+    """Pearson's correlation of every group [group].
+
+    Null below 3 pairs, and where x or y holds an infinite value or is constant up to rounding.
+    """
     finite = np.isfinite(of.least).all(axis=0) & np.isfinite(of.most).all(axis=0)
-    # Below this spread (twice the bound at which scipy warns) the deviations from the mean are mostly its rounding error.
+    # Below this spread (twice the bound at which scipy warns), deviations from the mean are mostly
+    # rounding error.
     spread = np.sqrt(of.square) >= 2 * np.finfo("float64").eps ** 0.75 * np.abs(of.mean)
-    defined = (of.n >= 3) & finite & (spread & (of.least < of.most)).all(axis=0)
+    varies = (spread & (of.least < of.most)).all(axis=0)
+    defined = (of.n >= 3) & finite & varies
     norms = np.where(defined, np.sqrt(of.square), 1.0)
     return np.where(defined, np.clip(of.product / norms[0] / norms[1], -1, 1), np.nan)
 
@@ -94,7 +117,10 @@ def _one_side(values: np.ndarray, starts: np.ndarray, n: np.ndarray) -> tuple[np
 
 
 def _power_of_two(largest: np.ndarray) -> np.ndarray:
-    """At most `largest`, above its half; where all is zero the smallest, so that it gives way to that of any other part of the group."""
+    """A power of two in (largest / 2, largest].
+
+    Zero gives the smallest one, so that the scale of any other part of the group prevails.
+    """
     usable = np.clip(largest, np.finfo("float64").tiny, np.finfo("float64").max)
     return np.ldexp(1.0, np.frexp(usable)[1] - 1)
 

@@ -1,4 +1,4 @@
-"""The pairs of two quantities that a correlation is taken over: complete, and group after group."""
+"""Complete pairs of two quantities, group after group: the input of every correlation."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.checks import columns_of
 from pruneviz.analysis.scores import SCORES, columns_read, score
-from pruneviz.errors import AnalysisError
+from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.scan import Scan
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """`keys`: the groups that have pairs, sorted; `x`, `y`: their pairs, group after group; `starts`: where those of a group begin."""
+    """Pairs of two quantities, stored group after group.
+
+    Attributes:
+        keys: The groups that have pairs, one row each, sorted.
+        x: First values, float64 [pair].
+        y: Second values, float64 [pair].
+        starts: Position of each group's first pair [group].
+    """
 
     keys: pd.DataFrame
     x: np.ndarray
@@ -24,14 +32,22 @@ class Pairs:
 
     @property
     def n(self) -> np.ndarray:
-        """Pairs in each group."""
+        """Number of pairs in each group [group]."""
         return np.diff(self.starts, append=len(self.x))
 
 
 def complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> Pairs:
-    """The pairs of a table in which neither x nor y, columns or measures, is null.
+    """Pairs of a table in which neither quantity is null.
 
-    Errors: `AnalysisError` for an unknown x or y and for one that is no number; `ScoreError` for a measure whose columns are missing.
+    Args:
+        filters: Filters table.
+        x: Column or pruning measure.
+        y: Column or pruning measure.
+        by: Columns that make the groups.
+
+    Raises:
+        AnalysisError: If x or y is unknown or not numeric.
+        ScoreError: If the table lacks a column that a measure needs.
     """
     xs, ys = _quantity(filters, x), _quantity(filters, y)
     complete = ~(np.isnan(xs) | np.isnan(ys))
@@ -41,15 +57,8 @@ def complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> Pair
 
 
 def pairs_by_block(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pairs]:
-    """The complete pairs of every block of a scan that has any."""
-    columns = [
-        *by,
-        *(
-            column
-            for name in (x, y)
-            for column in ([name] if name in filters.columns else columns_read(name))
-        ),
-    ]
+    """Complete pairs of every block of a scan; blocks without any are skipped."""
+    columns = [*by, *_columns_for(filters, x), *_columns_for(filters, y)]
     for block in filters.blocks(columns):
         pairs = complete_pairs(block, x, y, by)
         if len(pairs.keys):
@@ -57,31 +66,38 @@ def pairs_by_block(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pai
 
 
 def grouped(keys: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """The distinct rows of `keys`, sorted and renumbered, the positions of the rows of all, and where in these those of each begin."""
+    """Group the rows of a table of keys; a row with a null key belongs to no group.
+
+    Returns:
+        Unique keys, sorted and renumbered; row order that puts group after group; position in that
+        order at which each group starts.
+    """
     by = list(keys.columns)
-    group = (
-        keys.groupby(by, observed=True).ngroup().to_numpy()
-        if by
-        else np.zeros(len(keys), dtype="int64")
-    )
+    if by:
+        group = keys.groupby(by, observed=True).ngroup().to_numpy()
+    else:
+        group = np.zeros(len(keys), dtype="int64")
     rows = np.argsort(group, kind="stable")
-    rows = rows[group[rows] >= 0]  # a null key belongs to no group
+    rows = rows[group[rows] >= 0]  # -1: a key is null
     starts = np.flatnonzero(np.diff(group[rows], prepend=-1))
     return keys.iloc[rows[starts]].reset_index(drop=True), rows, starts
 
 
+def _columns_for(filters: Scan, name: str) -> list[str]:
+    return [name] if name in filters.columns else list(columns_read(name))
+
+
 def _quantity(filters: pd.DataFrame, name: str) -> np.ndarray:
-    """The float64 values of a column or measure, NaN for null."""
+    """Values of a column or measure in float64, NaN for null."""
     if name in filters.columns:
         column = filters[name]
         if not pd.api.types.is_numeric_dtype(column):
             raise AnalysisError(
-                f"column {name!r} holds {column.dtype}, not numbers; correlate two numeric columns or measures"
+                f"column {name!r} holds {column.dtype}, not numbers; correlate two numeric columns "
+                "or measures"
             )
         return column.to_numpy(dtype="float64", na_value=np.nan)
     if name in SCORES:
         return score(filters, name).to_numpy(dtype="float64", na_value=np.nan)
-    had = ", ".join(map(str, filters.columns))
-    raise AnalysisError(
-        f"no column or measure {name!r}; the table has [{had}], and the measures are {', '.join(SCORES)}"
-    )
+    known = [*columns_of(filters), *SCORES]
+    raise AnalysisError(unknown_name("column or measure", name, known))

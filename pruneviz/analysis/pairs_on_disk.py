@@ -1,8 +1,9 @@
-"""Correlations over tables on disk, by the functions that serve a table in memory.
+"""Correlations over tables on disk, by the same functions as for a table in memory.
 
-Groups within a run's epoch, as by run, epoch and layer, lie within a block, and are correlated block by block. Of groups that many
-blocks share, Pearson's correlation is that of their moments, which add up. Ranks and bootstraps need all pairs of a group at once: the
-pairs are sorted into temporary files, each of some whole groups that fit in memory, so that time grows as the rows also here.
+Groups within one epoch of a run (by run, epoch and layer, for example) lie within a block and are
+correlated block by block. For groups that span blocks, Pearson's correlation follows from moments,
+which add up. Ranks and bootstraps need all pairs of a group at once: pairs are sorted into
+temporary files of some whole groups each that fit in memory, so time stays linear in the rows.
 """
 
 from __future__ import annotations
@@ -20,17 +21,28 @@ from pruneviz.errors import AnalysisError
 from pruneviz.log.files import disk_errors
 from pruneviz.log.scan import Scan
 
-GATHERED_PAIRS = 8_000_000  # which with their ranks take about 1 GB
+GATHERED_PAIRS = 8_000_000  # held at once; with their ranks they take about 1 GB
 
 _PAIR = np.dtype([("group", "int32"), ("x", "float64"), ("y", "float64")])
 
 
 def pairs_at_once(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pairs]:
-    """The pairs of whole groups, some groups at a time.
+    """Pairs of whole groups, some groups at a time.
 
-    Groups that go beyond a run's epoch take 20 bytes a pair in the folder for temporary files (`TMPDIR`) while this runs.
-    Errors: `AnalysisError` for such a group of more than `GATHERED_PAIRS` pairs; `LogError` where the folder cannot be written to;
-    those of `complete_pairs`.
+    Groups that span epochs or runs take 20 bytes per pair in the folder for temporary files
+    (`TMPDIR`) in the meantime.
+
+    Args:
+        filters: Filters tables on disk.
+        x: Column or pruning measure.
+        y: Column or pruning measure.
+        by: Columns that make the groups.
+
+    Raises:
+        AnalysisError: If a group that spans epochs or runs has more than `GATHERED_PAIRS` pairs;
+            if x or y is unknown or not numeric.
+        LogError: If the folder for temporary files cannot be written to.
+        ScoreError: If the table lacks a column that a measure needs.
     """
     if {"run", "epoch"} <= set(by):
         yield from pairs_by_block(filters, x, y, by)
@@ -47,20 +59,19 @@ def pairs_at_once(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pair
 
 
 def moments_on_disk(filters: Scan, x: str, y: str, by: list[str]) -> tuple[pd.DataFrame, Moments]:
-    """The groups that have pairs, sorted, and the moments of each."""
+    """The groups that have pairs, sorted, and their moments."""
     nothing = complete_pairs(filters.no_rows(), x, y, by)
     keys, found = nothing.keys, moments(nothing.x, nothing.y, nothing.starts)
     for pairs in pairs_by_block(filters, x, y, by):
         parts = joined(found, moments(pairs.x, pairs.y, pairs.starts))
-        keys, order, starts = grouped(
-            pd.concat([keys, pairs.keys], ignore_index=True) if len(keys) else pairs.keys
-        )
+        both = pd.concat([keys, pairs.keys], ignore_index=True) if len(keys) else pairs.keys
+        keys, order, starts = grouped(both)
         found = merged(parts[order], starts)
     return keys, found
 
 
 def _portions(n: np.ndarray) -> Iterator[slice]:
-    """Ranges of neighbouring groups that together have at most `GATHERED_PAIRS` pairs."""
+    """Ranges of consecutive groups that hold at most `GATHERED_PAIRS` pairs in total."""
     start = total = 0
     for group, size in enumerate(n):
         if total + size > GATHERED_PAIRS:
@@ -72,13 +83,11 @@ def _portions(n: np.ndarray) -> Iterator[slice]:
 
 
 def _places(some: pd.DataFrame, keys: pd.DataFrame) -> np.ndarray:
-    """Where in `keys`, sorted, the groups `some`, sorted, stand."""
+    """Positions of the groups `some` in `keys`; both are sorted."""
     by = list(keys.columns)
-    return (
-        some.merge(keys.assign(place=range(len(keys))), on=by)["place"].to_numpy()
-        if by
-        else np.zeros(1, dtype="int64")
-    )
+    if not by:
+        return np.zeros(1, dtype="int64")
+    return some.merge(keys.assign(place=range(len(keys))), on=by)["place"].to_numpy()
 
 
 def _sort_into(portions: Mapping[Path, slice], pairs: Pairs, places: np.ndarray) -> None:
@@ -94,7 +103,7 @@ def _sort_into(portions: Mapping[Path, slice], pairs: Pairs, places: np.ndarray)
 
 
 def _gathered(file: Path, keys: pd.DataFrame, first: int) -> Pairs:
-    """The pairs of a file, which are those of the groups `keys`, numbered from `first` on, group after group."""
+    """Pairs of one file, group after group; its groups are `keys`, numbered from `first`."""
     records = np.fromfile(file, dtype=_PAIR)
     file.unlink()
     order = np.argsort(records["group"], kind="stable")
@@ -105,6 +114,7 @@ def _gathered(file: Path, keys: pd.DataFrame, first: int) -> Pairs:
 def _check_sizes(n: np.ndarray) -> None:
     if len(n) and n.max() > GATHERED_PAIRS:
         raise AnalysisError(
-            f"a group has {n.max():,} pairs, and ranks and bootstraps hold all pairs of a group in memory, at most {GATHERED_PAIRS:,}; "
-            "group by run and epoch too, or take method='pearson' with interval='fisher', for which groups may have any size"
+            f"a group has {n.max():,} pairs, and ranks and bootstraps hold all pairs of a group in "
+            f"memory, at most {GATHERED_PAIRS:,}; group by run and epoch too, or use "
+            "method='pearson' with interval='fisher', for which groups may have any size"
         )

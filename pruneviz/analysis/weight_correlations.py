@@ -1,7 +1,7 @@
-"""Single weights (Appendix H.1 of the paper): which rows of them a log stores, and correlations over all of them.
+"""Correlations over all single weights of a network (Appendix H.1 of the paper).
 
-A network has millions of weights. A log stores a fixed, seeded subset of them; what must hold for all, the correlations
-of Figures H1a and H1b, is computed over all while the run is recorded.
+A network has millions of weights, and a log stores a fixed, seeded subset of them. The correlations
+of Figures H1a and H1b, which are about all of them, are computed while a run is recorded.
 """
 
 from __future__ import annotations
@@ -18,28 +18,34 @@ METHODS: tuple[CorrelationMethod, ...] = ("pearson", "spearman")
 
 
 def weight_correlations(table: pd.DataFrame) -> pd.DataFrame:
-    """The correlations of `PAIRS` over all weights of a table that are not pruned, by each of `METHODS`, in float64.
+    """Correlate every pair of `PAIRS` by every method of `METHODS`, in float64.
 
-    Args: `table`, one row per weight of a network at one epoch, with `kept` and the columns that there are.
-    Returns: one row per pair and method: x, y, method, n (weights that have both), r. r is null where a column is absent, as changes
-    are at the first epoch, and where one is constant.
-    Source: Lubana and Dick, ICLR 2021, Figures 2 and 3, Appendix H.1.
+    Args:
+        table: One row per weight of a network at one epoch, with `kept`. Pruned weights do not
+            count.
+
+    Returns:
+        One row per pair and method: x, y, method, n (weights that have both), r. r is null if a
+        column is absent, as changes are at the first epoch, or constant.
+
+    References:
+        Lubana and Dick, ICLR 2021, Figures 2 and 3, Appendix H.1.
     """
-    found = [
-        (x, y, method, *_correlation(pair, method))
-        for x, y in PAIRS
-        for pair in [_pair(table, x, y)]
-        for method in METHODS
-    ]
+    found = []
+    for x, y in PAIRS:
+        pair = _kept_pair(table, x, y)
+        found += [(x, y, method, *_correlation(pair, method)) for method in METHODS]
     return pd.DataFrame(found, columns=["x", "y", "method", "n", "r"])
 
 
-def _pair(table: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    pair = pd.DataFrame({"x": _quantity(table, x), "y": _quantity(table, y)}, copy=False)
+def _kept_pair(table: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    pair = pd.DataFrame(
+        {"x": _values_or_nulls(table, x), "y": _values_or_nulls(table, y)}, copy=False
+    )
     return pair[table["kept"].to_numpy() & pair.notna().all(axis=1).to_numpy()]
 
 
-def _quantity(table: pd.DataFrame, name: str) -> np.ndarray:
+def _values_or_nulls(table: pd.DataFrame, name: str) -> np.ndarray:
     if name in table.columns:
         return table[name].to_numpy(dtype="float64")
     if name in SCORES and set(NEEDS[name]) <= set(table.columns):
@@ -49,4 +55,6 @@ def _quantity(table: pd.DataFrame, name: str) -> np.ndarray:
 
 def _correlation(pair: pd.DataFrame, method: CorrelationMethod) -> tuple[int, float]:
     found = correlate(pair, "x", "y", by=[], method=method)
-    return (int(found["n"].iloc[0]), float(found["r"].iloc[0])) if len(found) else (0, float("nan"))
+    if found.empty:
+        return 0, float("nan")
+    return int(found["n"].iloc[0]), float(found["r"].iloc[0])

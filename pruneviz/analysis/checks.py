@@ -1,0 +1,41 @@
+"""Checks of arguments and tables that several analyses share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from pruneviz.errors import AnalysisError
+
+
+def as_names(by: Sequence[str]) -> list[str]:
+    """Column names as a list; a single name counts as a list of one."""
+    return [by] if isinstance(by, str) else list(by)
+
+
+def columns_of(table: pd.DataFrame) -> list[str]:
+    """Column names of a table, as text."""
+    return [str(name) for name in table.columns]
+
+
+def require_columns(table: pd.DataFrame, needed: Sequence[str], what: str, repair: str) -> None:
+    """Check that a table has some columns.
+
+    Raises:
+        AnalysisError: If columns are missing; names them, those that `what` has, and the repair.
+    """
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        has = ", ".join(columns_of(table))
+        raise AnalysisError(f"{what} has no column {', '.join(missing)}; it has [{has}]; {repair}")
+
+
+def check_level(level: float) -> None:
+    """Check that a confidence level lies between 0 and 1.
+
+    Raises:
+        AnalysisError: If it does not.
+    """
+    if not 0 < level < 1:
+        raise AnalysisError(f"level={level!r}; give a confidence between 0 and 1, such as 0.95")

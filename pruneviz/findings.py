@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pruneviz.analysis.claim_tables import TABLES, filled_in, table_of
+from pruneviz.analysis.claim_tables import all_tables, filled_in
 from pruneviz.console.command import command_app
 from pruneviz.errors import PrunevizError
 from pruneviz.log.files import disk_errors
@@ -36,13 +36,7 @@ def findings(
     try:
         sets = [load(folder, unfinished="skip") for folder in data]
         if into is None:
-            wanted = [
-                name
-                for name in TABLES
-                if name != "single-weights"
-                or any((runs.spec["unit"] == "weight").any() for runs in sets)
-            ]
-            typer.echo("\n".join(f"{name}\n\n{table_of(name, sets)}" for name in wanted))
+            typer.echo(all_tables(sets))
             return
         with disk_errors(into):
             into.write_text(filled_in(into.read_text(encoding="utf-8"), sets), encoding="utf-8")

@@ -243,11 +243,12 @@ def test_sets_without_runs_of_filters_add_nothing(sets: tuple[Path, Path]) -> No
 def test_what_cannot_be_made_is_told(sets: tuple[Path, Path], tmp_path: Path) -> None:
     batch = [pv.load(sets[1])]
     with pytest.raises(
-        AnalysisError, match="there is no table 'figure-9'; choose among recordings, figure-3"
+        AnalysisError,
+        match=r"there is no table 'figure-9'; did you mean 'figure-3'\? Choose one of recordings",
     ):
         table_of("figure-9", batch)
     with pytest.raises(
-        AnalysisError, match="table single-weights is of runs that these recordings lack"
+        AnalysisError, match="table single-weights needs runs that these recordings lack; record"
     ):
         table_of("single-weights", batch)
     with pytest.raises(AnalysisError, match="the text has no place for a table; write <!-- table"):

@@ -184,9 +184,9 @@ GOOD = {("magnitude", 0): [0.1, 0.9], ("proposed", 0): [0.1, 0.8]}
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        (lambda e, s: convergence(e, s, "val_acc"), r"epochs has no column val_acc; it has \[run, epoch, test_acc\]"),
-        (lambda e, s: convergence(e, s.drop(columns="rounds")), r"spec has no column rounds"),
-        (lambda e, s: convergence(e, s, by=["depth"]), r"spec has no column depth"),
+        (lambda e, s: convergence(e, s, "val_acc"), r"no epochs column 'val_acc'; choose one of run, epoch, test_acc"),
+        (lambda e, s: convergence(e, s.drop(columns="rounds")), r"no spec column 'rounds'"),
+        (lambda e, s: convergence(e, s, by=["depth"]), r"no spec column 'depth'; choose one of network"),
         (lambda e, s: convergence(e.iloc[:0], s), r"epochs has no rows"),
         (lambda e, s: convergence(e, s, thresholds=[0.5, 50]), r"thresholds are \[50\]; give accuracies as fractions"),
         (lambda e, s: convergence(e, s, level=95), r"level=95"),

@@ -361,7 +361,7 @@ def test_bootstrap_is_repeatable_and_does_not_depend_on_other_groups() -> None:
 def test_an_unknown_quantity_lists_columns_and_measures() -> None:
     with pytest.raises(
         AnalysisError,
-        match=r"no column or measure 'theta_gg'; the table has \[run, .*theta_g.*measures are magnitude, ",
+        match=r"no column or measure 'theta_gg'; did you mean 'theta_g'\? Choose one of run, .*theta_hg, .*magnitude, ",
     ):
         correlate(filters_table(), "theta_gg", "theta_hg")
 
@@ -379,12 +379,17 @@ def test_a_column_of_text_is_refused() -> None:
 
 def test_a_fact_of_the_run_must_be_put_beside_the_rows_first() -> None:
     with pytest.raises(
-        AnalysisError, match=r"by names network.*runs\.with_spec\('filters', 'network'\)"
+        AnalysisError, match=r"the table has no network.*runs\.with_spec\('filters', 'network'\)"
     ):
         correlate(filters_table(), "theta_g", "theta_hg", by=["network", "epoch"])
-    with pytest.raises(AnalysisError, match=r"by names colour; the table has \[run, epoch"):
+    with pytest.raises(
+        AnalysisError,
+        match=r"by=\['colour'\]: there is no column 'colour'; choose one of run, epoch",
+    ):
         correlate(filters_table(), "theta_g", "theta_hg", by=["colour"])
-    with pytest.raises(AnalysisError, match=r"by names run, epoch; .*by=\[\]"):
+    with pytest.raises(
+        AnalysisError, match=r"by=\['run', 'epoch'\]: there is no column 'run'; .*by=\[\]"
+    ):
         correlate(filters_table().drop(columns=["run", "epoch"]), "theta_g", "theta_hg")
 
 
@@ -528,14 +533,14 @@ def test_no_correlations_give_no_rows() -> None:
     [
         ({"spec": SPEC.iloc[:3]}, "spec lacks b0"),
         ({"spec": pd.concat([SPEC, SPEC])}, "names a run twice"),
-        ({"spec": SPEC.drop(columns="run")}, "spec lacks run"),
+        ({"spec": SPEC.drop(columns="run")}, "spec has no column run; .* one row per run"),
         (
             {"correlations": correlations([0, 0, 0, 0]).drop(columns="run")},
-            "correlate with run among by",
+            "no column run; .* correlate with 'run' among by",
         ),
         (
             {"by": ["colour"]},
-            r"by names colour; correlations have \[run, .* spec has \[run, network",
+            r"by=\['colour'\]: there is no column 'colour'; choose one of run, epoch, n, r, network",
         ),
         ({"by": []}, "by is empty"),
         ({"level": 1.0}, "confidence between 0 and 1"),

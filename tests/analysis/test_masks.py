@@ -410,7 +410,9 @@ def test_a_log_without_a_pair_of_epochs_has_no_distance() -> None:
 
 def test_bad_input_is_told_with_its_repair() -> None:
     filters = random_log()
-    with pytest.raises(AnalysisError, match="needs the column run"):
+    with pytest.raises(
+        AnalysisError, match=r"no column run; it has .*mask_distance needs the filters table"
+    ):
         mask_distance(filters.drop(columns="run"))
     with pytest.raises(AnalysisError, match="run r0 has a filter twice at one epoch"):
         mask_distance(pd.concat([filters, filters]))

@@ -115,7 +115,7 @@ def test_a_group_too_large_for_ranks_is_told_with_its_repair(
     monkeypatch.setattr(pairs_on_disk, "GATHERED_PAIRS", 10)
     with pytest.raises(
         AnalysisError,
-        match=r"a group has \d+ pairs, .* at most 10; group by run and epoch too, or take method='pearson'",
+        match=r"a group has \d+ pairs, .* at most 10; group by run and epoch too, or use method='pearson'",
     ):
         pv.correlate(scan(folder), "theta_g", "theta_hg", by=["layer"], method="spearman")
     assert len(

@@ -174,12 +174,12 @@ def test_layers_without_a_correlation_are_null_or_left_out() -> None:
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda f: f.drop(columns="layer"), {}, r"no column layer, only \[run, epoch"),
+        (lambda f: f.drop(columns="layer"), {}, r"no column layer; it has \[run, epoch"),
         (lambda f: f, {"by": ["run", "layer"]}, "so that a group has several layers"),
         (lambda f: f, {"by": []}, r"by is \[\]; group by"),
-        (lambda f: f, {"trim": 1.0}, "trim=1.0; give the share"),
+        (lambda f: f, {"trim": 1.0}, "trim=1.0; give the fraction"),
         (lambda f: f, {"x": "nothing"}, "no column or measure 'nothing'"),
-        (lambda f: f, {"by": ["seed"]}, r"by names seed, a fact of the run"),
+        (lambda f: f, {"by": ["seed"]}, r"the table has no seed, the spec of the runs has"),
     ],
 )
 def test_what_cannot_be_asked_is_told(

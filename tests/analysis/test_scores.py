@@ -224,7 +224,7 @@ def test_a_missing_column_is_named_with_what_came_and_how_to_record_it(
         ("sigma_change", "with a Recorder"),
         ("theta_change", "with unit='weight'"),
         ("grasp", "that its argument every names"),
-        ("magnitude", "pass such a table whole"),
+        ("magnitude", "pass the whole table"),
     ],
 )
 def test_the_repair_fits_the_column(name: str, repair: str) -> None:

@@ -1,15 +1,17 @@
-"""Which filters stand or fall together, and which entries of a network's parameters go with a filter.
+"""Coupled filters, and the entries of a network's parameters that go with a filter.
 
-Found by following one forward pass (`pruneviz.model.tracing`), for any network: every layer and norm knows the filters that meet in each
-of its input channels. What reads nothing but pruned filters is pruned with them: the channel of a norm, the input columns of
-the layers behind, and a filter of a grouped convolution all of whose inputs are gone. A residual sum is read as pruned only
-once every filter that was added into it is. A product, as with a gate, is nothing without either of its factors.
+One forward pass (`pruneviz.model.tracing`) tells which filters meet in each input channel of every
+layer and norm, for any network. Whatever reads nothing but pruned filters is pruned with them: the
+channel of a norm, the input columns of the next layers, and a filter of a grouped convolution that
+has lost all its inputs. A channel of a residual sum counts as pruned once all filters added into it
+are pruned; a product, as with a gate, as soon as one factor is.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -20,16 +22,45 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from pruneviz.errors import PruningError
 from pruneviz.model.filters import FilterOf, Layer, Trace, layers_of, weight_users, weighted_modules
 
-Sources = (
-    frozenset[FilterOf] | None
-)  # the filters that meet in a channel; None where they are not known
+Sources = frozenset[FilterOf] | None  # the filters that meet in a channel; None if unknown
+Kept = tuple[nn.Parameter, Tensor]  # a parameter, and its kept entries: boolean, of its shape
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Filters of one layer that read the same channels.
+
+    All filters of a plain convolution are one feed; a grouped convolution has one per group.
+
+    Attributes:
+        layer: Name of the layer.
+        sources: All filters that meet in the channels it reads.
+        filters: Filters of the layer that read them.
+    """
+
+    layer: str
+    sources: frozenset[FilterOf]
+    filters: range
 
 
 class Coupling:
-    """The channels of a network, from one forward pass on `example`; nothing of the network changes.
+    """Which filters of a network depend on one another.
 
-    `layers` are its filters' layers in the order of execution, without those that must stay whole: the classifier, and layers whose
-    filters are normalised together with others (`left_out`: layer -> why).
+    Coupled filters form a *group*, led by its first filter: a filter of a grouped (depthwise)
+    convolution belongs to the one filter that it reads, and a filter to the one that its output is
+    multiplied with (a gate). The network is not changed.
+
+    Args:
+        network: Network to trace.
+        example: One or more of its inputs.
+
+    Attributes:
+        layers: Layers whose filters can be pruned, in the order of execution; never the classifier.
+        left_out: {layer: reason} of the layers whose filters share the statistics of a norm.
+
+    Raises:
+        PruningError: If no filter can be pruned.
+        MeasureError: If the network has no filters.
     """
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
@@ -37,56 +68,37 @@ class Coupling:
         self._modules = dict(weighted_modules(network))
         self._trace = Trace(network, example)
         self._sources = {name: _over_calls(calls) for name, calls in self._trace.read.items()}
-        found = layers_of(network, self._trace)
-        self.left_out = {
-            layer.name: _why(layer.name, how)
-            for layer in found
-            if (how := self._trace.together.get(layer.name))
-        }
-        self.layers: list[Layer] = [layer for layer in found if layer.name not in self.left_out]
+        self.layers: list[Layer] = []
+        self.left_out: dict[str, str] = {}
+        for layer in layers_of(network, self._trace):
+            operation = self._trace.together.get(layer.name)
+            if operation:
+                self.left_out[layer.name] = _shared_statistics(layer.name, operation)
+            else:
+                self.layers.append(layer)
         if not self.layers:
+            reasons = "; ".join(self.left_out.values())
             raise PruningError(
-                f"{type(network).__name__} has no filter that can be pruned: {'; '.join(self.left_out.values())}"
+                f"{type(network).__name__} has no filter that can be pruned: {reasons}"
             )
 
     @cached_property
     def leads(self) -> dict[FilterOf, FilterOf]:
-        """The filter that decides for each filter: itself, or, for one that is nothing without another, that other one.
-
-        Such are a filter of a grouped convolution (a depthwise one) that reads nothing else, and one whose output is multiplied with
-        that of the other, and only with that (a gate).
-        """
+        """{filter: first filter of its group}."""
         filters = [(layer.name, p) for layer in self.layers for p in range(layer.filters)]
-        order, above = (
-            {own: place for place, own in enumerate(filters)},
-            dict(zip(filters, filters, strict=True)),
-        )
-
-        def lead(own: FilterOf) -> FilterOf:
-            while above.get(own, own) != own:
-                own = above[own]
-            return own
-
-        grouped = [
-            (name, feeders, own)
-            for name, feeders, own in self.feeds
-            if getattr(self._modules[name], "groups", 1) > 1
-        ]
-        feeders, factors = (
-            {(name, p): feeders for name, feeders, own in grouped for p in own},
-            self._factors(),
-        )
+        groups = _DisjointSets(filters)
+        read_by = self._read_by_grouped()
+        factors = self._factors()
         for own in filters:
-            fed = {lead(other) for other in feeders.get(own, ())}
-            for other in (fed if len(fed) == 1 else set()) | {factors.get(own, own)}:
-                if other in order:
-                    first, second = sorted((lead(own), lead(other)), key=order.__getitem__)
-                    above[second] = first
-        return {own: lead(own) for own in filters}
+            leads_of_inputs = {groups.first(source) for source in read_by.get(own, ())}
+            if len(leads_of_inputs) == 1:
+                groups.join(own, leads_of_inputs.pop())
+            groups.join(own, factors.get(own, own))
+        return {own: groups.first(own) for own in filters}
 
     @cached_property
     def members(self) -> dict[FilterOf, list[FilterOf]]:
-        """The filters that each deciding filter decides for, itself among them."""
+        """{first filter of a group: all its filters}."""
         members: dict[FilterOf, list[FilterOf]] = {}
         for member, lead in self.leads.items():
             members.setdefault(lead, []).append(member)
@@ -98,178 +110,153 @@ class Coupling:
 
     @property
     def has_sums(self) -> bool:
-        """Whether filters that decide for themselves meet in one channel somewhere, as in a residual sum."""
-        met = (
-            sources
-            for channels in self._sources.values()
-            for sources in channels
-            if sources is not None
-        )
-        return any(
-            len({self.leads.get(source, source) for source in sources}) > 1 for sources in met
-        )
+        """Whether filters of several groups meet in one channel, as in a residual sum."""
+        for channels in self._sources.values():
+            for sources in channels:
+                if len({self.leads.get(source, source) for source in sources or ()}) > 1:
+                    return True
+        return False
 
     def coupled_to(self, layer: Layer) -> str | None:
-        """The layer that decides for all filters of a layer; None where they decide for themselves."""
-        names = {self.leads[layer.name, p][0] for p in range(layer.filters)}
-        return names.pop() if len(names) == 1 and layer.name not in names else None
-
-    def with_dependents(self, pruned: Collection[FilterOf]) -> set[FilterOf]:
-        """These filters, all that share a lead with them, and all that read nothing else.
-
-        Errors: `PruningError` when the network's output would read nothing but them.
-        """
-        return Gone(self, pruned).filters
+        """The one other layer that leads the groups of all filters of a layer; None otherwise."""
+        leading = {self.leads[layer.name, p][0] for p in range(layer.filters)}
+        if len(leading) == 1 and layer.name not in leading:
+            return leading.pop()
+        return None
 
     @cached_property
-    def feeds(self) -> list[tuple[str, frozenset[FilterOf], range]]:
-        """What feeds filters: (layer, all filters that feed these, these), for each group of a layer, where that is known."""
+    def feeds(self) -> list[Feed]:
+        """All feeds with known sources, in the order of execution."""
         found = []
         for name in self._trace.order:
-            module, sources = self._modules[name], self._sources.get(name, [])
-            groups = module.groups if isinstance(module, _ConvNd) else 1
-            inputs, outputs = len(sources) // groups, len(module.get_parameter("weight")) // groups
-            for group in range(groups if sources else 0):
-                known = [s for s in sources[group * inputs : (group + 1) * inputs] if s]
-                if len(known) == inputs:
-                    found.append(
-                        (
-                            name,
-                            frozenset[FilterOf]().union(*known),
-                            range(group * outputs, (group + 1) * outputs),
-                        )
-                    )
+            channels = self._sources.get(name)
+            if channels:
+                found += _feeds(name, self._modules[name], channels)
         return found
 
     @cached_property
     def feeds_of(self) -> dict[FilterOf, list[int]]:
-        """Which of `feeds` each filter feeds."""
+        """{filter: indices of the `feeds` that it is a source of}."""
         found: dict[FilterOf, list[int]] = {}
-        for feed, (_, feeders, _) in enumerate(self.feeds):
-            for own in feeders:
-                found.setdefault(own, []).append(feed)
+        for index, feed in enumerate(self.feeds):
+            for source in feed.sources:
+                found.setdefault(source, []).append(index)
         return found
 
     def check_output(self, layer: str) -> None:
-        """`PruningError` where nothing feeds a layer that is the network's output."""
+        """Raise `PruningError` if a layer that has lost its inputs is the network's output."""
         if layer in self._trace.output_layers:
             raise PruningError(
-                f"nothing would reach the output layer {layer}; prune less, or keep a minimum of every layer"
+                f"nothing would reach the output layer {layer}; "
+                "prune less, or keep a minimum of every layer"
             )
 
     def kept(self, pruned: Collection[FilterOf]) -> dict[str, Tensor]:
-        """What is left of each parameter when these filters are pruned, {parameter: boolean tensor of its shape}, where anything goes.
+        """Kept entries of the parameters if filters are pruned.
 
-        A filter takes with it its weights and bias, the channels of the norms that read nothing else, and the columns of the
-        layers that read nothing else.
+        A filter takes with it its weights and bias, and the channels of norms and columns of layers
+        that read nothing else.
+
+        Args:
+            pruned: All pruned filters, with their dependents.
+
+        Returns:
+            {parameter: boolean tensor of its shape}, without parameters that lose nothing.
         """
         names = {id(parameter): name for name, parameter in self._network.named_parameters()}
-        found: dict[str, Tensor] = {}
-        for parameter, keep in (
-            self._kept_of_layers(pruned)
-            + self._kept_of_transposed(pruned)
-            + self._kept_of_norms(pruned)
-        ):
-            if not keep.all():
-                found[names[id(parameter)]] = keep
-        return found
+        parts = [
+            *self._kept_of_layers(pruned),
+            *self._kept_of_transposed(pruned),
+            *self._kept_of_norms(pruned),
+        ]
+        return {names[id(parameter)]: keep for parameter, keep in parts if not keep.all()}
 
     def kept_channels(self, pruned: Collection[FilterOf]) -> dict[str, Tensor]:
-        """Which channels of each norm read more than these filters, {norm: boolean [channels]}."""
-        names = [
-            name
-            for name, module in self._network.named_modules()
-            if isinstance(module, _NormBase) and self._sources.get(name)
-        ]
-        return {name: _fed(self._sources[name], pruned) for name in names}
+        """Channels of norms that read more than pruned filters: {norm: boolean [channels]}."""
+        found = {}
+        for name, module in self._network.named_modules():
+            channels = self._sources.get(name)
+            if isinstance(module, _NormBase) and channels:
+                found[name] = _alive(channels, pruned)
+        return found
 
-    def _kept_of_layers(self, pruned: Collection[FilterOf]) -> list[tuple[nn.Parameter, Tensor]]:
-        parts = []
+    def _read_by_grouped(self) -> dict[FilterOf, frozenset[FilterOf]]:
+        """{filter of a grouped convolution: filters that it reads}."""
+        found = {}
+        for feed in self.feeds:
+            if getattr(self._modules[feed.layer], "groups", 1) > 1:
+                for p in feed.filters:
+                    found[feed.layer, p] = feed.sources
+        return found
+
+    def _factors(self) -> dict[FilterOf, FilterOf]:
+        """{filter: the one it is multiplied with}, if neither of them has a further factor."""
+        pairs = {frozenset(pair) for pair in self._trace.multiplied}
+        times = Counter(factor for pair in pairs for factor in pair)
+        found = {}
+        for pair in pairs:
+            if all(times[factor] == 1 for factor in pair):
+                first, second = sorted(pair)
+                found[first], found[second] = second, first
+        return found
+
+    def _kept_of_layers(self, pruned: Collection[FilterOf]) -> list[Kept]:
+        parts: list[Kept] = []
         for name, module in weight_users(self._network):
             weight = module.get_parameter("weight")
             rows = torch.tensor([(name, p) not in pruned for p in range(len(weight))])
             keep = torch.ones(weight.shape, dtype=torch.bool) & _along(rows, 0, weight)
-            if sources := self._sources.get(name):
-                keep &= _columns_of_rows(module, _fed(sources, pruned))
-            parts += [
-                (weight, keep),
-                *([(module.bias, rows)] if isinstance(module.bias, nn.Parameter) else []),
-            ]
+            channels = self._sources.get(name)
+            if channels:
+                keep &= _columns_of_rows(module, _alive(channels, pruned))
+            parts.append((weight, keep))
+            if isinstance(module.bias, nn.Parameter):
+                parts.append((module.bias, rows))
         return parts
 
-    def _kept_of_transposed(
-        self, pruned: Collection[FilterOf]
-    ) -> list[tuple[nn.Parameter, Tensor]]:
-        """Transposed convolutions have no filters here, but they read those of others: their weights are [channels read, ...]."""
+    def _kept_of_transposed(self, pruned: Collection[FilterOf]) -> list[Kept]:
+        """Transposed convolutions have no filters, but weights [channels read, ...]."""
         parts = []
         for name, module in self._network.named_modules():
-            if isinstance(module, _ConvTransposeNd) and (sources := self._sources.get(name)):
+            channels = self._sources.get(name)
+            if isinstance(module, _ConvTransposeNd) and channels:
                 weight = module.get_parameter("weight")
-                parts.append(
-                    (weight, _along(_fed(sources, pruned), 0, weight).expand(weight.shape).clone())
-                )
+                alive = _along(_alive(channels, pruned), 0, weight)
+                parts.append((weight, alive.expand(weight.shape).clone()))
         return parts
 
-    def _kept_of_norms(self, pruned: Collection[FilterOf]) -> list[tuple[nn.Parameter, Tensor]]:
-        norms = [
-            (self._network.get_submodule(name), channels)
-            for name, channels in self.kept_channels(pruned).items()
-        ]
-        return [
-            (p, channels)
-            for norm, channels in norms
-            for p in (norm.weight, norm.bias)
-            if isinstance(p, nn.Parameter)
-        ]
-
-    def _factors(self) -> dict[FilterOf, FilterOf]:
-        """The one other filter that each filter is multiplied with, where that is multiplied with no further one either."""
-        pairs = {frozenset(pair) for pair in self._trace.multiplied}
-        times = Counter(factor for pair in pairs for factor in pair)
-        alone = [sorted(pair) for pair in pairs if all(times[factor] == 1 for factor in pair)]
-        return {
-            factor: other
-            for first, second in alone
-            for factor, other in ((first, second), (second, first))
-        }
+    def _kept_of_norms(self, pruned: Collection[FilterOf]) -> list[Kept]:
+        parts = []
+        for name, channels in self.kept_channels(pruned).items():
+            norm = self._network.get_submodule(name)
+            for parameter in (norm.weight, norm.bias):
+                if isinstance(parameter, nn.Parameter):
+                    parts.append((parameter, channels))
+        return parts
 
 
-class Gone:
-    """The `filters` that are gone while some are pruned one after the other: with all that share a lead with them or read nothing else."""
+class _DisjointSets:
+    """Sets of items that can be joined; each is named by the item that comes first."""
 
-    def __init__(self, coupling: Coupling, pruned: Collection[FilterOf]) -> None:
-        self.filters: set[FilterOf] = set()
-        self._coupling = coupling
-        self._left = [len(feeders) for _, feeders, _ in coupling.feeds]
-        self.add(self.with_them(pruned))
+    def __init__(self, items: Collection[FilterOf]) -> None:
+        self._place = {item: place for place, item in enumerate(items)}
+        self._above: dict[FilterOf, FilterOf] = {}
 
-    def with_them(self, pruned: Collection[FilterOf]) -> set[FilterOf]:
-        """What would be gone in addition, if these were pruned too. Errors: `PruningError` when nothing would reach the output."""
-        new: set[FilterOf] = set()
-        lost: Counter[int] = Counter()
-        waiting = list(pruned)
-        while waiting:
-            own = waiting.pop()
-            for member in self._coupling.members.get(self._coupling.leads.get(own, own), [own]):
-                if member not in new and member not in self.filters:
-                    new.add(member)
-                    waiting += self._unfed(member, lost)
-        return new
+    def first(self, item: FilterOf) -> FilterOf:
+        while item in self._above:
+            item = self._above[item]
+        return item
 
-    def add(self, new: Collection[FilterOf]) -> None:
-        """Let them be gone; they are an answer of `with_them`."""
-        self.filters.update(new)
-        for own in new:
-            for feed in self._coupling.feeds_of.get(own, ()):
-                self._left[feed] -= 1
-
-    def _unfed(self, own: FilterOf, lost: Counter[int]) -> Iterator[FilterOf]:
-        for feed in self._coupling.feeds_of.get(own, ()):
-            lost[feed] += 1
-            if lost[feed] == self._left[feed]:
-                layer, _, filters = self._coupling.feeds[feed]
-                self._coupling.check_output(layer)
-                yield from ((layer, p) for p in filters)
+    def join(self, item: FilterOf, other: FilterOf) -> None:
+        """Join two sets; no-op for an item that is in none."""
+        if other not in self._place:
+            return
+        first, second = self.first(item), self.first(other)
+        if first == second:
+            return
+        if self._place[second] < self._place[first]:
+            first, second = second, first
+        self._above[second] = first
 
 
 def _over_calls(calls: list[list[Sources]]) -> list[Sources]:
@@ -281,16 +268,33 @@ def _over_calls(calls: list[list[Sources]]) -> list[Sources]:
     return together
 
 
-def _why(layer: str, operation: str) -> str:
-    return f"the filters of {layer} share the statistics of a {operation}, so that removing one changes the others"
+def _feeds(name: str, module: nn.Module, channels: list[Sources]) -> list[Feed]:
+    groups = _conv_groups(module)
+    inputs = len(channels) // groups
+    outputs = len(module.get_parameter("weight")) // groups
+    found = []
+    for group in range(groups):
+        known = [sources for sources in channels[group * inputs : (group + 1) * inputs] if sources]
+        if len(known) == inputs:
+            sources = frozenset[FilterOf]().union(*known)
+            found.append(Feed(name, sources, range(group * outputs, (group + 1) * outputs)))
+    return found
 
 
-def _fed(sources: Collection[Sources], pruned: Collection[FilterOf]) -> Tensor:
-    return torch.tensor([not _all_in(channel, pruned) for channel in sources])
+def _shared_statistics(layer: str, operation: str) -> str:
+    return (
+        f"the filters of {layer} share the statistics of a {operation}, "
+        "so that removing one changes the others"
+    )
 
 
-def _all_in(sources: Sources, gone: Collection[FilterOf]) -> bool:
-    return bool(sources) and all(source in gone for source in sources or ())
+def _alive(channels: Iterable[Sources], pruned: Collection[FilterOf]) -> Tensor:
+    """Channels that read more than pruned filters: boolean [channels]."""
+    return torch.tensor([not _all_in(sources, pruned) for sources in channels])
+
+
+def _all_in(sources: Sources, pruned: Collection[FilterOf]) -> bool:
+    return bool(sources) and all(source in pruned for source in sources or ())
 
 
 def _along(flags: Tensor, dim: int, like: Tensor) -> Tensor:
@@ -298,8 +302,12 @@ def _along(flags: Tensor, dim: int, like: Tensor) -> Tensor:
 
 
 def _columns_of_rows(module: nn.Module, columns: Tensor) -> Tensor:
-    """Which columns of each row of a weight are kept; in a grouped convolution a row reads the channels of its own group only."""
+    """Kept columns of each row of a weight; a row of a grouped convolution reads its own group."""
     weight = module.get_parameter("weight")
-    groups = module.groups if isinstance(module, _ConvNd) else 1
+    groups = _conv_groups(module)
     of_rows = columns.view(groups, -1).repeat_interleave(len(weight) // groups, 0)
     return of_rows.view([*of_rows.shape, *[1] * (weight.ndim - 2)])
+
+
+def _conv_groups(module: nn.Module) -> int:
+    return module.groups if isinstance(module, _ConvNd) else 1

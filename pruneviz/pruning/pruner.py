@@ -25,7 +25,7 @@ from pruneviz.pruning.rounds import (
     protected_by_score,
     ranked_groups,
 )
-from pruneviz.pruning.selection import Selection
+from pruneviz.pruning.selection import Selection, with_dependents
 
 
 class Pruner:
@@ -126,7 +126,7 @@ class Pruner:
             raise PruningError(
                 f"there is no filter {unknown[0][1]} of layer {unknown[0][0]!r} to prune; the layers are {known}"
             )
-        self._mask(self.coupling.with_dependents(self._pruned() | named))
+        self._mask(with_dependents(self.coupling, self._pruned() | named))
 
     def counts(self) -> pd.DataFrame:
         """One row per layer in the order of execution: layer, layer_index, filters (unpruned), kept, coupled_to."""

@@ -1,22 +1,94 @@
-"""Which filters go when groups are pruned in the order of their importance, where some take others with them.
+"""Filters that go when groups are pruned one after another, each with its dependents.
 
-A group that is pruned may leave nothing that feeds a filter of a grouped convolution, which then goes too, with its own group. So how
-many groups are gone is more than how many were chosen, and the choice must be made with that in view.
+Pruning a group may leave nothing that feeds a filter of a grouped convolution, which then goes too,
+with its own group. More groups are then gone than were chosen, and the choice must respect that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from pruneviz.errors import PruningError
 from pruneviz.model.filters import FilterOf
-from pruneviz.pruning.coupling import Coupling, Gone
+from pruneviz.pruning.coupling import Coupling
+
+
+def with_dependents(coupling: Coupling, pruned: Collection[FilterOf]) -> set[FilterOf]:
+    """Filters, all members of their groups, and all filters that read nothing else.
+
+    Raises:
+        PruningError: If nothing would reach the network's output.
+    """
+    return Gone(coupling, pruned).filters
+
+
+class Gone:
+    """Filters that are gone while some are pruned one after another.
+
+    Args:
+        coupling: Coupling of the network.
+        pruned: Filters that are pruned at first.
+
+    Attributes:
+        filters: All filters that are gone, dependents included.
+    """
+
+    def __init__(self, coupling: Coupling, pruned: Collection[FilterOf]) -> None:
+        self.filters: set[FilterOf] = set()
+        self._coupling = coupling
+        self._left = [len(feed.sources) for feed in coupling.feeds]
+        self.add(self.going_with(pruned))
+
+    def going_with(self, pruned: Collection[FilterOf]) -> set[FilterOf]:
+        """Filters that would be gone in addition if these were pruned too.
+
+        Raises:
+            PruningError: If nothing would reach the network's output.
+        """
+        new: set[FilterOf] = set()
+        lost: Counter[int] = Counter()
+        waiting = list(pruned)
+        while waiting:
+            for member in self._group_of(waiting.pop()):
+                if member not in new and member not in self.filters:
+                    new.add(member)
+                    waiting += self._starved(member, lost)
+        return new
+
+    def add(self, new: Collection[FilterOf]) -> None:
+        """Prune filters returned by `going_with`."""
+        self.filters.update(new)
+        for own in new:
+            for feed in self._coupling.feeds_of.get(own, ()):
+                self._left[feed] -= 1
+
+    def _group_of(self, own: FilterOf) -> list[FilterOf]:
+        lead = self._coupling.leads.get(own, own)
+        return self._coupling.members.get(lead, [own])
+
+    def _starved(self, own: FilterOf, lost: Counter[int]) -> Iterator[FilterOf]:
+        """Filters that lose their last input with a filter; counts what each feed has lost."""
+        for index in self._coupling.feeds_of.get(own, ()):
+            lost[index] += 1
+            if lost[index] == self._left[index]:
+                feed = self._coupling.feeds[index]
+                self._coupling.check_output(feed.layer)
+                yield from ((feed.layer, p) for p in feed.filters)
 
 
 class Selection:
-    """The filters that are gone while groups are chosen one after the other, `before` being those that were gone at first.
+    """Choose groups to prune, one after another, counting those that go with others.
 
-    A group goes by the filter that decides for it (`Coupling.leads`). `protected` filters never go, neither chosen nor with others.
+    A group is named by its first filter (`Coupling.leads`).
+
+    Args:
+        coupling: Coupling of the network.
+        before: Filters that are gone at first.
+        protected: Filters that must stay; they are neither chosen nor pruned with others.
+
+    Attributes:
+        more: Number of groups gone in addition to those at first.
     """
 
     def __init__(
@@ -33,36 +105,40 @@ class Selection:
         return self._gone.filters
 
     def take(self, groups: Iterable[FilterOf], number: int) -> None:
-        """Choose from `groups`, first ones first, until `number` more (`more`) are gone than at first, or none is left.
+        """Choose groups in order until exactly `number` more are gone, or none is left.
 
-        A group is passed over where more than `number` would be gone with it, or a protected filter. Errors: `PruningError` naming
-        the layer, where no minimum is kept and a layer would vanish with it.
+        A group is skipped if more than `number` would be gone with it, or a protected filter.
+
+        Raises:
+            PruningError: If a layer would vanish; names it.
         """
         for group in groups:
             if self.more == number:
                 break
-            new = self._with_them([group])
-            if self.more + self._coupling.count_groups(
-                new
-            ) <= number and self._protected.isdisjoint(new):
+            new = self._going_with([group])
+            if not self._protected.isdisjoint(new):
+                continue
+            if self.more + self._coupling.count_groups(new) <= number:
                 self._add(new)
-            elif self._protected.isdisjoint(new):
+            else:
                 self._check_layers(self.gone | new)
         self._check_layers(self.gone)
 
     def take_all(self, groups: Iterable[FilterOf]) -> None:
-        """Choose all of `groups`. Errors: as `take`."""
-        self._add(self._with_them(list(groups)))
+        """Choose all of these groups.
+
+        Raises:
+            PruningError: If a layer would vanish; names it.
+        """
+        self._add(self._going_with(list(groups)))
         self._check_layers(self.gone)
 
-    def _with_them(self, groups: Sequence[FilterOf]) -> set[FilterOf]:
-        """These groups and all that goes with them."""
+    def _going_with(self, groups: Sequence[FilterOf]) -> set[FilterOf]:
         try:
-            return self._gone.with_them(groups)
+            return self._gone.going_with(groups)
         except PruningError:
-            self._check_layers(
-                self.gone | set(groups)
-            )  # a layer that vanishes is why nothing reaches the output, and says more
+            # If a layer vanishes, that is why nothing reaches the output, and says more.
+            self._check_layers(self.gone | set(groups))
             raise
 
     def _add(self, new: Collection[FilterOf]) -> None:
@@ -75,5 +151,6 @@ class Selection:
             if filters <= gone and not filters <= self._before:
                 raise PruningError(
                     f"all {layer.filters} filters of layer {layer.name} would be pruned; "
-                    "lower the target, keep a minimum of every layer (keep_at_least), or choose another measure"
+                    "lower the target, keep a minimum of every layer (keep_at_least), "
+                    "or choose another measure"
                 )

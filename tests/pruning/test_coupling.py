@@ -16,6 +16,7 @@ from pruneviz.errors import PruningError
 from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
 from pruneviz.experiment.networks.resnet56 import resnet56
 from pruneviz.pruning.coupling import Coupling
+from pruneviz.pruning.selection import with_dependents
 from tests.support.cases import CASES, CLASSES, Case, Net, digit_batches, head, norm2d
 
 Forward = Callable[[Net, Tensor], Tensor]
@@ -62,12 +63,12 @@ def test_only_a_grouped_filter_that_reads_a_single_filter_depends_on_it() -> Non
 
 def test_what_reads_nothing_else_goes_along_to_the_end_of_the_chain() -> None:
     coupling = Coupling(next(c for c in CASES if c.name == "grouped").model(), DIGITS)
-    assert coupling.with_dependents([("0", 0)]) == {("0", 0)}
-    both = coupling.with_dependents([("0", 0), ("0", 1)])
+    assert with_dependents(coupling, [("0", 0)]) == {("0", 0)}
+    both = with_dependents(coupling, [("0", 0), ("0", 1)])
     assert both == {("0", 0), ("0", 1), ("3", 0), ("3", 1), *(("6", p) for p in range(4))}
-    assert coupling.with_dependents(both) == both
+    assert with_dependents(coupling, both) == both
     with pytest.raises(PruningError, match="nothing would reach the output layer 10; prune less"):
-        coupling.with_dependents(own("0", 4))
+        with_dependents(coupling, own("0", 4))
 
 
 def test_a_chain_of_depthwise_layers_follows_its_first_filter() -> None:
@@ -91,8 +92,8 @@ def test_a_depthwise_filter_on_a_residual_sum_or_on_the_input_decides_for_itself
     coupling = Coupling(Net(forward, fc=nn.Linear(3, CLASSES), **convs), DIGITS)
     assert all(lead == filter_ for filter_, lead in coupling.leads.items())
     assert coupling.has_sums
-    assert coupling.with_dependents([("a", 0)]) == {("a", 0)}
-    assert coupling.with_dependents([("a", 0), ("c", 0)]) == {("a", 0), ("b", 0), ("c", 0)}
+    assert with_dependents(coupling, [("a", 0)]) == {("a", 0)}
+    assert with_dependents(coupling, [("a", 0), ("c", 0)]) == {("a", 0), ("b", 0), ("c", 0)}
 
 
 def gated(net: Net, x: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ def test_a_gate_goes_with_the_one_filter_that_it_is_multiplied_with(
         assert leads[name] == own("a" if coupled else name, 3)
     assert coupling.has_sums is sums
     if coupled:
-        assert coupling.with_dependents([("b", 1)]) == {("a", 1), ("b", 1)}
+        assert with_dependents(coupling, [("b", 1)]) == {("a", 1), ("b", 1)}
 
 
 def by_hand(net: Net, x: Tensor) -> Tensor:
@@ -227,7 +228,7 @@ def test_an_output_that_cannot_be_followed_still_has_its_last_layer_for_classifi
 
     coupling = Coupling(Net(forward, a=nn.Conv2d(1, 3, 1), fc=nn.Linear(3, CLASSES)), DIGITS)
     with pytest.raises(PruningError, match="nothing would reach the output layer fc"):
-        coupling.with_dependents(own("a", 3))
+        with_dependents(coupling, own("a", 3))
 
 
 def test_what_reads_a_constant_has_no_part_in_it() -> None:
@@ -239,7 +240,7 @@ def test_what_reads_a_constant_has_no_part_in_it() -> None:
     )
     network.start = nn.Parameter(torch.ones(1, 3, 1, 1))
     coupling = Coupling(network, DIGITS)
-    assert coupling.with_dependents([("b", 0)]) == {("b", 0)}
+    assert with_dependents(coupling, [("b", 0)]) == {("b", 0)}
     assert set(coupling.kept([("b", 0)])) == {"b.weight", "b.bias"}
 
 
@@ -260,7 +261,7 @@ class Encoder(nn.Module):
 
 def test_the_multilayer_perceptron_of_a_transformer_loses_its_columns_and_nothing_else() -> None:
     coupling = Coupling(Encoder(), DIGITS)
-    gone = coupling.with_dependents([("block.linear1", 3)])
+    gone = with_dependents(coupling, [("block.linear1", 3)])
     kept = coupling.kept(gone)
     assert gone == {("block.linear1", 3)}
     assert {name: (~keep).nonzero().tolist() for name, keep in kept.items()} == {

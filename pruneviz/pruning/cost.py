@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, the multiplications of one forward pass, and the time that one takes."""
+"""Cost of a network: parameters, multiplications and time of one forward pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ _WARM_UPS, _REPEATS = 2, 7
 
 @dataclass(frozen=True)
 class Cost:
-    """`parameters` that are there, pruned ones that were only zeroed among them; `macs` of one example; `seconds` of one example batch."""
+    """Cost of a network.
+
+    Attributes:
+        parameters: Number of parameters, shared ones once. Pruned entries that stay as zeros count,
+            since they are stored and multiplied.
+        macs: Multiply-accumulates of one example, half of what torch's FLOP counter finds.
+        seconds: Median time of several forward passes of the example batch after a warm-up. It is a
+            measurement and differs from call to call.
+    """
 
     parameters: int
     macs: int
@@ -28,27 +36,25 @@ class Cost:
 
 
 def cost(network: nn.Module, example: Tensor) -> Cost:
-    """Count and time the forward pass of a network in evaluation mode; nothing of the network changes.
+    """Count and time the forward pass of a network in evaluation mode.
 
-    Args: `example` is a batch of inputs [examples, ...]; all of it is timed, its first example alone is counted.
-    Returns: the number of parameters (shared ones once; pruned entries that stay as zeros count, since they are stored and
-    multiplied); the multiply-accumulates of one example, half of what torch's FLOP counter finds; and the median seconds of
-    several forward passes of the batch, after a warm-up. The seconds are a measurement and differ from call to call.
+    Args:
+        network: Network to run; it is not changed.
+        example: Inputs [examples, ...]. All are timed, only the first one is counted.
     """
-    network = copy.deepcopy(
-        unwrap(network)
-    ).eval()  # a network may count its calls or keep what it saw
+    # A network may count its calls or keep what it saw.
+    network = copy.deepcopy(unwrap(network)).eval()
     example = placed(network, example)
     with generators_preserved(None, example.device), torch.no_grad():
         return Cost(
-            sum(p.numel() for p in network.parameters()),
-            _macs(network, example[:1]),
-            _seconds(network, example),
+            parameters=sum(p.numel() for p in network.parameters()),
+            macs=_macs(network, example[:1]),
+            seconds=_seconds(network, example),
         )
 
 
 def placed(network: nn.Module, example: Tensor) -> Tensor:
-    """A copy of the example on the device of a network and, where it is of floating point, in its dtype."""
+    """Copy an example to the device of a network and, if floating-point, to its dtype."""
     dtype = model_dtype(network) if example.is_floating_point() else example.dtype
     return example.detach().to(model_device(network), dtype, copy=True)
 

@@ -1,4 +1,4 @@
-"""Pruning a network by any measure: ranking over all layers, the minimum that every layer keeps, and masks that hold for good."""
+"""Pruning a network by any measure: global ranking, a minimum per layer, and masks that stay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from pruneviz.analysis.scores import NEEDS, SCORES
-from pruneviz.errors import PruningError, ScoreError
+from pruneviz.errors import PruningError, ScoreError, unknown_name
 from pruneviz.log.schema import CHEAP_COLUMNS
 from pruneviz.model.filters import FilterOf, unwrap
 from pruneviz.model.sample import check_example
@@ -29,17 +29,37 @@ from pruneviz.pruning.selection import Selection, with_dependents
 
 
 class Pruner:
-    """Prunes filters of one network, in the place they have: masked to zero for good, with all that depends on them alone.
+    """Prune filters of a network in place: masked to zero for good, with their dependents.
 
-    What a pruned filter adds to the network is what it would add if it were removed, which `pruneviz.pruning.remove` then can do.
-    Filters that depend on another alone (a depthwise one) are pruned with it and rank as one group with it, the sum of both.
+    A pruned filter contributes what it would if it were removed, which `pruneviz.remove` can do.
+    Coupled filters (a depthwise filter and the filter it reads) form a group: they are pruned
+    together, and rank as one filter with the sums of their columns.
 
-    Args: `network`; `example`, one or more of its inputs; `keep_at_least`, the fraction of every unpruned layer that always
-    stays, plus one filter, those of the highest score (0: no minimum, and a layer that would vanish is an error); `flowandprune`
-    imitates the published code: the minimum is chosen by position, and a dependent filter inherits the score of the one it
-    depends on and counts a second time.
-    Errors: `MeasureError` and `PruningError` for a network without filters that can be pruned, `DataError` for an example that is none.
-    Source: Lubana and Dick, ICLR 2021.
+    Args:
+        network: Network to prune. It may be wrapped (DataParallel, DDP).
+        example: One or more of its inputs, to trace it with.
+        keep_at_least: Fraction of every unpruned layer that always stays, plus one filter: those
+            with the highest scores. With 0 there is no minimum, and a layer that would vanish is an
+            error.
+        flowandprune: Imitate the code published with the paper: the minimum is chosen by position,
+            and a dependent filter inherits the score of the filter it depends on and counts again.
+
+    Attributes:
+        coupling: Groups of coupled filters, and the layers that are left out (`left_out`).
+
+    Raises:
+        PruningError: If no filter can be pruned, or `keep_at_least` is outside [0, 1).
+        MeasureError: If the network has no filters.
+        DataError: If the example is not a batch of inputs.
+
+    References:
+        Lubana and Dick, A Gradient Flow Framework For Analyzing Network Pruning, ICLR 2021.
+
+    Example:
+        >>> pruner = pv.Pruner(network, images)
+        >>> table = pv.measure(network, (images, labels))
+        >>> pruner.prune(table, "magnitude", gone=pruner.groups // 2)
+        >>> smaller = pv.remove(network, images).network
     """
 
     def __init__(
@@ -52,7 +72,8 @@ class Pruner:
     ) -> None:
         if not 0 <= keep_at_least < 1:
             raise PruningError(
-                f"keep_at_least={keep_at_least!r}; give the fraction of every layer that always stays, from 0 to below 1"
+                f"keep_at_least={keep_at_least!r}; "
+                "give the fraction of every layer that always stays, from 0 to below 1"
             )
         check_example(example)
         self._network = unwrap(network)
@@ -61,149 +82,162 @@ class Pruner:
         self._minimum = {
             layer.name: kept_minimum(layer.filters, keep_at_least) for layer in self.coupling.layers
         }
-        self._leads = list(self.coupling.members)  # group -> the filter that decides for it
+        self._leads = list(self.coupling.members)  # first filter of each group
         self._group_of = {lead: group for group, lead in enumerate(self._leads)}
 
     @property
     def groups(self) -> int:
-        """How many groups the network had unpruned; in the published code's counting, how many filters."""
+        """Number of groups of the unpruned network; with `flowandprune`, of its filters."""
         return len(self.coupling.leads) if self._flowandprune else len(self._group_of)
 
     @property
     def gone(self) -> int:
-        """How many of `groups` are pruned."""
+        """Number of `groups` that are pruned."""
         if self._flowandprune:
             return len(self._pruned())
         return self.coupling.count_groups(self._pruned())
 
     @property
     def kept_fraction(self) -> float:
-        """The fraction of groups that is still there."""
+        """Fraction of `groups` that is not pruned."""
         return 1 - self.gone / self.groups
 
     @property
     def residual(self) -> bool:
-        """Whether several filters are added into one channel somewhere."""
+        """Whether several filters are added into one channel, as in a residual sum."""
         return self.coupling.has_sums
 
     def prune(self, table: pd.DataFrame, measure: str, gone: int, round: int = 1) -> None:
-        """Prune the groups of the lowest importance until `gone` groups are gone in all.
+        """Prune the groups of the lowest importance until `gone` groups are pruned in all.
 
-        Args: `table`, the filters table of this network now, with the columns that the measure needs (`needed_columns`); `measure`, a
-        key of `pruneviz.analysis.scores.SCORES`; `round`, for messages.
-        A group is passed over where more would go with it than are to go, or a filter that its layer's minimum protects: that of a grouped
-        convolution, whose filters go when nothing feeds them.
-        Errors: `PruningError` naming the round when the target is out of reach, a layer would vanish (it is named) or the measure is
-        unknown; `ScoreError` for a missing column. Then nothing is pruned.
+        A group is skipped if more groups than wanted would go with it, or a filter that the minimum
+        of its layer protects: filters of a grouped convolution go when nothing feeds them.
+
+        Args:
+            table: Filters table of this network as it is now, with the columns that the measure
+                needs, as `pruneviz.measure` or `Recorder.table` returns it.
+            measure: Pruning measure to rank by, such as "magnitude" (any measure of
+                `pruneviz.score`).
+            gone: Number of groups that are pruned afterwards, those pruned before included; see
+                `pruneviz.pruned_after`.
+            round: Number of the pruning round, for error messages.
+
+        Raises:
+            PruningError: If the target is out of reach, a layer would vanish, the measure is
+                unknown, or the table is not of this network; names the round. Nothing is pruned.
+            ScoreError: If the table lacks a column; names the round. Nothing is pruned.
         """
         number = gone - self.gone
-        if (
-            number < 0 and not self._flowandprune
-        ):  # there a filter more than asked goes, where it depends on one that was chosen
+        # The published code may be ahead of the number asked for: a dependent filter goes as well.
+        if number < 0 and not self._flowandprune:
             raise PruningError(
-                f"round {round}: {gone} groups are to be gone, but {self.gone} are already; groups never come back"
+                f"round {round}: {gone} groups are to be gone, but {self.gone} are already; "
+                "groups never come back"
             )
+        choose = self._chosen_entries if self._flowandprune else self._chosen_groups
         try:
-            ranked = self._ranked(table, measure)
-            chosen = (
-                self._chosen_entries(ranked, max(0, number))
-                if self._flowandprune
-                else self._chosen_groups(ranked, number)
-            )
+            chosen = choose(self._ranked(table, measure), max(0, number))
         except (PruningError, ScoreError) as error:
             raise type(error)(f"round {round}: {error}") from error
         self._mask(chosen.gone)
 
     def prune_filters(self, filters: Mapping[str, Iterable[int]]) -> None:
-        """Prune these filters, {layer: output channels}, with all that depends on them alone; no minimum is kept.
+        """Prune chosen filters with their dependents; no minimum is kept.
 
-        Errors: `PruningError` for layers or filters that are not there, and when nothing would reach the output.
+        Args:
+            filters: {layer: output channels} to prune.
+
+        Raises:
+            PruningError: If a layer or filter does not exist, or nothing would reach the output.
+
+        Example:
+            >>> pruner.prune_filters({"features.0": [0, 3]})
         """
         named = {(layer, p) for layer, numbers in filters.items() for p in numbers}
         unknown = sorted(named - set(self.coupling.leads))
         if unknown:
+            layer, number = unknown[0]
             known = ", ".join(layer.name for layer in self.coupling.layers)
             raise PruningError(
-                f"there is no filter {unknown[0][1]} of layer {unknown[0][0]!r} to prune; the layers are {known}"
+                f"there is no filter {number} of layer {layer!r} to prune; the layers are {known}"
             )
         self._mask(with_dependents(self.coupling, self._pruned() | named))
 
     def counts(self) -> pd.DataFrame:
-        """One row per layer in the order of execution: layer, layer_index, filters (unpruned), kept, coupled_to."""
+        """Filters of every layer: unpruned and kept.
+
+        Returns:
+            One row per layer in the order of execution: layer, layer_index, filters (unpruned),
+            kept, coupled_to (the layer that leads all its groups, or None).
+        """
         gone = Counter(layer for layer, _ in self._pruned())
-        rows = [
-            (
-                layer.name,
-                index,
-                layer.filters,
-                layer.filters - gone[layer.name],
-                self.coupling.coupled_to(layer),
-            )
-            for index, layer in enumerate(self.coupling.layers)
-        ]
+        rows = []
+        for index, layer in enumerate(self.coupling.layers):
+            kept = layer.filters - gone[layer.name]
+            coupled_to = self.coupling.coupled_to(layer)
+            rows.append((layer.name, index, layer.filters, kept, coupled_to))
         return pd.DataFrame(rows, columns=["layer", "layer_index", "filters", "kept", "coupled_to"])
 
     def _chosen_groups(self, ranked: pd.DataFrame, number: int) -> Selection:
-        """The `number` groups that are next, those among them that go with others."""
-        protected = ranked.loc[ranked["protected"], ["layer", "position"]].itertuples(
-            index=False, name=None
-        )
-        chosen = Selection(self.coupling, self._pruned(), set(protected))
+        """Choose the next `number` groups, including those that go with others."""
+        keys = ranked.loc[ranked["protected"], ["layer", "position"]]
+        protected = set(keys.itertuples(index=False, name=None))
+        chosen = Selection(self.coupling, self._pruned(), protected)
         chosen.take([self._leads[group] for group in ranked_groups(ranked)], number)
         if chosen.more < number:
             raise PruningError(out_of_reach(ranked, number, chosen.more))
         return chosen
 
     def _chosen_entries(self, ranked: pd.DataFrame, number: int) -> Selection:
-        """The groups of the `number` lowest filters, each an entry of the ranking of its own."""
+        """Choose the groups of the `number` lowest filters, each of which is ranked by itself."""
         entries = lowest_groups(ranked.assign(group=range(len(ranked))), number)
         chosen = Selection(self.coupling, self._pruned())
         chosen.take_all([self._leads[group] for group in ranked["group"].to_numpy()[entries]])
         return chosen
 
     def _ranked(self, table: pd.DataFrame, measure: str) -> pd.DataFrame:
-        """The filters that are still there: layer, position, group, its score, and whether the minimum of the layer protects them."""
+        """Filters that are not pruned: layer, position, group, score of the group, protected."""
         if measure not in SCORES:
-            raise PruningError(f"no pruning measure {measure!r}; choose one of {', '.join(SCORES)}")
-        numbered = self._numbered(table)
-        scores = (lead_scores if self._flowandprune else group_scores)(numbered, measure)
-        found = numbered[["layer", "position", "group"]].assign(score=numbered["group"].map(scores))
+            raise PruningError(unknown_name("pruning measure", measure, SCORES))
+        alive = self._alive_rows(table)
+        scores = (lead_scores if self._flowandprune else group_scores)(alive, measure)
+        found = alive[["layer", "position", "group"]].assign(score=alive["group"].map(scores))
         protect = protected_by_position if self._flowandprune else protected_by_score
         return found.assign(protected=protect(found, self._minimum))
 
-    def _numbered(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the filters that are still there, with the channel that each has in this network now and the number of its group."""
-        places = {
+    def _alive_rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Rows of filters that are not pruned, with `position` (channel now) and `group`."""
+        positions = {
             (layer.name, number): p
             for layer in self.coupling.layers
             for p, number in enumerate(layer.numbers)
         }
-        layers = table["layer"].astype(str)
-        at = [
-            (layer, places.get((layer, number), -1))
-            for layer, number in zip(layers, table["filter"], strict=True)
-        ]
         pruned, leads = self._pruned(), self.coupling.leads
-        group = [
-            -1 if key in pruned or key not in leads else self._group_of[leads[key]] for key in at
-        ]
-        there = table.assign(layer=layers, position=[p for _, p in at], group=group)
-        there = there[there["group"] >= 0].reset_index(drop=True)
-        if len(there) != len(leads) - len(pruned) or there.duplicated(["layer", "position"]).any():
+        layers = table["layer"].astype(str)
+        position: list[int] = []
+        group: list[int] = []
+        for layer, number in zip(layers, table["filter"], strict=True):
+            p = positions.get((layer, number), -1)
+            alive = (layer, p) in leads and (layer, p) not in pruned
+            position.append(p)
+            group.append(self._group_of[leads[layer, p]] if alive else -1)
+        rows = table.assign(layer=layers, position=position, group=group)
+        rows = rows[rows["group"] >= 0].reset_index(drop=True)
+        expected = len(leads) - len(pruned)
+        if len(rows) != expected or rows.duplicated(["layer", "position"]).any():
             raise PruningError(
-                f"the table has {len(there)} rows of filters that are still there in this network, which are {len(leads) - len(pruned)}; "
-                "measure this network as it is now"
+                f"the table has {len(rows)} rows of filters that are still there in this network, "
+                f"which are {expected}; measure this network as it is now"
             )
-        return there
+        return rows
 
     def _pruned(self) -> set[FilterOf]:
-        """The filters that are pruned, as the network's own masks say."""
-        found = set()
+        """Pruned filters, according to the network's own masks."""
+        found: set[FilterOf] = set()
         for layer in self.coupling.layers:
             rows = pruned_rows(self._network, layer.weight)
-            found |= {
-                (layer.name, p) for p in ([] if rows is None else rows.nonzero().flatten().tolist())
-            }
+            if rows is not None:
+                found |= {(layer.name, p) for p in rows.nonzero().flatten().tolist()}
         return found
 
     def _mask(self, pruned: Collection[FilterOf]) -> None:
@@ -212,18 +246,19 @@ class Pruner:
 
 
 def needed_columns(measure: str) -> tuple[str, ...]:
-    """The columns that must be measured, beside the cheap ones and sigma_delta, to rank filters by a measure."""
-    return tuple(
-        column
-        for column in NEEDS[measure]
-        if column not in (*CHEAP_COLUMNS, "sigma_delta", "layer", "filter")
-    )
+    """Columns to measure for ranking by a measure, besides those that every recorder writes."""
+    written = {*CHEAP_COLUMNS, "sigma_delta", "layer", "filter"}
+    return tuple(column for column in NEEDS[measure] if column not in written)
 
 
 def ranking_temperatures(measure: str, train_temperature: float) -> tuple[float, ...]:
-    """The logits temperatures at which the columns of a measure are ranked: g at that of training, Hg at 1, and at 200 for GraSP's own.
+    """Logits temperatures at which the columns of a measure are ranked.
 
-    Source: protocol of the code of Lubana and Dick, ICLR 2021.
+    g is taken at the training temperature, Hg at 1, and at 200 for the measure with GraSP's own
+    temperature.
+
+    References:
+        Protocol of the code of Lubana and Dick, ICLR 2021.
     """
     needed = needed_columns(measure)
     if not any(column.startswith("theta_hg") for column in needed):

@@ -1,13 +1,13 @@
-"""Real removal: from a network whose pruned filters are zeros, a smaller one that computes the same.
+"""Removal: a smaller network that computes the same as one whose pruned filters are zeros.
 
-The masked network stays as it is. What cannot be taken out, because something alive writes to the same channel, as in a residual
-sum, stays masked in the smaller network too, and is listed with the reason.
+The masked network stays as it is. A filter whose channel something alive writes to, as in a
+residual sum, cannot be taken out: it stays masked in the smaller network, and is listed with the
+reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -28,15 +28,25 @@ _TITLES: Mapping[str, str] = {
     "seconds": "seconds a batch",
 }
 _TOLERANCE = 1e-9  # of outputs in float64, relative to the largest
+_DO_NOT_FIT = (RuntimeError, ValueError, IndexError, AssertionError)  # raised in a forward pass
 
 
 @dataclass(frozen=True)
 class Removed:
-    """A network without its pruned filters, and what became of them; filters go by their numbers in the unpruned network.
+    """A network without its pruned filters, and what happened to them.
 
-    `filters` are those left in each layer, `removed` counts those taken out now and `masked_filters` those of each layer that are pruned
-    but stay as zeros, for the `reasons` given. `entries` are the positions, in each flattened parameter of the network before,
-    of the entries left: an optimiser's state can follow its parameter. `before` and `after` are the costs.
+    Filters go by their numbers in the unpruned network.
+
+    Attributes:
+        network: The smaller network.
+        filters: {layer: filters left}.
+        removed: Number of filters that were taken out.
+        masked_filters: {layer: pruned filters that stay as zeros}.
+        reasons: {layer: why its masked filters stay}.
+        entries: {parameter: positions of its entries in the flattened parameter before}, so that
+            the state of an optimizer can follow.
+        before: Cost of the masked network.
+        after: Cost of the smaller network.
     """
 
     network: nn.Module
@@ -50,29 +60,48 @@ class Removed:
 
     @property
     def masked(self) -> int:
-        """How many pruned filters stay as zeros."""
+        """Number of pruned filters that stay as zeros."""
         return sum(self.masked_layers.values())
 
     @property
     def masked_layers(self) -> Mapping[str, int]:
-        """{layer: how many of its pruned filters stay as zeros}, for the layers where some do."""
+        """{layer: number of its pruned filters that stay as zeros}, if there are any."""
         return {layer: len(filters) for layer, filters in self.masked_filters.items()}
 
     def summary(self) -> str:
-        """What was gained and what was not, as a table for reading."""
+        """Text table of what removal saved, and what stays masked."""
         return "\n".join([*_gains(self.before, self.after), *_losses(self)])
 
 
 def remove(network: nn.Module, example: Tensor) -> Removed:
-    """A smaller, independent network with the outputs of a masked one, in training and in evaluation mode.
+    """Build a smaller network with the outputs of a masked one, in training and evaluation mode.
 
-    Args: `network` has pruned filters (`pruneviz.pruning.held_entries`); `example` is a batch of its inputs, with which it is traced and timed.
-    Returns: `Removed`. The new network holds what stays masked at zero, carries the original numbers of the filters left
-    (`filters.NUMBERS`, which `pruneviz.measure` reads), and has new parameters: an optimiser must be made anew. Without pruned filters it
-    is a copy. That outputs agree is checked in float64; filters whose removal would change them stay masked.
-    Errors: `PruningError` where Torch-Pruning is missing or cannot follow the network, `MeasureError` where it has no filters,
-    `DataError` for an example that is none.
-    Source: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023 (Torch-Pruning), for the groups of coupled channels.
+    That outputs agree is checked in float64; filters whose removal would change them stay masked.
+
+    Args:
+        network: Network pruned by `pruneviz.Pruner`; it is not changed. It may be wrapped
+            (DataParallel, DDP).
+        example: A batch of its inputs, to trace and time it with.
+
+    Returns:
+        The smaller network and what happened to each filter. The network holds what stays masked at
+        zero and carries the original numbers of its filters, so that `pruneviz.measure` names them
+        as before. Its parameters are new: make a new optimizer. Without pruned filters it is a
+        copy.
+
+    Raises:
+        PruningError: If Torch-Pruning is not installed, or cannot follow the network.
+        MeasureError: If the network has no filters.
+        DataError: If the example is not a batch of inputs.
+
+    References:
+        Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023 (Torch-Pruning), for the
+        groups of coupled channels.
+
+    Example:
+        >>> removed = pv.remove(network, images)
+        >>> print(removed.summary())
+        >>> optimizer = torch.optim.SGD(removed.network.parameters(), lr=0.1)
     """
     check_example(example)
     network = unwrap(network)
@@ -82,31 +111,29 @@ def remove(network: nn.Module, example: Tensor) -> Removed:
     removals = _removals(network, example[:2], layers, pruned)
     fitting = _fitting(network, example[:2], removals)
     smaller, entries = _smaller(network, union(fitting))
-    left = {
-        layer.name: _rows_left(
-            layer, entries[layer.weight], network.get_parameter(layer.weight).numel()
-        )
-        for layer in layers
-    }
+    left = {layer.name: _rows_left(network, layer, entries[layer.weight]) for layer in layers}
     masked = {
-        layer.name: [p for p in pruned[layer.name] if p in set(left[layer.name])]
-        for layer in layers
+        layer.name: sorted(set(pruned[layer.name]) & set(left[layer.name])) for layer in layers
     }
     for layer in layers:
         _number(smaller.get_submodule(layer.name), layer, left[layer.name])
     return Removed(
-        smaller,
-        {layer.name: _numbers(layer, left[layer.name]) for layer in layers},
-        sum(layer.filters - len(left[layer.name]) for layer in layers),
-        {layer.name: _numbers(layer, masked[layer.name]) for layer in layers if masked[layer.name]},
-        {
-            removal.layer: _why(removal, masked[removal.layer])
+        network=smaller,
+        filters={layer.name: _numbers(layer, left[layer.name]) for layer in layers},
+        removed=sum(layer.filters - len(left[layer.name]) for layer in layers),
+        masked_filters={
+            layer.name: _numbers(layer, masked[layer.name])
+            for layer in layers
+            if masked[layer.name]
+        },
+        reasons={
+            removal.layer: _reasons(removal, masked[removal.layer])
             for removal in removals
             if masked[removal.layer]
         },
-        entries,
-        cost(network, example),
-        cost(smaller, example),
+        entries=entries,
+        before=cost(network, example),
+        after=cost(smaller, example),
     )
 
 
@@ -121,13 +148,16 @@ def _removals(
     layers: Sequence[Layer],
     pruned: Mapping[str, Sequence[int]],
 ) -> list[Removal]:
+    """Removals of all layers with pruned filters; the graph is not built if there are none."""
     concerned = [layer for layer in layers if pruned[layer.name]]
-    graph = Graph(network, example) if concerned else None
-    return [graph.removal(layer, pruned[layer.name]) for layer in concerned if graph is not None]
+    if not concerned:
+        return []
+    graph = Graph(network, example)
+    return [graph.removal(layer, pruned[layer.name]) for layer in concerned]
 
 
 def _fitting(network: nn.Module, example: Tensor, removals: Sequence[Removal]) -> list[Removal]:
-    """Those removals that leave the outputs as they are: all, or else what is left after trying one layer after the other."""
+    """Removals that leave the outputs as they are: all, or those that pass one after another."""
     want = _outputs(network, example)
     if _fits(network, example, want, removals):
         return list(removals)
@@ -141,53 +171,54 @@ def _fitting(network: nn.Module, example: Tensor, removals: Sequence[Removal]) -
 def _fits(
     network: nn.Module, example: Tensor, want: Sequence[Tensor], removals: Sequence[Removal]
 ) -> bool:
-    with suppress(
-        RuntimeError, ValueError, IndexError, AssertionError
-    ):  # the parts of the smaller network do not fit together
-        outputs = _outputs(_smaller(network, union(removals))[0], example)
-        return len(outputs) == len(want) and all(
-            _close(*pair) for pair in zip(outputs, want, strict=True)
-        )
-    return False
+    try:
+        smaller, _ = _smaller(network, union(removals))
+        outputs = _outputs(smaller, example)
+    except _DO_NOT_FIT:  # shapes of the smaller network do not match
+        return False
+    return len(outputs) == len(want) and all(map(_close, outputs, want))
 
 
 def _close(output: Tensor, want: Tensor) -> bool:
-    if output.shape != want.shape:
+    if output.shape != want.shape or not torch.equal(output.isnan(), want.isnan()):
         return False
-    difference, largest = torch.nan_to_num(output - want).abs(), torch.nan_to_num(want).abs()
-    same_nan = torch.equal(output.isnan(), want.isnan())
-    return same_nan and (
-        not want.numel() or bool(difference.max() <= _TOLERANCE * (1 + largest.max()))
-    )
+    if not want.numel():
+        return True
+    difference = torch.nan_to_num(output - want).abs().max()
+    largest = torch.nan_to_num(want).abs().max()
+    return bool(difference <= _TOLERANCE * (1 + largest))
 
 
 def _outputs(network: nn.Module, example: Tensor) -> list[Tensor]:
+    """Tensors of the network's output in evaluation mode and float64."""
     exact = deepcopy(network).double().eval()
+    dtype = torch.float64 if example.is_floating_point() else example.dtype
     with generators_preserved(None, example.device), exact_float32(), torch.no_grad():
-        output = exact(
-            example.to(torch.float64 if example.is_floating_point() else example.dtype, copy=True)
-        )
+        output = exact(example.to(dtype, copy=True))
     return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
 
 
 def _smaller(network: nn.Module, slices: Slices) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A copy without channels, and for each of its parameters the positions of its entries in the parameter of the network."""
+    """Copy a network without channels.
+
+    Returns:
+        The copy, and {parameter: positions of its entries in the flattened parameter before}.
+    """
     smaller, originals = deepcopy(network), dict(network.named_parameters())
     for parameter in smaller.parameters():
-        # every entry carries its position, so that whatever takes channels out tells what it left; float64 counts exactly
-        parameter.data = torch.arange(
-            parameter.numel(), dtype=torch.float64, device=parameter.device
-        ).view(parameter.shape)
+        # Every entry carries its position through `take_out`; float64 counts exactly.
+        positions = torch.arange(parameter.numel(), dtype=torch.float64, device=parameter.device)
+        parameter.data = positions.view(parameter.shape)
     take_out(smaller, slices)
     entries = {}
     for name, parameter in smaller.named_parameters():
-        original, entries[name] = originals[name], parameter.data.long().flatten()
-        whole = parameter.shape == original.shape
-        parameter.data = (
-            original.detach().clone()
-            if whole
-            else original.detach().flatten()[entries[name]].view(parameter.shape)
-        )
+        original = originals[name]
+        values = original.detach()
+        entries[name] = parameter.data.long().flatten()
+        if parameter.shape == original.shape:
+            parameter.data = values.clone()
+        else:
+            parameter.data = values.flatten()[entries[name]].view(parameter.shape)
         parameter.requires_grad_(original.requires_grad)
     _slice_kept(smaller, kept_entries(network), entries)
     hold_pruned(smaller)
@@ -197,6 +228,7 @@ def _smaller(network: nn.Module, slices: Slices) -> tuple[nn.Module, dict[str, T
 def _slice_kept(
     smaller: nn.Module, kept: Mapping[str, Tensor], entries: Mapping[str, Tensor]
 ) -> None:
+    """Take the same entries out of the buffers of kept entries; drop those without a pruned one."""
     for name, before in kept.items():
         path, _, own = name.rpartition(".")
         module = smaller.get_submodule(path)
@@ -205,45 +237,49 @@ def _slice_kept(
         set_kept(module, own, None if left.all() else left.view(shape))
 
 
-def _rows_left(layer: Layer, entries: Tensor, size: int) -> list[int]:
-    return (entries // (size // layer.filters)).unique().tolist()
+def _rows_left(network: nn.Module, layer: Layer, entries: Tensor) -> list[int]:
+    """Filters of a layer that have entries left."""
+    weights_per_filter = network.get_parameter(layer.weight).numel() // layer.filters
+    return (entries // weights_per_filter).unique().tolist()
 
 
 def _number(module: nn.Module, layer: Layer, left: Sequence[int]) -> None:
+    """Note the original numbers of the filters left."""
     if len(left) < layer.filters:
         device = module.get_parameter("weight").device
-        module.register_buffer(
-            NUMBERS, torch.tensor(_numbers(layer, left), dtype=torch.int64, device=device)
-        )
+        numbers = torch.tensor(_numbers(layer, left), dtype=torch.int64, device=device)
+        module.register_buffer(NUMBERS, numbers)
 
 
 def _numbers(layer: Layer, rows: Sequence[int]) -> tuple[int, ...]:
     return tuple(layer.numbers[row] for row in rows)
 
 
-def _why(removal: Removal, masked: Sequence[int]) -> tuple[str, ...]:
-    return explain(
+def _reasons(removal: Removal, masked: Sequence[int]) -> tuple[str, ...]:
+    obstacles = [
         obstacle for row in masked for obstacle in removal.obstacles.get(row, [(OTHER, "")])
-    )
+    ]
+    return explain(obstacles)
 
 
 def _gains(before: Cost, after: Cost) -> list[str]:
     lines = [f"{'':<18}{'before':>16}{'after':>16}{'ratio':>8}"]
     for name, form in (("parameters", ",d"), ("macs", ",d"), ("seconds", ".3g")):
         old, new = getattr(before, name), getattr(after, name)
-        lines.append(
-            f"{_TITLES[name]:<18}{old:>16{form}}{new:>16{form}}{new / old if old else 1.0:>8.3f}"
-        )
+        ratio = new / old if old else 1.0
+        lines.append(f"{_TITLES[name]:<18}{old:>16{form}}{new:>16{form}}{ratio:>8.3f}")
     return lines
 
 
 def _losses(removed: Removed) -> list[str]:
     total = removed.removed + sum(len(filters) for filters in removed.filters.values())
     lines = [
-        f"{removed.removed:,d} of {total:,d} filters were taken out; {removed.masked:,d} more are pruned and stay as zeros"
+        f"{removed.removed:,d} of {total:,d} filters were taken out; "
+        f"{removed.masked:,d} more are pruned and stay as zeros"
     ]
     for layer, filters in removed.masked_filters.items():
+        reasons = "; ".join(removed.reasons[layer])
         lines.append(
-            f"  {layer}: {len(filters)} of {len(removed.filters[layer])}, because {'; '.join(removed.reasons[layer])}"
+            f"  {layer}: {len(filters)} of {len(removed.filters[layer])}, because {reasons}"
         )
     return lines

@@ -317,7 +317,7 @@ def test_what_cannot_be_pruned_is_refused_names_the_round_and_prunes_nothing() -
     before = {name: value.clone() for name, value in network.state_dict().items()}
     groups = pruner.groups
     with refused(
-        f"^round 3: {groups} more groups are to be pruned, but only .* can be: of every layer a minimum is kept; lower the target"
+        f"^round 3: {groups} more groups are to be pruned, but only .* can be: every layer keeps a minimum; lower the target"
     ):
         pruner.prune(table, "magnitude", groups, 3)
     last = len(filters_of(network)[-1][1].weight)  # which no depthwise filter follows
@@ -328,7 +328,7 @@ def test_what_cannot_be_pruned_is_refused_names_the_round_and_prunes_nothing() -
             groups,
             2,
         )
-    with refused("^round 2: no pruning measure 'taylor'; choose one of magnitude, "):
+    with refused("^round 2: there is no pruning measure 'taylor'; choose one of magnitude, "):
         pruner.prune(table, "taylor", 5, 2)
     with refused(
         "^round 4: measure magnitude needs theta_norm2; the table has no theta_norm2", ScoreError

@@ -509,7 +509,7 @@ def test_without_the_graph_library_an_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(
         PruningError,
-        match=r"pip install torch-pruning; until then the masked form .* remains usable",
+        match=r"pip install .pruneviz\[removal\].; until then the masked form .* remains usable",
     ):
         remove(masked_small(), IMAGES)
 

@@ -1,142 +1,133 @@
-"""`python -m pruneviz.remeasure`: measure recorded runs again from their kept weights, in another way, as runs of their own.
-
-Training is not repeated. The numbers are those that a recording with the other options would have written at the same epochs.
-"""
+"""`pruneviz remeasure`: measure recorded runs again from their kept weights, in another way."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pruneviz.console.command import command_app, command_line
-from pruneviz.errors import PrunevizError
+from pruneviz.console.command import command_app, command_line, may_be_incomplete, one_of
 from pruneviz.experiment.parallel import Device, cores, device_at_hand, runs_at_once
-from pruneviz.experiment.remeasuring import (
-    Remeasuring,
-    check_names,
-    check_remeasurable,
-    remeasure_runs,
-)
-from pruneviz.log.run_directory import run_paths
+from pruneviz.log.vocabulary import BN_MODES, DTYPES, ROW_KINDS
 
-if TYPE_CHECKING:
-    pass
+EXAMPLES = """
+  # Record a run with its weights, then measure it with batch statistics
+  pruneviz record --figures 13 --seed 0 --keep-weights --out data/mine
+  pruneviz remeasure data/mine --bn batch --out data/mine-batch
 
-
-class BatchNorm(StrEnum):
-    """How batch norms normalise while measuring, as `bn` of `pruneviz.measure`."""
-
-    eval = "eval"
-    calibrated = "calibrated"
-    batch = "batch"
-
-
-class RowUnit(StrEnum):
-    """What a row is about, as `unit` of `pruneviz.measure`."""
-
-    filter = "filter"
-    weight = "weight"
-
-
-class Arithmetic(StrEnum):
-    """The precision of measuring."""
-
-    float32 = "float32"
-    float64 = "float64"
+  # One run by single weights, for Figures H1a and H1b
+  pruneviz remeasure data/mine/vgg13-digits-unpruned-s0 --unit weight --out data/mine
+"""
+BATCH_SIZE = 100
 
 
 def remeasure(
     ctx: typer.Context,
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Run directories with kept weights (RUN/weights), or folders of such."),
+        typer.Argument(
+            metavar="RUN",
+            help="Run directories with kept weights (RUN/weights), or folders of them.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder of the runs that this makes, one run directory each.")
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder for the new runs, one run directory each."),
     ],
     bn: Annotated[
-        BatchNorm,
+        str,
         typer.Option(
-            help="Batch norms use running statistics, those re-estimated on the sample, or each batch's own."
+            help="Statistics of batch norms while measuring: running statistics, those "
+            "re-estimated on the sample, or those of each batch.",
+            **one_of("batch-norm mode", BN_MODES),
         ),
-    ] = BatchNorm.eval,
+    ] = "eval",
     unit: Annotated[
-        RowUnit,
-        typer.Option(help="A row of the log is a filter or a single weight (Figures H1a and H1b)."),
-    ] = RowUnit.filter,
+        str,
+        typer.Option(help="What a row of the log describes.", **one_of("row kind", ROW_KINDS)),
+    ] = "filter",
     every: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Measure derivatives at multiples of so many epochs. Default: as recorded."
+            min=1,
+            metavar="EPOCHS",
+            help="Measure derivatives every so many epochs. Default: as recorded.",
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
             min=2,
-            help="Images normalised together, with --bn batch. Default: 100; 500 take 5 times the memory.",
+            metavar="N",
+            help=f"Images per batch with --bn batch; memory grows with it. Default: {BATCH_SIZE}.",
         ),
     ] = None,
     dtype: Annotated[
-        Arithmetic | None,
+        str | None,
         typer.Option(
-            help="Default: float32; float64 with --bn batch, where little but rounding is left of theta_g otherwise."
+            help="Precision of measuring. Default: float32; with --bn batch float64, because "
+            "float32 leaves little of theta_g but rounding.",
+            **one_of("precision", DTYPES),
         ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
+        ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where to measure.")] = Device.auto,
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Runs side by side. Default: one a core on the CPU, one on a GPU."
+            min=1,
+            metavar="N",
+            help="Runs side by side. Default: one per core on a CPU, one on a GPU.",
         ),
     ] = None,
 ) -> None:
-    """Measure recorded runs again, from the weights that `python -m pruneviz.record --keep-weights` kept, without training them again.
+    """Measure recorded runs again, in another way.
 
-    Runs that are measured already are skipped; one that was cut off goes on after its last epoch.
-
-    Examples: `python -m pruneviz.remeasure data/cifar-mini --bn batch --out data/cifar-mini-batch` (do correlations survive batch
-    statistics?); `python -m pruneviz.remeasure data/cifar-mini/resnet56-cifar100-unpruned-s0 --unit weight --out data/cifar-mini`.
+    Measures the weights that `pruneviz record --keep-weights` kept; nothing is trained. Runs that
+    are already measured are skipped; an interrupted one continues after its last epoch.
     """
-    try:
-        batch = bn is BatchNorm.batch
-        where, precision = (
-            device_at_hand(device),
-            dtype or (Arithmetic.float64 if batch else Arithmetic.float32),
-        )
-        sources = [path for given in runs for path in run_paths(given)]
-        jobs = min(len(sources), jobs or runs_at_once(where))
-        command = command_line(ctx)
-        size = batch_size or (100 if batch else None)
-        how = Remeasuring(
-            out, bn, unit, every, size, precision, images, where, max(1, cores() // jobs), command
-        )
-        missing = [source for source in sources if check_remeasurable(source, how)]
-        check_names(sources, how)
-        if len(missing) < len(sources):
-            typer.echo(
-                f"{len(sources) - len(missing)} of {len(sources)} runs are already measured in {out}"
-            )
-        if missing:
-            remeasure_runs(missing, how, min(jobs, len(missing)), typer.echo)
-    except PrunevizError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt:
-        typer.echo(
-            "Interrupted. What was measured stays; the same command goes on after it.", err=True
-        )
-        raise typer.Exit(130) from None
+    from pruneviz.experiment.remeasuring import (
+        Remeasuring,
+        check_names,
+        check_remeasurable,
+        remeasure_runs,
+    )
+    from pruneviz.log.run_directory import run_paths
+
+    where = device_at_hand(device)
+    sources = [path for given in runs for path in run_paths(given)]
+    at_once = min(len(sources), jobs or runs_at_once(where))
+    how = Remeasuring(
+        out=out,
+        bn=bn,
+        unit=unit,
+        every=every,
+        batch_size=batch_size or (BATCH_SIZE if bn == "batch" else None),
+        dtype=dtype or ("float64" if bn == "batch" else "float32"),
+        images=images,
+        device=where,
+        threads=max(1, cores() // at_once),
+        command=command_line(ctx),
+    )
+    missing = [source for source in sources if check_remeasurable(source, how)]
+    check_names(sources, how)
+    if len(missing) < len(sources):
+        done = len(sources) - len(missing)
+        typer.echo(f"{done} of {len(sources)} runs are already measured in {out}")
+    if missing:
+        with may_be_incomplete():
+            remeasure_runs(missing, how, min(at_once, len(missing)), typer.echo)
 
 
-app = command_app(remeasure, "remeasure", "")
+app = command_app(remeasure, "remeasure", EXAMPLES)
 
 if __name__ == "__main__":
     app(prog_name="pruneviz remeasure")

@@ -8,21 +8,24 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pruneviz.errors import PrunevizError
+from pruneviz.errors import PrunevizError, unknown_name
 
 DONE, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _GIVEN = "pruneviz.given"  # where a context keeps the arguments as they were typed
+_DEFAULT = re.compile(r"\s*\[default: ([^;\]]+)\]$")
+_AT_LEAST = re.compile(r"\s*\[x>=(\d+)\]$")
 # What typer raises for wrong use; it exports only this child of it.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -64,7 +67,7 @@ class Command(TyperCommand):
             if record is not None:
                 usual = f"{param.param_type_name.title()}s"
                 panel = getattr(param, "rich_help_panel", None) or usual
-                sections.setdefault(panel, []).append(record)
+                sections.setdefault(panel, []).append(_as_we_write_it(*record))
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
@@ -156,6 +159,26 @@ def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]
     return complete
 
 
+def one_of(what: str, known: Collection[str]) -> dict[str, Any]:
+    """Settings of a `typer.Option` that takes one of some names.
+
+    Args:
+        what: Kind of thing that is named, such as "row kind".
+        known: The names.
+    """
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in known:
+            raise typer.BadParameter(unknown_name(what, value, known))
+        return value
+
+    return {
+        "metavar": f"<{'|'.join(known)}>",
+        "callback": check,
+        "autocompletion": completing(lambda: known),
+    }
+
+
 def separated(values: Iterable[str]) -> list[str]:
     """Values that may be joined by commas, one by one."""
     parts = (part.strip() for value in values for part in value.split(","))
@@ -225,6 +248,12 @@ def _without_traces(invoke: Callable[[Any], Any], ctx: Any) -> Any:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def _as_we_write_it(name: str, text: str) -> tuple[str, str]:
+    """A line of help without the type of an argument, with default and minimum as sentences."""
+    text = _DEFAULT.sub(r" Default: \1.", text)
+    return name.partition(" <list")[0], _AT_LEAST.sub(r" At least \1.", text)
+
+
 def _repeats(param: Any) -> bool:
     return param.param_type_name == "option" and param.multiple
 
@@ -261,5 +290,5 @@ def _usage_message(error: Any) -> str:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=2)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,52 +1,102 @@
-"""`python -m pruneviz.figures`: draw figures of the paper from recordings; see `--help`."""
+"""`pruneviz figures`: draw figures of the paper from recordings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pruneviz.errors import LogError, PrunevizError
+from pruneviz.console.command import (
+    INCOMPLETE,
+    command_app,
+    completing,
+    may_be_incomplete,
+    say,
+    separated,
+)
+from pruneviz.console.words import counted
+from pruneviz.errors import FigureError, LogError, PresetError, PrunevizError, unknown_name
 from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered
 from pruneviz.figures.options import AxisScale, DrawOptions, LossPreservation
 from pruneviz.log.vocabulary import CorrelationMethod
-from pruneviz.plans.needs import DATASET_NAMES
+from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pruneviz.log.runs import Runs
-    from pruneviz.log.schema import RunSpec
 
-# What draws (pandas, matplotlib, SciPy) is imported where it is used, so that --help answers at once.
+# What draws (pandas, matplotlib, SciPy) is imported where it is used: --help answers at once.
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+SHIPPED = Path("data/cifar-mini")  # recordings in the repository
+EXAMPLES = """
+  # Two figures, from recordings that come with the source
+  pruneviz figures 3 13 --data data/cifar-mini
+
+  # Which figures there are, and which of them are recorded
+  pruneviz figures --list --data data/cifar-mini
+
+  # All figures, from data/digits into figures/digits
+  pruneviz figures
+
+  # An accuracy curve, of one of several data sets
+  pruneviz figures 1 --data data/paper --dataset cifar10
+
+  # Other choices, as vector graphics only, into a folder of their own
+  pruneviz figures 2 --method spearman --mask-ratio 0.5 --format pdf,svg --out figures/half
+"""
 
 
-@app.command()
-def main(
+def _masks() -> list[str]:
+    from pruneviz.analysis.scores import SCORES
+
+    return list(SCORES)
+
+
+def _formats() -> list[str]:
+    from pruneviz.figures.write import FORMATS
+
+    return list(FORMATS)
+
+
+def draw(
     figures: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FIGURES",
-            help="Figures to draw (1 to 17, H1a, H1b, I1); all when none is named.",
+            metavar="FIGURE",
+            help="Figures to draw: 1 to 17, H1a, H1b, I1. Default: all; I1 only if recorded.",
+            autocompletion=completing(lambda: FIGURE_NEEDS),
+            show_default=False,
         ),
     ] = None,
-    data: Annotated[Path, typer.Option(help="Folder of the recordings.")] = Path("data/digits"),
+    data: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the recordings.")] = Path(
+        "data/digits"
+    ),
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the figures.  [default: figures/<name of the data folder>]"),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for the figures. Default: figures/NAME, where NAME is that of --data.",
+        ),
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="pdf, png or svg; may be repeated.  [default: pdf and png]"),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="pdf, png or svg; several as pdf,png. Default: pdf,png.",
+            autocompletion=completing(_formats),
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Data set to draw.  [default: in accuracy curves all that are recorded; else cifar100, or the only one]"
+            metavar="NAME",
+            help="Data set to draw. Default: all recorded ones in accuracy curves; elsewhere "
+            "cifar100, or the only one.",
+            autocompletion=completing(lambda: DATASET_NAMES),
         ),
     ] = None,
     method: Annotated[CorrelationMethod, typer.Option(help="Correlation coefficient.")] = "pearson",
@@ -56,104 +106,108 @@ def main(
     mask_score: Annotated[
         str | None,
         typer.Option(
-            help="Pruning measure of the masks in Figure 2.  [default: bn_scale; of single weights, magnitude]"
+            metavar="MEASURE",
+            help="Pruning measure of the masks in Figure 2. Default: bn_scale; for single "
+            "weights magnitude.",
+            autocompletion=completing(_masks),
         ),
     ] = None,
     mask_ratio: Annotated[
-        float, typer.Option(help="Fraction of filters that these masks prune.")
+        float, typer.Option(metavar="FRACTION", help="Fraction of filters that these masks prune.")
     ] = 0.2,
     seed: Annotated[
-        int | None, typer.Option(help="Seed whose points a scatter shows.  [default: the lowest]")
+        int | None,
+        typer.Option(metavar="N", help="Seed whose points a scatter shows. Default: the lowest."),
     ] = None,
     scale: Annotated[AxisScale, typer.Option(help="Axes of a scatter.")] = "symlog",
-    list_: Annotated[
-        bool,
-        typer.Option(
-            "--list", help="Say which figures there are and which the recordings hold, and stop."
-        ),
+    list_figures: Annotated[
+        bool, typer.Option("--list", help="List the figures and what is recorded of each; stop.")
     ] = False,
 ) -> None:
-    """Draw figures of the paper from recordings, each with its numbers (CSV) and a caption (text).
+    """Draw figures of the paper from recordings.
 
-    A figure whose recordings are missing is named with the command that records them; what is there of it, and the other figures, are
-    drawn. The exit status is 0 when every figure was drawn whole, 1 when one was not, and 2 for arguments that cannot be used. Figure I1
-    is left out unless it is named or Tiny-ImageNet is recorded.
+    Each figure is written as pictures, its numbers (CSV) and its caption with computed values
+    (text). If recordings are missing, the command that records them is printed; whatever is
+    recorded is drawn.
 
-    \b
-    Examples:
-      python -m pruneviz.figures                                   every figure, from data/digits
-      python -m pruneviz.figures 5 16 H1a --data data/paper        three figures, from other recordings
-      python -m pruneviz.figures 1 --dataset cifar10               of an accuracy curve one data set alone
-      python -m pruneviz.figures 2 --method spearman --mask-ratio 0.5 --out figures/half
-      python -m pruneviz.figures --list --data data/paper          what there is to draw, and what is missing
+    Exit codes: 0 every figure was drawn whole, 1 one was not, 2 wrong use.
     """
-    try:
-        for name in figures or ():
-            find(name)
-        names = ordered(figures or list(FIGURES))
-        options = DrawOptions(
-            method, loss_preservation, mask_score, mask_ratio, seed, dataset, scale
-        )
-        endings = _checked(formats or ["pdf", "png"])
-    except PrunevizError as error:
-        _stop(str(error), status=2)
-    if list_:
+    names = _checked_figures(separated(figures or FIGURES))
+    options = DrawOptions(method, loss_preservation, mask_score, mask_ratio, seed, dataset, scale)
+    endings = _checked_formats(separated(formats or ["pdf", "png"]))
+    if list_figures:
         _list(names, data, options)
         return
-    runs = _loaded(data)
+    with may_be_incomplete():
+        runs = _loaded(data, names if figures else ())
     _check_dataset(dataset, runs.spec)
     if not figures:
         names = [name for name in names if not _is_passed_over(name, runs.spec)]
     out = out or Path("figures") / data.resolve().name
     whole = [_draw(name, runs, data, out, endings, options) for name in names]
-    raise typer.Exit(0 if all(whole) else 1)
+    if not all(whole):
+        raise typer.Exit(INCOMPLETE)
 
 
-def _checked(formats: Sequence[str]) -> list[str]:
+def _checked_figures(figures: Sequence[str]) -> list[str]:
+    for name in figures:
+        try:
+            find(name)
+        except FigureError:
+            if name not in _formats():
+                raise
+            command = f"--format pdf,{name}"
+            raise FigureError(
+                f"{name!r} is no figure; join formats by a comma: {command}"
+            ) from None
+    return ordered(list(figures))
+
+
+def _checked_formats(formats: Sequence[str]) -> list[str]:
     from pruneviz.figures.write import check_format
 
     return [check_format(name) for name in formats]
 
 
 def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
-    """Stop at a data set that is neither recorded nor could be."""
+    """Refuse a data set that is neither recorded nor could be."""
     known = list(dict.fromkeys([*DATASET_NAMES, *map(str, spec["dataset"].dropna())]))
     if dataset is not None and dataset not in known:
-        _stop(f"there is no data set {dataset!r}; choose among {', '.join(known)}", status=2)
+        raise PresetError(unknown_name("data set", dataset, known))
 
 
-def _loaded(data: Path) -> Runs:
-    """The finished runs in a folder, of which there may be none."""
+def _loaded(data: Path, figures: Sequence[str]) -> Runs:
+    """The finished runs in a folder; `LogError` if it holds none at all."""
     from pruneviz.log.run_directory import run_paths
     from pruneviz.log.runs import finished
 
     try:
-        count = len(run_paths(data))
-    except LogError:
-        _say(f"{data} holds no recordings; every figure asked for is missing")
-        return _no_runs()
-    _say(f"drawing from {count} recording{'s' if count > 1 else ''} in {data} ...")
-    try:
-        runs = finished(data)
-    except PrunevizError as error:
-        _stop(str(error), status=1)
+        run_paths(data)
+    except LogError as error:
+        raise LogError(_what_to_record(data, figures)) from error
+    runs = finished(data)
+    say(f"drawing from {counted(len(runs), 'recording')} in {data}")
     for run in runs.unfinished:
-        _say(
-            f"run {run} is unfinished and left out; its recording goes on where it stopped when it is started again"
-        )
+        say(f"run {run} is unfinished and left out; repeat the command that records it to go on")
     return runs
 
 
-def _no_runs() -> Runs:
-    import pandas as pd
+def _what_to_record(data: Path, figures: Sequence[str]) -> str:
+    from pruneviz.plans.planning import record_command
+    from pruneviz.plans.presets import PRESETS
 
-    from pruneviz.log.runs import Runs
-
-    return Runs(_spec_of([]), pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+    preset = data.resolve().name
+    command = record_command(
+        preset if preset in PRESETS else "digits", str(data), figures=list(figures)
+    )
+    lines = [f"{data} holds no recordings", f"Record what is needed with: {command}"]
+    if SHIPPED.is_dir():
+        lines.append(f"Or draw from recordings that ship: pruneviz figures 3 13 --data {SHIPPED}")
+    return "\n".join(lines)
 
 
 def _is_passed_over(name: str, spec: pd.DataFrame) -> bool:
-    """Whether a figure that nobody named is of a data set of its own that is not recorded."""
+    """Whether a figure that was not named has a data set of its own that is not recorded."""
     own = find(name).need.dataset
     return own is not None and own not in set(spec["dataset"])
 
@@ -161,7 +215,7 @@ def _is_passed_over(name: str, spec: pd.DataFrame) -> bool:
 def _draw(
     name: str, runs: Runs, data: Path, out: Path, endings: Sequence[str], options: DrawOptions
 ) -> bool:
-    """Draw one figure as far as it is recorded; whether it was drawn whole."""
+    """Draw what is recorded of one figure; returns whether it was drawn whole."""
     from pruneviz.figures.chosen_runs import is_recorded, missing_runs
     from pruneviz.figures.draw import save_figure
     from pruneviz.figures.missing import commands, told
@@ -170,27 +224,27 @@ def _draw(
     try:
         absent = missing_runs(runs.spec, entry, options)
         if absent:
-            record = " && ".join(
-                commands(name, entry, absent, runs.spec, str(data), data.resolve().name)
-            )
-            _say(f"figure {name} lacks {told(entry, absent)} in {data}; record with: {record}")
+            record = commands(name, entry, absent, runs.spec, str(data), data.resolve().name)
+            what = told(entry, absent)
+            say(f"figure {name} lacks {what} in {data}; record with: {' && '.join(record)}")
         if is_recorded(runs.spec, entry, options):
             paths = save_figure(name, runs, out, options=options, formats=endings)
-            typer.echo(
-                f"figure {name}: {paths[0].parent / file_stem(name)}{{{','.join(_endings(name, paths))}}}"
-            )
+            typer.echo(f"figure {name}: {_written(name, paths)}")
     except PrunevizError as error:
-        _say(f"figure {name} is not drawn: {error}")
+        say(f"figure {name} is not drawn: {error}")
         return False
     return not absent
 
 
-def _endings(name: str, paths: Sequence[Path]) -> list[str]:
-    return [path.name.removeprefix(file_stem(name)) for path in paths]
+def _written(name: str, paths: Sequence[Path]) -> str:
+    """The paths of one figure's files in short: figures/digits/figure03{.pdf,.png,.csv,.txt}."""
+    stem = file_stem(name)
+    endings = ",".join(path.name.removeprefix(stem) for path in paths)
+    return f"{paths[0].parent / stem}{{{endings}}}"
 
 
 def _list(names: Sequence[str], data: Path, options: DrawOptions) -> None:
-    """Print one line a figure: what of it is recorded, and what is missing."""
+    """Print one line per figure: what of it is recorded, and what is missing."""
     from pruneviz.figures.missing import status
 
     spec = _spec(data)
@@ -203,35 +257,20 @@ def _list(names: Sequence[str], data: Path, options: DrawOptions) -> None:
 
 
 def _spec(data: Path) -> pd.DataFrame:
-    """The facts of the finished runs in a folder, without their tables, which may be large."""
-    from pruneviz.log.run_directory import is_sealed, read_spec, run_paths
-
-    try:
-        return _spec_of([read_spec(path) for path in run_paths(data) if is_sealed(path)])
-    except LogError as error:
-        _say(str(error))
-        return _spec_of([])
-
-
-def _spec_of(specs: Sequence[RunSpec]) -> pd.DataFrame:
+    """The specs of the finished runs in a folder; empty if there are none."""
     import pandas as pd
 
+    from pruneviz.log.runs import finished
     from pruneviz.log.schema import RunSpec
 
-    return pd.DataFrame(
-        [spec.to_dict() for spec in specs],
-        columns=None if specs else list(RunSpec("none").to_dict()),
-    )
+    try:
+        return finished(data).spec
+    except LogError as error:
+        say(str(error))
+        return pd.DataFrame(columns=list(RunSpec("none").to_dict()))
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _stop(text: str, status: int) -> NoReturn:
-    _say(f"error: {text}")
-    raise typer.Exit(status)
-
+app = command_app(draw, "figures", EXAMPLES)
 
 if __name__ == "__main__":
-    app(prog_name="python -m pruneviz.figures")
+    app(prog_name="pruneviz figures")

@@ -8,6 +8,8 @@ from typing import Literal
 ROW_KINDS = ("filter", "weight")  # what one row of the filters table is about
 
 
+DTYPES = ("float32", "float64")  # arithmetic of measuring
+
 BN_MODES = {
     "eval": "evaluation mode with the running statistics as they are",
     "calibrated": "evaluation mode with running statistics re-estimated on the sample",

@@ -99,9 +99,7 @@ def record_command(
     chosen = ["--figures", *figures] if figures else []
     chosen += [part for network in networks for part in ("--network", network)]
     chosen += ["--dataset", dataset] if dataset else []
-    return shlex.join(
-        ["python", "-m", "pruneviz.record", "--preset", preset, *chosen, "--out", out]
-    )
+    return shlex.join(["pruneviz", "record", "--preset", preset, *chosen, "--out", out])
 
 
 def run_name(

@@ -1,38 +1,62 @@
-"""The command `pruneviz figures`."""
+"""`pruneviz figures`: draws what is recorded, and says what is missing and what is wrong."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from pruneviz.figures.__main__ import app
-from pruneviz.figures.__main__ import app as figures_app
+from pruneviz.figures import __main__ as command
+from pruneviz.figures import draw
 from pruneviz.figures.catalogue import FIGURES
+from pruneviz.figures.options import DrawOptions
+from pruneviz.log.runs import Runs
 from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, save_runs, together
+
+VGG = {"vgg13": SMALL["vgg13"]}
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(command.app, [str(argument) for argument in arguments])
+
+
+def as_one_line(path: Path) -> str:
+    return path.read_text(encoding="utf-8").replace("\n", " ")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "digits"
-    save_runs(
-        together(
-            make_runs(SMALL, seeds=(0,), epochs=4),
-            make_pruned_runs({"vgg13": SMALL["vgg13"]}, seeds=(0, 1)),
-        ),
-        path,
-    )
+    unpruned = make_runs(SMALL, seeds=(0,), epochs=4)
+    save_runs(together(unpruned, make_pruned_runs(VGG, seeds=(0, 1))), path)
     return path
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], DrawOptions]]:
+    """The figures that would be drawn, in which formats and how."""
+    found: list[tuple[str, list[str], DrawOptions]] = []
+
+    def note(
+        figure: str, runs: Runs, out: Path, *, options: DrawOptions, formats: Sequence[str]
+    ) -> list[Path]:
+        found.append((figure, list(formats), options))
+        return [out / f"figure{figure:0>2}.{ending}" for ending in formats]
+
+    monkeypatch.setattr(draw, "save_figure", note)
+    return found
+
+
+# What is drawn
+
+
 def test_command_draws_what_is_asked_for(folder: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(
-        app, ["2", "13", "5", "--data", str(folder), "--out", str(tmp_path), "--format", "png"]
-    )
+    done = invoke("2", "13", "5", "--data", folder, "--out", tmp_path, "--format", "png")
     assert done.exit_code == 0, done.output
     ends = {
         "02": (".csv", ".png", ".txt"),
@@ -42,234 +66,226 @@ def test_command_draws_what_is_asked_for(folder: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"figure{name}{end}" for name, found in ends.items() for end in found
     ]
-    assert (
-        done.stdout.splitlines()[1]
-        == f"figure 5: {tmp_path / 'figure05'}{{.png,.csv,_convergence.csv,_leads.csv,.txt}}"
-    )
+    files = f"{tmp_path / 'figure05'}{{.png,.csv,_convergence.csv,_leads.csv,.txt}}"
+    assert done.stdout.splitlines()[1] == f"figure 5: {files}"
     text = (tmp_path / "figure05.txt").read_text(encoding="utf-8")
-    convergence = pd.read_csv(tmp_path / "figure05_convergence.csv").set_index(
-        ["measure", "quantity"]
-    )
-    assert (
-        f"{100 * convergence.loc[('proposed', 'area'), 'mean'].item():.1f}" in text
-        and "claims: magnitude-based pruning" in text
-    )
+    convergence = pd.read_csv(tmp_path / "figure05_convergence.csv")
+    area = convergence.set_index(["measure", "quantity"]).loc[("proposed", "area"), "mean"]
     facts = (
+        f"{100 * area.item():.1f}",
+        "claims: magnitude-based pruning",
         "fraction of filters to prune: 0.6",
         "pruning rounds: 5",
         "training images augmented: no",
         "vgg13-digits-proposed-r5-s0",
     )
-    assert all(fact in text for fact in facts)
+    assert [fact for fact in facts if fact not in text] == []
 
 
-def test_a_figure_recorded_in_part_is_drawn_in_part_and_says_so(tmp_path: Path) -> None:
-    runs = make_pruned_runs(
-        {"vgg13": SMALL["vgg13"]}, measures=("magnitude", "loss_preservation"), seeds=(0,)
+NAMES = {
+    "2 13": ["2", "13"],
+    "13,2": ["2", "13"],
+    "figure13 02": ["2", "13"],
+    "fig2 Figure13": ["2", "13"],
+    "2 2 02": ["2"],
+}
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_figures_have_many_names(
+    folder: Path, tmp_path: Path, drawn: list[tuple[str, list[str], DrawOptions]], names: str
+) -> None:
+    done = invoke(*names.split(), "--data", folder, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert [figure for figure, *_ in drawn] == NAMES[names]
+
+
+def test_a_name_of_two_words_and_capitals_do_not_matter(
+    folder: Path, tmp_path: Path, drawn: list[tuple[str, list[str], DrawOptions]]
+) -> None:
+    invoke("Figure 3", "--data", folder, "--out", tmp_path)
+    lacking = invoke("H1A", "--data", folder, "--out", tmp_path)
+    assert [figure for figure, *_ in drawn] == ["3"]
+    assert "figure H1a lacks" in lacking.stderr
+
+
+FORMATS = {
+    "": ["pdf", "png"],
+    "--format svg": ["svg"],
+    "--format pdf,png,svg": ["pdf", "png", "svg"],
+    "--format svg --format pdf": ["svg", "pdf"],
+    "--format=svg,pdf": ["svg", "pdf"],
+}
+
+
+@pytest.mark.parametrize("formats", FORMATS)
+def test_formats_are_joined_by_commas_or_named_one_by_one(
+    folder: Path, tmp_path: Path, drawn: list[tuple[str, list[str], DrawOptions]], formats: str
+) -> None:
+    done = invoke(*formats.split(), "3", "--data", folder, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert [found for _, found, _ in drawn] == [FORMATS[formats]]
+
+
+def test_options_say_how_figures_are_drawn(
+    folder: Path, tmp_path: Path, drawn: list[tuple[str, list[str], DrawOptions]]
+) -> None:
+    options = (
+        "--method spearman --loss-preservation abs_of_sum --mask-score magnitude "
+        "--mask-ratio 0.5 --seed 0 --dataset digits --scale linear"
     )
-    save_runs(runs, tmp_path / "data")
-    done = CliRunner().invoke(
-        app, ["5", "6", "--data", str(tmp_path / "data"), "--out", str(tmp_path), "--format", "png"]
-    )
-    assert done.exit_code == 1, done.output
-    five, six = (line for line in done.stderr.splitlines() if line.startswith("figure"))
-    record = f"record with: python -m pruneviz.record --preset digits --figures %s --out {tmp_path / 'data'}"
-    assert five.startswith(
-        "figure 5 lacks VGG-13 pruned by Proposed in 5 rounds on digits"
-    ) and five.endswith(record % 5)
-    assert six.startswith(
-        "figure 6 lacks VGG-13 pruned by Magnitude, Proposed and Loss-pres. in 25 rounds"
-    ) and six.endswith(record % 6)
-    assert [path.name for path in tmp_path.glob("*.png")] == ["figure05.png"]
-    text = (tmp_path / "figure05.txt").read_text(encoding="utf-8").replace("\n", " ")
-    assert "Not recorded, so not drawn: VGG-13 pruned by Proposed in 5 rounds" in text
-    assert (
-        "Magnitude before Loss-pres.: by the area as the claim has it (one seed, so a hint at most)"
-        in text
-    )
+    done = invoke("3", *options.split(), "--data", folder, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    wanted = DrawOptions("spearman", "abs_of_sum", "magnitude", 0.5, 0, "digits", "linear")
+    assert [how for *_, how in drawn] == [wanted]
 
 
 def test_figure_i1_is_drawn_where_tiny_imagenet_is_recorded_and_else_only_missed_when_named(
-    tmp_path: Path,
+    tmp_path: Path, drawn: list[tuple[str, list[str], DrawOptions]]
 ) -> None:
-    tiny = make_runs(SMALL, seeds=(0,), epochs=2, every=1, dataset="tiny-imagenet")
-    save_runs(tiny, tmp_path / "tiny")
-    save_runs(
-        make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,), epochs=2, every=1), tmp_path / "digits"
-    )
-    for name, drawn in (("tiny", True), ("digits", False)):
-        done = CliRunner().invoke(
-            app,
-            [
-                "--data",
-                str(tmp_path / name),
-                "--out",
-                str(tmp_path / f"{name}-out"),
-                "--format",
-                "png",
-            ],
-        )
-        assert (tmp_path / f"{name}-out" / "figureI1.png").exists() == drawn
+    tiny, digits = tmp_path / "tiny", tmp_path / "digits"
+    save_runs(make_runs(SMALL, seeds=(0,), epochs=2, every=1, dataset="tiny-imagenet"), tiny)
+    save_runs(make_runs(VGG, seeds=(0,), epochs=2, every=1), digits)
+    for data in (tiny, digits):
+        drawn.clear()
+        done = invoke("--data", data, "--out", tmp_path)
+        assert ("I1" in [figure for figure, *_ in drawn]) == (data == tiny)
         assert "figure I1 lacks" not in done.stderr and done.exit_code == 1
-    done = CliRunner().invoke(
-        app, ["i1", "--data", str(tmp_path / "digits"), "--out", str(tmp_path / "none")]
+    done = invoke("i1", "--data", digits, "--out", tmp_path)
+    assert done.exit_code == 1
+    networks = "VGG-13, MobileNet-V1 and ResNet-56"
+    assert f"figure I1 lacks {networks} on Tiny-ImageNet" in done.stderr
+    assert f"pruneviz record --preset digits --figures I1 --out {digits}" in done.stderr
+
+
+# What is missing
+
+
+def test_a_figure_recorded_in_part_is_drawn_in_part_and_says_so(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    save_runs(make_pruned_runs(VGG, measures=("magnitude", "loss_preservation"), seeds=(0,)), data)
+    done = invoke("5", "6", "--data", data, "--out", tmp_path, "--format", "png")
+    assert done.exit_code == 1, done.output
+    five, six = (line for line in done.stderr.splitlines() if line.startswith("figure"))
+    assert five.startswith("figure 5 lacks VGG-13 pruned by Proposed in 5 rounds on digits")
+    assert six.startswith(
+        "figure 6 lacks VGG-13 pruned by Magnitude, Proposed and Loss-pres. in 25 rounds"
     )
-    assert (
-        done.exit_code == 1
-        and "figure I1 lacks VGG-13, MobileNet-V1 and ResNet-56 on Tiny-ImageNet" in done.stderr
-    )
-    assert (
-        f"python -m pruneviz.record --preset digits --figures I1 --out {tmp_path / 'digits'}"
-        in done.stderr
-    )
+    for line, figure in ((five, 5), (six, 6)):
+        record = f"pruneviz record --preset digits --figures {figure} --out {data}"
+        assert line.endswith(f"record with: {record}")
+    assert [path.name for path in tmp_path.glob("*.png")] == ["figure05.png"]
+    text = as_one_line(tmp_path / "figure05.txt")
+    assert "Not recorded, so not drawn: VGG-13 pruned by Proposed in 5 rounds" in text
+    claim = "Magnitude before Loss-pres.: by the area as the claim has it"
+    assert f"{claim} (one seed, so a hint at most)" in text
 
 
 def test_a_corrupt_recording_stops_only_the_figures_that_need_it(tmp_path: Path) -> None:
-    save_runs(
-        together(
-            make_runs(SMALL, seeds=(0,), epochs=4),
-            make_pruned_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,)),
-        ),
-        tmp_path / "data",
-    )
-    (tmp_path / "data" / "resnet56-digits-s0" / "filters.parquet").write_bytes(b"torn")
-    done = CliRunner().invoke(
-        app,
-        [
-            "2",
-            "3",
-            "5",
-            "13",
-            "--data",
-            str(tmp_path / "data"),
-            "--out",
-            str(tmp_path / "out"),
-            "--format",
-            "png",
-        ],
-    )
+    data, out = tmp_path / "data", tmp_path / "out"
+    pruned = make_pruned_runs(VGG, seeds=(0,))
+    save_runs(together(make_runs(SMALL, seeds=(0,), epochs=4), pruned), data)
+    torn = data / "resnet56-digits-s0" / "filters.parquet"
+    torn.write_bytes(b"torn")
+    done = invoke("2", "3", "5", "13", "--data", data, "--out", out, "--format", "png")
     assert done.exit_code == 1
-    assert [path.name for path in sorted((tmp_path / "out").glob("*.png"))] == [
-        "figure05.png",
-        "figure13.png",
-    ]
+    assert sorted(path.name for path in out.glob("*.png")) == ["figure05.png", "figure13.png"]
     for figure in (2, 3):
-        assert (
-            f"figure {figure} is not drawn: {tmp_path / 'data' / 'resnet56-digits-s0' / 'filters.parquet'} is corrupt"
-            in done.stderr
-        )
+        assert f"figure {figure} is not drawn: {torn} is corrupt" in done.stderr
 
 
 def test_command_names_missing_recordings_and_draws_the_others(tmp_path: Path) -> None:
-    two = make_runs(
-        {network: SMALL[network] for network in ("resnet56", "mobilenet_v1")},
-        seeds=(0, 1),
-        epochs=4,
-    )
-    save_runs(two, tmp_path / "data", unfinished=["resnet56-digits-s1"])
-    arguments = [
-        "2",
-        "3",
-        "13",
-        "--data",
-        str(tmp_path / "data"),
-        "--out",
-        str(tmp_path / "out"),
-        "--format",
-        "png",
-    ]
-    done = CliRunner().invoke(app, arguments)
+    data, out = tmp_path / "data", tmp_path / "out"
+    two = {network: SMALL[network] for network in ("resnet56", "mobilenet_v1")}
+    save_runs(make_runs(two, seeds=(0, 1), epochs=4), data, unfinished=["resnet56-digits-s1"])
+    done = invoke("2", "3", "13", "--data", data, "--out", out, "--format", "png")
     assert done.exit_code == 1, done.output
     said = done.stderr.splitlines()
-    record = f"record with: python -m pruneviz.record --preset digits --figures %s --out {tmp_path / 'data'}"
-    (two,) = (
-        line for line in said if line.startswith("figure 2 lacks VGG-13 on digits (unpruned) in ")
-    )
-    (thirteen,) = (
-        line for line in said if line.startswith("figure 13 lacks VGG-13 (unpruned) in ")
-    )
-    assert two.endswith(record % "2 --network vgg13") and thirteen.endswith(record % "13")
+    record = f"record with: pruneviz record --preset digits --figures %s --out {data}"
+    (lacks_2,) = (line for line in said if line.startswith("figure 2 lacks VGG-13 on digits "))
+    (lacks_13,) = (line for line in said if line.startswith("figure 13 lacks VGG-13 (unpruned) "))
+    assert lacks_2.endswith(record % "2 --network vgg13")
+    assert lacks_13.endswith(record % "13")
     assert any("resnet56-digits-s1 is unfinished" in line for line in said)
-    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
-        "figure02.png",
-        "figure03.png",
-    }
-    assert "Not recorded, so not drawn: VGG-13" in (tmp_path / "out" / "figure02.txt").read_text(
-        encoding="utf-8"
-    ).replace("\n", " ")
+    assert sorted(path.name for path in out.glob("*.png")) == ["figure02.png", "figure03.png"]
+    assert "Not recorded, so not drawn: VGG-13" in as_one_line(out / "figure02.txt")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (["99"], "no figure '99'"),
-        (["3", "--mask-ratio", "2"], "mask_ratio is 2.0"),
-        (["3", "--mask-score", "size"], "expected one of magnitude"),
-        (["3", "--format", "gif"], "format 'gif'"),
-        (["3", "--method", "cosine"], "cosine"),
-    ],
-)
-def test_command_refuses_arguments_it_cannot_use(
-    arguments: list[str], part: str, tmp_path: Path
+def test_command_says_what_would_fill_an_empty_folder_and_what_ships(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = CliRunner().invoke(
-        app, [*arguments, "--data", str(tmp_path), "--out", str(tmp_path / "out")]
-    )
-    assert done.exit_code == 2 and part in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_command_says_what_would_fill_an_empty_folder(tmp_path: Path) -> None:
-    for data in (tmp_path, tmp_path / "paper"):
-        done = CliRunner().invoke(app, ["14", "--data", str(data)])
-        preset = "paper" if data.name == "paper" else "digits"
-        assert (
-            done.exit_code == 1
-            and f"python -m pruneviz.record --preset {preset} --figures 14 --out {data}"
-            in done.stderr
-        )
+    monkeypatch.chdir(tmp_path)
+    for preset, data in (("digits", tmp_path), ("paper", tmp_path / "paper")):
+        done = invoke("14", "--data", data)
+        assert done.exit_code == 1
+        assert done.stderr.startswith(f"error: {data} holds no recordings\n")
+        assert f"pruneviz record --preset {preset} --figures 14 --out {data}\n" in done.stderr
+        assert "cifar-mini" not in done.stderr
+    (tmp_path / "data" / "cifar-mini").mkdir(parents=True)
+    beginner = invoke().stderr
+    assert beginner.splitlines() == [
+        "error: data/digits holds no recordings",
+        "Record what is needed with: pruneviz record --preset digits --out data/digits",
+        "Or draw from recordings that ship: pruneviz figures 3 13 --data data/cifar-mini",
+    ]
 
 
 def test_command_lists_figures(folder: Path, tmp_path: Path) -> None:
-    lines = CliRunner().invoke(app, ["--list", "--data", str(folder)]).stdout.splitlines()
+    lines = invoke("--list", "--data", folder).stdout.splitlines()
     states = {line.split()[0]: line[line.index("[") :] for line in lines}
     assert list(states) == list(FIGURES)
-    assert {states[name] for name in ("2", "3", "13", "14", "15")} == {
-        "[recorded on digits, 1 seed]"
-    }
-    assert states["5"] == "[recorded on digits, 2 seeds]" and states["17"].startswith(
-        "[not recorded: MobileNet-V1 pruned by Magnitude, "
-    )
-    nothing = CliRunner().invoke(app, ["13", "--list", "--data", str(tmp_path)])
-    assert nothing.exit_code == 0 and "[not recorded: VGG-13 (unpruned)]" in nothing.stdout
+    recorded = {states[name] for name in ("2", "3", "13", "14", "15")}
+    assert recorded == {"[recorded on digits, 1 seed]"}
+    assert states["5"] == "[recorded on digits, 2 seeds]"
+    assert states["17"].startswith("[not recorded: MobileNet-V1 pruned by Magnitude, ")
+    nothing = invoke("13", "--list", "--data", tmp_path)
+    assert nothing.exit_code == 0
+    assert "[not recorded: VGG-13 (unpruned)]" in nothing.stdout
+
+
+# What is wrong
+
+
+WRONG = {
+    "99": "no figure '99'",
+    "H1c": "no figure 'H1c'; did you mean 'H1",
+    "3 --mask-ratio 2": "mask_ratio is 2.0",
+    "3 --mask-score size": "magnitude",
+    "3 --format gif": "format 'gif'",
+    "3 --format pdf png": "'png' is no figure; join formats by a comma: --format pdf,png",
+    "3 --method cosine": "'cosine'",
+    "3 --metod pearson": "there is no option --metod; did you mean --method?",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_command_refuses_arguments_it_cannot_use(arguments: str, tmp_path: Path) -> None:
+    done = invoke(*arguments.split(), "--data", tmp_path, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ") and WRONG[arguments] in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_data_set_that_could_not_be_recorded_is_refused(
+    tmp_path: Path, drawn: list[tuple[str, list[str], DrawOptions]]
+) -> None:
+    data = tmp_path / "data"
+    save_runs(make_runs(VGG, seeds=(0,), epochs=2, every=1, dataset="mine"), data)
+    common = ("13", "--data", data, "--out", tmp_path, "--dataset")
+    unknown = invoke(*common, "mien")
+    assert unknown.exit_code == 2
+    assert "no data set 'mien'; did you mean 'mine'?" in unknown.stderr
+    assert "digits" in unknown.stderr and "record with" not in unknown.stderr
+    assert invoke(*common, "mine").exit_code == 0
+    missing = invoke(*common, "cifar10")
+    assert missing.exit_code == 1
+    assert "--figures 13 --dataset cifar10" in missing.stderr
 
 
 def test_help_answers_without_loading_what_draws() -> None:
-    code = "import sys, pruneviz.figures.__main__; assert not {'pandas', 'matplotlib', 'scipy', 'torch'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_data_set_that_could_not_be_recorded_is_refused(tmp_path: Path) -> None:
-    save_runs(
-        make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,), epochs=2, every=1, dataset="mine"),
-        tmp_path / "data",
+    code = (
+        "import sys, pruneviz.figures.__main__;"
+        "print(sorted({'pandas', 'matplotlib', 'scipy', 'torch'} & set(sys.modules)))"
     )
-    common = [
-        "--data",
-        str(tmp_path / "data"),
-        "--out",
-        str(tmp_path / "out"),
-        "--format",
-        "png",
-        "--dataset",
-    ]
-    unknown = CliRunner().invoke(figures_app, ["13", *common, "mien"])
-    assert (
-        unknown.exit_code == 2
-        and "no data set 'mien'; choose among digits" in unknown.stderr
-        and "mine" in unknown.stderr
-    )
-    assert "record with" not in unknown.stderr
-    assert CliRunner().invoke(figures_app, ["13", *common, "mine"]).exit_code == 0
-    missing = CliRunner().invoke(figures_app, ["13", *common, "cifar10"])
-    assert missing.exit_code == 1 and "--figures 13 --dataset cifar10" in missing.stderr
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"

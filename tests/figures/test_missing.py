@@ -21,11 +21,11 @@ def test_missing_runs_are_named_and_their_commands_are_exact() -> None:
     assert absent == (RunGroup("vgg13", "proposed", 5, "cifar100"),)
     assert in_words(absent) == "VGG-13 pruned by Proposed in 5 rounds on CIFAR-100"
     assert commands("5", FIGURES["5"], absent, bare, "data/x y", "x y") == [
-        "python -m pruneviz.record --preset digits --figures 5 --dataset cifar100 --out 'data/x y'"
+        "pruneviz record --preset digits --figures 5 --dataset cifar100 --out 'data/x y'"
     ]
     paper = bare.assign(preset="paper")
     assert commands("5", FIGURES["5"], absent, paper, "d", "d") == [
-        "python -m pruneviz.record --preset paper --figures 5 --out d"
+        "pruneviz record --preset paper --figures 5 --out d"
     ]
     absent = missing_runs(bare, FIGURES["16"], DEFAULT)
     assert (
@@ -41,6 +41,4 @@ def test_missing_runs_are_named_and_their_commands_are_exact() -> None:
     assert len(commands("4", FIGURES["4"], several, bare, "d", "d")) == 3
     two = missing_runs(bare[bare["network"] != "vgg13"], FIGURES["2"], DEFAULT)
     (command,) = commands("2", FIGURES["2"], two, bare, "d", "d")
-    assert (
-        command == "python -m pruneviz.record --preset digits --figures 2 --network vgg13 --out d"
-    )
+    assert command == "pruneviz record --preset digits --figures 2 --network vgg13 --out d"

@@ -267,14 +267,11 @@ def test_what_cannot_be_planned_is_told_with_what_can(options: dict[str, Any], s
 
 
 def test_the_command_that_records_figures() -> None:
-    assert (
-        record_command("digits", "my data")
-        == "python -m pruneviz.record --preset digits --out 'my data'"
-    )
+    assert record_command("digits", "my data") == "pruneviz record --preset digits --out 'my data'"
     command = record_command(
         "paper", "data", figures=["5", "16"], networks=["vgg13"], dataset="cifar10"
     )
     assert (
         command
-        == "python -m pruneviz.record --preset paper --figures 5 16 --network vgg13 --dataset cifar10 --out data"
+        == "pruneviz record --preset paper --figures 5 16 --network vgg13 --dataset cifar10 --out data"
     )

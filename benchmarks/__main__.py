@@ -1,8 +1,8 @@
-"""Every benchmark in one run: `python -m benchmarks`.
+"""Run all benchmarks: `python -m benchmarks`.
 
-Each module runs in a process of its own. What it finds replaces its figures in the JSON file of this machine, and the tables of the page
-are written anew from the files of all machines. With --quick everything is small, to see that it works, and nothing is written unless
-asked for.
+Each module runs in its own process. Its results replace its previous ones in the JSON file of this
+machine, and the tables of docs/benchmarks.md are rebuilt from the files of all machines. With
+--quick all sizes are small, to check that everything works; it writes only to given paths.
 """
 
 from __future__ import annotations
@@ -28,28 +28,25 @@ MODULES = ("measuring", "memory", "training", "recording", "drawing", "analysis"
 
 
 def main() -> int:
-    """Run, write, and answer 1 where a module failed."""
+    """Run the modules and write the results; returns 1 if a module failed."""
     given = parser().parse_args()
     names = given.only or MODULES
-    found = run_modules(
-        [f"benchmarks.{name}" for name in names], {name: options_of(name, given) for name in names}
-    )
+    options = {name: options_of(name, given) for name in names}
+    found = run_modules([f"benchmarks.{name}" for name in names], options)
     write(found, given)
     return int(len(found) < len(names))
 
 
 def options_of(module: str, given: argparse.Namespace) -> list[str]:
-    """What a module is called with."""
-    checkout = (
-        ["--flowandprune", str(given.flowandprune)]
-        if given.flowandprune and module == "measuring"
-        else []
-    )
-    return [*(["--quick"] if given.quick else []), *checkout]
+    """Command-line options for one module."""
+    options = ["--quick"] if given.quick else []
+    if given.flowandprune and module == "measuring":
+        options += ["--flowandprune", str(given.flowandprune)]
+    return options
 
 
 def write(fresh: list[Measured], given: argparse.Namespace) -> None:
-    """The JSON file of this machine and the page; a quick run writes only where it was told to."""
+    """Write the JSON file of this machine and the page; a quick run writes only to given paths."""
     facts = machine()
     file = given.json or (None if given.quick else DOCS / "benchmarks" / file_name(facts))
     page = given.table or (None if given.quick else DOCS / "benchmarks.md")
@@ -61,7 +58,7 @@ def write(fresh: list[Measured], given: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command."""
+    """The command-line options."""
     built = argparse.ArgumentParser(
         "python -m benchmarks",
         description=__doc__,
@@ -71,28 +68,29 @@ def parser() -> argparse.ArgumentParser:
         "--only",
         nargs="+",
         choices=MODULES,
-        help="these modules; the others keep the figures they have",
+        help="Run only these modules; the others keep their results.",
     )
     built.add_argument(
         "--quick",
         action="store_true",
-        help="small sizes, to see within a minute that everything works",
+        help="Small sizes, to check within a minute that everything works.",
     )
     built.add_argument(
         "--json",
         type=Path,
-        help="the file of this machine; by default docs/benchmarks/<machine>.json",
+        help="File for the results of this machine. Default: docs/benchmarks/<machine>.json.",
     )
     built.add_argument(
         "--table",
         type=Path,
-        help="the page, by default docs/benchmarks.md; its tables are of all JSON files beside --json",
+        help="Page whose tables are rebuilt from all JSON files beside --json. "
+        "Default: docs/benchmarks.md.",
     )
     built.add_argument(
         "--flowandprune",
         type=Path,
         metavar="PATH",
-        help="a checkout of the published code, to be timed too",
+        help="Checkout of the published code, to be timed as well.",
     )
     return built
 

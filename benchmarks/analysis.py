@@ -1,7 +1,7 @@
-"""Analysis at scale: 100 million filter rows on disk, in bounded memory, and in time that grows as the rows.
+"""Analysis of 100 million filter rows on disk: memory stays bounded, time grows linearly.
 
-Run directories made up on disk are analysed, and so is a quarter of them. Every call runs in a process of its own, so that its peak memory
-is its own; whole and quarter take turns.
+Synthetic run directories are analysed, and a quarter of them. Each call runs in its own process and
+has its own peak memory; whole and quarter take turns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from pruneviz.log.scan import Scan
 
 LAYERS, FILTERS, EPOCHS = 20, 200, 250  # a run has a million rows
 ROWS = LAYERS * FILTERS * EPOCHS
-BYTES_A_ROW = 40  # on disk: four columns of float32 that hardly compress, the keys, and the scores that one case writes
+# On disk: four float32 columns that hardly compress, the keys, and the scores that one case writes.
+BYTES_A_ROW = 40
 MEASURED = ("theta_norm2", "sigma", "theta_g", "theta_hg")
 
 CASES: Mapping[str, Callable[[Scan, Path], object]] = {
@@ -55,7 +56,7 @@ CASES: Mapping[str, Callable[[Scan, Path], object]] = {
 
 
 def results(quick: bool) -> list[Result]:
-    """Seconds, peak memory and growth of every case: of 100 million rows, or with `quick` of one million in runs a tenth as long."""
+    """Seconds, peak memory and growth of every case, on 100 million rows; if quick, 1 million."""
     runs, epochs, times = (16, EPOCHS // 16, 1) if quick else (100, EPOCHS, 2)
     with tempfile.TemporaryDirectory() as folder:
         _check_room(Path(folder), runs * epochs * LAYERS * FILTERS)
@@ -68,7 +69,7 @@ def results(quick: bool) -> list[Result]:
 
 
 def _results_of(case: str, whole: Path, quarter: Path, rows: int, times: int) -> list[Result]:
-    goal = 1.25 if rows >= 1e8 else None  # of few rows the time is mostly what a call costs
+    goal = 1.25 if rows >= 1e8 else None  # with few rows, the overhead of a call dominates
     found = [(_in_own_process(case, quarter), _in_own_process(case, whole)) for _ in range(times)]
     spent = [large["seconds"] for _, large in found]
     peaks = [large["peak_gb"] for _, large in found]
@@ -96,7 +97,7 @@ def _results_of(case: str, whole: Path, quarter: Path, rows: int, times: int) ->
 
 
 def make_sets(folder: Path, runs: int, epochs: int) -> tuple[Path, Path]:
-    """Write run directories below a folder; returns that of all, and one of the first quarter of them, which takes no room of its own."""
+    """Write run directories; returns the folder of all, and one with hard links to a quarter."""
     whole, quarter = folder / "whole", folder / "quarter"
     for seed in range(runs):
         run = f"made-s{seed}"
@@ -107,7 +108,7 @@ def make_sets(folder: Path, runs: int, epochs: int) -> tuple[Path, Path]:
 
 
 def _make_run(path: Path, epochs: int, seed: int) -> None:
-    """A finished run, whose filters table is then put in place of the empty one."""
+    """Write a finished run, then replace its empty filters table."""
     log = RunLog.create(
         path,
         pv.RunSpec(run=path.name, network="made", dataset="made", seed=seed, epochs=epochs - 1),
@@ -155,8 +156,10 @@ def _filters(run: str, epochs: int, seed: int) -> pa.Table:
 def _check_room(folder: Path, rows: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < rows * BYTES_A_ROW:
+        needed = rows * BYTES_A_ROW
         raise SystemExit(
-            f"{folder} has {free / 1e9:.1f} GB free, {rows * BYTES_A_ROW / 1e9:.1f} GB are needed; set TMPDIR to another"
+            f"{folder} has {free / 1e9:.1f} GB free but {needed / 1e9:.1f} GB are needed; "
+            "set TMPDIR to another folder"
         )
 
 
@@ -172,9 +175,8 @@ def _in_own_process(case: str, path: Path) -> dict[str, float]:
 
 
 def _one(case: str, path: str) -> dict[str, float]:
-    assert (
-        pv.correlate and pv.score and pv.mask_distance
-    )  # names load on first use: what they import is no part of the time
+    # Names load on first use; their imports are not part of the time.
+    assert pv.correlate and pv.score and pv.mask_distance
     with tempfile.TemporaryDirectory(dir=Path(path).parent) as out:
         began, worked = time.perf_counter(), time.process_time()
         CASES[case](pv.scan(path), Path(out))
@@ -186,15 +188,17 @@ def _one(case: str, path: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print every figure, and with --json write them."""
+    """Print all results; with --json also write them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a million rows, to see that it works")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
+    parser.add_argument(
+        "--quick", action="store_true", help="One million rows, to check that it works."
+    )
+    parser.add_argument("--json", type=Path, help="File for the results.")
     parser.add_argument(
         "--one",
         nargs=2,
         metavar=("CASE", "FOLDER"),
-        help="one case on run directories that exist, as JSON",
+        help="Run one case on existing run directories and print JSON.",
     )
     options = parser.parse_args()
     if options.one:

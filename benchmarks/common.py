@@ -1,4 +1,4 @@
-"""What every benchmark shares: a result, timing, peak memory, the description of the machine, and results as JSON and in a terminal."""
+"""Shared by all benchmarks: results, timing, peak memory, facts of the machine, output."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """One measured figure of a benchmark.
+    """One measured value of a benchmark.
 
-    `part` groups the figures (measuring, memory, training, recording, drawing, analysis); `goal` is what was aimed at, such as "<= 20",
-    empty where nothing was; `met` is None where there is no goal; `samples` are all timed values, of which `value` is the median. A `value`
-    of NaN was not measured, and `note` says why.
+    Attributes:
+        part: Group of the result: measuring, memory, training, recording, drawing or analysis.
+        what: What was measured.
+        value: Median of `samples`; NaN if it was not measured.
+        unit: Unit of `value`.
+        goal: Such as "<= 20"; empty if there is none.
+        met: Whether the goal was met; None without a goal.
+        samples: All measured values.
+        note: Details, or why it was not measured.
     """
 
     part: str
@@ -45,7 +51,7 @@ def at_most(
     goal: float | None = None,
     note: str = "",
 ) -> Result:
-    """The median of the samples, which should not be above the goal."""
+    """Result with the median of the samples, which should not exceed the goal."""
     value = statistics.median(samples)
     told = "" if goal is None else f"<= {goal:g}"
     return Result(
@@ -61,7 +67,7 @@ def at_least(
     goal: float | None = None,
     note: str = "",
 ) -> Result:
-    """The median of the samples, which should not be below the goal."""
+    """Result with the median of the samples, which should reach the goal."""
     value = statistics.median(samples)
     told = "" if goal is None else f">= {goal:g}"
     return Result(
@@ -70,12 +76,12 @@ def at_least(
 
 
 def not_measured(part: str, what: str, unit: str, why: str, goal: str = "") -> Result:
-    """A figure that could not be measured here."""
+    """Result for something that could not be measured here."""
     return Result(part, what, math.nan, unit, goal, None, (), f"not measured: {why}")
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """How long one call takes, with all that it has handed to a GPU."""
+    """Duration of one call in seconds, including its work on a GPU."""
     _finish_device_work()
     began = time.perf_counter()
     run()
@@ -84,7 +90,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def _finish_device_work() -> None:
-    torch = sys.modules.get("torch")  # a benchmark that never loads torch waits for no GPU
+    torch = sys.modules.get("torch")  # without torch there is no GPU work to wait for
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
@@ -92,20 +98,29 @@ def _finish_device_work() -> None:
 def side_by_side(
     runs: Sequence[Callable[[], object]], times: int, *, warm_up: bool = True
 ) -> list[list[float]]:
-    """Times of several calls that take turns, so that what else the machine does strikes all alike; each is called once to warm up."""
+    """Time several calls in turns, so that other load on the machine affects all of them alike.
+
+    Args:
+        runs: The calls.
+        times: Number of rounds.
+        warm_up: Call each once before timing.
+
+    Returns:
+        For each call its durations in seconds, one per round.
+    """
     for run in runs if warm_up else ():
         run()
     rounds = [[seconds(run) for run in runs] for _ in range(times)]
-    return [list(times) for times in zip(*rounds, strict=True)]
+    return [list(durations) for durations in zip(*rounds, strict=True)]
 
 
 def peak_bytes() -> int:
-    """The most memory this process has held so far."""
+    """Peak resident memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def machine() -> dict[str, str | int | float]:
-    """What the figures were measured on."""
+    """Facts of this machine: hardware and versions."""
     facts: dict[str, str | int | float] = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
@@ -114,62 +129,54 @@ def machine() -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "gpu": _gpu(),
     }
-    return facts | {
-        name: version(name)
-        for name in ("torch", "torchvision", "numpy", "pandas", "pyarrow", "matplotlib")
-    }
+    packages = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "matplotlib")
+    return facts | {name: version(name) for name in packages}
 
 
 def write_results(results: Sequence[Result], path: Path) -> None:
-    """The results as a JSON list."""
+    """Write the results as a JSON list."""
     path.write_text(
         json.dumps(list(map(row_of, results)), indent=1, allow_nan=False) + "\n", encoding="utf-8"
     )
 
 
 def row_of(result: Result) -> dict[str, Any]:
-    """A result for JSON, which has no NaN: a value that was not measured is null."""
+    """A result for JSON; a value that was not measured is null, since JSON has no NaN."""
     return asdict(result) | ({"value": None} if math.isnan(result.value) else {})
 
 
 def result_from(row: dict[str, Any]) -> Result:
-    """A result as it was before it was written to JSON."""
-    return Result(
-        **row
-        | {
-            "value": math.nan if row["value"] is None else row["value"],
-            "samples": tuple(row["samples"]),
-        }
-    )
+    """The result of a JSON row; the inverse of `row_of`."""
+    value = math.nan if row["value"] is None else row["value"]
+    return Result(**row | {"value": value, "samples": tuple(row["samples"])})
 
 
 def line(result: Result) -> str:
-    """A result for the terminal."""
-    told = "not measured" if math.isnan(result.value) else f"{result.value:.4g} {result.unit}"
+    """A result as text for the terminal."""
+    value = "not measured" if math.isnan(result.value) else f"{result.value:.4g} {result.unit}"
     goal = {
         None: "",
         True: f"   goal {result.goal}: met",
         False: f"   goal {result.goal}: NOT met",
     }[result.met]
-    return f"{result.part:10} {result.what:75} {told:>18}{goal}" + (
-        f"\n{'':11}{result.note}" if result.note else ""
-    )
+    note = f"\n{'':11}{result.note}" if result.note else ""
+    return f"{result.part:10} {result.what:75} {value:>18}{goal}{note}"
 
 
 def command(description: str) -> argparse.ArgumentParser:
-    """The options that every benchmark module has."""
+    """Parser with the options that every benchmark module has."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="small sizes, to see within seconds that it works"
+        "--quick", action="store_true", help="Small sizes, to check within seconds that it works."
     )
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--json", type=Path, help="Also write the results to this file.")
     return parser
 
 
 def finish(results: Iterable[Result], path: Path | None) -> None:
-    """Print every result as it comes and, with a path, write them all."""
+    """Print each result as it arrives; with a path, also write them all."""
     found = []
     for result in results:
         print(line(result), flush=True)
@@ -179,15 +186,10 @@ def finish(results: Iterable[Result], path: Path | None) -> None:
 
 
 def _processor() -> str:
-    lines = (
-        Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if Path("/proc/cpuinfo").exists()
-        else []
-    )
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()
 
 
 def _gpu() -> str:

@@ -1,6 +1,6 @@
-"""What drawing costs: all 17 figures from recordings of paper scale, the answer to `--help`, and `import pruneviz`.
+"""Cost of drawing: all 17 figures at the scale of the paper, `--help`, and `import pruneviz`.
 
-Every call is a process of its own, timed from its start to its end, with its own peak memory.
+Each call is its own process, timed from start to end, with its own peak memory.
 
     python -m benchmarks.drawing [--quick] [--json FILE] [--data FOLDER]
 """
@@ -27,7 +27,7 @@ FIGURES = tuple(map(str, range(1, 18)))
 
 @dataclass(frozen=True)
 class Spent:
-    """What a process took: seconds of wall clock and of all processors, and its peak memory in megabytes."""
+    """Cost of a process: wall clock and processor time in seconds, peak memory in MB."""
 
     wall: float
     processor: float
@@ -35,14 +35,17 @@ class Spent:
 
 
 def spent(command: Sequence[str]) -> Spent:
-    """Run a Python process to its end; `CalledProcessError` where it fails."""
+    """Run a Python process to its end.
+
+    Raises:
+        CalledProcessError: If the process fails.
+    """
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(
-        status
-    )  # waited for here, for the sake of its own resource usage
+    # wait4 has the resource usage of this process alone, so Popen must be told of its end.
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     return Spent(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)
@@ -50,28 +53,20 @@ def spent(command: Sequence[str]) -> Spent:
 
 def draw_all(data: Path, times: int) -> list[Spent]:
     """Draw all figures, each time into a new folder."""
+    command = ["-m", "pruneviz.figures", *FIGURES, "--data", str(data), "--out"]
     found = []
     for _ in range(times):
         with tempfile.TemporaryDirectory() as out:
-            found.append(
-                spent(["-m", "pruneviz.figures", *FIGURES, "--data", str(data), "--out", out])
-            )
+            found.append(spent([*command, out]))
     return found
 
 
 def results(quick: bool, data: Path | None = None) -> list[Result]:
-    """The figures of this benchmark; recordings are made in a temporary folder where `data` names none."""
+    """Results of this benchmark; without `data`, recordings are made in a temporary folder."""
     if data is None:
         with tempfile.TemporaryDirectory() as folder:
-            # Not in this process: it would load torch, and the peak memory of a process is at least that of its parent at its start.
-            spent(
-                [
-                    "-m",
-                    "benchmarks.paper_scale",
-                    folder,
-                    *(["--quick"] if quick else []),
-                ]
-            )
+            # In its own process: it loads torch, and a child's peak is at least its parent's size.
+            spent(["-m", "benchmarks.paper_scale", folder, *(["--quick"] if quick else [])])
             return results(quick, Path(folder))
     times = 1 if quick else 5
     drawn = draw_all(data, times)
@@ -109,15 +104,15 @@ def results(quick: bool, data: Path | None = None) -> list[Result]:
 
 
 def main() -> None:
-    """Print the results and, with --json, write them."""
+    """Print the results; with --json also write them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="small recordings, to see that it works"
+        "--quick", action="store_true", help="Small recordings, to check that it works."
     )
-    parser.add_argument("--json", type=Path, help="file for the results")
-    parser.add_argument("--data", type=Path, help="recordings that paper_scale.py made before")
+    parser.add_argument("--json", type=Path, help="File for the results.")
+    parser.add_argument("--data", type=Path, help="Recordings made by benchmarks.paper_scale.")
     given = parser.parse_args()
     found = results(given.quick, given.data)
     for result in found:

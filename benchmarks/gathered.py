@@ -1,4 +1,4 @@
-"""Runs benchmark modules, each in a process of its own, and keeps what they found in a JSON file of the machine."""
+"""Run benchmark modules, each in its own process, and keep their results in a JSON file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Facts = dict[str, str | int | float]
 
 @dataclass(frozen=True)
 class Measured:
-    """What one benchmark module found, and when."""
+    """Results of one benchmark module, and their date."""
 
     module: str
     date: str
@@ -29,19 +29,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found on one machine with one set of versions, by module."""
+    """Results from one machine with one set of versions, by module."""
 
     facts: Facts
     modules: tuple[Measured, ...]
 
     def with_modules(self, fresh: Sequence[Measured]) -> Machine:
-        """The same machine with these modules in the place of what they found before."""
+        """A copy in which these modules replace their previous results."""
         by_name = {measured.module: measured for measured in (*self.modules, *fresh)}
         return Machine(self.facts, tuple(by_name.values()))
 
 
 def run_modules(modules: Sequence[str], options: Mapping[str, Sequence[str]]) -> list[Measured]:
-    """Run benchmark modules in turn, each with its options; report and skip those that fail."""
+    """Run benchmark modules one after the other; report and skip those that fail."""
     ran = [run_module(module, options.get(short_name(module), ())) for module in modules]
     return [found for found in ran if found is not None]
 
@@ -52,7 +52,7 @@ def short_name(module: str) -> str:
 
 
 def run_module(module: str, options: Sequence[str] = ()) -> Measured | None:
-    """Run a benchmark module, which prints as it goes; None where it failed."""
+    """Run a benchmark module, which prints its results; None if it failed."""
     with tempfile.TemporaryDirectory() as folder:
         name = short_name(module)
         answer = Path(folder) / "results.json"
@@ -73,15 +73,14 @@ def run_module(module: str, options: Sequence[str] = ()) -> Measured | None:
 
 
 def file_name(facts: Facts) -> str:
-    """The name of a machine's JSON file: its GPU, or its processor and cores."""
-    told = (
-        facts["gpu"] if facts["gpu"] != "none" else f"{facts['processor']} {facts['cores']} cores"
-    )
-    return re.sub(r"[^a-z0-9]+", "-", str(told).lower()).strip("-") + ".json"
+    """Name of a machine's JSON file: its GPU, or its processor and cores."""
+    processor = f"{facts['processor']} {facts['cores']} cores"
+    machine = processor if facts["gpu"] == "none" else str(facts["gpu"])
+    return re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-") + ".json"
 
 
 def read_machine(file: Path) -> Machine:
-    """A machine's figures as they were written."""
+    """Read a machine's results."""
     data = json.loads(file.read_text(encoding="utf-8"))
     modules = [
         Measured(m["module"], m["date"], tuple(map(result_from, m["results"])))
@@ -91,7 +90,7 @@ def read_machine(file: Path) -> Machine:
 
 
 def write_machine(machine: Machine, file: Path) -> None:
-    """The figures of a machine with all their samples."""
+    """Write a machine's results with all their samples."""
     modules = [
         {"module": m.module, "date": m.date, "results": [row_of(result) for result in m.results]}
         for m in machine.modules
@@ -105,7 +104,10 @@ def write_machine(machine: Machine, file: Path) -> None:
 
 
 def updated(file: Path, facts: Facts, fresh: Sequence[Measured]) -> Machine:
-    """The file's machine with fresh figures; a machine of other facts or versions starts anew, so that no figure is told of a wrong one."""
+    """The machine in the file, with fresh results.
+
+    With other hardware or versions it starts empty, so that every result has its right facts.
+    """
     known = read_machine(file) if file.is_file() else None
     before = known if known and known.facts == facts else Machine(facts, ())
     return before.with_modules(fresh)

@@ -1,13 +1,15 @@
-"""What a snapshot costs, in passes and against what people use today: `python -m benchmarks.measuring`.
+"""Cost of a snapshot, in forward passes and beside other tools: `python -m benchmarks.measuring`.
 
-A pass is the network's own forward pass over the same sample, timed in the same process at the fastest of several batch sizes, as the
-network comes and in the fastest of two memory formats. In every round the calls take turns; every figure is the median over the rounds of a
-ratio within one round. All arithmetic is float32 without reduced-precision matrix units, that of the peers too; on a GPU cuDNN has tried
-its kernels before anything is timed, as in a recording.
+A pass is the network's own forward pass over the same sample, timed in the same process at the
+fastest of several batch sizes, in the network's own memory format and in the faster of two. Calls
+take turns in every round; each value is the median over rounds of a ratio within one round. All
+arithmetic, also of other tools, is float32 without reduced-precision matrix units. On a GPU cuDNN
+has tried its kernels before anything is timed, as in a recording.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -54,21 +56,25 @@ PUBLISHED_GOALS = {"cpu": 1.5, "cuda": 15.0}  # times as fast
 AGREEMENT_GOAL = 1e-10
 IMAGES = {"cpu": 250, "cuda": 2500}
 PASS_SIZES = {"cpu": (16, 32, 64, 128), "cuda": (128, 256, 512, 1280, 2560)}
-PRODUCT_BATCH = {
-    "cpu": 64,
-    "cuda": 512,
-}  # examples that each Hessian-vector product differentiates at once
-EXACT_BATCH = 25  # examples on which the peers' numbers are compared with ours
+# Examples that each Hessian-vector product differentiates at once.
+PRODUCT_BATCH = {"cpu": 64, "cuda": 512}
+EXACT_BATCH = 25  # examples on which numbers are compared with other tools
 FORMS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 Run = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured: the network's width, images (None: what suits the device), rounds, and which peers beside the snapshot.
+    """How much is measured.
 
-    `peer_rounds` are the rounds of those that take many times as long as a snapshot; `loader`, whether the published procedure is also
-    timed with its loader, of which a GPU has no part.
+    Attributes:
+        width: Width of the network, as a fraction of the published channels.
+        images: Size of the sample. Default: `IMAGES` of the device.
+        rounds: Number of rounds.
+        peer_rounds: Number of rounds of other tools, which take many times as long.
+        peers: Whether to measure other tools.
+        loader: Whether to time the published procedure with its data loader as well.
+        checkout: Checkout of the published code, to be timed as well.
     """
 
     width: float = 1.0
@@ -84,16 +90,13 @@ QUICK = Extent(width=0.125, images=50, rounds=1, peer_rounds=1)
 
 
 def results(quick: bool) -> list[Result]:
-    """Every figure of measuring, of every network."""
-    return [
-        figure
-        for network in SNAPSHOT_GOALS
-        for figure in figures_of(network, QUICK if quick else Extent())
-    ]
+    """All results, for every network."""
+    extent = QUICK if quick else Extent()
+    return [result for network in SNAPSHOT_GOALS for result in figures_of(network, extent)]
 
 
 def figures_of(network: str, extent: Extent) -> Iterator[Result]:
-    """The figures of one network, as they are found."""
+    """Results of one network, as they arrive."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     measured = subject(network, extent.width, extent.images or IMAGES[device.type], device)
     with exact_float32(), tried_kernels(device):
@@ -106,53 +109,29 @@ def figures_of(network: str, extent: Extent) -> Iterator[Result]:
 
 
 def own_figures(measured: Subject, rounds: int) -> list[Result]:
-    """A whole snapshot and the gradient alone, in passes of the network as it comes, and as it is laid out fastest."""
-    (plain, plain_told), (fastest, fastest_told) = (
-        best_pass(measured, ["contiguous"]),
-        best_pass(measured, list(FORMS)),
-    )
-    runs: list[Run] = [
-        plain,
-        fastest,
-        partial(snapshot_of, measured),
-        partial(gradient_of, measured),
-    ]
-    # on a CPU looking for the layers takes no part of it that could be told
-    runs += [recorded_snapshot(measured)] if measured.images.is_cuda else []
-    one_pass, fast_pass, snapshot, gradient, *recorded = side_by_side(runs, rounds)
-    name, goal, note = (
-        measured.network,
-        SNAPSHOT_GOALS[measured.network],
-        f"{measured.told}; a pass is {plain_told}",
-    )
-    fast_note = f"{measured.told}; a pass is {fastest_told}"
-    return [
-        at_most(
-            PART, f"{name}: a whole snapshot", ratios(snapshot, one_pass), "passes", goal, note
-        ),
-        *(
-            at_most(
-                PART,
-                f"{name}: a whole snapshot in a recording",
-                ratios(r, one_pass),
-                "passes",
-                goal,
-                "its layers are known",
-            )
-            for r in recorded
-        ),
-        at_most(
-            PART,
-            f"{name}: a whole snapshot, in passes of the fastest layout",
-            ratios(snapshot, fast_pass),
-            "passes",
-            goal,
-            fast_note,
-        ),
-        at_most(
-            PART, f"{name}: the gradient alone", ratios(gradient, one_pass), "passes", note=note
-        ),
-    ]
+    """A whole snapshot and the gradient alone, in passes of both layouts."""
+    plain, plain_words = best_pass(measured, ["contiguous"])
+    fastest, fastest_words = best_pass(measured, list(FORMS))
+    snapshot, gradient = partial(snapshot_of, measured), partial(gradient_of, measured)
+    runs: list[Run] = [plain, fastest, snapshot, gradient]
+    if measured.images.is_cuda:  # on a CPU, finding the layers takes no measurable time
+        runs.append(recorded_snapshot(measured))
+    one_pass, fast_pass, whole, first, *recorded = side_by_side(runs, rounds)
+    name, goal = measured.network, SNAPSHOT_GOALS[measured.network]
+    note = f"{measured.description}; a pass is {plain_words}"
+
+    def passes(what: str, ratio: list[float], goal: float | None, note: str) -> Result:
+        return at_most(PART, f"{name}: {what}", ratio, "passes", goal, note)
+
+    found = [passes("a whole snapshot", ratios(whole, one_pass), goal, note)]
+    for spent in recorded:
+        what = "a whole snapshot in a recording"
+        found.append(passes(what, ratios(spent, one_pass), goal, "its layers are known"))
+    what = "a whole snapshot, in passes of the fastest layout"
+    fast_note = f"{measured.description}; a pass is {fastest_words}"
+    found.append(passes(what, ratios(whole, fast_pass), goal, fast_note))
+    found.append(passes("the gradient alone", ratios(first, one_pass), None, note))
+    return found
 
 
 def snapshot_of(measured: Subject) -> object:
@@ -161,11 +140,10 @@ def snapshot_of(measured: Subject) -> object:
 
 
 def recorded_snapshot(measured: Subject) -> Run:
-    """The same as a recording has it, which has found the layers at its begin."""
+    """A snapshot as in a recording, which found the layers at its start."""
     layers = find_layers(measured.model, measured.images)
-    return lambda: take_snapshot(
-        measured.model, (measured.images, measured.labels), Options(), layers
-    )
+    sample = (measured.images, measured.labels)
+    return lambda: take_snapshot(measured.model, sample, Options(), layers)
 
 
 def gradient_of(measured: Subject) -> object:
@@ -176,15 +154,14 @@ def gradient_of(measured: Subject) -> object:
 
 
 def same_columns(measured: Subject) -> object:
-    """The columns that the published code has too."""
+    """The columns that the published code computes as well."""
     return pv.measure(measured.model, (measured.images, measured.labels), columns=PUBLISHED_COLUMNS)
 
 
 def best_pass(measured: Subject, forms: Sequence[str]) -> tuple[Run, str]:
-    """The fastest forward pass over the sample in one of these memory formats, and in words which it is."""
-    sizes = [
-        size for size in PASS_SIZES[measured.images.device.type] if size < 2 * len(measured.images)
-    ]
+    """The fastest forward pass over the sample in these memory formats, and its description."""
+    possible = PASS_SIZES[measured.images.device.type]
+    sizes = [size for size in possible if size < 2 * len(measured.images)]
     passes = {
         (size, form): forward_pass(measured, size, FORMS[form]) for size in sizes for form in forms
     }
@@ -194,7 +171,7 @@ def best_pass(measured: Subject, forms: Sequence[str]) -> tuple[Run, str]:
 
 
 def forward_pass(measured: Subject, size: int, form: torch.memory_format) -> Run:
-    """The forward pass in mini-batches of one size and memory format; the weights are laid out once, outside the timing."""
+    """A forward pass in mini-batches; weights take the memory format before it is timed."""
     parts = [x.contiguous(memory_format=form) for x, _ in measured.batches(size)]
     weights = {
         n: p.detach().contiguous(memory_format=form) if p.ndim == 4 else p.detach()
@@ -210,7 +187,7 @@ def forward_pass(measured: Subject, size: int, form: torch.memory_format) -> Run
 
 
 def published_figures(measured: Subject, rounds: int, with_loader: bool) -> list[Result]:
-    """How many times as fast we are as the procedure of the published code."""
+    """How many times as fast a snapshot is as the published procedure."""
     batches, by_class = measured.batches(LOADER_BATCH), measured.class_batches()
     runs: list[Run] = [
         partial(same_columns, measured),
@@ -220,16 +197,12 @@ def published_figures(measured: Subject, rounds: int, with_loader: bool) -> list
     if with_loader:
         loader = published_loader(measured)
         runs.append(lambda: published_columns_from(loader, measured))
-    for warm_up in (
-        *runs[:2],
-        lambda: published_columns(measured.model, batches[-2:], by_class[:1]),
-    ):
+    part_of_theirs = partial(published_columns, measured.model, batches[-2:], by_class[:1])
+    for warm_up in (*runs[:2], part_of_theirs):
         warm_up()
     ours, whole, theirs, *loaded = side_by_side(runs, rounds, warm_up=False)
-    goal, note = (
-        PUBLISHED_GOALS[measured.images.device.type],
-        f"{measured.told}, {len(by_class)} mini-batches of a class",
-    )
+    goal = PUBLISHED_GOALS[measured.images.device.type]
+    note = f"{measured.description}, {len(by_class)} mini-batches of a class"
     procedure = f"{measured.network}: the published procedure"
     return [
         at_least(
@@ -257,14 +230,14 @@ def published_figures(measured: Subject, rounds: int, with_loader: bool) -> list
 
 
 def product_figures(measured: Subject, rounds: int) -> list[Result]:
-    """Our Hg at one temperature against the peers' product of the Hessian with the same g."""
+    """Our Hg at one temperature against the Hessian-vector products of other tools, same vector."""
     return [
         figure for peer in HESSIAN_PRODUCTS for figure in product_figures_of(peer, measured, rounds)
     ]
 
 
 def product_figures_of(peer: str, measured: Subject, rounds: int) -> list[Result]:
-    """One peer's product, its time and whether the numbers agree; where it does not work here, the figure says why."""
+    """Time and agreement of one tool's product; if it does not work here, the result says why."""
     what, build = f"{measured.network}: Hg of {peer} / ours", HESSIAN_PRODUCTS[peer]
     batches = measured.batches(PRODUCT_BATCH[measured.images.device.type])
     g, ours = our_product(measured.model, batches)
@@ -272,9 +245,9 @@ def product_figures_of(peer: str, measured: Subject, rounds: int) -> list[Result
         product = build(measured.model, batches)
         own, theirs = side_by_side([ours, lambda: product(g)], rounds)
         apart = exact_difference(build, measured)
-    except Exception as error:  # whatever an unmaintained package runs into is news about it, not the end of this run
+    except Exception as error:  # a broken package must not end this run
         return [not_measured(PART, what, "times", reason(error))]
-    note = f"{measured.told}, {len(batches[0][0])} at once"
+    note = f"{measured.description}, {len(batches[0][0])} at once"
     agreement = f"{measured.network}: difference of {peer}'s Hg from ours"
     return [
         at_least(PART, what, ratios(theirs, own), "times", note=note),
@@ -290,7 +263,7 @@ def product_figures_of(peer: str, measured: Subject, rounds: int) -> list[Result
 
 
 def our_product(model: nn.Module, batches: Batches) -> tuple[list[Tensor], Run]:
-    """g, and the call that forms Hg of it."""
+    """g, and a call that computes Hg."""
     dtype, chunk = batches[0][0].dtype, len(batches[0][0])
     sample = objective(
         model, batches, temperatures=(1.0,), loss=F.cross_entropy, rechunk=True, dtype=dtype
@@ -302,9 +275,9 @@ def our_product(model: nn.Module, batches: Batches) -> tuple[list[Tensor], Run]:
 
 
 def exact_difference(build: Callable[[nn.Module, Batches], Product], measured: Subject) -> float:
-    """How far a peer's Hg is from ours in float64, on some of the sample.
+    """Relative difference of another tool's Hg from ours, in float64, on part of the sample.
 
-    In float32 it would tell nothing: with ReLUs, weights moved by no more than their rounding have another Hg.
+    Float32 would be meaningless: with ReLUs, rounding of the weights alone changes Hg.
     """
     model = copy.deepcopy(measured.model).double()
     batches = [(x.double(), y) for x, y in measured.batches(EXACT_BATCH)[:1]]
@@ -313,7 +286,7 @@ def exact_difference(build: Callable[[nn.Module, Batches], Product], measured: S
 
 
 def checkout_figures(measured: Subject, checkout: Path, rounds: int) -> list[Result]:
-    """The checkout of the published code itself, three columns of it, against our snapshot of the same."""
+    """Three columns by a checkout of the published code, against our snapshot of them."""
     what = f"{measured.network}: the published code's checkout / our snapshot of its three columns"
     measure = partial(
         pv.measure,
@@ -326,24 +299,26 @@ def checkout_figures(measured: Subject, checkout: Path, rounds: int) -> list[Res
         ours, theirs = side_by_side(
             [measure, lambda: checkout_columns(estimators, measured)], rounds
         )
-    except (
-        Exception
-    ) as error:  # it may not be importable, for many reasons; the reason is what is to be told
+    except Exception as error:  # it may fail to import for many reasons
         return [not_measured(PART, what, "times", reason(error))]
     return [
         at_least(
-            PART, what, ratios(theirs, ours), "times", note=f"{measured.told}, offered from memory"
+            PART,
+            what,
+            ratios(theirs, ours),
+            "times",
+            note=f"{measured.description}, offered from memory",
         )
     ]
 
 
 def reason(error: Exception) -> str:
-    """An error in one line."""
+    """An error on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def difference(theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> float:
-    """norm(theirs - ours) / norm(ours) over all tensors of two lists."""
+    """norm(theirs - ours) / norm(ours) over two lists of tensors."""
     first, second = (
         torch.cat([part.detach().double().cpu().flatten() for part in side])
         for side in (theirs, ours)
@@ -352,44 +327,49 @@ def difference(theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> float:
 
 
 def ratios(times: Sequence[float], unit: Sequence[float]) -> list[float]:
-    """One ratio a round."""
+    """One ratio per round."""
     return [spent / one for spent, one in zip(times, unit, strict=True)]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of this module."""
+    built = command(__doc__ or "")
+    built.add_argument(
+        "--networks", nargs="+", choices=list(SNAPSHOT_GOALS), default=list(SNAPSHOT_GOALS)
+    )
+    built.add_argument(
+        "--images",
+        type=int,
+        help="Maximum size of the sample. Default: {cpu} on a CPU, {cuda} on a GPU.".format(
+            **IMAGES
+        ),
+    )
+    built.add_argument("--rounds", type=int, help=f"Number of rounds. Default: {Extent.rounds}.")
+    built.add_argument(
+        "--peer-rounds",
+        type=int,
+        help=f"Number of rounds of other tools. Default: {Extent.peer_rounds}.",
+    )
+    built.add_argument(
+        "--no-loader",
+        action="store_true",
+        help="Do not time the published procedure with its loader.",
+    )
+    built.add_argument(
+        "--no-peers", action="store_true", help="Measure only the snapshot and the gradient."
+    )
+    built.add_argument(
+        "--flowandprune",
+        type=Path,
+        metavar="PATH",
+        help="Checkout of the published code, to be timed as well.",
+    )
+    return built
 
 
 def main() -> None:
     """Measure the networks asked for."""
-    parser = command(__doc__ or "")
-    parser.add_argument(
-        "--networks", nargs="+", choices=list(SNAPSHOT_GOALS), default=list(SNAPSHOT_GOALS)
-    )
-    parser.add_argument(
-        "--images",
-        type=int,
-        help="at most this many; {cpu} on a CPU, {cuda} on a GPU by default".format(**IMAGES),
-    )
-    parser.add_argument(
-        "--rounds", type=int, help=f"rounds, of which the median counts; {Extent.rounds} by default"
-    )
-    parser.add_argument(
-        "--peer-rounds",
-        type=int,
-        help=f"rounds of what takes many times as long; {Extent.peer_rounds} by default",
-    )
-    parser.add_argument(
-        "--no-loader",
-        action="store_true",
-        help="do not time the published procedure with its loader",
-    )
-    parser.add_argument(
-        "--no-peers", action="store_true", help="the snapshot and the gradient alone"
-    )
-    parser.add_argument(
-        "--flowandprune",
-        type=Path,
-        metavar="PATH",
-        help="a checkout of the published code, to be timed too",
-    )
-    given = parser.parse_args()
+    given = parser().parse_args()
     asked = {
         "images": given.images,
         "rounds": given.rounds,

@@ -1,7 +1,8 @@
-"""What memory a snapshot of ResNet-56 takes: `python -m benchmarks.memory`.
+"""Memory of a snapshot of ResNet-56: `python -m benchmarks.memory`.
 
-Every case runs in a process of its own, so that its peak is its own. On a CPU memory is the resident set of the process, on a GPU what
-torch has allocated there. The images are noise of the size of CIFAR's: what they show is nothing to the memory, but reading a data set is.
+Each case runs in its own process and has its own peak: the resident set of the process on a CPU,
+torch's allocation on a GPU. The images are noise of CIFAR's size; reading a data set would add to
+the memory.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ NETWORK, CLASSES = "resnet56", 100
 MB, GB = 1e6, 1e9
 PEAK_GOAL = 4.0  # GB on a CPU
 GROWTH_GOAL = 20.0  # MB from an early to a late snapshot
-BOUND_GOAL = 1.15  # what twice the images may add to the peak of the same chunk, where nothing but the images themselves should
+BOUND_GOAL = 1.15  # peak with twice the images and the same chunk, relative to once
 CHUNKS = (16, 32, 64)
 PASS_SIZE = 64
 Answer = dict[str, Any]
 
 
 def results(quick: bool) -> list[Result]:
-    """The peak of a large snapshot, growth over many, and the peak against the chunk."""
+    """Peak of a large snapshot, growth over many snapshots, peak by chunk."""
     return list(figures(quick))
 
 
 def figures(quick: bool) -> Iterator[Result]:
-    """`results`, as they are found."""
+    """The same results, as they arrive."""
     yield from large_snapshot(quick)
     yield growth_over_snapshots(quick)
     yield from peaks_by_chunk(quick)
 
 
 def large_snapshot(quick: bool) -> list[Result]:
-    """A whole snapshot of 2,560 images: its peak memory, and its time in passes, which smaller samples should foretell."""
+    """Peak memory and time in passes of a snapshot of 2,560 images."""
     got = in_a_process("large", quick, images=50 if quick else 2560)
     note = f"{got['images']:,} images, chunk chosen automatically"
     on_cpu = got["device"] == "cpu"
@@ -78,7 +79,7 @@ def large_snapshot(quick: bool) -> list[Result]:
 
 
 def growth_over_snapshots(quick: bool) -> Result:
-    """How much more memory is held after the last of many snapshots than after an early one."""
+    """Memory held after the last of many snapshots, minus that after an early one."""
     early, late = (1, 3) if quick else (5, 50)
     got = in_a_process("growth", quick, images=25, early=early, late=late)
     what = f"{NETWORK}: growth of memory from snapshot {early} to snapshot {late}"
@@ -93,7 +94,7 @@ def growth_over_snapshots(quick: bool) -> Result:
 
 
 def peaks_by_chunk(quick: bool) -> Iterator[Result]:
-    """The peak above the forward pass at several chunks, and what twice the images add to it."""
+    """Peak above the forward pass at several chunks, and its ratio for twice the images."""
     for chunk in CHUNKS[:1] if quick else CHUNKS:
         once, twice = (
             in_a_process("chunk", quick, images=images, chunk=chunk)
@@ -113,15 +114,12 @@ def peaks_by_chunk(quick: bool) -> Iterator[Result]:
 
 
 def in_a_process(case: str, quick: bool, **sizes: int) -> Answer:
-    """What a case answers, from a fresh process."""
+    """Run a case in a new process."""
     options = ["--case", case, "--sizes", json.dumps(sizes), *(["--quick"] if quick else [])]
-    told = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memory", *options],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
-    return json.loads(told)
+    command = [sys.executable, "-m", "benchmarks.memory", *options]
+    ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    answer: Answer = json.loads(ended.stdout)
+    return answer
 
 
 def case(quick: bool, images: int) -> tuple[nn.Module, Tensor, Tensor]:
@@ -135,7 +133,7 @@ def case(quick: bool, images: int) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def peak_of_snapshot(quick: bool, images: int, chunk: int | None = None) -> Answer:
-    """Peak, growth over the forward pass, and the time in passes."""
+    """Peak, growth over the forward pass, and time in passes."""
     model, pixels, labels = case(quick, images)
     one_pass = min(seconds(lambda: forward(model, pixels)) for _ in range(2))
     before = peak(pixels)
@@ -158,7 +156,7 @@ def forward(model: nn.Module, images: Tensor) -> None:
 
 
 def held_after_snapshots(quick: bool, images: int, early: int, late: int) -> Answer:
-    """The growth of the memory held between two snapshots of many."""
+    """Growth of the memory held between an early and a late snapshot."""
     model, pixels, labels = case(quick, images)
     held = []
     for _ in range(late):
@@ -169,17 +167,16 @@ def held_after_snapshots(quick: bool, images: int, early: int, late: int) -> Ans
 
 
 def peak(images: Tensor) -> int:
-    """The most memory held so far where the images lie, in bytes."""
+    """Peak memory so far on the device of the images, in bytes."""
     return torch.cuda.max_memory_allocated() if images.is_cuda else peak_bytes()
 
 
 def now(images: Tensor) -> int:
-    """The memory held now where the images lie, in bytes."""
+    """Memory held now on the device of the images, in bytes."""
     if images.is_cuda:
         return torch.cuda.memory_allocated()
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf(
-        "SC_PAGE_SIZE"
-    )
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 CASES: dict[str, Callable[..., Answer]] = {
@@ -190,10 +187,10 @@ CASES: dict[str, Callable[..., Answer]] = {
 
 
 def main() -> None:
-    """Measure everything, or with --case one case, whose answer is JSON."""
+    """Measure everything, or with --case one case and print its answer as JSON."""
     parser = command(__doc__ or "")
-    parser.add_argument("--case", choices=list(CASES), help="this case alone, as JSON")
-    parser.add_argument("--sizes", type=json.loads, default={}, help="its sizes, as JSON")
+    parser.add_argument("--case", choices=list(CASES), help="Run only this case and print JSON.")
+    parser.add_argument("--sizes", type=json.loads, default={}, help="Sizes of the case, as JSON.")
     given = parser.parse_args()
     if given.case:
         print(json.dumps(CASES[given.case](given.quick, **given.sizes)))

@@ -1,10 +1,12 @@
-"""Recordings of paper scale, made up: what all 17 figures of the paper need from networks of full width and trainings of 160 epochs.
+"""Synthetic recordings at the scale of the paper: all runs that its 17 figures need.
 
-The runs are those that the preset `paper` plans: three seeds of unpruned training of each network on CIFAR-100 (9 runs) and one seed of
-every accuracy curve, three networks by three numbers of rounds by three measures on CIFAR-10 and CIFAR-100 (54 runs). These 63 runs have
-161 epochs each and 54 million rows of filters together. Figures 16 and 17 need one seed of pruning rounds alone beside them, 36 runs of
-1 to 25 epochs. Layers have the names and sizes of the real networks, files the encodings of real recordings, since `RunLog` writes them.
-Filter rows of pruned runs are those of an unpruned training, for no figure looks at them.
+The runs are those planned by the preset `paper`: three seeds of unpruned training of each network
+on CIFAR-100 (9 runs), and one seed of every accuracy curve, three networks by three numbers of
+rounds by three measures on CIFAR-10 and CIFAR-100 (54 runs). These 63 runs have 161 epochs each and
+54 million filter rows together. Figures 16 and 17 add one seed of pruning rounds only, 36 runs of 1
+to 25 epochs. Layers have the names and sizes of the real networks; files have the encodings of real
+recordings, since `RunLog` writes them. Filter rows of pruned runs are those of unpruned training,
+because no figure reads them.
 
     python -m benchmarks.paper_scale FOLDER [--quick]
 """
@@ -33,7 +35,7 @@ FIGURES = tuple(map(str, range(1, 18)))
 
 
 def plans(preset: str) -> list[RunPlan]:
-    """The runs to make: every seed of unpruned training, the first seed of all else."""
+    """The runs to write: every seed of unpruned training, the first seed of everything else."""
     return [
         plan
         for plan in plan_runs(preset, figures=FIGURES)
@@ -42,14 +44,14 @@ def plans(preset: str) -> list[RunPlan]:
 
 
 def make(folder: Path, *, quick: bool = False) -> None:
-    """Write all runs into `folder`; `quick` makes those of the embedded preset, which are narrow and short."""
+    """Write all runs into `folder`; with `quick` those of the embedded preset, which are small."""
     chosen = plans("digits" if quick else "paper")
     with ProcessPoolExecutor(max_workers=2) as pool:
         list(pool.map(_write, chosen, [folder] * len(chosen)))
 
 
 def convolutions(network: str, width: float) -> dict[str, nn.Conv2d]:
-    """The convolutions of a network by their names."""
+    """Convolutions of a network by name."""
     modules = build_network(network, num_classes=100, width=width).named_modules()
     return {name: module for name, module in modules if isinstance(module, nn.Conv2d)}
 
@@ -66,7 +68,7 @@ def _write(plan: RunPlan, folder: Path) -> None:
 
 
 def _tables(plan: RunPlan, layers: Mapping[str, nn.Conv2d]) -> dict[str, pd.DataFrame]:
-    """The tables of one run, under the real names of its layers; a depthwise layer is coupled to the one before it."""
+    """Tables of one run with real layer names; a depthwise layer is coupled to its predecessor."""
     sizes = {plan.network: tuple(layer.out_channels for layer in layers.values())}
     trained = make_runs(sizes, seeds=(plan.seed,), epochs=plan.epochs, every=plan.every)
     runs = _pruned(plan, sizes) if plan.rounds else trained
@@ -99,7 +101,7 @@ def _pruned(plan: RunPlan, sizes: Mapping[str, tuple[int, ...]]) -> Runs:
 
 
 def _with_further_columns(filters: pd.DataFrame) -> pd.DataFrame:
-    """The columns that a recording has beside those that figures draw, in plausible sizes."""
+    """Add the columns of a recording that no figure draws, in plausible sizes."""
     return filters.assign(
         theta_l1=np.sqrt(filters["theta_norm2"]),
         theta_hg_t200=filters["theta_hg"] / 200,
@@ -110,12 +112,12 @@ def _with_further_columns(filters: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Make the recordings in the folder that the command line names."""
+    """Write the recordings into the given folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--quick", action="store_true", help="narrow networks and short trainings")
+    parser.add_argument("--quick", action="store_true", help="Narrow networks and short training.")
     given = parser.parse_args()
     make(given.folder, quick=given.quick)
 

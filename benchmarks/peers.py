@@ -1,10 +1,10 @@
-"""What people use today for what pruneviz measures, each behind a call that `measuring` can time.
+"""Other tools that compute what pruneviz measures, each behind a call that `measuring` can time.
 
-- The procedure of the published code of Lubana and Dick (ICLR 2021), written anew from its description: the gradient by mini-batches of the
-  training loader; then, at T = 200 and again at T = 1, one mini-batch per class for g and once more for Hg; sums over filters in loops
-  over modules.
-- The checkout of that code itself, where its estimators can be imported.
-- Hessian-vector products of PyHessian and of curvlinops.
+- The procedure of the published code of Lubana and Dick (ICLR 2021), rewritten from its
+  description: the gradient by mini-batches of the training loader; then, at T = 200 and again at
+  T = 1, one mini-batch per class for g and once more for Hg; sums over filters in Python loops.
+- A checkout of that code, if its estimators can be imported.
+- Hessian-vector products of PyHessian and curvlinops.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ Columns = dict[str, dict[str, Tensor]]  # layer -> column -> one number per filt
 Vector = list[Tensor]
 Product = Callable[[Vector], Vector]
 
-# what the published code computes of the columns of a snapshot; it has no standard errors, no g_norm2 and no facts of the whole network
+# Columns of a snapshot that the published code computes as well. It has no standard errors, no
+# g_norm2 and no facts of the whole network.
 PUBLISHED_COLUMNS = (
     "theta_norm2",
     "theta_l1",
@@ -45,16 +46,13 @@ LOADER_BATCH = 128
 
 
 def published_columns(model: nn.Module, batches: Batches, class_batches: Batches) -> Columns:
-    """`PUBLISHED_COLUMNS` of every convolution, by the procedure of the published code; the networks put a norm after each."""
+    """`PUBLISHED_COLUMNS` of every convolution by the published procedure; a norm follows each."""
     model.eval()
-    g, hg, hg_t200 = (
-        _gradient(model, batches),
-        _hessian_gradient(model, class_batches, 1.0),
-        _hessian_gradient(model, class_batches, 200.0),
-    )
-    scales = iter(
-        [module.weight.detach() for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    )
+    g = _gradient(model, batches)
+    hg = _hessian_gradient(model, class_batches, 1.0)
+    hg_t200 = _hessian_gradient(model, class_batches, 200.0)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    scales = iter([norm.weight.detach() for norm in norms])
     columns: Columns = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -74,7 +72,7 @@ def published_columns(model: nn.Module, batches: Batches, class_batches: Batches
 
 
 def _gradient(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
-    """The gradient of the mean loss, by mini-batches weighted with their size."""
+    """Gradient of the mean loss, from mini-batches weighted by their size."""
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     for x, y in batches:
@@ -88,7 +86,7 @@ def _gradient(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
 def _hessian_gradient(
     model: nn.Module, class_batches: Batches, temperature: float
 ) -> dict[str, Tensor]:
-    """Hg of the mean over the classes' losses at a temperature: g in a first walk over the classes, Hg in a second."""
+    """Hg of the mean loss over classes at a temperature: g in a first pass, Hg in a second."""
     parameters = dict(model.named_parameters())
     g = [torch.zeros_like(p) for p in parameters.values()]
     for x, y in class_batches:
@@ -109,7 +107,7 @@ def _hessian_gradient(
 
 
 class _Augmented(Dataset[tuple[Tensor, int]]):
-    """Images as the published code's training loader gives them: shifted, mirrored, made into tensors and normalised one by one."""
+    """Images as the published code's loader yields them: augmented and normalised one by one."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self._images = images.permute(0, 2, 3, 1).numpy()
@@ -129,7 +127,7 @@ class _Augmented(Dataset[tuple[Tensor, int]]):
 
 
 def published_loader(subject: Subject) -> DataLoader[tuple[Tensor, int]]:
-    """The published code's training loader over all training images of the classes of the sample."""
+    """The published code's loader over all training images of the sample's classes."""
     labels = subject.data.train_labels.cpu()
     own = torch.isin(labels, subject.labels.unique().cpu())
     return DataLoader(
@@ -141,19 +139,16 @@ def published_loader(subject: Subject) -> DataLoader[tuple[Tensor, int]]:
 
 
 def published_columns_from(loader: Iterable[tuple[Tensor, Tensor]], subject: Subject) -> Columns:
-    """`published_columns` with images drawn as the published code draws them: from the loader for g, from it anew for each Hg."""
+    """`published_columns` with images from the loader: once for g and once more for each Hg."""
     device, classes = subject.images.device, len(subject.labels.unique())
     wanted, batches = len(subject.images), []
     for x, y in loader:
         batches.append((x.to(device), y.to(device)))
         if sum(len(part) for part, _ in batches) >= wanted:
             break
-    _fill_classes(
-        loader, classes, wanted // classes
-    )  # the second temperature walks through the loader as the first did
-    by_class = [
-        (x.to(device), y.to(device)) for x, y in _fill_classes(loader, classes, wanted // classes)
-    ]
+    _fill_classes(loader, classes, wanted // classes)  # once for each temperature
+    filled = _fill_classes(loader, classes, wanted // classes)
+    by_class = [(x.to(device), y.to(device)) for x, y in filled]
     return published_columns(subject.model, batches, by_class)
 
 
@@ -172,7 +167,7 @@ def _fill_classes(loader: Iterable[tuple[Tensor, Tensor]], classes: int, per_cla
 
 
 def checkout_estimators(checkout: Path) -> ModuleType:
-    """The estimators of a checkout of the published code; whatever its import raises comes through."""
+    """Import the estimators of a checkout of the published code; import errors pass through."""
     spec = importlib.util.spec_from_file_location("imp_estimator", checkout / "imp_estimator.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"{checkout} has no imp_estimator.py")
@@ -182,9 +177,10 @@ def checkout_estimators(checkout: Path) -> ModuleType:
 
 
 def checkout_columns(estimators: ModuleType, subject: Subject) -> dict[str, list[Tensor]]:
-    """Three columns by the checkout's own functions, one tensor a layer: abs_theta_g, theta_hg_t200 and the absolute value of theta_hg.
+    """Three columns by the checkout's own functions, one tensor per layer.
 
-    It counts a class as full when a further image of it comes by, so the sample is offered twice.
+    They are abs_theta_g, theta_hg_t200 and the absolute value of theta_hg. The code counts a class
+    as full only when a further image of it arrives, so it gets the sample twice.
     """
     batches, classes = subject.batches(LOADER_BATCH), len(subject.labels.unique())
     wanted = {"n_samples": len(subject.images) // classes, "n_classes": classes}
@@ -203,13 +199,13 @@ def checkout_columns(estimators: ModuleType, subject: Subject) -> dict[str, list
 
 
 def pyhessian_product(model: nn.Module, batches: Batches) -> Product:
-    """PyHessian's product with the Hessian of the mean cross-entropy, in mini-batches."""
+    """Product of PyHessian with the Hessian of the mean cross-entropy, in mini-batches."""
     from pyhessian import hessian
 
     operator = hessian(model, nn.CrossEntropyLoss(), dataloader=batches, cuda=batches[0][0].is_cuda)
 
     def product(vector: Vector) -> Vector:
-        with warnings.catch_warnings():  # it keeps a graph in .grad, which torch warns of
+        with warnings.catch_warnings():  # torch warns about its graph in .grad
             warnings.simplefilter("ignore")
             answer = operator.dataloader_hv_product(vector)[1]
         model.zero_grad(set_to_none=True)
@@ -219,7 +215,7 @@ def pyhessian_product(model: nn.Module, batches: Batches) -> Product:
 
 
 def curvlinops_product(model: nn.Module, batches: Batches) -> Product:
-    """The same by curvlinops: forward mode over reverse mode."""
+    """The same product by curvlinops: forward mode over reverse mode."""
     from curvlinops import HessianLinearOperator
 
     operator = HessianLinearOperator(

@@ -1,9 +1,10 @@
-"""What recording costs a run of 160 epochs that is measured at every tenth: in per cent of the same run without, and at a cheap epoch.
+"""Cost of recording a run of 160 epochs that is measured at every tenth epoch.
 
-    per cent = 100 (17 measured epochs + 144 cheap ones) / (160 epochs of training and evaluation)
+    per cent = 100 (17 measured epochs + 144 cheap epochs) / (160 epochs of training and evaluation)
 
-Each of the three is timed by itself, alternating. On a CPU fewer images are used than such a run has, and the times of training, evaluation
-and measuring scaled by the number of images, in which they are linear; those of a cheap epoch do not depend on it.
+The three are timed separately, in turns. On a CPU fewer images are used; times of training,
+evaluation and measuring are scaled linearly by the number of images. Cheap epochs do not depend on
+it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Result, at_most, command, finish, not_measured, side_by_side
-from benchmarks.subjects import images_at_hand
+from benchmarks.subjects import available_images
 from pruneviz import Recorder
 from pruneviz.experiment.images import ImageData, balanced_sample
 from pruneviz.experiment.networks.registry import build_network
@@ -32,7 +33,7 @@ GOAL_PER_CENT, GOAL_IDLE = 2.0, 1.0
 
 @dataclass
 class Run:
-    """The parts of a recorded run, each to be timed: an epoch's training and evaluation, and a cheap and a measured epoch's recording."""
+    """Parts of a recorded run, to be timed: training, evaluation, a cheap and a measured epoch."""
 
     network: str
     data: ImageData
@@ -56,28 +57,25 @@ class Run:
         )
 
     def train(self) -> None:
-        """An epoch's training."""
+        """Train for one epoch."""
         train_epoch(self._state, self._step, self._batch)
 
     def evaluate(self) -> None:
-        """An epoch's evaluation."""
-        evaluate(
-            self._state.network,
-            self.data,
-            precision="tf32" if self.data.device.type == "cuda" else "fp32",
-        )
+        """Evaluate after an epoch."""
+        precision = "tf32" if self.data.device.type == "cuda" else "fp32"
+        evaluate(self._state.network, self.data, precision=precision)
 
     def observe(self) -> None:
-        """What the recorder does at a cheap epoch before training may go on."""
+        """Record a cheap epoch, up to the point where training may continue."""
         self._write = self.recorder.observe(self._next(due=False), test_acc=0.5)
 
     def write(self) -> None:
-        """What it does afterwards, when a GPU trains already."""
+        """Write that epoch; on a GPU, training continues meanwhile."""
         assert self._write
         self._write()
 
     def measure(self) -> None:
-        """A measured epoch's recording."""
+        """Record a measured epoch."""
         self.recorder.after_epoch(self._next(due=True), test_acc=0.5)
 
     def _next(self, due: bool) -> int:
@@ -86,7 +84,7 @@ class Run:
 
 
 def results(quick: bool) -> Iterator[Result]:
-    """Every network, on a CPU with one thread, as recordings are made there."""
+    """Results of all networks; on a CPU with one thread, as in recordings."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         for network in NETWORKS:
@@ -94,26 +92,21 @@ def results(quick: bool) -> Iterator[Result]:
 
 
 def of_network(network: str, folder: Path, quick: bool) -> list[Result]:
-    """The cost of recording one network's run."""
+    """Cost of recording a run of one network."""
     gpu = torch.cuda.is_available()
-    train, test, per_class = (
-        (64, 32, 1) if quick else (TRAINED, TESTED, 25) if gpu else (256, 256, 1)
-    )
-    whole = images_at_hand().to("cuda" if gpu else "cpu")
+    full_size = (TRAINED, TESTED, 25) if gpu else (256, 256, 1)
+    train, test, per_class = (64, 32, 1) if quick else full_size
+    whole = available_images().to("cuda" if gpu else "cpu")
     data = part_of(whole, train, test)
     run = Run(network, data, balanced_sample(whole, per_class), 0.125 if quick else 1.0, folder)
     parts = [run.train, run.evaluate, run.observe, run.write, run.measure]
     trained, evaluated, observed, written, measured = side_by_side(parts, times=1 if quick else 3)
     counts = [len(data.train_labels), len(data.test_labels), len(run.sample[1])]
-    note = "timed with {:,} training, {:,} test and {:,} measured images of {}".format(
-        *counts, data.name
-    )
-    scale = [
-        all_of_them / count
-        for all_of_them, count in zip((TRAINED, TESTED, SAMPLE), counts, strict=True)
-    ]
-    epochs = [scale[0] * t + scale[1] * e for t, e in zip(trained, evaluated, strict=True)]
-    snapshots = [scale[2] * m for m in measured]
+    images = "{:,} training, {:,} test and {:,} measured images".format(*counts)
+    note = f"timed with {images} of {data.name}"
+    per_train, per_test = TRAINED / counts[0], TESTED / counts[1]
+    epochs = [per_train * t + per_test * e for t, e in zip(trained, evaluated, strict=True)]
+    snapshots = [SAMPLE / counts[2] * m for m in measured]
     cheap = [o + (0 if gpu else w) for o, w in zip(observed, written, strict=True)]
     return [
         at_most(PART, f"{network}: an epoch of training and evaluation", epochs, "s", note=note),
@@ -154,7 +147,7 @@ def of_network(network: str, folder: Path, quick: bool) -> list[Result]:
 
 
 def per_cents(epochs: list[float], snapshots: list[float], cheap: list[float]) -> list[float]:
-    """How much longer the run is, by the formula above."""
+    """How much longer the run takes, by the formula above."""
     parts = zip(epochs, snapshots, cheap, strict=True)
     return [
         100 * (MEASURED * snapshot + (EPOCHS + 1 - MEASURED) * least) / (EPOCHS * epoch)
@@ -163,7 +156,7 @@ def per_cents(epochs: list[float], snapshots: list[float], cheap: list[float]) -
 
 
 def idle(network: str, observed: list[float]) -> Result:
-    """How long the GPU waits: at most as long as observing takes, of which it works a part."""
+    """How long the GPU waits: at most the time of observing, during part of which it works."""
     return at_most(
         PART,
         f"{network}: GPU idle at a cheap epoch",
@@ -186,7 +179,7 @@ def part_of(data: ImageData, train: int, test: int) -> ImageData:
 
 
 def main() -> None:
-    """Time everything, print it, and with --json write it."""
+    """Time everything and print it; with --json also write it."""
     given = command(__doc__ or "").parse_args()
     finish(results(given.quick), given.json)
 

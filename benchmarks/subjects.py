@@ -1,4 +1,4 @@
-"""What the benchmarks of measuring measure: a network at full width, or narrow, and real images."""
+"""Networks and images that the benchmarks measure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample
 from pruneviz.experiment.networks.registry import build_network
 
-PER_CLASS = 25  # images in a mini-batch of the published code: 2,560 over the 100 classes of CIFAR-100, rounded down
+# Images in a mini-batch of the published code: 2,560 over the 100 classes of CIFAR-100.
+PER_CLASS = 25
 Batches = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A network with the statistics of its batch norms taken from the sample, and the sample: equally many images of every class."""
+    """A network with batch-norm statistics of the sample, and the sample, balanced over classes."""
 
     network: str
     data: ImageData
@@ -29,8 +30,8 @@ class Subject:
     labels: Tensor
 
     @property
-    def told(self) -> str:
-        """The sample in words."""
+    def description(self) -> str:
+        """The sample, in words."""
         return f"{len(self.images):,} images of {self.data.name}"
 
     def batches(self, size: int) -> Batches:
@@ -46,26 +47,26 @@ class Subject:
 
 
 def subject(network: str, width: float, images: int, device: torch.device) -> Subject:
-    """The network, freshly initialised, and at most that many images.
+    """A freshly initialised network and at most `images` images.
 
-    They are of as many classes as give mini-batches of 25 of a class, so that a smaller sample has fewer mini-batches of the published
-    code and not smaller ones.
+    The number of classes is chosen so that each has 25 images: a smaller sample then has fewer
+    mini-batches of the published code, not smaller ones.
     """
-    data = images_at_hand()
+    data = available_images()
     classes = max(1, min(data.num_classes, images // PER_CLASS))
     pixels, labels = balanced_sample(data, images // classes)
     few = labels < classes
     pixels, labels = pixels[few].to(device), labels[few].to(device)
     torch.manual_seed(0)
     model = build_network(network, num_classes=data.num_classes, width=width).to(device)
-    # untouched statistics let the activations of a deep network vanish, and numbers next to nothing are slow on some processors
+    # With initial statistics the activations of deep networks vanish; denormals are slow.
     update_bn([pixels[:256]], model)
     return Subject(network, data, model.eval(), pixels, labels)
 
 
 @cache
-def images_at_hand() -> ImageData:
-    """CIFAR-100 where its files are found, else the handwritten digits that need none."""
+def available_images() -> ImageData:
+    """CIFAR-100 if its files are found, else the digits, which need none."""
     try:
         return load_dataset("cifar100")
     except DataError:

@@ -1,8 +1,9 @@
-"""Training against the loop that people write with a DataLoader: images a second of both, on the same network, side by side.
+"""Training speed beside a plain DataLoader loop, on the same network, in turns.
 
-The plain loop is that of the common CIFAR examples: a data set of images in memory, torchvision transforms (random crop, flip, to tensor,
-normalise) in two worker processes, SGD, and the loss read after every step. Its workers stay between epochs: with few images, starting
-them would count more than it does in a whole epoch. On a GPU also: seconds an epoch, and what several runs on one GPU bring.
+The plain loop is that of common CIFAR examples: images in memory, torchvision transforms (random
+crop, flip, to tensor, normalise) in two worker processes, SGD, and the loss read after every step.
+Workers persist between epochs; with few images, starting them would count more than in a whole
+epoch. On a GPU also: seconds per epoch, and throughput of several runs on one GPU.
 """
 
 from __future__ import annotations
@@ -22,31 +23,27 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.common import Result, at_least, at_most, command, finish, not_measured, side_by_side
-from benchmarks.subjects import images_at_hand
+from benchmarks.subjects import available_images
 from pruneviz.experiment.images import ImageData
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.training import first_step, start, train_epoch
 from pruneviz.log.vocabulary import Precision
 from pruneviz.plans.run_plan import RunPlan
 
-# Seconds an epoch of 50,000 images is to take on one H200.
+# Seconds per epoch of 50,000 images on one H200.
 GOALS = {"resnet56": 1.5, "vgg13": 1.0, "mobilenet_v1": 1.5}
 RATIO, PART, WORKERS = 8.0, "training", 2
 IMAGES_ON_CPU, QUICK_IMAGES = 512, 128
-TRAINED, PLAIN_ON_GPU = (
-    50_000,
-    6_400,
-)  # images of an epoch; of the plain loop, and of runs side by side, of which an epoch takes too long
+TRAINED = 50_000  # images of an epoch
+PLAIN_ON_GPU = 6_400  # images for the plain loop and runs side by side; an epoch takes too long
 
 
 class InMemory(Dataset[tuple[Tensor, int]]):
-    """Images in the memory of the host, one at a time through the transforms, as torchvision's data sets give them."""
+    """Images in host memory, transformed one at a time as in torchvision's data sets."""
 
     def __init__(self, data: ImageData) -> None:
-        self._pixels, self._labels = (
-            data.train_images.permute(0, 2, 3, 1).cpu().numpy(),
-            data.train_labels.tolist(),
-        )
+        self._pixels = data.train_images.permute(0, 2, 3, 1).cpu().numpy()
+        self._labels = data.train_labels.tolist()
         steps = [
             transforms.RandomCrop(self._pixels.shape[1], padding=4),
             transforms.RandomHorizontalFlip(),
@@ -67,7 +64,7 @@ def plain_epoch(
     loader: DataLoader[tuple[Tensor, int]],
     device: torch.device,
 ) -> float:
-    """One epoch as the common examples have it; returns the mean loss."""
+    """Train one epoch as common examples do; returns the mean loss."""
     network.train()
     total = 0.0
     for images, labels in loader:
@@ -81,7 +78,7 @@ def plain_epoch(
 
 
 def results(quick: bool) -> Iterator[Result]:
-    """Every network, on a CPU with one thread, as recordings are made there; and on a GPU several runs of ResNet-56 at once."""
+    """Results of all networks; on a CPU with one thread, as in recordings."""
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for network in GOALS:
@@ -92,8 +89,8 @@ def results(quick: bool) -> Iterator[Result]:
 
 
 def of_network(network: str, device: torch.device, quick: bool) -> list[Result]:
-    """Images a second of both loops, their ratio, and on a GPU the seconds of an epoch."""
-    data, gpu = part_of(images_at_hand(), device, quick), device.type == "cuda"
+    """Images per second of both loops, their ratio, and on a GPU the seconds per epoch."""
+    data, gpu = part_of(available_images(), device, quick), device.type == "cuda"
     few = first_images(data, PLAIN_ON_GPU) if gpu else data
     images, whole = len(data.train_labels), gpu and not quick
     loops = [OurLoop(network, data, quick), PlainLoop(network, few, quick)]
@@ -121,41 +118,35 @@ def of_network(network: str, device: torch.device, quick: bool) -> list[Result]:
 
 
 def in_bf16(network: str, device: torch.device, quick: bool) -> Result:
-    """Seconds of an epoch on a GPU in the fastest precision."""
+    """Seconds per epoch on a GPU in the fastest precision."""
     what = f"{network}: an epoch of {TRAINED:,} images in bf16"
     if device.type != "cuda":
         return not_measured(PART, what, "s", "needs a GPU")
-    data = part_of(images_at_hand(), device, quick)
+    data = part_of(available_images(), device, quick)
     (spent,) = side_by_side([OurLoop(network, data, quick, "bf16")], times=1 if quick else 3)
     return at_most(PART, what, [TRAINED / len(data.train_labels) * s for s in spent], "s")
 
 
 def ratios(rates: list[float], others: list[float]) -> list[float]:
-    """How many times as fast, pair by pair."""
+    """Ratios, pair by pair."""
     return [rate / other for rate, other in zip(rates, others, strict=True)]
 
 
 def part_of(data: ImageData, device: torch.device, quick: bool) -> ImageData:
-    """As many training images as there is time for."""
-    count = (
-        QUICK_IMAGES
-        if quick
-        else len(data.train_labels)
-        if device.type == "cuda"
-        else IMAGES_ON_CPU
-    )
-    return first_images(data, count).to(device)
+    """The training images that there is time for."""
+    full_size = len(data.train_labels) if device.type == "cuda" else IMAGES_ON_CPU
+    return first_images(data, QUICK_IMAGES if quick else full_size).to(device)
 
 
 def first_images(data: ImageData, count: int) -> ImageData:
-    """The same data set with so many training images."""
+    """The data set with its first `count` training images."""
     return replace(
         data, train_images=data.train_images[:count], train_labels=data.train_labels[:count]
     )
 
 
 class OurLoop:
-    """An epoch of the reference loop, each call the next."""
+    """The reference loop; each call trains the next epoch."""
 
     def __init__(
         self, network: str, data: ImageData, quick: bool, precision: Precision | None = None
@@ -177,7 +168,7 @@ class OurLoop:
 
 
 class PlainLoop:
-    """An epoch of the plain loop, each call the next."""
+    """The plain loop; each call trains the next epoch."""
 
     def __init__(self, network: str, data: ImageData, quick: bool) -> None:
         self._network, self._device = built(network, data, quick), data.device
@@ -199,15 +190,14 @@ class PlainLoop:
 
 
 def built(network: str, data: ImageData, quick: bool) -> nn.Module:
-    """The network at full width, or narrow."""
+    """The network at full width, or narrow if quick."""
     torch.manual_seed(0)
-    return build_network(network, num_classes=data.num_classes, width=0.125 if quick else 1.0).to(
-        data.device
-    )
+    width = 0.125 if quick else 1.0
+    return build_network(network, num_classes=data.num_classes, width=width).to(data.device)
 
 
 def of_jobs(jobs: int, device: torch.device, quick: bool) -> Result:
-    """Images a second of several runs of ResNet-56 together, each in a process of its own, on one GPU."""
+    """Images per second of several runs of ResNet-56 on one GPU, each in its own process."""
     what = f"resnet56: {jobs} run{'s' * (jobs > 1)} on one GPU together"
     if device.type != "cuda":
         return not_measured(
@@ -218,23 +208,20 @@ def of_jobs(jobs: int, device: torch.device, quick: bool) -> Result:
     processes = [spawn.Process(target=timed_run, args=(ready, spans, quick)) for _ in range(jobs)]
     for process in processes:
         process.start()
-    told = [spans.get() for _ in processes]
+    measured = [spans.get() for _ in processes]
     for process in processes:
         process.join()
-    return at_least(
-        PART,
-        what,
-        [sum(images for images, _ in told) / statistics.median(s for _, s in told)],
-        "images/s",
-    )
+    images = sum(count for count, _ in measured)
+    spent = statistics.median(seconds for _, seconds in measured)
+    return at_least(PART, what, [images / spent], "images/s")
 
 
 def timed_run(
     ready: Barrier, spans: multiprocessing.SimpleQueue[tuple[int, float]], quick: bool
 ) -> None:
-    """Three short epochs, begun when all runs are ready: how many images in how many seconds."""
+    """Time three short epochs, started when all runs are ready; sends images and seconds."""
     device = torch.device("cuda")
-    data = first_images(part_of(images_at_hand(), device, quick), PLAIN_ON_GPU)
+    data = first_images(part_of(available_images(), device, quick), PLAIN_ON_GPU)
     epoch = OurLoop("resnet56", data, quick)
     epoch()
     ready.wait()
@@ -245,7 +232,7 @@ def timed_run(
 
 
 def main() -> None:
-    """Time everything, print it, and with --json write it."""
+    """Time everything and print it; with --json also write it."""
     given = command(__doc__ or "").parse_args()
     finish(results(given.quick), given.json)
 

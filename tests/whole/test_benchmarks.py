@@ -1,4 +1,4 @@
-"""The frame of the benchmarks on stub modules, and the peers as an oracle: what people use today computes the very same numbers."""
+"""The benchmarks: their frame on stub modules, and other tools as an oracle for our numbers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ WORKS = """
 import sys
 from pathlib import Path
 from benchmarks.common import Result, write_results
-write_results([Result("memory", "peak " + sys.argv[-1], 2.0, "GB")], Path(sys.argv[sys.argv.index("--json") + 1]))
+file = Path(sys.argv[sys.argv.index("--json") + 1])
+write_results([Result("memory", "peak " + sys.argv[-1], 2.0, "GB")], file)
 """
 CPU = {
     "system": "Linux",
@@ -64,9 +65,8 @@ UNKNOWN = not_measured("measuring", "a peer", "times", "it is not installed")
 
 
 def test_a_figure_is_the_median_and_knows_whether_the_goal_is_met() -> None:
-    assert at_most("p", "w", [3.0, 1.0, 2.0], "s", 2) == Result(
-        "p", "w", 2.0, "s", "<= 2", True, (3.0, 1.0, 2.0)
-    )
+    expected = Result("p", "w", 2.0, "s", "<= 2", True, (3.0, 1.0, 2.0))
+    assert at_most("p", "w", [3.0, 1.0, 2.0], "s", 2) == expected
     assert at_least("p", "w", [3.0, 1.0, 2.0], "s", 2.5).met is False
     assert at_least("p", "w", [1.0], "s").met is None
 
@@ -90,18 +90,11 @@ def test_a_module_that_fails_is_told_and_does_not_lose_the_others(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(BENCHMARKS.parent)]))
-    for name, text in {
-        "broken": "raise SystemExit(3)",
-        "works": WORKS,
-    }.items():
-        (tmp_path / f"{name}.py").write_text(text)
-    found = run_modules(
-        ["broken", "absent", "works"],
-        {"works": ["--quick"]},
-    )
-    assert [(m.module, m.results) for m in found] == [
-        ("works", (Result("memory", "peak --quick", 2.0, "GB"),))
-    ]
+    (tmp_path / "broken.py").write_text("raise SystemExit(3)")
+    (tmp_path / "works.py").write_text(WORKS)
+    found = run_modules(["broken", "absent", "works"], {"works": ["--quick"]})
+    assert [module.module for module in found] == ["works"]
+    assert found[0].results == (Result("memory", "peak --quick", 2.0, "GB"),)
     told = capfd.readouterr().out
     assert "broken FAILED with exit status 3" in told
     assert "absent FAILED" in told
@@ -110,17 +103,14 @@ def test_a_module_that_fails_is_told_and_does_not_lose_the_others(
 
 def test_a_run_replaces_its_own_modules_on_its_own_machine_only(tmp_path: Path) -> None:
     file = tmp_path / file_name(CPU)
-    before = Machine(
-        CPU,
-        (Measured("measuring", "2026-01-01", (MET,)), Measured("memory", "2026-01-01", (MISSED,))),
-    )
+    measuring_before = Measured("measuring", "2026-01-01", (MET,))
+    before = Machine(CPU, (measuring_before, Measured("memory", "2026-01-01", (MISSED,))))
     write_machine(before, file)
     assert read_machine(file) == before
     fresh = Measured("memory", "2026-01-02", (Result("memory", "peak", 3.0, "GB"),))
     assert updated(file, CPU, [fresh]) == Machine(CPU, (before.modules[0], fresh))
-    assert updated(file, CPU | {"torch": "2.12.0"}, [fresh]) == Machine(
-        CPU | {"torch": "2.12.0"}, (fresh,)
-    )
+    newer = CPU | {"torch": "2.12.0"}
+    assert updated(file, newer, [fresh]) == Machine(newer, (fresh,))
     assert file_name(CPU) == "some-cpu-r-2-cores.json"
     assert file_name(GPU) == "some-gpu-80gb.json"
 
@@ -132,7 +122,7 @@ def test_the_page_has_a_section_per_machine_and_keeps_its_own_text(tmp_path: Pat
         Machine(CPU, (Measured("m", "2026-01-01", (MET, UNKNOWN, MISSED)),)),
         Machine(GPU, (Measured("m", "2026-01-02", (MET,)),)),
     ]
-    for _ in range(2):  # written again, it is the same
+    for _ in range(2):  # writing again changes nothing
         write_table(page, machines)
     lines = page.read_text().splitlines()
     assert lines[0] == "before"
@@ -179,9 +169,9 @@ def test_every_module_of_the_command_is_a_file_and_the_checkout_goes_to_measurin
 
 @pytest.fixture
 def digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The benchmarks' images are the digits, whatever else is at hand."""
+    """The benchmarks' images are the digits, whatever else is available."""
     data = load_dataset("digits")
-    monkeypatch.setattr(subjects, "images_at_hand", lambda: data)
+    monkeypatch.setattr(subjects, "available_images", lambda: data)
 
 
 @pytest.mark.usefixtures("digits")
@@ -198,12 +188,10 @@ def test_a_smaller_sample_has_fewer_mini_batches_of_a_class_not_smaller_ones(
 
 
 def float64_subject(network: str) -> tuple[nn.Module, Batches, Batches]:
-    """A narrow network with statistics of its own, and twelve images in unequal mini-batches and by class."""
+    """A narrow network, and twelve images in unequal mini-batches and by class."""
     generator = torch.Generator().manual_seed(0)
-    images, labels = (
-        torch.randn(12, 3, 32, 32, generator=generator, dtype=torch.float64),
-        torch.arange(12) % 3,
-    )
+    images = torch.randn(12, 3, 32, 32, generator=generator, dtype=torch.float64)
+    labels = torch.arange(12) % 3
     torch.manual_seed(0)
     model = build_network(network, num_classes=3, width=1 / 16).double()
     torch.optim.swa_utils.update_bn([images], model)
@@ -239,7 +227,7 @@ def test_drawn_from_a_loader_the_procedure_is_the_same() -> None:
 
 
 def same(theirs: peers.Columns, ours: peers.Columns) -> None:
-    """Two tables of columns are equal."""
+    """Assert that two tables of columns are equal."""
     for layer, columns in ours.items():
         for column, expected in columns.items():
             torch.testing.assert_close(theirs[layer][column], expected, rtol=0, atol=0)
@@ -259,7 +247,7 @@ def test_the_loader_gives_augmented_images_of_the_classes_of_the_sample() -> Non
 
 
 @pytest.mark.parametrize("peer", peers.HESSIAN_PRODUCTS)
-@pytest.mark.filterwarnings("default")  # of the peers' own
+@pytest.mark.filterwarnings("default")  # the other tools warn
 def test_hessian_products_of_the_peers_are_ours(peer: str) -> None:
     pytest.importorskip(peer.lower())
     model, batches, _ = float64_subject("mobilenet_v1")

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom as they are shipped, on the recordings of the embedded experiment."""
+"""The notebooks run from top to bottom, on the recordings of the embedded experiment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.fixture
 def recordings(path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded recordings, for notebooks that read any."""
+    """The embedded recordings, for notebooks that read recordings."""
     if "PRUNEVIZ_RECORDINGS" in path.read_text(encoding="utf-8"):
         monkeypatch.setenv(
             "PRUNEVIZ_RECORDINGS", str(request.getfixturevalue("embedded_recordings"))
@@ -28,7 +28,7 @@ def read(stem: str) -> nbformat.NotebookNode:
     return nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
 
 
-# the kernel's own messages pass through event loops and sockets whose warnings are not ours
+# Event loops and sockets of the kernel emit warnings of their own.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("recordings")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

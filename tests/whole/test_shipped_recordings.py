@@ -1,4 +1,4 @@
-"""The recordings that come with pruneviz: small, whole, made as they say, and what the findings are made of."""
+"""The recordings that ship with pruneviz: small, complete, and the source of the findings."""
 
 from __future__ import annotations
 
@@ -23,12 +23,8 @@ def sets() -> list[pv.Runs]:
 
 
 def test_they_are_small_and_hold_neither_weights_of_networks_nor_images() -> None:
-    files = [
-        file
-        for path in SETS
-        for file in path.rglob("*")
-        if file.is_file() and file.parent.name != "weights"
-    ]  # kept on one's own machine
+    found = [file for path in SETS for file in path.rglob("*") if file.is_file()]
+    files = [file for file in found if file.parent.name != "weights"]  # kept locally only
     assert {file.suffix for file in files} == {".json", ".parquet"}
     assert sum(file.stat().st_size for file in files) < 12e6
 
@@ -48,17 +44,15 @@ def test_they_are_what_the_catalogue_plans_for_three_seeds(sets: list[pv.Runs]) 
 
 def test_their_specs_say_how_they_were_made(sets: list[pv.Runs]) -> None:
     for runs in sets:
-        assert (
-            set(runs.spec["precision"]) == {"fp32"}
-            and set(runs.spec["device"]) == {"cpu"}
-            and set(runs.spec["threads"]) <= {1, 2}
-        )
+        assert set(runs.spec["precision"]) == {"fp32"}
+        assert set(runs.spec["device"]) == {"cpu"}
+        assert set(runs.spec["threads"]) <= {1, 2}
         assert runs.spec["command"].str.startswith("python -m pruneviz.re").all()
         assert runs.spec["versions"].map(lambda versions: "torch" in versions).all()
 
 
 def test_all_columns_are_compressed_without_loss(sets: list[pv.Runs]) -> None:
-    for file in [file for path in SETS for file in path.rglob("filters.parquet")]:
+    for file in (file for path in SETS for file in path.rglob("filters.parquet")):
         group = pq.read_metadata(file).row_group(0)
         columns = [group.column(i) for i in range(group.num_columns)]
         assert {column.compression for column in columns} == {"ZSTD"}

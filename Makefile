@@ -1,34 +1,48 @@
-# Two commands do everything: `make figures` records the embedded experiment and draws it, `make test` runs the test suite.
+# `make figures` records the embedded experiment and draws it, `make test` runs the test suite.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DATA   := data/digits
 OUT    := figures/digits
 
-.PHONY: help setup figures record test lint format bench bench-quick clean
+# Figures that the recordings in data/cifar-mini hold in full.
+SHIPPED := 2 3 13 14 15 H1a
+# Figures that share runs. Each group is drawn as soon as its runs are recorded.
+GROUPS  := "2 3 13 14 15 H1a H1b" "16 17" "4 5 6 7 8 9" "1 10 11 12"
+
+.PHONY: help setup shipped record figures test lint format bench bench-quick clean
 
 help:
-	@echo "make setup    create $(VENV) and install pruneviz with the tested versions of what it needs"
-	@echo "make figures  record the embedded experiment (once, minutes) and draw its figures into $(OUT)"
-	@echo "make test     run the test suite (records first, once: the notebooks are run on the recordings)"
-	@echo "make lint     check style and types"
-	@echo "make bench    measure every figure of docs/benchmarks.md on this machine, peers beside it (an hour or more)"
-	@echo "make bench-quick   the same at small sizes, to see that it works; writes nothing"
-	@echo "make clean    delete the embedded recordings and figures"
+	@echo "make setup        create $(VENV) and install pruneviz with the tested versions"
+	@echo "make shipped      draw the recordings that ship, data/cifar-mini (seconds)"
+	@echo "make figures      the same, then record the embedded experiment (once, minutes) and draw it"
+	@echo "make record       record the embedded experiment without drawing it"
+	@echo "make test         run the test suite (records first, once: notebooks need the recordings)"
+	@echo "make lint         check style and types"
+	@echo "make format       fix style"
+	@echo "make bench        measure everything in docs/benchmarks.md on this machine (an hour or more)"
+	@echo "make bench-quick  the same at small sizes, to see that it works; writes nothing"
+	@echo "make clean        delete the embedded recordings and figures"
 
 setup: $(VENV)/.installed
 
-# constraints.txt pins what is tested; torch and torchvision are the ordinary PyPI builds, which belong together
+# constraints.txt pins what is tested. torch and torchvision are the ordinary PyPI builds.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[notebook,test,lint]'
 	@touch $@
 
-record: setup
-	$(BIN)/python -m pruneviz.record --preset digits --out $(DATA)
+shipped: setup
+	$(BIN)/pruneviz figures $(SHIPPED) --data data/cifar-mini --out figures/cifar-mini
 
-figures: record
-	$(BIN)/python -m pruneviz.figures --data $(DATA) --out $(OUT)
+record: setup
+	$(BIN)/pruneviz record --preset digits --out $(DATA)
+
+figures: shipped
+	@for group in $(GROUPS); do \
+	  $(BIN)/pruneviz record --preset digits --figures $$group --out $(DATA) || exit; \
+	  $(BIN)/pruneviz figures $$group --data $(DATA) --out $(OUT) || exit; \
+	done
 
 test: record
 	$(BIN)/python -m pytest --numprocesses 2
@@ -42,7 +56,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# the peers that the benchmarks measure beside pruneviz
+# Other tools that the benchmarks measure beside pruneviz.
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@touch $@

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pruneviz.experiment.images import balanced_sample as balanced_sample
     from pruneviz.experiment.images import normalise as normalise
     from pruneviz.experiment.networks.registry import build_network as build_network
+    from pruneviz.figures.draw import compose as compose
+    from pruneviz.figures.draw import draw as draw
     from pruneviz.figures.options import DrawOptions as DrawOptions
     from pruneviz.log.runs import Runs as Runs
     from pruneviz.log.runs import load as load
@@ -48,9 +50,11 @@ _HOMES = {
     "SCORES": "pruneviz.analysis.scores",
     "balanced_sample": "pruneviz.experiment.images",
     "build_network": "pruneviz.experiment.networks.registry",
+    "compose": "pruneviz.figures.draw",
     "convergence": "pruneviz.analysis.convergence",
     "correlate": "pruneviz.analysis.correlation",
     "correlation_matrix": "pruneviz.analysis.matrix",
+    "draw": "pruneviz.figures.draw",
     "filter_column": "pruneviz.log.schema",
     "hold_pruned": "pruneviz.pruning.held_entries",
     "keep_mask": "pruneviz.analysis.masks",

@@ -46,7 +46,8 @@ from benchmarks.peers import (
 from benchmarks.subjects import Batches, Subject, subject
 from pruneviz.measuring.derivatives import gradients, hessian_products
 from pruneviz.measuring.objective import objective
-from pruneviz.measuring.snapshot import Options, take_snapshot
+from pruneviz.measuring.options import Options
+from pruneviz.measuring.snapshot import take_snapshot
 from pruneviz.model.filters import find_layers
 from pruneviz.model.isolation import exact_float32, tried_kernels
 

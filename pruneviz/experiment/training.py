@@ -24,7 +24,7 @@ from pruneviz.errors import TrainingError
 from pruneviz.experiment.images import ImageData, normalise
 from pruneviz.experiment.step import AnyStep, Step, best_of, lay_out, matrix_units, output_of
 from pruneviz.log.files import disk_errors
-from pruneviz.model.finite import first_broken_layer
+from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.held_entries import expect_pruned, hold_in_optimizer, hold_pruned
 
@@ -228,7 +228,8 @@ def _diverged(
         if plan.rounds
         else ""
     )
-    layer = first_broken_layer(network, normalise(data.train_images[:8]))
+    images = normalise(data.train_images[:8])
+    layer = first_nonfinite_layer(network, network.eval(), [images])
     where = f"; not finite first in layer {layer}" if layer else ""
     return f"the training loss of epoch {epoch}{rounds} is {loss}{where}; lower the learning rate (now {rate:g})"
 

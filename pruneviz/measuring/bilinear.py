@@ -1,7 +1,8 @@
-"""Layers that are bilinear in their input and their weight: y = B(x, w) + b, with b linear in the parameters.
+"""Layers that are bilinear in their input and their weight.
 
-Convolutions, linear layers and the scale of a batch norm in evaluation mode are of this kind. The derivatives of all of them are the
-same three maps: B itself, its transpose by the input, and its transpose by the weight.
+Convolutions, linear layers and batch norms in evaluation mode compute y = B(x, w) + b, with b
+linear in the parameters. All their derivatives come from three maps: B itself, its transpose by the
+input, and its transpose by the weight.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Wanted: TypeAlias = tuple[bool, bool, bool]  # by the input, by the weight, by the bias
+GradientMask: TypeAlias = tuple[bool, bool, bool]  # by the input, by the weight, by the bias
 Gradients: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
 class Bilinear(ABC):
-    """One application of such a layer; `channel` is the dimension of its output that counts the filters."""
+    """One application of a bilinear layer."""
 
-    channel: int
+    channel: int  # dimension of the output that counts the filters
 
     @abstractmethod
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -39,28 +40,28 @@ class Bilinear(ABC):
         """The gradient of <along, B(x, w)> by w."""
 
     def product_added(self, to: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """B(x, w) and `to`, in one pass over memory where that can be."""
+        """B(x, w) + `to`, in one pass over memory where possible."""
         return self.product(x, weight).add_(to)
 
     def shift(self, weight: Tensor, bias: Tensor | None) -> Tensor | None:
-        """b, one number per channel."""
+        """b [channels]; None where there is none."""
         return bias
 
     def per_channel(self, shift: Tensor, ndim: int) -> Tensor:
-        """A number per channel, in a shape that goes with the output."""
+        """A shift [channels] in a shape that broadcasts over an output of `ndim` dimensions."""
         return shift.view([-1 if dim == self.channel % ndim else 1 for dim in range(ndim)])
 
     def total(self, along: Tensor) -> Tensor:
-        """The sum over everything but the channels."""
+        """The sum over all dimensions but the channels."""
         return along.sum([dim for dim in range(along.ndim) if dim != self.channel % along.ndim])
 
-    def gradients(self, along: Tensor, x: Tensor, weight: Tensor, wanted: Wanted) -> Gradients:
-        """The gradients of <along, B(x, w) + b> by x, by w and by the bias, those that are wanted."""
-        by_weight = self.by_weight(along, x, weight) if wanted[1] else None
+    def gradients(self, along: Tensor, x: Tensor, weight: Tensor, mask: GradientMask) -> Gradients:
+        """The gradients of <along, B(x, w) + b> by x, w and the bias that `mask` asks for."""
+        by_weight = self.by_weight(along, x, weight) if mask[1] else None
         return (
-            self.by_input(along, x, weight) if wanted[0] else None,
+            self.by_input(along, x, weight) if mask[0] else None,
             by_weight,
-            self.total(along) if wanted[2] else None,
+            self.total(along) if mask[2] else None,
         )
 
 
@@ -78,37 +79,40 @@ class Convolution(Bilinear):
         )
 
     def by_input(self, along: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """The transposed convolution of `along`; on a GPU, where it can be, as one with the filters mirrored, which is faster."""
+        """The transposed convolution of `along`.
+
+        On a GPU it runs as a convolution with mirrored filters where possible, which is faster.
+        """
         mirrored = self.mirrored(weight) if along.is_cuda else None
         if mirrored:
-            return mirrored.product(
-                along, weight.flip(*range(2, weight.ndim)).transpose(0, 1).contiguous()
-            )
+            turned = weight.flip(*range(2, weight.ndim)).transpose(0, 1).contiguous()
+            return mirrored.product(along, turned)
         return self._gradients(along, x, weight, [True, False, False])[0]
 
     def mirrored(self, weight: Tensor) -> Convolution | None:
-        """The convolution with mirrored filters, inputs and outputs exchanged, that is the transpose of this one; None where none is."""
+        """The convolution that is the transpose of this one; None where there is none.
+
+        Its filters are mirrored, with inputs and outputs exchanged.
+        """
         stride, padding, dilation, groups = self.geometry
         padding = [
             step * (size - 1) - pad
             for step, size, pad in zip(dilation, weight.shape[2:], padding, strict=True)
         ]
-        return (
-            Convolution(1, (stride, padding, dilation, 1))
-            if groups == 1 and set(stride) == {1} and min(padding) >= 0
-            else None
-        )
+        if groups != 1 or set(stride) != {1} or min(padding) < 0:
+            return None
+        return Convolution(1, (stride, padding, dilation, 1))
 
     def by_weight(self, along: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The correlation of `along` with the input."""
         return self._gradients(along, x, weight, [False, True, False])[1]
 
-    def gradients(self, along: Tensor, x: Tensor, weight: Tensor, wanted: Wanted) -> Gradients:
-        """All of them, on a CPU those by input and weight in one call of the library."""
-        if along.is_cuda or not (wanted[0] and wanted[1]):
-            return super().gradients(along, x, weight, wanted)
+    def gradients(self, along: Tensor, x: Tensor, weight: Tensor, mask: GradientMask) -> Gradients:
+        """All gradients; on a CPU those by input and weight in one call of the library."""
+        if along.is_cuda or not (mask[0] and mask[1]):
+            return super().gradients(along, x, weight, mask)
         by_input, by_weight = self._gradients(along, x, weight, [True, True, False])[:2]
-        return by_input, by_weight, self.total(along) if wanted[2] else None
+        return by_input, by_weight, self.total(along) if mask[2] else None
 
     def _gradients(self, along: Tensor, x: Tensor, weight: Tensor, mask: list[bool]) -> Any:
         stride, padding, dilation, groups = self.geometry
@@ -136,8 +140,11 @@ class Linear(Bilinear):
 
 
 @dataclass(frozen=True)
-class Scale(Bilinear):
-    """A batch norm in evaluation mode: w x / s + (b - w m / s), with the running mean m and variance s^2, to which it adds `eps`."""
+class FrozenBatchNorm(Bilinear):
+    """A batch norm in evaluation mode: w x / s + (b - w m / s).
+
+    m is the running mean, and s^2 the running variance plus `eps`.
+    """
 
     mean: Tensor
     variance: Tensor
@@ -153,7 +160,7 @@ class Scale(Bilinear):
         return x * self.per_channel(weight * self.precision, x.ndim)
 
     def product_added(self, to: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """w x / s and `to`."""
+        """w x / s + `to`."""
         return torch.addcmul(to, x, self.per_channel(weight * self.precision, x.ndim))
 
     def by_input(self, along: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -169,35 +176,33 @@ class Scale(Bilinear):
         middle = weight * self.mean * self.precision
         return -middle if bias is None else bias - middle
 
-    def gradients(self, along: Tensor, x: Tensor, weight: Tensor, wanted: Wanted) -> Gradients:
-        """All of them, those by weight and bias in one walk over memory where that can be; b counts as a function of w.
+    def gradients(self, along: Tensor, x: Tensor, weight: Tensor, mask: GradientMask) -> Gradients:
+        """All gradients; those by weight and bias in one pass over memory where possible.
 
-        Over a channel the walk sums in float32 what is laid out channels last: a relative error of some 1e-6.
+        b counts as a function of w. Over a channel that is laid out channels last, the pass sums in
+        float32, with a relative error of about 1e-6.
         """
-        # on a GPU the walk would leave a whole channel to one of many processors; empty activations it divides by
+        # a GPU would leave a whole channel to one of many processors; empty inputs divide by zero
         alike = along.dtype == x.dtype == weight.dtype and along.device.type == "cpu" and x.numel()
-        if not alike or not (wanted[1] or wanted[2]):
-            return self.gradients_one_by_one(along, x, weight, wanted)
+        if not alike or not (mask[1] or mask[2]):
+            return self.gradients_one_by_one(along, x, weight, mask)
         statistics = self.mean, self.variance, None, None, False, self.eps
-        return torch.ops.aten.native_batch_norm_backward(
-            along, x, weight, *statistics, list(wanted)
-        )
+        return torch.ops.aten.native_batch_norm_backward(along, x, weight, *statistics, list(mask))
 
     def gradients_one_by_one(
-        self, along: Tensor, x: Tensor, weight: Tensor, wanted: Wanted
+        self, along: Tensor, x: Tensor, weight: Tensor, mask: GradientMask
     ) -> Gradients:
-        """The same, each in walks of its own."""
-        by_input, by_weight, total = super().gradients(
-            along, x, weight, (wanted[0], wanted[1], wanted[1] or wanted[2])
-        )
+        """The same gradients, each in its own pass over memory."""
+        with_total = (mask[0], mask[1], mask[1] or mask[2])
+        by_input, by_weight, total = super().gradients(along, x, weight, with_total)
         if by_weight is not None and total is not None:
             by_weight = by_weight - total * self.mean * self.precision
-        return by_input, by_weight, total if wanted[2] else None
+        return by_input, by_weight, total if mask[2] else None
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a torch function was called with, as a bilinear layer."""
+    """A call of a torch function, as a bilinear layer and its arguments."""
 
     layer: Bilinear
     x: Tensor
@@ -208,7 +213,12 @@ class Call:
 def bilinear_call(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Call | None:
-    """The call as one of a bilinear layer; None where it is none, or one that is left to torch, such as a batch norm in training mode."""
+    """Read a call of a torch function as one of a bilinear layer.
+
+    Returns:
+        None where the function is not bilinear, or is left to torch, such as a batch norm in
+        training mode.
+    """
     read = _READERS.get(func)
     return read(*args, **kwargs) if read else None
 
@@ -225,29 +235,35 @@ def _read_convolution(dims: int) -> Callable[..., Call | None]:
     ) -> Call | None:
         if input.ndim != weight.ndim:  # a single example without a batch
             return None
-        given = [[value] if isinstance(value, int) else list(value) for value in (stride, dilation)]
-        stride, dilation = (values * (dims // len(values)) for values in given)
+        stride, dilation = _per_dimension(stride, dims), _per_dimension(dilation, dims)
         if padding == "same":
             input, padding = _padded_to_same(input, weight, dilation)
         elif padding == "valid":
             padding = 0
-        padding = (
-            [padding] * dims if isinstance(padding, int) else list(padding) * (dims // len(padding))
-        )
+        padding = _per_dimension(padding, dims)
         if set(weight.shape[2:]) == {1} and not any(padding) and any(step > 1 for step in stride):
-            # the same of the pixels that it does not skip; with a stride oneDNN crashes on some odd batches laid out channels last
+            # The same on the pixels that are not skipped. With a stride, oneDNN crashes on some odd
+            # batches in channels last.
             for dim, step in enumerate(stride, start=2):
-                input = input.index_select(
-                    dim, torch.arange(0, input.shape[dim], step, device=input.device)
-                )
+                used = torch.arange(0, input.shape[dim], step, device=input.device)
+                input = input.index_select(dim, used)
             stride = [1] * dims
         return Call(Convolution(1, (stride, padding, dilation, groups)), input, weight, bias)
 
     return read
 
 
+def _per_dimension(value: Any, dims: int) -> list[int]:
+    """An option of a convolution as one number per dimension."""
+    values = [value] if isinstance(value, int) else list(value)
+    return values * (dims // len(values))
+
+
 def _padded_to_same(input: Tensor, weight: Tensor, dilation: list[int]) -> tuple[Tensor, list[int]]:
-    """The padding on both sides that keeps the size; where it is uneven the input is given what the right side has more."""
+    """The padding on both sides that keeps the size, and the input it applies to.
+
+    Where both sides differ, the input is padded by the surplus of the right side.
+    """
     total = [d * (size - 1) for d, size in zip(dilation, weight.shape[2:], strict=True)]
     if any(both % 2 for both in total):
         input = F.pad(input, [side for both in reversed(total) for side in (0, both % 2)])
@@ -270,7 +286,8 @@ def _read_batch_norm(
 ) -> Call | None:
     if training or weight is None or running_mean is None or running_var is None:
         return None
-    return Call(Scale(1, running_mean.clone(), running_var.clone(), eps), input, weight, bias)
+    norm = FrozenBatchNorm(1, running_mean.clone(), running_var.clone(), eps)
+    return Call(norm, input, weight, bias)
 
 
 _READERS: Mapping[Any, Callable[..., Call | None]] = {

@@ -1,7 +1,8 @@
-"""The columns that need no derivative, read off a network at every epoch: in few kernels, and in one transfer from its device.
+"""The columns that need no derivative, read off a network at every epoch.
 
-They cost a read of the weights. Layers of one shape are read together, because a GPU waits longer for many small requests than it
-works on them; what else there is to do for their table is done on the host, when it is convenient.
+They take few kernels and one transfer from the device. Layers of one shape are read together,
+because launching many small kernels takes a GPU longer than running them; the table is then made on
+the host.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from pruneviz.log import schema
-from pruneviz.measuring.rows import key_columns, weights_per_filter
+from pruneviz.measuring.rows import key_columns, rows_per_filter
 from pruneviz.model.filters import Layer
 
 TERMS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -33,9 +34,13 @@ _ROWS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, eq=False)
 class CheapValues:
-    """What was read off a network, float64: `terms` {column: one number per row} and `scales`, one per channel of its norms.
+    """Numbers read off a network, float64.
 
-    `bounded`: whether the norm of all parameters is a number; else one of them is not finite, or beyond what can be squared.
+    Attributes:
+        terms: {column: one number per row}.
+        scales: One scale per channel of the batch norms.
+        bounded: Whether the norm of all parameters is finite. If not, a parameter is not finite, or
+            too large to be squared.
     """
 
     terms: Mapping[str, np.ndarray]
@@ -44,9 +49,12 @@ class CheapValues:
 
 
 class CheapColumns:
-    """The cheap columns of the filters, or of the single weights, of these layers of a network, as often as they are asked for.
+    """Reads the cheap columns of a network, as often as needed.
 
-    Args: `layers` as `pruneviz.model.filters.find_layers` gives them; `unit`, "filter" or "weight".
+    Args:
+        model: The network.
+        layers: Its layers, from `pruneviz.model.filters.find_layers`.
+        unit: What a row stands for, a "filter" or a single "weight".
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer], unit: str = "filter") -> None:
@@ -56,16 +64,15 @@ class CheapColumns:
         self._groups, self._at = _of_one_shape(model, layers, unit)
         norms = [
             name for name in _norms(layers) if isinstance(model.get_submodule(name).weight, Tensor)
-        ]
+        ]  # those without affine parameters have no scale
         self._scales = [f"{name}.weight" for name in norms]
         self._channels = _channels(model, layers, norms, unit)
 
     @torch.no_grad()
     def read(self) -> CheapValues:
         """Read the network as it is now; waits for its device once."""
-        named = dict(
-            self._model.named_parameters(remove_duplicate=False)
-        )  # one walk over the modules, which takes longer than the rest
+        # one walk over the modules, which takes longer than all the rest
+        named = dict(self._model.named_parameters(remove_duplicate=False))
         weights = [torch.stack([named[name] for name in group]).double() for group in self._groups]
         norm = get_total_norm([p for p in named.values() if p.is_floating_point()]).double()
         terms = [
@@ -73,21 +80,18 @@ class CheapColumns:
             for column in self._columns
             for stacked in weights
         ]
-        scales = (
-            [torch.cat([named[name] for name in self._scales]).double()] if self._scales else []
-        )
-        seen = torch.cat([norm[None], *terms, *scales]).cpu().numpy()
-        rows = len(self._at)
-        of_terms = {
-            column: seen[1 + i * rows : 1 + (i + 1) * rows]
-            for i, column in enumerate(self._columns)
-        }
-        return CheapValues(
-            of_terms, seen[1 + len(self._columns) * rows :], bool(np.isfinite(seen[0]))
-        )
+        scales = [torch.cat([named[name] for name in self._scales])] if self._scales else []
+        seen = torch.cat([norm[None], *terms, *(s.double() for s in scales)]).cpu().numpy()
+        ends = 1 + len(self._at) * np.arange(1, len(self._columns) + 1)
+        bound, *by_column, rest = np.split(seen, [1, *ends])
+        of_terms = dict(zip(self._columns, by_column, strict=True))
+        return CheapValues(of_terms, rest, bool(np.isfinite(bound[0])))
 
     def table(self, values: CheapValues) -> pd.DataFrame:
-        """What was read as a table: keys, `kept`, and the cheap columns in float64, NaN where a filter has no scale."""
+        """The numbers read, as a table: keys, `kept`, and the cheap columns in float64.
+
+        `sigma` is NaN where no batch norm with a scale follows.
+        """
         found = {column: self._in_order(terms) for column, terms in values.terms.items()}
         found["sigma"] = np.append(values.scales, np.nan)[self._channels]
         columns = {name: found[name] for name in schema.CHEAP_OF_UNIT[self._unit]}
@@ -102,39 +106,34 @@ class CheapColumns:
 def _of_one_shape(
     model: nn.Module, layers: Sequence[Layer], unit: str
 ) -> tuple[list[list[str]], np.ndarray]:
-    """The weights of the layers in groups of one shape and dtype, and the row of the table of each number read off them."""
+    """Weights in groups of one shape and dtype, and the row of each number read off them."""
     groups: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
     for place, layer in enumerate(layers):
         weight = model.get_parameter(layer.weight)
         groups.setdefault((weight.shape, weight.dtype), []).append(place)
-    sizes = [layer.filters * _rows_of_filter(model, layer, unit) for layer in layers]
+    sizes = [layer.filters * rows_per_filter(model, layer, unit) for layer in layers]
     rows = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
     names = [[layers[place].weight for place in group] for group in groups.values()]
     return names, np.concatenate([rows[place] for group in groups.values() for place in group])
 
 
-def _rows_of_filter(model: nn.Module, layer: Layer, unit: str) -> int:
-    return weights_per_filter(model, layer) if unit == "weight" else 1
-
-
 def _norms(layers: Sequence[Layer]) -> list[str]:
-    """The names of the norms that follow filters, each once."""
+    """Names of the norms that follow filters, each once."""
     return list(dict.fromkeys(norm[0] for layer in layers for norm in layer.norms if norm))
 
 
 def _channels(
     model: nn.Module, layers: Sequence[Layer], norms: Sequence[str], unit: str
 ) -> np.ndarray:
-    """The place of every row's scale among the channels of these norms; behind them all where it has none."""
+    """Position of every row's scale among the channels of these norms; behind the last for none."""
     sizes = [len(model.get_submodule(name).get_parameter("weight")) for name in norms]
     first = {name: sum(sizes[:i]) for i, name in enumerate(norms)}
+    none = sum(sizes)
     found = []
     for layer in layers:
         places = [
-            first[norm[0]] + norm[1] if norm and norm[0] in first else sum(sizes)
-            for norm in layer.norms
+            first[norm[0]] + norm[1] if norm and norm[0] in first else none for norm in layer.norms
         ]
-        found.append(
-            np.repeat(np.array(places, dtype=np.int64), _rows_of_filter(model, layer, unit))
-        )
+        rows = rows_per_filter(model, layer, unit)
+        found.append(np.repeat(np.array(places, dtype=np.int64), rows))
     return np.concatenate(found)

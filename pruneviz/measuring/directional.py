@@ -1,21 +1,26 @@
-"""Second derivatives along a direction, without forming what is not asked for.
+"""Second derivatives along a direction, without forming more than is asked for.
 
-While a network runs inside `Followed`, its bilinear layers y = B(x, w) + b become nodes of this module. The slope of the loss along a
-direction v, s = dL(Theta + e v)/de at e = 0, enters each node as the extra output u = B(x, v_w) + b_v, for which no gradient by w is
-needed; its own gradient is Hv. Of Hv, too, a table of filters needs only the inner products with the filters' weights, and these
-are sums over what flows through the node:
+While a network runs inside `Followed`, its bilinear layers y = B(x, w) + b become nodes of this
+module. The slope of the loss along a direction v, s = dL(Theta + e v)/de at e = 0, enters each node
+as the extra output u = B(x, v_w) + b_v, for which no gradient by w is needed; its own gradient is
+Hv. A table of filters needs only the inner products of Hv with the filters' weights, and these are
+sums over tensors that flow through the node:
 
     w_p^T (Hv)_p = <B(x, w), ds/dy> + <B(ds/dgx, w), gy>     at channel p,
 
-with gy = dL/dy, gx = dL/dx. They take no convolution more, and come example by example, which standard errors are made of.
-Per temperature that leaves five products a layer where Hv in full takes eight: B(x, v), gy by input at w and at v, B(ds/dgx, w), ds/dy by
-input. Parameters that act elsewhere too have these contributions added by plain double backward; so the numbers are exact for any network.
+with gy = dL/dy and gx = dL/dx. They take no further convolution, and come example by example, from
+which standard errors are made. Per temperature that leaves five products a layer where Hv in full
+takes eight: B(x, v), gy by input at w and at v, B(ds/dgx, w), ds/dy by input. For parameters that
+act elsewhere too, plain double backward adds these contributions, so that the numbers are exact for
+any network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -24,54 +29,163 @@ from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from pruneviz.measuring.bilinear import Call, bilinear_call
+from pruneviz.measuring.objective import NamedTensors
 
-Named = Mapping[str, Tensor]
 Phase = Literal["gradient", "slope", "curvature"]
+Gather: TypeAlias = Callable[[str, Tensor], None]  # of a weight and terms [examples, filters]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One backward pass through the followed layers, and what it computes.
+
+    In the phase "gradient" a layer has gradients by its input, weight and bias. In "slope" it has
+    them by its input and by `Followed.step` (whose value stays 0, since only its own gradient is
+    needed), and in "curvature" by its input, and by the weight and bias in `Followed.whole`.
+    """
+
+    phase: Phase = "gradient"
+    direction: NamedTensors = field(default_factory=dict)
+    gather: Gather | None = None
+    bend: Tensor | None = None  # v^T H v so far, float64
+
+
+_OUTSIDE = _Pass()  # a network that differentiates itself gets plain gradients
 
 
 class Followed(TorchFunctionMode):
-    """Follows the bilinear layers of a network whose weights are among `parameters`; keep it entered while derivatives are formed.
+    """Follows the bilinear layers of a network, and differentiates it in three phases.
 
-    Args: `parameters` by name, the very tensors that the network is called with; `filters`, the weights [filters, ...] whose inner
-    products with derivatives are gathered; `whole`, the parameters for which the curvature phase gives Hv in full.
-    A layer's gradients are by its input, its weight and its bias in the phase "gradient"; in "slope" by its input and by `step`, the e
-    above (a gradient whose value is left at 0, because only its own gradient is wanted); and in "curvature" by its input, and by its
-    weight and bias if they are in `whole`.
+    Run the network inside the context. Then call `gradient`, or `slope` and the `curvature` of the
+    slope it returns.
+
+    Args:
+        parameters: The very tensors that the network is called with, by name.
+        filters: Weights [filters, ...] whose inner products with a derivative are gathered.
+        whole: Parameters for which the curvature is formed in full, as H v.
     """
 
     def __init__(
-        self, parameters: Named, *, filters: Collection[str] = (), whole: Collection[str] = ()
+        self,
+        parameters: NamedTensors,
+        *,
+        filters: Collection[str] = (),
+        whole: Collection[str] = (),
     ) -> None:
         super().__init__()
+        self.parameters, self.filters, self.whole = parameters, filters, whole
         self._names = {id(parameter): name for name, parameter in parameters.items()}
-        self.filters, self.whole = filters, whole
         some = next(iter(parameters.values()))
         self.step = torch.zeros((), dtype=some.dtype, device=some.device, requires_grad=True)
-        self.direction: Named = {}
-        self.phase: Phase = "gradient"
-        self.gather: Callable[[str, Tensor], None] | None = None
-        self.bend: Tensor | None = None  # v^T H v so far, float64, if it is asked for
+        self.current = _OUTSIDE
+
+    def gradient(
+        self, loss: Tensor, *, gather: Gather | None = None, retain_graph: bool = False
+    ) -> NamedTensors:
+        """The gradient of a loss by every parameter, zero where it takes no part.
+
+        Args:
+            loss: Computed inside the context.
+            gather: Receives <w_p, g_p> of every filter in `filters`, example by example.
+            retain_graph: Whether another derivative of the same forward pass follows.
+        """
+        with self.passing(_Pass("gradient", gather=gather)):
+            parts = torch.autograd.grad(
+                loss,
+                list(self.parameters.values()),
+                retain_graph=retain_graph,
+                materialize_grads=True,
+            )
+        return dict(zip(self.parameters, parts, strict=True))
+
+    def slope(self, loss: Tensor, direction: NamedTensors) -> Slope:
+        """The slope of a loss along a direction, to be differentiated once more.
+
+        Args:
+            loss: Computed inside the context.
+            direction: v, a tensor for every parameter.
+        """
+        with self.passing(_Pass("slope")):
+            by_step, *by_parameter = torch.autograd.grad(
+                loss,
+                [self.step, *self.parameters.values()],
+                create_graph=True,
+                allow_unused=True,
+            )
+        # gradients of parameters that act elsewhere than in followed layers
+        others = zip(self.parameters, by_parameter, strict=True)
+        terms = [(g * direction[name]).sum() for name, g in others if g is not None]
+        if by_step is not None:
+            terms.append(by_step)
+        value = torch.stack(terms).sum() if terms else self.step.detach()
+        return Slope(self, value, direction)
+
+    @contextmanager
+    def passing(self, new: _Pass) -> Iterator[None]:
+        """Make every followed layer compute what this pass asks for."""
+        if self.current is not _OUTSIDE:
+            raise RuntimeError(f"the {self.current.phase} phase is under way; wait for its end")
+        self.current = new
+        try:
+            yield
+        finally:
+            self.current = _OUTSIDE
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if (
-            func in _RELUS
-            and torch.is_grad_enabled()
-            and not (kwargs or {}).get("inplace", len(args) > 1 and args[1])
-        ):
-            x = args[0] if args else kwargs["input"]
-            return _Relu.apply(x) if _is_plain(x) else func(*args, **(kwargs or {}))
-        call = bilinear_call(func, args, kwargs or {})
+        kwargs = kwargs or {}
+        if not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if func in _RELUS:
+            return _relu(func, args, kwargs)
+        call = bilinear_call(func, args, kwargs)
         name = self._names.get(id(call.weight)) if call else None
-        if call is None or name is None or not torch.is_grad_enabled():
-            return func(*args, **(kwargs or {}))
+        if call is None or name is None:
+            return func(*args, **kwargs)
         bias_name = None if call.bias is None else self._names.get(id(call.bias))
+        node = _Node(self, call, name, bias_name)
         if call.bias is None or bias_name is not None:
-            return _Layer.apply(
-                call.x, call.weight, call.bias, self.step, _Node(self, call, name, bias_name)
-            )
-        # a bias that was computed takes part as what it is
-        output = _Layer.apply(call.x, call.weight, None, self.step, _Node(self, call, name, None))
+            return _Layer.apply(call.x, call.weight, call.bias, self.step, node)
+        # a bias that was computed is added as an ordinary tensor
+        output = _Layer.apply(call.x, call.weight, None, self.step, node)
         return output + call.layer.per_channel(call.bias, output.ndim)
+
+
+class Slope:
+    """The slope of a loss along a direction v; its gradient is H v. Can be differentiated once."""
+
+    def __init__(self, followed: Followed, value: Tensor, direction: NamedTensors) -> None:
+        self._followed, self._direction = followed, direction
+        self._value: Tensor | None = value
+
+    def curvature(
+        self,
+        *,
+        gather: Gather | None = None,
+        bend: Tensor | None = None,
+        retain_graph: bool = False,
+    ) -> NamedTensors:
+        """H v, except for the contributions that are gathered.
+
+        Args:
+            gather: Receives <w_p, (Hv)_p> of every filter in `filters`, example by example.
+            bend: Float64 number to which the followed layers add their part of v^T H v.
+            retain_graph: Whether another derivative of the same forward pass follows.
+
+        Returns:
+            {parameter: tensor of its shape}, without the parameters that have no part in it.
+        """
+        followed, value = self._followed, self._value
+        if value is None:
+            raise RuntimeError("this slope was differentiated before; form a new one with slope()")
+        self._value = None
+        if not value.requires_grad:
+            return {}
+        parameters = followed.parameters
+        with followed.passing(_Pass("curvature", self._direction, gather, bend)):
+            parts = torch.autograd.grad(
+                value, list(parameters.values()), retain_graph=retain_graph, allow_unused=True
+            )
+        return {name: d for name, d in zip(parameters, parts, strict=True) if d is not None}
 
 
 class _Node:
@@ -79,10 +193,8 @@ class _Node:
 
     def __init__(self, followed: Followed, call: Call, name: str, bias_name: str | None) -> None:
         self.followed, self.layer, self.name, self.bias_name = followed, call.layer, name, bias_name
-        self.gathers, self.whole = (
-            name in followed.filters,
-            name in followed.whole or bias_name in followed.whole,
-        )
+        self.gathers = name in followed.filters
+        self.whole = name in followed.whole or bias_name in followed.whole
         self.along: Tensor | None = None  # u
 
     def output(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -95,7 +207,7 @@ class _Node:
         return product if shift is None else product + self.layer.per_channel(shift, product.ndim)
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """B(x, w): as it was computed, or anew where the network has overwritten it in place since, in a way that torch takes note of."""
+        """B(x, w), computed anew if the network has overwritten it in place since."""
         if self._product._version != self._as_of:
             self._product = self.layer.product(x, weight)
             self._as_of = self._product._version
@@ -103,27 +215,25 @@ class _Node:
 
     def along_direction(self, x: Tensor) -> Tensor:
         """u = B(x, v_w) + b_v."""
-        v = self.followed.direction
-        return self._shifted(
-            x,
-            v[self.name],
-            self.layer.shift(v[self.name], None if self.bias_name is None else v[self.bias_name]),
-        )
+        v = self.followed.current.direction
+        bias = None if self.bias_name is None else v[self.bias_name]
+        return self._shifted(x, v[self.name], self.layer.shift(v[self.name], bias))
 
     def _shifted(self, x: Tensor, weight: Tensor, shift: Tensor | None) -> Tensor:
         if shift is None:
             return self.layer.product(x, weight)
         return self.layer.product_added(self.layer.per_channel(shift, x.ndim), x, weight)
 
-    @property
-    def is_heard(self) -> bool:
-        """Whether somebody wants to hear of its filters at present."""
-        return self.gathers and self.followed.gather is not None
-
     def gather(self, first: Tensor, second: Tensor) -> None:
-        """Tell <first, second> of every example at every filter."""
-        assert self.followed.gather
-        self.followed.gather(self.name, _per_filter(first, second, self.layer.channel))
+        """Hand over <first, second> of every example at every filter."""
+        gather = self.followed.current.gather
+        assert gather
+        gather(self.name, _per_filter(first, second, self.layer.channel))
+
+    @property
+    def is_gathered(self) -> bool:
+        """Whether the pass under way gathers this layer's filters."""
+        return self.gathers and self.followed.current.gather is not None
 
 
 class _Layer(torch.autograd.Function):
@@ -137,33 +247,23 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (x, weight), node, gy, needs = (
-            ctx.saved_tensors,
-            ctx.node,
-            gradients[0],
-            ctx.needs_input_grad,
-        )
-        followed: Followed = node.followed
-        if followed.phase == "slope":
-            by_input, by_step = _Slope.apply(gy, x, weight, node, needs[0])
+        (x, weight), node, gy = ctx.saved_tensors, ctx.node, gradients[0]
+        needs, now = ctx.needs_input_grad, node.followed.current
+        if now.phase == "slope":
+            by_input, by_step = _SlopeLayer.apply(gy, x, weight, node, needs[0])
             return by_input, None, None, by_step, None
-        if node.is_heard:
+        if node.is_gathered:
             node.gather(node.product(x, weight), gy)
-        if followed.bend is not None and followed.phase == "curvature":
-            followed.bend += _inner(node.along, gy)
+        if now.bend is not None:
+            now.bend.add_(_inner(node.along, gy))
             node.along = None
-        wanted = followed.phase == "gradient" or node.whole
-        return (
-            *node.layer.gradients(
-                gy, x, weight, (needs[0], wanted and needs[1], wanted and needs[2])
-            ),
-            None,
-            None,
-        )
+        wanted = now.phase == "gradient" or node.whole
+        mask = (needs[0], wanted and needs[1], wanted and needs[2])
+        return *node.layer.gradients(gy, x, weight, mask), None, None
 
 
-class _Slope(torch.autograd.Function):
-    """The gradients of a layer by its input and by the step along the direction; differentiable once more."""
+class _SlopeLayer(torch.autograd.Function):
+    """Gradients of a layer by its input and by the step along the direction, differentiable."""
 
     @staticmethod
     def forward(
@@ -172,33 +272,32 @@ class _Slope(torch.autograd.Function):
         ctx.save_for_backward(gy, x, weight)
         ctx.set_materialize_grads(False)
         ctx.node = node
-        return node.layer.by_input(gy, x, weight) if by_input else None, torch.zeros_like(
-            node.followed.step
-        )
+        given = node.layer.by_input(gy, x, weight) if by_input else None
+        return given, torch.zeros_like(node.followed.step)
 
     @staticmethod
     def backward(ctx: Any, *along: Tensor | None) -> tuple[Tensor | None, ...]:
         (gy, x, weight), node, of_input = ctx.saved_tensors, ctx.node, along[0]
-        layer, followed, needs = node.layer, node.followed, ctx.needs_input_grad
+        layer, now, needs = node.layer, node.followed.current, ctx.needs_input_grad
         u = node.along_direction(x)
-        by_input = layer.by_input(gy, x, followed.direction[node.name]) if needs[1] else None
-        if followed.bend is not None:
+        by_input = layer.by_input(gy, x, now.direction[node.name]) if needs[1] else None
+        if now.bend is not None:
             node.along = u
             if of_input is not None and by_input is not None:
-                followed.bend += _inner(of_input, by_input)
+                now.bend.add_(_inner(of_input, by_input))
         if of_input is None:
             return u, by_input, None, None, None
         by_weight = layer.by_weight(gy, of_input, weight) if node.whole and needs[2] else None
         if not node.gathers:
             return layer.product_added(u, of_input, weight), by_input, by_weight, None, None
         carried = layer.product(of_input, weight)
-        if node.is_heard:
+        if node.is_gathered:
             node.gather(carried, gy)
         return carried.add_(u), by_input, by_weight, None, None
 
 
 class _Relu(torch.autograd.Function):
-    """torch's own gives, when it is differentiated twice, a derivative by its input that is zero, and adds it up like any other."""
+    """A ReLU without second derivative; torch's own forms one of zeros and adds it up."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -212,7 +311,7 @@ class _Relu(torch.autograd.Function):
 
 
 class _Masked(torch.autograd.Function):
-    """A gradient where an activation is positive."""
+    """The gradient behind a ReLU: `gy` where the activation is positive, 0 elsewhere."""
 
     @staticmethod
     def forward(ctx: Any, gy: Tensor, y: Tensor) -> Tensor:
@@ -227,18 +326,24 @@ class _Masked(torch.autograd.Function):
 _RELUS = {F.relu, torch.relu, Tensor.relu}
 
 
+def _relu(func: Any, args: Any, kwargs: Any) -> Any:
+    """A ReLU, as `_Relu` where nothing speaks against it."""
+    in_place = kwargs.get("inplace", len(args) > 1 and args[1])
+    x = args[0] if args else kwargs["input"]
+    return func(*args, **kwargs) if in_place or not _is_plain(x) else _Relu.apply(x)
+
+
 def _is_plain(x: Tensor) -> bool:
-    """Whether nothing else is asked of an activation than its gradient: no vmap, no forward mode, no type of its own."""
+    """Whether an activation only needs a gradient: no vmap, no forward mode, no subclass."""
     alone = type(x) is Tensor and torch._C._functorch.maybe_current_level() is None
     return alone and x.requires_grad and forward_ad.unpack_dual(x).tangent is None
 
 
 def _inner(first: Tensor, second: Tensor) -> Tensor:
-    """The inner product of two tensors of one shape, without their product in memory where they are laid out alike."""
+    """The inner product of two tensors of one shape; tensors of one layout form no product."""
     if first.stride() == second.stride() and (first.is_contiguous() or _is_channels_last(first)):
-        return torch.dot(
-            *(tensor.as_strided((tensor.numel(),), (1,)) for tensor in (first, second))
-        )
+        vectors = (tensor.as_strided((tensor.numel(),), (1,)) for tensor in (first, second))
+        return torch.dot(*vectors)
     return (first * second).sum()
 
 
@@ -247,10 +352,8 @@ def _is_channels_last(tensor: Tensor) -> bool:
 
 
 def _per_filter(first: Tensor, second: Tensor, channel: int) -> Tensor:
-    """The inner products of two outputs [examples, ..., filters, ...] at every example and filter: [examples, filters]."""
+    """Inner products of two outputs [examples, ..., filters, ...]: [examples, filters]."""
     product = first * second
-    return (
-        product.sum([dim for dim in range(1, product.ndim) if dim != channel % product.ndim])
-        if product.ndim > 2
-        else product
-    )
+    if product.ndim <= 2:
+        return product
+    return product.sum([dim for dim in range(1, product.ndim) if dim != channel % product.ndim])

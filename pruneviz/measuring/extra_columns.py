@@ -1,4 +1,4 @@
-"""Columns made on request only: squared per-example gradients (for the Fisher measure) and synaptic flow."""
+"""Columns made on request only: squared per-example gradients (Fisher) and synaptic flow."""
 
 from __future__ import annotations
 
@@ -9,22 +9,33 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from pruneviz.errors import MeasureError
-from pruneviz.measuring.objective import Named, Objective
+from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.model.filters import Layer
 from pruneviz.model.isolation import flags_preserved
 
+_EXAMPLES_PER_GRADIENT = 16  # a chunk of sums over one of per-example gradients, in examples
 
-def squared_gradient_columns(sample: Objective, layers: Sequence[Layer], chunk: int) -> Named:
-    """theta_j^2 E[g_j^2] of every weight, E over the examples of the sample, at the first temperature.
 
-    Returns: {layer: float64 of its weight's shape}. Errors: `MeasureError` in bn="batch" mode, which defines no gradient of an example.
-    Source: Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018.
+def squared_gradient_columns(
+    sample: Objective, layers: Sequence[Layer], chunk: int
+) -> NamedTensors:
+    """theta_j^2 E[g_j^2] of every weight, E over the examples, at the first temperature.
+
+    Returns:
+        {layer: float64 of its weight's shape}.
+
+    Raises:
+        MeasureError: With bn="batch", which defines no gradient of a single example.
+
+    References:
+        Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018.
     """
     if not sample.rechunk:
         raise MeasureError(
-            "theta2_g2 needs the gradient of every example, which bn='batch' does not define; use bn='eval' or 'calibrated'"
+            "theta2_g2 needs the gradient of every example, which bn='batch' does not define; "
+            "use bn='eval' or 'calibrated'"
         )
-    # vmap has no rules for other layouts than the ordinary one
+    # vmap has no rules for other memory layouts
     ordinary = {
         name: p.detach().clone(memory_format=torch.contiguous_format)
         for name, p in sample.parameters.items()
@@ -32,15 +43,15 @@ def squared_gradient_columns(sample: Objective, layers: Sequence[Layer], chunk: 
     weights = {layer.weight: ordinary.pop(layer.weight) for layer in layers}
     totals = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in weights.items()}
 
-    def example_loss(chosen: Named, x: Tensor, y: Tensor) -> Tensor:
+    def example_loss(chosen: NamedTensors, x: Tensor, y: Tensor) -> Tensor:
         output = functional_call(sample.model, ({**ordinary, **chosen}, sample.buffers), (x[None],))
         return sample.loss(output / sample.temperatures[0], y[None])
 
-    # every example holds a gradient of all weights, so far fewer fit than in a chunk of the sum
-    for x, y in sample.chunks(max(1, chunk // 16)):
-        for name, g in vmap(grad(example_loss), in_dims=(None, 0, 0))(
-            weights, x.clone(memory_format=torch.contiguous_format), y
-        ).items():
+    example_gradients = vmap(grad(example_loss), in_dims=(None, 0, 0))
+    # every example holds a gradient of all weights, so that fewer fit than in a chunk of the sum
+    for x, y in sample.chunks(max(1, chunk // _EXAMPLES_PER_GRADIENT)):
+        found = example_gradients(weights, x.clone(memory_format=torch.contiguous_format), y)
+        for name, g in found.items():
             totals[name] += g.square().sum(0, dtype=torch.float64) / sample.examples
     return {
         layer.name: weights[layer.weight].double().square() * totals[layer.weight]
@@ -48,16 +59,26 @@ def squared_gradient_columns(sample: Objective, layers: Sequence[Layer], chunk: 
     }
 
 
-def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) -> Named:
-    """Synaptic flow through each weight: |theta_j| dR/d|theta_j|, R the summed output of the network made of absolute
-    values, fed with ones of one example's shape, in evaluation mode and float64.
+def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) -> NamedTensors:
+    """Synaptic flow through each weight, |theta_j| dR/d|theta_j|.
 
-    Returns: {layer: float64 of its weight's shape}. Source: Tanaka et al., "Pruning neural networks without any data by iteratively
-    conserving synaptic flow", 2020.
+    R is the summed output of the network made of absolute values, fed with ones of one example's
+    shape, in evaluation mode and float64.
+
+    Returns:
+        {layer: float64 of its weight's shape}.
+
+    Raises:
+        MeasureError: If the network's inputs are integers.
+
+    References:
+        Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic
+        flow", 2020.
     """
     if not example.is_floating_point():
         raise MeasureError(
-            f"synflow feeds the network with ones, but its inputs are {example.dtype}; leave out the column synflow"
+            f"synflow feeds the network with ones, but its inputs are {example.dtype}; "
+            "leave out the column synflow"
         )
     parameters = {
         name: p.detach().double().abs().requires_grad_()
@@ -68,10 +89,9 @@ def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) 
         name: b.detach().double().abs() if b.is_floating_point() else b.detach().clone()
         for name, b in model.named_buffers()
     }
+    ones = torch.ones_like(example, dtype=torch.float64)
     with flags_preserved(model):
-        flow = functional_call(
-            model.eval(), (parameters, buffers), (torch.ones_like(example, dtype=torch.float64),)
-        ).sum()
+        flow = functional_call(model.eval(), (parameters, buffers), (ones,)).sum()
     chosen = [parameters[layer.weight] for layer in layers]
     parts = torch.autograd.grad(flow, chosen, materialize_grads=True)
     return {layer.name: w.detach() * g for layer, w, g in zip(layers, chosen, parts, strict=True)}

@@ -1,11 +1,9 @@
-"""The loss of a model on a sample."""
+"""The loss of a model on a sample, as a function that can be differentiated chunk by chunk."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -13,36 +11,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruneviz.errors import MeasureError
+from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.model.sample import Batch, sample_size
 from pruneviz.pruning.held_entries import kept_entries
 
-Named: TypeAlias = dict[str, Tensor]
-
-
+NamedTensors: TypeAlias = dict[str, Tensor]
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+_WATCHED_AT_ONCE = 64  # examples per forward pass that looks for a layer that is not finite
+_NO_LABELS = (torch.bool, torch.int8, torch.int16, torch.int32)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss L(Theta) on a sample, at one or more temperatures: the mean over all examples of loss(output / T, target).
+    """The loss L(Theta) on a sample: the mean over its examples of loss(output / T, target).
 
-    `parameters` and `buffers` are the model's own, by name, in the dtype and layout of the measurement. With `rechunk` the
-    batches may be cut freely; without it every batch is one chunk, because its examples share statistics. `kept` says which entries
-    of parameters are not pruned; pruned ones are no parameters, and every derivative by them is 0. `channels_last` is how chunks of
-    images, and the parameters, are laid out in memory.
+    Attributes:
+        model: The network, already in the mode in which it is measured.
+        parameters: Theta, by name, in the dtype and memory layout of the measurement.
+        buffers: The model's buffers, by name.
+        batches: Inputs [N, ...] and targets of the sample.
+        temperatures: One loss per temperature T.
+        loss: Callable of (output, target), the mean over examples.
+        rechunk: Whether batches may be cut; without it every batch is one chunk, because its
+            examples share statistics.
+        kept: {parameter: boolean tensor}, False at pruned entries. Those are no parameters: every
+            derivative with respect to them is 0.
+        channels_last: Whether four-dimensional parameters and chunks are laid out channels last.
     """
 
     model: nn.Module
-    parameters: Named
-    buffers: Named
+    parameters: NamedTensors
+    buffers: NamedTensors
     batches: Sequence[Batch]
     temperatures: tuple[float, ...]
     loss: Loss
     rechunk: bool
-    kept: Named = field(default_factory=dict)
+    kept: NamedTensors = field(default_factory=dict)
     channels_last: bool = False
 
     @property
@@ -52,26 +59,23 @@ class Objective:
 
     @property
     def device(self) -> torch.device:
-        """Where it is all computed."""
+        """Device of the sample."""
         return self.batches[0][0].device
 
     def chunks(self, chunk: int) -> Iterator[Batch]:
-        """The sample in pieces of at most `chunk` examples (whole batches where they may not be cut)."""
+        """The sample in pieces of at most `chunk` examples; whole batches without `rechunk`."""
         for x, y in self.batches:
             pieces = zip(x.split(chunk), y.split(chunk), strict=True) if self.rechunk else [(x, y)]
             yield from ((self.laid_out(part), of_part) for part, of_part in pieces)
 
     def laid_out(self, tensor: Tensor) -> Tensor:
-        """The tensor as all of four dimensions lie in memory here."""
-        form = (
-            torch.channels_last
-            if self.channels_last and tensor.ndim == 4
-            else torch.contiguous_format
-        )
+        """The tensor in the memory layout of this objective."""
+        turned = self.channels_last and tensor.ndim == 4
+        form = torch.channels_last if turned else torch.contiguous_format
         return tensor.contiguous(memory_format=form)
 
     def output(self, x: Tensor) -> Tensor:
-        """The network's output; the graph reaches `parameters`, buffers are written to copies only."""
+        """The network's output. Its graph reaches `parameters`; buffers stay as they are."""
         copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
         return functional_call(self.model, (self.parameters, copies), (x,))
 
@@ -80,6 +84,14 @@ class Objective:
         output = self.output(x)
         share = len(x) / self.examples
         return [self.loss(output if t == 1 else output / t, y) * share for t in self.temperatures]
+
+    def first_examples(self) -> Batch:
+        """Two examples, or a whole batch without `rechunk`.
+
+        They are copied, since a slice would keep the memory of its batch.
+        """
+        x, y = (part[: 2 if self.rechunk else None] for part in self.batches[0])
+        return self.laid_out(x).clone(), y.clone()
 
 
 def objective(
@@ -91,12 +103,15 @@ def objective(
     rechunk: bool,
     dtype: torch.dtype,
 ) -> Objective:
-    """Build the objective of a model that is already in the mode in which it is to be measured.
+    """Build the objective of a model that is already in the mode in which it is measured.
 
-    Theta is all floating-point parameters of the model, frozen ones included. Errors: `MeasureError` for an output that is no
-    tensor, a loss that is not one number, and, with cross-entropy, labels that the network has no output for.
+    Theta is all floating-point parameters of the model, frozen ones included.
+
+    Raises:
+        MeasureError: If the output is not a tensor, the loss is not one number, or, with
+            cross-entropy, the network has no output for a label.
     """
-    # laid out anew, because a network that trains channels last is not measured fastest that way on a GPU
+    # laid out anew, because on a GPU a network that trains channels last is not fastest that way
     parameters = {
         name: _alias(p, dtype).contiguous().requires_grad_()
         for name, p in model.named_parameters()
@@ -114,60 +129,54 @@ def objective(
         kept_entries(model),
     )
     _check_loss(built)
-    # of float64 oneDNN has no convolutions, and what torch falls back to gains nothing
-    return (
-        _turned(built) if batches[0][0].device.type == "cpu" and dtype == torch.float32 else built
-    )
+    # oneDNN has no float64 convolutions, and torch's fallback gains nothing from channels last
+    faster_turned = batches[0][0].device.type == "cpu" and dtype == torch.float32
+    return _turned(built) if faster_turned else built
 
 
 def check_finite(
-    sample: Objective, losses: Sequence[float], derivatives: Sequence[Named], what: str
+    sample: Objective, losses: Sequence[float], derivatives: Sequence[NamedTensors], what: str
 ) -> None:
-    """Raise `MeasureError` that names the layer when a loss or a derivative is NaN or infinite."""
-    finite = (
-        torch.stack([d[name].isfinite().all() for name in derivatives[0] for d in derivatives])
-        .view(-1, len(derivatives))
-        .all(1)
-    )
-    bad = [
-        name
-        for name, is_finite in zip(derivatives[0], finite.tolist(), strict=True)
-        if not is_finite
-    ]
+    """Check that losses and derivatives are finite.
+
+    Raises:
+        MeasureError: If one is NaN or infinite; names `what` and the layer where it begins.
+    """
+    names = list(derivatives[0])
+    finite = torch.stack([d[name].isfinite().all() for name in names for d in derivatives])
+    finite_by_name = finite.view(-1, len(derivatives)).all(1).tolist()
+    bad = [name for name, is_finite in zip(names, finite_by_name, strict=True) if not is_finite]
     if all(map(math.isfinite, losses)) and not bad:
         return
     broken = [name for name, p in sample.parameters.items() if not p.isfinite().all()]
     if broken:
         raise MeasureError(
-            f"{what} is not finite because the parameter {broken[0]} is not; the training diverged before this measurement"
+            f"{what} is not finite because the parameter {broken[0]} is not; "
+            "the training diverged before this measurement"
         )
-    where = _first_nonfinite_layer(sample)
-    found = (
-        f"first in the output of layer {where}"
-        if where
-        else f"in the derivative by {bad[0]}"
-        if bad
-        else "in the loss itself"
-    )
     repair = "check the inputs, lower the learning rate, or measure with dtype=torch.float64"
-    raise MeasureError(f"{what} is NaN or infinite, {found}; {repair}")
+    raise MeasureError(f"{what} is NaN or infinite, {_place(sample, bad)}; {repair}")
+
+
+def _place(sample: Objective, bad: Sequence[str]) -> str:
+    """Where a value that is not finite comes from."""
+    inputs = (x for x, _ in sample.chunks(_WATCHED_AT_ONCE))
+    layer = first_nonfinite_layer(sample.model, sample.output, inputs)
+    if layer:
+        return f"first in the output of layer {layer}"
+    return f"in the derivative by {bad[0]}" if bad else "in the loss itself"
 
 
 def _turned(sample: Objective) -> Objective:
-    """The same objective laid out channels last, if the network can be called with such tensors."""
+    """The objective in channels last, if the network can be called with such tensors."""
     turned = replace(sample, channels_last=True)
-    turned = replace(
-        turned,
-        parameters={
-            name: turned.laid_out(p.detach()).requires_grad_()
-            for name, p in sample.parameters.items()
-        },
-    )
+    parameters = {
+        name: turned.laid_out(p.detach()).requires_grad_() for name, p in sample.parameters.items()
+    }
+    turned = replace(turned, parameters=parameters)
     try:
         _check_loss(turned)
-    except (
-        RuntimeError
-    ):  # a network that views its activations as vectors needs the ordinary layout
+    except RuntimeError:  # a network that views activations as vectors needs the ordinary layout
         return sample
     return turned
 
@@ -177,122 +186,49 @@ def _alias(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _check_loss(sample: Objective) -> None:
-    x, y = first_examples(sample)
+    x, y = sample.first_examples()
     output = sample.output(x)
     if not isinstance(output, Tensor):
-        if sample.loss is F.cross_entropy:
-            raise MeasureError(
-                f"the model returns {type(output).__name__}, not a tensor of logits; pass loss=callable(output, target)"
-            )
-        if sample.temperatures != (1.0,):
-            raise MeasureError(
-                f"the model returns {type(output).__name__}, which no temperature divides; pass temperatures=(1.0,)"
-            )
+        _check_other_output(sample, output)
     elif sample.loss is F.cross_entropy:
         _check_labels(sample, output, y)
     value = sample.loss(output, y)
     if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
-        came = (
-            f"a tensor of shape {tuple(value.shape)}"
-            if isinstance(value, Tensor)
-            else f"a {type(value).__name__}"
-        )
+        is_tensor = isinstance(value, Tensor)
+        shape = f"tensor of shape {tuple(value.shape)}" if is_tensor else type(value).__name__
         raise MeasureError(
-            f"the loss is {came}; it must be the mean over the examples, one number with a gradient by the parameters"
+            f"the loss is a {shape}; it must be the mean over the examples, "
+            "one number with a gradient by the parameters"
         )
 
 
-def first_examples(sample: Objective) -> Batch:
-    """Two examples, or a whole batch where it may not be cut; copies, since a slice would keep the memory of its whole batch."""
-    x, y = (part[: 2 if sample.rechunk else None] for part in sample.batches[0])
-    return sample.laid_out(x).clone(), y.clone()
+def _check_other_output(sample: Objective, output: object) -> None:
+    """An output that is not a tensor needs a loss of its own, and has no temperature."""
+    came = f"the model returns {type(output).__name__}"
+    if sample.loss is F.cross_entropy:
+        raise MeasureError(f"{came}, not a tensor of logits; pass loss=callable(output, target)")
+    if sample.temperatures != (1.0,):
+        raise MeasureError(f"{came}, which no temperature divides; pass temperatures=(1.0,)")
 
 
 def _check_labels(sample: Objective, output: Tensor, y: Tensor) -> None:
-    fits = (
-        y.shape == output.shape
-        if y.is_floating_point()
-        else y.shape == output.shape[:1] + output.shape[2:] and output.ndim > 1
-    )
-    if not fits or y.dtype in (torch.bool, torch.int8, torch.int16, torch.int32):
-        came = f"for {len(y)} examples, {y.dtype} labels of shape {tuple(y.shape)} do not fit outputs of shape {tuple(output.shape)}"
+    """Cross-entropy takes class labels within the outputs, or probabilities of their shape."""
+    if y.is_floating_point():
+        fits = y.shape == output.shape
+    else:
+        fits = y.shape == output.shape[:1] + output.shape[2:] and output.ndim > 1
+    if not fits or y.dtype in _NO_LABELS:
         raise MeasureError(
-            f"{came}; give int64 labels, one per example, or probabilities of the outputs' shape, or pass loss=callable"
+            f"for {len(y)} examples, {y.dtype} labels of shape {tuple(y.shape)} do not fit outputs "
+            f"of shape {tuple(output.shape)}; give int64 labels, one per example, or probabilities "
+            "of the outputs' shape, or pass loss=callable"
         )
     labels = [y for _, y in sample.batches if not y.is_floating_point()]
-    low, high = (
-        min((int(y.min()) for y in labels), default=0),
-        max((int(y.max()) for y in labels), default=0),
-    )
+    low = min((int(y.min()) for y in labels), default=0)
+    high = max((int(y.max()) for y in labels), default=0)
     classes = output.shape[1]
     if low < 0 or high >= classes:
         raise MeasureError(
-            f"labels run from {low} to {high}, but the network has {classes} outputs; labels must lie in 0..{classes - 1}"
+            f"labels run from {low} to {high}, but the network has {classes} outputs; "
+            f"labels must lie in 0..{classes - 1}"
         )
-
-
-def _first_nonfinite_layer(sample: Objective) -> str | None:
-    found: list[str] = []
-
-    def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and not output.isfinite().all():
-                found.append(name)
-
-        return hook
-
-    leaves = [
-        (name, module)
-        for name, module in sample.model.named_modules()
-        if not any(module.children())
-    ]
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in leaves]
-    try:
-        with torch.no_grad():
-            for x, _ in sample.chunks(64):
-                sample.output(x)
-                if found:
-                    break
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found[0] if found else None
-
-
-def calibrated_buffers(sample: Objective) -> Objective:
-    """The objective with running statistics that are the average of those of the sample's batches.
-
-    This is torch's own procedure with momentum=None: reset, one forward pass in training mode per batch, cumulative average
-    (the variance unbiased). A pair of tensors is one batch, which needs the memory of one forward pass of all its examples.
-    """
-    statistics = {
-        f"{name}.{buffer}"
-        for name, norm in _norms(sample.model)
-        for buffer, _ in norm.named_buffers()
-    }
-    buffers = {
-        name: torch.zeros_like(b) if name in statistics else b.clone()
-        for name, b in sample.buffers.items()
-    }
-    with _estimating(sample.model), torch.no_grad():
-        for x, _ in sample.batches:
-            functional_call(sample.model, (sample.parameters, buffers), (x,))
-    return dataclasses.replace(sample, buffers=buffers)
-
-
-def _norms(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
-    return [
-        (name, module) for name, module in model.named_modules() if isinstance(module, _BatchNorm)
-    ]
-
-
-@contextmanager
-def _estimating(model: nn.Module) -> Iterator[None]:
-    before = [(norm, norm.training, norm.momentum) for _, norm in _norms(model)]
-    try:
-        for norm, _, _ in before:
-            norm.training, norm.momentum = True, None
-        yield
-    finally:
-        for norm, training, momentum in before:
-            norm.training, norm.momentum = training, momentum

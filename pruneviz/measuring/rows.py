@@ -1,6 +1,7 @@
-"""What one row of a table stands for: a filter, or a single weight.
+"""The rows of a table: one per filter, or one per single weight.
 
-Every column is made of one number per weight. A filter's is the sum over its weights; a single weight's is that number itself.
+Every column is made of one number per weight. The row of a filter holds their sum over the filter,
+the row of a weight the number itself.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from pruneviz.model.filters import Layer
@@ -17,12 +17,12 @@ from pruneviz.pruning.held_entries import kept_entries, pruned_rows
 
 
 def over_filters(values: Tensor) -> Tensor:
-    """One number per filter, from one per weight [filters, ...]: their sum."""
+    """Sum of the values per weight [filters, ...] over each filter: [filters]."""
     return values.flatten(1).sum(1)
 
 
 def over_weights(values: Tensor) -> Tensor:
-    """One number per weight, filter after filter."""
+    """Values per weight [filters, ...], filter after filter: [weights]."""
     return values.flatten()
 
 
@@ -33,23 +33,29 @@ REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def weights_per_filter(model: nn.Module, layer: Layer) -> int:
-    """How many weights each filter of a layer has."""
+    """Number of weights of each filter of a layer."""
     return model.get_parameter(layer.weight)[0].numel()
 
 
+def rows_per_filter(model: nn.Module, layer: Layer, unit: str) -> int:
+    """Number of rows of each filter of a layer."""
+    return weights_per_filter(model, layer) if unit == "weight" else 1
+
+
 def key_columns(model: nn.Module, layers: Sequence[Layer], unit: str) -> dict[str, object]:
-    """`layer` and `filter` of every row, and for unit "weight" the `weight`, its position in the filter's flattened weights."""
-    sizes = [weights_per_filter(model, layer) if unit == "weight" else 1 for layer in layers]
-    names = [layer.name for layer in layers]
-    codes = np.repeat(
-        np.arange(len(layers)),
-        [layer.filters * size for layer, size in zip(layers, sizes, strict=True)],
-    )
+    """`layer` and `filter` of every row, and with unit "weight" its `weight`.
+
+    `weight` is the position in the filter's flattened weights, from 0.
+    """
+    sizes = [rows_per_filter(model, layer, unit) for layer in layers]
+    rows = [layer.filters * size for layer, size in zip(layers, sizes, strict=True)]
+    names = pd.Index([layer.name for layer in layers])
+    layer_codes = np.repeat(np.arange(len(layers)), rows)
     filters = [
         np.repeat(np.array(layer.numbers), size) for layer, size in zip(layers, sizes, strict=True)
     ]
     keys: dict[str, object] = {
-        "layer": pd.Categorical.from_codes(codes, categories=pd.Index(names)),
+        "layer": pd.Categorical.from_codes(layer_codes, categories=names),
         "filter": np.concatenate(filters),
     }
     if unit == "weight":
@@ -59,19 +65,13 @@ def key_columns(model: nn.Module, layers: Sequence[Layer], unit: str) -> dict[st
     return keys
 
 
-def pruned_units(model: nn.Module, layer: Layer, unit: str) -> Tensor | None:
-    """Which rows of a layer `pruneviz.pruning.held_entries` pruned: boolean, on the CPU; None where nothing of the layer is pruned."""
+def pruned_mask(model: nn.Module, layer: Layer, unit: str) -> Tensor | None:
+    """Which rows of a layer are pruned: boolean, on the CPU; None where none is.
+
+    Only what `pruneviz.pruning` pruned counts, not weights that happen to be zero.
+    """
     if unit == "weight":
         kept = kept_entries(model).get(layer.weight)
         return None if kept is None else ~kept.flatten().cpu()
     pruned = pruned_rows(model, layer.weight)
     return None if pruned is None else pruned.cpu()
-
-
-def scale_of_units(model: nn.Module, layer: Layer, scales: Tensor, unit: str) -> Tensor:
-    """The scales of a layer's filters [filters] beside every row; a weight has that of its filter."""
-    return (
-        torch.repeat_interleave(scales, weights_per_filter(model, layer))
-        if unit == "weight"
-        else scales
-    )

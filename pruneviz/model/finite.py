@@ -1,35 +1,45 @@
-"""The first layer whose values are not finite."""
+"""Find the first layer whose values are not finite."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
 
 @torch.no_grad()
-def first_broken_layer(network: nn.Module, images: Tensor) -> str | None:
-    """The first layer, in the order of execution, whose weights or output are not finite; None where all are."""
-    broken: list[str] = []
+def first_nonfinite_layer(
+    model: nn.Module, forward: Callable[[Tensor], object], batches: Iterable[Tensor]
+) -> str | None:
+    """Name of the first layer, in execution order, whose weights or output are not finite.
 
-    def look(name: str) -> Callable[..., None]:
+    Args:
+        model: Network whose layers are watched.
+        forward: Calls the network on a batch of inputs.
+        batches: Inputs, tried one batch after the other until a layer is found.
+
+    Returns:
+        Name in `model.named_modules()`; None where all values are finite.
+    """
+    found: list[str] = []
+
+    def watch(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
-            values = [
-                value for value in (output, *module.parameters()) if isinstance(value, Tensor)
-            ]
-            if not all(value.isfinite().all() for value in values):
-                broken.append(name)
+            values = (output, *module.parameters())
+            if not all(v.isfinite().all() for v in values if isinstance(v, Tensor)):
+                found.append(name)
 
         return hook
 
-    leaves = [
-        (name, module) for name, module in network.named_modules() if not list(module.children())
-    ]
-    hooks = [module.register_forward_hook(look(name)) for name, module in leaves]
+    leaves = [(name, m) for name, m in model.named_modules() if not list(m.children())]
+    handles = [module.register_forward_hook(watch(name)) for name, module in leaves]
     try:
-        network.eval()(images)
+        for batch in batches:
+            forward(batch)
+            if found:
+                return found[0]
     finally:
-        for handle in hooks:
+        for handle in handles:
             handle.remove()
-    return broken[0] if broken else None
+    return None

@@ -22,8 +22,9 @@ from pruneviz.log import schema
 from pruneviz.log.run_directory import RunLog
 from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.objective import Loss
+from pruneviz.measuring.options import Options, as_tuple
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
-from pruneviz.measuring.snapshot import Options, Snapshot, take_snapshot
+from pruneviz.measuring.snapshot import Snapshot, take_snapshot
 from pruneviz.model.filters import find_layers, unwrap
 from pruneviz.model.isolation import generators_preserved, tried_kernels
 from pruneviz.model.sample import Sample, model_device
@@ -95,9 +96,9 @@ class Recorder:
         every: Every = 10,
         spec: Mapping[str, Any] | None = None,
         *,
-        temperatures: tuple[float, ...] = (1.0, 200.0),
+        temperatures: float | Sequence[float] = (1.0, 200.0),
         bn: str = "eval",
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
         chunk: int | None = None,
         loss: Loss | None = None,
         dtype: torch.dtype | None = None,
@@ -111,10 +112,7 @@ class Recorder:
         rows_seed: int = 0,
     ) -> None:
         self._model, self._sample = unwrap(model), sample
-        chosen = None if columns is None else tuple(columns)
-        self._options = Options(
-            tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier, unit
-        )
+        self._options = Options.of(temperatures, columns, bn, chunk, loss, dtype, classifier, unit)
         self._is_measured = measured_at(every)
         mask_score = _MASK_SCORES[unit] if mask_score is None else mask_score
         _check_cheap(mask_score, unit)
@@ -221,10 +219,10 @@ class Recorder:
         with _epoch_named(epoch):
             seen = self._cheap.read()
         cheap = self._cheap_table(epoch, seen)
-        asked = tuple(name for name in columns if name not in cheap)
+        asked = tuple(name for name in as_tuple(columns) if name not in cheap)
         measured = pd.DataFrame()
         if asked:
-            at = tuple(temperatures or self._options.temperatures)
+            at = as_tuple(temperatures or self._options.temperatures)
             options = replace(self._options, columns=asked, temperatures=at)
             measured = self._measured(epoch, options).filters
         return _joined(cheap, measured).assign(run=self.spec.run)
@@ -322,7 +320,7 @@ class Recorder:
         row["ghg"] = snapshot.ghg
         table = _joined(cheap, snapshot.filters)
         correlations = None
-        if self._options.unit == "weight" and not snapshot.filters.empty:
+        if self._options.unit == "weight" and len(snapshot.filters):
             correlations = weight_correlations(table).assign(epoch=epoch)
         self.log.append(
             epoch,
@@ -376,8 +374,7 @@ def _epoch_named(epoch: int) -> Iterator[None]:
 
 def _joined(cheap: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     """The cheap columns of an epoch and the measured columns beside them."""
-    twice = [name for name in cheap.columns if name in measured]
-    return pd.concat([cheap, measured.drop(columns=twice)], axis=1)
+    return pd.concat([cheap, measured], axis=1)
 
 
 def _check_cheap(mask_score: str, unit: str) -> None:

@@ -32,7 +32,7 @@ from pruneviz.experiment.training import (
     start,
     train,
 )
-from pruneviz.model.finite import first_broken_layer
+from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore, interrupt, without_times
 
@@ -374,11 +374,11 @@ def test_a_run_that_cannot_go_on_names_the_round_and_keeps_what_it_has(
 def test_the_first_layer_that_is_not_finite_is_found() -> None:
     network = begun(PLAN).network
     images = torch.zeros(2, 3, 32, 32)
-    assert first_broken_layer(network, images) is None
+    assert first_nonfinite_layer(network, network.eval(), [images]) is None
     with torch.no_grad():
         network.get_parameter("features.conv7.weight")[0, 0] = float("inf")
         network.get_parameter("features.conv9.weight")[0, 0] = float("nan")
-    assert first_broken_layer(network, images) == "features.conv7"
+    assert first_nonfinite_layer(network, network.eval(), [images]) == "features.conv7"
 
 
 def parameters(kept: list[int], classes: int = 10) -> int:

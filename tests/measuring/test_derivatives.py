@@ -21,7 +21,8 @@ from torch.utils.checkpoint import checkpoint
 import pruneviz as pv
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.chunking import _memory_budget, automatic_chunk
-from pruneviz.measuring.snapshot import Options, build_objective
+from pruneviz.measuring.options import Options
+from pruneviz.measuring.snapshot import build_objective
 from pruneviz.model.sample import as_batches
 from tests.support.cases import BY_NAME, CLASSES, Net, as_pair, digit_batches, head, randomise
 from tests.support.reference import reference_columns

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruneviz.measuring.bilinear import Scale, bilinear_call
+from pruneviz.measuring.bilinear import FrozenBatchNorm, bilinear_call
 from pruneviz.measuring.directional import Followed
 
 
@@ -131,32 +131,12 @@ def along_direction(
     def gather(name: str, terms: Tensor) -> None:
         gathered[name] = gathered.get(name, 0) + terms.sum(0)
 
+    direction = dict(zip(named, vectors_like(list(named.values())), strict=True))
+    bend = torch.zeros((), dtype=torch.float64)
     with Followed(named, filters=filters, whole=named if whole else ()) as followed:
-        followed.gather, followed.bend = (
-            gather,
-            None if whole else torch.zeros((), dtype=torch.float64),
-        )
-        followed.direction = dict(zip(named, vectors_like(list(named.values())), strict=True))
-        loss = loss_of(layer, x)
-        followed.phase = "slope"
-        first = torch.autograd.grad(
-            loss, [followed.step, *named.values()], create_graph=True, allow_unused=True
-        )
-        terms = [
-            (g * v).sum()
-            for g, v in zip(first[1:], followed.direction.values(), strict=True)
-            if g is not None
-        ]
-        along = torch.stack([*terms, *[s for s in first[:1] if s is not None]]).sum()
-        followed.phase = "curvature"
-        second = torch.autograd.grad(along, list(named.values()), allow_unused=True)
-    parts = {name: h for name, h in zip(named, second, strict=True) if h is not None}
-    bend = torch.zeros(()) if followed.bend is None else followed.bend
-    return (
-        parts,
-        gathered,
-        bend + sum((followed.direction[name] * h).sum() for name, h in parts.items()),
-    )
+        slope = followed.slope(loss_of(layer, x), direction)
+        parts = slope.curvature(gather=gather, bend=None if whole else bend)
+    return parts, gathered, bend + sum((direction[name] * h).sum() for name, h in parts.items())
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -214,29 +194,65 @@ def test_only_what_is_asked_for_is_formed_and_no_group_is_looped_over() -> None:
     ).double()
     x = torch.randn(1, 64, 5, 5, dtype=torch.float64)
     named = dict(network.named_parameters())
+    direction = {name: p.detach() for name, p in named.items()}
     with Followed(named, filters=list(named)) as followed:
-        followed.direction = {name: p.detach() for name, p in named.items()}
-        followed.phase = "slope"
-        slope, *rest = torch.autograd.grad(
-            network(x).sin().sum(),
-            [followed.step, *named.values()],
-            create_graph=True,
-            allow_unused=True,
-        )
-        assert rest == [None, None]
-        followed.phase = "curvature"
-        with torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True
-        ) as seen:
-            parts = torch.autograd.grad(slope, list(named.values()), allow_unused=True)
-    assert parts == (None, None)
+        loss = network(x).sin().sum()
+        with profiled() as first:
+            slope = followed.slope(loss, direction)
+        with profiled() as second:
+            parts = slope.curvature()
+    assert parts == {}
+    # by input of the second layer alone, and no gradient by a weight
+    assert convolutions(first) == {"aten::convolution_backward": 1}
     # B(x, v) of both, by input at v, B(of input, w) and by input at w of the second alone
-    counts = {
-        event.key: event.count
-        for event in seen.key_averages()
-        if event.key in ("aten::convolution", "aten::convolution_backward")
-    }
-    assert counts == {"aten::convolution": 3, "aten::convolution_backward": 2}
+    assert convolutions(second) == {"aten::convolution": 3, "aten::convolution_backward": 2}
+
+
+def profiled() -> torch.profiler.profile:
+    return torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True)
+
+
+def convolutions(seen: torch.profiler.profile) -> dict[str, int]:
+    names = ("aten::convolution", "aten::convolution_backward")
+    return {event.key: event.count for event in seen.key_averages() if event.key in names}
+
+
+def followed_linear() -> tuple[Followed, dict[str, Tensor], Tensor]:
+    named = {"weight": torch.ones(1, 2, requires_grad=True)}
+    followed = Followed(named, filters=["weight"])
+    with followed:
+        loss = F.linear(torch.ones(3, 2), named["weight"]).square().sum()
+    return followed, {"weight": torch.ones(1, 2)}, loss
+
+
+def test_a_slope_is_differentiated_once() -> None:
+    followed, direction, loss = followed_linear()
+    slope = followed.slope(loss, direction)
+    slope.curvature(retain_graph=True)
+    with pytest.raises(RuntimeError, match=r"differentiated before.*slope\(\)"):
+        slope.curvature()
+
+
+def test_two_slopes_keep_their_own_directions() -> None:
+    """The curvature of the first slope after the second was formed is along its own direction."""
+    followed, direction, loss = followed_linear()
+    bends = torch.zeros(2, dtype=torch.float64)
+    slopes = [followed.slope(loss, {"weight": times * direction["weight"]}) for times in (1, 2)]
+    for slope, bend in zip(slopes, bends, strict=True):
+        slope.curvature(bend=bend, retain_graph=True)
+    assert bends.tolist() == [24.0, 96.0]  # d2/de2 of 3 (2 + 2 e v)^2
+
+
+def test_a_phase_cannot_begin_within_another() -> None:
+    followed, direction, loss = followed_linear()
+    slope = followed.slope(loss, direction)
+
+    def gather(name: str, terms: Tensor) -> None:
+        followed.gradient(loss)
+
+    with pytest.raises(RuntimeError, match="the curvature phase is under way"):
+        slope.curvature(gather=gather, retain_graph=True)
+    assert followed.gradient(loss)["weight"].tolist() == [[12.0, 12.0]]  # the failed one ended
 
 
 def test_behind_a_relu_no_zeros_are_formed_and_added() -> None:
@@ -298,7 +314,7 @@ def test_one_walk_over_a_norm_gives_what_several_do(wanted: tuple[bool, bool, bo
     along, x = (torch.randn(3, 4, 5, 5, dtype=torch.float64) for _ in range(2))
     weight, scale = (
         torch.randn(4, dtype=torch.float64),
-        Scale(1, *torch.rand(2, 4, dtype=torch.float64), 1e-5),
+        FrozenBatchNorm(1, *torch.rand(2, 4, dtype=torch.float64), 1e-5),
     )
     for ours, theirs, asked in zip(
         scale.gradients(along, x, weight, wanted),

@@ -270,7 +270,7 @@ def _loader(**options: object) -> torch.utils.data.DataLoader:
 UNFIT_SAMPLES: dict[str, tuple[Callable[[], object], str]] = {
     "shuffled": (
         lambda: Walks(_shuffled),
-        "not the same the second time .*shuffled or augmented. Give a fixed pair of tensors",
+        "differs when it is iterated over a second time; .*shuffled or augmented. Give a fixed pair of tensors",
     ),
     "shuffling loader": (lambda: _loader(shuffle=True), "shuffled or augmented"),
     "seeded loader": (
@@ -283,7 +283,7 @@ UNFIT_SAMPLES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "exhausted": (
         lambda: iter([SAMPLE]),
-        "walked through only once; give a pair of tensors, or a list of batches",
+        "iterated over only once; give a pair of tensors, or a list of batches",
     ),
     "empty": (lambda: [], "the sample is empty"),
     "labels out of range": (lambda: (SAMPLE[0], SAMPLE[1] + 9), "label"),
@@ -347,7 +347,7 @@ def test_an_option_that_cannot_be_is_refused_by_name_and_nothing_written(
 ) -> None:
     with pytest.raises(
         (LogError, MeasureError),
-        match=rf"{option.removesuffix('s')}.*(choose|give|expected|there are)",
+        match=rf"{option.removesuffix('s')}.*([Cc]hoose|give|expected)",
     ):
         pv.Recorder(network(), SAMPLE, tmp_path / "run", **{option: value})  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
@@ -562,7 +562,7 @@ def test_a_table_without_derivatives_computes_none_and_other_temperatures_take_t
     pd.testing.assert_frame_equal(
         table[["layer", "filter", "theta_g", "theta_hg_t3"]], expected.drop(columns="kept")
     )
-    with pytest.raises(MeasureError, match="no column theta_hg_t200 can be measured"):
+    with pytest.raises(MeasureError, match="no filter column 'theta_hg_t200'"):
         recorder.table(1, ["theta_hg_t200"], temperatures=(5.0,))
 
 

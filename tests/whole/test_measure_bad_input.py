@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import pruneviz as pv
 from pruneviz.errors import DataError, MeasureError
+from pruneviz.measuring.options import Options
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
-from pruneviz.measuring.snapshot import Options
 from tests.support.cases import BY_NAME, CLASSES, Net, as_pair, digit_batches, head
 
 X, Y = as_pair(digit_batches((6,), torch.float32))
@@ -130,14 +130,17 @@ OPTIONS: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "column": (
         {"columns": ["theta_g", "theta"]},
-        r"no column theta can be measured .*; there are theta_norm2, .*synflow",
+        r"no filter column 'theta'; .*Choose one of theta_norm2, .*synflow",
     ),
-    "column that only a recorder knows": ({"columns": ["sigma_delta"]}, "no column sigma_delta"),
+    "column that only a recorder knows": (
+        {"columns": ["sigma_delta"]},
+        "no filter column 'sigma_delta'",
+    ),
     "column of another temperature": (
         {"columns": ["theta_hg_t200"], "temperatures": (1.0,)},
-        "no column theta_hg_t200",
+        "no filter column 'theta_hg_t200'",
     ),
-    "single column": ({"columns": "theta"}, "no column theta can"),
+    "single column": ({"columns": "theta"}, "no filter column 'theta'"),
     "no temperature": (
         {"temperatures": ()},
         r"temperatures=\(\); give one or more positive numbers",
@@ -401,7 +404,7 @@ class Shuffled:
 def test_a_sample_that_differs_the_second_time_is_refused(sample: Any) -> None:
     with pytest.raises(
         DataError,
-        match=r"not the same the second time .* shuffled or augmented|walked through only once; give a pair",
+        match=r"differs when it is iterated over a second time; .* shuffled or augmented|iterated over only once; give a pair",
     ):
         check(network(), sample)
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample
 from pruneviz.experiment.networks.registry import build_network
-from pruneviz.measuring.snapshot import Options, Snapshot, take_snapshot
+from pruneviz.measuring.options import Options
+from pruneviz.measuring.snapshot import Snapshot, take_snapshot
 
 Sample = tuple[Tensor, Tensor]
 KEYS = ["layer", "filter", "kept"]

@@ -202,15 +202,15 @@ def test_scores_and_masks_rank_single_weights() -> None:
     [
         (
             {"unit": "channel"},
-            "unit='channel'; a row is about a 'filter' or about a single 'weight'",
+            "unit='channel'; a row is a 'filter' or a single 'weight'",
         ),
         (
             {"unit": "weight", "columns": ["theta_g_se"]},
-            "no column theta_g_se can be measured of a weight .*there are theta, theta_norm2",
+            "no weight column 'theta_g_se'.*hoose one of theta, theta_norm2",
         ),
         (
             {"columns": ["theta"]},
-            "no column theta can be measured of a filter .*there are theta_norm2",
+            "no filter column 'theta'.*hoose one of theta_norm2",
         ),
         (
             {"unit": "weight", "columns": ["theta2_g2"], "bn": "batch"},

@@ -1,0 +1,53 @@
+"""Running statistics of batch norms, re-estimated on the measurement sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pruneviz.measuring.objective import Objective
+
+
+def calibrated(sample: Objective) -> Objective:
+    """The objective with running statistics averaged over the batches of its sample.
+
+    This is torch's own procedure with momentum=None: reset, then one forward pass in training mode
+    per batch, cumulative average (the variance unbiased). A pair of tensors is one batch and needs
+    the memory of one forward pass of all its examples.
+    """
+    statistics = {
+        f"{name}.{buffer}"
+        for name, norm in _norms(sample.model)
+        for buffer, _ in norm.named_buffers()
+    }
+    buffers = {
+        name: torch.zeros_like(b) if name in statistics else b.clone()
+        for name, b in sample.buffers.items()
+    }
+    with _estimating(sample.model), torch.no_grad():
+        for x, _ in sample.batches:
+            functional_call(sample.model, (sample.parameters, buffers), (x,))
+    return replace(sample, buffers=buffers)
+
+
+def _norms(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, _BatchNorm)]
+
+
+@contextmanager
+def _estimating(model: nn.Module) -> Iterator[None]:
+    """Put every batch norm into training mode with a cumulative average; restore it afterwards."""
+    before = [(norm, norm.training, norm.momentum) for _, norm in _norms(model)]
+    try:
+        for norm, _, _ in before:
+            norm.training, norm.momentum = True, None
+        yield
+    finally:
+        for norm, training, momentum in before:
+            norm.training, norm.momentum = training, momentum

@@ -1,0 +1,114 @@
+"""Options of one measurement, checked on construction."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pruneviz.errors import MeasureError, unknown_name
+from pruneviz.log import schema
+from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
+from pruneviz.measuring.objective import Loss
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure; every field means what the argument of `pruneviz.measure` does."""
+
+    temperatures: tuple[float, ...] = (1.0, 200.0)
+    bn: str = "eval"
+    columns: tuple[str, ...] | None = None
+    chunk: int | None = None
+    loss: Loss | None = None
+    dtype: torch.dtype | None = None
+    classifier: bool = False
+    unit: str = "filter"
+
+    @classmethod
+    def of(
+        cls,
+        temperatures: float | Sequence[float],
+        columns: str | Sequence[str] | None,
+        bn: str,
+        chunk: int | None,
+        loss: Loss | None,
+        dtype: torch.dtype | None,
+        classifier: bool,
+        unit: str,
+    ) -> Options:
+        """Options from the arguments of a public function.
+
+        One temperature, or the name of one column, stands for a tuple of one.
+        """
+        chosen = None if columns is None else as_tuple(columns)
+        return cls(as_tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier, unit)
+
+    def __post_init__(self) -> None:
+        if self.unit not in ROW_KINDS:
+            raise MeasureError(
+                f"unit={self.unit!r}; a row is a 'filter' or a single 'weight', choose one of them"
+            )
+        if self.bn not in tuple(BN_MODES):
+            raise MeasureError(
+                f"bn={self.bn!r} is not a batch-norm mode; choose one of {', '.join(BN_MODES)}"
+            )
+        if not self.temperatures or not all(map(_is_temperature, self.temperatures)):
+            raise MeasureError(
+                f"temperatures={self.temperatures!r}; "
+                "give one or more positive numbers, such as (1.0, 200.0)"
+            )
+        self._check_arithmetic()
+        for name in self.columns or ():
+            if name not in self.available():
+                hint = f"measured at temperatures {self.temperatures}"
+                raise MeasureError(
+                    unknown_name(f"{self.unit} column", name, self.available(), hint)
+                )
+
+    def available(self) -> tuple[str, ...]:
+        """All columns that can be measured of such rows at these temperatures."""
+        further = [schema.temperature_column(t) for t in self.temperatures[1:]]
+        known = schema.MEASURED_OF_UNIT[self.unit]
+        given = [name for name in known if name != "theta_hg_t200" or name in further]
+        return tuple(dict.fromkeys([*given, *further]))
+
+    def wanted(self) -> tuple[str, ...]:
+        """The columns to measure; by default all but the expensive ones made on request only."""
+        if self.columns is not None:
+            return self.columns
+        return tuple(c for c in self.available() if c not in schema.REQUEST_COLUMNS)
+
+    def _check_arithmetic(self) -> None:
+        chunk, dtype, loss = self.chunk, self.dtype, self.loss
+        if chunk is not None and (not isinstance(chunk, numbers.Integral) or chunk < 1):
+            raise MeasureError(
+                f"chunk={chunk!r}; give the number of examples to differentiate at once, "
+                "1 or more, or None to choose it"
+            )
+        if dtype is not None and not isinstance(dtype, torch.dtype):
+            raise MeasureError(f"dtype={dtype!r}; give a torch.dtype, such as torch.float64")
+        if dtype is not None and not dtype.is_floating_point:
+            raise MeasureError(
+                f"dtype={dtype} has no derivatives; "
+                "give a floating-point dtype, such as torch.float64"
+            )
+        if loss is not None and not callable(loss):
+            raise MeasureError(
+                f"loss={loss!r}; give a callable of (output, target), or None for cross-entropy"
+            )
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """A tuple of the values, or of the one value."""
+    single = isinstance(value, str) or not isinstance(value, Iterable)
+    return (value,) if single or getattr(value, "ndim", 1) == 0 else tuple(value)
+
+
+def _is_temperature(value: object) -> bool:
+    return isinstance(value, numbers.Real | Tensor) and 0 < float(value) < math.inf

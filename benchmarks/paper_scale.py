@@ -24,6 +24,7 @@ import pandas as pd
 from torch import nn
 
 from pruneviz.experiment.networks.registry import build_network
+from pruneviz.log.pruning_options import PruningOptions, pruning_facts
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import RunSpec
@@ -58,7 +59,8 @@ def convolutions(network: str, width: float) -> dict[str, nn.Conv2d]:
 
 def _write(plan: RunPlan, folder: Path) -> None:
     tables = _tables(plan, convolutions(plan.network, plan.width))
-    facts = dataclasses.asdict(plan)
+    facts = {**dataclasses.asdict(plan), **pruning_facts(plan.pruning)}
+    del facts["pruning"]
     log = RunLog.create(
         folder / plan.run,
         RunSpec.from_dict({**facts, "every": str(plan.every), "sample_size": 2_560}),
@@ -71,7 +73,7 @@ def _tables(plan: RunPlan, layers: Mapping[str, nn.Conv2d]) -> dict[str, pd.Data
     """Tables of one run with real layer names; a depthwise layer is coupled to its predecessor."""
     sizes = {plan.network: tuple(layer.out_channels for layer in layers.values())}
     trained = make_runs(sizes, seeds=(plan.seed,), epochs=plan.epochs, every=plan.every)
-    runs = _pruned(plan, sizes) if plan.rounds else trained
+    runs = _pruned(plan, plan.pruning, sizes) if plan.pruning else trained
     names = list(layers)
     named = {f"features.{index}.conv": name for index, name in enumerate(names)}
     filters = _with_further_columns(trained.filters)
@@ -87,16 +89,16 @@ def _tables(plan: RunPlan, layers: Mapping[str, nn.Conv2d]) -> dict[str, pd.Data
     }
 
 
-def _pruned(plan: RunPlan, sizes: Mapping[str, tuple[int, ...]]) -> Runs:
+def _pruned(plan: RunPlan, pruning: PruningOptions, sizes: Mapping[str, tuple[int, ...]]) -> Runs:
     return make_pruned_runs(
         sizes,
-        measures=(str(plan.measure),),
-        rounds=(plan.rounds,),
+        measures=(pruning.measure,),
+        rounds=(pruning.rounds,),
         datasets=(plan.dataset,),
         seeds=(plan.seed,),
         epochs=plan.epochs,
-        target=plan.target,
-        prune_phase_only=plan.prune_phase_only,
+        target=pruning.target or 0,
+        prune_phase_only=pruning.prune_phase_only,
     )
 
 

@@ -13,12 +13,13 @@ from pruneviz.console.command import command_app, command_line
 from pruneviz.errors import PresetError, PrunevizError
 from pruneviz.experiment.parallel import Device, cores, device_at_hand, runs_at_once
 from pruneviz.experiment.run import Setting, check_measure, is_recorded, progress_of, record_runs
-from pruneviz.log.vocabulary import Precision, Schedule
+from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions, option_help
+from pruneviz.log.vocabulary import Precision, PruningSchedule
 from pruneviz.plans.durations import expected_durations, in_words, longest_first, total_in_words
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.planning import figures_served, plan_pruned_runs, plan_runs
 from pruneviz.plans.presets import PRESETS
-from pruneviz.plans.run_plan import Pruning, RunPlan, precision_on
+from pruneviz.plans.run_plan import RunPlan, precision_on
 
 _PRESETS_HELP = "; ".join(f"**{name}**: {preset.about}" for name, preset in PRESETS.items())
 _OWN = "Runs of your own"
@@ -87,69 +88,41 @@ def record(
         ),
     ] = False,
     measure: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_OWN,
-            help="Prune by this measure of pruneviz.score, in runs that no figure asks for.",
-        ),
+        str | None, typer.Option(rich_help_panel=_OWN, help=option_help("measure"))
     ] = None,
     rounds: Annotated[
-        int | None,
-        typer.Option(
-            rich_help_panel=_OWN, help="Prune in so many rounds, an epoch each. Default: 1."
-        ),
+        int | None, typer.Option(rich_help_panel=_OWN, help=option_help("rounds"))
     ] = None,
     target: Annotated[
         float | None,
         typer.Option(
             rich_help_panel=_OWN,
-            help="Fraction of all filters to prune. Default: 0.75; ResNet-56 0.6.",
+            help=f"{option_help('target')} Default: 0.75; ResNet-56 0.6.",
         ),
     ] = None,
     schedule: Annotated[
-        Schedule | None,
-        typer.Option(
-            rich_help_panel=_OWN,
-            help="How many to prune in each round: as published, or equally many. Default: published.",
-        ),
+        PruningSchedule | None,
+        typer.Option(rich_help_panel=_OWN, help=option_help("schedule")),
     ] = None,
     prune_at_start: Annotated[
         bool,
-        typer.Option(
-            "--prune-at-start",
-            rich_help_panel=_OWN,
-            help="Prune the untrained network in the first round, not after epoch 1.",
-        ),
+        typer.Option("--prune-at-start", rich_help_panel=_OWN, help=option_help("prune_at_start")),
     ] = False,
     carry_momentum: Annotated[
         bool,
-        typer.Option(
-            "--carry-momentum",
-            rich_help_panel=_OWN,
-            help="Keep the optimiser's momentum over a round; else it restarts.",
-        ),
+        typer.Option("--carry-momentum", rich_help_panel=_OWN, help=option_help("carry_momentum")),
     ] = False,
     keep_at_least: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=_OWN,
-            help="Fraction of every layer that stays, plus one filter; 0: no filter. Default: 0.05.",
-        ),
+        float | None, typer.Option(rich_help_panel=_OWN, help=option_help("keep_at_least"))
     ] = None,
     flowandprune: Annotated[
         bool,
-        typer.Option(
-            "--flowandprune",
-            rich_help_panel=_OWN,
-            help="Imitate the faults of the published code, to compare with it.",
-        ),
+        typer.Option("--flowandprune", rich_help_panel=_OWN, help=option_help("flowandprune")),
     ] = False,
     prune_phase_only: Annotated[
         bool,
         typer.Option(
-            "--prune-phase-only",
-            rich_help_panel=_OWN,
-            help="End after the last round, without training to the end.",
+            "--prune-phase-only", rich_help_panel=_OWN, help=option_help("prune_phase_only")
         ),
     ] = False,
 ) -> None:
@@ -162,14 +135,12 @@ def record(
     (what two figures need); `python -m pruneviz.record --preset paper --network resnet56 --seed 0 --download` (at full scale, for a GPU);
     `python -m pruneviz.record --measure magnitude --rounds 3 --target 0.5 --network vgg13` (a run of your own).
     """
-    given = {
-        "rounds": rounds, "target": target, "schedule": schedule, "prune_at_start": prune_at_start or None,
-        "carry_momentum": carry_momentum or None, "keep_at_least": keep_at_least, "flowandprune": flowandprune or None,
-        "prune_phase_only": prune_phase_only or None,
-    }  # fmt: skip
-    options = {name: value for name, value in given.items() if value is not None}
+    given = {name: ctx.params[name] for name in OPTION_NAMES}
+    options = {
+        name: value for name, value in given.items() if value is not None and value is not False
+    }
     try:
-        pruning = _own_pruning(measure, options, figures or ())
+        pruning = _own_pruning(options, figures or ())
         which = (network or (), seed or (), dataset)
         plans = (
             plan_pruned_runs(preset, pruning, *which)
@@ -211,23 +182,20 @@ def record(
         raise typer.Exit(130) from None
 
 
-def _own_pruning(
-    measure: str | None, options: dict[str, Any], figures: Sequence[str]
-) -> Pruning | None:
+def _own_pruning(options: dict[str, Any], figures: Sequence[str]) -> PruningOptions | None:
     """How to prune in the runs that a person asks for by a measure; None where figures say what to record."""
-    if measure is None and not options:
+    if not options:
         return None
     named = ", ".join(f"--{name.replace('_', '-')}" for name in options)
-    if measure is None:
+    if "measure" not in options:
         raise PresetError(
             f"{named} says how to prune, but not by which measure; add one, such as --measure magnitude, or leave it out"
         )
     if figures:
-        given = f"--measure{', ' * bool(named)}{named}"
         raise PresetError(
-            f"figures have measures and rounds of their own; leave out --figures, or leave out {given}"
+            f"figures have measures and rounds of their own; leave out --figures, or leave out {named}"
         )
-    return Pruning(measure, **options)
+    return PruningOptions(**options)
 
 
 def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None) -> None:

@@ -266,14 +266,15 @@ def test_a_run_of_ones_own_is_recorded(tmp_path: Path, monkeypatch: pytest.Monke
     result = invoke(*how, "--network", "vgg13", "--out", str(tmp_path), "--device", "cpu")
     assert result.exit_code == 0, result.output
     (plan,) = seen
+    assert plan.pruning
     told = (
-        plan.measure,
-        plan.rounds,
-        plan.target,
-        plan.prune_at_start,
-        plan.prune_phase_only,
-        plan.flowandprune,
-        plan.carry_momentum,
+        plan.pruning.measure,
+        plan.pruning.rounds,
+        plan.pruning.target,
+        plan.pruning.prune_at_start,
+        plan.pruning.prune_phase_only,
+        plan.pruning.flowandprune,
+        plan.pruning.carry_momentum,
     )
     assert told == ("magnitude", 2, 0.4, True, True, True, False)
     assert plan.run == "vgg13-digits-magnitude-r2-p40-atstart-flowandprune-prunephase-s0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -24,11 +23,11 @@ from pruneviz.analysis.pairs import Pairs, complete_pairs
 from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.scan import Scan
-from pruneviz.log.schema import RunSpec
+from pruneviz.log.schema import SPEC_FACTS
 from pruneviz.log.vocabulary import CorrelationMethod
 
 # Facts of a run that stand in its spec and not in the filters table.
-_FACTS = {field.name for field in dataclasses.fields(RunSpec)} - {"run", "epochs"}
+_FACTS = set(SPEC_FACTS) - {"run", "epochs"}
 
 
 @dataclass(frozen=True)

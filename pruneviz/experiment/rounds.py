@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pruneviz.errors import PrunevizError, PruningError
 from pruneviz.experiment.training import TrainingState
+from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.plans.run_plan import RunPlan
 from pruneviz.pruning.pruner import Pruner, needed_columns, ranking_temperatures
 from pruneviz.pruning.removal import remove
@@ -25,11 +26,16 @@ class Rounds:
     def __init__(
         self, state: TrainingState, example: Tensor, plan: RunPlan, recorder: Recorder
     ) -> None:
-        self._plan, self._recorder = plan, recorder
+        if plan.pruning is None:
+            raise PruningError(f"{plan.run} never prunes; give a plan with pruning options")
+        self._plan, self._options, self._recorder = plan, plan.pruning, recorder
         self.pruner = Pruner(
-            state.network, example, keep_at_least=plan.keep_at_least, flowandprune=plan.flowandprune
+            state.network,
+            example,
+            keep_at_least=plan.pruning.keep_at_least,
+            flowandprune=plan.pruning.flowandprune,
         )
-        self.gone_after = _gone_after(self.pruner, plan)
+        self.gone_after = _gone_after(self.pruner, plan.pruning)
         self.kept_fraction = (
             self.pruner.kept_fraction
         )  # known by heart, because a GPU would wait while it is counted
@@ -37,7 +43,7 @@ class Rounds:
     def __call__(self, epoch: int) -> dict[str, Any]:
         """Prune at an epoch's round; returns the rows of the rounds table."""
         number = self._plan.pruning_epochs.index(epoch) + 1
-        measure = str(self._plan.measure)
+        measure = self._options.measure
         try:
             temperatures = ranking_temperatures(measure, self._plan.train_temperature)
             table = self._recorder.table(epoch, needed_columns(measure), temperatures)
@@ -45,7 +51,7 @@ class Rounds:
         except PrunevizError as error:
             what = str(error).removeprefix(f"round {number}: ")
             raise type(error)(
-                f"pruning round {number} of {self._plan.rounds}, at epoch {epoch}: {what}"
+                f"pruning round {number} of {self._options.rounds}, at epoch {epoch}: {what}"
             ) from error
         self.kept_fraction = self.pruner.kept_fraction
         return {"rounds": self.pruner.counts().assign(round=number, epoch=epoch)}
@@ -78,7 +84,8 @@ def removal_facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
     }
 
 
-def _gone_after(pruner: Pruner, plan: RunPlan) -> list[int]:
-    if plan.flowandprune:
-        return flowandprune_after(pruner.groups, plan.target, plan.rounds, residual=pruner.residual)
-    return pruned_after(pruner.groups, plan.target, plan.rounds, plan.schedule)
+def _gone_after(pruner: Pruner, options: PruningOptions) -> list[int]:
+    target, rounds = float(options.target or 0), options.rounds  # a plan always has a target
+    if options.flowandprune:
+        return flowandprune_after(pruner.groups, target, rounds, residual=pruner.residual)
+    return pruned_after(pruner.groups, target, rounds, options.schedule)

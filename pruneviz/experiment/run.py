@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from pruneviz.analysis.scores import NEEDS
 from pruneviz.errors import PresetError, PrunevizError
 from pruneviz.experiment.parallel import end_with_parent, ended_on_interrupt
+from pruneviz.log.pruning_options import pruning_facts
 from pruneviz.log.run_directory import check_same_options, is_sealed, read_spec
 from pruneviz.log.runs import load
 from pruneviz.log.schema import MEASURED_COLUMNS
@@ -67,21 +68,22 @@ def progress_of(plan: RunPlan, out: Path) -> Literal["recorded", "unfinished", "
 
 def check_measure(plan: RunPlan) -> None:
     """Refuse a plan that ranks filters by what is not known of them; `PresetError` saying which measures there are, or what to do."""
-    if plan.measure is None:
+    if plan.pruning is None:
         return
+    measure = plan.pruning.measure
     usable = [
         name
         for name, needed in NEEDS.items()
         if set(needed) <= {*MEASURED_COLUMNS, "sigma_delta", "layer", "filter"}
     ]
-    if plan.measure not in usable:
-        what = "is a measure of single weights" if plan.measure in NEEDS else "does not exist"
+    if measure not in usable:
+        what = "is a measure of single weights" if measure in NEEDS else "does not exist"
         raise PresetError(
-            f"{plan.run}: pruning measure {plan.measure!r} {what}; filters are ranked by one of {', '.join(usable)}"
+            f"{plan.run}: pruning measure {measure!r} {what}; filters are ranked by one of {', '.join(usable)}"
         )
-    if plan.prune_at_start and "sigma_delta" in NEEDS[plan.measure]:
+    if plan.pruning.prune_at_start and "sigma_delta" in NEEDS[measure]:
         raise PresetError(
-            f"{plan.run}: before any training no scale has changed yet, which {plan.measure} needs; leave out prune_at_start"
+            f"{plan.run}: before any training no scale has changed yet, which {measure} needs; leave out prune_at_start"
         )
 
 
@@ -181,7 +183,7 @@ def _train_and_record(
     from pruneviz.recording.kept_weights import keep_weights
 
     began = time.monotonic() - state.wall_seconds
-    rounds = Rounds(state, example[:1], plan, recorder) if plan.rounds else None
+    rounds = Rounds(state, example[:1], plan, recorder) if plan.pruning else None
 
     def prune(epoch: int) -> dict[str, Any]:
         progress(epoch, "pruning")
@@ -233,7 +235,7 @@ def _measurement_sample(data: ImageData, plan: RunPlan) -> tuple[Tensor, Tensor]
 
     from pruneviz.experiment.images import augment, balanced_sample
 
-    if plan.flowandprune and plan.augment:
+    if plan.augment and plan.pruning and plan.pruning.flowandprune:
         drawn = augment(data.train_images, torch.Generator(data.device).manual_seed(plan.seed))
         data = replace(data, train_images=drawn)
     return balanced_sample(data, plan.sample_per_class, seed=0)
@@ -301,24 +303,12 @@ def _spec_facts(plan: RunPlan, data: ImageData, setting: Setting) -> dict[str, A
 
 def _planned(plan: RunPlan) -> dict[str, Any]:
     """The facts of a plan that the spec of its run holds as they are."""
-    left_out = {
-        "sample_per_class",
-        "train_per_class",
-        "test_per_class",
-    }  # the spec holds how many images these come to
-    if not plan.rounds:
-        left_out |= {
-            "schedule",
-            "prune_at_start",
-            "carry_momentum",
-            "keep_at_least",
-        }  # a run that never prunes has none
+    # the spec holds the numbers of images that the first three come to
+    left_out = {"sample_per_class", "train_per_class", "test_per_class", "pruning"}
     if plan.precision is None:
         left_out |= {"precision"}  # any will do
-    return {
-        **{name: value for name, value in asdict(plan).items() if name not in left_out},
-        "every": str(plan.every),
-    }
+    facts = {name: value for name, value in asdict(plan).items() if name not in left_out}
+    return {**facts, **pruning_facts(plan.pruning), "every": str(plan.every)}
 
 
 class _Bars:

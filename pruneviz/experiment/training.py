@@ -193,13 +193,15 @@ def _after_training(
 ) -> dict[str, Any]:
     """Prune if a round is due, and evaluate; returns these facts of the epoch."""
     facts: dict[str, Any] = {"phase": plan.phase(epoch)}
-    if prune is not None and epoch in plan.pruning_epochs:
+    pruning = plan.pruning
+    if prune is not None and pruning and epoch in plan.pruning_epochs:
         facts |= prune(epoch)
         with _named(f"after round {_rounds_done(plan, epoch)} of {plan.rounds}, at epoch {epoch}"):
-            settle_optimizer(state, plan.carry_momentum)
+            settle_optimizer(state, pruning.carry_momentum)
     facts |= evaluate(state.network, data, precision=precision_on(data.device.type, plan.precision))
     if (
-        plan.flowandprune
+        pruning
+        and pruning.flowandprune
         and facts["phase"] == "finetune"
         and (state.best is None or facts["test_acc"] > state.best["test_acc"])
     ):

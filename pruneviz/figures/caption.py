@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
 from pruneviz.figures.words import counted, dataset_title, measure_title
+from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.vocabulary import BN_MODES
 
 WIDTH = 100  # characters
@@ -33,13 +35,11 @@ RECORDING_FACTS: Mapping[str, str] = {
     "sample_size": "measurement sample (images)",
 }
 PRUNING_FACTS: Mapping[str, str] = {
-    "target": "fraction of filters to prune",
-    "rounds": "pruning rounds",
-    "schedule": "schedule of the rounds",
-    "prune_at_start": "rounds before their epochs instead of after them",
-    "carry_momentum": "momentum carried over a round",
-    "keep_at_least": "fraction of every layer that stays (and one filter)",
-    "flowandprune": "faults of the published code imitated",
+    **{
+        option.name: option.metadata["caption"]
+        for option in fields(PruningOptions)
+        if option.metadata["caption"]
+    },
     "augment": "training images augmented",
 }
 GROUPINGS: Mapping[str, Callable[[Any], str]] = {

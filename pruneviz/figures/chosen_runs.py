@@ -13,6 +13,7 @@ from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.words import listed
+from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTER_KEYS
 from pruneviz.plans.needs import FIGURE_NEEDS
@@ -20,8 +21,7 @@ from pruneviz.plans.needs import FIGURE_NEEDS
 # Facts that runs to be averaged over seeds share: a mean over different recipes means nothing.
 RECIPE = (
     "preset", "width", "epochs", "bn", "temperatures", "lag", "sample_size", "every", "train_images", "batch_size", "lr",
-    "unit", "measure", "target", "rounds", "schedule", "prune_at_start", "carry_momentum", "keep_at_least", "prune_phase_only",
-    "flowandprune",
+    "unit", *OPTION_NAMES,
 )  # fmt: skip
 # Facts that the runs of one panel share: otherwise it would compare more than measures.
 COMPARED = (
@@ -30,11 +30,7 @@ COMPARED = (
     "train_images",
     "batch_size",
     "lr",
-    "target",
-    "schedule",
-    "prune_at_start",
-    "carry_momentum",
-    "flowandprune",
+    *(name for name in OPTION_NAMES if name not in ("measure", "rounds", "prune_phase_only")),
 )
 # Runs that are equal in these differ by their seed.
 GROUP = ["network", "dataset", "measure", "rounds"]

@@ -23,6 +23,7 @@ from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.files import UNFINISHED, disk_errors, write_whole
 from pruneviz.log.parquet import arrow_table, corrupt, joined, read_file, sort_rows, write_table
+from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.schema import RunSpec
 
 SPEC_FILE, _PARTS, _CHECKPOINT = "spec.json", "parts", "checkpoint"
@@ -208,17 +209,13 @@ def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
     """The spec of a run directory; `LogError` naming the options with which it was started and that differ from these."""
     before, stored = read_spec(path), _read_spec_file(Path(path))
     now = RunSpec.from_dict({"run": before.run, **json.loads(_as_json(options))})
+    was, are = before.to_dict(), now.to_dict()
     # an option that the run's pruneviz did not know yet cannot differ
     differing = [
-        name
-        for name in _FIXED
-        if name in options and name in stored and getattr(before, name) != getattr(now, name)
+        name for name in _FIXED if name in options and name in stored and was[name] != are[name]
     ]
     if differing:
-        told = "; ".join(
-            f"{name} was {getattr(before, name)!r}, now {getattr(now, name)!r}"
-            for name in differing
-        )
+        told = "; ".join(f"{name} was {was[name]!r}, now {are[name]!r}" for name in differing)
         raise LogError(
             f"{path} was started with other options: {told}; use the old ones, or another folder"
         )
@@ -226,10 +223,9 @@ def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
 
 
 _FIXED = (
-    "network", "dataset", "seed", "width", "image_size", "epochs", "unit", "measure", "target", "rounds", "bn", "temperatures", "columns",
+    "network", "dataset", "seed", "width", "image_size", "epochs", "unit", *OPTION_NAMES, "bn", "temperatures", "columns",
     "every", "lag", "mask_score", "mask_ratio", "weight_rows", "weight_rows_seed", "sample_size", "sample_seed", "dtype",
-    "batch_size", "train_images", "lr", "lr_drops", "momentum", "weight_decay", "train_temperature", "augment", "schedule",
-    "prune_at_start", "carry_momentum", "keep_at_least", "prune_phase_only", "flowandprune", "precision",
+    "batch_size", "train_images", "lr", "lr_drops", "momentum", "weight_decay", "train_temperature", "augment", "precision",
 )  # fmt: skip
 
 

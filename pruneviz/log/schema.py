@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pruneviz.errors import LogError
-from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
+from pruneviz.errors import LogError, PresetError
+from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions, kind_of, pruning_facts
+from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS, Kind
 
 SCHEMA_VERSION = 2  # 2 added the table `correlations` and the columns of single weights
 
@@ -267,15 +268,7 @@ class RunSpec:
     weight_rows: int | None = None
     weight_rows_seed: int | None = None
     weights: int | None = None
-    measure: str | None = None
-    target: float = 0.0
-    rounds: int = 0
-    schedule: str | None = None
-    prune_at_start: bool | None = None
-    carry_momentum: bool | None = None
-    keep_at_least: float | None = None
-    prune_phase_only: bool = False
-    flowandprune: bool = False
+    pruning: PruningOptions | None = None
     bn: str = "eval"
     temperatures: tuple[float, ...] = (1.0, 200.0)
     columns: tuple[str, ...] = ()
@@ -309,14 +302,10 @@ class RunSpec:
         positive = len(self.temperatures) > 0 and all(
             0 < t < float("inf") for t in self.temperatures
         )
-        clash = sorted(
-            set(self.extra) & {"sealed", *(field.name for field in dataclasses.fields(self))}
-        )
+        clash = sorted(set(self.extra) & {"sealed", "extra", *SPEC_FACTS})
         _require(slug, "run", self.run, "a slug of letters, digits, '.', '_' and '-'")
         _require(self.bn in BN_MODES, "bn", self.bn, f"one of {', '.join(BN_MODES)}")
         _require(self.unit in ROW_KINDS, "unit", self.unit, "'filter' or 'weight'")
-        _require(0 <= self.target < 1, "target", self.target, "a fraction from 0 to below 1")
-        _require(self.rounds >= 0, "rounds", self.rounds, "a whole number from 0")
         _require(
             isinstance(self.lag, numbers.Integral) and self.lag >= 1,
             "lag",
@@ -329,30 +318,52 @@ class RunSpec:
         _require(positive, "temperatures", self.temperatures, "one or more positive numbers")
         _require(not clash, "extra", clash, "names that spec.json does not use already")
 
+    @property
+    def rounds(self) -> int:
+        """Number of pruning rounds; 0 for a run that never prunes."""
+        return self.pruning.rounds if self.pruning else 0
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the run."""
+        return kind_of(self.unit, self.pruning)
+
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> RunSpec:
         """Build a spec from a flat mapping: known names become fields, all others go into `extra`."""
-        known = {field.name for field in dataclasses.fields(cls)} - {"extra"}
-        fields: dict[str, Any] = {
+        known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in facts.items()
-            if name in known
+            if name in SPEC_FACTS and name not in OPTION_NAMES
         }
-        return cls(
-            **fields, extra={name: value for name, value in facts.items() if name not in known}
-        )
+        extra = {name: value for name, value in facts.items() if name not in SPEC_FACTS}
+        try:
+            pruning = PruningOptions.from_facts(facts)
+        except PresetError as error:
+            raise LogError(f"run spec: {error}") from error
+        return cls(**known, pruning=pruning, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
         """The flat mapping that `spec.json` holds: every field, then every extra fact."""
+        options = pruning_facts(self.pruning)
         facts = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name != "extra"
+            name: options[name] if name in options else getattr(self, name) for name in SPEC_FACTS
         }
         return {
             **{name: list(v) if isinstance(v, tuple) else v for name, v in facts.items()},
             **self.extra,
         }
+
+
+def _spec_facts() -> Iterator[str]:
+    for field in dataclasses.fields(RunSpec):
+        if field.name == "pruning":
+            yield from OPTION_NAMES
+        elif field.name != "extra":
+            yield field.name
+
+
+SPEC_FACTS = tuple(_spec_facts())  # the names that every `spec.json` has, in its order
 
 
 def _require(holds: bool, field: str, value: object, expected: str) -> None:

@@ -7,7 +7,6 @@ from typing import Literal
 
 ROW_KINDS = ("filter", "weight")  # what one row of the filters table is about
 
-
 DTYPES = ("float32", "float64")  # arithmetic of measuring
 
 BN_MODES = {
@@ -16,28 +15,16 @@ BN_MODES = {
     "batch": "every batch normalised by its own statistics",
 }
 
-
-Schedule = Literal["published", "linear"]
-
+PruningSchedule = Literal["published", "linear"]
 
 Kind = Literal["unpruned", "weights", "pruned", "prune_phase"]
 
-
 Precision = Literal["fp32", "tf32", "bf16"]
 
-
 CorrelationMethod = Literal["pearson", "spearman", "kendall"]
-
 
 # The arithmetic in which a device may train, its default first; measuring is in exact float32 everywhere.
 PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
     "cpu": ("fp32",),
     "cuda": ("tf32", "fp32", "bf16"),
 }
-
-
-def kind_of(unit: str, rounds: int, prune_phase_only: bool) -> Kind:
-    """The kind of a run, from the facts of its plan or spec."""
-    if rounds:
-        return "prune_phase" if prune_phase_only else "pruned"
-    return "weights" if unit == "weight" else "unpruned"

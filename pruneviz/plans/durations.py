@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import mean
 
 from pruneviz.log.run_directory import is_sealed, read_spec
-from pruneviz.log.vocabulary import kind_of
 from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.run_plan import RunPlan
 
@@ -80,7 +79,7 @@ def _recorded_seconds_per_epoch(out: Path) -> dict[_Kind, float]:
                 spec.preset,
                 spec.network,
                 spec.dataset,
-                kind_of(spec.unit, spec.rounds, spec.prune_phase_only),
+                spec.kind,
             )
             found.setdefault(kind, []).append(seconds / (spec.epochs + 1))
     return {kind: mean(values) for kind, values in found.items()}

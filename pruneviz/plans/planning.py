@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from pruneviz.errors import PresetError
+from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.plans.needs import (
     DATASET_NAMES,
     FIGURE_NEEDS,
@@ -21,7 +22,7 @@ from pruneviz.plans.needs import (
     figure_name,
 )
 from pruneviz.plans.presets import Scale, find_preset
-from pruneviz.plans.run_plan import Pruning, RunPlan, percent
+from pruneviz.plans.run_plan import RunPlan
 
 
 def plan_runs(
@@ -55,7 +56,7 @@ def plan_runs(
 
 def plan_pruned_runs(
     preset: str,
-    pruning: Pruning,
+    pruning: PruningOptions,
     networks: Sequence[str] = (),
     seeds: Sequence[int] = (),
     dataset: str | None = None,
@@ -149,20 +150,39 @@ def _plans_of(
     ]
 
 
-def _as_asked(plan: RunPlan, pruning: Pruning) -> RunPlan:
-    """A plan of a catalogue's scale with the options of `pruning`, and a name that tells them."""
-    target = TARGETS[plan.network] if pruning.target is None else pruning.target
-    how = f"{pruning.measure.replace('_', '')}-r{pruning.rounds}-p{percent(target)}{pruning.marks}"
-    options = {field.name: getattr(pruning, field.name) for field in fields(pruning)} | {
-        "target": target
-    }
-    epochs = pruning.rounds - pruning.prune_at_start if pruning.prune_phase_only else plan.epochs
+def _as_asked(plan: RunPlan, asked: PruningOptions) -> RunPlan:
+    """A plan of a catalogue's scale with the pruning asked for, and a name that tells it."""
+    target = TARGETS[plan.network] if asked.target is None else asked.target
+    pruning = replace(asked, target=target)
+    measure = str(pruning.measure).replace("_", "")
+    how = f"{measure}-r{pruning.rounds}-p{_in_percent(target)}{_marks(pruning)}"
+    ends_early = pruning.rounds - pruning.prune_at_start
     return replace(
         plan,
         run=f"{plan.network.replace('_', '')}-{plan.dataset}-{how}-s{plan.seed}",
-        epochs=epochs,
-        **options,
+        epochs=ends_early if pruning.prune_phase_only else plan.epochs,
+        pruning=pruning,
     )
+
+
+def _marks(pruning: PruningOptions) -> str:
+    """The end of a run's name: its options that are not the default."""
+    marks = {
+        "linear": pruning.schedule == "linear",
+        "atstart": pruning.prune_at_start,
+        "carried": pruning.carry_momentum,
+        f"keep{_in_percent(pruning.keep_at_least)}": (
+            pruning.keep_at_least != PruningOptions.keep_at_least
+        ),
+        "flowandprune": pruning.flowandprune,
+        "prunephase": pruning.prune_phase_only,
+    }
+    return "".join(f"-{mark}" for mark, given in marks.items() if given)
+
+
+def _in_percent(fraction: float) -> str:
+    """A fraction as percent, for names: 0.65 -> 65."""
+    return f"{100 * fraction:.10g}"
 
 
 def _plan(
@@ -176,6 +196,10 @@ def _plan(
     seed: int,
 ) -> RunPlan:
     alone = need.kind == "prune_phase"
+    pruning = None
+    if measure is not None:
+        target = RATIO_TARGET if alone else TARGETS[network]
+        pruning = PruningOptions(measure, target, rounds, prune_phase_only=alone)
     return RunPlan(
         run=run_name(network, dataset, need, measure, rounds, seed),
         preset=preset,
@@ -194,8 +218,5 @@ def _plan(
         train_per_class=scale.train_per_class,
         test_per_class=scale.test_per_class,
         unit="weight" if need.kind == "weights" else "filter",
-        measure=measure,
-        target=0.0 if not rounds else RATIO_TARGET if alone else TARGETS[network],
-        rounds=rounds,
-        prune_phase_only=alone,
+        pruning=pruning,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruneviz.errors import PresetError
-from pruneviz.log.vocabulary import PRECISIONS, Kind, Precision, Schedule, kind_of
+from pruneviz.log.pruning_options import PruningOptions, kind_of
+from pruneviz.log.vocabulary import PRECISIONS, Kind, Precision
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,7 @@ class RunPlan:
     (see `PRECISIONS`).
     Measuring: `every` is the distance of measured epochs; `sample_per_class` images a class are measured on; `unit` is what a
     row of the log is about, a filter or a single weight.
-    Pruning: after each of the first `rounds` epochs filters are pruned by `measure`, until the fraction `target` is gone; `schedule`
-    says how many in each round (see `pruneviz.pruning.rounds`); `prune_at_start` prunes before those epochs instead of after them;
-    `carry_momentum` keeps the optimiser's momentum over a round; of every layer the fraction `keep_at_least` plus one filter stays;
-    `prune_phase_only` ends after the last round; `flowandprune` imitates the faults of the published code.
+    Pruning: None never prunes; else a round follows each of the first epochs (see `PruningOptions`).
     Source: Lubana and Dick, ICLR 2021, and the code they published.
     """
 
@@ -47,51 +45,37 @@ class RunPlan:
     train_per_class: int | None = None
     test_per_class: int | None = None
     unit: str = "filter"
-    measure: str | None = None
-    target: float = 0.0
-    rounds: int = 0
-    schedule: Schedule = "published"
-    prune_at_start: bool = False
-    carry_momentum: bool = False
-    keep_at_least: float = 0.05
-    prune_phase_only: bool = False
-    flowandprune: bool = False
+    pruning: PruningOptions | None = None
     precision: Precision | None = None
 
     def __post_init__(self) -> None:
-        if self.rounds == 0 and self.target == 0:
+        if self.pruning is None:
             return
-        if self.rounds < 1:
-            raise PresetError(
-                f"{self.run}: {self.rounds} rounds to prune {self.target:g} of the filters; give 1 round or more"
-            )
-        if not 0 < self.target < 1:
-            raise PresetError(
-                f"{self.run}: target is {self.target!r}, expected the fraction of filters to prune, above 0 and below 1"
-            )
-        if not 0 <= self.keep_at_least < 1:
-            raise PresetError(
-                f"{self.run}: keep_at_least is {self.keep_at_least!r}, expected a fraction of a layer from 0 to below 1"
-            )
-        if self.measure is None:
-            raise PresetError(
-                f"{self.run}: {self.rounds} pruning rounds but no measure to rank filters by; name one, such as magnitude"
-            )
+        try:
+            self.pruning.check_complete()
+        except PresetError as error:
+            raise PresetError(f"{self.run}: {error}") from error
         if self.pruning_epochs[-1] > self.epochs:
             raise PresetError(
-                f"{self.run}: {self.rounds} rounds take an epoch each, but there are {self.epochs} epochs; use fewer rounds or more epochs"
+                f"{self.run}: {self.rounds} rounds take an epoch each, but there are "
+                f"{self.epochs} epochs; use fewer rounds or more epochs"
             )
+
+    @property
+    def rounds(self) -> int:
+        """Number of pruning rounds; 0 for a run that never prunes."""
+        return self.pruning.rounds if self.pruning else 0
 
     @property
     def pruning_epochs(self) -> range:
         """The epochs after which the rounds prune, first round first; 0 is before any training."""
-        first = 0 if self.prune_at_start else 1
+        first = 0 if self.pruning and self.pruning.prune_at_start else 1
         return range(first, first + self.rounds)
 
     @property
     def kind(self) -> Kind:
         """Which kind of runs this one belongs to."""
-        return kind_of(self.unit, self.rounds, self.prune_phase_only)
+        return kind_of(self.unit, self.pruning)
 
     def phase(self, epoch: int) -> str:
         """What an epoch is part of: init, train (of a run that never prunes), prune (a round follows it) or finetune."""
@@ -112,58 +96,3 @@ def precision_on(device: str, asked: str | None = None) -> Precision:
             f"precision {asked!r} is not to be had on {device}; choose {' or '.join(known)}, or another device"
         )
     return found
-
-
-@dataclass(frozen=True)
-class Pruning:
-    """How runs that no figure asks for prune; the fields mean the same as those of `RunPlan`.
-
-    `target` None is the one of the network's accuracy curves. Errors: `PresetError` for options that make no sense together.
-    """
-
-    measure: str
-    rounds: int = 1
-    target: float | None = None
-    schedule: Schedule = "published"
-    prune_at_start: bool = False
-    carry_momentum: bool = False
-    keep_at_least: float = 0.05
-    prune_phase_only: bool = False
-    flowandprune: bool = False
-
-    def __post_init__(self) -> None:
-        if self.schedule == "linear" and self.rounds == 1:
-            raise PresetError(
-                "one round prunes the same by every schedule; give more rounds, or leave out the linear schedule"
-            )
-        if self.schedule == "linear" and self.flowandprune:
-            raise PresetError(
-                "flowandprune imitates the published code, which has no linear schedule; leave out one of the two"
-            )
-        if (
-            self.carry_momentum
-            and self.rounds == 1
-            and (self.prune_at_start or self.prune_phase_only)
-        ):
-            when = "before" if self.prune_at_start else "after"
-            raise PresetError(
-                f"nothing is trained {when} the only round, so there is no momentum to carry over it; leave out carry_momentum"
-            )
-
-    @property
-    def marks(self) -> str:
-        """What tells these runs apart from those of other options, as part of their names."""
-        marks = {
-            "linear": self.schedule == "linear",
-            "atstart": self.prune_at_start,
-            "carried": self.carry_momentum,
-            f"keep{percent(self.keep_at_least)}": self.keep_at_least != 0.05,
-            "flowandprune": self.flowandprune,
-            "prunephase": self.prune_phase_only,
-        }
-        return "".join(f"-{mark}" for mark, given in marks.items() if given)
-
-
-def percent(fraction: float) -> str:
-    """A fraction as whole or decimal percent, for names: 0.65 -> 65."""
-    return f"{100 * fraction:.10g}"

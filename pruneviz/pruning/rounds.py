@@ -20,14 +20,16 @@ import pandas as pd
 
 from pruneviz.analysis.scores import NEEDS, score
 from pruneviz.errors import PruningError
-from pruneviz.log.vocabulary import Schedule
+from pruneviz.log.vocabulary import PruningSchedule
 
 # Columns that are not sums over a filter's weights, so that the members of a group do not add up.
 _NOT_ADDITIVE = frozenset({"sigma", "sigma_delta"})
 _KEYS = frozenset({"layer", "filter"})
 
 
-def gone_after(target: float, rounds: int, schedule: Schedule = "published") -> list[Fraction]:
+def gone_after(
+    target: float, rounds: int, schedule: PruningSchedule = "published"
+) -> list[Fraction]:
     """Fraction of all groups that is gone after each round.
 
     Args:
@@ -50,8 +52,9 @@ def gone_after(target: float, rounds: int, schedule: Schedule = "published") -> 
         )
     if rounds < 1:
         raise PruningError(f"{rounds} rounds prune nothing; give 1 round or more")
-    if schedule not in get_args(Schedule):
-        raise PruningError(f"schedule={schedule!r}; choose one of {', '.join(get_args(Schedule))}")
+    if schedule not in get_args(PruningSchedule):
+        known = ", ".join(get_args(PruningSchedule))
+        raise PruningError(f"schedule={schedule!r}; choose one of {known}")
     p = Fraction(str(target))  # by its digits: 0.6 is three fifths, which no binary number is
     n = rounds
     if schedule == "linear":
@@ -60,7 +63,7 @@ def gone_after(target: float, rounds: int, schedule: Schedule = "published") -> 
 
 
 def pruned_after(
-    total: int, target: float, rounds: int, schedule: Schedule = "published"
+    total: int, target: float, rounds: int, schedule: PruningSchedule = "published"
 ) -> list[int]:
     """Number of groups that are gone after each pruning round.
 

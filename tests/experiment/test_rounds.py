@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,13 +31,15 @@ from pruneviz.experiment.training import (
     start,
     train,
 )
+from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore, interrupt, without_times
+from tests.support.plans import changed
 
 PLAN = RunPlan(
     "r0", "tiny", "vgg13", "digits", 0, epochs=5, lr_drops=(4,), batch_size=16, augment=False, width=0.0625, every=2,
-    sample_per_class=1, train_per_class=6, test_per_class=4, measure="proposed", target=0.5, rounds=3,
+    sample_per_class=1, train_per_class=6, test_per_class=4, pruning=PruningOptions("proposed", 0.5, 3),
 )  # fmt: skip
 WIDTHS = (4, 4, 8, 8, 16, 16, 32, 32, 32, 32)  # filters of the ten convolutions at this width
 FILTERS = sum(WIDTHS)
@@ -101,9 +102,10 @@ def looped(
 
 def fractions_gone(plan: RunPlan) -> list[Fraction]:
     """What is gone after each round, from what a round prunes of what is left, multiplied out."""
-    p, n, left, gone = Fraction(str(plan.target)), plan.rounds, Fraction(1), []
+    assert plan.pruning
+    p, n, left, gone = Fraction(str(plan.pruning.target)), plan.rounds, Fraction(1), []
     for i in range(1, n + 1):
-        share = p / (i * p + n * (1 - p)) if plan.schedule == "published" else p / n / left
+        share = p / (i * p + n * (1 - p)) if plan.pruning.schedule == "published" else p / n / left
         left *= 1 - share
         gone.append(1 - left)
     return gone
@@ -117,14 +119,14 @@ def fractions_gone(plan: RunPlan) -> list[Fraction]:
 def test_every_round_reaches_its_fraction_within_one_filter(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    plan = replace(PLAN, epochs=3, **change)
+    plan = changed(PLAN, epochs=3, **change)
     record_run(plan, Setting(tmp_path), ignore)
     runs = pv.load(tmp_path)
     kept = runs.rounds.groupby("round")["kept"].sum()
     wanted = [FILTERS * (1 - float(gone)) for gone in fractions_gone(plan)]
     np.testing.assert_allclose(kept, wanted, atol=0.51)
     assert runs.epochs["kept_fraction"].iloc[-1] == pytest.approx(
-        round(FILTERS * (1 - plan.target)) / FILTERS, abs=1e-12
+        round(FILTERS * (1 - plan.pruning.target)) / FILTERS, abs=1e-12
     )
 
 
@@ -149,7 +151,7 @@ PHASES = {
     ),
     "prune phase": ({"prune_phase_only": True, "epochs": 3}, ["init", "prune", "prune", "prune"]),
     "unpruned": (
-        {"rounds": 0, "target": 0.0, "measure": None, "epochs": 2},
+        {"pruning": None, "epochs": 2},
         ["init", "train", "train"],
     ),
 }
@@ -159,7 +161,7 @@ PHASES = {
 def test_epochs_are_of_the_phases_that_the_plan_says(
     tmp_path: Path, change: dict[str, Any], phases: list[str]
 ) -> None:
-    record_run(replace(PLAN, **change), Setting(tmp_path), ignore)
+    record_run(changed(PLAN, **change), Setting(tmp_path), ignore)
     runs = pv.load(tmp_path)
     assert runs.epochs["phase"].tolist() == phases
     pruning = runs.epochs.loc[runs.epochs["phase"] == "prune", "epoch"]
@@ -188,7 +190,7 @@ def test_the_lowest_scores_of_all_layers_go_and_each_layer_keeps_its_best(
     tmp_path: Path, measure: str
 ) -> None:
     """Of a network that is pruned before any training, which can be measured and ranked beside it."""
-    plan = replace(
+    plan = changed(
         PLAN, measure=measure, rounds=1, prune_at_start=True, epochs=0, keep_at_least=0.3
     )
     network, data = begun(plan).network, data_of(plan)
@@ -231,7 +233,7 @@ INTERRUPTIONS = [
 def test_an_interrupted_run_ends_as_if_it_had_never_been(
     tmp_path: Path, networks: list[nn.Module], change: dict[str, Any]
 ) -> None:
-    plan = replace(PLAN, **change)
+    plan = changed(PLAN, **change)
     record_run(plan, Setting(tmp_path / "whole"), ignore)
     whole = pv.load(tmp_path / "whole")
     for at, note in INTERRUPTIONS:
@@ -251,7 +253,7 @@ def test_an_interrupted_run_ends_as_if_it_had_never_been(
 
 @pytest.mark.parametrize("carry", [False, True], ids=["restarted", "carried"])
 def test_momentum_restarts_after_a_round_or_is_carried_over(tmp_path: Path, carry: bool) -> None:
-    plan = replace(PLAN, carry_momentum=carry, epochs=4)
+    plan = changed(PLAN, carry_momentum=carry, epochs=4)
     before: list[dict[str, Tensor]] = []
     after: dict[int, dict[str, Tensor]] = {}
 
@@ -274,8 +276,8 @@ def test_momentum_restarts_after_a_round_or_is_carried_over(tmp_path: Path, carr
     for epoch, held in zip((1, 2, 3), before, strict=True):
         assert bool(after[epoch]) == carry
         for name, momentum in after[epoch].items():
-            changed = momentum != held[name]
-            assert (momentum[changed] == 0).all(), f"{name} may change only to zero"
+            moved = momentum != held[name]
+            assert (momentum[moved] == 0).all(), f"{name} may change only to zero"
     if carry:
         assert any((after[3][name] != before[2][name]).any() for name in before[2]), (
             "that of pruned filters is blanked"
@@ -284,7 +286,7 @@ def test_momentum_restarts_after_a_round_or_is_carried_over(tmp_path: Path, carr
 
 def test_weights_and_momentum_of_pruned_filters_stay_zero(tmp_path: Path) -> None:
     state = looped(
-        replace(PLAN, carry_momentum=True),
+        changed(PLAN, carry_momentum=True),
         tmp_path / "run",
         lambda epoch, state: None,
         lambda state: None,
@@ -360,7 +362,7 @@ ENDS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 def test_a_run_that_cannot_go_on_names_the_round_and_keeps_what_it_has(
     tmp_path: Path, change: dict[str, Any], kind: type[Exception], said: str
 ) -> None:
-    plan = replace(PLAN, **change)
+    plan = changed(PLAN, **change)
     with pytest.raises(kind, match=said) as error:
         record_run(plan, Setting(tmp_path), ignore)
     runs = pv.load(tmp_path, unfinished="include")
@@ -405,20 +407,20 @@ def test_the_spec_tells_what_removing_the_filters_saved(recorded: pv.Runs) -> No
 
 
 def test_the_imitation_measures_on_one_augmented_draw_where_training_augments() -> None:
-    plan, data = replace(PLAN, flowandprune=True, augment=True), data_of(PLAN)
+    plan, data = changed(PLAN, flowandprune=True, augment=True), data_of(PLAN)
     plain, labels = balanced_sample(data, 1)
     first, second = (run._measurement_sample(data, plan) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], labels)
     assert not torch.equal(first[0], plain)
-    for other in (replace(plan, augment=False), replace(plan, flowandprune=False)):
+    for other in (changed(plan, augment=False), changed(plan, flowandprune=False)):
         assert torch.equal(run._measurement_sample(data, other)[0], plain)
 
 
 def test_the_imitation_ends_with_the_network_of_the_best_test_accuracy(
     tmp_path: Path, networks: list[nn.Module]
 ) -> None:
-    plan = replace(PLAN, flowandprune=True, epochs=9, lr_drops=(8,))
+    plan = changed(PLAN, flowandprune=True, epochs=9, lr_drops=(8,))
     record_run(plan, Setting(tmp_path), ignore)
     runs = pv.load(tmp_path)
     tuned = runs.epochs[runs.epochs["phase"] == "finetune"]
@@ -430,7 +432,7 @@ def test_the_imitation_ends_with_the_network_of_the_best_test_accuracy(
 
 
 def test_the_best_network_is_put_back_whole() -> None:
-    state, other = begun(PLAN), begun(replace(PLAN, seed=1))
+    state, other = begun(PLAN), begun(changed(PLAN, seed=1))
     assert put_back_best(state) is None
     state.best = {"epoch": 4, "test_acc": 0.9, "network": other.network.state_dict()}
     assert put_back_best(state) == 4
@@ -460,7 +462,7 @@ UNUSABLE = {
 def test_a_measure_that_is_not_known_of_filters_is_refused_before_anything_is_written(
     tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    plan = replace(PLAN, **change)
+    plan = changed(PLAN, **change)
     for check in (check_measure, lambda refused: record_run(refused, Setting(tmp_path), ignore)):
         with pytest.raises(PresetError, match=said):
             check(plan)
@@ -468,7 +470,7 @@ def test_a_measure_that_is_not_known_of_filters_is_refused_before_anything_is_wr
 
 
 def test_single_weights_are_recorded_for_a_plan_that_asks_for_them(tmp_path: Path) -> None:
-    plan = replace(PLAN, unit="weight", rounds=0, target=0.0, measure=None, epochs=1, every=1)
+    plan = changed(PLAN, unit="weight", pruning=None, epochs=1, every=1)
     record_run(plan, Setting(tmp_path), ignore)
     runs = pv.load(tmp_path)
     assert runs.spec["unit"].tolist() == ["weight"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from pruneviz.log.vocabulary import PRECISIONS
 from pruneviz.model.isolation import tried_kernels
 from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.held_entries import prune_entries
+from tests.support.plans import changed
 
 # 80 images: five batches of 15, three of which warm up, and one of 5
 PLAN = RunPlan("tiny-s0", "test", "tiny", "digits", 0, epochs=8, lr_drops=(5,), batch_size=15)
@@ -121,12 +121,12 @@ def trained(data: ImageData, plan: RunPlan) -> tuple[dict[str, Tensor], list[dic
 ROUNDS = {"measure": "magnitude", "target": 0.5, "rounds": 2}
 PLANS = {
     "plain": PLAN,
-    "no augmentation": replace(PLAN, augment=False),
-    "rounds": replace(PLAN, **ROUNDS),
-    "rounds, momentum carried": replace(PLAN, **ROUNDS, carry_momentum=True),
-    "rounds from the start": replace(PLAN, **ROUNDS, prune_at_start=True),
-    "few batches": replace(PLAN, batch_size=40),
-    "batches of one size": replace(PLAN, batch_size=16),
+    "no augmentation": changed(PLAN, augment=False),
+    "rounds": changed(PLAN, **ROUNDS),
+    "rounds, momentum carried": changed(PLAN, **ROUNDS, carry_momentum=True),
+    "rounds from the start": changed(PLAN, **ROUNDS, prune_at_start=True),
+    "few batches": changed(PLAN, batch_size=40),
+    "batches of one size": changed(PLAN, batch_size=16),
 }
 
 
@@ -163,7 +163,7 @@ def test_captured_steps_train_to_the_same_bits(
 def test_each_size_of_batch_is_captured_once_and_anew_after_a_change(
     data: ImageData, captures: list[Captures], change: dict[str, Any], sizes: list[int]
 ) -> None:
-    trained(data, replace(PLAN, **change))
+    trained(data, changed(PLAN, **change))
     assert captures[0].sizes == sizes
 
 
@@ -172,7 +172,7 @@ def test_a_graph_that_is_kept_too_long_would_be_noticed(
 ) -> None:
     monkeypatch.setattr(CapturedStep, "_fixed", lambda step: (1,))
     with pytest.raises(AssertionError, match="tensors that the network no longer has"):
-        trained(data, replace(PLAN, **ROUNDS))
+        trained(data, changed(PLAN, **ROUNDS))
 
 
 def test_the_rest_of_an_epoch_is_done_while_the_next_one_runs(
@@ -193,7 +193,7 @@ def test_the_rest_of_an_epoch_is_done_while_the_next_one_runs(
         return lambda: told.append(("written", epoch, steps))
 
     monkeypatch.setattr(Step, "__call__", counted)
-    train(start(network(), PLAN), data, replace(PLAN, epochs=2), after_epoch)
+    train(start(network(), PLAN), data, changed(PLAN, epochs=2), after_epoch)
     assert told == [
         ("seen", 0, 0),
         ("written", 0, 4),
@@ -209,7 +209,7 @@ def test_an_epoch_of_few_steps_leaves_nothing_for_later(
     data: ImageData, captures: list[Captures], batch_size: int
 ) -> None:
     told: list[int] = []
-    plan = replace(PLAN, epochs=3, batch_size=batch_size)
+    plan = changed(PLAN, epochs=3, batch_size=batch_size)
     train(start(network(), plan), data, plan, lambda epoch, **facts: lambda: told.append(epoch))
     assert told == [0, 1, 2, 3]
 
@@ -223,7 +223,7 @@ def test_on_a_cpu_nothing_is_put_off(data: ImageData) -> None:
     train(
         start(network(), PLAN),
         data,
-        replace(PLAN, epochs=2),
+        changed(PLAN, epochs=2),
         after_epoch,
         lambda epochs, note: told.append(f"told of {epochs}"),
     )
@@ -278,7 +278,7 @@ def test_every_device_has_a_default_precision_and_refuses_what_it_has_not() -> N
 
 
 def test_training_in_a_precision_that_the_device_has_not_is_refused(data: ImageData) -> None:
-    plan = replace(PLAN, precision="tf32")
+    plan = changed(PLAN, precision="tf32")
     with pytest.raises(PresetError, match="precision 'tf32' is not to be had on cpu"):
         train(start(network(), plan), data, plan, lambda epoch, **facts: None)
 
@@ -299,5 +299,5 @@ def test_kernels_are_tried_on_a_gpu_unless_a_program_wants_determinism(
 
 @pytest.mark.parametrize(("epochs", "tries"), [(1_600, False), (1_700, True)])
 def test_only_a_long_run_tries_kernels(data: ImageData, epochs: int, tries: bool) -> None:
-    plan = replace(PLAN, epochs=epochs)  # six steps each
+    plan = changed(PLAN, epochs=epochs)  # six steps each
     assert training.first_step(start(network(), plan), data, plan).tries_kernels is tries

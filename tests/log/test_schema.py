@@ -154,7 +154,7 @@ REFUSED = {
 )
 def test_a_spec_refuses_what_cannot_be_and_names_the_field(field: str, value: object) -> None:
     with pytest.raises(LogError, match=rf"run spec: {field} is .*, expected "):
-        RunSpec(**{"run": "a", field: value})  # type: ignore[arg-type]
+        RunSpec.from_dict({"run": "a", field: value})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.0, float("nan")]], ids=str)

@@ -19,13 +19,14 @@ from pruneviz import record
 from pruneviz.errors import DataError, PresetError, PruningError
 from pruneviz.experiment import rounds
 from pruneviz.experiment.run import Setting, record_run
+from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.run_directory import read_spec
 from pruneviz.plans.planning import plan_pruned_runs
-from pruneviz.plans.run_plan import Pruning, RunPlan
+from pruneviz.plans.run_plan import RunPlan
 
 PLAN = RunPlan(
     "r0", "tiny", "vgg13", "digits", 0, epochs=2, lr_drops=(), batch_size=32, augment=False, width=0.0625, every=1,
-    sample_per_class=1, train_per_class=6, test_per_class=4, measure="magnitude", target=0.5, rounds=1,
+    sample_per_class=1, train_per_class=6, test_per_class=4, pruning=PruningOptions("magnitude", 0.5),
 )  # fmt: skip
 
 # A process that starts a worker as recording does, tells the worker's number, and waits for ever.
@@ -133,12 +134,12 @@ def test_runs_of_ones_own_have_a_folder_of_their_own(
 
 def test_rounds_before_their_epochs_may_be_one_more_than_epochs() -> None:
     (plan,) = plan_pruned_runs(
-        "digits", Pruning("magnitude", 29, prune_at_start=True), ["vgg13"], [0]
+        "digits", PruningOptions("magnitude", rounds=29, prune_at_start=True), ["vgg13"], [0]
     )
     assert plan.pruning_epochs == range(29) and plan.epochs == 28
     for pruning, run in (
-        (Pruning("magnitude", 30, prune_at_start=True), "r30-p75-atstart-s0"),
-        (Pruning("magnitude", 29), "r29-p75-s0"),
+        (PruningOptions("magnitude", rounds=30, prune_at_start=True), "r30-p75-atstart-s0"),
+        (PruningOptions("magnitude", rounds=29), "r29-p75-s0"),
     ):
         with pytest.raises(
             PresetError,

@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +34,7 @@ from pruneviz.measuring.cheap_columns import CheapColumns
 from pruneviz.model.filters import find_layers
 from pruneviz.plans.run_plan import RunPlan
 from pruneviz.pruning.held_entries import kept_entries, prune_entries
+from tests.support.plans import changed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -186,7 +186,7 @@ def uncaptured() -> Iterator[None]:
     "change", [{}, ROUNDS, {**ROUNDS, "carry_momentum": True}, {"augment": False}], ids=str
 )
 def test_captured_steps_train_as_uncaptured_ones(data: ImageData, change: dict[str, Any]) -> None:
-    plan = replace(PLAN, network=CALM, precision="fp32", lr=0.02, **change)
+    plan = changed(PLAN, network=CALM, precision="fp32", lr=0.02, **change)
     captured, losses = trained(data, plan, begun(plan, exactly=True))
     with uncaptured():
         plain, expected = trained(data, plan, begun(plan, exactly=True))
@@ -201,9 +201,9 @@ def test_captured_steps_train_as_uncaptured_ones(data: ImageData, change: dict[s
 
 
 def test_a_resumed_run_is_captured_anew_and_goes_on(data: ImageData, tmp_path: Path) -> None:
-    plan = replace(PLAN, network=CALM, precision="fp32", lr=0.02)
+    plan = changed(PLAN, network=CALM, precision="fp32", lr=0.02)
     _, whole = trained(data, plan, begun(plan, exactly=True))
-    half, first = trained(data, replace(plan, epochs=3), begun(plan, exactly=True))
+    half, first = trained(data, changed(plan, epochs=3), begun(plan, exactly=True))
     save_checkpoint(half, tmp_path)
     again = begun(plan, exactly=True)
     assert restore_checkpoint(again, tmp_path)
@@ -227,7 +227,7 @@ def test_within_an_epoch_the_host_never_waits_for_the_gpu(data: ImageData) -> No
 def test_every_precision_trains_and_measuring_stays_exact(
     data: ImageData, precision: Precision
 ) -> None:
-    plan = replace(PLAN, network=CALM, precision=precision, lr=0.02)
+    plan = changed(PLAN, network=CALM, precision=precision, lr=0.02)
     state, losses = trained(data, plan, begun(plan))
     assert losses[-1] < losses[1]
     sample = balanced_sample(data, 2)

@@ -1,0 +1,19 @@
+"""Plans that differ in a few options, those of pruning included."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions
+from pruneviz.plans.run_plan import RunPlan
+
+
+def changed(plan: RunPlan, **changes: Any) -> RunPlan:
+    """The plan with other values of its fields, or of the fields of its pruning options."""
+    options = {name: value for name, value in changes.items() if name in OPTION_NAMES}
+    others = {name: value for name, value in changes.items() if name not in OPTION_NAMES}
+    if options:
+        before = plan.pruning
+        others["pruning"] = replace(before, **options) if before else PruningOptions(**options)
+    return replace(plan, **others)

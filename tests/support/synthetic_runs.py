@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,21 @@ def together(*recordings: Runs) -> Runs:
         for name in TABLES
     }
     return Runs(spec, **{name: _table(parts[name], columns) for name, columns in TABLES.items()})
+
+
+def with_coupled_layers(runs: Runs) -> Runs:
+    """The same runs with a depthwise layer after each layer but the last, coupled to it."""
+    own = runs.rounds.assign(layer_index=2 * runs.rounds["layer_index"])
+    fed = own[own["layer_index"] < own["layer_index"].max()]
+    names = fed["layer"].astype(str)
+    fed = fed.assign(
+        layer_index=fed["layer_index"] + 1,
+        layer=names.str.replace("conv", "depthwise"),
+        coupled_to=names,
+    )
+    rounds = pd.concat([own.astype({"layer": "str"}), fed], ignore_index=True)
+    as_loaded = {"layer": "category", "coupled_to": "category"}
+    return replace(runs, rounds=rounds.astype(as_loaded))
 
 
 def runs_of_every_kind() -> Runs:

@@ -11,8 +11,6 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer
 
-from pruneviz.analysis.pruned_fractions import after_last_round, network_fractions, pruned_fractions
-from pruneviz.errors import AnalysisError, LogError
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import find
@@ -24,7 +22,7 @@ from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import RATIO_MEASURES
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
-from tests.support.synthetic_runs import LAYERS, SMALL, make_pruned_runs
+from tests.support.synthetic_runs import LAYERS, SMALL, make_pruned_runs, with_coupled_layers
 
 DEFAULT = DrawOptions()
 TARGET = 0.65
@@ -43,22 +41,6 @@ def pruned(
     )
 
 
-def coupled(runs: Runs) -> Runs:
-    """The same runs with a depthwise layer behind each layer but the last, that loses what the layer before it loses."""
-    own = runs.rounds.assign(layer_index=2 * runs.rounds["layer_index"])
-    fed = own[own["layer_index"] < own["layer_index"].max()]
-    names = fed["layer"].astype(str)
-    fed = fed.assign(
-        layer_index=fed["layer_index"] + 1,
-        layer=names.str.replace("conv", "depthwise"),
-        coupled_to=names,
-    )
-    rounds = pd.concat([own.astype({"layer": "str"}), fed], ignore_index=True)
-    return replace(
-        runs, rounds=rounds.astype({"layer": "category", "coupled_to": "category"})
-    )  # as a log is loaded
-
-
 @pytest.fixture(scope="module")
 def runs() -> Runs:
     return pruned()
@@ -69,92 +51,7 @@ def table(runs: Runs) -> pd.DataFrame:
     return picture.table(runs, find("16"), DEFAULT)
 
 
-# The numbers
-
-
-def test_numbers_against_plain_pandas(runs: Runs) -> None:
-    found = pruned_fractions(runs.rounds, runs.spec).set_index(["measure", "rounds", "layer"])
-    assert len(found) == len(RATIO_MEASURES) * 3 * len(LAYERS["vgg13"]) and found.index.is_unique
-    by_run = {
-        run: rows[rows["round"] == rows["round"].max()].set_index("layer")
-        for run, rows in runs.rounds.groupby("run", observed=True)
-    }
-    for (measure, rounds), spec in runs.spec.groupby(["measure", "rounds"]):
-        last = [by_run[run] for run in spec["run"]]
-        ratios = pd.DataFrame([1 - rows["kept"] / rows["filters"] for rows in last])
-        mine = found.loc[measure, rounds]
-        assert mine["ratio"].to_dict() == pytest.approx(ratios.mean().to_dict())
-        assert mine["ratio_sd"].to_dict() == pytest.approx(ratios.std().to_dict())
-        whole = [1 - rows["kept"].sum() / rows["filters"].sum() for rows in last]
-        assert set(mine["seeds"]) == {3} and mine["network_ratio"].unique() == pytest.approx(
-            [np.mean(whole)]
-        )
-        assert mine["network_ratio_sd"].unique() == pytest.approx([np.std(whole, ddof=1)])
-        halves = [
-            [1 - half["kept"].sum() / half["filters"].sum() for half in (rows[:5], rows[5:])]
-            for rows in last
-        ]
-        assert mine[["first_half", "second_half"]].iloc[0].tolist() == pytest.approx(
-            np.mean(halves, axis=0).tolist()
-        )
-        loads = [first - second for first, second in halves]
-        assert mine["front_loading"].unique() == pytest.approx([np.mean(loads)])
-        assert mine["front_loading_sd"].unique() == pytest.approx([np.std(loads, ddof=1)])
-
-
-def test_halves_count_only_layers_that_decide_and_leave_out_the_middle_one() -> None:
-    rows = pd.DataFrame(
-        {
-            "filters": [10, 10, 40, 7, 20, 20, 100],
-            "kept": [1, 5, 40, 7, 5, 5, 0],
-            "layer_index": [0, 1, 2, 3, 5, 6, 4],
-        }
-    )
-    rows["coupled_to"] = [None, None, None, None, None, None, "an earlier layer"]
-    known = network_fractions(
-        rows.iloc[[5, 2, 0, 6, 1, 3, 4]]
-    )  # the order of the rows does not matter
-    assert known["network_ratio"] == pytest.approx(1 - 63 / 107)
-    assert (known["first_half"], known["second_half"]) == pytest.approx((1 - 46 / 60, 1 - 17 / 47))
-    middle = network_fractions(rows[rows["layer_index"] != 6])
-    assert (middle["first_half"], middle["second_half"]) == pytest.approx((1 - 6 / 20, 1 - 12 / 27))
-    assert middle["front_loading"] == pytest.approx(middle["first_half"] - middle["second_half"])
-    alone = network_fractions(rows[:1])
-    assert (
-        alone["network_ratio"] == pytest.approx(0.9)
-        and alone[["first_half", "second_half", "front_loading"]].isna().all()
-    )
-
-
-def test_coupled_layers_stand_in_the_table_and_change_no_number_of_the_whole(runs: Runs) -> None:
-    plain, doubled = (pruned_fractions(each.rounds, each.spec) for each in (runs, coupled(runs)))
-    own = doubled[doubled["coupled_to"].isna()]
-    assert len(doubled) - len(own) == len(own) - len(own) // len(LAYERS["vgg13"])
-    for name in ("ratio", "network_ratio", "first_half", "second_half", "front_loading"):
-        assert own[name].tolist() == plain[name].tolist()
-
-
-def test_only_the_last_round_counts_and_must_be_there(runs: Runs) -> None:
-    last = after_last_round(runs.rounds, runs.spec)
-    assert len(last) == len(runs.spec) * len(LAYERS["vgg13"])
-    run = runs.spec.loc[runs.spec["rounds"] == 25, "run"].iloc[0]
-    cut = runs.rounds[~((runs.rounds["run"] == run) & (runs.rounds["round"] == 25))]
-    with pytest.raises(AnalysisError, match=f"lacks the last round of {run}"):
-        after_last_round(cut, runs.spec)
-    with pytest.raises(LogError, match="the rounds table has no column coupled_to"):
-        after_last_round(runs.rounds.drop(columns="coupled_to"), runs.spec)
-
-
-@pytest.mark.parametrize("changes", [{"filters": 9}, {"layer": "another"}])
-def test_runs_that_differ_in_their_layers_are_not_averaged(changes: dict[str, object]) -> None:
-    runs = pruned(seeds=(0, 1), rounds=(1,))
-    odd = (runs.rounds["run"] == runs.spec["run"].iloc[0]) & (runs.rounds["layer_index"] == 0)
-    rounds = runs.rounds.astype({"layer": "str"})
-    rounds.loc[odd, list(changes)] = list(changes.values())
-    with pytest.raises(
-        AnalysisError, match=r"runs of vgg13 on digits by magnitude in 1 rounds differ in layer"
-    ):
-        pruned_fractions(rounds, runs.spec)
+# The table
 
 
 def test_the_table_is_in_the_order_of_the_picture(table: pd.DataFrame) -> None:
@@ -212,7 +109,7 @@ def bars_of(axes: object) -> list[BarContainer]:
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_picture_is_readable_and_shows_the_table(network: str, seeds: tuple[int, ...]) -> None:
     entry = replace(find("16"), need=replace(find("16").need, networks=(network,)))
-    table = picture.table(coupled(pruned(network, seeds)), entry, DEFAULT)
+    table = picture.table(with_coupled_layers(pruned(network, seeds)), entry, DEFAULT)
     figure = picture.draw(table, DEFAULT)
     shown = table[table["coupled_to"].isna()]
     assert figure.get_size_inches()[0] == style.TEXT_WIDTH
@@ -334,7 +231,7 @@ def test_the_claim_is_not_judged_without_the_runs_it_is_about(table: pd.DataFram
 
 
 def test_the_caption_and_the_numbers_are_written(runs: Runs, tmp_path: Path) -> None:
-    paths = save_figure("16", coupled(runs), tmp_path, formats=["png"])
+    paths = save_figure("16", with_coupled_layers(runs), tmp_path, formats=["png"])
     assert [path.name for path in paths] == ["figure16.png", "figure16.csv", "figure16.txt"]
     numbers, text = pd.read_csv(paths[1]), " ".join(paths[2].read_text(encoding="utf-8").split())
     grasp = numbers[(numbers["measure"] == "grasp") & (numbers["rounds"] == 25)]
@@ -368,7 +265,7 @@ def test_coupled_layers_are_named_only_where_there_are_some(table: pd.DataFrame)
     assert "further" not in picture.drawn(table, DEFAULT) and "error bars" in picture.drawn(
         table, DEFAULT
     )
-    single = picture.table(coupled(pruned(seeds=(4,))), find("16"), DEFAULT)
+    single = picture.table(with_coupled_layers(pruned(seeds=(4,))), find("16"), DEFAULT)
     assert "9 further layers" in picture.drawn(
         single, DEFAULT
     ) and "error bars" not in picture.drawn(single, DEFAULT)

@@ -1,249 +1,283 @@
-"""`python -m pruneviz.record`: train the runs that figures need and record their pruning dynamics."""
+"""`pruneviz record`: train the runs that figures need and record their pruning dynamics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pruneviz.console.command import command_app, command_line
-from pruneviz.errors import PresetError, PrunevizError
-from pruneviz.experiment.parallel import Device, cores, device_at_hand, runs_at_once
-from pruneviz.experiment.run import Setting, check_measure, is_recorded, progress_of, record_runs
-from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions, option_help
-from pruneviz.log.vocabulary import Precision, PruningSchedule
-from pruneviz.plans.durations import expected_durations, in_words, longest_first, total_in_words
+from pruneviz.console.command import command_app, command_line, may_be_incomplete
+from pruneviz.console.options import completing, one_of, options_of
+from pruneviz.console.words import counted
+from pruneviz.errors import PresetError
+from pruneviz.log.pruning_options import PruningOptions, option_help
+from pruneviz.log.vocabulary import PRECISIONS, Precision
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.planning import figures_served, plan_pruned_runs, plan_runs
 from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.run_plan import RunPlan, precision_on
 
-_PRESETS_HELP = "; ".join(f"**{name}**: {preset.about}" for name, preset in PRESETS.items())
-_OWN = "Runs of your own"
+if TYPE_CHECKING:
+    from pruneviz.experiment.run import Setting
+
+# What trains (torch) and reads recordings (pandas) is imported where it is used: --help answers
+# at once.
+
+EXAMPLES = """
+  # What Figures 5 and 16 need, what of it is recorded, and how long the rest takes
+  pruneviz record --figures 5 16 --list
+
+  # All figures at the smallest scale; minutes on a laptop
+  pruneviz record
+
+  # One network at full scale, on a GPU
+  pruneviz record --preset paper --network resnet56 --seed 0 --download
+
+  # A run of your own, pruned by magnitude in 3 rounds
+  pruneviz record --measure magnitude --rounds 3 --target 0.5 --network vgg13
+"""
 
 
+def _measures() -> Iterable[str]:
+    from pruneviz.analysis.scores import SCORES
+
+    return SCORES
+
+
+@options_of(
+    PruningOptions,
+    help_of=option_help,
+    panel="Runs of your own, that no figure needs",
+    more={
+        "measure": {"metavar": "MEASURE", "autocompletion": completing(_measures)},
+        "target": {
+            "metavar": "FRACTION",
+            "help": f"{option_help('target')} Default: 0.75; ResNet-56 0.6.",
+        },
+        "rounds": {"metavar": "N"},
+        "keep_at_least": {"metavar": "FRACTION"},
+    },
+)
 def record(
     ctx: typer.Context,
     preset: Annotated[
-        str, typer.Option(help=f"The scale of the runs. {_PRESETS_HELP}.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Scale of the runs, see below.",
+            autocompletion=completing(lambda: PRESETS),
+        ),
     ] = "digits",
     figures: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Only what these figures need ({', '.join(FIGURE_NEEDS)}). Default: all but I1."
+            metavar="FIGURE...",
+            help=f"Only what these figures need: {', '.join(FIGURE_NEEDS)}. Default: all but I1.",
+            autocompletion=completing(lambda: FIGURE_NEEDS),
         ),
     ] = None,
     network: Annotated[
         list[str] | None,
-        typer.Option(help=f"Only these networks ({', '.join(NETWORK_NAMES)}). Default: all."),
+        typer.Option(
+            metavar="NAME...",
+            help=f"Only these networks: {', '.join(NETWORK_NAMES)}. Default: all.",
+            autocompletion=completing(lambda: NETWORK_NAMES),
+        ),
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(help="Only these seeds. Default: those of the preset.")
+        list[int] | None,
+        typer.Option(metavar="N...", help="Only these seeds. Default: those of the preset."),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help=f"Another data set than the preset's: {', '.join(DATASET_NAMES)}."),
+        typer.Option(
+            metavar="NAME",
+            help=f"Data set instead of the preset's: {', '.join(DATASET_NAMES)}.",
+            autocompletion=completing(lambda: DATASET_NAMES),
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the recordings, one run directory each. Default: data/PRESET; own runs data/PRESET-own."
+            metavar="FOLDER",
+            help="Folder for the runs, one run directory each. Default: data/PRESET; for runs of "
+            "your own data/PRESET-own.",
         ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
+        ),
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Allow torchvision to download a missing data set.")
+        bool, typer.Option("--download", help="Download a missing data set with torchvision.")
     ] = False,
-    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    device: Annotated[
+        str, typer.Option(help="Where to train.", **one_of("device", ("auto", *PRECISIONS)))
+    ] = "auto",
     precision: Annotated[
         Precision | None,
         typer.Option(
-            help="Arithmetic of training; measuring is in exact float32. Default: tf32 on a GPU; fp32, the only one, on a CPU."
+            help="Arithmetic of training; measuring is always in exact float32. Default: tf32 on "
+            "a GPU; fp32, the only one, on a CPU."
         ),
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Runs side by side. Default: one a core on the CPU, one on a GPU."
+            min=1,
+            metavar="N",
+            help="Runs side by side. Default: one per core on a CPU, one on a GPU.",
         ),
     ] = None,
     keep_weights: Annotated[
         bool,
         typer.Option(
             "--keep-weights",
-            help="Keep the weights of every measured epoch in RUN/weights, to measure more later.",
+            help="Keep the weights of measured epochs, for `pruneviz remeasure`.",
         ),
     ] = False,
     list_runs: Annotated[
         bool,
         typer.Option(
-            "--list",
-            help="Say what is recorded and what is missing, for which figures, and how long it takes; record nothing.",
+            "--list", help="List the runs: recorded or missing, for which figures, how long; stop."
         ),
     ] = False,
-    measure: Annotated[
-        str | None, typer.Option(rich_help_panel=_OWN, help=option_help("measure"))
-    ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(rich_help_panel=_OWN, help=option_help("rounds"))
-    ] = None,
-    target: Annotated[
-        float | None,
-        typer.Option(
-            rich_help_panel=_OWN,
-            help=f"{option_help('target')} Default: 0.75; ResNet-56 0.6.",
-        ),
-    ] = None,
-    schedule: Annotated[
-        PruningSchedule | None,
-        typer.Option(rich_help_panel=_OWN, help=option_help("schedule")),
-    ] = None,
-    prune_at_start: Annotated[
-        bool,
-        typer.Option("--prune-at-start", rich_help_panel=_OWN, help=option_help("prune_at_start")),
-    ] = False,
-    carry_momentum: Annotated[
-        bool,
-        typer.Option("--carry-momentum", rich_help_panel=_OWN, help=option_help("carry_momentum")),
-    ] = False,
-    keep_at_least: Annotated[
-        float | None, typer.Option(rich_help_panel=_OWN, help=option_help("keep_at_least"))
-    ] = None,
-    flowandprune: Annotated[
-        bool,
-        typer.Option("--flowandprune", rich_help_panel=_OWN, help=option_help("flowandprune")),
-    ] = False,
-    prune_phase_only: Annotated[
-        bool,
-        typer.Option(
-            "--prune-phase-only", rich_help_panel=_OWN, help=option_help("prune_phase_only")
-        ),
-    ] = False,
+    **pruning: Any,
 ) -> None:
-    """Train networks and record, per filter and epoch, what the figures are drawn from.
+    """Train networks and record their pruning dynamics.
 
-    Every run is recorded once, however many figures need it. Runs that are recorded already are skipped; a run that was cut off goes on
-    from its last checkpoint.
-
-    Examples: `python -m pruneviz.record` (all figures of digits, minutes on a laptop); `python -m pruneviz.record --figures 5 16 --list`
-    (what two figures need); `python -m pruneviz.record --preset paper --network resnet56 --seed 0 --download` (at full scale, for a GPU);
-    `python -m pruneviz.record --measure magnitude --rounds 3 --target 0.5 --network vgg13` (a run of your own).
+    Records per filter and epoch what figures are drawn from. A run that several figures need is
+    recorded once. Recorded runs are skipped; interrupted ones continue from their last checkpoint.
     """
-    given = {name: ctx.params[name] for name in OPTION_NAMES}
-    options = {
-        name: value for name, value in given.items() if value is not None and value is not False
+    own = _own_pruning(pruning, figures or ())
+    which = (network or (), seed or (), dataset)
+    if own is None:
+        plans = plan_runs(preset, *which, figures or ())
+    else:
+        plans = plan_pruned_runs(preset, own, *which)
+    plans = [replace(plan, precision=precision) for plan in plans]
+    # Runs of your own stay apart: a figure takes no two runs of one seed and measure.
+    out = out or Path("data") / (preset if own is None else f"{preset}-own")
+    setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
+    _check(plans, setting.device, precision)
+    if list_runs:
+        served = figures_served(preset, dataset, seed or ())
+        _list(plans, setting, jobs, served, command_line(ctx, without=["--list"]))
+    else:
+        _record_missing(plans, setting, jobs)
+
+
+def _own_pruning(pruning: Mapping[str, Any], figures: Sequence[str]) -> PruningOptions | None:
+    """The pruning of runs of one's own; None if figures say what to record."""
+    given = {
+        name: value for name, value in pruning.items() if value is not None and value is not False
     }
-    try:
-        pruning = _own_pruning(options, figures or ())
-        which = (network or (), seed or (), dataset)
-        plans = (
-            plan_pruned_runs(preset, pruning, *which)
-            if pruning
-            else plan_runs(preset, *which, figures or ())
-        )
-        plans = [replace(plan, precision=precision) for plan in plans]
-        for plan in plans:
-            check_measure(plan)
-        out = out or Path("data") / (
-            f"{preset}-own" if pruning else preset
-        )  # a figure takes no two runs of one seed and measure
-        if list_runs:
-            served = figures_served(preset, dataset, seed or ())
-            _list(
-                plans,
-                out,
-                jobs or runs_at_once(device_at_hand(device)),
-                served,
-                command_line(ctx, without=["--list"]),
-            )
-        else:
-            command = command_line(ctx)
-            where = device_at_hand(device)
-            precision_on(where, precision)  # said before anything is begun
-            _record_missing(
-                plans,
-                Setting(out, images, download, where, command, keep_weights=keep_weights),
-                jobs,
-            )
-    except PrunevizError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt:
-        typer.echo(
-            "Interrupted. What was recorded stays; the same command goes on from the last checkpoints.",
-            err=True,
-        )
-        raise typer.Exit(130) from None
-
-
-def _own_pruning(options: dict[str, Any], figures: Sequence[str]) -> PruningOptions | None:
-    """How to prune in the runs that a person asks for by a measure; None where figures say what to record."""
-    if not options:
+    if not given:
         return None
-    named = ", ".join(f"--{name.replace('_', '-')}" for name in options)
-    if "measure" not in options:
+    named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    if "measure" not in given:
         raise PresetError(
-            f"{named} says how to prune, but not by which measure; add one, such as --measure magnitude, or leave it out"
+            f"{named} says how to prune, but not by which measure; add one, such as "
+            "--measure magnitude, or leave it out"
         )
     if figures:
         raise PresetError(
-            f"figures have measures and rounds of their own; leave out --figures, or leave out {named}"
+            "figures have measures and rounds of their own; leave out --figures, or leave out "
+            f"{named}"
         )
-    return PruningOptions(**options)
+    return PruningOptions(**given)
+
+
+def _setting(
+    out: Path,
+    images: Path | None,
+    download: bool,
+    device: str,
+    keep_weights: bool,
+    command: str,
+) -> Setting:
+    from pruneviz.experiment.parallel import Device, device_at_hand
+    from pruneviz.experiment.run import Setting
+
+    where = device_at_hand(Device(device))
+    return Setting(out, images, download, where, command, keep_weights=keep_weights)
+
+
+def _check(plans: Sequence[RunPlan], device: str, precision: Precision | None) -> None:
+    """Refuse what cannot be recorded before anything is written."""
+    from pruneviz.experiment.run import check_measure
+
+    precision_on(device, precision)
+    for plan in plans:
+        check_measure(plan)
 
 
 def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None) -> None:
+    from pruneviz.experiment.parallel import cores, runs_at_once
+    from pruneviz.experiment.run import is_recorded, record_runs
+    from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
+
     missing = [plan for plan in plans if not is_recorded(plan, setting.out)]
     if len(missing) < len(plans):
-        typer.echo(
-            f"{len(plans) - len(missing)} of {len(plans)} runs are already recorded in {setting.out}"
-        )
-    if missing:
-        jobs = min(len(missing), jobs or runs_at_once(setting.device))
-        durations = expected_durations(missing, setting.out)
-        how_long = total_in_words(list(durations.values()), jobs)
-        typer.echo(
-            f"recording {_count(len(missing), 'run')} into {setting.out}, {jobs} at a time; duration {how_long}"
-        )
-        setting = replace(setting, threads=max(1, cores() // jobs), sharing=jobs)
-        record_runs(longest_first(missing, durations), setting, jobs, typer.echo)
+        done = len(plans) - len(missing)
+        typer.echo(f"{done} of {counted(len(plans), 'run')} already recorded in {setting.out}")
+    if not missing:
+        return
+    at_once = min(len(missing), jobs or runs_at_once(setting.device))
+    durations = expected_durations(missing, setting.out)
+    how_long = total_in_words(list(durations.values()), at_once)
+    typer.echo(
+        f"recording {counted(len(missing), 'run')} into {setting.out}, {at_once} at a time; "
+        f"duration {how_long}"
+    )
+    setting = replace(setting, threads=max(1, cores() // at_once), sharing=at_once)
+    with may_be_incomplete():
+        record_runs(longest_first(missing, durations), setting, at_once, typer.echo)
 
 
 def _list(
     plans: Sequence[RunPlan],
-    out: Path,
-    jobs: int,
-    served: dict[str, list[str]],
+    setting: Setting,
+    jobs: int | None,
+    served: Mapping[str, Sequence[str]],
     command: str,
 ) -> None:
-    progress = {plan.run: progress_of(plan, out) for plan in plans}
-    durations = expected_durations(plans, out)
+    """Print one line per run, and how long the missing ones take."""
+    from pruneviz.experiment.parallel import runs_at_once
+    from pruneviz.experiment.run import progress_of
+    from pruneviz.plans.durations import expected_durations, in_words, total_in_words
+
+    progress = {plan.run: progress_of(plan, setting.out) for plan in plans}
+    durations = expected_durations(plans, setting.out)
     width = max(len(plan.run) for plan in plans)
     for plan in plans:
+        state = progress[plan.run]
+        epochs = counted(plan.epochs, "epoch")
         figures = f"figures {' '.join(served[plan.run])}" if plan.run in served else "no figure"
-        time = "" if progress[plan.run] == "recorded" else f"  {in_words(durations[plan.run])}"
-        typer.echo(
-            f"{progress[plan.run]:10}  {plan.run:{width}}  {_count(plan.epochs, 'epoch'):>10}  {figures}{time}"
-        )
+        time = "" if state == "recorded" else f"  {in_words(durations[plan.run])}"
+        typer.echo(f"{state:10}  {plan.run:{width}}  {epochs:>10}  {figures}{time}")
     left = [durations[plan.run] for plan in plans if progress[plan.run] != "recorded"]
     if left:
+        at_once = jobs or runs_at_once(setting.device)
         typer.echo(
-            f"{_count(len(left), 'run')} of {len(plans)} left to record, {jobs} at a time; duration {total_in_words(left, jobs)}"
+            f"{counted(len(left), 'run')} of {len(plans)} left to record, {at_once} at a time; "
+            f"duration {total_in_words(left, at_once)}"
         )
         typer.echo(f"Record them with: {command}")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
-app = command_app(record, "record", "")
+app = command_app(
+    record,
+    "record",
+    EXAMPLES,
+    words={"Presets": {name: preset.about for name, preset in PRESETS.items()}},
+)
 
 if __name__ == "__main__":
     app(prog_name="pruneviz record")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pruneviz.console.command import command_app, command_line, may_be_incomplete, one_of
-from pruneviz.experiment.parallel import Device, cores, device_at_hand, runs_at_once
-from pruneviz.log.vocabulary import BN_MODES, DTYPES, ROW_KINDS
+from pruneviz.console.command import command_app, command_line, may_be_incomplete
+from pruneviz.console.options import one_of
+from pruneviz.log.vocabulary import BN_MODES, DTYPES, PRECISIONS, ROW_KINDS
 
 EXAMPLES = """
   # Record a run with its weights, then measure it with batch statistics
@@ -79,7 +79,9 @@ def remeasure(
             help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to measure.")] = Device.auto,
+    device: Annotated[
+        str, typer.Option(help="Where to measure.", **one_of("device", ("auto", *PRECISIONS)))
+    ] = "auto",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -94,6 +96,7 @@ def remeasure(
     Measures the weights that `pruneviz record --keep-weights` kept; nothing is trained. Runs that
     are already measured are skipped; an interrupted one continues after its last epoch.
     """
+    from pruneviz.experiment.parallel import Device, cores, device_at_hand, runs_at_once
     from pruneviz.experiment.remeasuring import (
         Remeasuring,
         check_names,
@@ -102,7 +105,7 @@ def remeasure(
     )
     from pruneviz.log.run_directory import run_paths
 
-    where = device_at_hand(device)
+    where = device_at_hand(Device(device))
     sources = [path for given in runs for path in run_paths(given)]
     at_once = min(len(sources), jobs or runs_at_once(where))
     how = Remeasuring(

@@ -156,7 +156,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[RunPlan]:
         raise AssertionError("nothing is to be recorded")
 
     monkeypatch.setattr(record, "plan_runs", lambda *options: plans)
-    monkeypatch.setattr(record, "record_runs", forbidden)
+    monkeypatch.setattr(run, "record_runs", forbidden)
     return plans
 
 
@@ -164,7 +164,7 @@ def test_what_is_recorded_is_skipped(recorded: tuple[Path, Result], planned: lis
     before = files(recorded[0])
     result = invoke("--out", str(recorded[0]), "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert "2 of 2 runs are already recorded" in result.output
+    assert "2 of 2 runs already recorded" in result.output
     assert files(recorded[0]) == before
 
 
@@ -251,7 +251,7 @@ def test_runs_of_ones_own_are_listed_by_what_tells_them_apart(tmp_path: Path) ->
 
 def test_a_run_of_ones_own_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[RunPlan] = []
-    monkeypatch.setattr(record, "record_runs", lambda plans, setting, jobs, say: seen.extend(plans))
+    monkeypatch.setattr(run, "record_runs", lambda plans, setting, jobs, say: seen.extend(plans))
     how = [
         "--measure",
         "magnitude",
@@ -476,10 +476,7 @@ def test_a_finished_run_counts_whatever_its_precision_unless_one_is_asked_for(
     record_run(PLAN, Setting(tmp_path), ignore)
     file = tmp_path / PLAN.run / "spec.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": "bf16"}))
-    assert (
-        "1 of 1 runs are already recorded"
-        in invoke("--out", str(tmp_path), "--device", "cpu").output
-    )
+    assert "1 of 1 run already recorded" in invoke("--out", str(tmp_path), "--device", "cpu").output
     asked = invoke("--out", str(tmp_path), "--device", "cpu", "--precision", "fp32")
     assert asked.exit_code == 2
     assert "precision was 'bf16', now 'fp32'" in asked.output
@@ -584,10 +581,10 @@ def test_an_interrupted_command_says_how_to_go_on(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(record, "record_runs", interrupted)
+    monkeypatch.setattr(run, "record_runs", interrupted)
     result = invoke("--network", "vgg13", "--out", str(tmp_path))
     assert result.exit_code == 130
-    assert "the same command goes on from the last checkpoints" in result.stderr
+    assert "repeat the command to go on" in result.stderr
 
 
 INTERRUPTED = f"""

@@ -11,14 +11,16 @@ import importlib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pruneviz.errors import PrunevizError, unknown_name
+from pruneviz.console.options import one_by_one
+from pruneviz.errors import PrunevizError
 
 DONE, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -54,7 +56,7 @@ class Command(TyperCommand):
         several = {name for param in self.params if _repeats(param) for name in param.opts}
         positional = any(param.param_type_name == "argument" for param in self.params)
         try:
-            return super().parse_args(ctx, list(_one_by_one(args, several, greedy=not positional)))
+            return super().parse_args(ctx, list(one_by_one(args, several, greedy=not positional)))
         except _UsageError as error:
             error.ctx = ctx  # type: ignore[attr-defined]  # some come without
             raise
@@ -120,21 +122,24 @@ class Group(TyperGroup):
         formatter.write(f"\n{self.epilog}" if self.epilog else "")
 
 
-def command_app(function: Callable[..., None], name: str, examples: str) -> typer.Typer:
+def command_app(
+    function: Callable[..., None],
+    name: str,
+    examples: str,
+    words: Mapping[str, Mapping[str, str]] | None = None,
+) -> typer.Typer:
     """A command with one look for all.
 
     Args:
         function: Its parameters are the options, its docstring the help.
         name: Name of the subcommand of `pruneviz`.
         examples: Lines at the end of the help, kept as they are.
+        words: Titles of lists of words that the help explains, {word: meaning}.
     """
+    lists = [_explained(title, meanings) for title, meanings in (words or {}).items()]
+    epilog = "\n".join([*lists, f"Examples:\n{examples.strip(chr(10))}\n"])
     app = new_app()
-    app.command(
-        name,
-        cls=Command,
-        context_settings=SETTINGS,
-        epilog=f"Examples:\n{examples.strip(chr(10))}\n",
-    )(function)
+    app.command(name, cls=Command, context_settings=SETTINGS, epilog=epilog)(function)
     return app
 
 
@@ -148,41 +153,6 @@ def new_app(**settings: Any) -> typer.Typer:
             **settings,
         }
     )
-
-
-def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """A completion by names that are looked up when the shell asks; capitals do not matter."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [name for name in names() if name.lower().startswith(incomplete.lower())]
-
-    return complete
-
-
-def one_of(what: str, known: Collection[str]) -> dict[str, Any]:
-    """Settings of a `typer.Option` that takes one of some names.
-
-    Args:
-        what: Kind of thing that is named, such as "row kind".
-        known: The names.
-    """
-
-    def check(value: str | None) -> str | None:
-        if value is not None and value not in known:
-            raise typer.BadParameter(unknown_name(what, value, known))
-        return value
-
-    return {
-        "metavar": f"<{'|'.join(known)}>",
-        "callback": check,
-        "autocompletion": completing(lambda: known),
-    }
-
-
-def separated(values: Iterable[str]) -> list[str]:
-    """Values that may be joined by commas, one by one."""
-    parts = (part.strip() for value in values for part in value.split(","))
-    return [part for part in parts if part]
 
 
 def command_line(ctx: typer.Context, without: Sequence[str] = ()) -> str:
@@ -254,30 +224,23 @@ def _as_we_write_it(name: str, text: str) -> tuple[str, str]:
     return name.partition(" <list")[0], _AT_LEAST.sub(r" At least \1.", text)
 
 
+def _explained(title: str, meanings: Mapping[str, str]) -> str:
+    """A list of words with what they mean, for the end of the help."""
+    width = max(map(len, meanings))
+    lines = [
+        textwrap.fill(
+            meaning,
+            width=78,
+            initial_indent=f"  {word:{width}}  ",
+            subsequent_indent=" " * (width + 4),
+        )
+        for word, meaning in meanings.items()
+    ]
+    return "\n".join([f"{title}:", *lines, ""])
+
+
 def _repeats(param: Any) -> bool:
     return param.param_type_name == "option" and param.multiple
-
-
-def _one_by_one(args: Sequence[str], several: set[str], greedy: bool) -> Iterator[str]:
-    """`--figures 5,16`, and `--figures 5 16` if greedy, as `--figures 5 --figures 16`."""
-    option, taken = None, 0
-    for argument in args:
-        name, equals, value = argument.partition("=")
-        if argument.startswith("-"):
-            option, taken = (name if name in several else None), 0
-            if option and equals:
-                taken = 1
-                yield from (f"{option}={part}" for part in separated([value]) or [""])
-            else:
-                yield argument
-        elif option and (greedy or not taken):
-            for part in separated([argument]) or [""]:
-                if taken:
-                    yield option
-                yield part
-                taken += 1
-        else:
-            yield argument
 
 
 def _usage_message(error: Any) -> str:

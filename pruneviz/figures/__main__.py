@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pruneviz.console.command import (
-    INCOMPLETE,
-    command_app,
-    completing,
-    may_be_incomplete,
-    say,
-    separated,
-)
+from pruneviz.console.command import INCOMPLETE, command_app, may_be_incomplete, say
+from pruneviz.console.options import completing, separated
 from pruneviz.console.words import counted
 from pruneviz.errors import FigureError, LogError, PresetError, PrunevizError, unknown_name
 from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered

@@ -13,10 +13,8 @@ from pruneviz.console.command import (
     Group,
     command_app,
     command_line,
-    completing,
     may_be_incomplete,
     new_app,
-    separated,
 )
 from pruneviz.errors import DataError, PrunevizError
 
@@ -138,14 +136,6 @@ def test_help_is_plain_has_panels_and_ends_with_examples() -> None:
 def test_the_command_is_told_as_a_shell_takes_it() -> None:
     shown = invoke("--names", "a b", "c", "--list").stdout.splitlines()
     assert shown[1] == "pruneviz try --names 'a b' c"
-
-
-def test_values_joined_by_commas_are_separated() -> None:
-    assert separated(["1,2", " 3 ", "4,", ""]) == ["1", "2", "3", "4"]
-
-
-def test_completion_does_not_mind_capitals() -> None:
-    assert completing(lambda: ["H1a", "H1b", "3"])("h1") == ["H1a", "H1b"]
 
 
 class Two(Group):

@@ -1,0 +1,121 @@
+"""Options of commands: names that complete and suggest, several values, options of a dataclass."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from pruneviz.errors import unknown_name
+
+
+def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """A completion by names that are looked up when the shell asks; capitals do not matter."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.lower().startswith(incomplete.lower())]
+
+    return complete
+
+
+def one_of(what: str, known: Collection[str]) -> dict[str, Any]:
+    """Settings of a `typer.Option` that takes one of some names.
+
+    Args:
+        what: Kind of thing that is named, such as "row kind".
+        known: The names.
+    """
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in known:
+            raise typer.BadParameter(unknown_name(what, value, known))
+        return value
+
+    return {
+        "metavar": f"<{'|'.join(known)}>",
+        "callback": check,
+        "autocompletion": completing(lambda: known),
+    }
+
+
+def separated(values: Iterable[str]) -> list[str]:
+    """Values that may be joined by commas, one by one."""
+    parts = (part.strip() for value in values for part in value.split(","))
+    return [part for part in parts if part]
+
+
+def options_of(
+    options: type,
+    help_of: Callable[[str], str],
+    panel: str,
+    more: Mapping[str, Mapping[str, Any]],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command function an option for each field of a dataclass.
+
+    The function takes them as `**keywords`: None, or False for a flag, if an option is not given.
+
+    Args:
+        options: The dataclass.
+        help_of: Help text of a field.
+        panel: Title of these options in the help.
+        more: Further settings of the `typer.Option` of some fields.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        hints = get_type_hints(options)
+        added = [
+            _parameter(field.name, hints[field.name], help_of, panel, more.get(field.name, {}))
+            for field in fields(options)
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _parameter(
+    name: str, hint: Any, help_of: Callable[[str], str], panel: str, more: Mapping[str, Any]
+) -> inspect.Parameter:
+    """A keyword of a command function; no --no-NAME for flags."""
+    flag = hint is bool
+    settings = {"help": help_of(name), "rich_help_panel": panel, **more}
+    option = typer.Option(f"--{name.replace('_', '-')}", **settings)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False if flag else None,
+        annotation=Annotated[bool if flag else hint | None, option],
+    )
+
+
+def one_by_one(args: Sequence[str], several: set[str], greedy: bool) -> Iterator[str]:
+    """Repeat the name of an option before each of its values.
+
+    Args:
+        args: Arguments as they were typed.
+        several: Names of the options that take several values.
+        greedy: Take `--figures 5 16` for two values; `5,16` is two values anyway.
+    """
+    option, taken = None, 0
+    for argument in args:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            option, taken = (name if name in several else None), 0
+            if option and equals:
+                taken = 1
+                yield from (f"{option}={part}" for part in separated([value]) or [""])
+            else:
+                yield argument
+        elif option and (greedy or not taken):
+            for part in separated([argument]) or [""]:
+                if taken:
+                    yield option
+                yield part
+                taken += 1
+        else:
+            yield argument

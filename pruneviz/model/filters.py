@@ -1,9 +1,10 @@
-"""What a filter is, in any `nn.Module`: the layers, their weights, and the batch-norm scale that follows each filter.
+"""The filters of any `nn.Module`: its layers, their weights, and the batch norm behind each filter.
 
-A filter is one output channel of a convolution or one neuron of a linear layer. The classifier, the layer whose filters are
-the outputs of the network, is left out unless asked for. The norm of a filter is the first batch norm that reads its
-channel, found by tracing one forward pass (`pruneviz.model.tracing`): activations, pooling, reshaping and concatenation may lie
-between; after a residual sum the channel belongs to the stream and no norm is the filter's own.
+A filter is one output channel of a convolution or one neuron of a linear layer. The classifier, the
+layer whose filters are the outputs of the network, is left out unless asked for. The norm of a
+filter is the first batch norm that reads its channel, found by tracing one forward pass
+(`pruneviz.model.tracing`). Activations, pooling, reshaping and concatenation may lie between. After
+a residual sum the channel holds several filters, and no norm belongs to one of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._pytree import tree_flatten
+from torch.utils.hooks import RemovableHandle
 
 from pruneviz.errors import MeasureError
 from pruneviz.model.isolation import flags_preserved
@@ -27,16 +29,25 @@ from pruneviz.model.tracing import MIXED, ChannelTracer, channel_origins, is_sin
 
 NormChannel = tuple[str, int]
 FilterOf = tuple[str, int]  # layer, filter
-Note = Callable[[str, list[int]], None]
-NUMBERS = "filter_numbers"  # buffer of a layer whose pruned filters were removed: the original numbers of those left
+Note = Callable[[str, list[int]], None]  # of a module's name and the origins of its input channels
+
+# buffer of a layer whose pruned filters were removed: original numbers of the remaining ones
+NUMBERS = "filter_numbers"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The filters of one layer: `weight` names the parameter [filters, ...], `norms[p]` is (batch norm, channel) of filter p or None.
+    """The filters of one layer.
 
-    `examples_first` says whether the first dimension of its output counts the examples, and nothing else. `numbers` are the filters'
-    output channels in the unpruned layer, which differ from 0, 1, ... once others were removed.
+    Attributes:
+        name: Name of the layer in `named_modules()`.
+        weight: Name of its parameter [filters, ...].
+        filters: Number of filters.
+        norms: (batch norm, channel) behind each filter, or None.
+        examples_first: Whether the first dimension of its output counts the examples, and nothing
+            else.
+        numbers: Output channels of the filters in the unpruned layer; not 0, 1, ... once filters
+            were removed.
     """
 
     name: str
@@ -48,62 +59,60 @@ class Layer:
 
     @property
     def norm(self) -> str | None:
-        """The one batch norm that follows all filters of the layer; None where there is none or several."""
+        """The batch norm that follows all filters of the layer; None for none or several."""
         names = {norm[0] if norm else None for norm in self.norms}
         return names.pop() if len(names) == 1 else None
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The network inside `DataParallel`, `DistributedDataParallel` and `torch.compile` wrappers, which do not support double backward."""
-    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(
-        model, "_orig_mod"
-    ):
-        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module  # type: ignore[assignment]
-    return model
+    """The network inside `DataParallel`, `DistributedDataParallel` and `torch.compile` wrappers.
+
+    These do not support double backward.
+    """
+    while True:
+        if hasattr(model, "_orig_mod"):
+            model = model._orig_mod  # type: ignore[assignment]
+        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
 
 
 def find_layers(model: nn.Module, example: Tensor, *, classifier: bool = False) -> list[Layer]:
-    """All layers with filters, in the order in which the network applies them.
+    """Find all layers with filters, in the order in which the network applies them.
 
-    Args: `example` is one or more inputs of the network (at most two are used); `classifier` also lists the output layer.
-    Nothing of the model changes. Errors: `MeasureError` when the model has no filters, or a weight is not a parameter.
+    Args:
+        model: Any network; nothing of it changes.
+        example: Inputs of the network [N, ...], of which at most two are used.
+        classifier: Whether to list the output layer too.
+
+    Raises:
+        MeasureError: If the model has no filters, or a weight is not a parameter.
     """
     return layers_of(model, Trace(model, example), classifier=classifier)
 
 
 def layers_of(model: nn.Module, trace: Trace, *, classifier: bool = False) -> list[Layer]:
-    """As `find_layers`, of a network that was traced already."""
+    """`find_layers` for a network that was traced already."""
     modules = dict(weighted_modules(model))
     names = [name for name in trace.order if classifier or name not in trace.output_layers]
     if not names:
-        hint = (
-            "; its only layer is the classifier, measured with classifier=True"
-            if trace.order
-            else ""
-        )
+        only = "; its only layer is the classifier, measured with classifier=True"
         raise MeasureError(
-            f"{type(model).__name__} has no filters: no convolution or linear layer before its output{hint}"
+            f"{type(model).__name__} has no filters: no convolution or linear layer before its "
+            f"output{only if trace.order else ''}"
         )
-    weights = {
-        id(p): parameter for parameter, p in model.named_parameters()
-    }  # a tied weight goes by its first name
+    # a tied weight has the name of its first use
+    weights = {id(p): parameter for parameter, p in model.named_parameters()}
     return [_layer(name, modules[name], weights, trace) for name in names]
 
 
-def sigma(model: nn.Module, layer: Layer) -> Tensor:
-    """The signed batch-norm scale of every filter of a layer, float64 [filters] on the CPU; NaN where no batch norm follows."""
-    scales = torch.full((layer.filters,), float("nan"), dtype=torch.float64)
-    for name in {norm[0] for norm in layer.norms if norm}:
-        weight = model.get_submodule(name).weight
-        if isinstance(weight, Tensor):  # a norm without affine parameters has no scale
-            at = [(p, norm[1]) for p, norm in enumerate(layer.norms) if norm and norm[0] == name]
-            rows, channels = zip(*at, strict=True)
-            scales[list(rows)] = weight.detach().double().cpu()[list(channels)]
-    return scales
-
-
 def weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The convolutions and linear layers of a network with their names, each weight once; `MeasureError` where a weight is computed."""
+    """Convolutions and linear layers with their names, each weight once.
+
+    Raises:
+        MeasureError: If a weight is computed instead of a parameter.
+    """
     seen: set[str] = set()
     for name, module in weight_users(model):
         if name not in seen:
@@ -112,7 +121,13 @@ def weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def weight_users(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """All convolutions and linear layers of a network; those of tied weights, which are one set of filters, go by the name of the first."""
+    """All convolutions and linear layers with their names.
+
+    Layers with tied weights are one set of filters; all have the name of the first.
+
+    Raises:
+        MeasureError: If a weight is computed instead of a parameter.
+    """
     parameters = {id(p) for p in model.parameters()}
     names: dict[int, str] = {}
     for name, module in model.named_modules():
@@ -120,7 +135,8 @@ def weight_users(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             continue
         if id(module.weight) not in parameters:
             raise MeasureError(
-                f"the weight of {name} is computed, not a parameter; remove its parametrization or pruning wrapper first"
+                f"the weight of {name} is computed, not a parameter; "
+                "remove its parametrization or pruning wrapper first"
             )
         yield names.setdefault(id(module.weight), name), module
 
@@ -136,13 +152,22 @@ def _layer(name: str, module: nn.Module, weights: dict[int, str], trace: Trace) 
 
 
 class Trace:
-    """One forward pass: the order of the layers, the first norm of every filter, the layers that are the output, who reads what.
+    """What one forward pass tells about the filters of a network.
 
-    `folded` are layers that do not keep the examples in the first dimension. `read` holds, for every layer, norm and transposed
-    convolution, a list of the filters that meet in each of its input channels, (layer, filter) pairs, or None where they are not
-    known; one list per call. `multiplied` are the pairs of filters whose outputs are multiplied with one another, and `together` the
-    operations that normalise several filters of a layer by a statistic of them all, {layer: operation}. `example` is one or more
-    inputs, of which two are used, for networks that squeeze a dimension of one. Nothing of the model changes.
+    Args:
+        model: Any network; nothing of it changes.
+        example: Inputs [N, ...]. Two are used, since some networks squeeze a dimension of one.
+
+    Attributes:
+        order: Layers in the order of their first call.
+        norms: {layer: {filter: (batch norm, channel) or None}}, the first norm that reads a filter;
+            None where it reads the filter at several channels.
+        output_layers: Layers whose filters are the output of the network.
+        folded: Layers whose output does not keep the examples in its first dimension.
+        read: For every layer, norm and transposed convolution, one list per call: the set of
+            (layer, filter) that meet in each input channel, or None where unknown.
+        multiplied: Pairs of filters whose outputs are multiplied with one another.
+        together: {layer: operation} that normalises several of its filters by a common statistic.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
@@ -159,9 +184,8 @@ class Trace:
             name: self._number(name, module) for name, module in weighted_modules(model)
         }
         outputs = self._run(model, example)
-        self.output_layers = {
-            self._owner[o][0] for tensor in outputs for o in self._known(tensor)
-        } or set(self.order[-1:])
+        at_output = {self._owner[o][0] for tensor in outputs for o in self._known(tensor)}
+        self.output_layers = at_output or set(self.order[-1:])
         self.multiplied = {(self._owner[a], self._owner[b]) for a, b in self._tracer.multiplied}
         self.together = dict(self._normalised_together())
 
@@ -171,32 +195,30 @@ class Trace:
         return torch.arange(start, start + filters)
 
     def _run(self, model: nn.Module, example: Tensor) -> list[Tensor]:
+        """Run one forward pass with hooks; returns the tensors of the network's output."""
         with ExitStack() as stack:
             stack.enter_context(flags_preserved(model))
-            for name, module in weight_users(model):
-                stack.callback(
-                    module.register_forward_pre_hook(
-                        self._before(name, self._note_read), with_kwargs=True
-                    ).remove
-                )
-                stack.callback(module.register_forward_hook(self._after_layer(name)).remove)
-            for name, module in model.named_modules():
-                if isinstance(module, (_NormBase, _ConvTransposeNd)):
-                    note = self._note_norm if isinstance(module, _BatchNorm) else self._note_read
-                    stack.callback(
-                        module.register_forward_pre_hook(
-                            self._before(name, note), with_kwargs=True
-                        ).remove
-                    )
+            for handle in self._hooks(model):
+                stack.callback(handle.remove)
             model.eval()
             stack.enter_context(torch.no_grad())
             self._tracer.mark(example, MIXED)
-            buffers = {
-                name: buffer.clone() for name, buffer in model.named_buffers()
-            }  # a network may count its calls
+            # copies, since a network may count its calls in a buffer
+            buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
             stack.enter_context(self._tracer)
             output = functional_call(model, buffers, (example,))
         return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+
+    def _hooks(self, model: nn.Module) -> Iterator[RemovableHandle]:
+        for name, module in weight_users(model):
+            before = self._before(name, self._note_read)
+            yield module.register_forward_pre_hook(before, with_kwargs=True)
+            yield module.register_forward_hook(self._after_layer(name))
+        for name, module in model.named_modules():
+            if isinstance(module, (_NormBase, _ConvTransposeNd)):
+                note = self._note_norm if isinstance(module, _BatchNorm) else self._note_read
+                before = self._before(name, note)
+                yield module.register_forward_pre_hook(before, with_kwargs=True)
 
     def _after_layer(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -219,16 +241,16 @@ class Trace:
             given = args[0] if args else kwargs["input"]
             with torch.utils._python_dispatch._disable_current_modes():
                 origins = self._tracer.origins(given)
-                note(
-                    name,
-                    []
-                    if origins is None
-                    else channel_origins(origins, _input_channel_dim(module, given)).tolist(),
-                )
+                channels: list[int] = []
+                if origins is not None:
+                    dim = _input_channel_dim(module, given)
+                    channels = channel_origins(origins, dim).tolist()
+                note(name, channels)
 
         return hook
 
     def _note_read(self, name: str, channels: list[int]) -> None:
+        """Note which filters meet in each input channel of a module."""
         sets = {origin: self._tracer.filters(origin) for origin in set(channels)}
         named = {
             origin: None if found is None else frozenset(self._owner[o] for o in found)
@@ -237,23 +259,25 @@ class Trace:
         self.read.setdefault(name, []).append([named[origin] for origin in channels])
 
     def _note_norm(self, name: str, channels: list[int]) -> None:
+        """Note the norm of every filter that it is the first to read."""
         self._note_read(name, channels)
         times = Counter(channels)
         for channel, origin in enumerate(channels):
             if is_single(origin):
                 layer, p = self._owner[origin]
-                # a filter that is read at several channels, as after flattening, has several scales and so no scale of its own
-                self.norms.setdefault(layer, {}).setdefault(
-                    p, (name, channel) if times[origin] == 1 else None
-                )
+                # read at several channels, as after flattening, a filter has no scale of its own
+                norm = (name, channel) if times[origin] == 1 else None
+                self.norms.setdefault(layer, {}).setdefault(p, norm)
 
     def _normalised_together(self) -> Iterator[tuple[str, str]]:
+        """(layer, operation) for every operation whose statistic covers filters of one layer."""
         for operation, groups in self._tracer.together.items():
             for group in groups:
                 times = Counter(self._owner[origin][0] for origin in group)
                 yield from ((layer, operation) for layer, filters in times.items() if filters > 1)
 
     def _known(self, output: Tensor) -> list[int]:
+        """Numbers of the single filters of which an output holds elements."""
         origins = self._tracer.origins(output)
         return [] if origins is None else [o for o in origins.unique().tolist() if is_single(o)]
 

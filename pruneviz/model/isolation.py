@@ -1,4 +1,4 @@
-"""What a measurement may not move: random generators, module modes, precision settings. Each is a context that puts it back."""
+"""Context managers that restore random generators, module modes and precision settings."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from pruneviz.errors import MeasureError
 
 @contextmanager
 def generators_preserved(sample: object, device: torch.device) -> Iterator[None]:
-    """Put back the state of every random generator: Python's, NumPy's, torch's on the CPU and `device`, and a loader's own."""
-    held = [
-        getattr(holder, "generator", None) for holder in (sample, getattr(sample, "sampler", None))
-    ]
+    """Restore the state of every random generator.
+
+    These are Python's, NumPy's, torch's on the CPU and on `device`, and those of a data loader.
+    """
+    holders = (sample, getattr(sample, "sampler", None))
+    held = [getattr(holder, "generator", None) for holder in holders]
     own = {id(generator): generator for generator in held if isinstance(generator, torch.Generator)}
     states = [(g, g.get_state()) for g in own.values()]
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the legacy state is what training loops use
+    # NPY002: training loops use NumPy's legacy generator
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             yield
@@ -38,7 +41,7 @@ def generators_preserved(sample: object, device: torch.device) -> Iterator[None]
 
 @contextmanager
 def flags_preserved(model: nn.Module) -> Iterator[None]:
-    """Put back the train/eval flag of every module."""
+    """Restore the train/eval flag of every module."""
     flags = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -49,10 +52,12 @@ def flags_preserved(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def module_modes(model: nn.Module, bn: str) -> Iterator[None]:
-    """Evaluation mode for every module, batch norms in the mode `bn` asks for; all flags are put back.
+    """Put modules into evaluation mode, and batch norms into the mode `bn` asks for; restore all.
 
-    Errors: `MeasureError` where bn="eval" meets a batch norm that keeps no running statistics: it would normalise every
-    chunk by its own, so that the chunk would decide the numbers; and where one value alone is to be normalised by itself.
+    Raises:
+        MeasureError: If a batch norm keeps no running statistics and `bn` is not "batch" (it would
+            normalise every chunk by its own, so that the chunk would decide the numbers), or if a
+            batch of one value is to be normalised by itself.
     """
     with flags_preserved(model):
         model.eval()
@@ -60,7 +65,8 @@ def module_modes(model: nn.Module, bn: str) -> Iterator[None]:
             if isinstance(module, _BatchNorm):
                 if bn != "batch" and module.running_mean is None:
                     raise MeasureError(
-                        f"batch norm {name} keeps no running statistics, so bn={bn!r} has none to use; pass bn='batch'"
+                        f"batch norm {name} keeps no running statistics, so bn={bn!r} has none to "
+                        "use; pass bn='batch'"
                     )
                 module.training = bn == "batch"
         try:
@@ -69,15 +75,17 @@ def module_modes(model: nn.Module, bn: str) -> Iterator[None]:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise MeasureError(
-                f"bn={bn!r} has a batch of one example and no statistics for it; give larger batches"
+                f"bn={bn!r} has a batch of one example and no statistics for it; "
+                "give larger batches"
             ) from error
 
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Float32 without reduced-precision matrix units, without autocast, with gradients enabled; settings are put back.
+    """Compute in exact float32 with gradients enabled; restore all settings.
 
-    Attention by its formula, and compiled networks run as they are written: the fast forms have no second derivative.
+    Autocast and the matrix units of reduced precision are off. Attention runs by its formula, and
+    compiled networks run eagerly, since their fast forms have no second derivative.
     """
     with ExitStack() as stack:
         for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
@@ -95,24 +103,26 @@ def exact_float32() -> Iterator[None]:
 
 @contextmanager
 def tried_kernels(device: torch.device) -> Iterator[None]:
-    """On a GPU, let cuDNN try several ways of every new convolution and keep the fastest; the setting is put back.
+    """On a GPU, let cuDNN benchmark the algorithms of every new convolution; restore the setting.
 
-    The first convolution of a shape takes tens of milliseconds longer. Which way is the fastest may differ from process to process,
-    and rounding with it; so nothing is tried where a program asks for deterministic algorithms.
+    The first convolution of a shape takes tens of milliseconds longer. The fastest algorithm may
+    differ from process to process, and rounding with it, so that nothing is tried where a program
+    asks for deterministic algorithms.
     """
-    before = torch.backends.cudnn.benchmark
-    deterministic = (
-        torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
-    )
-    torch.backends.cudnn.benchmark = before or (device.type == "cuda" and not deterministic)
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark
+    deterministic = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    cudnn.benchmark = before or (device.type == "cuda" and not deterministic)
     try:
         yield
     finally:
-        torch.backends.cudnn.benchmark = before
+        cudnn.benchmark = before
 
 
 def _matrix_units() -> list[Any]:
-    # the older allow_tf32 flags cannot be read once a program has used these, and putting them back would forget "medium"
+    """The settings `fp32_precision` of torch's backends."""
+    # The older allow_tf32 flags cannot be read once a program has used these, and restoring them
+    # would lose the precision "medium".
     backends: Any = torch.backends
     cudnn, mkldnn = backends.cudnn, backends.mkldnn
     return [backends.cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn]

@@ -1,4 +1,4 @@
-"""The measurement sample: what a person hands over, as a list of checked batches on the model's device."""
+"""The measurement sample as a list of checked batches on the model's device."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pruneviz.errors import DataError
 Batch: TypeAlias = tuple[Tensor, Tensor]
 Sample: TypeAlias = Batch | Iterable[Batch]
 
+_EXPECTED = "the sample must be a pair of tensors (inputs, targets) or an iterable of such pairs"
+
 
 def model_device(model: nn.Module) -> torch.device:
     """The device of the model's first parameter; the CPU where it has none."""
@@ -25,15 +27,19 @@ def model_dtype(model: nn.Module) -> torch.dtype:
 
 
 def as_batches(sample: Sample, device: torch.device, dtype: torch.dtype) -> list[Batch]:
-    """The sample as batches of (inputs, targets) on `device`, floating-point inputs in `dtype`.
+    """The sample as batches of (inputs, targets).
 
-    A pair of tensors is one batch; anything else is walked through once. Errors: `DataError` for an empty sample, one that
-    is no pair of tensors, inputs and targets of different lengths, and integer images that were not normalised.
+    Args:
+        sample: A pair of tensors is one batch; anything else is iterated over once.
+        device: Device of the batches.
+        dtype: Type of floating-point inputs and targets.
+
+    Raises:
+        DataError: If the sample is empty or has no pairs of tensors, inputs and targets differ in
+            length, or images are integers that were not normalised.
     """
     if not isinstance(sample, Iterable):
-        raise DataError(
-            f"the sample must be a pair of tensors (inputs, targets) or an iterable of such pairs, got {type(sample).__name__}"
-        )
+        raise DataError(f"{_EXPECTED}, got {type(sample).__name__}")
     given = cast("Iterable[Batch]", [sample] if _is_pair(sample) else sample)
     batches = [_checked(batch) for batch in given]
     batches = [(x, y) for x, y in batches if len(x)]
@@ -45,14 +51,20 @@ def as_batches(sample: Sample, device: torch.device, dtype: torch.dtype) -> list
 
 
 def check_example(example: object) -> None:
-    """`DataError` for what is no batch of inputs, with which a network can be called to be traced."""
+    """Check that a network can be called with an example.
+
+    Raises:
+        DataError: If it is not a tensor with at least one input.
+    """
     if not isinstance(example, Tensor):
         raise DataError(
-            f"the example must be a tensor, a batch of inputs alone such as images[:2], got {type(example).__name__}"
+            "the example must be a tensor, a batch of inputs alone such as images[:2], "
+            f"got {type(example).__name__}"
         )
     if example.ndim == 0 or len(example) == 0:
         raise DataError(
-            f"the example must hold one input or more, such as images[:2], got a tensor of shape {tuple(example.shape)}"
+            "the example must hold one input or more, such as images[:2], "
+            f"got a tensor of shape {tuple(example.shape)}"
         )
 
 
@@ -62,18 +74,18 @@ def sample_size(batches: Sequence[Batch]) -> int:
 
 
 def same_batches(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
-    """Whether two walks through a sample gave the same tensors in the same order."""
-    pairs = zip(first, second, strict=False)
-    return len(first) == len(second) and all(
-        _same(a, c) and _same(b, d) for (a, b), (c, d) in pairs
-    )
+    """Whether two iterations over a sample gave the same tensors in the same order."""
+    if len(first) != len(second):
+        return False
+    pairs = zip(first, second, strict=True)
+    return all(_same(a, c) and _same(b, d) for (a, b), (c, d) in pairs)
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
-    # NaN equals NaN here: it is a fault of the sample, but not that of changing
-    return first.shape == second.shape and bool(
-        ((first == second) | ((first != first) & (second != second))).all()
-    )
+    """Whether two tensors are equal; NaN equals NaN here, since it is no sign of a change."""
+    if first.shape != second.shape:
+        return False
+    return bool(((first == second) | ((first != first) & (second != second))).all())
 
 
 def _is_pair(sample: object) -> bool:
@@ -86,23 +98,22 @@ def _is_pair(sample: object) -> bool:
 
 def _checked(batch: Batch) -> Batch:
     if not _is_pair(batch):
-        raise DataError(
-            f"the sample must be a pair of tensors (inputs, targets) or an iterable of such pairs, got {type(batch).__name__}"
-        )
+        raise DataError(f"{_EXPECTED}, got {type(batch).__name__}")
     x, y = batch
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise DataError(
-            f"inputs of shape {tuple(x.shape)} and targets of shape {tuple(y.shape)} differ in their number of examples"
+            f"inputs of shape {tuple(x.shape)} and targets of shape {tuple(y.shape)} differ in "
+            "their number of examples"
         )
     if x.dtype == torch.uint8:
         raise DataError(
-            "the inputs are uint8 images; normalise them first, for example with pruneviz.experiment.datasets.normalise(images)"
+            "the inputs are uint8 images; normalise them first, such as with "
+            "pruneviz.normalise(images)"
         )
     return x, y
 
 
 def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     placed = tensor.detach().to(device, dtype if tensor.is_floating_point() else None)
-    return (
-        placed.clone() if placed.is_inference() else placed
-    )  # an inference tensor takes no part in a derivative
+    # an inference tensor takes no part in a derivative
+    return placed.clone() if placed.is_inference() else placed

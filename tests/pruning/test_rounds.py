@@ -1,4 +1,4 @@
-"""How many filters are gone after each round, in exact fractions, and which are next, against a plain rewrite."""
+"""Pruning rounds in exact fractions, and ranking compared with a plain rewrite."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ TARGETS = (
     Fraction(2, 7),
 )
 ROUNDS = (1, 2, 3, 5, 25, 159)
-EVERY_PLAN = pytest.mark.parametrize("rounds", ROUNDS)
 EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=str)
 
 
@@ -45,50 +44,48 @@ def exact(target: float) -> Fraction:
     return Fraction(str(target))
 
 
-@EVERY_TARGET
-@EVERY_PLAN
-def test_the_published_schedule_prunes_its_share_of_what_is_left(
-    target: float, rounds: int
-) -> None:
-    p, left, found = exact(target), Fraction(1), gone_after(target, rounds)
-    for i, gone in enumerate(found, start=1):
-        left -= left * p / (i * p + rounds * (1 - p))
-        assert gone == 1 - left
-    assert len(found) == rounds
-    assert found[-1] == p
+def steps(gone: list[Fraction]) -> list[Fraction]:
+    return [after - before for before, after in itertools.pairwise([Fraction(0), *gone])]
 
 
 @EVERY_TARGET
-@EVERY_PLAN
-def test_the_linear_schedule_prunes_the_same_number_in_every_round(
-    target: float, rounds: int
-) -> None:
-    found = gone_after(target, rounds, "linear")
-    assert {
-        after - before for before, after in zip([Fraction(0), *found], found, strict=False)
-    } == {exact(target) / rounds}
-    assert found[-1] == exact(target)
-
-
-@EVERY_PLAN
-def test_published_rounds_prune_less_and_less(rounds: int) -> None:
-    found = gone_after(0.75, rounds)
-    steps = [after - before for before, after in zip([Fraction(0), *found], found, strict=False)]
-    assert all(first > second for first, second in itertools.pairwise(steps))
-
-
-@EVERY_TARGET
-@pytest.mark.parametrize("schedule", ["published", "linear"])
-@pytest.mark.parametrize("total", [1, 7, 2128, 2944, 10944])
-def test_the_number_gone_is_within_half_a_unit_of_the_schedule_and_never_falls(
-    target: float, schedule: str, total: int
-) -> None:
+def test_the_published_schedule_prunes_its_share_of_what_is_left(target: float) -> None:
+    p = exact(target)
     for rounds in ROUNDS:
-        found = pruned_after(total, target, rounds, schedule)
-        for number, share in zip(found, gone_after(target, rounds, schedule), strict=True):
-            assert isinstance(number, int)
-            assert abs(number - total * share) <= Fraction(1, 2)
-        assert found == sorted(found)
+        left, found = Fraction(1), gone_after(target, rounds)
+        for i, gone in enumerate(found, start=1):
+            left -= left * p / (i * p + rounds * (1 - p))
+            assert gone == 1 - left
+        assert len(found) == rounds
+        assert found[-1] == p
+
+
+@EVERY_TARGET
+def test_the_linear_schedule_prunes_the_same_number_in_every_round(target: float) -> None:
+    for rounds in ROUNDS:
+        found = gone_after(target, rounds, "linear")
+        assert set(steps(found)) == {exact(target) / rounds}
+        assert found[-1] == exact(target)
+
+
+def test_published_rounds_prune_less_and_less() -> None:
+    for rounds in ROUNDS:
+        pairs = itertools.pairwise(steps(gone_after(0.75, rounds)))
+        assert all(first > second for first, second in pairs), rounds
+
+
+@pytest.mark.parametrize("schedule", ["published", "linear"])
+def test_the_number_gone_is_within_half_a_group_of_the_schedule_and_never_falls(
+    schedule: str,
+) -> None:
+    for target, rounds in itertools.product(TARGETS, ROUNDS):
+        shares = gone_after(target, rounds, schedule)
+        for total in (1, 7, 2128, 2944, 10944):
+            found = pruned_after(total, target, rounds, schedule)
+            for number, share in zip(found, shares, strict=True):
+                assert isinstance(number, int)
+                assert abs(number - total * share) <= Fraction(1, 2)
+            assert found == sorted(found)
 
 
 @pytest.mark.parametrize(("target", "becomes"), [(0.6, 68), (0.65, 73), (0.75, 82)])
@@ -111,14 +108,12 @@ def test_without_residual_sums_the_published_rounding_stays_short_by_less_than_a
         found = flowandprune_after(2944, target, rounds, residual=False)
         wanted = pruned_after(2944, target, rounds)
         assert found == sorted(found)
-        assert all(
-            0 <= want - have <= i
-            for i, (want, have) in enumerate(zip(wanted, found, strict=True), start=1)
-        )
+        for i, (want, have) in enumerate(zip(wanted, found, strict=True), start=1):
+            assert 0 <= want - have <= i
 
 
 @pytest.mark.parametrize("target", [0, 1, 1.5, -0.1, float("nan"), float("inf"), 0.0, 1.0])
-def test_a_target_that_is_no_fraction_is_refused(target: float) -> None:
+def test_a_target_that_is_not_a_fraction_is_refused(target: float) -> None:
     with pytest.raises(PruningError, match=re.escape(f"{target!r}") + ".*above 0 and below 1"):
         gone_after(target, 3)
 
@@ -129,7 +124,7 @@ def test_no_rounds_are_refused(rounds: int) -> None:
         pruned_after(100, 0.5, rounds)
 
 
-def test_an_unknown_schedule_is_refused_with_those_that_exist() -> None:
+def test_an_unknown_schedule_is_refused_with_the_known_ones() -> None:
     with pytest.raises(PruningError, match=r"'exponential'.*published, linear"):
         gone_after(0.5, 3, "exponential")  # type: ignore[arg-type]
 
@@ -142,14 +137,14 @@ def test_the_minimum_is_the_fraction_and_one_more(filters: int, fraction: float,
     assert kept_minimum(filters, fraction) == kept
 
 
-def groups(**columns: object) -> pd.DataFrame:
+def grouped(**columns: object) -> pd.DataFrame:
     """Group 0 is filter 0 of layers a and b, groups 1 and 2 are filters 1 and 2 of layer a."""
     keys = {"layer": ["a", "a", "a", "b"], "filter": [0, 1, 2, 0], "group": [0, 1, 2, 0]}
     return pd.DataFrame({**keys, **columns})
 
 
 def test_columns_that_are_sums_add_up_before_the_measure_is_taken() -> None:
-    table = groups(
+    table = grouped(
         theta_norm2=[9.0, 4.0, 0.0, 16.0],
         theta_g=[1.0, -2.0, 0.5, -3.0],
         theta_hg=[-1.0, 2.0, 3.0, -4.0],
@@ -161,18 +156,18 @@ def test_columns_that_are_sums_add_up_before_the_measure_is_taken() -> None:
 
 
 def test_batch_norm_scales_are_averaged_over_the_members_that_have_one() -> None:
-    table = groups(sigma=[-1.0, 2.0, np.nan, 3.0], sigma_delta=[1.0, 1.0, 1.0, np.nan])
+    table = grouped(sigma=[-1.0, 2.0, np.nan, 3.0], sigma_delta=[1.0, 1.0, 1.0, np.nan])
     assert group_scores(table, "bn_scale").tolist()[:2] == [2, 2]
     assert group_scores(table, "sigma_change").tolist()[:2] == [1, 2]
     assert group_scores(table, "bn_scale").isna().tolist() == [False, False, True]
 
 
-def test_a_null_in_a_member_is_a_null_of_the_unit() -> None:
-    table = groups(theta_hg=[1.0, 2.0, 3.0, np.nan])
+def test_a_null_in_a_member_is_a_null_of_the_group() -> None:
+    table = grouped(theta_hg=[1.0, 2.0, 3.0, np.nan])
     assert group_scores(table, "grasp").isna().tolist() == [True, False, False]
 
 
-def test_a_random_score_of_a_unit_is_as_evenly_spread_as_that_of_a_single_filter() -> None:
+def test_a_random_score_of_a_group_is_as_evenly_spread_as_that_of_a_single_filter() -> None:
     keys = [(layer, p) for layer in ("a", "b", "c") for p in range(2000)]
     table = pd.DataFrame(keys, columns=["layer", "filter"]).assign(group=[p for _, p in keys])
     scores = group_scores(table, "random")
@@ -180,8 +175,9 @@ def test_a_random_score_of_a_unit_is_as_evenly_spread_as_that_of_a_single_filter
     assert scores.nunique() == 2000
 
 
-def test_the_published_score_of_a_unit_is_that_of_its_first_member() -> None:
-    assert lead_scores(groups(theta_norm2=[9.0, 4.0, 1.0, 16.0]), "magnitude").tolist() == [3, 2, 1]
+def test_the_published_score_of_a_group_is_that_of_its_first_member() -> None:
+    table = grouped(theta_norm2=[9.0, 4.0, 1.0, 16.0])
+    assert lead_scores(table, "magnitude").tolist() == [3, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -190,56 +186,67 @@ def test_the_published_score_of_a_unit_is_that_of_its_first_member() -> None:
 )
 def test_what_cannot_be_scored_is_refused(measure: str, message: str) -> None:
     with pytest.raises(ScoreError, match=message):
-        group_scores(groups(theta_norm2=[1.0] * 4), measure)
+        group_scores(grouped(theta_norm2=[1.0] * 4), measure)
 
 
 def drawn(seed: int, ties: bool) -> pd.DataFrame:
-    """Layers of several sizes, groups of one, two or three filters, scores random, with ties or nulls."""
+    """Layers of several sizes, groups of one to three filters, random scores with ties or nulls."""
     generator = np.random.default_rng(seed)
-    rows = [
-        (layer, p) for layer, size in (("a", 7), ("b", 7), ("c", 12), ("d", 1)) for p in range(size)
-    ]
-    group = [p if layer in "ab" else 100 + p // 3 if layer == "c" else 200 for layer, p in rows]
+    sizes = {"a": 7, "b": 7, "c": 12, "d": 1}
+    rows = [(layer, p) for layer, size in sizes.items() for p in range(size)]
+    group_of = {"a": lambda p: p, "b": lambda p: p, "c": lambda p: 100 + p // 3, "d": lambda p: 200}
+    groups = [group_of[layer](p) for layer, p in rows]
     value = generator.integers(0, 3, 300) / 2 if ties else generator.normal(size=300)
     value[generator.integers(0, 300, 30)] = np.nan
-    return pd.DataFrame(rows, columns=["layer", "filter"]).assign(
-        group=group, score=[value[u] for u in group]
-    )
+    table = pd.DataFrame(rows, columns=["layer", "filter"])
+    return table.assign(group=groups, score=[value[group] for group in groups])
 
 
 MINIMUM = {"a": 2, "b": 1, "c": 4, "d": 1}
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("seed", range(20))
-def test_protected_are_the_highest_of_each_layer_and_the_lowest_groups_the_rest_in_order(
-    seed: int, ties: bool
-) -> None:
-    table = drawn(seed, ties)
-    layers, scores = table["layer"].tolist(), np.nan_to_num(table["score"].to_numpy(), nan=-np.inf)
-    protected = np.zeros(len(table), bool)
+def test_the_best_of_each_layer_are_protected_and_the_other_groups_ranked(ties: bool) -> None:
+    for seed in range(20):
+        table = drawn(seed, ties)
+        protected = plainly_protected(table)
+        found = protected_by_score(table, MINIMUM)
+        assert found.tolist() == protected, seed
+        order = plainly_ranked(table, protected)
+        ranked = table.assign(protected=found)
+        assert ranked_groups(ranked) == order, seed
+        for number in range(len(order) + 1):
+            assert lowest_groups(ranked, number) == order[:number]
+        message = rf"^{len(order) + 1} more groups .* only {len(order)} can be"
+        with pytest.raises(PruningError, match=message):
+            lowest_groups(ranked, len(order) + 1)
+
+
+def plainly_protected(table: pd.DataFrame) -> list[bool]:
+    """Row by row, the filters of the highest scores of each layer; the later of equal ones."""
+    layers, scores = table["layer"].tolist(), table["score"].fillna(-np.inf).tolist()
+    protected = [False] * len(table)
     for layer, number in MINIMUM.items():
         rows = [row for row in range(len(table)) if layers[row] == layer]
-        protected[sorted(rows, key=lambda row: (scores[row], row))[-number:]] = True
-    found = protected_by_score(table, MINIMUM)
-    assert found.tolist() == protected.tolist()
+        for row in sorted(rows, key=lambda row: (scores[row], row))[-number:]:
+            protected[row] = True
+    return protected
 
-    free: dict[int, float] = {}
+
+def plainly_ranked(table: pd.DataFrame, protected: list[bool]) -> list[int]:
+    """Groups without a protected or unscored filter, by score, then by first appearance."""
+    groups, scores = table["group"].tolist(), table["score"].tolist()
     barred = {
-        table["group"][row] for row in range(len(table)) if protected[row] or np.isinf(scores[row])
+        group
+        for group, score, held in zip(groups, scores, protected, strict=True)
+        if held or np.isnan(score)
     }
-    for row in range(len(table)):
-        if table["group"][row] not in barred:
-            free.setdefault(table["group"][row], scores[row])
-    order = sorted(free, key=lambda group: (free[group], list(free).index(group)))
-    ranked = table.assign(protected=found)
-    assert ranked_groups(ranked) == order
-    for number in range(len(order) + 1):
-        assert lowest_groups(ranked, number) == order[:number]
-    with pytest.raises(
-        PruningError, match=rf"^{len(order) + 1} more groups .* only {len(order)} can be"
-    ):
-        lowest_groups(ranked, len(order) + 1)
+    free: dict[int, float] = {}
+    for group, score in zip(groups, scores, strict=True):
+        if group not in barred:
+            free.setdefault(group, score)
+    place = list(free)
+    return sorted(free, key=lambda group: (free[group], place.index(group)))
 
 
 def test_by_position_the_last_of_each_layer_are_protected_whatever_their_score() -> None:
@@ -254,9 +261,10 @@ def test_by_position_the_last_of_each_layer_are_protected_whatever_their_score()
 
 
 def test_out_of_reach_says_how_many_have_no_score() -> None:
-    table = groups(score=[np.nan, 1.0, 2.0, np.nan], protected=[False] * 4)
-    with pytest.raises(
-        PruningError,
-        match=r"3 more groups .* only 2 can be: 2 filters have no score.*lower the target or keep_at_least",
-    ):
+    table = grouped(score=[np.nan, 1.0, 2.0, np.nan], protected=[False] * 4)
+    message = (
+        r"3 more groups .* only 2 can be: 2 filters have no score.*"
+        "lower the target or keep_at_least"
+    )
+    with pytest.raises(PruningError, match=message):
         lowest_groups(table, 3)

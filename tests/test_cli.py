@@ -1,7 +1,8 @@
-"""The `pruneviz` command: one set of commands by two ways, quick help, version, exit codes."""
+"""The `pruneviz` command: one set of commands by two ways, quick help, completion, exit codes."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -11,59 +12,123 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import pruneviz
+from pruneviz.analysis.scores import SCORES
 from pruneviz.cli import app
+from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
+from pruneviz.plans.presets import PRESETS
 
 SUBCOMMANDS = ("record", "figures", "remeasure", "findings")
 ROOT = Path(pruneviz.__file__).parent.parent
+HEAVY = ("torch", "pandas", "numpy", "matplotlib", "scipy", "pyarrow", "rich", "tqdm")
 
 
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments, prog_name="pruneviz")
 
 
-def shown(*command: str) -> str:
+def run(*command: str, **environment: str) -> str:
     """What `python COMMAND` prints."""
+    env = {**os.environ, "COLUMNS": "82", **environment}
     done = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, *command], capture_output=True, text=True, check=True, cwd=ROOT, env=env
     )
     return done.stdout
+
+
+def completed(line: str) -> list[str]:
+    """What bash offers after TAB at the end of a line."""
+    count = str(len(line.split()) - (not line.endswith(" ")))
+    found = run(
+        "-m", "pruneviz", _PRUNEVIZ_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=count
+    )
+    return found.split()
 
 
 def test_alone_it_prints_its_help() -> None:
     alone = invoke()
     assert alone.exit_code == 0
-    assert alone.stdout == invoke("--help").stdout
+    assert alone.stdout == invoke("--help").stdout == invoke("-h").stdout
     assert all(f"  {name} " in alone.stdout for name in SUBCOMMANDS)
+    assert "pruneviz figures 3 13 --data data/cifar-mini\n" in alone.stdout
 
 
 def test_the_version_is_that_of_the_package() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert invoke("--version").stdout == f"pruneviz {pruneviz.__version__}\n"
+    assert run("-m", "pruneviz", "--version") == f"pruneviz {pruneviz.__version__}\n"
     assert declared["version"] == pruneviz.__version__
     assert declared["scripts"] == {"pruneviz": "pruneviz.cli:main"}
 
 
-def test_a_misspelt_subcommand_is_told_with_the_right_one() -> None:
-    result = invoke("figurs")
-    assert result.exit_code == 2
-    assert "there is no command 'figurs'; did you mean figures?" in result.stderr
-
-
 @pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_each_subcommand_is_there_and_helps(name: str) -> None:
-    result = invoke(name, "--help")
-    assert result.exit_code == 0
-    assert result.stdout.startswith(f"Usage: pruneviz {name} ")
+def test_a_subcommand_and_its_module_are_one_and_help_loads_nothing_heavy(name: str) -> None:
+    code = (
+        f"import runpy, sys; sys.argv = ['x', '--help']\n"
+        f"try: runpy.run_module('pruneviz.{name}', run_name='__main__', alter_sys=True)\n"
+        f"except SystemExit as ended: print(ended.code, sorted({set(HEAVY)} & set(sys.modules)))"
+    )
+    *by_module, last = run("-c", code).splitlines()
+    by_command = invoke(name, "--help")
+    assert by_command.exit_code == 0
+    assert by_module == by_command.stdout.splitlines()
+    assert by_module[0].startswith(f"Usage: pruneviz {name} ")
+    assert "Examples:" in by_module
+    assert last == "0 []"
+
+
+def test_the_list_of_subcommands_says_what_each_says_of_itself() -> None:
+    listed = invoke().stdout.split("Commands:")[1]
+    for name in SUBCOMMANDS:
+        about = invoke(name, "--help").stdout.splitlines()[2].strip()
+        assert about.removesuffix(".") in listed
 
 
 def test_help_of_all_loads_no_subcommand() -> None:
     code = (
         "import sys; from pruneviz.cli import app; app(['--help'], standalone_mode=False);"
-        "heavy = {'pandas', 'numpy', 'matplotlib', 'torch', 'pruneviz.record'};"
-        "print(sorted(heavy & set(sys.modules)))"
+        f"print(sorted({{'pruneviz.record', *{HEAVY}}} & set(sys.modules)))"
     )
-    assert shown("-c", code).splitlines()[-1] == "[]"
+    assert run("-c", code).splitlines()[-1] == "[]"
 
 
-def test_the_module_is_the_command() -> None:
-    assert shown("-m", "pruneviz", "--version") == f"pruneviz {pruneviz.__version__}\n"
+COMPLETED = {
+    "pruneviz ": set(SUBCOMMANDS),
+    "pruneviz figures H1": {"H1a", "H1b"},
+    "pruneviz figures --mask-score bn": {name for name in SCORES if name.startswith("bn")},
+    "pruneviz figures --format p": {"pdf", "png"},
+    "pruneviz record --figures ": set(FIGURE_NEEDS),
+    "pruneviz record --preset ": set(PRESETS),
+    "pruneviz record --network ": set(NETWORK_NAMES),
+    "pruneviz record --dataset ": set(DATASET_NAMES),
+    "pruneviz record --measure grasp": {name for name in SCORES if name.startswith("grasp")},
+    "pruneviz record --schedule ": {"published", "linear"},
+    "pruneviz record --flow": {"--flowandprune"},
+    "pruneviz remeasure --bn c": {"calibrated"},
+}
+
+
+@pytest.mark.parametrize("line", COMPLETED)
+def test_the_shell_completes_names(line: str) -> None:
+    assert set(completed(line)) == COMPLETED[line]
+
+
+MISSPELT = {
+    "figurs 3": "there is no command 'figurs'; did you mean figures?",
+    "figures --methd pearson": "there is no option --methd; did you mean --method?",
+    "figures H1": "there is no figure 'H1'; did you mean 'H1",
+    "figures 3 --mask-score magnitud": "did you mean 'magnitude'?",
+    "record --figures H1": "there is no figure 'H1'; did you mean 'H1",
+    "record --preset digit": "there is no preset 'digit'; did you mean 'digits'?",
+    "record --network resnet": "there is no network 'resnet'; did you mean 'resnet56'?",
+    "record --dataset cifar": "there is no data set 'cifar'; did you mean 'cifar10",
+    "remeasure x --out y --bn calibrate": "did you mean 'calibrated'?",
+}
+
+
+@pytest.mark.parametrize("line", MISSPELT)
+def test_a_misspelt_name_is_told_with_the_right_one(line: str) -> None:
+    result = invoke(*line.split())
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert MISSPELT[line] in result.stderr

@@ -293,7 +293,7 @@ REFUSED = {
     "--measure sigma_change --prune-at-start": r"no scale has changed yet, which sigma_change needs; leave out prune_at_start",
     "--measure magnitude --schedule linear": r"one round prunes the same by every schedule",
     "--measure magnitude --schedule cubic": r"'cubic' is not one of 'published', 'linear'",
-    "--figures 99": r"there is no figure '99'; choose among 1, 2,",
+    "--figures 99": r"there is no figure '99'",
     "--figures 5 --network resnet56": r"figures 5 need no run of resnet56",
 }
 

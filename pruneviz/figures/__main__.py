@@ -43,7 +43,7 @@ EXAMPLES = """
 """
 
 
-def _masks() -> list[str]:
+def _measures() -> list[str]:
     from pruneviz.analysis.scores import SCORES
 
     return list(SCORES)
@@ -103,7 +103,7 @@ def draw(
             metavar="MEASURE",
             help="Pruning measure of the masks in Figure 2. Default: bn_scale; for single "
             "weights magnitude.",
-            autocompletion=completing(_masks),
+            autocompletion=completing(_measures),
         ),
     ] = None,
     mask_ratio: Annotated[
@@ -127,6 +127,8 @@ def draw(
     Exit codes: 0 every figure was drawn whole, 1 one was not, 2 wrong use.
     """
     names = _checked_figures(separated(figures or FIGURES))
+    if mask_score is not None and mask_score not in _measures():
+        raise FigureError(unknown_name("pruning measure", mask_score, _measures()))
     options = DrawOptions(method, loss_preservation, mask_score, mask_ratio, seed, dataset, scale)
     endings = _checked_formats(separated(formats or ["pdf", "png"]))
     if list_figures:

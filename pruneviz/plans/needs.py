@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pruneviz.errors import PresetError
+from pruneviz.errors import PresetError, unknown_name
 from pruneviz.log.vocabulary import Kind
 
 NETWORK_NAMES = ("resnet56", "vgg13", "mobilenet_v1")
@@ -95,9 +95,7 @@ def figure_name(figure: str | int) -> str:
 
 
 def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise `PresetError` naming what is not in `known`."""
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise PresetError(
-            f"there is no {what} {', '.join(map(repr, unknown))}; choose among {', '.join(known)}"
-        )
+    """Raise `PresetError` for the first name that is not in `known`."""
+    for name in names:
+        if name not in known:
+            raise PresetError(unknown_name(what, name, known))

@@ -242,18 +242,18 @@ def test_runs_of_ones_own_that_cannot_be_are_refused() -> None:
         PresetError, match=r"99 rounds take an epoch each, but there are \d+ epochs"
     ):
         plan_pruned_runs("digits", PruningOptions("magnitude", rounds=99))
-    with pytest.raises(PresetError, match=r"there is no network 'vgg99'; choose among resnet56"):
+    with pytest.raises(PresetError, match=r"there is no network 'vgg99'; choose one of resnet56"):
         plan_pruned_runs("digits", PruningOptions("magnitude"), ["vgg99"])
 
 
 UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "preset": (
         {"preset": "nothing"},
-        r"there is no preset 'nothing'; choose among digits, cifar-mini, short, paper",
+        r"there is no preset 'nothing'; choose one of digits, cifar-mini, short, paper",
     ),
     "figure": (
         {"figures": ["5", "99"]},
-        r"there is no figure '99'; choose among 1, 2, .*H1a, H1b, I1",
+        r"there is no figure '99'; .*one of 1, 2, .*H1a, H1b, I1",
     ),
     "nothing left": (
         {"figures": ["5"], "networks": ["resnet56"]},

@@ -21,7 +21,7 @@ from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.run_plan import RunPlan, precision_on
 
 if TYPE_CHECKING:
-    from pruneviz.experiment.run import Setting
+    from pruneviz.experiment.setting import Setting
 
 # What trains (torch) and reads recordings (pandas) is imported where it is used: --help answers
 # at once.
@@ -202,16 +202,16 @@ def _setting(
     keep_weights: bool,
     command: str,
 ) -> Setting:
-    from pruneviz.experiment.parallel import Device, device_at_hand
-    from pruneviz.experiment.run import Setting
+    from pruneviz.experiment.parallel import Device, available_device
+    from pruneviz.experiment.setting import Setting
 
-    where = device_at_hand(Device(device))
+    where = available_device(Device(device))
     return Setting(out, images, download, where, command, keep_weights=keep_weights)
 
 
 def _check(plans: Sequence[RunPlan], device: str, precision: Precision | None) -> None:
     """Refuse what cannot be recorded before anything is written."""
-    from pruneviz.experiment.run import check_measure
+    from pruneviz.experiment.setting import check_measure
 
     precision_on(device, precision)
     for plan in plans:
@@ -219,8 +219,9 @@ def _check(plans: Sequence[RunPlan], device: str, precision: Precision | None) -
 
 
 def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None) -> None:
+    from pruneviz.experiment.campaign import check_data_sets, record_runs
     from pruneviz.experiment.parallel import cores, runs_at_once
-    from pruneviz.experiment.run import is_recorded, record_runs
+    from pruneviz.experiment.setting import is_recorded
     from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
 
     missing = [plan for plan in plans if not is_recorded(plan, setting.out)]
@@ -229,6 +230,7 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
         typer.echo(f"{done} of {counted(len(plans), 'run')} already recorded in {setting.out}")
     if not missing:
         return
+    check_data_sets([plan.dataset for plan in missing], setting.images, setting.download)
     at_once = min(len(missing), jobs or runs_at_once(setting.device))
     durations = expected_durations(missing, setting.out)
     how_long = total_in_words(list(durations.values()), at_once)
@@ -250,7 +252,7 @@ def _list(
 ) -> None:
     """Print one line per run, and how long the missing ones take."""
     from pruneviz.experiment.parallel import runs_at_once
-    from pruneviz.experiment.run import progress_of
+    from pruneviz.experiment.setting import progress_of
     from pruneviz.plans.durations import expected_durations, in_words, total_in_words
 
     progress = {plan.run: progress_of(plan, setting.out) for plan in plans}

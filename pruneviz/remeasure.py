@@ -96,16 +96,17 @@ def remeasure(
     Measures the weights that `pruneviz record --keep-weights` kept; nothing is trained. Runs that
     are already measured are skipped; an interrupted one continues after its last epoch.
     """
-    from pruneviz.experiment.parallel import Device, cores, device_at_hand, runs_at_once
+    from pruneviz.experiment.campaign import check_data_sets
+    from pruneviz.experiment.parallel import Device, available_device, cores, runs_at_once
     from pruneviz.experiment.remeasuring import (
         Remeasuring,
         check_names,
         check_remeasurable,
         remeasure_runs,
     )
-    from pruneviz.log.run_directory import run_paths
+    from pruneviz.log.run_directory import read_spec, run_paths
 
-    where = device_at_hand(Device(device))
+    where = available_device(Device(device))
     sources = [path for given in runs for path in run_paths(given)]
     at_once = min(len(sources), jobs or runs_at_once(where))
     how = Remeasuring(
@@ -126,6 +127,7 @@ def remeasure(
         done = len(sources) - len(missing)
         typer.echo(f"{done} of {len(sources)} runs are already measured in {out}")
     if missing:
+        check_data_sets([str(read_spec(source).dataset) for source in missing], images)
         with may_be_incomplete():
             remeasure_runs(missing, how, min(at_once, len(missing)), typer.echo)
 

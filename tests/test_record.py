@@ -22,9 +22,10 @@ from typer.testing import CliRunner, Result
 import pruneviz as pv
 from pruneviz import record
 from pruneviz.errors import DataError, LogError, PresetError, PrunevizError, TrainingError
-from pruneviz.experiment import datasets, run
+from pruneviz.experiment import campaign, datasets
 from pruneviz.experiment.networks.registry import NETWORKS
-from pruneviz.experiment.run import Setting, is_recorded, record_run, record_runs
+from pruneviz.experiment.run import record_run
+from pruneviz.experiment.setting import Setting, is_recorded
 from pruneviz.log.schema import TABLES
 from pruneviz.log.vocabulary import Precision
 from pruneviz.plans.durations import in_words
@@ -41,6 +42,7 @@ PLAN = RunPlan(
 OTHER = replace(PLAN, run="vgg13-digits-unpruned-s1", seed=1)
 SEALED = {"spec.json", *(f"{table}.parquet" for table in TABLES)}
 MISSING = replace(PLAN, run="vgg13-cifar100-unpruned-s0", dataset="cifar100")
+FAILING = replace(PLAN, run="vgg13-digits-unpruned-s2", seed=2, train_per_class=10_000)
 
 
 def invoke(*arguments: str) -> Result:
@@ -56,7 +58,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """Two runs in two processes, and a third that fails, by the command."""
     out = tmp_path_factory.mktemp("recorded")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "plan_runs", lambda *options: [PLAN, MISSING, OTHER])
+        patch.setattr(record, "plan_runs", lambda *options: [PLAN, FAILING, OTHER])
         result = invoke(
             "--out",
             str(out / "set"),
@@ -98,11 +100,10 @@ def test_a_run_that_fails_does_not_stop_the_others_and_is_told(
 ) -> None:
     out, result = recorded
     assert result.exit_code != 0
-    assert "1 of 3 runs failed; repeat the command after the repair." in result.output
-    assert f"{MISSING.run}: cifar100" in result.output
-    assert "nowhere" in result.output
-    assert "--download" in result.output
-    assert not (out / MISSING.run).exists()
+    assert "1 of 3 runs failed; fix the cause and repeat the command." in result.output
+    assert f"{FAILING.run}: class 0" in result.output
+    assert "but 10000 were asked for" in result.output
+    assert not (out / FAILING.run).exists()
 
 
 def test_the_spec_holds_the_plan_the_data_and_the_command(recorded: tuple[Path, Result]) -> None:
@@ -156,7 +157,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[RunPlan]:
         raise AssertionError("nothing is to be recorded")
 
     monkeypatch.setattr(record, "plan_runs", lambda *options: plans)
-    monkeypatch.setattr(run, "record_runs", forbidden)
+    monkeypatch.setattr(campaign, "record_runs", forbidden)
     return plans
 
 
@@ -251,7 +252,9 @@ def test_runs_of_ones_own_are_listed_by_what_tells_them_apart(tmp_path: Path) ->
 
 def test_a_run_of_ones_own_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[RunPlan] = []
-    monkeypatch.setattr(run, "record_runs", lambda plans, setting, jobs, say: seen.extend(plans))
+    monkeypatch.setattr(
+        campaign, "record_runs", lambda plans, setting, jobs, say: seen.extend(plans)
+    )
     how = [
         "--measure",
         "magnitude",
@@ -289,8 +292,8 @@ REFUSED = {
     "--measure magnitude --rounds 0": r"0 rounds prune nothing; give 1 round or more",
     "--measure magnitude --rounds 99": r"99 rounds take an epoch each, but there are 28 epochs; use fewer rounds or more epochs",
     "--measure size": r"'size' does not exist; filters are ranked by one of magnitude, loss_preservation",
-    "--measure theta_change": r"'theta_change' is a measure of single weights",
-    "--measure sigma_change --prune-at-start": r"no scale has changed yet, which sigma_change needs; leave out prune_at_start",
+    "--measure theta_change": r"'theta_change' ranks single weights",
+    "--measure sigma_change --prune-at-start": r"sigma_change needs changes of scales, and there are none before training; leave out prune_at_start",
     "--measure magnitude --schedule linear": r"one round prunes the same by every schedule",
     "--measure magnitude --schedule cubic": r"'cubic' is not one of 'published', 'linear'",
     "--figures 99": r"there is no figure '99'",
@@ -555,24 +558,15 @@ def test_a_run_that_cannot_be_recorded_says_why_and_overwrites_nothing(
     assert files(tmp_path) == before
 
 
-def test_a_missing_data_set_is_downloaded_once_before_the_runs_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_all_runs_need_is_checked_once_before_any_process_starts(
+    tmp_path: Path, planned: list[RunPlan]
 ) -> None:
-    fetched: list[tuple[str, bool]] = []
-
-    def fetch(name: str, *, root: Path | None, download: bool) -> None:
-        fetched.append((name, download))
-        if name == "cifar100":
-            raise DataError("no connection")
-
-    def no_process(*arguments: object) -> None:
-        raise AssertionError("no run is to start")
-
-    monkeypatch.setattr(datasets, "load_dataset", fetch)
-    monkeypatch.setattr(run, "ProcessPoolExecutor", no_process)
-    with pytest.raises(DataError, match="no connection"):
-        record_runs([PLAN, OTHER, MISSING], Setting(tmp_path, download=True), 2, lambda text: None)
-    assert fetched == [("digits", True), ("cifar100", True)]
+    planned[:] = [MISSING, replace(MISSING, run="vgg13-cifar100-unpruned-s1", seed=1)]
+    result = invoke("--out", str(tmp_path / "set"), "--images", str(tmp_path), "--device", "cpu")
+    assert result.exit_code == 2
+    assert result.output.count("cifar100 cannot be read from") == 1
+    assert "runs failed" not in result.output
+    assert not (tmp_path / "set").exists()
 
 
 def test_an_interrupted_command_says_how_to_go_on(
@@ -581,7 +575,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "record_runs", interrupted)
+    monkeypatch.setattr(campaign, "record_runs", interrupted)
     result = invoke("--network", "vgg13", "--out", str(tmp_path))
     assert result.exit_code == 130
     assert "repeat the command to go on" in result.stderr
@@ -593,7 +587,8 @@ from dataclasses import replace
 from pathlib import Path
 from pruneviz.plans.run_plan import RunPlan
 from pruneviz.log.vocabulary import Precision
-from pruneviz.experiment.run import Setting, record_runs
+from pruneviz.experiment.campaign import record_runs
+from pruneviz.experiment.setting import Setting
 plans = [replace({PLAN!r}, run=f"r{{seed}}", seed=seed, epochs=5_000) for seed in range(3)]
 record_runs(plans, Setting(Path(sys.argv[1])), 1, print)
 """

@@ -1,16 +1,28 @@
-"""Runs side by side: how many a machine takes, on which device, and that none outlives the command that started it."""
+"""Runs side by side: devices, worker processes, and how they report and end."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
+from multiprocessing.context import SpawnContext
+from multiprocessing.managers import SyncManager
+from pathlib import Path
+from queue import Queue
 
+from pruneviz.console.progress import Progress, show_progress
 from pruneviz.errors import PrunevizError
+from pruneviz.experiment.freed_memory import keep_freed_memory
+from pruneviz.log.run_directory import is_sealed, read_spec
+from pruneviz.log.schema import RunSpec
+
+Report = Callable[[float, str], None]  # epochs done, with the fraction of the current one; a note
+_Reports = Queue[tuple[str, float, str]]  # a run and what it reports
 
 
 class Device(StrEnum):
@@ -21,52 +33,168 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-def device_at_hand(device: Device) -> str:
-    """The device asked for as torch calls it, "cpu" or "cuda"; `PrunevizError` for a GPU that there is not."""
+@dataclass(frozen=True)
+class Job:
+    """One run to process in a worker.
+
+    Args:
+        run: Name of the run.
+        epochs: Number of epochs it takes, for its progress.
+        work: Processes the run; must be picklable. Takes a `Report` and returns the sentence that
+            says how the run ended.
+    """
+
+    run: str
+    epochs: int
+    work: Callable[[Report], str]
+
+
+def available_device(device: Device) -> str:
+    """The device to compute on, as PyTorch names it: "cpu" or "cuda".
+
+    Raises:
+        PrunevizError: If a GPU is asked for and there is none.
+    """
     import torch
 
-    if device is Device.cuda and not torch.cuda.is_available():
+    if device is Device.cpu:
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if device is Device.cuda:
         raise PrunevizError("there is no CUDA GPU on this machine; use --device cpu")
-    return (
-        "cuda"
-        if device is Device.cuda or (device is Device.auto and torch.cuda.is_available())
-        else "cpu"
-    )
+    return "cpu"
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def runs_at_once(device: str) -> int:
-    """How many runs go side by side if nobody says: one a core on a CPU, one on a GPU."""
+    """Default number of runs side by side: one per core on a CPU, one on a GPU."""
     return 1 if device == "cuda" else cores()
 
 
+def resumed_spec(path: Path, threads: int | None) -> RunSpec | None:
+    """Set the number of CPU threads for a run, and return its spec if it was started before.
+
+    An unfinished run keeps the number of threads it was started with, because another number
+    rounds sums differently.
+
+    Args:
+        path: Run directory.
+        threads: Number of threads of a new run. None leaves PyTorch's default.
+    """
+    import torch
+
+    begun = (path / "spec.json").exists() and not is_sealed(path)
+    before = read_spec(path) if begun else None
+    wanted = before.threads if before else threads
+    if wanted:
+        torch.set_num_threads(wanted)
+    return before
+
+
+def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> None:
+    """Process runs in worker processes, and show their progress.
+
+    Args:
+        jobs: The runs.
+        at_once: Number of workers.
+        say: Prints one line.
+
+    Raises:
+        PrunevizError: If runs failed, after the others are done; names them and says why.
+    """
+    failures: dict[str, list[str]] = {}  # message: runs
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        show_progress(len(jobs), say) as progress,
+        _manager(spawn) as manager,
+        ProcessPoolExecutor(at_once, mp_context=spawn, initializer=start_worker) as pool,
+        ended_on_interrupt(pool),
+    ):
+        reports = manager.Queue()
+        totals = {job.run: job.epochs for job in jobs}
+        pending = {pool.submit(_process, job, reports): job for job in jobs}
+        while pending:
+            done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            _show(reports, totals, progress)
+            for future in done:
+                run = pending.pop(future).run
+                failure = _failure(future)
+                if failure is not None:
+                    failures.setdefault(failure, []).append(run)
+                progress.end(run, f"{run}: failed" if failure else f"{run}: {future.result()}")
+    if failures:
+        raise PrunevizError(_failed(failures, len(jobs)))
+
+
+def start_worker() -> None:
+    """Prepare a worker process: end it with its parent, and keep the memory it frees."""
+    end_with_parent()
+    keep_freed_memory()
+
+
 def end_with_parent() -> None:
-    """Let this process end as soon as the one that started it has ended, however that came: else it would go on, unseen."""
+    """End this process as soon as its parent has ended, for whatever reason."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
 
     def wait_for_the_end() -> None:
         parent.join()
-        os._exit(
-            1
-        )  # at any moment: whole files or none are on disk, so every run goes on from its last checkpoint
+        # Safe at any moment: only whole files are on disk, so every run resumes from a checkpoint.
+        os._exit(1)
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
 @contextmanager
 def ended_on_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """On Ctrl-C end the runs that are under way and start no more, where the pool alone would do all that wait."""
+    """End running workers and start no more on Ctrl-C; the pool alone would wait for all of them."""
     before = multiprocessing.active_children()
     try:
         yield
     except KeyboardInterrupt:
         for worker in set(multiprocessing.active_children()) - set(before):
-            worker.terminate()  # whole files or none are on disk, so every run goes on from its last checkpoint
+            worker.terminate()  # safe at any moment, see end_with_parent
         pool.shutdown(wait=False, cancel_futures=True)
         raise
+
+
+def _manager(spawn: SpawnContext) -> SyncManager:
+    """A started manager; workers report through its queue."""
+    manager = SyncManager(ctx=spawn)
+    manager.start(end_with_parent)
+    return manager
+
+
+def _process(job: Job, reports: _Reports) -> str:
+    return job.work(lambda epochs, note: reports.put((job.run, epochs, note)))
+
+
+def _show(reports: _Reports, totals: dict[str, int], progress: Progress) -> None:
+    """Show what was reported since the last call."""
+    while not reports.empty():
+        run, epochs, note = reports.get()
+        progress.start(run, totals[run])
+        progress.move(run, epochs, note)
+
+
+def _failure(future: Future[str]) -> str | None:
+    """Why a run failed, or None; errors that are bugs are raised."""
+    error = future.exception()
+    if error is None:
+        return None
+    if not isinstance(error, (PrunevizError, OSError, RuntimeError)):
+        raise error
+    return str(error)
+
+
+def _failed(failures: dict[str, list[str]], total: int) -> str:
+    """The message about all failed runs; runs that failed for one reason share a sentence."""
+    number = sum(len(runs) for runs in failures.values())
+    reasons = " ".join(f"{', '.join(runs)}: {message}" for message, runs in failures.items())
+    return f"{number} of {total} runs failed; fix the cause and repeat the command. {reasons}"

@@ -1,20 +1,19 @@
-"""The reference training loop: the protocol of the paper, with callbacks at pruning rounds and after every epoch, and checkpoints.
+"""The reference training loop, with hooks between epochs, and evaluation.
 
-Data stay on the device as uint8; shuffling, cropping and flipping happen there in batches, from one seeded generator. Within an
-epoch the loop never waits for the device: losses and hits are summed on it and read once, at the end. What the host has to do between
-two epochs, such as writing the log, it does while the device works on the next.
+Images stay on the device as uint8; shuffling, cropping and flipping happen there, in batches, with
+one seeded generator. Within an epoch the loop never waits for the device: losses and hits are
+summed there and read once, at the end. What the host has to do between two epochs, such as writing
+the log, it does while the device works on the next.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,47 +21,60 @@ from torch import nn
 
 from pruneviz.errors import TrainingError
 from pruneviz.experiment.images import ImageData, normalise
+from pruneviz.experiment.parallel import Report
 from pruneviz.experiment.step import AnyStep, Step, best_of, lay_out, matrix_units, output_of
-from pruneviz.log.files import disk_errors
 from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.plans.run_plan import RunPlan, precision_on
-from pruneviz.pruning.held_entries import expect_pruned, hold_in_optimizer, hold_pruned
+from pruneviz.pruning.held_entries import hold_in_optimizer, hold_pruned
 
-Rest = Callable[
-    [], object
-]  # what is left to do of an epoch, and does not need the network as it was after it
-AfterEpoch = Callable[..., Rest | None]
-Prune = Callable[
-    [int], dict[str, Any]
-]  # the round after an epoch; returns further facts of that epoch
-Progress = Callable[
-    [float, str], None
-]  # epochs done, with the fraction of the running one, and a note
+Rest = Callable[[], object]  # work of an epoch that does not need the network as it was then
+
 _SECONDS_BETWEEN_REPORTS = 1.0
-_LONG_RUN = (
-    10_000  # steps; trying kernels takes a GPU up to 25 seconds, and then saves up to 2 ms a step
-)
-_STEPS_AHEAD = 32  # steps that a GPU has been asked for, some 100 ms of work, when the host turns to the rest of the epoch before
-_EVALUATED_AT_ONCE = {
-    "cpu": 500,
-    "cuda": 2000,
-}  # images; few on a CPU, for its caches, many on a GPU, which is asked less often
+# Steps; trying kernels takes a GPU up to 25 seconds, and then saves up to 2 ms a step.
+_LONG_RUN = 10_000
+# Steps queued on a GPU, some 100 ms of work, before the host turns to the rest of the last epoch.
+_STEPS_AHEAD = 32
+# Images; few for the caches of a CPU, many for a GPU, which is asked less often.
+_EVALUATED_AT_ONCE = {"cpu": 500, "cuda": 2000}
 
 
-def ignore_progress(epochs_done: float, note: str) -> None:
-    """A progress report for nobody."""
+class Hooks(Protocol):
+    """What the training loop calls between epochs. `ExperimentRun` is one."""
+
+    def prune(self, epoch: int) -> None:
+        """Prune at the round after `epoch` epochs."""
+
+    def record(self, epoch: int, **facts: Any) -> Rest | None:
+        """Record the network after `epoch` epochs, with columns of the epochs table.
+
+        Returns:
+            The rest of the work where it does not need the network, else None.
+        """
+
+    def report(self, epochs_done: float, note: str) -> None:
+        """Report the progress, with the fraction of the current epoch."""
+
+
+def no_report(epochs_done: float, note: str) -> None:
+    """No-op, for runs whose progress nobody follows."""
 
 
 def no_rest() -> None:
-    """Of an epoch nothing is left to do."""
+    """No-op, for epochs that leave no work for later."""
 
 
 @dataclass
 class TrainingState:
-    """What a training run is made of between two epochs; `epoch` epochs are done, in `wall_seconds` with all that belongs to them.
+    """State of a training run between two epochs.
 
-    `best` is the network of the best test accuracy since the last round, for plans that imitate the published code: its epoch, test_acc
-    and network (a state dict).
+    Args:
+        network: The network.
+        optimizer: Its optimiser.
+        generator: Generator of shuffling and augmentation, on the device of the network.
+        epoch: Number of epochs done.
+        wall_seconds: Time these took, with everything that belongs to them.
+        best: Network of the best test accuracy since the last round, for plans that imitate the
+            published code: its epoch, test_acc and network (a state dict).
     """
 
     network: nn.Module
@@ -74,7 +86,7 @@ class TrainingState:
 
 
 def start(network: nn.Module, plan: RunPlan) -> TrainingState:
-    """The state before the first epoch: SGD over all parameters, and a generator on their device with the plan's seed.
+    """The state before the first epoch: SGD over all parameters, and a generator with the seed.
 
     On a GPU the network is laid out channels last.
     """
@@ -86,38 +98,38 @@ def start(network: nn.Module, plan: RunPlan) -> TrainingState:
     return TrainingState(network, optimizer, torch.Generator(device).manual_seed(plan.seed))
 
 
-def train(
-    state: TrainingState,
-    data: ImageData,
-    plan: RunPlan,
-    after_epoch: AfterEpoch,
-    progress: Progress = ignore_progress,
-    prune: Prune | None = None,
-) -> None:
-    """Train from the state's epoch to the plan's last, calling `after_epoch(epoch, **facts)` before the first epoch and after each.
+def train(state: TrainingState, data: ImageData, plan: RunPlan, hooks: Hooks) -> None:
+    """Train from the state's epoch to the last epoch of the plan.
 
-    What `after_epoch` returns, if anything, is the rest of its work, which is done while a GPU trains on; on a CPU at once.
+    Args:
+        state: State to continue from; changed in place.
+        data: Images to train and test on.
+        plan: Protocol of the training.
+        hooks: `record` is called before the first epoch and after each, with columns of the epochs
+            table: phase, lr, train_loss (nats, at the training temperature), train_acc and
+            test_acc (fractions), test_loss (nats, at temperature 1) and seconds. A rest that it
+            returns is done at once on a CPU, and during the next epoch on a GPU. `prune` is called
+            at the rounds of the plan, between training and evaluation; afterwards the momentum
+            restarts, or is carried over if the plan says so. `report` is called after every epoch,
+            and every second within slow ones.
 
-    Args: facts are columns of the epochs table: phase, lr, train_loss (nats, at the training temperature), train_acc and test_acc
-    (fractions), test_loss (nats, at temperature 1) and seconds. `progress` is told about every epoch, and within slow ones every second.
-    `prune(epoch)` prunes the network at the plan's rounds, after the epoch's training and before its evaluation; the facts that it
-    returns join the others, and the optimiser's momentum starts anew, or is carried over where the plan says so.
-    Errors: `TrainingError` naming the epoch and the layer when the training loss is not finite, and the epoch when after a round the
-    optimiser holds other parameters than the network.
-    Source: Lubana and Dick, ICLR 2021, protocol of the published code.
+    Raises:
+        TrainingError: If the training loss is not finite (names the epoch and the layer), or the
+            optimiser holds other parameters than the network after a round.
+
+    References:
+        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
+        ICLR 2021, and the protocol of the code published with it.
     """
-    if plan.rounds and prune is None:
-        raise TrainingError(
-            f"{plan.run} prunes in {plan.rounds} rounds, but nothing was given that prunes; pass prune=... to train"
-        )
     step = first_step(state, data, plan)
     rest: Rest = no_rest
     if state.epoch == 0:
-        rest = _now_or_later(step, after_epoch(0, **_after_training(state, data, plan, 0, prune)))
+        facts = _after_training(state, data, plan, 0, hooks)
+        rest = _now_or_later(step, hooks.record(0, **facts))
     for epoch in range(state.epoch + 1, plan.epochs + 1):
         began = time.perf_counter()
         rate = set_learning_rate(state.optimizer, plan, epoch)
-        loss, accuracy = train_epoch(state, step, plan.batch_size, progress, rest)
+        loss, accuracy = train_epoch(state, step, plan.batch_size, hooks.report, rest)
         if not math.isfinite(loss):
             raise TrainingError(_diverged(state.network, data, plan, epoch, loss, rate))
         state.epoch = epoch
@@ -127,51 +139,59 @@ def train(
             "train_acc": accuracy,
             "seconds": time.perf_counter() - began,
         }
-        facts |= _after_training(state, data, plan, epoch, prune)
-        rest = _now_or_later(step, after_epoch(epoch, **facts))
-        progress(epoch, f"test accuracy {facts['test_acc']:.1%}")
+        facts |= _after_training(state, data, plan, epoch, hooks)
+        rest = _now_or_later(step, hooks.record(epoch, **facts))
+        hooks.report(epoch, f"test accuracy {facts['test_acc']:.1%}")
     rest()
 
 
 def _now_or_later(step: AnyStep, rest: Rest | None) -> Rest:
-    """The rest of an epoch's work for when the next is under way, or nothing, because it is done where nothing would run beside it."""
-    if rest is None or step.runs_ahead:
-        return rest or no_rest
+    """Do the rest of an epoch now, unless steps run ahead of the host; returns what is left."""
+    if rest is None:
+        return no_rest
+    if step.runs_ahead:
+        return rest
     rest()
     return no_rest
 
 
 def first_step(state: TrainingState, data: ImageData, plan: RunPlan) -> AnyStep:
-    """The step of a state's training, good for all its epochs; `PresetError` for a precision that the device has not."""
-    precision = precision_on(data.device.type, plan.precision)
+    """The step that trains all epochs of a state.
+
+    Raises:
+        PresetError: If the device does not support the precision of the plan.
+    """
     steps = plan.epochs * math.ceil(len(data.train_labels) / plan.batch_size)
-    given = (
-        state.network,
-        state.optimizer,
-        state.generator,
-        data,
-        plan.train_temperature,
-        plan.augment,
-        precision,
+    step = Step(
+        network=state.network,
+        optimizer=state.optimizer,
+        generator=state.generator,
+        data=data,
+        temperature=plan.train_temperature,
+        augments=plan.augment,
+        precision=precision_on(data.device.type, plan.precision),
+        tries_kernels=steps >= _LONG_RUN,
     )
-    return best_of(Step(*given, tries_kernels=steps >= _LONG_RUN))
+    return best_of(step)
 
 
 def settle_optimizer(state: TrainingState, carry_momentum: bool) -> None:
-    """After a round: forget the momentum, or carry it over for all but the pruned entries.
+    """Restart the momentum after a round, or keep it except for pruned entries.
 
-    Errors: `TrainingError` when the optimiser does not hold exactly the parameters of the network; it names the first that differ.
+    Raises:
+        TrainingError: If the optimiser does not hold exactly the parameters of the network.
     """
     named = {id(parameter): name for name, parameter in state.network.named_parameters()}
-    held = [
-        id(parameter) for group in state.optimizer.param_groups for parameter in group["params"]
-    ]
+    groups = state.optimizer.param_groups
+    held = [id(parameter) for group in groups for parameter in group["params"]]
     lacking = [name for parameter, name in named.items() if parameter not in held]
-    foreign = len(set(held) - set(named)) + len(held) - len(set(held))
+    repeated = len(held) - len(set(held))
+    foreign = len(set(held) - set(named)) + repeated
     if lacking or foreign:
-        what = f"it lacks {len(lacking)} ({', '.join(lacking[:3])}) and holds {foreign} that are not the network's, or that it holds twice"
         raise TrainingError(
-            f"the optimiser must hold exactly the network's parameters, but {what}; make it anew from network.parameters()"
+            "the optimiser must hold exactly the network's parameters, but it lacks "
+            f"{len(lacking)} ({', '.join(lacking[:3])}) and holds {foreign} that are repeated or "
+            "not the network's; create it from network.parameters()"
         )
     if carry_momentum:
         hold_in_optimizer(state.network, state.optimizer)
@@ -180,7 +200,11 @@ def settle_optimizer(state: TrainingState, carry_momentum: bool) -> None:
 
 
 def put_back_best(state: TrainingState) -> int | None:
-    """Give the network the weights of its best test accuracy, as the published code does; returns their epoch, None where none are kept."""
+    """Load the weights of the best test accuracy, as the published code does.
+
+    Returns:
+        Their epoch; None if none are kept.
+    """
     if state.best is None:
         return None
     state.network.load_state_dict(state.best["network"])
@@ -189,25 +213,26 @@ def put_back_best(state: TrainingState) -> int | None:
 
 
 def _after_training(
-    state: TrainingState, data: ImageData, plan: RunPlan, epoch: int, prune: Prune | None
+    state: TrainingState, data: ImageData, plan: RunPlan, epoch: int, hooks: Hooks
 ) -> dict[str, Any]:
     """Prune if a round is due, and evaluate; returns these facts of the epoch."""
-    facts: dict[str, Any] = {"phase": plan.phase(epoch)}
-    pruning = plan.pruning
-    if prune is not None and pruning and epoch in plan.pruning_epochs:
-        facts |= prune(epoch)
+    if plan.pruning and epoch in plan.pruning_epochs:
+        hooks.prune(epoch)
         with _named(f"after round {_rounds_done(plan, epoch)} of {plan.rounds}, at epoch {epoch}"):
-            settle_optimizer(state, pruning.carry_momentum)
-    facts |= evaluate(state.network, data, precision=precision_on(data.device.type, plan.precision))
-    if (
-        pruning
-        and pruning.flowandprune
-        and facts["phase"] == "finetune"
-        and (state.best is None or facts["test_acc"] > state.best["test_acc"])
-    ):
+            settle_optimizer(state, plan.pruning.carry_momentum)
+    precision = precision_on(data.device.type, plan.precision)
+    tested = evaluate(state.network, data, precision=precision)
+    phase = plan.phase(epoch)
+    if plan.pruning and plan.pruning.flowandprune and phase == "finetune":
+        _keep_best(state, epoch, tested["test_acc"])
+    return {"phase": phase, **tested}
+
+
+def _keep_best(state: TrainingState, epoch: int, accuracy: float) -> None:
+    """Keep a copy of the network if its test accuracy is the best so far."""
+    if state.best is None or accuracy > state.best["test_acc"]:
         network = {name: value.clone() for name, value in state.network.state_dict().items()}
-        state.best = {"epoch": epoch, "test_acc": facts["test_acc"], "network": network}
-    return facts
+        state.best = {"epoch": epoch, "test_acc": accuracy, "network": network}
 
 
 @contextmanager
@@ -225,19 +250,22 @@ def _rounds_done(plan: RunPlan, epoch: int) -> int:
 def _diverged(
     network: nn.Module, data: ImageData, plan: RunPlan, epoch: int, loss: float, rate: float
 ) -> str:
-    rounds = (
-        f", after {_rounds_done(plan, epoch - 1)} of {plan.rounds} pruning rounds,"
-        if plan.rounds
-        else ""
-    )
+    done = _rounds_done(plan, epoch - 1)
+    rounds = f", after {done} of {plan.rounds} pruning rounds," if plan.rounds else ""
     images = normalise(data.train_images[:8])
     layer = first_nonfinite_layer(network, network.eval(), [images])
-    where = f"; not finite first in layer {layer}" if layer else ""
-    return f"the training loss of epoch {epoch}{rounds} is {loss}{where}; lower the learning rate (now {rate:g})"
+    where = f"; layer {layer} is the first whose output is not finite" if layer else ""
+    return (
+        f"the training loss of epoch {epoch}{rounds} is {loss}{where}; "
+        f"lower the learning rate (now {rate:g})"
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, plan: RunPlan, epoch: int) -> float:
-    """Set and return the rate of an epoch (from 1): tenfold less after every epoch of `plan.lr_drops`."""
+    """Set and return the learning rate of an epoch, counted from 1.
+
+    It falls tenfold after every epoch of `plan.lr_drops`.
+    """
     rate = plan.lr * 0.1 ** sum(epoch > drop for drop in plan.lr_drops)
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -248,100 +276,62 @@ def train_epoch(
     state: TrainingState,
     step: AnyStep,
     batch_size: int,
-    progress: Progress = ignore_progress,
+    report: Report = no_report,
     rest: Rest = no_rest,
 ) -> tuple[float, float]:
-    """One pass over the training images; returns the mean loss (nats, at the training temperature) and the accuracy (fraction).
+    """Train on all training images once, in random order.
 
-    `rest`, what is left to do of the epoch before, is done in between, when the first steps have been asked for.
+    Args:
+        state: State to train.
+        step: Step made by `first_step`.
+        batch_size: Images per step; the last batch may be smaller.
+        report: Called every second with the progress.
+        rest: Work left from the epoch before; done once the first steps are queued.
+
+    Returns:
+        Mean loss (nats, at the training temperature) and accuracy (fraction).
     """
     reported = time.perf_counter()
+    device = state.generator.device
     with step.running():
-        batches = torch.randperm(
-            step.images, generator=state.generator, device=state.generator.device
-        ).split(batch_size)
+        order = torch.randperm(step.images, generator=state.generator, device=device)
+        batches = order.split(batch_size)
         for number, chosen in enumerate(batches, start=1):
             step(chosen)
             if number == min(_STEPS_AHEAD, len(batches)):
                 rest()
             if time.perf_counter() - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = time.perf_counter()
-                progress(state.epoch + number / len(batches), "training")
-        loss, hits = (step.totals.double() / step.images).tolist()
-    return loss, hits
+                report(state.epoch + number / len(batches), "training")
+        loss, accuracy = (step.totals.double() / step.images).tolist()
+    return loss, accuracy
 
 
 @torch.no_grad()
 def evaluate(
     network: nn.Module, data: ImageData, batch_size: int | None = None, precision: str = "fp32"
 ) -> dict[str, float]:
-    """Test loss (nats, at temperature 1) and test accuracy (fraction), in evaluation mode; the batches change no more than rounding."""
+    """Test a network in evaluation mode.
+
+    Args:
+        network: Network to test.
+        data: Its test images are used.
+        batch_size: Images at a time; affects rounding only. Default: by device.
+        precision: Precision of the arithmetic, see `PRECISIONS`.
+
+    Returns:
+        test_loss (nats, at temperature 1) and test_acc (fraction).
+    """
     network.eval()
     device = data.device
     size = batch_size or _EVALUATED_AT_ONCE.get(device.type, 500)
     totals = torch.zeros(2, device=device)
+    batches = zip(data.test_images.split(size), data.test_labels.split(size), strict=True)
     with matrix_units(device, precision):
-        for images, labels in zip(
-            data.test_images.split(size), data.test_labels.split(size), strict=True
-        ):
+        for images, labels in batches:
             output = output_of(network, normalise(images), precision)
-            totals += torch.stack(
-                [
-                    F.cross_entropy(output, labels, reduction="sum"),
-                    (output.argmax(1) == labels).sum().to(output.dtype),
-                ]
-            )
-        loss, hits = (totals.double() / len(data.test_labels)).tolist()
-    return {"test_loss": loss, "test_acc": hits}
-
-
-def save_checkpoint(state: TrainingState, folder: Path) -> None:
-    """Keep a state on disk, whole or not at all; `LogError` when the disk cannot be written to."""
-    parts = {
-        "network": state.network.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "generator": state.generator.get_state(),
-        "epoch": state.epoch,
-        "wall_seconds": state.wall_seconds,
-        "best": state.best,
-    }
-    temporary = folder / ".state.tmp"
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                torch.save(parts, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(folder / "state.pt")
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def restore_checkpoint(state: TrainingState, folder: Path) -> bool:
-    """Bring a state back to the last checkpoint in a folder; False where there is none. Only tensors and numbers are read.
-
-    Errors: `TrainingError` for a file that is corrupt, or the checkpoint of another network.
-    """
-    file = folder / "state.pt"
-    if not file.exists():
-        return False
-    device = next(state.network.parameters()).device
-    try:
-        parts = torch.load(file, map_location=device, weights_only=True)
-        expect_pruned(state.network, parts["network"])
-        state.network.load_state_dict(parts["network"])
-        hold_pruned(state.network)
-        state.optimizer.load_state_dict(parts["optimizer"])
-        state.generator.set_state(parts["generator"].cpu())
-        state.epoch, state.wall_seconds, state.best = (
-            parts["epoch"],
-            parts["wall_seconds"],
-            parts["best"],
-        )
-    except (
-        Exception
-    ) as error:  # of many kinds, and with pages of advice, such as to unpickle the file after all
-        what = f"{file} is corrupt, or of another network ({type(error).__name__})"
-        raise TrainingError(f"{what}; delete it to train this run from its start") from error
-    return True
+            loss = F.cross_entropy(output, labels, reduction="sum")
+            hits = (output.argmax(1) == labels).sum().to(output.dtype)
+            totals += torch.stack([loss, hits])
+        mean_loss, accuracy = (totals.double() / len(data.test_labels)).tolist()
+    return {"test_loss": mean_loss, "test_acc": accuracy}

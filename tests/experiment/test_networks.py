@@ -176,7 +176,8 @@ def test_initialisation_is_torchs_default(name: str) -> None:
 
 def test_unknown_network_lists_those_that_exist() -> None:
     with pytest.raises(
-        PresetError, match="no network 'vgg16'; choose one of vgg13, mobilenet_v1, resnet56"
+        PresetError,
+        match=r"no network 'vgg16'; did you mean 'vgg13'\? Choose one of vgg13, mobilenet_v1, resnet56",
     ):
         build_network("vgg16", num_classes=10)
 

@@ -24,7 +24,8 @@ from pruneviz.experiment.remeasuring import (
     remeasure_run,
     remeasured_name,
 )
-from pruneviz.experiment.run import Setting, record_run
+from pruneviz.experiment.run import record_run
+from pruneviz.experiment.setting import Setting
 from pruneviz.log.run_directory import read_spec
 from pruneviz.plans.run_plan import RunPlan
 from pruneviz.recording.kept_weights import load_kept_weights
@@ -65,7 +66,7 @@ def spec_of(run: Path) -> dict[str, object]:
 def test_it_is_to_the_bit_what_recording_writes(
     recorded: Path, tmp_path: Path, plan: RunPlan
 ) -> None:
-    remeasure_run(recorded / PLAN.run, Remeasuring(tmp_path, unit=plan.unit, threads=1))
+    remeasure_run(recorded / PLAN.run, Remeasuring(tmp_path, unit=plan.unit, threads=1), ignore)
     again, first = pv.load(tmp_path / plan.run), pv.load(recorded / plan.run)
     pd.testing.assert_frame_equal(again.filters, first.filters, check_exact=True)
     pd.testing.assert_frame_equal(again.correlations, first.correlations, check_exact=True)
@@ -80,6 +81,7 @@ def test_batch_statistics_are_those_of_measure_in_float64(recorded: Path, tmp_pa
     remeasure_run(
         recorded / PLAN.run,
         Remeasuring(tmp_path, bn="batch", batch_size=10, every=2, dtype="float64"),
+        ignore,
     )
     found = pv.load(tmp_path / "vgg13-digits-unpruned-bnbatch-s0")
     spec = found.spec.iloc[0]
@@ -121,9 +123,9 @@ def test_one_that_was_cut_off_goes_on(
     monkeypatch.setattr(Recorder, "after_epoch", interrupted)
     how = Remeasuring(tmp_path / "cut", unit=unit, threads=1)
     with pytest.raises(KeyboardInterrupt):
-        remeasure_run(recorded / PLAN.run, how)
+        remeasure_run(recorded / PLAN.run, how, ignore)
     assert check_remeasurable(recorded / PLAN.run, how)
-    remeasure_run(recorded / PLAN.run, how)
+    remeasure_run(recorded / PLAN.run, how, ignore)
     assert measured == [0, 1, 2, 2, 3], "what was measured is not measured again"
     plan = WEIGHTS if unit == "weight" else PLAN
     again, first = pv.load(tmp_path / "cut"), pv.load(recorded / plan.run)
@@ -136,7 +138,7 @@ def test_what_is_measured_is_skipped_and_other_options_are_refused(
     recorded: Path, tmp_path: Path
 ) -> None:
     batch = Remeasuring(tmp_path, bn="batch", batch_size=10, every=2, dtype="float64", threads=1)
-    remeasure_run(recorded / PLAN.run, batch)
+    remeasure_run(recorded / PLAN.run, batch, ignore)
     common = [str(recorded / PLAN.run), "--bn", "batch", "--out", str(tmp_path)]
     again = invoke(*common, "--batch-size", "10", "--every", "2")
     assert again.exit_code == 0, again.output
@@ -144,7 +146,7 @@ def test_what_is_measured_is_skipped_and_other_options_are_refused(
     for options, told in (
         (
             ["--batch-size", "5", "--every", "2"],
-            "sample_batch_size was 10, now 5; use the old options, or another folder",
+            "sample_batch_size was 10, now 5; use the old ones, or another folder",
         ),
         (["--batch-size", "10", "--every", "1"], "every was '2', now '1'"),
         (
@@ -182,10 +184,10 @@ def edited(recorded: Path, to: Path, **facts: object) -> Path:
     [
         (
             {"network": "MyNet"},
-            "was not made by python -m pruneviz.record, so how to build it is not known",
+            "was not made by pruneviz record, so its network cannot be built again",
         ),
         ({"rounds": 2, "target": 0.5}, "pruned in 2 rounds; only runs that never prune"),
-        ({"sealed": False}, "is unfinished; finish its recording first"),
+        ({"sealed": False}, "is unfinished; first repeat the command"),
     ],
 )
 def test_runs_that_cannot_be_measured_again_are_told(
@@ -202,16 +204,16 @@ def test_a_run_without_weights_and_one_in_its_own_place_are_told(
     result = invoke(str(recorded), "--unit", "weight", "--out", str(tmp_path))
     assert result.exit_code == 2
     assert (
-        f"{WEIGHTS.run} holds no weights to measure again; record it with python -m pruneviz.record --keep-weights"
+        f"{WEIGHTS.run} has no kept weights; record it with pruneviz record --keep-weights"
         in result.output
     )
     assert not list(tmp_path.iterdir()), "nothing is measured before all can be"
-    with pytest.raises(LogError, match="would be measured over itself; choose another folder"):
+    with pytest.raises(LogError, match="would be overwritten; choose another folder"):
         check_remeasurable(recorded / PLAN.run, Remeasuring(recorded))
 
 
 def test_sizes_of_batches_go_with_batch_statistics_alone() -> None:
-    with pytest.raises(MeasureError, match="batch_size=None; with bn='batch' say how many"):
+    with pytest.raises(MeasureError, match="batch_size=None; with bn='batch' give the number"):
         Remeasuring(Path("x"), bn="batch")
     with pytest.raises(MeasureError, match="batch_size=10 has no meaning with bn='eval'"):
         Remeasuring(Path("x"), batch_size=10)
@@ -248,9 +250,9 @@ def test_the_command_measures_in_processes_and_tells_what_failed_after_the_other
     ]
     result = invoke(str(broken), str(recorded / PLAN.run), *given)
     assert result.exit_code == 1
-    assert "1 of 2 runs failed; repeat the command after the repair. broken: " in result.output
+    assert "1 of 2 runs failed; fix the cause and repeat the command. broken: " in result.output
     assert "00000.safetensors is corrupt" in result.output
-    assert "vgg13-digits-unpruned-bnbatch-s0: recorded at 4 epochs" in result.output
+    assert f"{PLAN.run}: recorded at 4 epochs as vgg13-digits-unpruned-bnbatch-s0" in result.output
     spec = json.loads(
         (tmp_path / "out" / "vgg13-digits-unpruned-bnbatch-s0" / "spec.json").read_text()
     )

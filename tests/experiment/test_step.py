@@ -20,6 +20,7 @@ from pruneviz.log.vocabulary import PRECISIONS
 from pruneviz.model.isolation import tried_kernels
 from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.held_entries import prune_entries
+from tests.support.hooks import Hooks
 from tests.support.plans import changed
 
 # 80 images: five batches of 15, three of which warm up, and one of 5
@@ -96,25 +97,22 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[Captures]:
     return made
 
 
-def halve(state: TrainingState) -> dict[str, Any]:
+def halve(state: TrainingState) -> None:
     """Prune every second filter that is left."""
     weight = state.network.get_parameter("1.weight")
     left = weight.detach().flatten(1).any(1).nonzero().flatten()
     keep = torch.ones_like(weight, dtype=torch.bool)
     keep[left[::2]] = False
     prune_entries(state.network, {"1.weight": keep})
-    return {}
 
 
 def trained(data: ImageData, plan: RunPlan) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     state, rows = start(network(), plan), []
-    train(
-        state,
-        data,
-        plan,
-        lambda epoch, **facts: rows.append({**facts, "seconds": 0}),
-        prune=lambda epoch: halve(state),
-    )
+
+    def record(epoch: int, **facts: Any) -> None:
+        rows.append({**facts, "seconds": 0})
+
+    train(state, data, plan, Hooks(record, lambda epoch: halve(state)))
     return {**state.network.state_dict(), "generator": state.generator.get_state()}, rows
 
 
@@ -188,12 +186,12 @@ def test_the_rest_of_an_epoch_is_done_while_the_next_one_runs(
         steps += 1
         step_once(step, chosen)
 
-    def after_epoch(epoch: int, **facts: object) -> Callable[[], None]:
+    def record(epoch: int, **facts: object) -> Callable[[], None]:
         told.append(("seen", epoch, steps))
         return lambda: told.append(("written", epoch, steps))
 
     monkeypatch.setattr(Step, "__call__", counted)
-    train(start(network(), PLAN), data, changed(PLAN, epochs=2), after_epoch)
+    train(start(network(), PLAN), data, changed(PLAN, epochs=2), Hooks(record))
     assert told == [
         ("seen", 0, 0),
         ("written", 0, 4),
@@ -210,23 +208,19 @@ def test_an_epoch_of_few_steps_leaves_nothing_for_later(
 ) -> None:
     told: list[int] = []
     plan = changed(PLAN, epochs=3, batch_size=batch_size)
-    train(start(network(), plan), data, plan, lambda epoch, **facts: lambda: told.append(epoch))
+    record = Hooks(lambda epoch, **facts: lambda: told.append(epoch))
+    train(start(network(), plan), data, plan, record)
     assert told == [0, 1, 2, 3]
 
 
 def test_on_a_cpu_nothing_is_put_off(data: ImageData) -> None:
     told: list[str] = []
 
-    def after_epoch(epoch: int, **facts: object) -> Callable[[], None]:
+    def record(epoch: int, **facts: object) -> Callable[[], None]:
         return lambda: told.append(f"written {epoch}")
 
-    train(
-        start(network(), PLAN),
-        data,
-        changed(PLAN, epochs=2),
-        after_epoch,
-        lambda epochs, note: told.append(f"told of {epochs}"),
-    )
+    hooks = Hooks(record, report=lambda epochs, note: told.append(f"told of {epochs}"))
+    train(start(network(), PLAN), data, changed(PLAN, epochs=2), hooks)
     assert told == ["written 0", "written 1", "told of 1", "written 2", "told of 2"]
 
 
@@ -280,7 +274,7 @@ def test_every_device_has_a_default_precision_and_refuses_what_it_has_not() -> N
 def test_training_in_a_precision_that_the_device_has_not_is_refused(data: ImageData) -> None:
     plan = changed(PLAN, precision="tf32")
     with pytest.raises(PresetError, match="precision 'tf32' is not to be had on cpu"):
-        train(start(network(), plan), data, plan, lambda epoch, **facts: None)
+        train(start(network(), plan), data, plan, Hooks())
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 import pruneviz as pv
 from pruneviz import record
 from pruneviz.errors import DataError, PresetError, PruningError
-from pruneviz.experiment import rounds
-from pruneviz.experiment.run import Setting, record_run
+from pruneviz.experiment import run
+from pruneviz.experiment.run import record_run
+from pruneviz.experiment.setting import Setting
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.run_directory import read_spec
 from pruneviz.plans.planning import plan_pruned_runs
@@ -94,7 +95,7 @@ def test_a_run_goes_on_with_the_threads_it_was_started_with(
         record_run(PLAN, Setting(tmp_path, threads=1), interrupt)
     record_run(PLAN, Setting(tmp_path, threads=2), ignore)
     record_run(replace(PLAN, run="r1"), Setting(tmp_path, threads=2), ignore)
-    assert asked == [1, 1, 2] and [read_spec(tmp_path / run).threads for run in ("r0", "r1")] == [
+    assert asked == [1, 1, 2] and [read_spec(tmp_path / name).threads for name in ("r0", "r1")] == [
         1,
         2,
     ]
@@ -106,7 +107,7 @@ def test_a_run_ends_whole_where_its_filters_cannot_be_removed(
     def refuse(network: torch.nn.Module, example: torch.Tensor) -> None:
         raise PruningError("Torch-Pruning is not installed")
 
-    monkeypatch.setattr(rounds, "remove", refuse)
+    monkeypatch.setattr(run, "remove", refuse)
     record_run(PLAN, Setting(tmp_path), ignore)
     extra = read_spec(tmp_path / "r0").extra
     assert (
@@ -137,13 +138,13 @@ def test_rounds_before_their_epochs_may_be_one_more_than_epochs() -> None:
         "digits", PruningOptions("magnitude", rounds=29, prune_at_start=True), ["vgg13"], [0]
     )
     assert plan.pruning_epochs == range(29) and plan.epochs == 28
-    for pruning, run in (
+    for pruning, name in (
         (PruningOptions("magnitude", rounds=30, prune_at_start=True), "r30-p75-atstart-s0"),
         (PruningOptions("magnitude", rounds=29), "r29-p75-s0"),
     ):
         with pytest.raises(
             PresetError,
-            match=f"^vgg13-digits-magnitude-{run}: .* rounds take an epoch each, but there are 28 epochs",
+            match=f"^vgg13-digits-magnitude-{name}: .* rounds take an epoch each, but there are 28 epochs",
         ):
             plan_pruned_runs("digits", pruning, ["vgg13"], [0])
 

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from pruneviz import Pruner, measure, remove
 from pruneviz.experiment import training
+from pruneviz.experiment.checkpoint import restore_checkpoint, save_checkpoint
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample, subset
 from pruneviz.experiment.networks.registry import NETWORKS, build_network
 from pruneviz.experiment.training import (
     TrainingState,
     first_step,
-    restore_checkpoint,
-    save_checkpoint,
     start,
     train,
     train_epoch,
@@ -34,6 +33,7 @@ from pruneviz.measuring.cheap_columns import CheapColumns
 from pruneviz.model.filters import find_layers
 from pruneviz.plans.run_plan import RunPlan
 from pruneviz.pruning.held_entries import kept_entries, prune_entries
+from tests.support.hooks import Hooks
 from tests.support.plans import changed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -142,7 +142,7 @@ def trained(
     """A trained state and its training losses; rounds prune every third filter of every fifth layer."""
     losses: list[float] = []
 
-    def prune(epoch: int) -> dict[str, float]:
+    def prune(epoch: int) -> None:
         convolutions = [name for name, p in state.network.named_parameters() if p.dim() == 4][1::5]
         keep = {
             name: torch.ones_like(state.network.get_parameter(name), dtype=torch.bool)
@@ -151,15 +151,11 @@ def trained(
         for entries in keep.values():
             entries[epoch % 3 :: 3] = False
         prune_entries(state.network, keep)
-        return {}
 
-    train(
-        state,
-        data,
-        plan,
-        lambda epoch, **facts: losses.append(facts.get("train_loss", 0.0)),
-        prune=prune,
-    )
+    def record(epoch: int, **facts: float) -> None:
+        losses.append(facts.get("train_loss", 0.0))
+
+    train(state, data, plan, Hooks(record, prune))
     return state, losses
 
 

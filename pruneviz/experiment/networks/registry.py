@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from pruneviz.errors import PresetError
+from pruneviz.errors import PresetError, unknown_name
 from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
 from pruneviz.experiment.networks.resnet56 import resnet56
 from pruneviz.experiment.networks.vgg13 import vgg13
@@ -40,5 +40,5 @@ def build_network(
         ICLR 2021, and the code published with it.
     """
     if name not in NETWORKS:
-        raise PresetError(f"there is no network {name!r}; choose one of {', '.join(NETWORKS)}")
+        raise PresetError(unknown_name("network", name, tuple(NETWORKS)))
     return NETWORKS[name](num_classes, width=width, in_channels=in_channels)

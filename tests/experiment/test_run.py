@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 import pruneviz as pv
 from pruneviz.errors import PresetError, PruningError, TrainingError
-from pruneviz.experiment import rounds, run
+from pruneviz.experiment import run
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample, subset
 from pruneviz.experiment.networks.registry import build_network
-from pruneviz.experiment.rounds import Rounds
-from pruneviz.experiment.run import Setting, check_measure, is_recorded, record_run
+from pruneviz.experiment.run import ExperimentRun, measurement_sample, record_run
+from pruneviz.experiment.setting import Setting, check_measure, is_recorded
 from pruneviz.experiment.training import (
     TrainingState,
     evaluate,
@@ -49,13 +49,13 @@ FILTERS = sum(WIDTHS)
 def networks(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     """The networks of the runs that end, as they are when their filters are removed."""
     seen: list[nn.Module] = []
-    removal = rounds.removal_facts
+    removal = run.removal_facts
 
     def facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
         seen.append(network)
         return removal(network, example)
 
-    monkeypatch.setattr(rounds, "removal_facts", facts)
+    monkeypatch.setattr(run, "removal_facts", facts)
     return seen
 
 
@@ -75,28 +75,36 @@ def begun(plan: RunPlan) -> TrainingState:
     return start(build_network(plan.network, num_classes=10, width=plan.width), plan)
 
 
+class WatchedRun(ExperimentRun):
+    """A run that shows its state after every epoch, and after every round before the optimiser is
+    settled."""
+
+    after_epoch: Callable[[int, TrainingState], object]
+    after_round: Callable[[TrainingState], object]
+
+    def prune(self, epoch: int) -> None:
+        super().prune(epoch)
+        self.after_round(self.state)
+
+    def record(self, epoch: int, **facts: Any) -> Callable[[], None] | None:
+        rest = super().record(epoch, **facts)
+        self.after_epoch(epoch, self.state)
+        return rest
+
+
 def looped(
     plan: RunPlan,
     path: Path,
-    after_epoch: Callable[..., None],
-    after_round: Callable[[TrainingState], None],
+    after_epoch: Callable[[int, TrainingState], object] = lambda epoch, state: None,
+    after_round: Callable[[TrainingState], object] = lambda state: None,
 ) -> TrainingState:
-    """The loop put together by hand: `after_round` sees the state right after the masks, before the optimiser is settled."""
+    """Train and record a plan, watched."""
     data, state = data_of(plan), begun(plan)
     sample = balanced_sample(data, 1)
     with pv.Recorder(state.network, sample, path, every=10) as recorder:
-        rounds = Rounds(state, sample[0], plan, recorder)
-
-        def prune(epoch: int) -> dict[str, Any]:
-            facts = rounds(epoch)
-            after_round(state)
-            return facts
-
-        def after(epoch: int, **facts: Any) -> None:
-            recorder.after_epoch(epoch, **facts)
-            after_epoch(epoch, state)
-
-        train(state, data, plan, after, prune=prune)
+        watched = WatchedRun(state, data, sample[0], plan, recorder, ignore)
+        watched.after_epoch, watched.after_round = after_epoch, after_round
+        train(state, data, plan, watched)
     return state
 
 
@@ -288,8 +296,6 @@ def test_weights_and_momentum_of_pruned_filters_stay_zero(tmp_path: Path) -> Non
     state = looped(
         changed(PLAN, carry_momentum=True),
         tmp_path / "run",
-        lambda epoch, state: None,
-        lambda state: None,
     )
     lost = 0
     for number, _ in enumerate(WIDTHS, start=1):
@@ -326,17 +332,9 @@ def test_the_loop_checks_the_optimiser_after_every_round(tmp_path: Path) -> None
 
     with pytest.raises(
         TrainingError,
-        match=r"after round 1 of 3, at epoch 1: the optimiser .*features\.conv2\.weight.*make it anew",
+        match=r"after round 1 of 3, at epoch 1: the optimiser .*features\.conv2\.weight.*create it",
     ):
-        looped(PLAN, tmp_path / "run", lambda epoch, state: None, replace_a_weight)
-
-
-def test_a_plan_with_rounds_needs_something_that_prunes() -> None:
-    with pytest.raises(
-        TrainingError,
-        match=r"r0 prunes in 3 rounds, but nothing was given that prunes; pass prune=",
-    ):
-        train(begun(PLAN), data_of(PLAN), PLAN, lambda epoch, **facts: None)
+        looped(PLAN, tmp_path / "run", after_round=replace_a_weight)
 
 
 ENDS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
@@ -353,7 +351,7 @@ ENDS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "loss": (
         {"lr": 1e30, "measure": "magnitude"},
         TrainingError,
-        r"the training loss of epoch \d, after \d of 3 pruning rounds, is (nan|inf); not finite first in layer features\.\w+; lower the",
+        r"the training loss of epoch \d, after \d of 3 pruning rounds, is (nan|inf); layer features\.\w+ is the first whose output is not finite; lower the",
     ),
 }
 
@@ -409,12 +407,12 @@ def test_the_spec_tells_what_removing_the_filters_saved(recorded: pv.Runs) -> No
 def test_the_imitation_measures_on_one_augmented_draw_where_training_augments() -> None:
     plan, data = changed(PLAN, flowandprune=True, augment=True), data_of(PLAN)
     plain, labels = balanced_sample(data, 1)
-    first, second = (run._measurement_sample(data, plan) for _ in range(2))
+    first, second = (measurement_sample(data, plan) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], labels)
     assert not torch.equal(first[0], plain)
     for other in (changed(plan, augment=False), changed(plan, flowandprune=False)):
-        assert torch.equal(run._measurement_sample(data, other)[0], plain)
+        assert torch.equal(measurement_sample(data, other)[0], plain)
 
 
 def test_the_imitation_ends_with_the_network_of_the_best_test_accuracy(
@@ -449,11 +447,11 @@ UNUSABLE = {
     ),
     "of weights": (
         {"measure": "theta_change"},
-        r"'theta_change' is a measure of single weights; filters are ranked by one of magnitude",
+        r"'theta_change' ranks single weights; filters are ranked by one of magnitude",
     ),
     "no change yet": (
         {"measure": "sigma_change", "prune_at_start": True},
-        r"no scale has changed yet, .*leave out prune_at_start",
+        r"needs changes of scales, and there are none before training; leave out prune_at_start",
     ),
 }
 

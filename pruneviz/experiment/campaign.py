@@ -1,0 +1,83 @@
+"""Record many runs side by side, after checking once what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pruneviz.experiment.parallel import Job, Report, run_jobs
+from pruneviz.experiment.setting import Setting
+from pruneviz.log.run_directory import read_spec
+from pruneviz.log.runs import load
+from pruneviz.plans.run_plan import RunPlan
+
+
+def check_data_sets(names: Sequence[str], images: Path | None, download: bool = False) -> None:
+    """Check, before any process starts, that data sets are there; fetch those that are missing.
+
+    Args:
+        names: Data sets, repeated or not.
+        images: Folder of the data sets. Default: see `load_dataset`.
+        download: Whether torchvision may download a missing data set.
+
+    Raises:
+        PresetError: If a name is unknown.
+        DataError: If files are missing or damaged, or a download fails.
+    """
+    from pruneviz.experiment.datasets import find_dataset
+
+    for name in dict.fromkeys(names):
+        find_dataset(name, root=images, download=download)
+
+
+def record_runs(
+    plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Callable[[str], None]
+) -> None:
+    """Record runs in worker processes, and show their progress.
+
+    Args:
+        plans: The runs; unfinished ones are resumed.
+        setting: Where and how to record them. What it may download is fetched by
+            `check_data_sets`, not by the workers.
+        jobs: Number of workers.
+        say: Prints one line.
+
+    Raises:
+        PrunevizError: If runs failed, after the others are recorded; names them and says why.
+    """
+    setting = replace(setting, download=False)  # one process alone may write into the folder
+    work = [Job(plan.run, plan.epochs, partial(_record, plan, setting)) for plan in plans]
+    run_jobs(work, jobs, say)
+
+
+def _record(plan: RunPlan, setting: Setting, report: Report) -> str:
+    from pruneviz.experiment.run import record_run
+
+    record_run(plan, setting, report)
+    path = setting.out / plan.run
+    accuracy = load(path).epochs["test_acc"].iloc[-1]
+    epochs = f"{plan.epochs} epoch{'s' * (plan.epochs != 1)}"
+    removed = _removal_in_words(read_spec(path).extra)
+    return f"recorded {epochs}, test accuracy {accuracy:.1%}{removed}"
+
+
+def _removal_in_words(facts: Mapping[str, Any]) -> str:
+    """The end of a message: what removal saved, or why it was not possible.
+
+    Empty for a run that never prunes.
+    """
+    if "not_removed" in facts:
+        return f"; {facts['not_removed']}"
+    if "parameters_before" not in facts:
+        return ""
+    parameters = f"{facts['parameters_before']:,} to {facts['parameters_after']:,} parameters"
+    macs = [facts[f"macs_{when}"] / 1e6 for when in ("before", "after")]
+    seconds = [facts[f"forward_seconds_{when}"] for when in ("before", "after")]
+    work = f"{macs[0]:.3g} to {macs[1]:.3g} million MACs"
+    speed = f"{1e3 * seconds[0]:.3g} to {1e3 * seconds[1]:.3g} ms per forward pass"
+    masked = facts["filters_masked"]
+    kept = f", {masked} filters masked in place" if masked else ""
+    return f"; removing {facts['filters_removed']} filters: {parameters}, {work}, {speed}{kept}"

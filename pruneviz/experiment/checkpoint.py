@@ -1,0 +1,62 @@
+"""Checkpoints of a training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pruneviz.errors import TrainingError
+from pruneviz.experiment.training import TrainingState
+from pruneviz.log.files import disk_errors, write_whole
+from pruneviz.pruning.held_entries import expect_pruned, hold_pruned
+
+
+def save_checkpoint(state: TrainingState, folder: Path) -> None:
+    """Write a state to disk, whole or not at all.
+
+    Raises:
+        LogError: If the disk cannot be written to; an older checkpoint stays.
+    """
+    parts = {
+        "network": state.network.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "generator": state.generator.get_state(),
+        "epoch": state.epoch,
+        "wall_seconds": state.wall_seconds,
+        "best": state.best,
+    }
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "state.pt", lambda file: torch.save(parts, file))
+
+
+def restore_checkpoint(state: TrainingState, folder: Path) -> bool:
+    """Load the last checkpoint of a folder into a state. Only tensors and numbers are read.
+
+    Returns:
+        False if there is no checkpoint.
+
+    Raises:
+        TrainingError: If the file is corrupt, or belongs to another network.
+    """
+    file = folder / "state.pt"
+    if not file.exists():
+        return False
+    device = next(state.network.parameters()).device
+    # Errors are of many types, and torch's come with advice such as to unpickle the file after all.
+    try:
+        parts = torch.load(file, map_location=device, weights_only=True)
+        expect_pruned(state.network, parts["network"])
+        state.network.load_state_dict(parts["network"])
+        hold_pruned(state.network)
+        state.optimizer.load_state_dict(parts["optimizer"])
+        state.generator.set_state(parts["generator"].cpu())
+        state.epoch, state.wall_seconds = parts["epoch"], parts["wall_seconds"]
+        state.best = parts["best"]
+    except Exception as error:
+        raise TrainingError(
+            f"{file} is corrupt or belongs to another network ({type(error).__name__}); "
+            "delete it to train this run from the start"
+        ) from error
+    return True

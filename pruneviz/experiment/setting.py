@@ -1,0 +1,97 @@
+"""Where and how runs are recorded, what their specs hold, and how far they are recorded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pruneviz.analysis.scores import NEEDS
+from pruneviz.errors import PresetError
+from pruneviz.log.pruning_options import pruning_facts
+from pruneviz.log.run_directory import check_same_options, is_sealed
+from pruneviz.log.schema import MEASURED_COLUMNS
+from pruneviz.plans.run_plan import RunPlan
+
+# The spec holds the numbers of images these lead to instead.
+_NOT_IN_SPEC = ("sample_per_class", "train_per_class", "test_per_class", "pruning")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Options of recording that are not part of a plan.
+
+    Args:
+        out: Folder of the run directories.
+        images: Folder of the data sets. Default: see `load_dataset`.
+        download: Whether torchvision may download a missing data set.
+        device: "cpu" or "cuda".
+        command: Command line, stored in the spec.
+        threads: Number of CPU threads. Default: PyTorch's.
+        keep_weights: Whether to keep the weights of every measured epoch.
+        sharing: Number of runs that share the device.
+    """
+
+    out: Path
+    images: Path | None = None
+    download: bool = False
+    device: str = "cpu"
+    command: str = ""
+    threads: int | None = None
+    keep_weights: bool = False
+    sharing: int = 1
+
+
+def planned_facts(plan: RunPlan) -> dict[str, Any]:
+    """The facts of a plan that the spec of its run holds unchanged."""
+    facts = {name: value for name, value in asdict(plan).items() if name not in _NOT_IN_SPEC}
+    if plan.precision is None:
+        del facts["precision"]  # any precision agrees with this plan
+    return {**facts, **pruning_facts(plan.pruning), "every": str(plan.every)}
+
+
+def progress_of(plan: RunPlan, out: Path) -> Literal["recorded", "unfinished", "missing"]:
+    """How far the run of a plan is recorded in the folder `out`.
+
+    Raises:
+        LogError: If the run was started with other options than the plan's.
+    """
+    path = out / plan.run
+    if not (path / "spec.json").exists():
+        return "missing"
+    check_same_options(path, planned_facts(plan))
+    return "recorded" if is_sealed(path) else "unfinished"
+
+
+def is_recorded(plan: RunPlan, out: Path) -> bool:
+    """Whether the run of a plan is finished in the folder `out`.
+
+    Raises:
+        LogError: If the run was started with other options than the plan's.
+    """
+    return progress_of(plan, out) == "recorded"
+
+
+def check_measure(plan: RunPlan) -> None:
+    """Check that filters can be ranked by the measure of a plan when its rounds prune.
+
+    Raises:
+        PresetError: If the measure is unknown, needs columns of single weights, or needs a change
+            before anything has changed.
+    """
+    if plan.pruning is None:
+        return
+    measure = plan.pruning.measure
+    known = {*MEASURED_COLUMNS, "sigma_delta", "layer", "filter"}
+    usable = [name for name, needed in NEEDS.items() if set(needed) <= known]
+    if measure not in usable:
+        what = "ranks single weights" if measure in NEEDS else "does not exist"
+        raise PresetError(
+            f"{plan.run}: pruning measure {measure!r} {what}; "
+            f"filters are ranked by one of {', '.join(usable)}"
+        )
+    if plan.pruning.prune_at_start and "sigma_delta" in NEEDS[measure]:
+        raise PresetError(
+            f"{plan.run}: {measure} needs changes of scales, and there are none before training; "
+            "leave out prune_at_start"
+        )

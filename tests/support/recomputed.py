@@ -1,7 +1,7 @@
-"""The numbers of the figures in plain pandas, from the files of recordings alone: nothing of pruneviz is used here.
+"""Numbers of the figures in plain pandas, from the files of recordings alone, without pruneviz.
 
-`recorded` lists runs, `read` reads their tables, and a function per kind of picture makes the tables that its CSV files should hold,
-by the ends of their names.
+`recorded` lists runs and `read` reads their tables. A function per kind of figure returns the
+tables that its CSV files should hold, by the ends of their names.
 """
 
 from __future__ import annotations
@@ -20,11 +20,8 @@ from scipy import stats
 
 Facts = dict[str, Any]
 
-CURVE_MEASURES = (
-    "magnitude",
-    "proposed",
-    "loss_preservation",
-)  # in the order of the claim, the fastest first
+# In the order of the claim, the fastest first.
+CURVE_MEASURES = ("magnitude", "proposed", "loss_preservation")
 RATIO_MEASURES = (
     "magnitude",
     "loss_preservation",
@@ -38,14 +35,12 @@ ERRORS = ("theta_g_se", "theta_hg_se")
 
 
 def recorded(folder: Path) -> list[Facts]:
-    """What `spec.json` holds of every run in a folder, with the run's `path` and `kind`; by seed."""
-    runs = [
-        {**json.loads(file.read_text(encoding="utf-8")), "path": file.parent}
-        for file in folder.glob("*/spec.json")
-    ]
-    return sorted(
-        ({**run, "kind": _kind(run)} for run in runs), key=lambda run: (run["seed"], run["run"])
-    )
+    """`spec.json` of every run in a folder, with the run's `path` and `kind`; sorted by seed."""
+    runs = []
+    for file in folder.glob("*/spec.json"):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        runs.append({**run, "path": file.parent, "kind": _kind(run)})
+    return sorted(runs, key=lambda run: (run["seed"], run["run"]))
 
 
 def _kind(run: Facts) -> str:
@@ -65,18 +60,18 @@ def _read(path: Path, table: str) -> pd.DataFrame:
 
 
 def read(run: Facts, table: str) -> pd.DataFrame:
-    """A table of a run, as its Parquet file holds it."""
+    """Read a table of a run from its Parquet file."""
     return _read(run["path"], table).copy()
 
 
 def at(run: Facts, epoch: int) -> pd.DataFrame:
-    """The rows of a run's filters table at an epoch, in the order of the file."""
+    """Rows of a run's filters table at an epoch, in file order."""
     filters = _read(run["path"], "filters")
     return filters[filters["epoch"] == epoch]
 
 
 def mean_sd_interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean, standard deviation and 95 % interval (Student's t) of values of several runs."""
+    """Mean, standard deviation and 95 % interval (Student's t) of one value per run."""
     mean = float(np.mean(values)) if len(values) else np.nan
     if len(values) < 2:
         return {"mean": mean, "sd": np.nan, "low": np.nan, "high": np.nan}
@@ -97,78 +92,69 @@ def accuracy_tables(runs: Sequence[Facts], network: str, rounds: int) -> dict[st
     """Figures 1 and 4-12: the curves, the convergence numbers and the leads."""
     panel = of(runs, kind="pruned", network=network, rounds=rounds)
     by_measure = {measure: of(panel, measure=measure) for measure in CURVE_MEASURES}
-    curves = [row for measure in CURVE_MEASURES for row in _curve(by_measure[measure])]
     numbers = {run["run"]: _convergence_of(run, panel) for run in panel}
+    curves, convergence, leads = [], [], []
+    for measure in CURVE_MEASURES:
+        curves += _curve(by_measure[measure])
+        convergence += _convergence(by_measure[measure], numbers)
+    for ahead, behind in itertools.pairwise(CURVE_MEASURES):
+        leads += _leads(by_measure[ahead], by_measure[behind], numbers)
     return {
         "": pd.DataFrame(curves),
-        "_convergence": pd.DataFrame(
-            [
-                row
-                for measure in CURVE_MEASURES
-                for row in _convergence(by_measure[measure], numbers)
-            ]
-        ),
-        "_leads": pd.DataFrame(
-            [
-                row
-                for ahead, behind in itertools.pairwise(CURVE_MEASURES)
-                for row in _leads(by_measure[ahead], by_measure[behind], numbers)
-            ]
-        ),
+        "_convergence": pd.DataFrame(convergence),
+        "_leads": pd.DataFrame(leads),
     }
 
 
 def _curve(runs: Sequence[Facts]) -> list[Facts]:
     tables = [read(run, "epochs").set_index("epoch") for run in runs]
     pruned = {epoch for run in runs for epoch in read(run, "rounds")["epoch"]}
-    keys = {
-        name: runs[0][name]
-        for name in ("network", "dataset", "rounds", "target", "measure", "augment")
-    }
-    return [
-        {
-            **keys,
-            "epoch": epoch,
-            "seeds": len(runs),
-            **_with_sd("train_acc", [table.loc[epoch, "train_acc"] for table in tables]),
-            **_with_sd("test_acc", [table.loc[epoch, "test_acc"] for table in tables]),
-            "kept_fraction": np.mean([table.loc[epoch, "kept_fraction"] for table in tables]),
-            "pruned": epoch in pruned,
+    facts = ("network", "dataset", "rounds", "target", "measure", "augment")
+    keys = {name: runs[0][name] for name in facts}
+    rows = []
+    for epoch in range(runs[0]["epochs"] + 1):
+        at_epoch = {
+            name: [table.loc[epoch, name] for table in tables]
+            for name in ("train_acc", "test_acc", "kept_fraction")
         }
-        for epoch in range(runs[0]["epochs"] + 1)
-    ]
+        rows.append(
+            {
+                **keys,
+                "epoch": epoch,
+                "seeds": len(runs),
+                **_with_sd("train_acc", at_epoch["train_acc"]),
+                **_with_sd("test_acc", at_epoch["test_acc"]),
+                "kept_fraction": np.mean(at_epoch["kept_fraction"]),
+                "pruned": epoch in pruned,
+            }
+        )
+    return rows
 
 
 def _convergence_of(run: Facts, panel: Sequence[Facts]) -> dict[tuple[str, str, float], float]:
-    """The convergence numbers of a run: {(quantity, share, threshold): value}."""
+    """Convergence numbers of a run: {(quantity, share, threshold): value}."""
     accuracies = read(run, "epochs")["test_acc"].tolist()
-    area = sum((one + other) / 2 for one, other in itertools.pairwise(accuracies)) / (
-        len(accuracies) - 1
-    )
+    steps = [(one + other) / 2 for one, other in itertools.pairwise(accuracies)]
     best = max(read(other, "epochs")["test_acc"].iloc[-1] for other in panel)
-    reached = {
-        ("epochs_to", share, float(share) * best): _first(
-            accuracies, Fraction(share) * _exact(best)
-        )
-        for share in SHARES
-    }
-    return {("area", "", np.nan): area, **reached, ("final", "", np.nan): accuracies[-1]}
+    found = {("area", "", np.nan): sum(steps) / (len(accuracies) - 1)}
+    for share in SHARES:
+        first = _first(accuracies, Fraction(share) * _exact(best))
+        found["epochs_to", share, float(share) * best] = first
+    found["final", "", np.nan] = accuracies[-1]
+    return found
 
 
 def _exact(accuracy: float) -> Fraction:
-    """The share of test images, some hundreds, that an accuracy stands for; on disk it was rounded to seven digits."""
+    """The fraction of some hundred test images that an accuracy, rounded on disk, stands for."""
     return Fraction(accuracy).limit_denominator(1000)
 
 
 def _first(accuracies: Sequence[float], threshold: Fraction) -> float:
-    return next(
-        (
-            float(epoch)
-            for epoch, accuracy in enumerate(accuracies)
-            if _exact(accuracy) >= threshold
-        ),
-        np.nan,
-    )
+    """First epoch whose accuracy reaches the threshold."""
+    for epoch, accuracy in enumerate(accuracies):
+        if _exact(accuracy) >= threshold:
+            return float(epoch)
+    return np.nan
 
 
 def _convergence(
@@ -203,7 +189,7 @@ def _leads(
     ]
     rows = []
     for quantity, share, threshold in numbers[ahead[0]["run"]]:
-        sign = -1 if quantity == "epochs_to" else 1  # fewer epochs are better, more accuracy is
+        sign = -1 if quantity == "epochs_to" else 1  # fewer epochs are better
         every = [
             sign * (_value(one, quantity, share) - _value(other, quantity, share))
             for one, other in pairs
@@ -211,16 +197,8 @@ def _leads(
         known = [lead for lead in every if not np.isnan(lead)]
         names = {"ahead": ahead[0]["measure"], "behind": behind[0]["measure"]}
         what = {"quantity": quantity, "share": share, "threshold": threshold}
-        rows.append(
-            {
-                **keys,
-                **names,
-                **what,
-                "pairs": len(every),
-                "seeds": len(known),
-                **mean_sd_interval(known),
-            }
-        )
+        counts = {"pairs": len(every), "seeds": len(known)}
+        rows.append({**keys, **names, **what, **counts, **mean_sd_interval(known)})
     return rows
 
 
@@ -234,25 +212,17 @@ def pearson(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's coefficient: Pearson's of the ranks, equal values having their mean rank."""
+    """Spearman's coefficient: Pearson's of the ranks; ties get their mean rank."""
     return pearson(pd.Series(x).rank().to_numpy(), pd.Series(y).rank().to_numpy())
 
 
 def _agreement(found: dict[str, list[tuple[int, float]]], counted: str) -> Facts:
-    """Correlations of the runs of a network at an epoch: {method: [(n, r) of each run]}."""
+    """Average the correlations of a network's runs at an epoch, {method: [(n, r) of each run]}."""
     columns: Facts = {"seeds": len(found["pearson"]), counted: min(n for n, _ in found["pearson"])}
     for method, pairs in found.items():
         over = mean_sd_interval([r for _, r in pairs])
         if len(pairs) == 1:
-            n, r = pairs[0]
-            half = stats.norm.ppf(0.975) * np.sqrt(
-                (1 if method == "pearson" else 1 + r**2 / 2) / (n - 3)
-            )
-            over = {
-                **over,
-                "low": np.tanh(np.arctanh(r) - half),
-                "high": np.tanh(np.arctanh(r) + half),
-            }
+            over |= _fisher(method, *pairs[0])
         columns |= {
             method: over["mean"],
             f"{method}_sd": over["sd"],
@@ -262,17 +232,21 @@ def _agreement(found: dict[str, list[tuple[int, float]]], counted: str) -> Facts
     return columns
 
 
+def _fisher(method: str, n: int, r: float) -> dict[str, float]:
+    """Fisher's 95 % interval of a correlation over n pairs."""
+    variance = (1 if method == "pearson" else 1 + r**2 / 2) / (n - 3)
+    half = stats.norm.ppf(0.975) * np.sqrt(variance)
+    return {"low": np.tanh(np.arctanh(r) - half), "high": np.tanh(np.arctanh(r) + half)}
+
+
 def _over_filters(runs: Sequence[Facts], epoch: int, x: str, y: str) -> Facts:
-    """The correlation of two columns, or of |sigma x its change| where x is `sigma_change`, over the filters of each run."""
+    """Correlation of two columns over the filters of each run; `sigma_change` is computed."""
+    columns = ["sigma", "sigma_delta", "theta_g", "theta_hg", "abs_theta_g"]
     found: dict[str, list[tuple[int, float]]] = {"pearson": [], "spearman": []}
     for run in runs:
-        rows = at(run, epoch)
-        numbers = rows[["sigma", "sigma_delta", "theta_g", "theta_hg", "abs_theta_g"]].astype(
-            "float64"
-        )
-        numbers = numbers.assign(sigma_change=(numbers["sigma"] * numbers["sigma_delta"]).abs())[
-            [x, y]
-        ].dropna()
+        numbers = at(run, epoch)[columns].astype("float64")
+        numbers["sigma_change"] = (numbers["sigma"] * numbers["sigma_delta"]).abs()
+        numbers = numbers[[x, y]].dropna()
         a, b = numbers[x].to_numpy(), numbers[y].to_numpy()
         found["pearson"].append((len(a), pearson(a, b)))
         found["spearman"].append((len(a), spearman(a, b)))
@@ -280,7 +254,7 @@ def _over_filters(runs: Sequence[Facts], epoch: int, x: str, y: str) -> Facts:
 
 
 def _over_weights(runs: Sequence[Facts], epoch: int, x: str, y: str) -> Facts:
-    """The correlation of two quantities over all weights of each run, which was computed while recording."""
+    """Correlation of two quantities over all weights of each run, as computed while recording."""
     found: dict[str, list[tuple[int, float]]] = {}
     for method in ("pearson", "spearman"):
         tables = [
@@ -298,42 +272,31 @@ def correlation_tables(
     runs: Sequence[Facts], networks: Sequence[str], kind: str
 ) -> dict[str, pd.DataFrame]:
     """Figures 2 and H1b."""
-    return {
-        "": pd.DataFrame(
-            [
-                row
-                for network in networks
-                for row in _correlation_rows(of(runs, kind=kind, network=network))
-            ]
-        )
-    }
+    rows = []
+    for network in networks:
+        rows += _correlation_rows(of(runs, kind=kind, network=network))
+    return {"": pd.DataFrame(rows)}
 
 
 def _correlation_rows(runs: Sequence[Facts]) -> list[Facts]:
     of_weights = runs[0]["kind"] == "weights"
-    masks = {
-        epoch: _recorded_distance(runs, epoch) if of_weights else _distance(runs, epoch)
-        for epoch in range(1, runs[0]["epochs"] + 1)
-    }
+    distance = _recorded_distance if of_weights else _distance
     blank = dict.fromkeys(("mask_ref_epoch", "mask_distance", "mask_distance_sd", "chance"), np.nan)
     rows = []
     for epoch in range(1, runs[0]["epochs"] + 1):
+        masks = distance(runs, epoch)
         found: Facts = {}
         if epoch % int(runs[0]["every"]) == 0:
-            found = (
-                _over_weights(runs, epoch, "theta_change", "loss_preservation")
-                if of_weights
-                else _over_filters(runs, epoch, "sigma_change", "abs_theta_g")
-            )
+            if of_weights:
+                found = _over_weights(runs, epoch, "theta_change", "loss_preservation")
+            else:
+                found = _over_filters(runs, epoch, "sigma_change", "abs_theta_g")
         keys = {"network": runs[0]["network"], "dataset": runs[0]["dataset"], "epoch": epoch}
-        if found or masks[epoch]:
-            rows.append({**keys, **found, **_band(found), **(masks[epoch] or blank)})
+        if found or masks:
+            rows.append({**keys, **found, **_band(found), **(masks or blank)})
     order = ["network", "dataset", "epoch", "seeds", "weights" if of_weights else "filters"]
-    order += [
-        f"{method}{part}"
-        for method in ("pearson", "spearman")
-        for part in ("", "_sd", "_low", "_high")
-    ]
+    for method in ("pearson", "spearman"):
+        order += [method, f"{method}_sd", f"{method}_low", f"{method}_high"]
     return pd.DataFrame(rows)[[*order, "band_low", "band_high", *blank]].to_dict("records")
 
 
@@ -342,27 +305,25 @@ def _band(found: Facts) -> Facts:
         return {}
     if found["seeds"] == 1:
         return {"band_low": found["pearson_low"], "band_high": found["pearson_high"]}
-    return {
-        "band_low": found["pearson"] - found["pearson_sd"],
-        "band_high": found["pearson"] + found["pearson_sd"],
-    }
+    mean, sd = found["pearson"], found["pearson_sd"]
+    return {"band_low": mean - sd, "band_high": mean + sd}
 
 
 def lowest(scores: np.ndarray, ratio: float) -> np.ndarray:
-    """Which entries are among the `ratio` of lowest scores, the earlier of equal ones first."""
+    """Entries among the fraction `ratio` of lowest scores; ties in order."""
     chosen = np.zeros(len(scores), dtype=bool)
     chosen[np.argsort(scores, kind="stable")[: round(ratio * len(scores))]] = True
     return chosen
 
 
 def scales(run: Facts, epoch: int) -> np.ndarray:
-    """|sigma| of every filter of a run at an epoch, in the order of the file; minus infinity where the filter is pruned."""
+    """|sigma| of every filter of a run at an epoch, in file order; -inf for a pruned filter."""
     rows = at(run, epoch)
     return np.where(rows["kept"], rows["sigma"].astype("float64").abs(), -np.inf)
 
 
 def _distance(runs: Sequence[Facts], epoch: int) -> Facts | None:
-    """Distance of the masks of an epoch and the one before; None where scales do not differ yet, as before training."""
+    """Mask distance to the epoch before; None if scales are still equal, as before training."""
     distances, chances = [], []
     for run in runs:
         before, now = scales(run, epoch - 1), scales(run, epoch)
@@ -380,11 +341,8 @@ def _distance(runs: Sequence[Facts], epoch: int) -> Facts | None:
 
 def _recorded_distance(runs: Sequence[Facts], epoch: int) -> Facts:
     distances = [read(run, "epochs").set_index("epoch").loc[epoch, "mask_distance"] for run in runs]
-    return {
-        "mask_ref_epoch": epoch - 1,
-        **_with_sd("mask_distance", distances),
-        "chance": 2 * 0.2 * 0.8,
-    }
+    columns = {"mask_ref_epoch": epoch - 1, **_with_sd("mask_distance", distances)}
+    return {**columns, "chance": 2 * 0.2 * 0.8}
 
 
 # Scatter
@@ -429,24 +387,18 @@ def ratio_tables(runs: Sequence[Facts], network: str) -> dict[str, pd.DataFrame]
 
 
 def after_last_round(run: Facts) -> pd.DataFrame:
-    """The rows of a run's rounds table after its last round, by layer in depth order."""
+    """Rows of a run's rounds table after its last round, by layer in depth order."""
     rounds = read(run, "rounds")
-    return (
-        rounds[rounds["round"] == run["rounds"]]
-        .sort_values("layer_index")
-        .astype({"layer": "str"})
-        .set_index("layer")
-    )
+    last = rounds[rounds["round"] == run["rounds"]].sort_values("layer_index")
+    return last.astype({"layer": "str"}).set_index("layer")
 
 
 def _ratio_rows(runs: Sequence[Facts]) -> list[Facts]:
     tables = [after_last_round(run) for run in runs]
     whole = [_whole(table[table["coupled_to"].isna()]) for table in tables]
-    of_all = {
-        column: number
-        for name in ("network_ratio", "first_half", "second_half", "front_loading")
-        for column, number in _with_sd(name, [shares[name] for shares in whole]).items()
-    }
+    of_all: Facts = {}
+    for name in ("network_ratio", "first_half", "second_half", "front_loading"):
+        of_all |= _with_sd(name, [shares[name] for shares in whole])
     keys = {name: runs[0][name] for name in ("network", "dataset", "measure", "rounds", "target")}
     return [
         {
@@ -475,5 +427,5 @@ def _whole(deciding: pd.DataFrame) -> dict[str, float]:
 
 
 def _share(layers: pd.DataFrame) -> float:
-    """The pruned share of the filters of some layers."""
+    """Pruned fraction of the filters of some layers."""
     return float((layers["filters"] - layers["kept"]).sum() / layers["filters"].sum())

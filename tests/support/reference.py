@@ -1,9 +1,11 @@
-"""Slow, obvious twins of every measured column: float64, plain autograd, a dense Hessian over all parameters.
+"""Slow, simple twins of every measured column: float64, plain autograd, a dense Hessian.
 
-Written from the definitions (Lubana and Dick, ICLR 2021, and the column table of the documentation), not from the package, which
-it never imports. For networks of at most a few hundred parameters.
+Written from the definitions (Lubana and Dick, ICLR 2021, and the column table in docs/measuring.md)
+and not from the package, of which nothing is imported. For networks of up to a few hundred
+parameters.
 
-`Theta` is the vector of all parameters. A *unit* is what the standard errors count: a sample, or with `bn="batch"` a batch.
+`Theta` is the flat vector of all parameters. An *observation* is what standard errors count: an
+example, or a batch with `bn="batch"`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ Layers = Mapping[str, tuple[str | None, int]]
 
 
 class Twin:
-    """The loss as a function of the flat vector Theta, the network being a private float64 copy in the asked-for norm mode."""
+    """The loss as a function of Theta, on a float64 copy of the network in a batch-norm mode."""
 
     def __init__(
         self, model: nn.Module, batches: Batches, bn: str = "eval", loss: Loss | None = None
@@ -38,16 +40,16 @@ class Twin:
         if bn == "calibrated":
             calibrate(self.model, norms, self.batches)
         if bn != "batch":
-            self.batches = [
-                (torch.cat([x for x, _ in self.batches]), torch.cat([y for _, y in self.batches]))
-            ]
+            images = torch.cat([x for x, _ in self.batches])
+            labels = torch.cat([y for _, y in self.batches])
+            self.batches = [(images, labels)]
         for norm in norms:
             norm.train(bn == "batch")
         self.shapes = {name: value.shape for name, value in self.model.named_parameters()}
         self.theta = torch.cat([value.detach().flatten() for value in self.model.parameters()])
 
     def positions(self, name: str) -> Tensor:
-        """Where the parameter `name` stands in Theta, in the parameter's own shape."""
+        """Positions of the parameter `name` in Theta, in the parameter's own shape."""
         start = 0
         for other, shape in self.shapes.items():
             if other == name:
@@ -56,7 +58,7 @@ class Twin:
         raise KeyError(name)
 
     def outputs(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The network's output and the target of every batch."""
+        """Output and target of every batch."""
         pieces = theta.split([shape.numel() for shape in self.shapes.values()])
         parameters = {
             name: piece.view(shape)
@@ -68,31 +70,26 @@ class Twin:
         ]
 
     def mean_loss(self, theta: Tensor, temperature: float) -> Tensor:
-        """L, the mean over all samples of the loss of output / temperature."""
-        total = sum(
-            self.loss(output / temperature, target) * len(target)
-            for output, target in self.outputs(theta)
-        )
-        return total / sum(len(target) for _, target in self.batches)
-
-    def sample_losses(self, theta: Tensor, temperature: float) -> Tensor:
-        """The loss of every sample; with `bn="batch"` still normalised by the statistics of its batch."""
+        """L, the mean over all examples of the loss of output / temperature."""
         pairs = self.outputs(theta)
-        return torch.stack(
-            [
-                self.loss(out[n : n + 1] / temperature, y[n : n + 1])
-                for out, y in pairs
-                for n in range(len(y))
-            ]
-        )
+        total = sum(self.loss(out / temperature, y) * len(y) for out, y in pairs)
+        return total / sum(len(y) for _, y in pairs)
 
-    def unit_losses(self, theta: Tensor, temperature: float) -> Tensor:
-        """The loss of every unit."""
+    def example_losses(self, theta: Tensor, temperature: float) -> Tensor:
+        """Loss of every example; `bn="batch"` still normalises it by its batch."""
+        losses = [
+            self.loss(out[n : n + 1] / temperature, y[n : n + 1])
+            for out, y in self.outputs(theta)
+            for n in range(len(y))
+        ]
+        return torch.stack(losses)
+
+    def observation_losses(self, theta: Tensor, temperature: float) -> Tensor:
+        """Loss of every observation."""
         if self.bn != "batch":
-            return self.sample_losses(theta, temperature)
-        return torch.stack(
-            [self.loss(output / temperature, target) for output, target in self.outputs(theta)]
-        )
+            return self.example_losses(theta, temperature)
+        pairs = self.outputs(theta)
+        return torch.stack([self.loss(out / temperature, y) for out, y in pairs])
 
     def gradient(self, temperature: float) -> Tensor:
         """g, flat."""
@@ -106,30 +103,28 @@ class Twin:
         )
 
     def gradients_of(self, losses: Callable[[Tensor, float], Tensor], temperature: float) -> Tensor:
-        """One gradient a row, of every entry of `losses(Theta, temperature)`."""
+        """Gradients of all entries of `losses(Theta, temperature)`, one per row."""
         return torch.autograd.functional.jacobian(
             lambda theta: losses(theta, temperature), self.theta
         )
 
-    def unit_hessian_products(self, temperature: float, vector: Tensor) -> Tensor:
-        """One H_n v a row: the gradient of each unit's directional derivative g_n^T v, with v held fixed."""
+    def observation_hessian_products(self, temperature: float, vector: Tensor) -> Tensor:
+        """H_n v of every observation, one per row: the gradient of g_n^T v with v held fixed."""
         theta = self.theta.clone().requires_grad_()
         rows = []
-        for loss in self.unit_losses(theta, temperature):
+        for loss in self.observation_losses(theta, temperature):
             slope = torch.autograd.grad(loss, theta, create_graph=True)[0]
             rows.append(torch.autograd.grad(slope @ vector, theta, retain_graph=True)[0])
         return torch.stack(rows)
 
-    def mean_of_units(self, rows: Tensor) -> Tensor:
-        """The mean over the sample of one row a unit: batches count by their size."""
-        sizes = (
-            [len(target) for _, target in self.batches] if self.bn == "batch" else [1] * len(rows)
-        )
+    def mean_of_observations(self, rows: Tensor) -> Tensor:
+        """Mean over the examples of one row per observation: a batch counts by its size."""
+        sizes = [len(y) for _, y in self.batches] if self.bn == "batch" else [1] * len(rows)
         return torch.tensor(sizes, dtype=torch.float64) @ rows / sum(sizes)
 
 
 def calibrate(model: nn.Module, norms: Sequence[_BatchNorm], batches: Batches) -> None:
-    """Re-estimate running statistics as torch does with momentum=None: the plain average of the batches' own statistics."""
+    """Set running statistics to the mean over the batches, as torch does for momentum=None."""
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
@@ -148,41 +143,34 @@ def reference_columns(
     bn: str = "eval",
     loss: Loss | None = None,
 ) -> dict[str, dict[str, Tensor]]:
-    """Every column of every layer, one number a filter: {layer: {column: [filters]}}; NaN stands for null."""
+    """Columns of every layer, {layer: {column: [filters]}}; NaN stands for null."""
     twin, first = Twin(model, batches, bn, loss), temperatures[0]
     g = twin.gradient(first)
-    further = {
-        f"theta_hg_t{t:g}": twin.unit_hessian_products(t, twin.gradient(t))
-        for t in temperatures[1:]
-    }
-    vectors = {"g": g, "hg": twin.hessian(first) @ g} | {
-        name: twin.mean_of_units(rows) for name, rows in further.items()
-    }
-    unit_g, unit_hg = (
-        twin.gradients_of(twin.unit_losses, first),
-        twin.unit_hessian_products(first, g),
-    )
-    sample_g2 = twin.gradients_of(twin.sample_losses, first).square().mean(0)
+    vectors = {"g": g, "hg": twin.hessian(first) @ g}
+    for t in temperatures[1:]:
+        rows = twin.observation_hessian_products(t, twin.gradient(t))
+        vectors[f"theta_hg_t{t:g}"] = twin.mean_of_observations(rows)
+    observed_g = twin.gradients_of(twin.observation_losses, first)
+    observed_hg = twin.observation_hessian_products(first, g)
+    example_g2 = twin.gradients_of(twin.example_losses, first).square().mean(0)
     flow = synflow(model, batches[0][0][:1])
     result = {}
     for layer, norm in layers.items():
         at = twin.positions(f"{layer}.weight").flatten(1)
         theta = twin.theta[at]
-        result[layer] = filter_columns(
-            theta, {name: vector[at] for name, vector in vectors.items()}
-        )
-        result[layer] |= {
+        result[layer] = {
+            **filter_columns(theta, {name: vector[at] for name, vector in vectors.items()}),
             "sigma": scale_of(model, norm, len(theta)),
-            "theta_g_se": standard_error((theta * unit_g[:, at]).sum(2)),
-            "theta_hg_se": standard_error((theta * unit_hg[:, at]).sum(2)),
-            "theta2_g2": (theta**2 * sample_g2[at]).sum(1),
+            "theta_g_se": standard_error((theta * observed_g[:, at]).sum(2)),
+            "theta_hg_se": standard_error((theta * observed_hg[:, at]).sum(2)),
+            "theta2_g2": (theta**2 * example_g2[at]).sum(1),
             "synflow": flow[layer],
         }
     return result
 
 
 def filter_columns(theta: Tensor, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The columns that sum over a filter's weights; every tensor is [filters, weights of a filter]."""
+    """Columns that sum over a filter's weights; tensors are [filters, weights of a filter]."""
     g, hg = vectors["g"], vectors["hg"]
     columns = {
         "theta_norm2": (theta**2).sum(1),
@@ -193,23 +181,19 @@ def filter_columns(theta: Tensor, vectors: Mapping[str, Tensor]) -> dict[str, Te
         "theta_hg": (theta * hg).sum(1),
         "g_norm2": (g**2).sum(1),
     }
-    return columns | {
-        name: (theta * vector).sum(1) for name, vector in vectors.items() if name not in ("g", "hg")
-    }
+    further = {name: vector for name, vector in vectors.items() if name not in ("g", "hg")}
+    return columns | {name: (theta * vector).sum(1) for name, vector in further.items()}
 
 
-def standard_error(unit_values: Tensor) -> Tensor:
-    """Standard error of the mean over the units of [units, filters]: NaN for one unit, which has no spread."""
-    units = len(unit_values)
-    return (
-        torch.full_like(unit_values[0], torch.nan)
-        if units == 1
-        else unit_values.std(0, correction=1) / units**0.5
-    )
+def standard_error(values: Tensor) -> Tensor:
+    """Standard error of the mean of [observations, filters]; NaN for a single observation."""
+    if len(values) == 1:
+        return torch.full_like(values[0], torch.nan)
+    return values.std(0, correction=1) / len(values) ** 0.5
 
 
 def scale_of(model: nn.Module, norm: tuple[str | None, int], filters: int) -> Tensor:
-    """The scales of the norm after a layer, from its channel offset on; NaN where no norm follows."""
+    """Scales of the norm after a layer, from its channel offset on; NaN without a norm."""
     name, offset = norm
     if name is None:
         return torch.full((filters,), torch.nan, dtype=torch.float64)
@@ -217,28 +201,28 @@ def scale_of(model: nn.Module, norm: tuple[str | None, int], filters: int) -> Te
 
 
 def synflow(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
-    """Synaptic flow of every filter (Tanaka et al. 2020): R = sum of the outputs on ones, everything at its absolute value."""
+    """Synaptic flow of every filter (Tanaka et al. 2020).
+
+    R is the sum of the outputs for an input of ones, with all parameters and buffers replaced by
+    their absolute values.
+    """
     positive = copy.deepcopy(model).double().eval()
     for value in [*positive.parameters(), *positive.buffers()]:
         value.data.abs_()
     positive(torch.ones_like(example, dtype=torch.float64)).sum().backward()
-    weighted = {
-        name: module
-        for name, module in positive.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    }
     return {
         name: (module.weight * module.weight.grad).flatten(1).sum(1).detach()
-        for name, module in weighted.items()
+        for name, module in positive.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
     }
 
 
 def sample_of(bn: str) -> Batches:
-    """The shared sample of a norm mode: unequal batches, or equal ones where a batch is the unit of a standard error."""
+    """The shared sample of a batch-norm mode; equal batches where a batch is an observation."""
     return digit_batches((4, 4, 4) if bn == "batch" else (5, 4, 2))
 
 
 @functools.cache
 def columns_of(case: str, bn: str) -> dict[str, dict[str, Tensor]]:
-    """All columns of a case on `sample_of(bn)`, computed once for all tests."""
+    """Columns of a case on `sample_of(bn)`, computed once for all tests."""
     return reference_columns(BY_NAME[case].model(), sample_of(bn), BY_NAME[case].layers, bn=bn)

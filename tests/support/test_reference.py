@@ -58,16 +58,16 @@ def test_the_gradient_is_the_slope_of_the_loss_and_the_units_average_to_it(
     ) / (2 * step)
     gradient = twin.gradient(1.0)
     assert abs(slope - gradient @ direction) < 1e-7 * gradient.norm() * direction.norm()
-    assert close(twin.gradients_of(twin.unit_losses, 1.0).mean(0), gradient, 1e-12)
+    assert close(twin.gradients_of(twin.observation_losses, 1.0).mean(0), gradient, 1e-12)
     if bn == "batch":  # where the units are not the samples
-        assert close(twin.gradients_of(twin.sample_losses, 1.0).mean(0), gradient, 1e-12)
+        assert close(twin.gradients_of(twin.example_losses, 1.0).mean(0), gradient, 1e-12)
 
 
 @CASES_AND_MODES
 def test_dense_hessian_double_backward_and_central_difference_agree(case: Case, bn: str) -> None:
     twin, columns, step = Twin(case.model(), sample_of(bn), bn), columns_of(case.name, bn), 1e-5
     gradient = twin.gradient(1.0)
-    double_backward = twin.unit_hessian_products(1.0, gradient).mean(0)
+    double_backward = twin.observation_hessian_products(1.0, gradient).mean(0)
     here = twin.theta
     twin.theta = here + step * gradient
     ahead = twin.gradient(1.0)

@@ -65,7 +65,7 @@ def twin_table(case: Case, bn: str) -> pd.DataFrame:
     model, twin = case.model(), Twin(case.model(), sample_of(bn), bn)
     g, g200 = twin.gradient(1.0), twin.gradient(200.0)
     hg, hg200 = twin.hessian(1.0) @ g, twin.hessian(200.0) @ g200
-    squares = twin.gradients_of(twin.sample_losses, 1.0).square().mean(0)
+    squares = twin.gradients_of(twin.example_losses, 1.0).square().mean(0)
     flow, rows = flow_of_weights(model, sample_of(bn)[0][0][:1]), []
     for layer, norm in case.layers.items():
         positions = twin.positions(f"{layer}.weight").flatten(1)
@@ -192,7 +192,7 @@ def test_scores_and_masks_rank_single_weights() -> None:
     assert sorted(np.flatnonzero(~keep)) == sorted(lowest)
     with pytest.raises(
         ScoreError,
-        match=r"theta_change needs theta, theta_delta; .*a Recorder with unit='weight' records",
+        match=r"theta_change needs theta, theta_delta; .*with a Recorder with unit='weight'",
     ):
         pv.score(table, "theta_change")
 

@@ -1,1 +1,1 @@
-"""Pictures from tables. Without torch."""
+"""Pictures from tables, without torch."""

@@ -1,4 +1,4 @@
-"""The caption of a figure: what is drawn, the computed values, the paper's claim beside them, the options in force and the runs."""
+"""The caption of a figure: what is drawn, computed values, the claim, options in force and runs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pruneviz.console.words import counted
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.chosen_runs import different, missing_runs
 from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
-from pruneviz.figures.words import counted, dataset_title, measure_title
+from pruneviz.figures.words import dataset_title, measure_title
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.vocabulary import BN_MODES
 
 WIDTH = 100  # characters
 
-# Facts of the recordings that the paper leaves open or that scale its protocol down, as a caption names them.
+# Facts of the recordings that the paper leaves open or that scale its protocol down.
 RECORDING_FACTS: Mapping[str, str] = {
     "preset": "preset",
     "seed": "seeds",
@@ -35,24 +36,18 @@ RECORDING_FACTS: Mapping[str, str] = {
     "sample_size": "measurement sample (images)",
 }
 PRUNING_FACTS: Mapping[str, str] = {
-    **{
-        option.name: option.metadata["caption"]
-        for option in fields(PruningOptions)
-        if option.metadata["caption"]
-    },
+    **{option.name: option.metadata["caption"] for option in fields(PruningOptions)},
     "augment": "training images augmented",
 }
+# A fact that differs between runs is told by the first of these that explains the difference.
 GROUPINGS: Mapping[str, Callable[[Any], str]] = {
     "network": network_title,
     "dataset": dataset_title,
     "rounds": lambda rounds: f"in {counted(int(rounds), 'round')}",
     "measure": measure_title,
 }
-CORRELATIONS = (
-    "scatter",
-    "correlation_curve",
-)  # kinds whose values are correlations and carry intervals
-
+# Kinds whose values are correlations, which carry intervals.
+CORRELATIONS = ("scatter", "correlation_curve")
 DRAWING_CHOICES: Mapping[str, str] = {
     "method": "correlation coefficient",
     "loss_preservation": "form of loss preservation",
@@ -71,26 +66,38 @@ def caption(
     spec: pd.DataFrame,
     options: DrawOptions,
 ) -> str:
-    """The text of a figure's caption, wrapped, with a line break at its end.
+    """The text of a figure's caption.
 
-    `table` holds the numbers drawn, `beside` the further tables of that kind of picture, and `spec` the rows of `runs.spec` of the runs
-    that they come from.
+    Args:
+        heading: Its first words, such as "Figure 3".
+        entry: What the figure shows.
+        table: The numbers drawn.
+        beside: Further tables of that kind of picture, by name.
+        spec: Rows of `runs.spec` of the runs that the numbers come from.
+        options: Choices of the drawing.
+
+    Returns:
+        Text wrapped at `WIDTH`, ending with a line break.
     """
     picture = PICTURES[entry.kind]
-    further = COMPANIONS[entry.kind] if beside else None
+    values = [_wrapped(_values_heading(entry, table, spec)), *picture.values(table, options)]
     parts = [
         _wrapped(f"{heading}. {entry.title}."),
         _wrapped(picture.drawn(table, options) + _absent(spec, entry, options)),
-        _wrapped(_values_heading(entry, table, spec))
-        + "\n"
-        + "\n".join(picture.values(table, options)),
-        *(["\n".join(further.values(beside, options))] if further else []),
+        "\n".join(values),
+    ]
+    findings = [f"These recordings: {picture.finding(table, options)}"]
+    if beside:
+        companion = COMPANIONS[entry.kind]
+        parts.append("\n".join(companion.values(beside, options)))
+        findings.append(companion.finding(beside, options))
+    in_force = ["Options in force", *_recording_lines(spec), *_drawing_lines(picture, options)]
+    names = _wrapped(", ".join(spec["run"]), indent="  ")
+    parts += [
         _wrapped(f"The paper (Lubana and Dick, ICLR 2021) claims: {entry.claim}."),
-        _wrapped(f"These recordings: {picture.finding(table, options)}"),
-        *([_wrapped(further.finding(beside, options))] if further else []),
-        "Options in force\n" + "\n".join(_recording_lines(spec) + _drawing_lines(picture, options)),
-        f"{counted(len(spec), 'run').capitalize()}\n"
-        + _wrapped(", ".join(spec["run"]), indent="  "),
+        *map(_wrapped, findings),
+        "\n".join(in_force),
+        f"{counted(len(spec), 'run').capitalize()}\n{names}",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -105,40 +112,40 @@ def _values_heading(entry: Entry, table: pd.DataFrame, spec: pd.DataFrame) -> st
     single = "of a single seed"
     if entry.kind in CORRELATIONS:
         several += ", in brackets the 95 % interval of the mean (Student's t)"
-        units = "single weights" if spec["unit"].eq("weight").any() else "filters"
-        single += f", in brackets the 95 % interval over its {units} (Fisher), too narrow where few large values decide"
-    parts = [
-        text
-        for text, holds in (
-            (several, table["seeds"].max() > 1),
-            (single, table["seeds"].min() == 1),
+        rows = "single weights" if spec["unit"].eq("weight").any() else "filters"
+        single += (
+            f", in brackets the 95 % interval over its {rows} (Fisher), too narrow where few large "
+            "values decide"
         )
-        if holds
-    ]
+    parts = []
+    if table["seeds"].max() > 1:
+        parts.append(several)
+    if table["seeds"].min() == 1:
+        parts.append(single)
     return f"Computed values: {'; or '.join(parts)}" if parts else "Computed values"
 
 
 def _recording_lines(spec: pd.DataFrame) -> list[str]:
-    facts = {**RECORDING_FACTS, **(PRUNING_FACTS if spec["rounds"].gt(0).any() else {})}
-    return [
-        f"  {label}: {_fact(spec, name)}" for name, label in facts.items() if name in spec.columns
-    ]
+    facts = dict(RECORDING_FACTS)
+    if spec["rounds"].gt(0).any():
+        facts.update(PRUNING_FACTS)
+    shown = {name: label for name, label in facts.items() if label and name in spec.columns}
+    return [f"  {label}: {_fact(spec, name)}" for name, label in shown.items()]
 
 
 def _fact(spec: pd.DataFrame, name: str) -> str:
-    """One fact of the runs; where they differ in it, by the first of network, data set, rounds and measure that explains it."""
+    """One fact of the runs; where they differ in it, by what explains the difference."""
+    values = different(spec[name])
     if name == "seed":
-        return ", ".join(str(int(seed)) for seed in sorted(different(spec[name]))) or "not recorded"  # type: ignore[call-overload, type-var]
-    if len(different(spec[name])) < 2:
-        return _shown(name, different(spec[name]))
+        return ", ".join(str(int(seed)) for seed in sorted(values)) or "not recorded"  # type: ignore[call-overload, type-var]
+    if len(values) < 2:
+        return _shown(name, values)
     for key, title in GROUPINGS.items():
-        groups = [
-            (title(value), different(rows))
-            for value, rows in spec.groupby(key, sort=False, observed=True)[name]
-        ]
-        if all(len(values) < 2 for _, values in groups):
-            return "; ".join(f"{group} {_shown(name, values)}" for group, values in groups)
-    return " or ".join(_shown(name, [value]) for value in different(spec[name]))
+        groups = spec.groupby(key, sort=False, observed=True)[name]
+        by_group = [(title(value), different(rows)) for value, rows in groups]
+        if all(len(found) < 2 for _, found in by_group):
+            return "; ".join(f"{group} {_shown(name, found)}" for group, found in by_group)
+    return " or ".join(_shown(name, [value]) for value in values)
 
 
 def _shown(name: str, values: list[object]) -> str:

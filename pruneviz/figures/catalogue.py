@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pruneviz.console.words import counted
 from pruneviz.errors import FigureError, unknown_name
-from pruneviz.figures.words import counted, listed
+from pruneviz.figures.words import listed
 from pruneviz.plans.needs import FIGURE_NEEDS, Need, figure_name
 
 NETWORK_TITLES: Mapping[str, str] = {

@@ -20,9 +20,20 @@ from pruneviz.plans.needs import FIGURE_NEEDS
 
 # Facts that runs to be averaged over seeds share: a mean over different recipes means nothing.
 RECIPE = (
-    "preset", "width", "epochs", "bn", "temperatures", "lag", "sample_size", "every", "train_images", "batch_size", "lr",
-    "unit", *OPTION_NAMES,
-)  # fmt: skip
+    "preset",
+    "width",
+    "epochs",
+    "bn",
+    "temperatures",
+    "lag",
+    "sample_size",
+    "every",
+    "train_images",
+    "batch_size",
+    "lr",
+    "unit",
+    *OPTION_NAMES,
+)
 # Facts that the runs of one panel share: otherwise it would compare more than measures.
 COMPARED = (
     "width",

@@ -1,4 +1,4 @@
-"""The kinds of pictures: what each module of a kind offers, and which module a kind's name stands for."""
+"""The kinds of pictures: what a module of `pruneviz.figures.kinds` offers, and the registry."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ from pruneviz.log.runs import Runs
 
 
 class Picture(Protocol):
-    """A kind of picture: numbers first, then the picture and the words that are made of those numbers alone."""
+    """A kind of picture; the picture and its words are made of the numbers alone."""
 
     @property
     def NEEDS(self) -> tuple[str, ...]:  # noqa: N802
-        """Columns of the log's tables that the numbers are made of."""
+        """Columns of the log's tables that the numbers are computed from."""
 
     @property
     def OPTIONS(self) -> tuple[str, ...]:  # noqa: N802
-        """The choices of `DrawOptions` that the picture depends on."""
+        """Fields of `DrawOptions` that the picture depends on."""
 
     def table(self, runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
         """The numbers of the picture."""
 
     def draw(self, table: pd.DataFrame, options: DrawOptions) -> Figure:
-        """The picture of those numbers."""
+        """The picture of these numbers."""
 
     def drawn(self, table: pd.DataFrame, options: DrawOptions) -> str:
         """What the picture shows, in words."""
 
     def values(self, table: pd.DataFrame, options: DrawOptions) -> list[str]:
-        """The computed values, in lines."""
+        """Lines with the computed values."""
 
     def finding(self, table: pd.DataFrame, options: DrawOptions) -> str:
         """What the recordings say to the paper's claim."""
 
 
 class Companion(Protocol):
-    """Further numbers that stand beside a kind of picture, made of the same runs."""
+    """Further numbers beside a kind of picture, computed from the same runs."""
 
     def tables(self, runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.DataFrame]:
-        """The further tables, by the name that their files end with."""
+        """Further tables, by the name that their files end with."""
 
     def values(self, tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str]:
-        """The numbers, in lines."""
+        """Lines with the numbers."""
 
     def finding(self, tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> str:
         """What they say to the paper's claim."""

@@ -1,4 +1,4 @@
-"""What one row of a log describes, a filter or a single weight, and where its correlations come from.
+"""What a row of a log describes, a filter or a single weight, and where correlations come from.
 
 Runs measured by filters hold every filter, so correlations and mask distances are computed from
 the rows. Runs measured by single weights hold a sample of their rows and, beside it, correlations

@@ -1,4 +1,4 @@
-"""Axes for values of both signs over many decades: logarithmic on both sides of a linear strip around zero."""
+"""Axes for values of both signs over many decades: symmetric-log, linear around zero."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.scale import SymmetricalLogTransform
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
-_LINEAR_STRIP = 0.8  # decades' worth of room for either half of the linear strip
-_MOST_DECADES = 10  # a side; more would press the cloud of the large values, on which a correlation rests, into a corner
+_LINEAR_STRIP = 0.8  # room of either half of the linear strip, in decades
+# Decades per side; more would press the large values, which decide a correlation, into a corner.
+_MOST_DECADES = 10
 _MARGIN = 0.05
 
 
 @dataclass(frozen=True)
 class SignedLog:
-    """One axis: linear up to `threshold` on both sides of zero and logarithmic beyond, showing `low` to `high`."""
+    """One axis: linear up to `threshold` on both sides of zero, logarithmic beyond it.
+
+    Attributes:
+        threshold: Absolute value up to which the axis is linear.
+        low: Lower end of the axis.
+        high: Upper end of the axis.
+    """
 
     threshold: float
     low: float
@@ -26,86 +34,92 @@ class SignedLog:
 
     @classmethod
     def fit(cls, values: np.ndarray) -> SignedLog:
-        """The axis that suits `values`: every value is inside, zero too; the threshold is that of `linear_threshold`."""
+        """The axis that holds zero and all `values`, linear up to `linear_threshold`."""
         threshold = linear_threshold(values)
         finite = values[np.isfinite(values)]
-        ends = _transform(threshold).transform(
-            np.array(
-                [min(0.0, finite.min(initial=0)), max(0.0, finite.max(initial=0))], dtype=float
-            )
-        )
+        least, most = min(0.0, finite.min(initial=0)), max(0.0, finite.max(initial=0))
+        ends = _transform(threshold).transform(np.array([least, most], dtype=float))
         margin = _MARGIN * (ends[1] - ends[0]) or threshold
         low, high = _transform(threshold).inverted().transform(ends + np.array([-margin, margin]))
         return cls(threshold, float(low), float(high))
 
     def fraction(self, values: np.ndarray) -> np.ndarray:
-        """Where values lie on the axis: 0 is its low end and 1 its high end."""
-        low, high, *inside = _transform(self.threshold).transform(
-            np.array([self.low, self.high, *values], dtype=float)
-        )
+        """Where values lie on the axis: 0 is its low end, 1 its high end."""
+        all_values = np.array([self.low, self.high, *values], dtype=float)
+        low, high, *inside = _transform(self.threshold).transform(all_values)
         return (np.array(inside) - low) / (high - low)
 
     def decades(self) -> np.ndarray:
-        """Powers of ten of both signs inside the axis from the threshold on, and zero, in ascending order."""
-        start, end = (
-            round(math.log10(x))
-            for x in (self.threshold, max(-self.low, self.high, self.threshold))
-        )
-        powers = [10.0**k for k in range(start, end + 1)]
-        return np.array(
-            [x for x in sorted([*(-p for p in powers), 0.0, *powers]) if self.low <= x <= self.high]
-        )
+        """Zero and the powers of ten from the threshold on inside the axis, ascending."""
+        most = max(-self.low, self.high, self.threshold)
+        start, end = round(math.log10(self.threshold)), round(math.log10(most))
+        powers = [10.0**exponent for exponent in range(start, end + 1)]
+        both = sorted([*(-power for power in powers), 0.0, *powers])
+        return np.array([value for value in both if self.low <= value <= self.high])
 
     def labelled(self, gap: float) -> np.ndarray:
-        """The decades that carry a label, at least `gap` (a fraction of the axis) apart.
+        """Choose the decades that carry a label.
 
-        They are zero and, on both sides, every k-th exponent counted from the highest of either side: of all such sets the largest.
+        They are zero and, on both sides, every k-th exponent counted from the highest of either
+        side: the largest such set whose labels do not touch.
+
+        Args:
+            gap: Least distance of two labels, as a fraction of the axis.
         """
         decades = self.decades()
         place = self.fraction(decades)
-        away = decades[(np.abs(place - self.fraction(np.zeros(1))) >= gap) & off_ends(place)]
+        from_zero = np.abs(place - self.fraction(np.zeros(1)))
+        away = decades[(from_zero >= gap) & off_ends(place)]
         exponents = np.round(np.log10(np.abs(away)))
+        sides = [side for side in (away > 0, away < 0) if side.any()]
+        tops = sorted({exponents[side].max() for side in sides}, reverse=True)
         best = np.zeros(1)
         for step in range(1, 2 * _MOST_DECADES):
-            for top in sorted(
-                {exponents[side].max() for side in (away > 0, away < 0) if side.any()}, reverse=True
-            ):
+            for top in tops:
                 chosen = np.sort(np.append(away[(top - exponents) % step == 0], 0.0))
-                if len(chosen) > len(best) and np.all(np.diff(self.fraction(chosen)) >= gap):
+                fits = np.all(np.diff(self.fraction(chosen)) >= gap)
+                if fits and len(chosen) > len(best):
                     best = chosen
         return best
 
     def apply(self, axes: Axes, which: Literal["x", "y"], gap: float) -> None:
-        """Give one axis this scale, these limits, labels that do not touch and an unlabelled tick at every other decade."""
-        set_scale, set_limits = (
-            (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
-        )
+        """Give one axis of a plot this scale, its limits and its ticks.
+
+        Args:
+            axes: The plot.
+            which: The axis.
+            gap: Least distance of two tick labels, as a fraction of the axis. Other decades get
+                a tick without a label.
+        """
+        is_x = which == "x"
+        axis: Axis = axes.xaxis if is_x else axes.yaxis
+        set_scale = axes.set_xscale if is_x else axes.set_yscale
+        set_limits = axes.set_xlim if is_x else axes.set_ylim
         set_scale("symlog", linthresh=self.threshold, linscale=_LINEAR_STRIP)
         set_limits(self.low, self.high)
-        axis, labelled = (axes.xaxis if which == "x" else axes.yaxis), self.labelled(gap)
+        labelled = self.labelled(gap)
         axis.set_major_locator(FixedLocator(labelled.tolist()))
-        axis.set_major_formatter(FixedFormatter([power_of_ten(x) for x in labelled]))
+        axis.set_major_formatter(FixedFormatter([power_of_ten(value) for value in labelled]))
         axis.set_minor_locator(FixedLocator(np.setdiff1d(self.decades(), labelled).tolist()))
         axis.set_minor_formatter(NullFormatter())
 
 
 def off_ends(place: np.ndarray) -> np.ndarray:
-    """Which places on an axis (0: low end, 1: high end) are so far from its ends that labels of two axes cannot meet in the corner."""
+    """Whether labels at these places on an axis are clear of the corner where two axes meet."""
     return (place >= 0.04) & (place <= 0.97)
 
 
 def linear_threshold(values: np.ndarray) -> float:
     """The power of ten up to which an axis of these values is linear.
 
-    It lies at or below all but a tenth of the absolute values other than zero, and at most ten decades below the largest.
-    Values that are all zero or absent give 1.
+    It lies at or below nine tenths of the absolute values other than zero, and at most ten decades
+    below the largest. Values that are all zero or absent give 1.
     """
     sizes = np.abs(values[np.isfinite(values) & (values != 0)]).astype(float)
     if not len(sizes):
         return 1.0
-    return 10.0 ** math.floor(
-        math.log10(max(np.quantile(sizes, 0.1), sizes.max() / 10**_MOST_DECADES))
-    )
+    least = max(np.quantile(sizes, 0.1), sizes.max() / 10**_MOST_DECADES)
+    return 10.0 ** math.floor(math.log10(least))
 
 
 def power_of_ten(value: float) -> str:

@@ -1,4 +1,4 @@
-"""One style for all pictures: sizes in inches and points as printed, and colours that stay apart for every eye and in grey."""
+"""One style for all pictures: sizes as printed, and colour-blind-safe colours."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import matplotlib.style
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-TEXT_WIDTH = 5.5  # inches: the width of the single column of an ICLR paper, at which no text may fall below 7 points
+# Inches: the text width of an ICLR paper, at which no text is smaller than 7 points.
+TEXT_WIDTH = 5.5
 PNG_DPI = 220
 
-# Dark blue and orange differ in hue for the three common kinds of colour blindness and by some 30 steps of lightness in grey.
+# Dark blue and orange differ in hue for the three common kinds of colour blindness, and by some 30
+# steps of lightness in grey.
 LEFT_COLOUR = "#0B3C7D"
 RIGHT_COLOUR = "#C85A00"
 GUIDE_COLOUR = "#9A9A9A"
 NOTE_COLOUR = "#333333"
 
-# Pruning measures: the colours differ for every eye, those of the three accuracy curves by 0.17 of the lightness in grey too; where six
-# stand side by side, hatches tell them apart, and where lines cross, markers.
+# Colours of pruning measures differ for the colour-blind; those of the three accuracy curves differ
+# in grey too, by 0.17 of the lightness. Six bars side by side are told apart by hatches, crossing
+# lines by markers.
 MEASURE_COLOURS: Mapping[str, str] = {
     "magnitude": "#0B3C7D",
     "proposed": "#C85A00",
@@ -73,7 +76,7 @@ _RC: dict[str, Any] = {
     "lines.linewidth": 1.2,
     "hatch.linewidth": 0.7,
     "lines.markersize": 3.5,
-    "pdf.fonttype": 42,  # TrueType: text in the file stays text, and no publisher refuses it
+    "pdf.fonttype": 42,  # TrueType: text stays text, as publishers ask
     "ps.fonttype": 42,
     "svg.hashsalt": "pruneviz",  # equal pictures give equal bytes
     "savefig.dpi": 400,  # of the rasterised points inside a PDF
@@ -82,18 +85,21 @@ _RC: dict[str, Any] = {
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """Draw and save inside this context in the one style of all figures; a person's own settings are back afterwards."""
+    """Draw and save in the style of all figures; restores the rcParams afterwards."""
     with matplotlib.style.context(["default", _RC]):
         yield
 
 
 def depth_colours() -> Colormap:
-    """Sequential colours for the depth of a layer: viridis without its palest end, which vanishes on white paper."""
+    """Colours for the depth of a layer: viridis without its palest end, invisible on paper."""
     viridis = matplotlib.colormaps["viridis"]
     return LinearSegmentedColormap.from_list("depth", [viridis(i / 255) for i in range(226)])
 
 
 def settle(figure: Figure) -> None:
-    """Lay a finished picture out once and for all: ticks, made late, are made in this style, and every format shows the same picture."""
+    """Lay out a finished picture for good.
+
+    Ticks, which matplotlib makes late, get this style, and every format shows the same picture.
+    """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

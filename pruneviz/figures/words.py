@@ -69,11 +69,6 @@ def interval(low: float, high: float) -> str:
     return f"[{decimal(max(low, -1.0), 3)}, {decimal(min(high, 1.0), 3)}]"
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 seed`, `11,000 filters`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def listed(items: Iterable[object]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *most, last = map(str, items)

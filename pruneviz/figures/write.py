@@ -1,4 +1,4 @@
-"""Whole files or none: pictures, tables and texts are written under a temporary name and then renamed."""
+"""Write pictures, tables and texts as whole files: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ def _whole(path: Path, write: Callable[[Path], object]) -> Path:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise FigureError(
-            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written, with --out"
+            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written, "
+            "with --out"
         ) from error
     return path

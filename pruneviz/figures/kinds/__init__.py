@@ -1,1 +1,1 @@
-"""One module for each kind of picture: its needs, its table, its drawing."""
+"""One module per kind of picture: its needs, its numbers, its drawing and its words."""

@@ -18,12 +18,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pruneviz.console.words import counted
 from pruneviz.errors import FigureError
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import Entry, network_title
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import counted, dataset_title, listed, measure_title, percent
+from pruneviz.figures.words import dataset_title, listed, measure_title, percent
 from pruneviz.log.runs import Runs
 
 NEEDS = ("train_acc", "test_acc", "kept_fraction")  # of the epochs table

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pruneviz.analysis.convergence import convergence, convergence_by_run, leads
+from pruneviz.console.words import counted
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.words import (
-    counted,
     dataset_title,
     decimal,
     listed,

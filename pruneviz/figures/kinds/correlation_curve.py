@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pruneviz.console.words import counted
 from pruneviz.errors import FigureError
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import Entry, network_title
@@ -23,7 +24,6 @@ from pruneviz.figures.row_kind import RowKind, row_kind_in, row_kind_of
 from pruneviz.figures.words import (
     COEFFICIENTS,
     SYMBOLS,
-    counted,
     decimal,
     interval,
     listed,

@@ -17,6 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from pruneviz.console.words import counted
 from pruneviz.errors import FigureError
 from pruneviz.figures import style
 from pruneviz.figures.catalogue import Entry, network_title
@@ -27,7 +28,6 @@ from pruneviz.figures.signed_log import SignedLog, off_ends
 from pruneviz.figures.words import (
     COEFFICIENTS,
     SYMBOLS,
-    counted,
     decimal,
     interval,
     listed,

@@ -1,8 +1,8 @@
-"""What stands beside an accuracy curve: its convergence numbers as tables, as lines of the caption, and as a test of the paper's claim."""
+"""Convergence numbers beside an accuracy curve: tables, caption lines, and a test of the claim."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -22,44 +22,46 @@ from pruneviz.figures.words import (
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import CURVE_MEASURES
 
-AS_CLAIMED, AGAINST, OPEN = (
-    "as the claim has it",
-    "against the claim",
-    "the seeds do not tell them apart",
-)
-_COLUMN = 18  # characters, of which the longest value, such as 127.0 (19 of 20), leaves some
+AS_CLAIMED = "as the claim has it"
+AGAINST = "against the claim"
+OPEN = "the seeds do not tell them apart"
+_LETTERS = "abcdefgh"
+_COLUMN = 18  # characters: the longest value, such as 127.0 (19 of 20), and a gap
 
 
 def tables(runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.DataFrame]:
-    """The convergence numbers of the runs of a figure, and the leads of the measures over one another in the order of the claim.
+    """Convergence numbers of a figure's runs, and the leads of its measures over one another.
 
-    Returns: `convergence` (see `pruneviz.analysis.convergence.convergence`) and, where two measures or more are recorded, `leads`
-    (see `leads` there), both of the test accuracy.
+    Returns:
+        Tables of the test accuracy by name: `convergence` (see
+        `pruneviz.analysis.convergence.convergence`) and, where two measures or more are recorded,
+        `leads` (see `leads` there), in the order of the claim.
     """
     spec = chosen_spec(runs.spec, entry, options)
     epochs = runs.named(spec["run"]).epochs
     recorded = [measure for measure in CURVE_MEASURES if measure in set(spec["measure"])]
     found = {"convergence": _in_order(convergence(epochs, spec), spec)}
-    return (
-        {**found, "leads": _in_order(leads(convergence_by_run(epochs, spec), recorded), spec)}
-        if len(recorded) > 1
-        else found
-    )
+    if len(recorded) > 1:
+        by_run = convergence_by_run(epochs, spec)
+        found["leads"] = _in_order(leads(by_run, recorded), spec)
+    return found
 
 
 def values(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str]:
-    """The convergence numbers, a line per panel and measure, and the leads, a line per panel, pair and quantity."""
+    """Lines of numbers per panel and measure, and of leads per panel, pair and quantity."""
     lines = [
-        "Convergence of the test accuracy: area is the mean accuracy over the epochs (trapezoid rule), to x % the first epoch with that",
-        "accuracy; the thresholds are 50, 80, 90 and 95 % of the best final accuracy of any run of the panel.",
+        "Convergence of the test accuracy: area is the mean accuracy over the epochs (trapezoid "
+        "rule), to x % the first epoch with that",
+        "accuracy; the thresholds are 50, 80, 90 and 95 % of the best final accuracy of any run of "
+        "the panel.",
     ]
     if "leads" in tables:
-        lines += [
-            "Each interval of a lead stands by itself: of many, one in twenty would leave out zero by chance alone."
-        ]
-    for letter, (dataset, panel) in zip(
-        "abcdefgh", tables["convergence"].groupby("dataset", sort=False), strict=False
-    ):
+        lines.append(
+            "Each interval of a lead stands by itself: of many, one in twenty would leave out zero "
+            "by chance alone."
+        )
+    panels = tables["convergence"].groupby("dataset", sort=False)
+    for letter, (dataset, panel) in zip(_LETTERS, panels, strict=False):
         lines += [f"({letter}) {dataset_title(str(dataset))}", *_panel_lines(panel)]
         if "leads" in tables:
             lines += _lead_lines(tables["leads"][tables["leads"]["dataset"] == dataset])
@@ -77,69 +79,71 @@ def finding(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> str:
 
 
 def verdict(row: pd.Series) -> str:
-    """What a row of leads says to the claim that its first measure is the faster one; where curves end is no part of it."""
+    """What a row of leads says to the claim that its first measure is the faster one.
+
+    The claim is not about where curves end.
+    """
     if row["quantity"] == "final":
         return "no part of the claim"
     if row["seeds"] < row["pairs"]:
-        return (
-            f"not compared: both reach it in {row['seeds']} of {counted(int(row['pairs']), 'seed')}"
-        )
+        seeds = counted(int(row["pairs"]), "seed")
+        return f"not compared: both reach it in {row['seeds']} of {seeds}"
+    if row["pairs"] == 1 and row["mean"] == 0:
+        return "no difference in the one seed"
     if row["mean"] == 0 or (row["pairs"] > 1 and row["low"] <= 0 <= row["high"]):
-        return OPEN if row["pairs"] > 1 else "no difference in the one seed"
+        return OPEN
     return (AS_CLAIMED if row["mean"] > 0 else AGAINST) + _reserve(row)
 
 
 def _reserve(row: pd.Series) -> str:
-    """Why a verdict is no more than a hint: one seed has no spread, and neither have leads that are equal as whole epochs are."""
+    """Why a verdict is only a hint: a single seed, or equal leads, have no spread."""
     if row["pairs"] == 1:
         return " (one seed, so a hint at most)"
     return " (the same in every seed, so a hint at most)" if row["low"] == row["high"] else ""
 
 
 def _in_order(table: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
-    """Rows in the order of the figure's panels and legend, an area before the thresholds and a final accuracy after them."""
-    names = [name for name in ("dataset", "measure", "ahead") if name in table.columns]
-    place = {
-        name: list(dict.fromkeys(spec["measure" if name == "ahead" else name])) for name in names
-    }
-    keys = table.assign(**{name: table[name].map(order.index) for name, order in place.items()})
-    return table.loc[keys.sort_values([*names, "quantity", "threshold"]).index].reset_index(
-        drop=True
-    )
+    """Rows in the order of the figure: area first, then thresholds, then final accuracy."""
+    columns = {"dataset": "dataset", "measure": "measure", "ahead": "measure"}
+    places = {}
+    for name in (name for name in columns if name in table.columns):
+        order = list(dict.fromkeys(spec[columns[name]]))
+        places[name] = table[name].map(order.index)
+    keys = table.assign(**places).sort_values([*places, "quantity", "threshold"])
+    return table.loc[keys.index].reset_index(drop=True)
 
 
 def _panel_lines(panel: pd.DataFrame) -> list[str]:
+    """The numbers of a panel as a text table, one line per measure."""
     first = panel[panel["measure"] == panel["measure"].iloc[0]]
-    head = f"    {'':<{_COLUMN}}" + "".join(
-        f"{_quantity(row):<{_COLUMN}}" for _, row in first.iterrows()
-    )
-    rows = [
-        f"    {measure_title(str(measure)):<{_COLUMN}}"
-        + "".join(f"{_value(row):<{_COLUMN}}" for _, row in rows.iterrows())
-        for measure, rows in panel.groupby("measure", sort=False)
-    ]
-    return [line.rstrip() for line in (head, *rows)]
+    lines = [_columns("", [_quantity(row) for _, row in first.iterrows()])]
+    for measure, rows in panel.groupby("measure", sort=False):
+        cells = [_value(row) for _, row in rows.iterrows()]
+        lines.append(_columns(measure_title(str(measure)), cells))
+    return lines
+
+
+def _columns(name: str, cells: Sequence[str]) -> str:
+    line = "    " + "".join(f"{cell:<{_COLUMN}}" for cell in (name, *cells))
+    return line.rstrip()
 
 
 def _lead_lines(ahead: pd.DataFrame) -> list[str]:
     lines = []
     for (first, second), pair in ahead.groupby(["ahead", "behind"], sort=False):
         lines.append(
-            f"    lead of {measure_title(str(first))} over {measure_title(str(second))}, seed by seed [95 % interval]"
+            f"    lead of {measure_title(str(first))} over {measure_title(str(second))}, seed by "
+            "seed [95 % interval]"
         )
-        lines += [
-            f"        {_quantity(row):<{_COLUMN}}{_lead(row):<32}{verdict(row)}"
-            for _, row in pair.iterrows()
-        ]
+        for _, row in pair.iterrows():
+            lines.append(f"        {_quantity(row):<{_COLUMN}}{_lead(row):<32}{verdict(row)}")
     return lines
 
 
 def _quantity(row: pd.Series) -> str:
-    return (
-        f"to {percent(row['threshold'])}"
-        if row["quantity"] == "epochs_to"
-        else f"{row['quantity']}, %"
-    )
+    if row["quantity"] == "epochs_to":
+        return f"to {percent(row['threshold'])}"
+    return f"{row['quantity']}, %"
 
 
 def _value(row: pd.Series) -> str:
@@ -155,11 +159,9 @@ def _lead(row: pd.Series) -> str:
     scale, unit = (1, "epochs") if row["quantity"] == "epochs_to" else (100, "points")
     if row["seeds"] == 0:
         return "none"
-    ends = (
-        f" [{decimal(scale * row['low'], 1)}, {decimal(scale * row['high'], 1)}]"
-        if row["low"] < row["high"]
-        else ""
-    )
+    ends = ""
+    if row["low"] < row["high"]:
+        ends = f" [{decimal(scale * row['low'], 1)}, {decimal(scale * row['high'], 1)}]"
     return f"{decimal(scale * row['mean'], 1)} {unit}{ends}"
 
 
@@ -170,19 +172,21 @@ def _of_panel(dataset: str, panel: pd.DataFrame, ahead: pd.DataFrame) -> str:
     )
     pairs = ahead[ahead["dataset"] == dataset].groupby(["ahead", "behind"], sort=False)
     told = " ".join(_of_pair(str(first), str(second), rows) for (first, second), rows in pairs)
-    return f"{dataset_title(dataset)}: by the area under the test curve the order is {order}. {told or 'No two measures share a seed.'}"
+    return (
+        f"{dataset_title(dataset)}: by the area under the test curve the order is {order}. "
+        f"{told or 'No two measures share a seed.'}"
+    )
 
 
 def _of_pair(first: str, second: str, rows: pd.DataFrame) -> str:
+    area = rows[rows["quantity"] == "area"].iloc[0]
     thresholds = rows[rows["quantity"] == "epochs_to"]
-    area = rows[rows["quantity"] == "area"]
     verdicts = thresholds.apply(verdict, axis="columns")
-    shares = {text: thresholds.loc[verdicts == text, "share"] for text in dict.fromkeys(verdicts)}
-    by_threshold = "; ".join(
-        f"{text} at {listed(percent(share, digits=0) for share in found)}"
-        for text, found in shares.items()
-    )
+    parts = []
+    for text in dict.fromkeys(verdicts):
+        shares = thresholds.loc[verdicts == text, "share"]
+        parts.append(f"{text} at {listed(percent(share, digits=0) for share in shares)}")
     return (
-        f"{measure_title(first)} before {measure_title(second)}: by the area {verdict(area.iloc[0])}; by the epochs to "
-        f"shares of the best final accuracy {by_threshold}."
+        f"{measure_title(first)} before {measure_title(second)}: by the area {verdict(area)}; by "
+        f"the epochs to shares of the best final accuracy {'; '.join(parts)}."
     )

@@ -1,6 +1,7 @@
-"""Figures 2, H1b and I1: how the correlation of two pruning measures and the distance between consecutive masks move during training.
+"""Figures 2, H1b and I1: correlation of two measures and distance of masks during training.
 
-One panel per network (Lubana and Dick, ICLR 2021; masks after You et al., 2020). In H1b single weights stand in the place of filters.
+One panel per network (Lubana and Dick, ICLR 2021; masks after You et al., 2020). In H1b single
+weights take the place of filters.
 """
 
 from __future__ import annotations
@@ -31,64 +32,60 @@ from pruneviz.figures.words import (
 )
 from pruneviz.log.runs import Runs
 
+# Columns of the filters table, and fields of DrawOptions, that the picture depends on.
 NEEDS = ("sigma", "sigma_delta", "theta_g", "abs_theta_g")
-OPTIONS = (
-    "method",
-    "loss_preservation",
-    "mask_score",
-    "mask_ratio",
-)  # the choices of DrawOptions that this picture depends on
-CLEAR = 0.5  # the rank correlation of the two curves from which they are said to move together or against one another
+OPTIONS = ("method", "loss_preservation", "mask_score", "mask_ratio")
+# Size of the rank correlation of the two curves from which they are said to move together.
+CLEAR = 0.5
 FEW_EPOCHS = 8
+_LETTERS = "abcdefgh"
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
-    """The numbers of the figure: one row per network and recorded epoch.
+    """The numbers of the figure.
 
-    Columns: network, dataset, epoch; at epochs with derivative columns seeds, filters (or weights), the correlations of
-    `mean_correlations`, and band_low, band_high (mean ± standard deviation over seeds, or the 95 % interval of a single
-    run); at epochs with masks mask_ref_epoch, mask_distance (mean over seeds, fraction of filters or weights), mask_distance_sd and chance.
-    Errors: `FigureError` when the two measures were never recorded together, or not in the form asked for; those of `chosen_spec`.
+    Returns:
+        One row per network and recorded epoch: network, dataset, epoch; at epochs with derivative
+        columns seeds, filters (or weights), the correlations of `mean_correlations`, and band_low,
+        band_high (mean ± standard deviation over seeds, or the 95 % interval of a single run); at
+        epochs with masks mask_ref_epoch, mask_distance (mean over seeds, fraction of filters or
+        weights), mask_distance_sd and chance.
+
+    Raises:
+        FigureError: If the two measures were never recorded together, or not in the form asked
+            for, or as `chosen_spec` does.
     """
     spec, row_kind = chosen_spec(runs.spec, entry, options), row_kind_of(entry.need.kind)
     options = options.for_kind(entry.need.kind)
     networks = spec.groupby("network", sort=False, observed=True)
-    return pd.concat(
-        [_of_network(runs, rows, row_kind, options) for _, rows in networks], ignore_index=True
-    )
+    parts = [_of_network(runs, rows, row_kind, options) for _, rows in networks]
+    return pd.concat(parts, ignore_index=True)
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
-    """The picture of a table that `table` made: correlation on the left axis, mask distance on the right, one panel per network."""
+    """Draw a table of `table`: correlation on the left axis, mask distance on the right one."""
     networks, row_kind = list(dict.fromkeys(table["network"])), row_kind_in(table)
-    size = (
-        (style.TEXT_WIDTH, 2.5) if len(networks) > 1 else (0.6 * style.TEXT_WIDTH, 2.9)
-    )  # one panel has its legend in three rows
+    several = len(networks) > 1
+    # A single panel is narrower, with its legend in three rows.
+    size = (style.TEXT_WIDTH, 2.5) if several else (0.6 * style.TEXT_WIDTH, 2.9)
     with style.paper():
         figure = Figure(figsize=size, layout="constrained")
         row = figure.subplots(1, len(networks), squeeze=False)[0]
         twins = [axes.twinx() for axes in row]
-        for letter, axes, twin, network in zip("abcdefgh", row, twins, networks, strict=False):
+        for letter, axes, twin, network in zip(_LETTERS, row, twins, networks, strict=False):
             panel = table[table["network"] == network]
             _draw_correlation(axes, panel, options)
             _draw_mask_distance(twin, panel)
-            axes.set_title(
-                f"({letter}) {network_title(network)}"
-                if len(networks) > 1
-                else network_title(network)
-            )
+            title = network_title(network)
+            axes.set_title(f"({letter}) {title}" if several else title)
             axes.set_xlabel("epochs trained")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
             axes.set_xlim(np.array([-0.04, 1.04]) * panel["epoch"].max())
         _share_axes(row, _correlation_limits(table), 8, style.LEFT_COLOUR)
-        _share_axes(
-            twins,
-            (0.0, 1.12 * float(table[["mask_distance", "chance"]].max().max())),
-            5,
-            style.RIGHT_COLOUR,
-        )
+        furthest = float(table[["mask_distance", "chance"]].max().max())
+        _share_axes(twins, (0.0, 1.12 * furthest), 5, style.RIGHT_COLOUR)
         _name_axes(row[0], twins[-1], row_kind, options)
-        _draw_legend(figure, row[0], twins[0], columns=3 if len(networks) > 1 else 1)
+        _draw_legend(figure, row[0], twins[0], columns=3 if several else 1)
         style.settle(figure)
     return figure
 
@@ -96,31 +93,30 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """What the picture shows, in words."""
     networks = listed(network_title(network) for network in dict.fromkeys(table["network"]))
-    several, row_kind = table["seeds"].max() > 1, row_kind_in(table)
-    band = (
-        "mean plus and minus one standard deviation over seeds"
-        if several
-        else f"the 95 % interval over the {row_kind.noun}s of the one run"
-    )
+    row_kind = row_kind_in(table)
+    band = f"the 95 % interval over the {row_kind.noun}s of the one run"
+    if table["seeds"].max() > 1:
+        band = "mean plus and minus one standard deviation over seeds"
     return (
-        f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: correlation over all {row_kind.noun}s of "
-        f"{row_kind.change} with {options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right axis: fraction of "
-        f"{row_kind.noun}s in which the pruning masks of consecutive recorded epochs differ, mean over seeds. Dotted line: the same for "
-        f"independent random masks, 2p(1 - p) = {decimal(table['chance'].max())}.{row_kind.without_masks}"
+        f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: "
+        f"correlation over all {row_kind.noun}s of {row_kind.change} with "
+        f"{options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right "
+        f"axis: fraction of {row_kind.noun}s in which the pruning masks of consecutive recorded "
+        "epochs differ, mean over seeds. Dotted line: the same for independent random masks, "
+        f"2p(1 - p) = {decimal(table['chance'].max())}.{row_kind.without_masks}"
     )
 
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
-    """The computed numbers at every epoch with a correlation, one line per panel and epoch."""
+    """The computed numbers, one line per panel and epoch with a correlation."""
     chosen, beside = options.methods
     lines, row_kind = [], row_kind_in(table)
-    for letter, (network, panel) in zip(
-        "abcdefgh", table.groupby("network", sort=False), strict=False
-    ):
+    panels = table.groupby("network", sort=False)
+    for letter, (network, panel) in zip(_LETTERS, panels, strict=False):
         measured = panel.dropna(subset=[chosen])
-        lines.append(
-            f"({letter}) {network_title(str(network))}, {counted(int(measured[row_kind.counted].min()), row_kind.noun)}, {_seeds(measured)}:"
-        )
+        rows = counted(int(measured[row_kind.counted].min()), row_kind.noun)
+        seeds = counted(int(measured["seeds"].max()), "seed")
+        lines.append(f"({letter}) {network_title(str(network))}, {rows}, {seeds}:")
         lines += [_value_line(row, chosen, beside) for _, row in measured.iterrows()]
     return lines
 
@@ -133,8 +129,8 @@ def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     ]
     hint = ", and one seed gives a hint at most" if table["seeds"].max() == 1 else ""
     caution = (
-        "Neighbouring epochs resemble one another, so a rank correlation over epochs describes the two curves and tests nothing; here "
-        f"{CLEAR:g} and more is called clear{hint}."
+        "Neighbouring epochs resemble one another, so a rank correlation over epochs describes the "
+        f"two curves and tests nothing; here {CLEAR:g} and more is called clear{hint}."
     )
     return " ".join([*sentences, caution])
 
@@ -149,9 +145,8 @@ def _of_network(
             f"no epoch of {listed(spec['run'])} holds both {row_kind.change} and {preserved}; "
             "record derivative columns at some epoch after the first"
         )
-    rows = _with_band(correlations, options).merge(
-        _mean_mask_distance(runs, spec, row_kind, options), on=KEYS, how="outer"
-    )
+    distances = _mean_mask_distance(runs, spec, row_kind, options)
+    rows = _with_band(correlations, options).merge(distances, on=KEYS, how="outer")
     return rows.sort_values("epoch", ignore_index=True)
 
 
@@ -172,9 +167,8 @@ def _mean_mask_distance(
             f"no two epochs of {listed(spec['run'])} have masks by {options.mask_score}; "
             "choose another mask_score (--mask-score), such as bn_scale"
         )
-    groups = distances.merge(spec[["run", "network", "dataset"]], on="run").groupby(
-        KEYS, observed=True
-    )
+    facts = spec[["run", "network", "dataset"]]
+    groups = distances.merge(facts, on="run").groupby(KEYS, observed=True)
     return groups.agg(
         mask_ref_epoch=("ref_epoch", "min"),
         mask_distance=("distance", "mean"),
@@ -222,7 +216,7 @@ def _draw_mask_distance(axes: Axes, panel: pd.DataFrame) -> None:
 
 
 def _correlation_limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Zero and all bands, a range of a half at least, with room for markers."""
+    """Limits that hold zero and all bands, with room for markers; at least a half apart."""
     low, high = min(0.0, float(table["band_low"].min())), max(0.0, float(table["band_high"].max()))
     missing = max(0.0, 0.5 - (high - low)) / 2
     return max(-1.05, low - missing - 0.04), min(1.05, high + missing + 0.04)
@@ -231,19 +225,18 @@ def _correlation_limits(table: pd.DataFrame) -> tuple[float, float]:
 def _share_axes(
     row: Sequence[Axes], limits: tuple[float, float], most_ticks: int, colour: str
 ) -> None:
-    """Equal limits and ticks of one colour for all axes of a row; the outermost gets tick labels afterwards."""
+    """Give all axes of a row equal limits and ticks of one colour, without tick labels."""
     for axes in row:
         axes.set_ylim(limits)
-        # Not the automatic locator: it picks other ticks, of other widths, once the layout has given the axes their size.
+        # The automatic locator would pick other ticks, of other widths, after the layout.
         axes.yaxis.set_major_locator(MaxNLocator(nbins=most_ticks, steps=[1, 2, 5, 10]))
         axes.tick_params(axis="y", colors=colour, labelleft=False, labelright=False)
 
 
 def _name_axes(left: Axes, right: Axes, row_kind: RowKind, options: DrawOptions) -> None:
-    left.set_ylabel(
-        f"correlation of {row_kind.change_symbol} with\nloss preservation ({SYMBOLS[options.method]})",
-        color=style.LEFT_COLOUR,
-    )
+    measures = f"{row_kind.change_symbol} with\nloss preservation"
+    name = f"correlation of {measures} ({SYMBOLS[options.method]})"
+    left.set_ylabel(name, color=style.LEFT_COLOUR)
     left.tick_params(axis="y", labelleft=True)
     right.set_ylabel(
         f"distance of consecutive masks\n(fraction of {row_kind.noun}s)", color=style.RIGHT_COLOUR
@@ -263,35 +256,35 @@ def _draw_legend(figure: Figure, left: Axes, right: Axes, columns: int) -> None:
 
 
 def _value_line(row: pd.Series, chosen: str, beside: str) -> str:
+    distance = mean_and_sd(row["mask_distance"], row["mask_distance_sd"], 3)
+    if pd.isna(row["mask_distance"]):
+        distance = "none"
     return (
-        f"    epoch {row['epoch']:>3}: {COEFFICIENTS[chosen]} {mean_and_sd(row[chosen], row[f'{chosen}_sd'], 3)} "
-        f"{interval(row[f'{chosen}_low'], row[f'{chosen}_high'])}; "
-        f"{COEFFICIENTS[beside]} {mean_and_sd(row[beside], row[f'{beside}_sd'], 3)}; "
-        f"mask distance {mean_and_sd(row['mask_distance'], row['mask_distance_sd'], 3)}".replace(
-            "distance undefined", "distance none"
-        )
+        f"    epoch {row['epoch']:>3}: {COEFFICIENTS[chosen]} "
+        f"{mean_and_sd(row[chosen], row[f'{chosen}_sd'], 3)} "
+        f"{interval(row[f'{chosen}_low'], row[f'{chosen}_high'])}; {COEFFICIENTS[beside]} "
+        f"{mean_and_sd(row[beside], row[f'{beside}_sd'], 3)}; mask distance {distance}"
     )
-
-
-def _seeds(measured: pd.DataFrame) -> str:
-    return counted(int(measured["seeds"].max()), "seed")
 
 
 def _finding_of(network: str, panel: pd.DataFrame, options: DrawOptions) -> str:
     both = panel.dropna(subset=[options.method, "mask_distance"])
     name = network_title(network)
     if len(both) < 3:
-        return f"{name}: only {counted(len(both), 'epoch')} with both quantities, too few to say anything."
+        epochs = counted(len(both), "epoch")
+        return f"{name}: only {epochs} with both quantities, too few to say anything."
     first, last = both.iloc[0], both.iloc[-1]
     return (
-        f"{name}: from epoch {first['epoch']} to {last['epoch']} the correlation goes from {decimal(first[options.method])} to "
-        f"{decimal(last[options.method])} and the mask distance from {decimal(first['mask_distance'], 3)} to "
-        f"{decimal(last['mask_distance'], 3)}; {_joint_movement(both[options.method], both['mask_distance'])}"
+        f"{name}: from epoch {first['epoch']} to {last['epoch']} the correlation goes from "
+        f"{decimal(first[options.method])} to {decimal(last[options.method])} and the mask "
+        f"distance from {decimal(first['mask_distance'], 3)} to "
+        f"{decimal(last['mask_distance'], 3)}; "
+        f"{_joint_movement(both[options.method], both['mask_distance'])}"
     )
 
 
 def _joint_movement(correlation: pd.Series, distance: pd.Series) -> str:
-    """How the two curves move with one another; the claim is a negative rank correlation."""
+    """How the two curves move together; the claim is a negative rank correlation."""
     together = float(correlation.corr(distance, method="spearman"))
     over = f"over {len(correlation)} epochs their rank correlation is {decimal(together)}, "
     few = " (few epochs, so a hint at most)" if len(correlation) < FEW_EPOCHS else ""

@@ -1,4 +1,4 @@
-"""Figures 16 and 17: the share of every layer's filters that pruning in rounds takes away, by pruning measure.
+"""Figures 16 and 17: the fraction of every layer that pruning in rounds takes away, by measure.
 
 One panel per number of rounds (Lubana and Dick, ICLR 2021).
 """
@@ -22,39 +22,49 @@ from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.words import decimal, listed, mean_and_sd, measure_title, percent
 from pruneviz.log.runs import Runs
 
-NEEDS = ("layer", "layer_index", "filters", "kept", "coupled_to")  # of the rounds table
-OPTIONS: tuple[str, ...] = ()  # the choices of DrawOptions that this picture depends on: none
-FAR = 0.2  # the lead in front-loading from which a measure is said to prune the earlier layers far more; the paper names none
+# Columns of the rounds table, and fields of DrawOptions, that the picture depends on.
+NEEDS = ("layer", "layer_index", "filters", "kept", "coupled_to")
+OPTIONS: tuple[str, ...] = ()
+# Lead in front-loading from which a measure is said to prune the earlier layers far more; the
+# paper names none.
+FAR = 0.2
 SLIGHTLY = 5  # rounds, of an epoch each, from which the paper calls a network trained slightly
 ACCUSED = "grasp"  # the measure that the claim is about
 
-_GROUP = 0.84  # of the room of a layer, the part that its bars fill
+_GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
+_LETTERS = "abcdefgh"
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
-    """The numbers of the figure: one row per number of rounds, measure and layer, coupled layers included.
+    """The numbers of the figure.
 
-    Columns: those of `pruneviz.analysis.pruned_fractions.pruned_fractions`. Errors: those of `chosen_spec` and of that function.
+    Returns:
+        One row per number of rounds, measure and layer, coupled layers included, with the columns
+        of `pruneviz.analysis.pruned_fractions.pruned_fractions`.
+
+    Raises:
+        FigureError: As `chosen_spec` does.
+        AnalysisError: As `pruned_fractions` does.
     """
     spec = chosen_spec(runs.spec, entry, options)
     ratios = pruned_fractions(runs.named(spec["run"]).rounds, spec)
-    place = ratios["measure"].map(entry.need.measures.index)
-    return (
-        ratios.assign(place=place)
-        .sort_values(["rounds", "place", "layer_index"], ignore_index=True)
-        .drop(columns="place")
-    )
+    ratios = ratios.assign(place=ratios["measure"].map(entry.need.measures.index))
+    in_order = ratios.sort_values(["rounds", "place", "layer_index"], ignore_index=True)
+    return in_order.drop(columns="place")
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
-    """The picture of a table that `table` made: panels by rounds, a group of bars per layer that decides for itself, a bar per measure."""
+    """Draw a table of `table`: a panel per number of rounds, a bar per layer and measure.
+
+    Layers that are coupled to an earlier one are left out.
+    """
     shown = table[table["coupled_to"].isna()]
     panels = _by_rounds(shown)
     measures = list(dict.fromkeys(shown["measure"]))
     with style.paper():
         figure = Figure(figsize=(style.TEXT_WIDTH, 1.1 + 1.35 * len(panels)), layout="constrained")
         column = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
-        for letter, axes, (rounds, panel) in zip("abcdefgh", column, panels, strict=False):
+        for letter, axes, (rounds, panel) in zip(_LETTERS, column, panels, strict=False):
             _draw_bars(axes, panel, measures)
             axes.set_title(f"({letter}) {counted(rounds, 'round')}")
         _name_layers(column[-1], _layers(shown))
@@ -65,36 +75,36 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Layers' names without the leading parts that all share, each cut after the first part that tells it from all others.
+    """Shorten names of layers to what tells them apart.
 
-    `features.conv1` and `features.block1.pointwise` become `conv1` and `block1`.
+    Leading parts that all names share are cut, and so is everything after the first part that
+    makes a name unique: `features.conv1` and `features.block1.pointwise` become `conv1` and
+    `block1`.
     """
     parts = [name.split(".") for name in names]
-    shared = next(
-        (place for place, found in enumerate(zip(*parts, strict=False)) if len(set(found)) > 1),
-        min(map(len, parts)) - 1,
-    )
+    shared = _shared(parts)
     return [".".join(name[shared : _telling(name, parts, shared)]) for name in parts]
 
 
+def _shared(parts: Sequence[list[str]]) -> int:
+    """Number of leading parts that all names share; at least one part of each name is left."""
+    for place, found in enumerate(zip(*parts, strict=False)):
+        if len(set(found)) > 1:
+            return place
+    return min(map(len, parts)) - 1
+
+
 def _telling(name: list[str], all_parts: Sequence[list[str]], shared: int) -> int:
-    """How many of a name's leading parts no other name begins with; all of them where that is never so."""
-    lengths = range(shared + 1, len(name))
-    return next(
-        (
-            length
-            for length in lengths
-            if sum(other[:length] == name[:length] for other in all_parts) == 1
-        ),
-        len(name),
-    )
+    """Number of leading parts with which no other name begins; all of them if there is none."""
+    for length in range(shared + 1, len(name)):
+        if sum(other[:length] == name[:length] for other in all_parts) == 1:
+            return length
+    return len(name)
 
 
 def _by_rounds(table: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
-    return [
-        (rounds, table[table["rounds"] == rounds])
-        for rounds in sorted(map(int, set(table["rounds"])))
-    ]
+    numbers = sorted(map(int, set(table["rounds"])))
+    return [(rounds, table[table["rounds"] == rounds]) for rounds in numbers]
 
 
 def _layers(table: pd.DataFrame) -> list[str]:
@@ -106,14 +116,18 @@ def _draw_bars(axes: Axes, panel: pd.DataFrame, measures: Sequence[str]) -> None
     width = _GROUP / len(measures)
     for place, measure in enumerate(measures):
         rows = panel[panel["measure"] == measure]
-        x = (
-            np.array([layers.index(layer) for layer in rows["layer"]])
-            + (place - (len(measures) - 1) / 2) * width
-        )
+        offset = (place - (len(measures) - 1) / 2) * width
+        x = np.array([layers.index(layer) for layer in rows["layer"]]) + offset
         axes.bar(
-            x, 100 * rows["ratio"], width, label=measure_title(measure), color=style.MEASURE_COLOURS[measure],
-            hatch=style.MEASURE_HATCHES[measure], edgecolor="white", linewidth=0.2,
-        )  # fmt: skip
+            x,
+            100 * rows["ratio"],
+            width,
+            label=measure_title(measure),
+            color=style.MEASURE_COLOURS[measure],
+            hatch=style.MEASURE_HATCHES[measure],
+            edgecolor="white",
+            linewidth=0.2,
+        )
         _draw_spread(axes, x, rows)
     _draw_guides(axes, len(layers), float(panel["target"].iloc[0]))
 
@@ -131,7 +145,7 @@ def _draw_spread(axes: Axes, x: np.ndarray, rows: pd.DataFrame) -> None:
 
 
 def _draw_guides(axes: Axes, layers: int, target: float) -> None:
-    """The target of the whole network, and stripes that keep the bars of neighbouring layers apart."""
+    """Draw the target of the whole network, and stripes that set neighbouring layers apart."""
     for place in range(1, layers, 2):
         axes.axvspan(
             place - 0.5, place + 0.5, color=style.GUIDE_COLOUR, alpha=0.15, linewidth=0, zorder=0
@@ -147,7 +161,7 @@ def _draw_guides(axes: Axes, layers: int, target: float) -> None:
 
 
 def _name_layers(axes: Axes, layers: Sequence[str]) -> None:
-    """Put short names under the lowest panel: upright where they are too wide for it, every second one where still too many."""
+    """Name the layers under the lowest panel: upright, or only every few, where room is short."""
     axes.set_xticks(range(len(layers)), short_names(layers))
     axes.set_xlabel("layer, from input to output")
     room = axes.get_window_extent().width / len(layers)
@@ -172,11 +186,15 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """What the picture shows, in words."""
     facts = table.iloc[0]
     rounds = listed(sorted(set(table["rounds"])))
+    spread = ""
+    if table["seeds"].max() > 1:
+        spread = ", mean over seeds; error bars: standard deviation over seeds"
     text = (
-        f"Bars: share of the filters of a layer of {network_title(facts['network'])}, trained on {facts['dataset']}, that are gone after "
-        f"pruning {percent(facts['target'], digits=0)} of all filters in {rounds} rounds of an epoch each, by pruning measure"
-        f"{', mean over seeds; error bars: standard deviation over seeds' if table['seeds'].max() > 1 else ''}. Layers stand in the order "
-        f"in which the network applies them, under names cut to what tells them apart. Dashed line: the target for the whole network."
+        f"Bars: share of the filters of a layer of {network_title(facts['network'])}, trained on "
+        f"{facts['dataset']}, that are gone after pruning {percent(facts['target'], digits=0)} of "
+        f"all filters in {rounds} rounds of an epoch each, by pruning measure{spread}. Layers "
+        "stand in the order in which the network applies them, under names cut to what tells them "
+        "apart. Dashed line: the target for the whole network."
     )
     return text + _left_out(table)
 
@@ -186,28 +204,30 @@ def _left_out(table: pd.DataFrame) -> str:
     if coupled.empty:
         return ""
     return (
-        f" Only layers that decide for themselves are drawn and counted: {counted(len(coupled), 'further layer')} (such as "
-        f"{coupled['layer'].iloc[0]}) are coupled to an earlier layer each and lose exactly the filters that it loses; the table of the "
-        "figure holds them too."
+        " Only layers that decide for themselves are drawn and counted: "
+        f"{counted(len(coupled), 'further layer')} (such as {coupled['layer'].iloc[0]}) are "
+        "coupled to an earlier layer each and lose exactly the filters that it loses; the table of "
+        "the figure holds them too."
     )
 
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     """The computed numbers, one line per panel and measure, below the definition of the halves."""
     deciding = table[table["coupled_to"].isna()]
-    names = dict(zip(_layers(deciding), short_names(_layers(deciding)), strict=True))
+    layers = _layers(deciding)
+    names = dict(zip(layers, short_names(layers), strict=True))
     half = len(names) // 2
     lines = [
-        f"first and second half: all filters of the {half} earlier and of the {half} later of {counted(len(names), 'layer')}"
+        f"first and second half: all filters of the {half} earlier and of the {half} later of "
+        f"{counted(len(names), 'layer')}"
     ]
-    for letter, (rounds, panel) in zip("abcdefgh", _by_rounds(deciding), strict=False):
+    for letter, (rounds, panel) in zip(_LETTERS, _by_rounds(deciding), strict=False):
+        seeds = counted(int(panel["seeds"].max()), "seed")
         lines.append(
-            f"({letter}) {counted(rounds, 'round')}, {counted(int(panel['seeds'].max()), 'seed')}, share pruned of all filters:"
+            f"({letter}) {counted(rounds, 'round')}, {seeds}, share pruned of all filters:"
         )
-        lines += [
-            _value_line(str(measure), rows, names)
-            for measure, rows in panel.groupby("measure", sort=False)
-        ]
+        for measure, rows in panel.groupby("measure", sort=False):
+            lines.append(_value_line(str(measure), rows, names))
     return lines
 
 
@@ -224,24 +244,22 @@ def _value_line(measure: str, rows: pd.DataFrame, names: Mapping[str, str]) -> s
 
 
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What these recordings say to the paper's claim, with the measure of "far more aggressively" stated."""
+    """What these recordings say to the paper's claim, saying what "far more" means."""
     trained = table[table["rounds"] >= SLIGHTLY]
     if trained.empty:
-        return f"the claim is about {SLIGHTLY} rounds and more, which are not recorded."
-    sentences = [_finding_of(rounds, panel) for rounds, panel in _by_rounds(trained)]
-    return (
-        "Front-loading is the pruned share of the first half of the layers less that of the second. The paper names no measure of far more "
-        f"aggressively; here it is a lead in front-loading of at least {100 * FAR:.0f} percentage points over every other measure. "
-        + " ".join(sentences)
+        return f"The claim is about {SLIGHTLY} rounds and more, which are not recorded."
+    definition = (
+        "Front-loading is the pruned share of the first half of the layers less that of the "
+        "second. The paper names no measure of far more aggressively; here it is a lead in "
+        f"front-loading of at least {100 * FAR:.0f} percentage points over every other measure."
     )
+    sentences = [_finding_of(rounds, panel) for rounds, panel in _by_rounds(trained)]
+    return " ".join([definition, *sentences])
 
 
 def _finding_of(rounds: int, panel: pd.DataFrame) -> str:
-    loads = (
-        panel.drop_duplicates("measure")
-        .set_index("measure")["front_loading"]
-        .sort_values(ascending=False)
-    )
+    by_measure = panel.drop_duplicates("measure").set_index("measure")
+    loads = by_measure["front_loading"].sort_values(ascending=False)
     others = loads.drop(ACCUSED, errors="ignore")
     when = f"After {counted(rounds, 'round')}"
     if ACCUSED not in loads or others.empty:
@@ -249,8 +267,9 @@ def _finding_of(rounds: int, panel: pd.DataFrame) -> str:
     own, next_load = float(loads[ACCUSED]), float(others.iloc[0])
     reserve = " (one seed, so a hint at most)" if panel["seeds"].min() == 1 else ""
     return (
-        f"{when} {measure_title(ACCUSED)} has {_points(own)} and, highest of the others, {measure_title(others.index[0])} "
-        f"{_points(next_load)}; {_verdict(own - next_load)}{reserve}."
+        f"{when} {measure_title(ACCUSED)} has {_points(own)} and, highest of the others, "
+        f"{measure_title(others.index[0])} {_points(next_load)}; "
+        f"{_verdict(own - next_load)}{reserve}."
     )
 
 

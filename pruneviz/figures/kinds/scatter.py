@@ -1,7 +1,8 @@
-"""Figures 3, 13, 14, 15 and H1a: one quantity of every filter against another at the beginning, at a quarter and at the end of training.
+"""Figures 3, 13-15 and H1a: theta_hg against theta_g of every filter, at three epochs.
 
-Points are those of one seed; correlations are means over all seeds (Lubana and Dick, ICLR 2021). In H1a a point is a single weight, and
-the points are a sample of those that the correlations are over.
+The epochs are the beginning, a quarter and the end of training. Points are those of one seed;
+correlations are means over all seeds (Lubana and Dick, ICLR 2021). In H1a a point is a single
+weight, and the points are a sample of those that are correlated.
 """
 
 from __future__ import annotations
@@ -37,72 +38,60 @@ from pruneviz.figures.words import (
 from pruneviz.log.runs import Runs
 
 X, Y = "theta_g", "theta_hg"
+# Columns of the filters table, and fields of DrawOptions, that the picture depends on.
 NEEDS = (X, Y)
-ERRORS = (
-    f"{X}_se",
-    f"{Y}_se",
-)  # told where they were recorded: whether a point differs from zero at all
-OPTIONS = ("method", "seed", "scale")  # the choices of DrawOptions that this picture depends on
+OPTIONS = ("method", "seed", "scale")
+# Standard errors, where recorded, tell whether a point differs from zero at all.
+ERRORS = (f"{X}_se", f"{Y}_se")
 FRACTIONS = (0.0, 0.25, 1.0)  # of the schedule: epochs 0, 40 and 160 of 160
-HIGH = 0.7  # the size from which a correlation is called high; the paper names none
-FEW = 0.5  # the share of points clear of their standard error below which a panel is called mostly noise
+HIGH = 0.7  # size from which a correlation is called high; the paper names none
+# Share of points clear of their standard error below which a panel is called mostly noise.
+FEW = 0.5
 
-_LABEL_GAP = MappingProxyType(
-    {"x": 0.27, "y": 0.13}
-)  # least distance of two tick labels, as a fraction of the axis
+# Least distance of two tick labels, as a fraction of the axis.
+_LABEL_GAP = MappingProxyType({"x": 0.27, "y": 0.13})
+_LETTERS = "abc"
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
-    """The numbers of a scatter figure: one row per filter, or weight, of the shown run and panel, with its panel's correlations.
+    """The numbers of the figure.
 
-    Columns: network, dataset, epoch, schedule (epochs of the whole training), run, seed, layer, depth (of the layer among those shown,
-    from 1), filter (and weight), the two quantities, their standard errors, and, the same on every row of a panel, seeds, filters (or
-    weights) and the correlations of `mean_correlations`, which are over all weights where the points are a sample.
-    Errors: `FigureError` when no epoch holds both quantities in all runs or the seed asked for was not recorded; those of `chosen_spec`.
+    Returns:
+        One row per panel and filter (or weight) of the run shown: network, dataset, epoch,
+        schedule (epochs of the whole training), run, seed, layer, depth (of the layer among those
+        shown, from 1), filter (and weight), the two quantities, their standard errors and, the
+        same on every row of a panel, seeds, filters (or weights) and the correlations of
+        `mean_correlations`, which are over all weights where the points are a sample.
+
+    Raises:
+        FigureError: If no epoch holds both quantities in all runs, if the seed asked for was not
+            recorded, or as `chosen_spec` does.
     """
     spec, row_kind = chosen_spec(runs.spec, entry, options), row_kind_of(entry.need.kind)
-    schedule = (
-        int(spec["epochs"].max())
-        if spec["epochs"].notna().any()
-        else int(runs.named(spec["run"]).epochs["epoch"].max())
-    )
+    schedule = _schedule(runs, spec)
     epochs = nearest_epochs(_measured(runs, spec), schedule, FRACTIONS)
     means = row_kind.correlations(runs, spec, X, Y, options, epochs)
     shown = _shown_run(spec, options)
-    points = _points(
-        filters_of(runs, shown, (*row_kind.keys, *NEEDS, *ERRORS), epochs, complete=NEEDS),
-        shown.iloc[0],
-        row_kind,
-    )
-    rows = (
-        points.assign(schedule=schedule)
-        .merge(means, on="epoch")
-        .sort_values(["epoch", "depth", "filter", *row_kind.keys], ignore_index=True)
-    )
-    rows = rows.astype(
-        dict.fromkeys(row_kind.keys, "int64")
-    )  # null in filter runs, so that loaded beside them it comes as a float
-    return rows[
-        [
-            "network",
-            "dataset",
-            "epoch",
-            "schedule",
-            *(name for name in points if name != "epoch"),
-            *means.columns[3:],
-        ]
-    ]
+    columns = (*row_kind.keys, *NEEDS, *ERRORS)
+    filters = filters_of(runs, shown, columns, epochs, complete=NEEDS)
+    points = _points(filters, shown.iloc[0], row_kind)
+    rows = points.assign(schedule=schedule).merge(means, on="epoch")
+    rows = rows.sort_values(["epoch", "depth", "filter", *row_kind.keys], ignore_index=True)
+    # Keys of weights are null in runs measured by filters, and floats when loaded beside them.
+    rows = rows.astype(dict.fromkeys(row_kind.keys, "int64"))
+    own = [name for name in points if name != "epoch"]
+    return rows[["network", "dataset", "epoch", "schedule", *own, *means.columns[3:]]]
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
-    """The picture of a table that `table` made: one panel per epoch, one point a row, coloured by the depth of its layer."""
+    """Draw a table of `table`: a panel per epoch, a point per row, coloured by layer depth."""
     epochs, row_kind = list(dict.fromkeys(table["epoch"])), row_kind_in(table)
     with style.paper():
         figure = Figure(figsize=(style.TEXT_WIDTH, 2.55), layout="constrained")
         row = figure.subplots(1, len(epochs), squeeze=False)[0]
         deepest = int(table["depth"].max())
         depths = Normalize(1, max(2, deepest))
-        for letter, axes, epoch in zip("abc", row, epochs, strict=False):
+        for letter, axes, epoch in zip(_LETTERS, row, epochs, strict=False):
             panel = table[table["epoch"] == epoch]
             _draw_points(axes, panel, depths)
             _scale_axes(axes, panel, options)
@@ -114,15 +103,87 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
     return figure
 
 
-def thresholds(table: pd.DataFrame) -> pd.DataFrame:
-    """The value up to which each signed-log axis is linear: one row per epoch, one column per quantity."""
-    groups = table.groupby("epoch")
-    return pd.DataFrame(
-        {
-            name: {epoch: SignedLog.fit(rows[name].to_numpy()).threshold for epoch, rows in groups}
-            for name in NEEDS
-        }
+def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
+    """What the picture shows, in words, including the thresholds of its axes."""
+    facts, row_kind = table.iloc[0], row_kind_in(table)
+    x, y = row_kind.column(X), row_kind.column(Y)
+    text = (
+        f"One point is one {row_kind.noun} of {network_title(facts['network'])} trained on "
+        f"{facts['dataset']}; x is {x.meaning} ({X}, {x.unit}), y is {y.meaning} ({Y}, {y.unit}). "
+        f"{_sample(table, row_kind)}Points are those of {_seed_name(facts)}; colour is the depth "
+        "of the layer; grey lines mark zero. "
     )
+    if options.scale == "linear":
+        return text + "Both axes are linear."
+    strips = "; ".join(
+        f"x {linear[X]:.0e}, y {linear[Y]:.0e} at epoch {epoch}"
+        for epoch, linear in thresholds(table).iterrows()
+    )
+    return (
+        f"{text}Axes are logarithmic in both directions beyond a strip around zero in which they "
+        f"are linear, up to {strips}."
+    )
+
+
+def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
+    """The computed correlations, one line per panel and coefficient."""
+    lines, row_kind = [], row_kind_in(table)
+    for letter, (_, facts) in zip(_LETTERS, _panels(table).iterrows(), strict=False):
+        lines.append(f"({letter}) {_when(facts)}, {_counts(facts, row_kind)}:")
+        for method in options.methods:
+            lines.append(f"    {COEFFICIENTS[method]:<8} {_with_interval(facts, method)}")
+        clear = _clear_of_noise(table[table["epoch"] == facts["epoch"]])
+        if clear.notna().all():
+            shares = listed(f"{name} in {share:.0%}" for name, share in clear.items())
+            lines.append(f"    above twice its standard error: {shares} of the points shown")
+    return lines
+
+
+def finding(table: pd.DataFrame, options: DrawOptions) -> str:
+    """What these recordings say to the paper's claim, saying what "high" means."""
+    panels, (chosen, beside) = _panels(table), options.methods
+    text = (
+        f"The mean {COEFFICIENTS[chosen]} correlation is {_by_panel(panels, chosen)}. The paper "
+        f"names no measure of high; calling a size of at least {HIGH} high, it is "
+        f"{_share_of_high(panels[chosen])} of the {counted(len(panels), 'panel')}."
+    )
+    apart = panels[_verdicts(panels[chosen]) != _verdicts(panels[beside])]
+    if len(apart):
+        text += (
+            f" The {COEFFICIENTS[beside]} correlation says otherwise where it is "
+            f"{_by_panel(apart, beside)}."
+        )
+    noisy = _noisy_panels(table)
+    if noisy:
+        text += (
+            f" Less than half of the points are above twice their standard error at "
+            f"{listed(noisy)}; there the picture shows the noise of the sample as much as the "
+            "network."
+        )
+    return (
+        f"{text} A few large values weigh most in Pearson's coefficient; ranks weigh every "
+        f"{row_kind_in(table).noun} alike."
+    )
+
+
+def thresholds(table: pd.DataFrame) -> pd.DataFrame:
+    """The value up to which each symmetric-log axis is linear.
+
+    Returns:
+        One row per epoch, one column per quantity.
+    """
+    by_name: dict[str, dict[object, float]] = {name: {} for name in NEEDS}
+    for epoch, rows in table.groupby("epoch"):
+        for name in NEEDS:
+            by_name[name][epoch] = SignedLog.fit(rows[name].to_numpy()).threshold
+    return pd.DataFrame(by_name)
+
+
+def _schedule(runs: Runs, spec: pd.DataFrame) -> int:
+    """Epochs of the whole training; the last one recorded where no run names them."""
+    if spec["epochs"].notna().any():
+        return int(spec["epochs"].max())
+    return int(runs.named(spec["run"]).epochs["epoch"].max())
 
 
 def _measured(runs: Runs, spec: pd.DataFrame) -> list[int]:
@@ -140,25 +201,25 @@ def _shown_run(spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
     shown = spec if options.seed is None else spec[spec["seed"] == options.seed]
     if shown.empty:
         raise FigureError(
-            f"seed {options.seed} is not recorded; recorded are seeds {listed(spec['seed'])}; choose one with seed (--seed)"
+            f"seed {options.seed} is not recorded; recorded are seeds {listed(spec['seed'])}; "
+            "choose one with seed (--seed)"
         )
     return shown.head(1)
 
 
 def _points(filters: pd.DataFrame, run: pd.Series, row_kind: RowKind) -> pd.DataFrame:
-    """The filters of one run as points; a layer's depth is its place in the order in which the network applies its layers."""
+    """The filters of one run as points; depth counts layers in the order they are applied."""
     depth = pd.factorize(filters["layer"].astype(str))[0] + 1
-    return filters.assign(run=run["run"], seed=run["seed"], depth=depth)[
-        ["epoch", "run", "seed", "layer", "depth", "filter", *row_kind.keys, *NEEDS, *ERRORS]
-    ]
+    points = filters.assign(run=run["run"], seed=run["seed"], depth=depth)
+    keys = ["epoch", "run", "seed", "layer", "depth", "filter", *row_kind.keys]
+    return points[[*keys, *NEEDS, *ERRORS]]
 
 
 def _draw_points(axes: Axes, panel: pd.DataFrame, depths: Normalize) -> None:
     axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
     axes.axvline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
-    mixed = panel.sample(
-        frac=1, random_state=0
-    )  # else the deepest layers, drawn last, would hide the others
+    # In random order: the deepest layers, drawn last, would hide the others.
+    mixed = panel.sample(frac=1, random_state=0)
     size = float(np.clip(6000 / len(mixed), 1.6, 9))
     opacity = float(np.clip(1500 / len(mixed), 0.4, 0.8))
     axes.scatter(
@@ -186,30 +247,38 @@ def _scale_axes(axes: Axes, panel: pd.DataFrame, options: DrawOptions) -> None:
 
 def _linear_ticks(low: float, high: float, most: int) -> list[float]:
     """As many round values as fit, at most `most`, none of them at an end of the axis."""
-    sets = [
-        np.asarray(MaxNLocator(nbins=bins, steps=[1, 2, 5, 10]).tick_values(low, high))
-        for bins in range(most + 2, 1, -1)
-    ]
-    inside = [ticks[off_ends((ticks - low) / (high - low))] for ticks in sets]
-    return next((ticks.tolist() for ticks in inside if 0 < len(ticks) <= most), [])
+    for bins in range(most + 2, 1, -1):
+        locator = MaxNLocator(nbins=bins, steps=[1, 2, 5, 10])
+        ticks = np.asarray(locator.tick_values(low, high))
+        inside = ticks[off_ends((ticks - low) / (high - low))]
+        if 0 < len(inside) <= most:
+            return list(inside.tolist())
+    return []
 
 
 def _write_heading(axes: Axes, panel: pd.DataFrame, letter: str, options: DrawOptions) -> None:
-    """Put the epoch, and under it the correlations, above the panel, where they hide no point."""
-    facts, row_kind, (chosen, beside) = panel.iloc[0], row_kind_in(panel), options.methods
+    """Write the epoch and the correlations above the panel, where they hide no point."""
+    facts = panel.iloc[0]
     lines = [
-        f"{SYMBOLS[chosen]} {mean_and_sd(facts[chosen], facts[f'{chosen}_sd'])}",
-        f"{SYMBOLS[beside]} {mean_and_sd(facts[beside], facts[f'{beside}_sd'])}",
-        f"{counted(int(facts[row_kind.counted]), row_kind.noun)}, {counted(int(facts['seeds']), 'seed')}",
+        f"{SYMBOLS[method]} {mean_and_sd(facts[method], facts[f'{method}_sd'])}"
+        for method in options.methods
     ]
+    lines.append(_counts(facts, row_kind_in(panel)))
     axes.set_title(f"({letter}) {_when(facts)}", pad=33)
     box = axes.annotate(
-        "\n".join(lines), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=7.5, color=style.NOTE_COLOUR,
-        ha="left", va="bottom", linespacing=1.15,
-    )  # fmt: skip
-    box.set_in_layout(
-        False
-    )  # the title above it keeps its room; its width may reach over the gap between two panels
+        "\n".join(lines),
+        (0, 1),
+        (0, 3),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=7.5,
+        color=style.NOTE_COLOUR,
+        ha="left",
+        va="bottom",
+        linespacing=1.15,
+    )
+    # The title above keeps its room; the text may reach over the gap between two panels.
+    box.set_in_layout(False)
 
 
 def _draw_colour_bar(figure: Figure, row: Sequence[Axes], depths: Normalize, deepest: int) -> None:
@@ -231,104 +300,45 @@ def _axis_label(name: str, row_kind: RowKind) -> str:
 
 
 def _when(facts: pd.Series) -> str:
-    return (
-        "initialisation"
-        if facts["epoch"] == 0
-        else f"epoch {facts['epoch']} of {facts['schedule']}"
-    )
+    if facts["epoch"] == 0:
+        return "initialisation"
+    return f"epoch {facts['epoch']} of {facts['schedule']}"
 
 
-def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What the picture shows, in words, the thresholds of its axes included."""
-    facts, row_kind = table.iloc[0], row_kind_in(table)
-    x, y = row_kind.column(X), row_kind.column(Y)
-    text = (
-        f"One point is one {row_kind.noun} of {network_title(facts['network'])} trained on {facts['dataset']}; x is {x.meaning} "
-        f"({X}, {x.unit}), y is {y.meaning} ({Y}, {y.unit}). {_sample(table, row_kind)}"
-        f"Points are those of {_seed_name(facts)}; colour is the depth of the layer; grey lines mark zero. "
-    )
-    if options.scale == "linear":
-        return text + "Both axes are linear."
-    strips = [
-        f"x {linear[X]:.0e}, y {linear[Y]:.0e} at epoch {epoch}"
-        for epoch, linear in thresholds(table).iterrows()
-    ]
-    return (
-        text
-        + f"Axes are logarithmic in both directions beyond a strip around zero in which they are linear, up to {'; '.join(strips)}."
-    )
+def _counts(facts: pd.Series, row_kind: RowKind) -> str:
+    rows = counted(int(facts[row_kind.counted]), row_kind.noun)
+    return f"{rows}, {counted(int(facts['seeds']), 'seed')}"
 
 
 def _sample(table: pd.DataFrame, row_kind: RowKind) -> str:
-    """How many of all are shown, where the points are a sample."""
-    shown, there = (
-        int((table["epoch"] == table["epoch"].iloc[0]).sum()),
-        int(table[row_kind.counted].iloc[0]),
-    )
+    """How many of all rows are shown, where the points are a sample."""
+    shown = int((table["epoch"] == table["epoch"].iloc[0]).sum())
+    there = int(table[row_kind.counted].iloc[0])
     if shown >= there:
         return ""
-    return f"Shown are {shown:,} of its {there:,} {row_kind.noun}s, a fixed random sample; correlations are over all of them. "
-
-
-def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
-    """The computed correlations, one line per panel and coefficient."""
-    lines, row_kind = [], row_kind_in(table)
-    for letter, (_, facts) in zip("abc", _panels(table).iterrows(), strict=False):
-        head = f"({letter}) {_when(facts)}, {counted(int(facts[row_kind.counted]), row_kind.noun)}, {counted(int(facts['seeds']), 'seed')}:"
-        lines += [
-            head,
-            *(
-                f"    {COEFFICIENTS[method]:<8} {_with_interval(facts, method)}"
-                for method in options.methods
-            ),
-        ]
-        clear = _clear_of_noise(table[table["epoch"] == facts["epoch"]])
-        lines += (
-            [f"    above twice its standard error: {_shares(clear)} of the points shown"]
-            if clear.notna().all()
-            else []
-        )
-    return lines
-
-
-def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What these recordings say to the paper's claim, with the measure of "high" stated."""
-    panels, (chosen, beside) = _panels(table), options.methods
-    text = (
-        f"The mean {COEFFICIENTS[chosen]} correlation is {_by_panel(panels, chosen)}. The paper names no measure of high; calling a size "
-        f"of at least {HIGH} high, it is {_share_of_high(panels[chosen])} of the {counted(len(panels), 'panel')}."
-    )
-    apart = panels[_verdicts(panels[chosen]) != _verdicts(panels[beside])]
-    if len(apart):
-        text += f" The {COEFFICIENTS[beside]} correlation says otherwise where it is {_by_panel(apart, beside)}."
-    noisy = [
-        facts
-        for _, facts in panels.iterrows()
-        if (_clear_of_noise(table[table["epoch"] == facts["epoch"]]) < FEW).any()
-    ]
-    if noisy:
-        text += (
-            f" Less than half of the points are above twice their standard error at {listed(_when(facts) for facts in noisy)}; "
-            "there the picture shows the noise of the sample as much as the network."
-        )
     return (
-        text
-        + f" A few large values weigh most in Pearson's coefficient; ranks weigh every {row_kind_in(table).noun} alike."
+        f"Shown are {shown:,} of its {there:,} {row_kind.noun}s, a fixed random sample; "
+        "correlations are over all of them. "
     )
+
+
+def _noisy_panels(table: pd.DataFrame) -> list[str]:
+    """Names of the panels in which few points are clear of their standard error."""
+    noisy = []
+    for _, facts in _panels(table).iterrows():
+        panel = table[table["epoch"] == facts["epoch"]]
+        if (_clear_of_noise(panel) < FEW).any():
+            noisy.append(_when(facts))
+    return noisy
 
 
 def _clear_of_noise(panel: pd.DataFrame) -> pd.Series:
-    """Share of a panel's points whose size is above twice their standard error, for each quantity; null where none was recorded."""
-    shares = {
-        name: panel[name].abs().gt(2 * panel[error]).mean()
-        for name, error in zip(NEEDS, ERRORS, strict=True)
-    }
+    """Share of points above twice their standard error, by quantity; null if not recorded."""
+    shares = {}
+    for name, error in zip(NEEDS, ERRORS, strict=True):
+        shares[name] = panel[name].abs().gt(2 * panel[error]).mean()
     known = panel[list(ERRORS)].notna().any().to_numpy()
     return pd.Series(shares).where(known)
-
-
-def _shares(clear: pd.Series) -> str:
-    return listed(f"{name} in {share:.0%}" for name, share in clear.items())
 
 
 def _by_panel(panels: pd.DataFrame, method: str) -> str:
@@ -336,7 +346,7 @@ def _by_panel(panels: pd.DataFrame, method: str) -> str:
 
 
 def _verdicts(correlations: pd.Series) -> pd.Series:
-    """1 for high and positive, -1 for high and negative, 0 otherwise, absent correlations included."""
+    """1 for high and positive, -1 for high and negative, 0 for others and absent ones."""
     return (correlations >= HIGH).astype(int) - (correlations <= -HIGH).astype(int)
 
 
@@ -346,18 +356,18 @@ def _share_of_high(correlations: pd.Series) -> str:
         "high and positive": int((verdicts > 0).sum()),
         "high and negative": int((verdicts < 0).sum()),
     }
-    return (
-        listed(f"{name} in {count}" for name, count in counts.items() if count)
-        if any(counts.values())
-        else "high in none"
-    )
+    if not any(counts.values()):
+        return "high in none"
+    return listed(f"{name} in {count}" for name, count in counts.items() if count)
 
 
 def _with_interval(facts: pd.Series, method: str) -> str:
-    return f"{mean_and_sd(facts[method], facts[f'{method}_sd'], 3)} {interval(facts[f'{method}_low'], facts[f'{method}_high'])}"
+    mean = mean_and_sd(facts[method], facts[f"{method}_sd"], 3)
+    return f"{mean} {interval(facts[f'{method}_low'], facts[f'{method}_high'])}"
 
 
 def _panels(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per panel."""
     return table.drop_duplicates("epoch")
 
 

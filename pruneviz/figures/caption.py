@@ -35,6 +35,7 @@ RECORDING_FACTS: Mapping[str, str] = {
     "threads": "CPU threads a run (sums in another order give other numbers)",
     "sample_size": "measurement sample (images)",
 }
+# Facts without a label stand elsewhere in a caption.
 PRUNING_FACTS: Mapping[str, str] = {
     **{option.name: option.metadata["caption"] for option in fields(PruningOptions)},
     "augment": "training images augmented",

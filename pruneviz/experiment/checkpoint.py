@@ -27,7 +27,6 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
         "best": state.best,
     }
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "state.pt", lambda file: torch.save(parts, file))
 
 

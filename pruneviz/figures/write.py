@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from pruneviz.errors import FigureError
 from pruneviz.figures import style
+from pruneviz.log.files import disk_errors, write_whole
 
 # No file carries a date, so that equal pictures are equal bytes.
 FORMATS: Mapping[str, dict[str, str | None]] = {
@@ -61,17 +61,6 @@ def check_format(name: str) -> str:
 
 
 def _whole(path: Path, write: Callable[[Path], object]) -> Path:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise FigureError(
-            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written, "
-            "with --out"
-        ) from error
+    with disk_errors(path, FigureError, "choose a folder that can be written, with --out"):
+        write_whole(path, write, flush=False)  # what is lost can be drawn again
     return path

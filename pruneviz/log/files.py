@@ -1,35 +1,73 @@
-"""Files written whole or not at all, and disk errors told with their repair."""
+"""Atomic writing of files, and disk errors with their repair."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pruneviz.errors import LogError
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn every failure to write to `path` into a `LogError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        repair = "free some space, or choose a folder that you may write to"
-        raise LogError(f"cannot write to {path}: {error.strerror or error}; {repair}") from error
-
+from pruneviz.errors import LogError, PrunevizError
 
 UNFINISHED = ".tmp"  # ending of a file that is being written
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name, flush it to the disk, and give it its name."""
+@contextmanager
+def disk_errors(
+    path: Path,
+    kind: type[PrunevizError] = LogError,
+    repair: str = "free some space, or choose a folder that you may write to",
+) -> Iterator[None]:
+    """Turn every failure to write to `path` into an error of pruneviz.
+
+    Args:
+        path: The file or folder that is written to.
+        kind: Class of the error that is raised.
+        repair: What to do about it, the end of the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot write to {path}: {error.strerror or error}; {repair}") from error
+
+
+def write_whole(path: Path, write: Callable[[Path], object], *, flush: bool = True) -> None:
+    """Write a file whole or not at all, even if the process is killed or the disk is full.
+
+    The file is written under a temporary name in the same folder, flushed to the disk and renamed.
+    The folder is made if there is none.
+
+    Args:
+        path: The file; one that exists is replaced.
+        write: Function that writes the content to the path it is called with.
+        flush: Wait until the content is on the disk, so that it survives a power failure; this
+            takes some milliseconds per file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if flush:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    if flush:
+        _flush_folder(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder and in the folders below it."""
+    for stray in folder.rglob(f".*{UNFINISHED}"):
+        stray.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a power failure; not every file system can flush a folder."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

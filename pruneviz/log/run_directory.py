@@ -21,7 +21,7 @@ import pandas as pd
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.files import UNFINISHED, disk_errors, write_whole
+from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished, write_whole
 from pruneviz.log.parquet import arrow_table, corrupt, joined, read_file, sort_rows, write_table
 from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.schema import RunSpec
@@ -67,9 +67,9 @@ class RunLog:
             )
         before = check_same_options(path, spec.to_dict())
         with disk_errors(path):
-            (path / _PARTS).mkdir(
-                exist_ok=True
-            )  # a run that was killed while it was created may lack it
+            remove_unfinished(path)
+            # a run that was killed while it was created may lack it
+            (path / _PARTS).mkdir(exist_ok=True)
         return cls(path, before)
 
     @property
@@ -167,8 +167,7 @@ class RunLog:
                     "schema_version": schema.SCHEMA_VERSION,
                 }
                 _write_spec(self.path, RunSpec.from_dict(facts), sealed=True)
-            for stray in self.path.glob(f".*{UNFINISHED}"):
-                stray.unlink()
+            remove_unfinished(self.path)
             for folder in (self.path / _PARTS, self.checkpoint):
                 if folder.exists():
                     shutil.rmtree(folder)

@@ -129,7 +129,6 @@ def write_blocks(blocks: Iterable[pd.DataFrame], out: Path, described: pa.Schema
                 )
 
     with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, write)
 
 

@@ -36,7 +36,6 @@ def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
     with disk_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda temporary: save_file(state, temporary))
     return file
 

@@ -22,7 +22,7 @@ def runs() -> Runs:
 
 def test_a_folder_that_cannot_be_written_is_named(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(FigureError, match=r"cannot write .*figure03.pdf.*--out"):
+    with pytest.raises(FigureError, match=r"cannot write to .*figure03.pdf.*--out"):
         save_figure("3", runs, tmp_path / "file")
     with pytest.raises(FigureError, match=r"format 'gif' is unknown.*pdf, png, svg"):
         save_figure("3", runs, tmp_path, formats=["gif"])

@@ -1,4 +1,4 @@
-"""Images in memory: normalising, augmenting, balanced samples."""
+"""Images in memory: normalisation, augmentation, balanced samples."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ CROP_PADDING = 4
 class ImageData:
     """A labelled data set on one device; checked on construction.
 
-    Images are uint8 [N, 3, H, W], labels int64 [N] from 0 to `num_classes` - 1. `class_names`, where known, are in the order of the
-    labels. Errors: `DataError` naming the part that is of another dtype, shape, device or label range.
+    Args:
+        name: Name of the data set.
+        train_images: uint8 [N, 3, H, W].
+        train_labels: int64 [N], from 0 to num_classes - 1.
+        test_images: uint8 [M, 3, H, W].
+        test_labels: int64 [M], from 0 to num_classes - 1.
+        num_classes: Number of classes.
+        class_names: Names in the order of the labels, if known.
+
+    Raises:
+        DataError: If a part has another dtype, shape, device or label range; names the part.
     """
 
     name: str
@@ -30,83 +39,117 @@ class ImageData:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_part(
-            f"the training part of {self.name}",
-            self.train_images,
-            self.train_labels,
-            self.num_classes,
-        )
-        _check_part(
-            f"the test part of {self.name}", self.test_images, self.test_labels, self.num_classes
-        )
+        parts = {
+            "training": (self.train_images, self.train_labels),
+            "test": (self.test_images, self.test_labels),
+        }
+        for part, (images, labels) in parts.items():
+            _check_part(f"the {part} part of {self.name}", images, labels, self.num_classes)
         if self.train_images.device != self.test_images.device:
             raise DataError(
-                f"{self.name} lies on {self.train_images.device} and {self.test_images.device}; move all of it to one device"
+                f"{self.name} is on {self.train_images.device} and {self.test_images.device}; "
+                "move all of it to one device"
             )
         if self.class_names and len(self.class_names) != self.num_classes:
             raise DataError(
-                f"{self.name} has {self.num_classes} classes, but {len(self.class_names)} class names; name all or none"
+                f"{self.name} has {self.num_classes} classes, but {len(self.class_names)} "
+                "class names; name all or none"
             )
 
     @property
     def device(self) -> torch.device:
-        """The device on which all images and labels lie."""
+        """Device of all images and labels."""
         return self.train_images.device
 
     def to(self, device: torch.device | str) -> ImageData:
         """The same data set on another device."""
-        parts = ("train_images", "train_labels", "test_images", "test_labels")
-        return replace(self, **{part: getattr(self, part).to(device) for part in parts})
+        return replace(
+            self,
+            train_images=self.train_images.to(device),
+            train_labels=self.train_labels.to(device),
+            test_images=self.test_images.to(device),
+            test_labels=self.test_labels.to(device),
+        )
 
 
 def _check_part(part: str, images: Tensor, labels: Tensor, num_classes: int) -> None:
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise DataError(
-            f"{part} has {images.dtype} images of shape {tuple(images.shape)}; give uint8 [N, 3, H, W]"
+            f"{part} has {images.dtype} images of shape {tuple(images.shape)}; "
+            "give uint8 [N, 3, H, W]"
         )
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise DataError(
-            f"{part} has {labels.dtype} labels of shape {tuple(labels.shape)}; give int64 [{len(images)}], one per image"
+            f"{part} has {labels.dtype} labels of shape {tuple(labels.shape)}; "
+            f"give int64 [{len(images)}], one per image"
         )
     if labels.device != images.device:
         raise DataError(
-            f"{part} has images on {images.device} and labels on {labels.device}; move both to one device"
+            f"{part} has images on {images.device} and labels on {labels.device}; "
+            "move both to one device"
         )
     if not len(images):
         raise DataError(f"{part} is empty; give at least one image")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise DataError(
-            f"{part} has labels from {low} to {high}, expected 0 to {num_classes - 1}; number the classes from 0"
+            f"{part} has labels from {low} to {high}, expected 0 to {num_classes - 1}; "
+            "number the classes from 0"
         )
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Pixels of mean 0.5 and deviation 0.5 brought to 0 and 1: uint8 0..255 to float32 -1..1, same shape and device.
+    """Scale pixels from 0..255 to -1..1, by mean 0.5 and standard deviation 0.5.
 
-    Errors: `DataError` for images that are not uint8, which were normalised already. Source: E. S. Lubana, R. P. Dick, ICLR 2021.
+    Args:
+        images: uint8, any shape.
+
+    Returns:
+        float32, same shape and device.
+
+    Raises:
+        DataError: If the images are not uint8; they may be normalised already.
+
+    References:
+        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
+        ICLR 2021.
     """
     if images.dtype != torch.uint8:
         raise DataError(
-            f"the images are {images.dtype}, expected uint8 from 0 to 255; they may be normalised already"
+            f"the images are {images.dtype}, expected uint8 from 0 to 255; "
+            "they may be normalised already"
         )
     return images.to(torch.float32).div_(255).sub_(0.5).div_(0.5)
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Every image shifted by up to 4 pixels each way over black and, with probability one half, mirrored: uint8, same shape.
+    """Shift images by up to 4 pixels each way over black, and mirror half of them at random.
 
-    The whole batch is moved at once, on its device, without waiting for it. `generator` lives on that device and fixes the
-    result. Errors: `DataError` for images that are not uint8 (zero is not black once normalised) and for a generator elsewhere.
-    Source: random crop with padding 4 and horizontal flip of E. S. Lubana, R. P. Dick, ICLR 2021.
+    The whole batch moves at once on its device, and the host does not wait for it.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        generator: Random generator on the device of the images.
+
+    Returns:
+        uint8 [N, C, H, W].
+
+    Raises:
+        DataError: If the images are not uint8 (zero is not black once they are normalised), or the
+            generator is on another device.
+
+    References:
+        Random crop with padding 4 and horizontal flip: E. S. Lubana and R. P. Dick, A Gradient Flow
+        Framework for Analyzing Network Pruning, ICLR 2021.
     """
     if images.dtype != torch.uint8:
         raise DataError(
-            f"the images are {images.dtype}, expected uint8; augment first and normalise afterwards"
+            f"the images are {images.dtype}, expected uint8; augment first, normalise afterwards"
         )
     if generator.device.type != images.device.type:
         raise DataError(
-            f"the generator lives on {generator.device}, the images on {images.device}; make it there: torch.Generator(device)"
+            f"the generator is on {generator.device}, the images on {images.device}; "
+            "create it there with torch.Generator(device)"
         )
     shape, device = images.shape, images.device
     shift = torch.randint(
@@ -124,14 +167,19 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def subset(
     data: ImageData, train_per_class: int | None, test_per_class: int | None, seed: int
 ) -> ImageData:
-    """A class-balanced part of a data set, drawn at random with `seed`, its images in the order of the whole; None keeps a part whole.
+    """A random, class-balanced part of a data set, in the order of the whole.
 
-    Errors: `DataError` naming a class that has too few images, how many it has and what to do.
+    Args:
+        data: The whole.
+        train_per_class: Training images per class; None keeps all.
+        test_per_class: Test images per class; None keeps all.
+        seed: Seed of the drawing.
+
+    Raises:
+        DataError: If a class has too few images; names it.
     """
-    train, test = (
-        _positions(data, "training", train_per_class, seed),
-        _positions(data, "test", test_per_class, seed),
-    )
+    train = _positions(data, "training", train_per_class, seed)
+    test = _positions(data, "test", test_per_class, seed)
     return replace(
         data,
         train_images=data.train_images[train],
@@ -142,26 +190,41 @@ def subset(
 
 
 def balanced_sample(data: ImageData, per_class: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """The measurement sample: `per_class` training images of every class, drawn with `seed`, normalised and never augmented.
+    """Draw a measurement sample: training images, equally many per class, never augmented.
 
-    Returns float32 images [per_class * num_classes, 3, H, W] and their labels, on the device of the data. The classes take turns, so that
-    every `num_classes` consecutive images hold each class once. Errors: `DataError` naming a class that has too few
-    images, how many it has and what to do. Source: E. S. Lubana, R. P. Dick, ICLR 2021: 25 a class for CIFAR-100.
+    Args:
+        data: The data set.
+        per_class: Images per class.
+        seed: Seed of the drawing.
+
+    Returns:
+        Normalised images (float32 [per_class * num_classes, 3, H, W]) and labels (int64), on the
+        device of the data. Classes take turns: every `num_classes` consecutive images hold each
+        class once.
+
+    Raises:
+        DataError: If a class has too few images; names it.
+
+    References:
+        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
+        ICLR 2021: 25 images per class of CIFAR-100.
     """
     chosen = _draw_per_class(data, "training", per_class, seed).T.flatten().to(data.device)
     return normalise(data.train_images[chosen]), data.train_labels[chosen]
 
 
 def _positions(data: ImageData, part: str, per_class: int | None, seed: int) -> Tensor | slice:
-    return (
-        slice(None)
-        if per_class is None
-        else _draw_per_class(data, part, per_class, seed).flatten().sort().values.to(data.device)
-    )
+    if per_class is None:
+        return slice(None)
+    drawn = _draw_per_class(data, part, per_class, seed)
+    return drawn.flatten().sort().values.to(data.device)
 
 
 def _draw_per_class(data: ImageData, part: str, per_class: int, seed: int) -> Tensor:
-    """Positions of `per_class` images of every class, int64 [num_classes, per_class]; drawn on the CPU, so alike for every device."""
+    """Positions of random images of every class, int64 [num_classes, per_class].
+
+    They are drawn on the CPU, so that every device has the same.
+    """
     if per_class < 1:
         raise DataError(f"{per_class} {part} images per class were asked for; ask for at least 1")
     labels = (data.train_labels if part == "training" else data.test_labels).cpu()
@@ -177,9 +240,10 @@ def _draw_per_class(data: ImageData, part: str, per_class: int, seed: int) -> Te
 
 def _too_few(data: ImageData, part: str, label: int, count: int, per_class: int) -> str:
     named = f" ({data.class_names[label]})" if data.class_names else ""
-    remedy = (
-        f"ask for {count} or fewer per class, or add images to this class"
-        if count
-        else "add images to this class, or leave it out"
+    remedy = "add images to this class, or leave it out"
+    if count:
+        remedy = f"ask for {count} or fewer per class, or add images to this class"
+    return (
+        f"class {label}{named} of {data.name} has {count} {part} images, "
+        f"but {per_class} were asked for; {remedy}"
     )
-    return f"class {label}{named} of {data.name} has {count} {part} images, but {per_class} were asked for; {remedy}"

@@ -153,7 +153,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def ended_on_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """End running workers and start no more on Ctrl-C; the pool alone would wait for all of them."""
+    """On Ctrl-C end running workers and start no more; the pool alone would wait for all."""
     before = multiprocessing.active_children()
     try:
         yield

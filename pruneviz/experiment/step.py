@@ -1,9 +1,11 @@
-"""One step of training after the other: as written on a CPU, replayed from CUDA graphs on a GPU; and the arithmetic both are done in.
+"""Training steps, and the precision they compute in.
 
-A step of these networks is a thousand small kernels, which a GPU runs faster than Python can ask for them one by one. A graph asks for all
-at once, but fixes what it was captured with: the size of the batch, the learning rate, and where every tensor lies. So there is a graph for
-each size, and all are captured anew when a rate, or an address, is another: after a drop of the learning rate, after a pruning round (which
-brings new masks, and new momentum), and in a process that goes on from a checkpoint.
+On a CPU a step runs as written. On a GPU it is replayed from a CUDA graph: a step of these networks
+is a thousand small kernels, which a GPU runs faster than Python can launch them one by one. A graph
+launches all at once, but fixes the batch size, the learning rate and the addresses of all tensors.
+So there is one graph per batch size, and all are captured anew when a rate or an address changes:
+after a drop of the learning rate, after a pruning round (new masks, new momentum), and in a process
+that resumes from a checkpoint.
 """
 
 from __future__ import annotations
@@ -21,17 +23,19 @@ from torch import Tensor, nn
 from pruneviz.experiment.images import ImageData, augment, normalise
 from pruneviz.model.isolation import tried_kernels
 
-# Steps of a size before it is captured; they are steps like all others, so that warming up changes nothing. The libraries choose their
-# kernels and take their memory in the first, which also makes the momentum.
+# Steps before a batch size is captured. They are ordinary steps, so warming up changes nothing. In
+# the first one libraries choose kernels and allocate memory, and the optimiser creates momentum.
 _WARM_UP = 3
 
 
 @contextmanager
 def matrix_units(device: torch.device, precision: str) -> Iterator[None]:
-    """Matrix products and convolutions of float32 as a precision of `pruneviz.plans.run_plan.PRECISIONS` has them; settings are put back.
+    """Context that sets how a GPU multiplies float32 matrices, and restores the settings.
 
-    "tf32": the matrix units of a GPU see 10 bits of the mantissa; "fp32" and "bf16", what is left in float32 is exact. On a CPU the
-    settings stay as they are.
+    Args:
+        device: Nothing is set for a CPU.
+        precision: "tf32" uses 10 bits of the mantissa. "fp32" and "bf16" compute what is in float32
+            exactly.
     """
     backends: Any = torch.backends
     units = [backends.cuda.matmul, backends.cudnn.conv] if device.type == "cuda" else []
@@ -46,20 +50,32 @@ def matrix_units(device: torch.device, precision: str) -> Iterator[None]:
 
 
 def output_of(network: nn.Module, x: Tensor, precision: str) -> Tensor:
-    """What a network answers, in the dtype of its input; with "bf16" its activations and products are of bfloat16 on the way."""
-    # no cache: it would hold copies of the weights that lie in the memory of a graph
-    with torch.autocast(
-        x.device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
-    ):
+    """Output of a network in the dtype of its input; "bf16" computes in bfloat16 on the way."""
+    # Without the cache, which would hold copies of weights that lie in the memory of a graph.
+    half = precision == "bf16"
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
         return network(x).to(x.dtype)
 
 
 @dataclass(eq=False)
 class Step:
-    """A step of gradient descent on the training images at given positions, from the images to the changed weights.
+    """One step of gradient descent on a batch of training images.
 
-    `tries_kernels`, whether a GPU may take some seconds in the first epoch to find its fastest convolutions, as pays in a long run;
-    `totals` are the losses (nats, at the training temperature) and the hits, summed over the steps of `running()`; on the device.
+    Args:
+        network: Network to train.
+        optimizer: Its optimiser.
+        generator: Generator of the augmentation, on the device of the data.
+        data: Images to train on.
+        temperature: Divides the logits in the loss.
+        augments: Whether to augment the images.
+        precision: Precision of the arithmetic, see `PRECISIONS`.
+        tries_kernels: Whether a GPU may spend seconds of the first epoch on finding its fastest
+            convolutions, which pays in long runs.
+
+    Attributes:
+        totals: Loss (nats, at the training temperature) and hits, summed over the steps of
+            `running()`; [2], on the device.
+        runs_ahead: Whether a step may be unfinished when its call returns.
     """
 
     network: nn.Module
@@ -71,61 +87,71 @@ class Step:
     precision: str
     tries_kernels: bool = False
     totals: Tensor = field(init=False)
-    runs_ahead: ClassVar[bool] = False  # whether a step is often still to be done when it returns
+    runs_ahead: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.totals = torch.zeros(2, device=self.data.device)
 
     @property
     def images(self) -> int:
-        """The number of training images."""
+        """Number of training images."""
         return len(self.data.train_labels)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The context of an epoch's steps, which counts them from zero."""
+        """Context of the steps of an epoch; sets `totals` to zero."""
         device = self.data.device
-        with (
-            matrix_units(device, self.precision),
-            tried_kernels(device) if self.tries_kernels else nullcontext(),
-        ):
+        kernels = tried_kernels(device) if self.tries_kernels else nullcontext()
+        with matrix_units(device, self.precision), kernels:
             self.network.train()
             self.totals.zero_()
             yield
 
     def __call__(self, chosen: Tensor) -> None:
-        """Take a step; `chosen` are positions among the training images, int64 [batch]."""
+        """Take a step.
+
+        Args:
+            chosen: Positions of the batch among the training images, int64 [batch].
+        """
         images, y = self.data.train_images[chosen], self.data.train_labels[chosen]
-        x = normalise(augment(images, self.generator) if self.augments else images)
-        output = output_of(self.network, x, self.precision)
+        if self.augments:
+            images = augment(images, self.generator)
+        output = output_of(self.network, normalise(images), self.precision)
         loss = F.cross_entropy(output / self.temperature, y)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.totals += torch.stack(
-            [loss.detach() * len(y), (output.argmax(1) == y).sum().to(loss.dtype)]
-        )
+        hits = (output.argmax(1) == y).sum().to(loss.dtype)
+        self.totals += torch.stack([loss.detach() * len(y), hits])
 
 
 class Capturing(Protocol):
-    """What can record work and do it again; `CudaGraphs` is one."""
+    """Captures work and replays it. `CudaGraphs` is one."""
 
     def stream(self) -> AbstractContextManager[None]:
-        """The context in which all work is done, also that which is not captured."""
+        """Context of all work, captured or not."""
 
     def capture(self, work: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:
-        """What does the work again; the work draws from the generator, and is not done by capturing it."""
+        """Capture work without doing it.
+
+        Args:
+            work: The work; it may draw from the generator.
+            generator: Generator that advances at every replay.
+
+        Returns:
+            A function that does the work.
+        """
 
 
 class CudaGraphs:
-    """Captures work on a stream of its own, on which it also warms up and is replayed: then no step waits for another stream."""
+    """Captures, warms up and replays work on one stream, so that no step waits for another."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """Work on this stream, after what was asked for before and before what is asked for afterwards."""
+        """Context that works on this stream, in order with the work queued outside it."""
         outer = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(outer)
         with torch.cuda.stream(self._stream):
@@ -133,7 +159,10 @@ class CudaGraphs:
         outer.wait_stream(self._stream)
 
     def capture(self, work: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:
-        """The replay of a graph of the work, in which the generator goes on drawing as it would without."""
+        """Capture a CUDA graph of the work, and return its replay.
+
+        The generator advances as it would without a graph.
+        """
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(generator)
         with torch.cuda.graph(graph, stream=self._stream):
@@ -142,7 +171,12 @@ class CudaGraphs:
 
 
 class CapturedStep:
-    """The same steps, done by replaying what was captured of the first few of a size."""
+    """Steps that are replayed once the first few of a batch size were captured.
+
+    Args:
+        step: The step to capture.
+        graphs: What captures it.
+    """
 
     runs_ahead: ClassVar[bool] = True
 
@@ -154,17 +188,17 @@ class CapturedStep:
 
     @property
     def images(self) -> int:
-        """As that of the step."""
+        """Number of training images."""
         return self._step.images
 
     @property
     def totals(self) -> Tensor:
-        """As those of the step."""
+        """Loss and hits, see `Step`."""
         return self._step.totals
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """As that of the step; forgets what was captured of other rates or tensors."""
+        """Context of the steps of an epoch; forgets graphs of other rates or tensors."""
         fixed = self._fixed()
         if self._captured_with != fixed:
             self._taken.clear()
@@ -174,7 +208,11 @@ class CapturedStep:
             yield
 
     def __call__(self, chosen: Tensor) -> None:
-        """Take a step, as the step itself would."""
+        """Take a step, with the same result as `Step`.
+
+        Args:
+            chosen: Positions of the batch among the training images, int64 [batch].
+        """
         size = len(chosen)
         if size not in self._replays and self._taken[size] < _WARM_UP:
             self._taken[size] += 1
@@ -188,46 +226,33 @@ class CapturedStep:
 
     def _capture(self, chosen: Tensor) -> None:
         positions = chosen.clone()
-        self._replays[len(chosen)] = (
-            positions,
-            self._graphs.capture(lambda: self._step(positions), self._step.generator),
-        )
-        self._captured_with = self._fixed()  # the first steps may have made the momentum
+        replay = self._graphs.capture(lambda: self._step(positions), self._step.generator)
+        self._replays[len(chosen)] = positions, replay
+        self._captured_with = self._fixed()  # the first steps may have created momentum
 
     def _fixed(self) -> tuple[object, ...]:
-        """What a graph is captured with: the numbers of the optimiser, and where parameters, buffers and momentum lie."""
+        """Values a graph is captured with: options of the optimiser, and addresses of parameters,
+        buffers and momentum."""
         network, optimizer = self._step.network, self._step.optimizer
-        numbers = [
-            value
-            for group in optimizer.param_groups
-            for name, value in group.items()
-            if name != "params"
-        ]
-        momentum = [
-            value
-            for state in optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, Tensor)
-        ]
-        return (
-            *numbers,
-            *(
-                tensor.data_ptr()
-                for tensor in (*network.parameters(), *network.buffers(), *momentum)
-            ),
-        )
+        numbers: list[object] = []
+        for group in optimizer.param_groups:
+            numbers += [value for name, value in group.items() if name != "params"]
+        tensors = [*network.parameters(), *network.buffers()]
+        for state in optimizer.state.values():
+            tensors += [value for value in state.values() if isinstance(value, Tensor)]
+        return *numbers, *(tensor.data_ptr() for tensor in tensors)
 
 
 AnyStep = Step | CapturedStep
 
 
 def best_of(step: Step) -> AnyStep:
-    """The step as its device runs it fastest."""
+    """The step in the form that runs fastest on its device."""
     device = step.data.device
     return CapturedStep(step, CudaGraphs(device)) if device.type == "cuda" else step
 
 
 def lay_out(network: nn.Module) -> None:
-    """Lay a network's convolutions out as its device runs them fastest: channels last on a GPU."""
+    """Use the memory format that is fastest on the device of a network: channels last on a GPU."""
     if next(network.parameters()).device.type == "cuda":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -131,7 +131,7 @@ def test_augment_of_no_images_is_no_images() -> None:
 
 
 def test_float_images_are_refused() -> None:
-    with pytest.raises(DataError, match="augment first and normalise afterwards"):
+    with pytest.raises(DataError, match="augment first, normalise afterwards"):
         augment(noise(2).float(), seeded())
     with pytest.raises(DataError, match="normalised already"):
         normalise(noise(2).float())

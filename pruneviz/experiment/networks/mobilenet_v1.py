@@ -1,4 +1,7 @@
-"""MobileNet-V1 for small images: a stem and thirteen depthwise-separable blocks, each convolution with batch norm and ReLU."""
+"""MobileNet-V1 for small images: a stem and thirteen depthwise-separable blocks.
+
+Batch norm and ReLU follow every convolution.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ PUBLISHED_BLOCKS = (  # channels and stride of each block
 
 
 class MobileNetV1(nn.Module):
-    """MobileNet-V1: `features.conv0`, `features.block1.depthwise`, `features.block1.pointwise`, ..., global pooling, `classifier`."""
+    """Layers `features.conv0`, `features.block1.depthwise`, `features.block1.pointwise`, ...,
+    global pooling, `classifier`."""
 
     def __init__(self, num_classes: int, width: float, in_channels: int) -> None:
         super().__init__()
@@ -61,11 +65,25 @@ def _separable_block(inputs: int, filters: int, stride: int) -> nn.Sequential:
 def mobilenet_v1(
     num_classes: int = 100, *, width: float = 1.0, in_channels: int = 3
 ) -> MobileNetV1:
-    """MobileNet-V1 with torch's default initialisation; images [N, in_channels, H, W] to logits [N, num_classes].
+    """MobileNet-V1 with PyTorch's default initialisation.
 
-    `width` is the fraction of the published channels. At 32x32 the global pooling is the published 2x2 average pooling. Full
-    width and 100 classes: 3,309,476 parameters, 10,944 filters in 27 convolutions. Errors: `PresetError` for impossible
-    sizes. Source: E. S. Lubana, R. P. Dick, ICLR 2021, and the code published with it.
+    Full width and 100 classes: 3,309,476 parameters, 10,944 filters in 27 convolutions.
+
+    Args:
+        num_classes: Number of logits.
+        width: Fraction of the published channels.
+        in_channels: Channels of the input images.
+
+    Returns:
+        A module from images [N, in_channels, H, W] to logits [N, num_classes]. At 32x32 the global
+        pooling is the published 2x2 average pooling.
+
+    Raises:
+        PresetError: If a size is out of range.
+
+    References:
+        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
+        ICLR 2021, and the code published with it.
     """
     check_sizes(num_classes, width, in_channels)
     return MobileNetV1(num_classes, width, in_channels)

@@ -1,4 +1,7 @@
-"""ResNet-56 for small images: three stages of nine basic blocks, each convolution with batch norm, 1x1 convolutions as shortcuts."""
+"""ResNet-56 for small images: three stages of nine basic blocks.
+
+Batch norm follows every convolution; shortcuts that change the shape are 1x1 convolutions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ BLOCKS_PER_STAGE = 9
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; the shortcut is a 1x1 convolution where the block changes the shape."""
+    """Two 3x3 convolutions and a shortcut, a 1x1 convolution if the block changes the shape."""
 
     def __init__(self, inputs: int, filters: int, stride: int) -> None:
         super().__init__()
@@ -22,11 +25,8 @@ class BasicBlock(nn.Module):
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(filters, filters, kernel_size=3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(filters)
-        self.shortcut = (
-            nn.Identity()
-            if stride == 1 and inputs == filters
-            else _projection(inputs, filters, stride)
-        )
+        same_shape = stride == 1 and inputs == filters
+        self.shortcut = nn.Identity() if same_shape else _projection(inputs, filters, stride)
         self.relu2 = nn.ReLU()
 
     def forward(self, activations: Tensor) -> Tensor:
@@ -35,7 +35,8 @@ class BasicBlock(nn.Module):
 
 
 class ResNet56(nn.Module):
-    """ResNet-56: `conv1`, `stage1.block0.conv1`, ..., `stage2.block0.shortcut.conv`, ..., global pooling, `classifier`."""
+    """Layers `conv1`, `stage1.block0.conv1`, ..., `stage2.block0.shortcut.conv`, ..., global
+    pooling, `classifier`."""
 
     def __init__(self, num_classes: int, width: float, in_channels: int) -> None:
         super().__init__()
@@ -60,21 +61,33 @@ def _projection(inputs: int, filters: int, stride: int) -> nn.Sequential:
 
 
 def _stage(inputs: int, filters: int, stride: int) -> nn.Sequential:
-    shapes = [(inputs, stride)] + [(filters, 1)] * (BLOCKS_PER_STAGE - 1)
-    return nn.Sequential(
-        OrderedDict(
-            (f"block{i}", BasicBlock(given, filters, step))
-            for i, (given, step) in enumerate(shapes)
-        )
-    )
+    blocks: OrderedDict[str, nn.Module] = OrderedDict()
+    blocks["block0"] = BasicBlock(inputs, filters, stride)
+    for number in range(1, BLOCKS_PER_STAGE):
+        blocks[f"block{number}"] = BasicBlock(filters, filters, stride=1)
+    return nn.Sequential(blocks)
 
 
 def resnet56(num_classes: int = 100, *, width: float = 1.0, in_channels: int = 3) -> ResNet56:
-    """ResNet-56 with torch's default initialisation; images [N, in_channels, H, W] to logits [N, num_classes].
+    """ResNet-56 with PyTorch's default initialisation.
 
-    `width` is the fraction of the published channels. The pooling is global at any image size, as published. Full width and
-    100 classes: 861,620 parameters, 2,128 filters in 57 convolutions. Errors: `PresetError` for impossible sizes.
-    Source: E. S. Lubana, R. P. Dick, ICLR 2021, and the code published with it.
+    Full width and 100 classes: 861,620 parameters, 2,128 filters in 57 convolutions.
+
+    Args:
+        num_classes: Number of logits.
+        width: Fraction of the published channels.
+        in_channels: Channels of the input images.
+
+    Returns:
+        A module from images [N, in_channels, H, W] to logits [N, num_classes]. The pooling is
+        global at any image size, as published.
+
+    Raises:
+        PresetError: If a size is out of range.
+
+    References:
+        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
+        ICLR 2021, and the code published with it.
     """
     check_sizes(num_classes, width, in_channels)
     return ResNet56(num_classes, width, in_channels)

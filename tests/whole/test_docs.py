@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
+from torch import nn
 
 import benchmarks.__main__
 import benchmarks.measuring
@@ -143,6 +145,34 @@ def test_arguments_of_public_functions_in_docs_exist() -> None:
             names = [word.arg for word in call.keywords if word.arg is not None]
             wrong += [f"{name}: {called}({word}=...)" for word in names if word not in known]
     assert not wrong, "\n".join(wrong)
+
+
+SHORTER = {  # what makes the examples of docs short enough for a test
+    "every=10": "every=1",
+    "range(1, 161)": "range(1, 5)",
+    "data/huge": str(ROOT / "data" / "cifar-mini-batch"),
+    "data/digits": str(ROOT / "data" / "cifar-mini-batch"),
+}
+
+
+@pytest.mark.parametrize("page", [name for name, text in texts().items() if "```python" in text])
+def test_examples_in_docs_run(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *[nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)],
+        *[nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)],
+    )
+    names = {"model": model, "images": torch.randn(32, 3, 8, 8), "labels": torch.arange(32) % 4}
+    for language, code in FENCE.findall(texts()[page]):
+        if language == "python":
+            for long, short in SHORTER.items():
+                code = code.replace(long, short)
+            exec(compile(code, page, "exec"), names)
+    if "summary()" in texts()[page]:
+        assert "parameters" in capsys.readouterr().out
 
 
 # Commands

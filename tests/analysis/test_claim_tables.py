@@ -1,7 +1,8 @@
-"""The tables of claims: numbers rewritten in plain pandas from synthetic recordings, and the command that puts them into a text."""
+"""Tables of claims: numbers recomputed in plain pandas, and the command that prints them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,10 @@ EPOCHS, LAYERS, FILTERS = range(9), ("conv1", "conv2", "fc"), 6
 
 def filters_at(rng: np.random.Generator, epoch: int) -> pd.DataFrame:
     layer, number = np.repeat(LAYERS, FILTERS), np.tile(np.arange(FILTERS), len(LAYERS))
-    values = {
-        name: rng.normal(size=len(layer))
-        for name in ("theta_g", "theta_hg", "sigma", "sigma_delta")
-    }
-    values |= {
-        name: rng.random(len(layer)) + 0.1
-        for name in ("theta_norm2", "theta_l1", "abs_theta_g", "g_norm2", "theta_g_se")
-    }
+    signed = ("theta_g", "theta_hg", "sigma", "sigma_delta")
+    positive = ("theta_norm2", "theta_l1", "abs_theta_g", "g_norm2", "theta_g_se")
+    values = {name: rng.normal(size=len(layer)) for name in signed}
+    values |= {name: rng.random(len(layer)) + 0.1 for name in positive}
     values["theta_hg"] = values["theta_hg"] + 2 * values["theta_g"]
     table = pd.DataFrame({"layer": layer, "filter": number, "kept": True, "epoch": epoch, **values})
     return table if epoch else table.assign(sigma_delta=np.nan)
@@ -45,12 +42,8 @@ def filters_at(rng: np.random.Generator, epoch: int) -> pd.DataFrame:
 def make_run(folder: Path, seed: int, unit: str = "filter", bn: str = "eval") -> None:
     rng = np.random.default_rng([seed, unit == "weight", bn == "batch"])
     name = f"vgg13-digits-{'weights' if unit == 'weight' else 'unpruned'}-s{seed}"
-    log = RunLog.create(
-        folder / name,
-        RunSpec(
-            name, network="vgg13", dataset="digits", seed=seed, unit=unit, bn=bn, dtype="float32"
-        ),
-    )
+    facts = {"network": "vgg13", "dataset": "digits", "seed": seed, "dtype": "float32"}
+    log = RunLog.create(folder / name, RunSpec(name, unit=unit, bn=bn, **facts))
     for epoch in EPOCHS:
         row = {
             "epoch": epoch,
@@ -65,18 +58,14 @@ def make_run(folder: Path, seed: int, unit: str = "filter", bn: str = "eval") ->
         single = pd.DataFrame(rows, columns=["x", "y", "method", "n", "r"]).assign(epoch=epoch)
         table = filters_at(rng, epoch)
         weights = table.assign(weight=0, theta=1.0) if unit == "weight" else table
-        log.append(
-            epoch,
-            epochs=pd.DataFrame([row]),
-            filters=weights,
-            correlations=single if unit == "weight" else None,
-        )
+        recorded = {"epochs": pd.DataFrame([row]), "filters": weights}
+        log.append(epoch, **recorded, correlations=single if unit == "weight" else None)
     log.seal()
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two seeds by filters and one run by weights in one folder, and the first seed with batch statistics in another."""
+    """Two folders: two seeds by filters and one run by weights; one seed by batch statistics."""
     one, other = tmp_path_factory.mktemp("eval"), tmp_path_factory.mktemp("batch")
     for seed in (0, 1):
         make_run(one, seed)
@@ -107,15 +96,13 @@ def test_agreement_is_the_plain_mean_over_seeds_and_the_ends_of_all(runs: pv.Run
     for epoch, rows in each.groupby("epoch"):
         for name in ("pearson", "spearman", "trimmed", "within_layers", "layer_mean"):
             assert found.loc[epoch, name] == pytest.approx(rows[name].mean())
-        ends = (
-            rows["pearson"].min(),
-            rows["pearson"].max(),
-            rows["loo_min"].min(),
-            rows["loo_max"].max(),
-        )
-        assert tuple(
-            found.loc[epoch, ["pearson_min", "pearson_max", "loo_min", "loo_max"]]
-        ) == pytest.approx(ends)
+        extremes = {
+            "pearson_min": rows["pearson"].min(),
+            "pearson_max": rows["pearson"].max(),
+            "loo_min": rows["loo_min"].min(),
+            "loo_max": rows["loo_max"].max(),
+        }
+        assert found.loc[epoch, list(extremes)].to_dict() == pytest.approx(extremes)
 
 
 @pytest.mark.parametrize(("span", "last"), [("all", 8), ("first rate", 5)])
@@ -123,71 +110,58 @@ def test_the_association_with_mask_distances_is_that_of_their_ranks_over_epochs(
     runs: pv.Runs, span: str, last: int
 ) -> None:
     found = mask_distance_association(runs)
-    each = robustness(runs.filters, "sigma_change", "loss_preservation").merge(
-        runs.epochs, on=["run", "epoch"]
-    )
+    each = robustness(runs.filters, "sigma_change", "loss_preservation")
+    each = each.merge(runs.epochs, on=["run", "epoch"])
     assert found["run"].tolist() == [run for run in runs.spec["run"] for _ in range(2)]
     for row in found[found["span"] == span].to_dict("records"):
         own = each[(each["run"] == row["run"]) & each["epoch"].between(1, last)]
         assert row["epochs"] == last
-        assert (row["first"], row["last"]) == pytest.approx(
-            (own["pearson"].iloc[0], own["pearson"].iloc[-1])
-        )
+        ends = (own["pearson"].iloc[0], own["pearson"].iloc[-1])
+        assert (row["first"], row["last"]) == pytest.approx(ends)
         for name in ("pearson", "spearman", "layer_mean"):
-            assert row[name] == pytest.approx(
-                stats.spearmanr(own["mask_distance"], own[name]).statistic
-            )
+            expected = stats.spearmanr(own["mask_distance"], own[name]).statistic
+            assert row[name] == pytest.approx(expected)
 
 
 def test_derivative_facts_are_those_of_plain_numpy(runs: pv.Runs) -> None:
     found = derivative_facts(runs).set_index("epoch")
+    names = ["clear", "cosine", "scale", "eigen"]
     for epoch in (0, 8):
-        expected = []
-        for run in runs.spec["run"]:
-            rows = runs.filters[
-                (runs.filters["run"] == run) & (runs.filters["epoch"] == epoch)
-            ].astype({"theta_g": "float64"})
-            whole = runs.epochs[(runs.epochs["run"] == run) & (runs.epochs["epoch"] == epoch)].iloc[
-                0
-            ]
-            x, y, g2 = (
-                rows["theta_g"],
-                rows["theta_hg"].astype("float64"),
-                rows["g_norm2"].astype("float64"),
-            )
-            cosine = (x.abs() / np.sqrt(rows["theta_norm2"] * g2)).median()
-            slope = np.polyfit(x, y, 1)[0]
-            scale = np.linalg.lstsq(-g2.to_numpy()[:, None], y.to_numpy(), rcond=None)[0][0]
-            expected.append(
-                (
-                    (x.abs() > 2 * rows["theta_g_se"]).mean(),
-                    cosine,
-                    scale,
-                    slope * whole["g_norm2"] / whole["ghg"],
-                )
-            )
-        assert found.loc[epoch, ["clear", "cosine", "scale", "eigen"]].tolist() == pytest.approx(
-            np.mean(expected, axis=0).tolist(), rel=1e-5
-        )
+        expected = np.mean([plain_facts(runs, run, epoch) for run in runs.spec["run"]], axis=0)
+        assert found.loc[epoch, names].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def plain_facts(runs: pv.Runs, run: str, epoch: int) -> tuple[float, float, float, float]:
+    filters, epochs = (
+        table[(table["run"] == run) & (table["epoch"] == epoch)]
+        for table in (runs.filters, runs.epochs)
+    )
+    names = ["theta_g", "theta_hg", "g_norm2", "theta_norm2", "theta_g_se"]
+    x, y, g2, norm2, se = (filters[name].to_numpy(dtype="float64") for name in names)
+    clear = (np.abs(x) > 2 * se).mean()
+    cosine = np.median(np.abs(x) / np.sqrt(norm2 * g2))
+    scale = np.linalg.lstsq(-g2[:, None], y, rcond=None)[0][0]
+    whole = epochs.iloc[0]
+    eigen = np.polyfit(x, y, 1)[0] * whole["g_norm2"] / whole["ghg"]
+    return clear, cosine, scale, eigen
 
 
 def test_the_two_cases_that_explain_a_correlation_are_recognised(runs: pv.Runs) -> None:
     filters = runs.filters
-    invariant = pv.Runs(
-        runs.spec, runs.epochs, filters.assign(theta_hg=-filters["g_norm2"]), runs.rounds
-    )
+    invariant = replace(runs, filters=filters.assign(theta_hg=-filters["g_norm2"]))
     assert derivative_facts(invariant)["scale"].to_numpy() == pytest.approx(1)
-    alike = runs.epochs.assign(ghg=3 * runs.epochs["g_norm2"])
-    eigenvector = pv.Runs(
-        runs.spec, alike, filters.assign(theta_hg=3 * filters["theta_g"]), runs.rounds
+    eigenvector = replace(
+        runs,
+        filters=filters.assign(theta_hg=3 * filters["theta_g"]),
+        epochs=runs.epochs.assign(ghg=3 * runs.epochs["g_norm2"]),
     )
     assert derivative_facts(eigenvector)["eigen"].to_numpy() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_table_is_made_of_these_recordings(sets: tuple[Path, Path], name: str) -> None:
+def test_every_table_has_the_rows_of_these_recordings(sets: tuple[Path, Path], name: str) -> None:
     rows = rows_of(table_of(name, [pv.load(folder) for folder in sets]))
-    assert len({len(row) for row in rows}) == 1, "a whole table"
+    assert len({len(row) for row in rows}) == 1, "rows of unequal length"
     assert all(any(row) for row in rows)
     if name in ("figure-3", "signal"):
         assert {(row[0], row[1]) for row in rows[2:]} == {("vgg13", "eval"), ("vgg13", "batch")}
@@ -197,7 +171,7 @@ def test_every_table_is_made_of_these_recordings(sets: tuple[Path, Path], name: 
         assert any("batch" in cell for cell in rows[0])
 
 
-def test_numbers_are_those_of_the_analysis_rounded(sets: tuple[Path, Path], runs: pv.Runs) -> None:
+def test_numbers_are_rounded_ones_of_the_analysis(sets: tuple[Path, Path], runs: pv.Runs) -> None:
     rows = rows_of(table_of("figure-3", [pv.load(folder) for folder in sets]))
     found = agreement_over_seeds(runs, "theta_g", "theta_hg").iloc[-1]
     named = dict(zip(rows[0], rows[6], strict=True))
@@ -210,22 +184,21 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(findings.app, arguments)
 
 
-def test_the_command_fills_in_the_tables_of_a_text_and_leaves_the_rest(
+def test_the_command_replaces_the_tables_of_a_text_and_leaves_the_rest(
     sets: tuple[Path, Path], tmp_path: Path
 ) -> None:
     file, end = tmp_path / "findings.md", "<!-- end of table -->"
-    file.write_text(
-        f"# Findings\n\n<!-- table: recordings -->\nold\n{end}\n\nprose\n\n<!-- table: signal -->\n{end}\nend\n"
-    )
+    blocks = [f"<!-- table: recordings -->\nold\n{end}\n", f"<!-- table: signal -->\n{end}\n"]
+    file.write_text(f"# Findings\n\n{blocks[0]}\nprose\n\n{blocks[1]}end\n")
     assert invoke(*map(str, sets), "--into", str(file)).exit_code == 0
     filled = file.read_text()
     assert "old" not in filled
     loaded = [pv.load(folder) for folder in sets]
-    assert filled.startswith(
-        f"# Findings\n\n<!-- table: recordings -->\n\n{table_of('recordings', loaded)}\n<!-- end of table -->\n\nprose\n"
-    )
-    assert filled.endswith(f"{table_of('signal', loaded)}\n<!-- end of table -->\nend\n")
-    assert filled_in(filled, loaded) == filled, "a second time changes nothing"
+    first, second = (table_of(name, loaded) for name in ("recordings", "signal"))
+    head = f"# Findings\n\n<!-- table: recordings -->\n\n{first}\n{end}\n\nprose\n"
+    assert filled.startswith(head)
+    assert filled.endswith(f"{second}\n{end}\nend\n")
+    assert filled_in(filled, loaded) == filled, "filling in twice changes the text"
 
 
 def test_without_a_file_it_prints_all_tables(sets: tuple[Path, Path]) -> None:
@@ -235,7 +208,8 @@ def test_without_a_file_it_prints_all_tables(sets: tuple[Path, Path]) -> None:
 
 
 def test_sets_without_runs_of_filters_add_nothing(sets: tuple[Path, Path]) -> None:
-    both, weights = pv.load(sets[0]), pv.load(sets[0]).select(unit="weight")
+    both = pv.load(sets[0])
+    weights = both.select(unit="weight")
     for name in set(TABLES) - {"recordings", "single-weights"}:
         assert table_of(name, [both, weights]) == table_of(name, [both])
 

@@ -1,8 +1,9 @@
-"""Convergence numbers: by hand on small curves, against plain pandas on many, and what cannot be answered."""
+"""Convergence numbers: by hand on small curves, against plain pandas on many, refused input."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,9 +52,7 @@ def test_small_curves_by_hand() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_an_accuracy_that_meets_a_threshold_exactly_reaches_it_whatever_its_rounding(
-    dtype: str,
-) -> None:
+def test_an_accuracy_equal_to_a_threshold_reaches_it_despite_rounding(dtype: str) -> None:
     hits = np.array([10, 139, 140, 175], dtype=dtype)  # of 200 images: 140 is 80 % of 175
     epochs, spec = tables({("magnitude", 0): (hits / np.asarray(200, dtype=dtype)).tolist()})
     for found in (
@@ -63,7 +62,7 @@ def test_an_accuracy_that_meets_a_threshold_exactly_reaches_it_whatever_its_roun
         assert found["value"].iloc[0] == 2
 
 
-def test_a_run_that_never_reaches_a_threshold_counts_as_such() -> None:
+def test_a_run_that_never_reaches_a_threshold_counts_as_a_seed() -> None:
     epochs, spec = tables(
         {("magnitude", 0): [0.1, 0.9], ("magnitude", 1): [0.1, 0.5], ("magnitude", 2): [0.9, 0.9]}
     )
@@ -73,15 +72,14 @@ def test_a_run_that_never_reaches_a_threshold_counts_as_such() -> None:
     assert none["reached"] == 0 and none[["mean", "sd", "low", "high"]].isna().all()
 
 
-def test_an_epoch_without_accuracy_is_passed_over() -> None:
+def test_an_epoch_without_accuracy_is_skipped() -> None:
     epochs, spec = tables({("magnitude", 0): [0.1, np.nan, 0.3, 0.5, np.nan]}, start=2)
     found = convergence_by_run(epochs, spec, thresholds=[0.2])
     assert found["value"].to_list() == pytest.approx([4, ((0.1 + 0.3) / 2 * 2 + 0.4) / 3, 0.5])
 
 
-@pytest.mark.parametrize("accuracy", ["test_acc", "train_acc"])
-@pytest.mark.parametrize("level", [0.95, 0.5])
-def test_numbers_against_plain_pandas(accuracy: str, level: float) -> None:
+@pytest.mark.parametrize(("accuracy", "level"), [("test_acc", 0.95), ("train_acc", 0.5)])
+def test_numbers_equal_plain_pandas(accuracy: str, level: float) -> None:
     runs = make_pruned_runs(
         {"vgg13": SMALL["vgg13"], "resnet56": SMALL["resnet56"]},
         rounds=(1, 5),
@@ -89,39 +87,39 @@ def test_numbers_against_plain_pandas(accuracy: str, level: float) -> None:
     )
     found = convergence(runs.epochs, runs.spec, accuracy, level=level)
     assert len(found) == 2 * 2 * 2 * 3 * (len(SHARES) + 2)
-    facts = runs.spec.set_index("run")
-    for (network, dataset, rounds), panel in found.groupby(["network", "dataset", "rounds"]):
-        names = facts.index[
-            (facts["network"] == network)
-            & (facts["dataset"] == dataset)
-            & (facts["rounds"] == rounds)
-        ]
-        curves = {
-            name: runs.epochs[runs.epochs["run"] == name].set_index("epoch")[accuracy].dropna()
-            for name in names
-        }
-        best = max(curve.iloc[-1] for curve in curves.values())
+    keys = ["network", "dataset", "rounds"]
+    of_panel = {key: spec.set_index("run") for key, spec in runs.spec.groupby(keys)}
+    accuracies = {
+        run: rows.set_index("epoch")[accuracy].dropna()
+        for run, rows in runs.epochs.groupby("run", observed=True)
+    }
+    for key, panel in found.groupby(keys):
+        measures = of_panel[key]["measure"]
+        best = max(accuracies[run].iloc[-1] for run in measures.index)
         for _, row in panel.iterrows():
-            mine = [curves[name] for name in names if facts.loc[name, "measure"] == row["measure"]]
-            each = pd.Series(
-                [_plain(curve, row["quantity"], row["share"] * best) for curve in mine]
-            ).dropna()
-            assert (row["seeds"], row["reached"]) == (3, len(each))
-            assert row["mean"] == pytest.approx(each.mean(), nan_ok=True) and row[
-                "sd"
-            ] == pytest.approx(each.std(), nan_ok=True)
-            if len(each) > 1 and each.std() > 0:
-                low, high = stats.t.interval(level, len(each) - 1, each.mean(), each.sem())
-                assert (row["low"], row["high"]) == pytest.approx((low, high))
+            mine = [accuracies[run] for run in measures.index[measures == row["measure"]]]
+            assert row["seeds"] == len(mine) == 3
+            values = [_plain(curve, row["quantity"], row["share"] * best) for curve in mine]
+            _assert_mean_over_runs(row, pd.Series(values).dropna(), level)
+
+
+def _assert_mean_over_runs(row: pd.Series, values: pd.Series, level: float) -> None:
+    assert row["reached"] == len(values)
+    assert row["mean"] == pytest.approx(values.mean(), nan_ok=True)
+    assert row["sd"] == pytest.approx(values.std(), nan_ok=True)
+    if len(values) > 1 and values.std() > 0:
+        interval = stats.t.interval(level, len(values) - 1, values.mean(), values.sem())
+        assert (row["low"], row["high"]) == pytest.approx(interval)
 
 
 def _plain(curve: pd.Series, quantity: str, threshold: float) -> float:
     if quantity == "epochs_to":
-        return float(
-            min((epoch for epoch, value in curve.items() if value >= threshold), default=np.nan)
-        )
+        reached = [epoch for epoch, value in curve.items() if value >= threshold]
+        return float(min(reached, default=np.nan))
+    if quantity == "final":
+        return float(curve.iloc[-1])
     steps = [(b - a) * (curve[a] + curve[b]) / 2 for a, b in itertools.pairwise(curve.index)]
-    return sum(steps) / (curve.index[-1] - curve.index[0]) if quantity == "area" else curve.iloc[-1]
+    return float(sum(steps) / (curve.index[-1] - curve.index[0]))
 
 
 def test_leads_are_paired_by_seed_and_positive_where_the_first_is_faster() -> None:
@@ -136,12 +134,10 @@ def test_leads_are_paired_by_seed_and_positive_where_the_first_is_faster() -> No
         row = found.loc[("magnitude", quantity)].reset_index()
         row = row[row["share"].fillna(-1) == share].iloc[0]
         assert (row["behind"], row["pairs"], row["seeds"]) == ("proposed", 3, 3)
-        assert (row["mean"], row["sd"]) == pytest.approx(
-            (each.mean(), each.std())
-        ) and each.mean() > 0
-        assert (row["low"], row["high"]) == pytest.approx(
-            stats.t.interval(0.95, 2, each.mean(), each.sem())
-        )
+        assert each.mean() > 0
+        assert (row["mean"], row["sd"]) == pytest.approx((each.mean(), each.std()))
+        interval = stats.t.interval(0.95, 2, each.mean(), each.sem())
+        assert (row["low"], row["high"]) == pytest.approx(interval)
     swapped = leads(by_run, ["proposed", "magnitude"])
     assert (swapped.loc[swapped["quantity"] == "area", "mean"] < 0).all()
 
@@ -171,9 +167,8 @@ def test_groups_may_be_any_facts_of_the_runs() -> None:
     epochs, spec = tables({("magnitude", 0): [0.1, 0.9], ("magnitude", 1): [0.3, 0.9]})
     spec = spec.assign(width=[0.5, 1.0])
     found = convergence(epochs, spec, by=["width"])
-    assert found.loc[
-        found["quantity"] == "area", ["width", "mean"]
-    ].to_numpy().tolist() == pytest.approx(np.array([[0.5, 0.5], [1.0, 0.6]]))
+    areas = found[found["quantity"] == "area"].set_index("width")["mean"]
+    assert areas.to_dict() == pytest.approx({0.5: 0.5, 1.0: 0.6})
     mine = convergence(epochs, spec.assign(network=None))
     assert len(mine) == len(SHARES) + 2 and mine["network"].isna().all()
 
@@ -182,21 +177,40 @@ GOOD = {("magnitude", 0): [0.1, 0.9], ("proposed", 0): [0.1, 0.8]}
 
 
 @pytest.mark.parametrize(
-    ("change", "part"),
+    ("options", "told"),
     [
-        (lambda e, s: convergence(e, s, "val_acc"), r"no epochs column 'val_acc'; choose one of run, epoch, test_acc"),
-        (lambda e, s: convergence(e, s.drop(columns="rounds")), r"no spec column 'rounds'"),
-        (lambda e, s: convergence(e, s, by=["depth"]), r"no spec column 'depth'; choose one of network"),
-        (lambda e, s: convergence(e.iloc[:0], s), r"epochs has no rows"),
-        (lambda e, s: convergence(e, s, thresholds=[0.5, 50]), r"thresholds are \[50\]; give accuracies as fractions"),
-        (lambda e, s: convergence(e, s, level=95), r"level=95"),
-        (lambda e, s: convergence(e, s.iloc[:1]), r"spec lacks proposed-s0"),
-        (lambda e, s: convergence(e, pd.concat([s, s])), r"spec names a run twice"),
-        (lambda e, s: convergence(e.assign(test_acc=[0.1, 0.9, None, None]), s), r"no epoch of proposed-s0 has test_acc"),
-        (lambda e, s: convergence(e.iloc[:-1], s), r"different epochs \(magnitude-s0: 0 to 1; proposed-s0: 0 to 0\)"),
-        (lambda e, s: leads(convergence_by_run(e, s), ["magnitude"]), r"order is \['magnitude'\]; name two"),
+        (
+            {"accuracy": "val_acc"},
+            r"no epochs column 'val_acc'; choose one of run, epoch, test_acc",
+        ),
+        ({"by": ["depth"]}, r"no spec column 'depth'; choose one of network"),
+        ({"thresholds": [0.5, 50]}, r"thresholds are \[50\]; give accuracies as fractions"),
+        ({"level": 95}, r"level=95"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_answered_is_refused(change, part: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(AnalysisError, match=part):
-        change(*tables(GOOD))
+)
+def test_bad_options_are_told_with_their_repair(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(AnalysisError, match=told):
+        convergence(*tables(GOOD), **options)
+
+
+def test_tables_that_lack_something_are_refused() -> None:
+    epochs, spec = tables(GOOD)
+    nulls = epochs.assign(test_acc=[0.1, 0.9, None, None])
+    spans = r"different epochs \(magnitude-s0: 0 to 1; proposed-s0: 0 to 0\)"
+    for told, bad_epochs, bad_spec in [
+        (r"no spec column 'rounds'", epochs, spec.drop(columns="rounds")),
+        (r"spec has no column seed; it has \[network", epochs, spec.drop(columns="seed")),
+        (r"epochs has no column epoch; it has \[run", epochs.drop(columns="epoch"), spec),
+        (r"epochs has no rows", epochs.iloc[:0], spec),
+        (r"spec lacks proposed-s0", epochs, spec.iloc[:1]),
+        (r"spec names a run twice", epochs, pd.concat([spec, spec])),
+        (r"no epoch of proposed-s0 has test_acc", nulls, spec),
+        (spans, epochs.iloc[:-1], spec),
+    ]:
+        with pytest.raises(AnalysisError, match=told):
+            convergence(bad_epochs, bad_spec)
+
+
+def test_leads_need_two_measures() -> None:
+    with pytest.raises(AnalysisError, match=r"order is \['magnitude'\]; name two"):
+        leads(convergence_by_run(*tables(GOOD)), ["magnitude"])

@@ -1,4 +1,4 @@
-"""Correlations against numpy, scipy and hand-computed tables, their intervals by simulation, and their mean over seeds."""
+"""Correlations against scipy and by hand, intervals by simulation, and means over seeds."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ METHODS: Mapping[CorrelationMethod, Callable[..., Any]] = {
 
 def filters_table(runs: int = 2, epochs: int = 3, filters: int = 30, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    keys = pd.MultiIndex.from_product(
-        [[f"r{i}" for i in range(runs)], range(epochs), ["a", "b"], range(filters // 2)]
-    )
-    table = keys.to_frame(index=False, name=["run", "epoch", "layer", "filter"])
+    names = [[f"r{i}" for i in range(runs)], range(epochs), ["a", "b"], range(filters // 2)]
+    keys = pd.MultiIndex.from_product(names, names=["run", "epoch", "layer", "filter"])
+    table = keys.to_frame(index=False)
     theta_g = rng.normal(size=len(table))
     return table.assign(
         theta_g=theta_g,
@@ -43,9 +42,13 @@ def one_group(x: object, y: object) -> pd.DataFrame:
 
 def groups_of(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
     """One group for each row of two arrays [group, pair]."""
-    return pd.DataFrame(
-        {"run": np.repeat(np.arange(len(x)), x.shape[1]), "x": x.ravel(), "y": y.ravel()}
-    )
+    run = np.repeat(np.arange(len(x)), x.shape[1])
+    return pd.DataFrame({"run": run, "x": x.ravel(), "y": y.ravel()})
+
+
+def r_of(table: pd.DataFrame, x: str = "x", y: str = "y", **options: Any) -> float:
+    """The r of a table that is a single group."""
+    return correlate(table, x, y, by=[], **options)["r"].item()
 
 
 def normal_pairs(rho: float, groups: int, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -75,90 +78,84 @@ def test_coefficients_equal_scipy_group_by_group(method: CorrelationMethod, by: 
 
 def test_coefficients_by_hand() -> None:
     table = one_group([1, 2, 3, 4, 5], [2, 1, 4, 3, 50])
-    # Pearson: deviations -2 -1 0 1 2 and -10 -11 -8 -9 38, so 98 / sqrt(10 * 1810). Ranks differ in two swaps: 1 - 6 * 4 / 120.
-    # Of 10 pairs two are discordant: (8 - 2) / 10.
-    expected: Mapping[CorrelationMethod, float] = {
+    # Deviations are -2 -1 0 1 2 and -10 -11 -8 -9 38. Ranks differ by two swaps. Two of 10 pairs
+    # are discordant.
+    expected = {
         "pearson": 98 / np.sqrt(10 * 1810),
-        "spearman": 0.8,
-        "kendall": 0.6,
+        "spearman": 1 - 6 * 4 / 120,
+        "kendall": (8 - 2) / 10,
     }
-    for method, r in expected.items():
-        assert correlate(table, "x", "y", by=[], method=method)["r"].item() == pytest.approx(
-            r, rel=1e-12
-        )
+    found = {method: r_of(table, method=method) for method in METHODS}
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_invariances(method: CorrelationMethod) -> None:
     x, y = normal_pairs(0.5, 8, 40)
     r = correlate(groups_of(x, y), "x", "y", by=["run"], method=method)["r"]
-    for other, sign in [
+    variants = [
         (groups_of(y, x), 1),
         (groups_of(3 * x + 2, y), 1),
         (groups_of(-x, y), -1),
         (groups_of(x[:, ::-1], y[:, ::-1]), 1),
-    ]:
-        np.testing.assert_allclose(
-            correlate(other, "x", "y", by=["run"], method=method)["r"], sign * r, rtol=1e-10
-        )
+    ]
+    for other, sign in variants:
+        found = correlate(other, "x", "y", by=["run"], method=method)["r"]
+        np.testing.assert_allclose(found, sign * r, rtol=1e-10)
 
 
-def test_ranks_do_not_see_a_monotone_transform() -> None:
+def test_a_monotone_transform_does_not_change_rank_correlations() -> None:
     x, y = normal_pairs(0.5, 8, 40)
     rank_methods: tuple[CorrelationMethod, ...] = ("spearman", "kendall")
     for method in rank_methods:
         plain = correlate(groups_of(x, y), "x", "y", by=["run"], method=method)
-        pd.testing.assert_frame_equal(
-            correlate(groups_of(np.exp(5 * x), y), "x", "y", by=["run"], method=method), plain
-        )
+        transformed = groups_of(np.exp(5 * x), y)
+        found = correlate(transformed, "x", "y", by=["run"], method=method)
+        pd.testing.assert_frame_equal(found, plain)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-30, 1e30, 1e160, 1e300])
 def test_pearson_of_tiny_and_huge_values_neither_underflows_nor_overflows(scale: float) -> None:
     x, y = normal_pairs(0.5, 1, 200)
-    expected = np.corrcoef(x[0], y[0])[0, 1]
-    assert correlate(groups_of(x * scale, y), "x", "y", by=["run"])["r"].item() == pytest.approx(
-        expected, rel=1e-10
-    )
-    assert correlate(groups_of(x, y * scale), "x", "y", by=["run"])["r"].item() == pytest.approx(
-        expected, rel=1e-10
-    )
+    expected = pytest.approx(np.corrcoef(x[0], y[0])[0, 1], rel=1e-10)
+    assert r_of(one_group(x[0] * scale, y[0])) == expected
+    assert r_of(one_group(x[0], y[0] * scale)) == expected
 
 
 def test_pearson_over_ten_decades_equals_exact_arithmetic() -> None:
     rng = np.random.default_rng(0)
     x = (rng.choice([-1, 1], 300) * 10 ** rng.uniform(-12, -2, 300)).astype("float32")
     y = (x * rng.uniform(0.5, 2, 300)).astype("float32")
-    exact_x, exact_y = ([Fraction(float(value)) for value in values] for values in (x, y))
-    a, b = (
-        [value - sum(values, Fraction(0)) / 300 for value in values]
-        for values in (exact_x, exact_y)
-    )
-    sab, saa, sbb = (
-        sum(p * q for p, q in zip(s, t, strict=True)) for s, t in ((a, b), (a, a), (b, b))
-    )
+    a, b = (exact_deviations(values) for values in (x, y))
+    sab, saa, sbb = (exact_sum(one, other) for one, other in ((a, b), (a, a), (b, b)))
     exact = float(sab) / np.sqrt(float(saa)) / np.sqrt(float(sbb))
-    assert correlate(one_group(x, y), "x", "y", by=[])["r"].item() == pytest.approx(
-        exact, rel=1e-12
-    )
+    assert r_of(one_group(x, y)) == pytest.approx(exact, rel=1e-12)
+
+
+def exact_deviations(values: np.ndarray) -> list[Fraction]:
+    exact = [Fraction(float(value)) for value in values]
+    mean = sum(exact, Fraction(0)) / len(exact)
+    return [value - mean for value in exact]
+
+
+def exact_sum(a: list[Fraction], b: list[Fraction]) -> Fraction:
+    return sum((p * q for p, q in zip(a, b, strict=True)), Fraction(0))
 
 
 def test_float32_columns_are_correlated_in_float64() -> None:
     x = np.float32(1000) + np.arange(2000, dtype="float32") / 1024
-    assert correlate(one_group(x, x**2), "x", "y", by=[])["r"].item() == pytest.approx(
-        np.corrcoef(x.astype(float), (x**2).astype(float))[0, 1], rel=1e-9
-    )
+    expected = np.corrcoef(x.astype(float), (x**2).astype(float))[0, 1]
+    assert r_of(one_group(x, x**2)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_rows_with_a_null_in_either_are_left_out() -> None:
     x, y = [1.0, 2, 3, 4, 5, 6, None], [2.0, 1, 4, None, 3, 7, 8]
+    expected = np.corrcoef([1, 2, 3, 5, 6], [2, 1, 4, 3, 7])[0, 1]
     for dtype in ("float32", "Float64", "object"):
         table = one_group(x, y).astype(dtype).infer_objects()
         found = correlate(table, "x", "y", by=[])
         assert found["n"].item() == 5
-        assert found["r"].item() == pytest.approx(
-            np.corrcoef([1, 2, 3, 5, 6], [2, 1, 4, 3, 7])[0, 1], rel=1e-6
-        )
+        assert found["r"].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_epochs_without_derivative_columns_give_no_row() -> None:
@@ -178,41 +175,32 @@ def test_nothing_to_correlate_gives_an_empty_table() -> None:
 def test_small_and_constant_groups_are_null_without_a_warning(
     method: CorrelationMethod, interval: Interval
 ) -> None:
+    options: dict[str, Any] = {"method": method, "interval": interval, "resamples": 50}
     sizes = np.repeat([0, 1, 2, 3, 4], [1, 2, 3, 4, 5])
     rng = np.random.default_rng(0)
-    table = pd.DataFrame(
-        {"run": sizes, "x": rng.normal(size=15), "y": rng.normal(size=15), "zero": 0.0, "ten": 0.1}
-    )
-    found = correlate(table, "x", "y", by=["run"], method=method, interval=interval, resamples=50)
+    x, y = rng.normal(size=15), rng.normal(size=15)
+    table = pd.DataFrame({"run": sizes, "x": x, "y": y, "zero": 0.0, "ten": 0.1})
+    found = correlate(table, "x", "y", by=["run"], **options)
     assert found["n"].tolist() == [1, 2, 3, 4, 5]
     assert found["r"].isna().tolist() == [True, True, False, False, False]
-    enough = 5 if (method, interval) == ("kendall", "fisher") else 4
-    assert (
-        found["low"].notna().tolist()
-        == found["high"].notna().tolist()
-        == (found["n"] >= enough).tolist()
-    )
+    enough = found["n"] >= (5 if (method, interval) == ("kendall", "fisher") else 4)
+    assert found["low"].notna().tolist() == found["high"].notna().tolist() == enough.tolist()
     for constant in ("zero", "ten"):
-        assert (
-            correlate(table, constant, "y", by=["run"], method=method, interval=interval)[
-                ["r", "low", "high"]
-            ]
-            .isna()
-            .all(axis=None)
-        )
+        found = correlate(table, constant, "y", by=["run"], **options)
+        assert found[["r", "low", "high"]].isna().all(axis=None)
 
 
 def test_a_spread_that_is_rounding_error_has_no_pearson() -> None:
     x = 1.0 + np.arange(20) * 2.0**-52
     table = one_group(x, np.arange(20))
-    assert correlate(table, "x", "y", by=[])["r"].isna().all()
-    assert correlate(table, "x", "y", by=[], method="spearman")["r"].item() == pytest.approx(1)
+    assert np.isnan(r_of(table))
+    assert r_of(table, method="spearman") == pytest.approx(1)
 
 
 def test_infinite_values_have_ranks_but_no_pearson() -> None:
     table = one_group([1, 2, 3, 4, np.inf], [1, 2, 3, 4, 5])
     assert correlate(table, "x", "y", by=[])[["r", "low", "high"]].isna().all(axis=None)
-    assert correlate(table, "x", "y", by=[], method="spearman")["r"].item() == pytest.approx(1)
+    assert r_of(table, method="spearman") == pytest.approx(1)
 
 
 def test_categoricals_keep_their_dtype_and_unused_categories_give_no_row() -> None:
@@ -225,23 +213,18 @@ def test_categoricals_keep_their_dtype_and_unused_categories_give_no_row() -> No
     found = correlate(filters.astype(kinds), "theta_g", "theta_hg", by=["run", "layer"])
     assert found["layer"].tolist() == ["b", "a", "b", "a"]  # the order of the categories
     assert found.dtypes[["run", "layer"]].tolist() == list(kinds.values())
-    merged = plain.merge(
-        found.astype({"run": "str", "layer": "str"}), on=["run", "layer"], suffixes=("", "_found")
-    )
+    as_text = found.astype({"run": "str", "layer": "str"})
+    merged = plain.merge(as_text, on=["run", "layer"], suffixes=("", "_found"))
     np.testing.assert_allclose(merged["r_found"], merged["r"])
 
 
 def test_rows_with_a_null_key_belong_to_no_group() -> None:
     filters = filters_table()
-    found = correlate(
-        filters.assign(layer=filters["layer"].where(filters["layer"] == "a")),
-        "theta_g",
-        "theta_hg",
-        by=["layer"],
-    )
-    pd.testing.assert_frame_equal(
-        found, correlate(filters[filters["layer"] == "a"], "theta_g", "theta_hg", by=["layer"])
-    )
+    first = filters["layer"] == "a"
+    nulls = filters.assign(layer=filters["layer"].where(first))
+    found = correlate(nulls, "theta_g", "theta_hg", by=["layer"])
+    expected = correlate(filters[first], "theta_g", "theta_hg", by=["layer"])
+    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_order_and_index_of_the_rows_do_not_matter() -> None:
@@ -250,17 +233,13 @@ def test_order_and_index_of_the_rows_do_not_matter() -> None:
     pd.testing.assert_frame_equal(found, correlate(filters, "theta_g", "theta_hg"))
 
 
-def test_measures_stand_beside_columns_and_a_column_wins() -> None:
+def test_x_and_y_may_be_measures_and_a_column_wins() -> None:
     filters = filters_table()
     by_measure = correlate(filters, "magnitude", "gradient_norm_preservation")
-    by_column = correlate(
-        filters.assign(m=score(filters, "magnitude"), p=filters["theta_hg"].abs()), "m", "p"
-    )
-    pd.testing.assert_frame_equal(by_measure, by_column)
-    assert (
-        correlate(filters.assign(magnitude=filters["theta_hg"]), "magnitude", "theta_hg")["r"]
-        > 1 - 1e-12
-    ).all()
+    columns = filters.assign(m=score(filters, "magnitude"), p=filters["theta_hg"].abs())
+    pd.testing.assert_frame_equal(by_measure, correlate(columns, "m", "p"))
+    same = filters.assign(magnitude=filters["theta_hg"])
+    assert (correlate(same, "magnitude", "theta_hg")["r"] > 1 - 1e-12).all()
 
 
 def test_by_takes_a_single_name() -> None:
@@ -292,13 +271,12 @@ def test_fisher_interval_of_pearson_equals_scipy(level: float) -> None:
 def test_fisher_interval_of_ranks_is_as_published(
     method: CorrelationMethod, error: Callable[[float], float]
 ) -> None:
-    found = correlate(
-        filters_table(), "theta_g", "theta_hg", method=method
-    )  # 30 filters in a group
+    found = correlate(filters_table(), "theta_g", "theta_hg", method=method)
+    assert (found["n"] == 30).all()
     for r, low, high in found[["r", "low", "high"]].to_numpy():
-        assert np.arctanh([low, high]) == pytest.approx(
-            np.arctanh(r) + 1.959964 * error(r) * np.array([-1, 1]), rel=1e-6
-        )
+        half = 1.959964 * error(r)
+        expected = np.arctanh(r) + half * np.array([-1, 1])
+        assert np.arctanh([low, high]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_perfect_correlation_is_its_own_interval() -> None:
@@ -312,16 +290,15 @@ def test_a_perfect_correlation_is_its_own_interval() -> None:
 @pytest.mark.parametrize("rho", [0.0, 0.7])
 def test_intervals_cover_the_truth_as_often_as_they_claim(rho: float) -> None:
     table = groups_of(*normal_pairs(rho, 800, 40, seed=1))
-    # What the coefficients of a bivariate normal distribution tend to.
+    # The coefficients of a bivariate normal distribution.
     truths: Mapping[CorrelationMethod, float] = {
         "pearson": rho,
         "spearman": 6 / np.pi * np.arcsin(rho / 2),
         "kendall": 2 / np.pi * np.arcsin(rho),
     }
     for method, truth in truths.items():
-        assert coverage(
-            correlate(table, "x", "y", by=["run"], method=method), truth
-        ) == pytest.approx(0.95, abs=0.02)
+        found = correlate(table, "x", "y", by=["run"], method=method)
+        assert coverage(found, truth) == pytest.approx(0.95, abs=0.02)
 
 
 def test_heavy_tails_make_fisher_too_narrow_and_the_bootstrap_wider() -> None:
@@ -342,26 +319,25 @@ def test_bootstrap_equals_fisher_where_fisher_holds() -> None:
             table, "x", "y", by=["run"], method=method, interval="bootstrap", resamples=200
         )
         np.testing.assert_allclose(bootstrap[["low", "high"]], fisher[["low", "high"]], atol=0.03)
-        assert (bootstrap["low"] < bootstrap["r"]).all() and (
-            bootstrap["r"] < bootstrap["high"]
-        ).all()
+        assert (bootstrap["low"] < bootstrap["r"]).all()
+        assert (bootstrap["r"] < bootstrap["high"]).all()
 
 
 def test_bootstrap_is_repeatable_and_does_not_depend_on_other_groups() -> None:
     table = groups_of(*normal_pairs(0.6, 3, 40))
-    found = correlate(table, "x", "y", by=["run"], interval="bootstrap", resamples=50)
-    alone = correlate(
-        table[table["run"] == 2], "x", "y", by=["run"], interval="bootstrap", resamples=50
-    )
+    options: dict[str, Any] = {"by": ["run"], "interval": "bootstrap", "resamples": 50}
+    found = correlate(table, "x", "y", **options)
+    alone = correlate(table[table["run"] == 2], "x", "y", **options)
     pd.testing.assert_frame_equal(found[found["run"] == 2].reset_index(drop=True), alone)
-    other = correlate(table, "x", "y", by=["run"], interval="bootstrap", resamples=50, seed=1)
+    other = correlate(table, "x", "y", **options, seed=1)
     assert (other["low"] != found["low"]).all()
 
 
 def test_an_unknown_quantity_lists_columns_and_measures() -> None:
     with pytest.raises(
         AnalysisError,
-        match=r"no column or measure 'theta_gg'; did you mean 'theta_g'\? Choose one of run, .*theta_hg, .*magnitude, ",
+        match=r"no column or measure 'theta_gg'; did you mean 'theta_g'\? Choose one of run, "
+        r".*theta_hg, .*magnitude, ",
     ):
         correlate(filters_table(), "theta_gg", "theta_hg")
 
@@ -377,7 +353,7 @@ def test_a_column_of_text_is_refused() -> None:
             correlate(filters_table().astype({"layer": text}), "theta_g", "layer")
 
 
-def test_a_fact_of_the_run_must_be_put_beside_the_rows_first() -> None:
+def test_an_unknown_group_is_told_with_its_repair() -> None:
     with pytest.raises(
         AnalysisError, match=r"the table has no network.*runs\.with_spec\('filters', 'network'\)"
     ):
@@ -407,6 +383,9 @@ def test_unknown_choices_list_what_exists(options: dict[str, object], told: str)
         correlate(filters_table(), "theta_g", "theta_hg", **options)  # type: ignore[arg-type]
 
 
+# Means over seeds
+
+AVERAGES = ["seeds", "r", "sd", "low", "high", "r_min", "r_max"]
 SPEC = pd.DataFrame(
     {
         "run": ["a0", "a1", "a2", "b0"],
@@ -423,18 +402,9 @@ def correlations(r: list[float], runs: list[str] | None = None, epoch: int = 0) 
 
 def test_mean_over_seeds_by_hand() -> None:
     found = over_seeds(correlations([0.1, 0.2, 0.6, 0.5]), SPEC).set_index("network")
-    assert found.columns.tolist() == [
-        "dataset",
-        "epoch",
-        "seeds",
-        "r",
-        "sd",
-        "low",
-        "high",
-        "r_min",
-        "r_max",
-    ]
-    # Deviations -0.2 -0.1 0.3: variance 0.14 / 2; 4.302653 is the 97.5 % point of Student's t with 2 degrees of freedom.
+    assert found.columns.tolist() == ["dataset", "epoch", *AVERAGES]
+    # Deviations are -0.2 -0.1 0.3, the variance 0.14 / 2. 4.302653 is the 97.5 % quantile of
+    # Student's t with 2 degrees of freedom.
     half = 4.302653 * np.sqrt(0.07 / 3)
     expected = {
         "seeds": 3,
@@ -445,9 +415,8 @@ def test_mean_over_seeds_by_hand() -> None:
         "r_min": 0.1,
         "r_max": 0.6,
     }
-    assert found.loc["a", list(expected)].to_numpy(dtype=float) == pytest.approx(
-        list(expected.values()), rel=1e-6
-    )
+    numbers = found.loc["a", list(expected)].astype("float64")
+    assert numbers.to_dict() == pytest.approx(expected, rel=1e-6)
     assert (found.loc["b", ["seeds", "r", "r_min", "r_max"]] == [1, 0.5, 0.5, 0.5]).all()
     assert found.loc["b", ["sd", "low", "high"]].isna().all()
 
@@ -456,76 +425,53 @@ def test_mean_over_seeds_by_hand() -> None:
 def test_interval_over_seeds_equals_scipy(level: float) -> None:
     r = [0.1, 0.2, 0.6, 0.5]
     found = over_seeds(correlations(r), SPEC, by=["dataset"], level=level).iloc[0]
-    assert tuple(found[["low", "high"]]) == pytest.approx(
-        stats.t.interval(level, 3, np.mean(r), stats.sem(r))
-    )
+    expected = stats.t.interval(level, 3, np.mean(r), stats.sem(r))
+    assert tuple(found[["low", "high"]]) == pytest.approx(expected)
 
 
-def test_runs_without_a_correlation_are_no_seeds() -> None:
+def test_runs_without_a_correlation_do_not_count_as_seeds() -> None:
     found = over_seeds(correlations([0.1, np.nan, 0.6, np.nan]), SPEC).set_index("network")
     assert found["seeds"].to_dict() == {"a": 2, "b": 0}
     assert found.loc["a", "r"] == pytest.approx(0.35)
     assert found.loc["b"].drop(["seeds", "dataset", "epoch"]).isna().all()
 
 
-def test_correlations_of_a_log_go_through_with_and_without_categoricals() -> None:
+def test_categoricals_do_not_change_the_means() -> None:
     filters, by = filters_table(runs=3), ["network", "epoch", "layer"]
-    spec = pd.DataFrame(
-        {
-            "run": ["r0", "r1", "r2"],
-            "network": ["a", "a", "b"],
-            "dataset": "digits",
-            "seed": [0, 1, 0],
-        }
-    )
-    each = correlate(filters, "theta_g", "theta_hg", by=["run", "epoch", "layer"])
+    spec = pd.DataFrame({"run": ["r0", "r1", "r2"], "network": ["a", "a", "b"]})
+    groups = ["run", "epoch", "layer"]
+    each = correlate(filters, "theta_g", "theta_hg", by=groups)
+    coded = correlate(filters.astype({"run": "category"}), "theta_g", "theta_hg", by=groups)
     expected = each.merge(spec, on="run").groupby(by)["r"].mean()
-    coded = correlate(
-        filters.astype({"run": "category"}), "theta_g", "theta_hg", by=["run", "epoch", "layer"]
-    )
-    for correlated, facts in [
+    combinations = [
         (each, spec),
         (coded, spec),
         (coded, spec.astype({"network": "category"})),
         (each.astype({"run": "category"}), spec),
-    ]:
+    ]
+    for correlated, facts in combinations:
         found = over_seeds(correlated, facts, by=by)
         assert found[by].to_numpy().tolist() == [list(key) for key in expected.index]
         np.testing.assert_allclose(found["r"], expected)
 
 
-def test_networks_that_a_choice_of_runs_left_out_give_no_row() -> None:
-    spec = SPEC.astype({"network": "category"})
-    found = over_seeds(
-        correlations([0.1, 0.2, 0.6], ["a0", "a1", "a2"]).astype({"run": "category"}),
-        spec.iloc[:3],
-        by=["network"],
-    )
+def test_unused_categories_of_networks_give_no_row() -> None:
+    spec = SPEC.astype({"network": "category"}).iloc[:3]
+    of_a = correlations([0.1, 0.2, 0.6], ["a0", "a1", "a2"]).astype({"run": "category"})
+    found = over_seeds(of_a, spec, by=["network"])
     assert found["network"].tolist() == ["a"] and found["seeds"].tolist() == [3]
 
 
 def test_runs_without_a_network_are_a_group() -> None:
-    found = over_seeds(
-        correlations([0.1, 0.2, 0.6, 0.5]),
-        SPEC.assign(network=pd.Series(["a", None, None, None], dtype="object")),
-    )
+    spec = SPEC.assign(network=pd.Series(["a", None, None, None], dtype="object"))
+    found = over_seeds(correlations([0.1, 0.2, 0.6, 0.5]), spec)
     assert found["seeds"].tolist() == [1, 3]
 
 
 def test_no_correlations_give_no_rows() -> None:
     found = over_seeds(correlations([0.1, 0.2, 0.6, 0.5]).iloc[:0], SPEC)
-    assert found.empty and found.columns.tolist() == [
-        "network",
-        "dataset",
-        "epoch",
-        "seeds",
-        "r",
-        "sd",
-        "low",
-        "high",
-        "r_min",
-        "r_max",
-    ]
+    assert found.empty
+    assert found.columns.tolist() == ["network", "dataset", "epoch", *AVERAGES]
 
 
 @pytest.mark.parametrize(
@@ -536,11 +482,11 @@ def test_no_correlations_give_no_rows() -> None:
         ({"spec": SPEC.drop(columns="run")}, "spec has no column run; .* one row per run"),
         (
             {"correlations": correlations([0, 0, 0, 0]).drop(columns="run")},
-            "no column run; .* correlate with 'run' among by",
+            r"no column run; .* correlate with 'run' among by",
         ),
         (
             {"by": ["colour"]},
-            r"by=\['colour'\]: there is no column 'colour'; choose one of run, epoch, n, r, network",
+            r"by=\['colour'\]: there is no column 'colour'; choose one of run, epoch, n, r, net",
         ),
         ({"by": []}, "by is empty"),
         ({"level": 1.0}, "confidence between 0 and 1"),
@@ -553,6 +499,7 @@ def test_no_correlations_give_no_rows() -> None:
         ),
     ],
 )
-def test_what_cannot_be_averaged_is_told(change: dict[str, object], told: str) -> None:
+def test_bad_arguments_of_a_mean_are_told(change: dict[str, Any], told: str) -> None:
+    arguments = {"correlations": correlations([0.1, 0.2, 0.6, 0.5]), "spec": SPEC, **change}
     with pytest.raises(AnalysisError, match=told):
-        over_seeds(**{"correlations": correlations([0.1, 0.2, 0.6, 0.5]), "spec": SPEC, **change})  # type: ignore[arg-type]
+        over_seeds(**arguments)

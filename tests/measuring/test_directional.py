@@ -1,4 +1,4 @@
-"""Second derivatives along a direction against torch's own, in float64, for every bilinear layer and every geometry that one can have."""
+"""Second derivatives along a direction against torch's own, for every bilinear layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pruneviz.measuring.directional import Followed
 
 
 class Overwritten(nn.Conv2d):
-    """A convolution whose output is no more what it was when derivatives are formed."""
+    """A convolution whose output is overwritten before derivatives are formed."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).mul_(2)
@@ -76,12 +76,11 @@ LEFT_TO_TORCH: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
 
 
 def ready(layer: nn.Module) -> nn.Module:
-    """In float64 and, unless it is to be in training mode, evaluation mode, with running statistics that are not the trivial ones."""
+    """The layer in float64, with random running statistics, in the mode it is tested in."""
     torch.manual_seed(0)
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        layer.eval() if layer.weight is not None and layer.momentum and not _by_its_own(
-            layer
-        ) else None
+        if layer.weight is not None and layer.momentum and not _by_its_own(layer):
+            layer.eval()
         layer.running_mean.normal_()
         layer.running_var.uniform_(0.5, 2)
     return layer.double()
@@ -96,7 +95,7 @@ def vectors_like(parts: Sequence[Tensor]) -> list[Tensor]:
 
 
 def loss_of(layer: nn.Module, x: Tensor) -> Tensor:
-    """Not quadratic in anything; its input depends on the parameters too, as that of a deep layer does."""
+    """A loss quadratic in nothing; its input depends on the parameters, as in a deep network."""
     shift = sum((p.square().sum() for p in layer.parameters()), torch.zeros((), dtype=x.dtype))
     return layer(x * (1 + 0.1 * shift)).sin().sum()
 
@@ -109,22 +108,15 @@ def by_plain_autograd(layer: nn.Module, x: Tensor) -> tuple[list[Tensor], list[T
         ((g * v).sum() for g, v in zip(first, vectors, strict=True)), torch.zeros((), dtype=x.dtype)
     )
     second = torch.autograd.grad(along, parameters)
-    bend = sum(
-        (
-            v @ h
-            for v, h in zip(
-                (v.flatten() for v in vectors), (h.flatten() for h in second), strict=True
-            )
-        ),
-        torch.zeros(()),
-    )
+    pairs = zip(vectors, second, strict=True)
+    bend = sum((v.flatten() @ h.flatten() for v, h in pairs), torch.zeros(()))
     return [g.detach() for g in first], list(second), bend
 
 
 def along_direction(
     layer: nn.Module, x: Tensor, whole: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """H v as far as it is formed, what was gathered of the weight, and v^T H v."""
+    """H v as far as it is formed, the gathered inner products, and v^T H v."""
     named, gathered = dict(layer.named_parameters()), {}
     filters = () if whole else ("weight",)
 
@@ -177,18 +169,14 @@ def test_first_derivatives_are_those_of_torch(name: str) -> None:
     for inside in (Followed(dict(layer.named_parameters())), nullcontext()):
         with inside:
             output = layer(x)
-            found.append(
-                (
-                    output.detach(),
-                    *torch.autograd.grad(output.sin().sum(), [x, *layer.parameters()]),
-                )
-            )
+            by_all = torch.autograd.grad(output.sin().sum(), [x, *layer.parameters()])
+            found.append((output.detach(), *by_all))
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_only_what_is_asked_for_is_formed_and_no_group_is_looped_over() -> None:
-    """Of a depthwise layer behind another one: five products for the inner products, of 64 groups each."""
+    """A depthwise layer of 64 groups behind another layer takes five products of all groups."""
     network = nn.Sequential(
         nn.Conv2d(64, 64, 1, bias=False), nn.Conv2d(64, 64, 3, groups=64, bias=False)
     ).double()
@@ -256,11 +244,9 @@ def test_a_phase_cannot_begin_within_another() -> None:
 
 
 def test_behind_a_relu_no_zeros_are_formed_and_added() -> None:
-    """torch's own ReLU, differentiated twice, fills an activation with zeros for a derivative that there is not."""
+    """torch's own ReLU, differentiated twice, fills an activation with zeros."""
     layer, x = Rectified(4, 6, 3, bias=False), torch.randn(2, 4, 6, 6)
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True
-    ) as seen:
+    with profiled() as seen:
         along_direction(layer, x, whole=False)
     shapes = [event.input_shapes for event in seen.events() if event.name == "aten::zeros_like"]
     assert "aten::threshold_backward" in {event.name for event in seen.events()}

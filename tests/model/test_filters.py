@@ -1,4 +1,4 @@
-"""The layers of any network in the order of execution, and the norm channel of every filter, whatever way the network is written."""
+"""Layers in execution order and the norm of every filter, however a network is written."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def two_convs(
     second: tuple[int, int] = (1, 2),
     read: int = 4,
 ) -> nn.Module:
-    """`c1` and `c2` on the digits, and the norm `bn` that reads what `forward` makes of them; registered in another order."""
+    """A network of `c1`, `c2` and the norm `bn` that reads what `forward` makes of them."""
     convs = {"c2": nn.Conv2d(*second, 2), "c1": nn.Conv2d(1, first, 2)}
     return Net(
         lambda net, x: net.fc(net.bn(forward(net, x)).mean((2, 3))),
@@ -285,7 +285,7 @@ def test_wrappers_are_taken_off(wrap: Callable[[nn.Module], nn.Module]) -> None:
 
 
 class Counting(nn.Module):
-    """A network that counts its calls, in place or by a new tensor, and whose `train` leaves a frozen norm alone."""
+    """A network that counts its calls, and whose `train` leaves a frozen norm alone."""
 
     def __init__(self, inplace: bool) -> None:
         super().__init__()

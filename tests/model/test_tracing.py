@@ -1,4 +1,4 @@
-"""Which operations between a convolution and a batch norm leave the channels what they are, and which mix them."""
+"""Which operations between a convolution and a batch norm keep channels, and which mix them."""
 
 from __future__ import annotations
 

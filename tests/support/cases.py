@@ -1,7 +1,8 @@
-"""Every small network the measuring tests share, once, with what is true of it: its layers, the norm after each, its classifier.
+"""Small networks that tests of measuring share, each with its layers, norms and classifier.
 
-All have at most 150 parameters, so that a dense Hessian is cheap, random batch-norm statistics and scales of either sign (so that a
-wrong norm or a norm left out shows), and real images: handwritten digits shrunk to 4x4.
+All have at most 150 parameters, so that a dense Hessian is cheap. Their batch norms have random
+statistics and scales of either sign, so that a wrong or forgotten norm shows. Images are
+handwritten digits shrunk to 4x4.
 """
 
 from __future__ import annotations
@@ -32,26 +33,23 @@ def _digits() -> tuple[Tensor, Tensor]:
 def digit_batches(sizes: Sequence[int] = (4, 4, 4), dtype: torch.dtype = torch.float64) -> Batches:
     """Batches of real digits: images [N, 1, 4, 4] in [-1, 1] and labels 0, 1, 2."""
     images, labels = _digits()
-    stop = sum(sizes)
-    return list(
-        zip(
-            images[:stop].to(dtype).split(list(sizes)),
-            labels[:stop].split(list(sizes)),
-            strict=True,
-        )
-    )
+    stop, lengths = sum(sizes), list(sizes)
+    parts = images[:stop].to(dtype).split(lengths), labels[:stop].split(lengths)
+    return list(zip(*parts, strict=True))
 
 
 def as_pair(batches: Batches) -> tuple[Tensor, Tensor]:
-    """The same sample as one pair of tensors."""
-    return torch.cat([images for images, _ in batches]), torch.cat(
-        [labels for _, labels in batches]
-    )
+    """The batches as one pair of tensors."""
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network and the truth about it; `layers` maps a layer, in the order of execution, to the norm after it and the channel offset."""
+    """A network and the truth about it.
+
+    `layers` maps a layer, in execution order, to the norm after it and its first channel there.
+    """
 
     name: str
     build: Callable[[], nn.Module]
@@ -60,32 +58,28 @@ class Case:
 
     @property
     def modes(self) -> Sequence[str]:
-        """The norm modes worth comparing: without a batch norm, "calibrated" has nothing to calibrate."""
+        """Norm modes worth comparing; without a batch norm there is nothing to calibrate."""
         return BN_MODES if any(norm for norm, _ in self.layers.values()) else ("eval", "batch")
 
     def model(self, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
-        """The network with seeded random parameters and statistics that float32 holds exactly, in training mode."""
+        """The network with seeded random values that float32 holds exactly, in training mode."""
         return randomise(self.build(), seed).to(dtype)
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Draw every parameter and running statistic anew; scales of norms are of either sign, none near 0 or 1."""
+    """Draw all parameters and running statistics; scales of norms have either sign, none near 0."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        for name, value in [
-            *module.named_parameters(recurse=False),
-            *module.named_buffers(recurse=False),
-        ]:
+        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for name, value in own:
             if value.is_floating_point():
                 value.data.copy_(_draw(module, name, value.shape, generator))
     return model
 
 
 def _draw(module: nn.Module, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    normal, uniform = (
-        torch.randn(shape, generator=generator),
-        torch.rand(shape, generator=generator),
-    )
+    normal = torch.randn(shape, generator=generator)
+    uniform = torch.rand(shape, generator=generator)
     if name == "running_var":
         return 0.3 + uniform
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and name == "weight":
@@ -114,12 +108,12 @@ def head(channels: int) -> nn.Sequential:
 
 
 def norm2d(channels: int) -> nn.BatchNorm2d:
-    """A batch norm whose eps is large enough to matter, so that forgetting it shows and nothing cancels to rounding noise."""
+    """A batch norm whose eps is large enough that forgetting it shows."""
     return nn.BatchNorm2d(channels, eps=0.1)
 
 
 def norm1d(channels: int) -> nn.BatchNorm1d:
-    """As `norm2d`, for linear layers."""
+    """`norm2d` for linear layers."""
     return nn.BatchNorm1d(channels, eps=0.1)
 
 
@@ -157,9 +151,8 @@ def conv_relu_bn() -> nn.Module:
         return net.fc(net.bn2(F.max_pool2d(F.relu(net.conv2(x)), 2)).mean((2, 3)))
 
     conv1, conv2 = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 4, 2, bias=False)
-    return Net(
-        forward, fc=nn.Linear(4, CLASSES), bn2=norm2d(4), bn1=norm2d(3), conv2=conv2, conv1=conv1
-    )  # registered backwards
+    backwards = {"bn2": norm2d(4), "bn1": norm2d(3), "conv2": conv2, "conv1": conv1}
+    return Net(forward, fc=nn.Linear(4, CLASSES), **backwards)
 
 
 def preactivation() -> nn.Module:
@@ -326,7 +319,15 @@ CASES: tuple[Case, ...] = (
 )
 
 BY_NAME: Mapping[str, Case] = {case.name: case for case in CASES}
-_PAIRS = [(case, bn) for case in CASES for bn in case.modes]
-CASES_AND_MODES = pytest.mark.parametrize(
-    ("case", "bn"), _PAIRS, ids=[f"{case.name}-{bn}" for case, bn in _PAIRS]
+
+
+def _parametrized(pairs: Sequence[tuple[Case, str]]) -> pytest.MarkDecorator:
+    names = [f"{case.name}-{bn}" for case, bn in pairs]
+    return pytest.mark.parametrize(("case", "bn"), pairs, ids=names)
+
+
+# every case in every norm mode, and every case once with its modes in turns
+CASES_AND_MODES = _parametrized([(case, bn) for case in CASES for bn in case.modes])
+CASES_ONCE = _parametrized(
+    [(case, case.modes[i % len(case.modes)]) for i, case in enumerate(CASES)]
 )

@@ -1,4 +1,4 @@
-"""Facts that hold exactly whatever the network, checked through the public interface alone (Lubana and Dick, ICLR 2021)."""
+"""Facts that hold exactly for any network (Lubana and Dick, ICLR 2021), through the public API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NETWORKS = ["vgg13", "mobilenet_v1", "resnet56"]
 
 
 def real_digits(count: int, size: int) -> tuple[Tensor, Tensor]:
-    """Handwritten digits as the networks of the paper take them: [N, 3, size, size] in [-1, 1]."""
+    """Handwritten digits for the networks of the paper: [N, 3, size, size] in [-1, 1]."""
     data = load_digits()
     images = torch.from_numpy(data.images[:count])[:, None].expand(-1, 3, -1, -1) / 8 - 1
     return F.interpolate(images, (size, size)), torch.from_numpy(data.target[:count]).long()
@@ -47,29 +47,26 @@ def total(frame: pd.DataFrame, column: str) -> float:
 
 
 def linear_loss(output: Tensor, target: Tensor) -> Tensor:
-    """What T times cross-entropy of output / T becomes for T to infinity, but for a constant."""
+    """The limit of T times cross-entropy of output / T for large T, up to a constant."""
     return (output.mean(1) - output.gather(1, target[:, None])[:, 0]).mean()
 
 
 def flow_step(model: nn.Module, batches: Batches, bn: str, step: float) -> nn.Module:
-    """A copy one Euler step of size `step` down the gradient, which is formed here by hand."""
+    """A copy of the model one Euler step down the gradient, formed by plain autograd."""
     moved = copy.deepcopy(model).eval()
     for module in moved.modules():
         module.training = bn == "batch" and isinstance(module, _BatchNorm)
     examples = sum(len(labels) for _, labels in batches)
-    loss = (
-        sum(F.cross_entropy(moved(images), labels, reduction="sum") for images, labels in batches)
-        / examples
-    )
-    for value, slope in zip(
-        moved.parameters(), torch.autograd.grad(loss, list(moved.parameters())), strict=True
-    ):
+    total = sum(F.cross_entropy(moved(x), y, reduction="sum") for x, y in batches)
+    parameters = list(moved.parameters())
+    slopes = torch.autograd.grad(total / examples, parameters)
+    for value, slope in zip(parameters, slopes, strict=True):
         value.data -= step * slope
     return moved
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_quadratic_loss_has_gradient_a_theta_and_theta_h_g_is_the_squared_gradient(
+def test_a_quadratic_loss_has_its_closed_form(
     seed: int,
 ) -> None:
     images, labels = as_pair(digit_batches((9,)))
@@ -118,7 +115,7 @@ FLOWS = pytest.mark.parametrize(
 
 
 @FLOWS
-def test_gradient_flow_moves_every_filter_as_its_columns_say(name: str, bn: str) -> None:
+def test_gradient_flow_moves_filters_as_their_columns_predict(name: str, bn: str) -> None:
     model, batches = BY_NAME[name].model(), digit_batches()
     columns = {"bn": bn, "columns": FIRST, "temperatures": (1.0,), "classifier": True}
     start = pv.measure(model, batches, **columns)
@@ -138,7 +135,7 @@ def test_gradient_flow_moves_every_filter_as_its_columns_say(name: str, bn: str)
 
 
 @FLOWS
-def test_gradient_flow_moves_the_whole_network_as_the_epochs_say(
+def test_gradient_flow_moves_the_network_as_the_epochs_table_predicts(
     name: str, bn: str, tmp_path: Path
 ) -> None:
     model, batches, steps = BY_NAME[name].model(), digit_batches(), (0.0, 1e-4, 5e-5)
@@ -175,7 +172,7 @@ INVARIANT = {
 def norm_facts(
     model: nn.Module, sample: object, layers: Sequence[str], bn: str, eps: float
 ) -> tuple[float, float]:
-    """How far theta_g is from 0 and theta_hg from -g_norm2, relative to the sizes of their terms."""
+    """Distances of theta_g from 0 and of theta_hg from -g_norm2, relative to their terms."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eps = eps
@@ -189,7 +186,7 @@ def norm_facts(
 
 
 @pytest.mark.parametrize("name", INVARIANT)
-def test_batch_statistics_make_the_loss_blind_to_the_scale_of_a_filter(name: str) -> None:
+def test_batch_statistics_make_filters_scale_free(name: str) -> None:
     def facts(bn: str, eps: float) -> tuple[float, float]:
         return norm_facts(BY_NAME[name].model(), digit_batches(), INVARIANT[name], bn, eps)
 
@@ -201,7 +198,7 @@ def test_batch_statistics_make_the_loss_blind_to_the_scale_of_a_filter(name: str
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_filter_of_the_papers_networks_is_scale_free_under_batch_statistics(
+def test_batch_statistics_make_the_papers_networks_scale_free(
     network: str,
 ) -> None:
     model, sample = small_network(network), real_digits(24, 32 if network == "vgg13" else 8)
@@ -232,7 +229,7 @@ def bias_free_vgg() -> nn.Sequential:
 @pytest.mark.parametrize(
     "real", [False, True], ids=["grouped and depthwise", "VGG-13 without norms"]
 )
-def test_without_biases_and_norms_every_layer_carries_the_same_sum(real: bool) -> None:
+def test_without_biases_and_norms_all_layers_have_the_same_sum(real: bool) -> None:
     model, sample = (
         (bias_free_vgg(), real_digits(16, 32))
         if real
@@ -259,7 +256,7 @@ def test_a_loss_linear_in_the_logits_scales_with_the_temperature_exactly(name: s
 
 @pytest.mark.parametrize("bn", ["eval", "batch"])
 @pytest.mark.parametrize("name", ["plain", "conv_bn_relu", "residual"])
-def test_hot_columns_tend_to_those_of_the_loss_linear_in_the_logits(name: str, bn: str) -> None:
+def test_hot_columns_approach_those_of_the_linear_loss(name: str, bn: str) -> None:
     model, batches = BY_NAME[name].model(), digit_batches()
     limit, apart = pv.measure(model, batches, bn=bn, loss=linear_loss, columns=FIRST), []
     for hot in (1e2, 1e3, 1e4):
@@ -288,7 +285,7 @@ def test_hot_columns_tend_to_those_of_the_loss_linear_in_the_logits(name: str, b
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_on_the_papers_networks_a_float64_difference_of_gradients_agrees(network: str) -> None:
+def test_theta_hg_agrees_with_a_difference_of_gradients(network: str) -> None:
     model, (images, labels) = (
         small_network(network).eval(),
         real_digits(12, 32 if network == "vgg13" else 8),
@@ -318,7 +315,7 @@ def test_on_the_papers_networks_a_float64_difference_of_gradients_agrees(network
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_inequalities_between_columns_hold_for_every_filter(network: str) -> None:
+def test_inequalities_between_columns_hold(network: str) -> None:
     sample = real_digits(12, 32 if network == "vgg13" else 8)
     frame = pv.measure(small_network(network), sample, columns=[*FIRST, "theta_l1"])
     assert (frame["theta_g"].abs() <= frame["abs_theta_g"] * (1 + 1e-12)).all()
@@ -328,7 +325,7 @@ def test_the_inequalities_between_columns_hold_for_every_filter(network: str) ->
 
 
 @pytest.mark.parametrize("name", ["conv_relu_bn", "grouped", "sequence"])
-def test_a_sample_given_three_times_has_the_same_means_and_the_standard_error_of_thrice_the_units(
+def test_a_sample_given_three_times_has_the_same_means_and_smaller_standard_errors(
     name: str,
 ) -> None:
     batches, n = digit_batches((7,)), 7

@@ -1,4 +1,4 @@
-"""What cannot be measured is refused with an error that says what came and what to do, and the network is as it was."""
+"""Bad input raises an error with the repair, and leaves the network as it was."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ SAMPLES: Mapping[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_a_sample_that_is_none_is_refused(kind: str) -> None:
+def test_input_that_is_no_sample_raises(kind: str) -> None:
     sample, match = SAMPLES[kind]
     refuses(DataError, match, network(), sample)
 
@@ -98,11 +98,10 @@ LABELS: Mapping[str, tuple[Tensor, str]] = {
 
 @pytest.mark.parametrize("bn", ["eval", "batch"])
 @pytest.mark.parametrize("kind", LABELS)
-def test_labels_that_the_network_has_no_outputs_for_are_refused(kind: str, bn: str) -> None:
+def test_labels_without_outputs_raise(kind: str, bn: str) -> None:
     labels, match = LABELS[kind]
-    match = (
-        match.replace("(2, ", "(6, ").replace("(2,", "(6,") if bn == "batch" else match
-    )  # a batch is looked at as a whole
+    if bn == "batch":  # a batch is checked as a whole
+        match = match.replace("(2, ", "(6, ").replace("(2,", "(6,")
     refuses(MeasureError, match, network(), (X, labels), bn=bn)
 
 
@@ -166,7 +165,7 @@ OPTIONS: Mapping[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_options_that_do_not_exist_are_refused(kind: str) -> None:
+def test_unknown_options_raise(kind: str) -> None:
     options, match = OPTIONS[kind]
     refuses(MeasureError, match, network(), (X, Y), **options)
 
@@ -232,17 +231,17 @@ NOT_FINITE: Mapping[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
 
 @pytest.mark.parametrize("chunk", [None, 1])
 @pytest.mark.parametrize("kind", NOT_FINITE)
-def test_what_is_not_finite_is_named_by_layer(kind: str, chunk: int | None) -> None:
+def test_the_layer_that_is_not_finite_is_named(kind: str, chunk: int | None) -> None:
     build, images, match = NOT_FINITE[kind]
     refuses(MeasureError, match, build(), (images, Y), chunk=chunk)
 
 
 def with_a_cusp(output: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy plus what has the derivatives 0 and infinity here."""
+    """Cross-entropy plus a term with first derivative 0 and an infinite second one."""
     return F.cross_entropy(output, target) + (output - output.detach()).abs().pow(1.5).sum()
 
 
-def test_a_loss_or_a_second_derivative_that_alone_is_not_finite_is_named() -> None:
+def test_a_loss_or_second_derivative_alone_that_is_not_finite_is_named() -> None:
     refuses(
         MeasureError,
         "in the loss itself",
@@ -358,7 +357,7 @@ def test_a_batch_of_one_value_has_no_statistics(bn: str) -> None:
     )
 
 
-def test_synflow_has_nothing_to_say_about_words() -> None:
+def test_synflow_needs_floating_point_inputs() -> None:
     words = torch.randint(5, (4, 3))
     model = Net(
         lambda net, x: net.fc(net.hidden(net.embed(x)).mean(1)),
@@ -382,14 +381,14 @@ def check(model: nn.Module, sample: Any, **options: Any) -> int:
 
 
 @pytest.mark.parametrize("bn", ["eval", "calibrated", "batch"])
-def test_what_answers_the_same_twice_is_counted(bn: str) -> None:
+def test_a_repeatable_sample_is_counted(bn: str) -> None:
     model, before = network(), state(network())
     assert check(model, MANY, bn=bn) == 8
     assert state(model) == before
 
 
 class Shuffled:
-    """A loader that draws an order of its own every time."""
+    """A loader that draws a new order every time."""
 
     def __iter__(self):
         order = torch.randperm(len(X))
@@ -401,10 +400,11 @@ class Shuffled:
     [Shuffled(), [(X, Y)].__iter__(), (batch for batch in MANY)],
     ids=["shuffled", "iterator", "generator"],
 )
-def test_a_sample_that_differs_the_second_time_is_refused(sample: Any) -> None:
+def test_a_sample_that_differs_the_second_time_raises(sample: Any) -> None:
     with pytest.raises(
         DataError,
-        match=r"differs when it is iterated over a second time; .* shuffled or augmented|iterated over only once; give a pair",
+        match=r"differs when it is iterated over a second time; .* shuffled or augmented"
+        r"|iterated over only once; give a pair",
     ):
         check(network(), sample)
 
@@ -420,7 +420,7 @@ NOISE: Mapping[str, Callable[[Net, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("kind", NOISE)
-def test_a_network_that_answers_differently_the_second_time_is_refused(kind: str) -> None:
+def test_a_network_that_answers_differently_the_second_time_raises(kind: str) -> None:
     what = "the gradient moved by" if kind.endswith("alone") else "the loss was"
     with pytest.raises(
         MeasureError, match=rf"does not answer the same twice: {what} .*nn\.Dropout"
@@ -428,10 +428,10 @@ def test_a_network_that_answers_differently_the_second_time_is_refused(kind: str
         check(convs_then(NOISE[kind]), (X, Y))
 
 
-def test_dropout_as_a_module_is_switched_off_and_not_refused() -> None:
+def test_dropout_modules_are_switched_off_and_accepted() -> None:
     assert check(network().train(), (X, Y)) == 6
     assert any(isinstance(module, nn.Dropout) and module.p > 0 for module in network().modules())
 
 
-def test_a_sample_with_nan_is_not_taken_for_one_that_changes() -> None:
+def test_nan_in_a_sample_is_not_taken_for_a_change() -> None:
     assert check(network(), (X * torch.nan, Y)) == 6

@@ -1,4 +1,4 @@
-"""Single weights: their columns against dense twins and against filters, and the stored subset, correlations and masks of a recording."""
+"""Single weights: columns against dense twins and filters; subset, correlations and masks."""
 
 from __future__ import annotations
 
@@ -24,23 +24,20 @@ from pruneviz.log import schema
 from pruneviz.model.filters import NUMBERS
 from pruneviz.pruning.held_entries import prune_entries
 from pruneviz.recording.stored_rows import stored_rows
-from tests.support.cases import BY_NAME, CASES_AND_MODES, Case, as_pair, digit_batches
+from tests.support.cases import (
+    BY_NAME,
+    CASES_AND_MODES,
+    CASES_ONCE,
+    Case,
+    as_pair,
+    digit_batches,
+)
 from tests.support.reference import Twin, sample_of, scale_of
 
 SAMPLE = as_pair(digit_batches(dtype=torch.float32))
 KEYS = ["layer", "filter", "weight"]
-SUMMED = [
-    "theta_norm2",
-    "theta_l1",
-    "theta_g",
-    "abs_theta_g",
-    "theta2_abs_g",
-    "theta_hg",
-    "theta_hg_t200",
-    "g_norm2",
-    "theta2_g2",
-    "synflow",
-]
+SUMMED = ["theta_norm2", "theta_l1", "theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg"]
+SUMMED += ["theta_hg_t200", "g_norm2", "theta2_g2", "synflow"]
 COLUMNS = ["theta", "sigma", *SUMMED]
 
 
@@ -73,37 +70,32 @@ def twin_table(case: Case, bn: str) -> pd.DataFrame:
         for p, own in enumerate(positions.tolist()):
             for j, at in enumerate(own):
                 w, dw, hw, h200 = (float(vector[at]) for vector in (twin.theta, g, hg, hg200))
-                first = [
-                    layer,
-                    p,
-                    j,
-                    w,
-                    float(scales[p]),
-                    w * w,
-                    abs(w),
-                    w * dw,
-                    abs(w * dw),
-                    w * w * abs(dw),
-                    w * hw,
-                    w * h200,
-                    dw * dw,
-                ]
-                rows.append(
-                    [
-                        *first,
-                        w * w * float(squares[at]),
-                        float(flow[f"{layer}.weight"][p].flatten()[j]),
-                    ]
-                )
-    return pd.DataFrame(rows, columns=[*KEYS, *COLUMNS])
+                row = {
+                    "layer": layer,
+                    "filter": p,
+                    "weight": j,
+                    "theta": w,
+                    "sigma": float(scales[p]),
+                    "theta_norm2": w * w,
+                    "theta_l1": abs(w),
+                    "theta_g": w * dw,
+                    "abs_theta_g": abs(w * dw),
+                    "theta2_abs_g": w * w * abs(dw),
+                    "theta_hg": w * hw,
+                    "theta_hg_t200": w * h200,
+                    "g_norm2": dw * dw,
+                    "theta2_g2": w * w * float(squares[at]),
+                    "synflow": float(flow[f"{layer}.weight"][p].flatten()[j]),
+                }
+                rows.append(row)
+    return pd.DataFrame(rows)[[*KEYS, *COLUMNS]]
 
 
-@CASES_AND_MODES
+@CASES_ONCE
 def test_every_column_of_every_weight_agrees_with_the_twin(case: Case, bn: str) -> None:
-    frame, twin = (
-        pv.measure(case.model(), sample_of(bn), bn=bn, unit="weight", columns=columns_in(bn)),
-        twin_table(case, bn),
-    )
+    """Every case once; all modes of all cases are compared with filters below."""
+    columns, twin = columns_in(bn), twin_table(case, bn)
+    frame = pv.measure(case.model(), sample_of(bn), bn=bn, unit="weight", columns=columns)
     assert list(frame.columns) == [*KEYS, "kept", *columns_in(bn)]
     assert frame[KEYS].astype({"layer": str}).to_numpy().tolist() == twin[KEYS].to_numpy().tolist()
     assert frame["kept"].all()
@@ -132,7 +124,7 @@ def test_weights_sum_to_their_filter(case: Case, bn: str) -> None:
     np.testing.assert_array_equal(groups["sigma"].first(), filters["sigma"])
 
 
-def test_without_being_asked_it_measures_all_columns_that_single_weights_have() -> None:
+def test_by_default_all_columns_of_single_weights_are_measured() -> None:
     frame = pv.measure(
         BY_NAME["mlp"].model(), digit_batches(), unit="weight", temperatures=(1.0, 5.0)
     )
@@ -145,7 +137,7 @@ def test_without_being_asked_it_measures_all_columns_that_single_weights_have() 
     [["theta"], ["theta_hg"], ["sigma", "theta_g"], ["synflow"], ["theta2_g2"]],
     ids="+".join,
 )
-def test_a_choice_of_columns_gives_those_alone_and_the_same_numbers(columns: list[str]) -> None:
+def test_chosen_columns_come_alone_with_the_same_numbers(columns: list[str]) -> None:
     model, sample = BY_NAME["conv_bn_relu"].model(), sample_of("eval")
     frame = pv.measure(model, sample, unit="weight", columns=columns)
     pd.testing.assert_frame_equal(
@@ -219,7 +211,7 @@ def test_scores_and_masks_rank_single_weights() -> None:
     ],
     ids=str,
 )
-def test_what_single_weights_do_not_have_is_refused(
+def test_columns_that_single_weights_do_not_have_raise(
     tmp_path: Path, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(MeasureError, match=said):
@@ -252,7 +244,7 @@ def train_epoch(model: nn.Module, seed: int, sample: tuple[Tensor, Tensor] = SAM
 def record(
     model: nn.Module, out: Path, epochs: int = 4, **options: Any
 ) -> tuple[pv.Runs, list[pd.DataFrame]]:
-    """The recording of single weights, and beside it the full table that `measure` gives at every epoch."""
+    """A recording of single weights, and the full table of `measure` at every epoch."""
     tables = []
     with pv.Recorder(model, SAMPLE, out, **{"every": 2, "unit": "weight", **options}) as recorder:
         for epoch in range(epochs + 1):
@@ -268,9 +260,7 @@ def stored_at(runs: pv.Runs, epoch: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("rows", [20, 75, 2000])
-def test_the_log_holds_a_fixed_subset_of_what_measure_says_of_all(
-    tmp_path: Path, rows: int
-) -> None:
+def test_the_log_holds_a_fixed_subset_of_the_measured_rows(tmp_path: Path, rows: int) -> None:
     runs, tables = record(network(), tmp_path / "run", rows=rows)
     fixed = stored_at(runs, 0)[KEYS].astype({"layer": str})
     assert len(fixed) == min(rows, 75) and not fixed.duplicated().any()
@@ -335,7 +325,7 @@ def test_the_subset_is_drawn_uniformly_by_its_seed_alone() -> None:
     assert stored_rows(7, 7, 3).tolist() == stored_rows(7, 2000, 3).tolist() == list(range(7))
 
 
-def test_recordings_of_one_seed_store_the_same_weights_and_of_others_others(tmp_path: Path) -> None:
+def test_the_seed_alone_chooses_the_stored_weights(tmp_path: Path) -> None:
     chosen = []
     for number, seed in enumerate((5, 5, 6)):
         torch.manual_seed(number)  # the global generator has no part in it
@@ -349,7 +339,7 @@ def test_recordings_of_one_seed_store_the_same_weights_and_of_others_others(tmp_
     [("rows", 0), ("rows", 2.5), ("rows", True), ("rows_seed", -1), ("rows_seed", "a")],
     ids=str,
 )
-def test_a_subset_that_cannot_be_is_refused_and_nothing_written(
+def test_an_invalid_subset_raises_and_writes_nothing(
     tmp_path: Path, option: str, value: object
 ) -> None:
     with pytest.raises(LogError, match=rf"{option}={value!r}; give a whole number from"):
@@ -357,7 +347,7 @@ def test_a_subset_that_cannot_be_is_refused_and_nothing_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_spec_cannot_belie_the_unit(tmp_path: Path) -> None:
+def test_a_spec_that_contradicts_the_unit_raises(tmp_path: Path) -> None:
     with pytest.raises(
         LogError, match="spec says unit='weight', but the recorder measures with 'filter'"
     ):
@@ -372,7 +362,7 @@ def test_a_spec_cannot_belie_the_unit(tmp_path: Path) -> None:
 def plain_correlations(
     before: pd.DataFrame | None, table: pd.DataFrame
 ) -> list[tuple[str, str, str, int, float]]:
-    """From the full tables of two epochs: scipy on float64 values of all weights that are there."""
+    """Correlations of all kept weights by scipy in float64, from full tables of two epochs."""
     kept = table["kept"].to_numpy()
     change = (
         np.full(len(table), np.nan)
@@ -412,9 +402,7 @@ def assert_correlations(
 
 
 @pytest.mark.parametrize("lag", [1, 2])
-def test_correlations_are_those_of_all_weights_not_of_the_stored_ones(
-    tmp_path: Path, lag: int
-) -> None:
+def test_correlations_are_over_all_weights(tmp_path: Path, lag: int) -> None:
     runs, tables = record(network(), tmp_path / "run", rows=10, lag=lag)
     assert_correlations(runs, tables, every=2, lag=lag)
     assert runs.correlations["r"].isna().tolist() == [False, False, True, True] + [False] * 8
@@ -440,9 +428,8 @@ def test_pruned_weights_are_left_out_of_correlations_and_are_masked_out(tmp_path
             if epoch:
                 keep = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(epoch)) > 0.4
                 prune_entries(model, {"4.weight": keep})
-                model.get_parameter("0.weight").data[0, 0, 0, epoch] = (
-                    0.0  # without a mask it has derivatives
-                )
+                # a zero without a mask has derivatives
+                model.get_parameter("0.weight").data[0, 0, 0, epoch] = 0.0
             recorder.after_epoch(epoch)
             tables.append(pv.measure(model, SAMPLE, unit="weight"))
     runs = pv.load(tmp_path / "run")
@@ -481,7 +468,7 @@ def plain_mask_distance(before: np.ndarray, now: np.ndarray, ratio: float) -> fl
 
 
 @pytest.mark.parametrize(("score", "ratio"), [(None, 0.2), ("l1_norm", 0.5), ("bn_scale", 0.3)])
-def test_the_mask_distance_is_of_all_weights(
+def test_the_mask_distance_is_over_all_weights(
     tmp_path: Path, score: str | None, ratio: float
 ) -> None:
     runs, tables = record(network(), tmp_path / "run", rows=10, mask_score=score, mask_ratio=ratio)
@@ -537,7 +524,7 @@ def test_a_resumed_recording_equals_one_that_was_never_cut_off(
     )
 
 
-def test_after_a_resume_with_another_network_what_is_not_known_is_null(tmp_path: Path) -> None:
+def test_after_a_resume_with_another_network_unknown_values_are_null(tmp_path: Path) -> None:
     options: dict[str, Any] = {"every": 1, "unit": "weight", "rows": 10, "lag": 2}
     model = network()
     recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", **options)
@@ -546,9 +533,8 @@ def test_after_a_resume_with_another_network_what_is_not_known_is_null(tmp_path:
         train_epoch(model, epoch)
     with pytest.raises(LogError, match="weight_rows was 10, now 11"):
         pv.Recorder(model, SAMPLE, tmp_path / "run", resume=True, **{**options, "rows": 11})
-    with pv.Recorder(
-        model, SAMPLE, tmp_path / "run", resume=True, **options
-    ) as resumed:  # the network is one epoch further
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", resume=True, **options) as resumed:
+        # the network is one epoch further
         for epoch in (3, 4, 5):
             resumed.after_epoch(epoch)
             train_epoch(model, epoch)
@@ -570,9 +556,8 @@ def test_recording_weights_does_not_move_training(tmp_path: Path) -> None:
             else None
         )
         for epoch in range(4):
-            loss = F.cross_entropy(
-                model.train()(SAMPLE[0]), SAMPLE[1]
-            )  # with dropout from the global generator
+            # with dropout from the global generator
+            loss = F.cross_entropy(model.train()(SAMPLE[0]), SAMPLE[1])
             for parameter, g in zip(
                 model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True
             ):

@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +17,11 @@ from typer.testing import CliRunner, Result
 
 import pruneviz as pv
 from pruneviz import record
-from pruneviz.errors import DataError, LogError, PresetError, PrunevizError, TrainingError
 from pruneviz.experiment import campaign, datasets
 from pruneviz.experiment.networks.registry import NETWORKS
 from pruneviz.experiment.run import record_run
 from pruneviz.experiment.setting import Setting, is_recorded
 from pruneviz.log.schema import TABLES
-from pruneviz.log.vocabulary import Precision
 from pruneviz.plans.durations import in_words
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.planning import plan_runs
@@ -381,97 +375,6 @@ def test_the_names_in_the_catalogue_are_those_that_can_be_built_and_read() -> No
     assert set(DATASET_NAMES) == set(datasets.DATASETS)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> pv.Runs:
-    path = tmp_path_factory.mktemp("whole")
-    record_run(replace(PLAN, epochs=4, every=2), Setting(path), ignore)
-    return pv.load(path)
-
-
-INTERRUPTIONS = [(0, "measuring"), (1, "measuring"), (3, "test"), (4, "test")]
-
-
-@pytest.mark.parametrize(("at", "note"), INTERRUPTIONS)
-def test_an_interrupted_run_goes_on_to_the_same_numbers(
-    tmp_path: Path, uninterrupted: pv.Runs, at: int, note: str
-) -> None:
-    plan = replace(PLAN, epochs=4, every=2)
-    with pytest.raises(KeyboardInterrupt):
-        record_run(plan, Setting(tmp_path), interrupt(at, note))
-    assert not is_recorded(plan, tmp_path)
-    record_run(plan, Setting(tmp_path), ignore)
-    runs = pv.load(tmp_path)
-    pd.testing.assert_frame_equal(runs.filters, uninterrupted.filters)
-    pd.testing.assert_frame_equal(without_times(runs), without_times(uninterrupted))
-    assert set(files(tmp_path / PLAN.run)) == SEALED
-
-
-@pytest.mark.parametrize("lost", ["checkpoint", "parts"])
-def test_a_run_whose_checkpoint_or_parts_are_lost_still_ends_with_all_epochs(
-    tmp_path: Path, lost: str
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        record_run(PLAN, Setting(tmp_path), interrupt(1, "test"))
-    shutil.rmtree(tmp_path / PLAN.run / lost)
-    if lost == "parts":
-        shutil.rmtree(tmp_path / PLAN.run / "checkpoint")
-    record_run(PLAN, Setting(tmp_path), ignore)
-    assert list(pv.load(tmp_path).epochs["epoch"]) == [0, 1, 2]
-
-
-def test_a_cut_off_run_is_not_mixed_with_other_options(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        record_run(PLAN, Setting(tmp_path), interrupt(2, "measuring"))
-    before = files(tmp_path)
-    with pytest.raises(
-        LogError, match=r"other options: width was 0\.0625, now 0\.125; use the old ones"
-    ):
-        record_run(replace(PLAN, width=0.125), Setting(tmp_path), ignore)
-    assert files(tmp_path) == before
-
-
-def begun_in(precision: str | None, path: Path) -> Path:
-    """A run that was cut off, with a spec that says in which precision it trained."""
-    with pytest.raises(KeyboardInterrupt):
-        record_run(PLAN, Setting(path), interrupt(2, "measuring"))
-    file = path / PLAN.run / "spec.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": precision}))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("asked", "error", "message"),
-    [
-        (
-            None,
-            PresetError,
-            r"precision 'tf32' is not to be had on cpu; choose fp32, or another device",
-        ),
-        (
-            "fp32",
-            LogError,
-            r"other options: precision was 'tf32', now 'fp32'; use the old ones, or another folder",
-        ),
-    ],
-)
-def test_a_run_goes_on_in_the_precision_it_was_begun_in(
-    tmp_path: Path, asked: Precision | None, error: type[PrunevizError], message: str
-) -> None:
-    path = begun_in("tf32", tmp_path)
-    before = files(path)
-    with pytest.raises(error, match=message):
-        record_run(replace(PLAN, precision=asked), Setting(path), ignore)
-    assert files(path) == before
-
-
-@pytest.mark.parametrize("asked", [None, "fp32"])
-def test_a_run_begun_in_float32_goes_on_and_says_so(
-    tmp_path: Path, asked: Precision | None
-) -> None:
-    record_run(replace(PLAN, precision=asked), Setting(begun_in("fp32", tmp_path)), ignore)
-    assert pv.load(tmp_path).spec["precision"].tolist() == ["fp32"]
-
-
 def test_a_finished_run_counts_whatever_its_precision_unless_one_is_asked_for(
     tmp_path: Path, planned: list[RunPlan]
 ) -> None:
@@ -493,69 +396,6 @@ def test_a_precision_that_the_device_has_not_is_told_before_anything_is_begun(
     assert result.exit_code == 2
     assert f"precision '{precision}' is not to be had on cpu; choose fp32" in result.output
     assert not (tmp_path / "new").exists()
-
-
-def _damaged_checkpoint(path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        record_run(PLAN, Setting(path), interrupt(2, "measuring"))
-    (path / PLAN.run / "checkpoint" / "state.pt").write_bytes(b"damaged")
-
-
-def _file_for_a_folder(path: Path) -> None:
-    (path / PLAN.run).write_text("mine")
-
-
-BAD_RUNS: dict[
-    str, tuple[dict[str, object], Callable[[Path], object], type[PrunevizError], str]
-] = {
-    "missing images": (
-        {"dataset": "cifar100"},
-        lambda path: None,
-        DataError,
-        r"cifar100.*empty.*--download",
-    ),
-    "unknown data set": (
-        {"dataset": "mnist"},
-        lambda path: None,
-        PresetError,
-        r"no data set 'mnist'; choose one of digits",
-    ),
-    "too few images": (
-        {"train_per_class": 10_000},
-        lambda path: None,
-        DataError,
-        r"class 0 .*has \d+ training images, but 10000",
-    ),
-    "damaged checkpoint": (
-        {},
-        _damaged_checkpoint,
-        TrainingError,
-        r"state\.pt is corrupt.*delete it",
-    ),
-    "a file in the way": (
-        {},
-        _file_for_a_folder,
-        LogError,
-        r"already holds a file; choose another folder",
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "prepare", "kind", "said"), BAD_RUNS.values(), ids=list(BAD_RUNS)
-)
-def test_a_run_that_cannot_be_recorded_says_why_and_overwrites_nothing(
-    tmp_path: Path,
-    change: dict[str, object],
-    prepare: Callable[[Path], object],
-    kind: type[PrunevizError],
-    said: str,
-) -> None:
-    prepare(tmp_path)
-    before = files(tmp_path)
-    with pytest.raises(kind, match=said):
-        record_run(replace(PLAN, **change), Setting(tmp_path, images=tmp_path / "empty"), ignore)  # type: ignore[arg-type]
-    assert files(tmp_path) == before
 
 
 def test_what_all_runs_need_is_checked_once_before_any_process_starts(
@@ -581,36 +421,18 @@ def test_an_interrupted_command_says_how_to_go_on(
     assert "repeat the command to go on" in result.stderr
 
 
-INTERRUPTED = f"""
-import sys
-from dataclasses import replace
-from pathlib import Path
-from pruneviz.plans.run_plan import RunPlan
-from pruneviz.log.vocabulary import Precision
-from pruneviz.experiment.campaign import record_runs
-from pruneviz.experiment.setting import Setting
-plans = [replace({PLAN!r}, run=f"r{{seed}}", seed=seed, epochs=5_000) for seed in range(3)]
-record_runs(plans, Setting(Path(sys.argv[1])), 1, print)
-"""
-
-
-def test_ctrl_c_ends_the_running_runs_and_starts_no_other(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
-    with subprocess.Popen(
-        command, start_new_session=True, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            while process.poll() is None and not list(tmp_path.glob("r0/parts/epochs-*")):
-                time.sleep(0.05)
-            os.killpg(process.pid, signal.SIGINT)
-            assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    assert process.returncode != 0
-    assert [run.name for run in tmp_path.iterdir()] == ["r0"]
-    assert len(pv.load(tmp_path, unfinished="include").epochs) < 5_000
-    with pytest.raises(ProcessLookupError):  # no process of the command is left behind
-        for _ in range(100):
-            os.killpg(process.pid, 0)
-            time.sleep(0.1)
+def test_runs_of_ones_own_have_a_folder_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[Path] = []
+    monkeypatch.setattr(
+        record, "_record_missing", lambda plans, setting, jobs: said.append(setting.out)
+    )
+    for options in (
+        ["--figures", "5"],
+        ["--measure", "proposed", "--rounds", "5"],
+        ["--measure", "proposed", "--out", "here"],
+    ):
+        assert CliRunner().invoke(record.app, options).exit_code == 0
+    assert said == [Path("data/digits"), Path("data/digits-own"), Path("here")]

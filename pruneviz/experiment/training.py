@@ -254,7 +254,7 @@ def _diverged(
     rounds = f", after {done} of {plan.rounds} pruning rounds," if plan.rounds else ""
     images = normalise(data.train_images[:8])
     layer = first_nonfinite_layer(network, network.eval(), [images])
-    where = f"; layer {layer} is the first whose output is not finite" if layer else ""
+    where = f"; layer {layer} is the first with values that are not finite" if layer else ""
     return (
         f"the training loss of epoch {epoch}{rounds} is {loss}{where}; "
         f"lower the learning rate (now {rate:g})"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +18,14 @@ import torch
 from torch import Tensor, nn
 
 import pruneviz as pv
-from pruneviz.errors import PresetError, PruningError, TrainingError
+from pruneviz.errors import (
+    DataError,
+    LogError,
+    PresetError,
+    PrunevizError,
+    PruningError,
+    TrainingError,
+)
 from pruneviz.experiment import run
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample, subset
@@ -26,13 +35,13 @@ from pruneviz.experiment.setting import Setting, check_measure, is_recorded
 from pruneviz.experiment.training import (
     TrainingState,
     evaluate,
-    put_back_best,
-    settle_optimizer,
     start,
     train,
 )
 from pruneviz.log.pruning_options import PruningOptions
-from pruneviz.model.finite import first_nonfinite_layer
+from pruneviz.log.run_directory import read_spec
+from pruneviz.log.schema import TABLES
+from pruneviz.log.vocabulary import Precision
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore, interrupt, without_times
 from tests.support.plans import changed
@@ -41,8 +50,18 @@ PLAN = RunPlan(
     "r0", "tiny", "vgg13", "digits", 0, epochs=5, lr_drops=(4,), batch_size=16, augment=False, width=0.0625, every=2,
     sample_per_class=1, train_per_class=6, test_per_class=4, pruning=PruningOptions("proposed", 0.5, 3),
 )  # fmt: skip
+ONE_ROUND = changed(PLAN, measure="magnitude", rounds=1, epochs=2, every=1)
+UNPRUNED = RunPlan(
+    "vgg13-digits-unpruned-s0", "tiny", "vgg13", "digits", 0, epochs=2, lr_drops=(1,), batch_size=32, augment=False,
+    width=0.0625, every=1, sample_per_class=1, train_per_class=6, test_per_class=4,
+)  # fmt: skip
 WIDTHS = (4, 4, 8, 8, 16, 16, 32, 32, 32, 32)  # filters of the ten convolutions at this width
 FILTERS = sum(WIDTHS)
+SEALED = {"spec.json", *(f"{table}.parquet" for table in TABLES)}
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 @pytest.fixture
@@ -220,14 +239,8 @@ def test_the_lowest_scores_of_all_layers_go_and_each_layer_keeps_its_best(
     assert set(after.index[~after["kept"]]) == set(gone)
 
 
-RESUMED: dict[str, dict[str, Any]] = {
-    "restarted": {},
-    "carried": {"carry_momentum": True},
-    "at start": {"prune_at_start": True, "measure": "grasp_t200"},
-    "sigma change": {"measure": "sigma_change"},
-    "flowandprune": {"flowandprune": True, "augment": True},
-}
-INTERRUPTIONS = [
+# Where runs are cut off: an epoch, and what is being done then.
+CUT_OFF = [
     (0, "measuring"),
     (1, "pruning"),
     (2, "measuring"),
@@ -235,28 +248,203 @@ INTERRUPTIONS = [
     (4, "test"),
     (5, "removing"),
 ]
+RESUMED: dict[str, tuple[dict[str, Any], list[tuple[int, str]]]] = {
+    "restarted": ({}, CUT_OFF),
+    "carried": ({"carry_momentum": True}, CUT_OFF),
+    "at start": ({"prune_at_start": True, "measure": "grasp_t200"}, CUT_OFF),
+    "sigma change": ({"measure": "sigma_change"}, CUT_OFF),
+    "flowandprune": ({"flowandprune": True, "augment": True}, CUT_OFF),
+    "unpruned": (
+        {"pruning": None},
+        [(0, "measuring"), (1, "measuring"), (3, "test"), (5, "test")],
+    ),
+}
 
 
-@pytest.mark.parametrize("change", RESUMED.values(), ids=list(RESUMED))
+@pytest.mark.parametrize(("change", "cut_off"), RESUMED.values(), ids=list(RESUMED))
 def test_an_interrupted_run_ends_as_if_it_had_never_been(
-    tmp_path: Path, networks: list[nn.Module], change: dict[str, Any]
+    tmp_path: Path,
+    networks: list[nn.Module],
+    change: dict[str, Any],
+    cut_off: list[tuple[int, str]],
 ) -> None:
+    """One run is cut off again and again, so that every epoch after the cut is computed once."""
     plan = changed(PLAN, **change)
     record_run(plan, Setting(tmp_path / "whole"), ignore)
     whole = pv.load(tmp_path / "whole")
-    for at, note in INTERRUPTIONS:
-        out = tmp_path / f"{at}-{note}"
+    for at, note in cut_off:
         with pytest.raises(KeyboardInterrupt):
-            record_run(plan, Setting(out), interrupt(at, note))
-        assert not is_recorded(plan, out)
-        record_run(plan, Setting(out), ignore)
-        runs = pv.load(out)
-        pd.testing.assert_frame_equal(runs.filters, whole.filters)
-        pd.testing.assert_frame_equal(runs.rounds, whole.rounds)
-        pd.testing.assert_frame_equal(without_times(runs), without_times(whole))
-        states = [network.state_dict() for network in (networks[0], networks[-1])]
-        assert states[0].keys() == states[1].keys()
-        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+            record_run(plan, Setting(tmp_path / "cut"), interrupt(at, note))
+        assert not is_recorded(plan, tmp_path / "cut")
+    record_run(plan, Setting(tmp_path / "cut"), ignore)
+    runs = pv.load(tmp_path / "cut")
+    pd.testing.assert_frame_equal(runs.filters, whole.filters)
+    pd.testing.assert_frame_equal(runs.rounds, whole.rounds)
+    pd.testing.assert_frame_equal(without_times(runs), without_times(whole))
+    assert set(files(tmp_path / "cut" / plan.run)) == SEALED
+    if plan.pruning:
+        first, last = (network.state_dict() for network in networks)
+        assert first.keys() == last.keys()
+        assert all(torch.equal(first[name], last[name]) for name in first)
+
+
+@pytest.mark.parametrize("lost", ["checkpoint", "parts"])
+def test_a_run_whose_checkpoint_or_parts_are_lost_still_ends_with_all_epochs(
+    tmp_path: Path, lost: str
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        record_run(UNPRUNED, Setting(tmp_path), interrupt(1, "test"))
+    shutil.rmtree(tmp_path / UNPRUNED.run / lost)
+    if lost == "parts":
+        shutil.rmtree(tmp_path / UNPRUNED.run / "checkpoint")
+    record_run(UNPRUNED, Setting(tmp_path), ignore)
+    assert list(pv.load(tmp_path).epochs["epoch"]) == [0, 1, 2]
+
+
+def test_a_cut_off_run_is_not_mixed_with_other_options(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        record_run(UNPRUNED, Setting(tmp_path), interrupt(2, "measuring"))
+    before = files(tmp_path)
+    with pytest.raises(
+        LogError, match=r"other options: width was 0\.0625, now 0\.125; use the old ones"
+    ):
+        record_run(changed(UNPRUNED, width=0.125), Setting(tmp_path), ignore)
+    assert files(tmp_path) == before
+
+
+def begun_in(precision: str | None, path: Path) -> Path:
+    """A run that was cut off, with a spec that says in which precision it trained."""
+    with pytest.raises(KeyboardInterrupt):
+        record_run(UNPRUNED, Setting(path), interrupt(2, "measuring"))
+    file = path / UNPRUNED.run / "spec.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": precision}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        (
+            None,
+            PresetError,
+            r"precision 'tf32' is not to be had on cpu; choose fp32, or another device",
+        ),
+        (
+            "fp32",
+            LogError,
+            r"other options: precision was 'tf32', now 'fp32'; use the old ones, or another folder",
+        ),
+    ],
+)
+def test_a_run_goes_on_in_the_precision_it_was_begun_in(
+    tmp_path: Path, asked: Precision | None, error: type[PrunevizError], message: str
+) -> None:
+    path = begun_in("tf32", tmp_path)
+    before = files(path)
+    with pytest.raises(error, match=message):
+        record_run(changed(UNPRUNED, precision=asked), Setting(path), ignore)
+    assert files(path) == before
+
+
+@pytest.mark.parametrize("asked", [None, "fp32"])
+def test_a_run_begun_in_float32_goes_on_and_says_so(
+    tmp_path: Path, asked: Precision | None
+) -> None:
+    record_run(changed(UNPRUNED, precision=asked), Setting(begun_in("fp32", tmp_path)), ignore)
+    assert pv.load(tmp_path).spec["precision"].tolist() == ["fp32"]
+
+
+def _damaged_checkpoint(path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        record_run(UNPRUNED, Setting(path), interrupt(2, "measuring"))
+    (path / UNPRUNED.run / "checkpoint" / "state.pt").write_bytes(b"damaged")
+
+
+def _file_for_a_folder(path: Path) -> None:
+    (path / UNPRUNED.run).write_text("mine")
+
+
+BAD_RUNS: dict[
+    str, tuple[dict[str, object], Callable[[Path], object], type[PrunevizError], str]
+] = {
+    "missing images": (
+        {"dataset": "cifar100"},
+        lambda path: None,
+        DataError,
+        r"cifar100.*empty.*--download",
+    ),
+    "unknown data set": (
+        {"dataset": "mnist"},
+        lambda path: None,
+        PresetError,
+        r"no data set 'mnist'; choose one of digits",
+    ),
+    "too few images": (
+        {"train_per_class": 10_000},
+        lambda path: None,
+        DataError,
+        r"class 0 .*has \d+ training images, but 10000",
+    ),
+    "damaged checkpoint": (
+        {},
+        _damaged_checkpoint,
+        TrainingError,
+        r"state\.pt is corrupt.*delete it",
+    ),
+    "a file in the way": (
+        {},
+        _file_for_a_folder,
+        LogError,
+        r"already holds a file; choose another folder",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "prepare", "kind", "said"), BAD_RUNS.values(), ids=list(BAD_RUNS)
+)
+def test_a_run_that_cannot_be_recorded_says_why_and_overwrites_nothing(
+    tmp_path: Path,
+    change: dict[str, object],
+    prepare: Callable[[Path], object],
+    kind: type[PrunevizError],
+    said: str,
+) -> None:
+    prepare(tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(kind, match=said):
+        record_run(
+            changed(UNPRUNED, **change), Setting(tmp_path, images=tmp_path / "empty"), ignore
+        )  # type: ignore[arg-type]
+    assert files(tmp_path) == before
+
+
+def test_a_run_goes_on_with_the_threads_it_was_started_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: asked[-1])
+    with pytest.raises(KeyboardInterrupt):
+        record_run(ONE_ROUND, Setting(tmp_path, threads=1), interrupt(2, ""))
+    record_run(ONE_ROUND, Setting(tmp_path, threads=2), ignore)
+    record_run(changed(ONE_ROUND, run="r1"), Setting(tmp_path, threads=2), ignore)
+    assert asked == [1, 1, 2]
+    assert [read_spec(tmp_path / name).threads for name in ("r0", "r1")] == [1, 2]
+
+
+def test_a_run_ends_whole_where_its_filters_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(network: torch.nn.Module, example: torch.Tensor) -> None:
+        raise PruningError("Torch-Pruning is not installed")
+
+    monkeypatch.setattr(run, "remove", refuse)
+    record_run(ONE_ROUND, Setting(tmp_path), ignore)
+    extra = read_spec(tmp_path / "r0").extra
+    assert extra["not_removed"] == "Torch-Pruning is not installed"
+    assert "parameters_after" not in extra
+    assert pv.load(tmp_path).epochs["epoch"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("carry", [False, True], ids=["restarted", "carried"])
@@ -306,25 +494,6 @@ def test_weights_and_momentum_of_pruned_filters_stay_zero(tmp_path: Path) -> Non
     assert lost == FILTERS // 2
 
 
-@pytest.mark.parametrize("what", ["lacks", "foreign", "twice"])
-def test_an_optimiser_of_other_parameters_is_refused(what: str) -> None:
-    state = begun(PLAN)
-    group = state.optimizer.param_groups[0]
-    if what == "lacks":
-        del group["params"][0]
-    else:
-        group["params"].append(
-            nn.Parameter(torch.zeros(1)) if what == "foreign" else group["params"][0]
-        )
-    said = (
-        r"lacks 1 \(features\.conv1\.weight\) and holds 0"
-        if what == "lacks"
-        else r"lacks 0 \(\) and holds 1"
-    )
-    with pytest.raises(TrainingError, match=said):
-        settle_optimizer(state, carry_momentum=False)
-
-
 def test_the_loop_checks_the_optimiser_after_every_round(tmp_path: Path) -> None:
     def replace_a_weight(state: TrainingState) -> None:
         module = state.network.get_submodule("features.conv2")
@@ -351,7 +520,7 @@ ENDS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "loss": (
         {"lr": 1e30, "measure": "magnitude"},
         TrainingError,
-        r"the training loss of epoch \d, after \d of 3 pruning rounds, is (nan|inf); layer features\.\w+ is the first whose output is not finite; lower the",
+        r"the training loss of epoch \d, after \d of 3 pruning rounds, is (nan|inf); layer features\.\w+ is the first with values that are not finite; lower the",
     ),
 }
 
@@ -369,16 +538,6 @@ def test_a_run_that_cannot_go_on_names_the_round_and_keeps_what_it_has(
         "all epochs before that of the error"
     )
     assert not is_recorded(plan, tmp_path)
-
-
-def test_the_first_layer_that_is_not_finite_is_found() -> None:
-    network = begun(PLAN).network
-    images = torch.zeros(2, 3, 32, 32)
-    assert first_nonfinite_layer(network, network.eval(), [images]) is None
-    with torch.no_grad():
-        network.get_parameter("features.conv7.weight")[0, 0] = float("inf")
-        network.get_parameter("features.conv9.weight")[0, 0] = float("nan")
-    assert first_nonfinite_layer(network, network.eval(), [images]) == "features.conv7"
 
 
 def parameters(kept: list[int], classes: int = 10) -> int:
@@ -426,17 +585,6 @@ def test_the_imitation_ends_with_the_network_of_the_best_test_accuracy(
     assert runs.spec["selected_epoch"].tolist() == [selected["epoch"]]
     assert evaluate(networks[-1], data_of(plan))["test_loss"] == pytest.approx(
         selected["test_loss"], rel=1e-5
-    )
-
-
-def test_the_best_network_is_put_back_whole() -> None:
-    state, other = begun(PLAN), begun(changed(PLAN, seed=1))
-    assert put_back_best(state) is None
-    state.best = {"epoch": 4, "test_acc": 0.9, "network": other.network.state_dict()}
-    assert put_back_best(state) == 4
-    assert all(
-        torch.equal(value, other.network.state_dict()[name])
-        for name, value in state.network.state_dict().items()
     )
 
 

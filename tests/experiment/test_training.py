@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,16 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import pruneviz as pv
-from pruneviz.errors import LogError, TrainingError
-from pruneviz.experiment.checkpoint import restore_checkpoint, save_checkpoint
+from pruneviz.errors import TrainingError
 from pruneviz.experiment.datasets import load_dataset
-from pruneviz.experiment.images import ImageData, balanced_sample, normalise, subset
+from pruneviz.experiment.images import ImageData, normalise, subset
 from pruneviz.experiment.training import (
-    TrainingState,
     evaluate,
     first_step,
+    put_back_best,
     set_learning_rate,
+    settle_optimizer,
     start,
     train,
     train_epoch,
@@ -185,7 +181,7 @@ def test_no_global_generator_moves(data: ImageData) -> None:
     assert random.getstate() == before[2]
 
 
-DIVERGED = r"the training loss of epoch \d is (nan|inf)(; layer \d is the first whose output is not finite)?; lower the learning rate \(now 1e\+06\)"
+DIVERGED = r"the training loss of epoch \d is (nan|inf)(; layer \d is the first with values that are not finite)?; lower the learning rate \(now 1e\+06\)"
 
 
 def test_divergence_is_an_error_that_names_the_epoch_and_the_rate(data: ImageData) -> None:
@@ -209,93 +205,27 @@ def test_progress_is_told_of_every_epoch_and_within_slow_ones(
     assert any(0 < epochs < 1 for epochs in told)
 
 
-@pytest.mark.parametrize("stop", [1, 2])
-def test_training_and_recording_go_on_from_a_checkpoint_as_if_never_stopped(
-    data: ImageData, tmp_path: Path, stop: int
-) -> None:
-    sample = balanced_sample(data, 1)
-
-    def run(path: Path, stop_after: int | None = None) -> TrainingState:
-        state, resume = start(network(), PLAN), path.exists()
-        with pv.Recorder(state.network, sample, path, every=1, resume=resume) as recorder:
-
-            def after_epoch(epoch: int, **facts: float) -> None:
-                recorder.after_epoch(epoch, **{**facts, "seconds": 0.0})
-                if epoch == stop_after:
-                    save_checkpoint(state, recorder.log.checkpoint)
-                    raise InterruptedError
-
-            assert restore_checkpoint(state, recorder.log.checkpoint) == resume
-            train(state, data, PLAN, Hooks(after_epoch))
-        return state
-
-    whole = run(tmp_path / "whole")
-    with pytest.raises(InterruptedError):
-        run(tmp_path / "cut", stop_after=stop)
-    resumed = run(tmp_path / "cut")
-    assert same_weights(resumed.network, whole.network)
-    first, second = pv.load(tmp_path / "whole"), pv.load(tmp_path / "cut")
-    for table in ("filters", "epochs"):
-        pd.testing.assert_frame_equal(
-            getattr(first, table).drop(columns="run"), getattr(second, table).drop(columns="run")
-        )
-
-
-def test_there_is_nothing_to_restore_before_the_first_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["lacks", "foreign", "twice"])
+def test_an_optimiser_of_other_parameters_is_refused(what: str) -> None:
     state = start(network(), PLAN)
-    assert not restore_checkpoint(state, tmp_path / "checkpoint")
-    assert state.epoch == 0
-
-
-class Malice:
-    """Something that runs a command when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self.target),)
-
-
-@pytest.mark.parametrize("kind", ["malice", "garbage", "truncated", "another network", "no state"])
-def test_a_checkpoint_that_is_not_ours_is_refused_and_never_unpickled(
-    tmp_path: Path, kind: str
-) -> None:
-    state, file = start(network(), PLAN), tmp_path / "state.pt"
-    save_checkpoint(state, tmp_path)
-    whole = file.read_bytes()
-    if kind == "malice":
-        torch.save({"network": Malice(tmp_path / "harm")}, file)
-    elif kind == "another network":
-        save_checkpoint(start(nn.Linear(2, 2), PLAN), tmp_path)
-    elif kind == "no state":
-        torch.save({"epoch": 1}, file)
+    group = state.optimizer.param_groups[0]
+    if what == "lacks":
+        del group["params"][0]
     else:
-        file.write_bytes(b"no checkpoint" if kind == "garbage" else whole[: len(whole) // 2])
-    with pytest.raises(
-        TrainingError,
-        match=r"state\.pt is corrupt or belongs to another network .*delete it to train",
-    ) as error:
-        restore_checkpoint(state, tmp_path)
-    assert not (tmp_path / "harm").exists()
-    assert "Re-running" not in str(error.value), (
-        "torch's own message advises to unpickle it after all"
+        group["params"].append(
+            nn.Parameter(torch.zeros(1)) if what == "foreign" else group["params"][0]
+        )
+    said = r"lacks 1 \(1\.weight\) and holds 0" if what == "lacks" else r"lacks 0 \(\) and holds 1"
+    with pytest.raises(TrainingError, match=said):
+        settle_optimizer(state, carry_momentum=False)
+
+
+def test_the_best_network_is_put_back_whole() -> None:
+    state, other = start(network(), PLAN), start(network(seed=1), PLAN)
+    assert put_back_best(state) is None
+    state.best = {"epoch": 4, "test_acc": 0.9, "network": other.network.state_dict()}
+    assert put_back_best(state) == 4
+    assert all(
+        torch.equal(value, other.network.state_dict()[name])
+        for name, value in state.network.state_dict().items()
     )
-
-
-def test_a_full_disk_keeps_the_checkpoint_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state = start(network(), PLAN)
-    save_checkpoint(state, tmp_path)
-    state.epoch = 1
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(LogError, match="No space left on device; free some space"):
-        save_checkpoint(state, tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
-    assert restore_checkpoint(state, tmp_path)
-    assert state.epoch == 0

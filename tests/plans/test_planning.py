@@ -277,3 +277,19 @@ def test_the_command_that_records_figures() -> None:
         command
         == "pruneviz record --preset paper --figures 5 16 --network vgg13 --dataset cifar10 --out data"
     )
+
+
+def test_rounds_before_their_epochs_may_be_one_more_than_epochs() -> None:
+    (plan,) = plan_pruned_runs(
+        "digits", PruningOptions("magnitude", rounds=29, prune_at_start=True), ["vgg13"], [0]
+    )
+    assert plan.pruning_epochs == range(29) and plan.epochs == 28
+    for pruning, name in (
+        (PruningOptions("magnitude", rounds=30, prune_at_start=True), "r30-p75-atstart-s0"),
+        (PruningOptions("magnitude", rounds=29), "r29-p75-s0"),
+    ):
+        with pytest.raises(
+            PresetError,
+            match=f"^vgg13-digits-magnitude-{name}: .* rounds take an epoch each, but there are 28 epochs",
+        ):
+            plan_pruned_runs("digits", pruning, ["vgg13"], [0])

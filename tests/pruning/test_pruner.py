@@ -15,7 +15,7 @@ from torch import nn
 
 import pruneviz as pv
 from pruneviz.analysis.scores import SCORES
-from pruneviz.errors import PruningError, ScoreError
+from pruneviz.errors import DataError, PruningError, ScoreError
 from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
 from pruneviz.experiment.networks.resnet56 import resnet56
 from pruneviz.pruning.pruner import Pruner
@@ -417,3 +417,17 @@ def test_nothing_reaches_the_output_of_a_network_whose_only_layer_is_gone() -> N
     )
     with refused("nothing would reach the output layer fc"):
         Pruner(network, torch.ones(2, 1, 4, 4)).prune_filters({"a": range(3)})
+
+
+def test_an_example_that_is_none_is_named() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.Conv2d(3, 2, 3))
+    for example, got in (
+        ((torch.zeros(2, 1, 8, 8), torch.zeros(2)), "tuple"),
+        (None, "NoneType"),
+        (torch.zeros(0, 1, 8, 8), r"\(0, 1, 8, 8\)"),
+    ):
+        for entrance in (pv.Pruner, pv.remove):
+            with pytest.raises(
+                DataError, match=rf"the example must .*such as images\[:2\], got .*{got}"
+            ):
+                entrance(network, example)

@@ -1,0 +1,107 @@
+"""Many runs side by side: what they share is checked and fetched once, and Ctrl-C ends them all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import pruneviz as pv
+from pruneviz.errors import DataError, PresetError
+from pruneviz.experiment import campaign, datasets
+from pruneviz.experiment.campaign import check_data_sets, record_runs
+from pruneviz.experiment.parallel import Job
+from pruneviz.experiment.setting import Setting
+from pruneviz.plans.run_plan import RunPlan
+
+PLAN = RunPlan(
+    "vgg13-digits-unpruned-s0", "tiny", "vgg13", "digits", 0, epochs=2, lr_drops=(1,), batch_size=32, augment=False,
+    width=0.0625, every=1, sample_per_class=1, train_per_class=6, test_per_class=4,
+)  # fmt: skip
+
+
+def test_each_data_set_is_checked_once_and_fetched_where_that_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, Path | None, bool]] = []
+
+    def find(name: str, *, root: Path | None, download: bool) -> None:
+        found.append((name, root, download))
+        if name == "cifar100":
+            raise DataError("no connection")
+
+    monkeypatch.setattr(datasets, "find_dataset", find)
+    with pytest.raises(DataError, match="no connection"):
+        check_data_sets(["digits", "cifar100", "digits"], tmp_path, download=True)
+    assert found == [("digits", tmp_path, True), ("cifar100", tmp_path, True)]
+
+
+def test_missing_images_and_unknown_names_are_found_without_reading_images(tmp_path: Path) -> None:
+    check_data_sets(["digits"], tmp_path)
+    for name, message in (
+        ("cifar10", r"cifar10 cannot be read from .*cifar-10-batches-py \(missing: .*--download"),
+        ("tiny-imagenet", "tiny-imagenet is not in"),
+        ("folder", "has no train/ with val/ or test/ beside it"),
+    ):
+        with pytest.raises(DataError, match=message):
+            check_data_sets([name], tmp_path)
+    with pytest.raises(PresetError, match="no data set 'digit'; did you mean 'digits'"):
+        check_data_sets(["digit"], tmp_path)
+
+
+def test_workers_download_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Job] = []
+
+    def run_jobs(jobs: Sequence[Job], at_once: int, say: object) -> None:
+        seen.extend(jobs)
+        assert at_once == 2
+
+    monkeypatch.setattr(campaign, "run_jobs", run_jobs)
+    plans = [PLAN, replace(PLAN, run="r1", seed=1)]
+    record_runs(plans, Setting(tmp_path, download=True), 2, lambda text: None)
+    assert [(job.run, job.epochs, job.work.args[0]) for job in seen] == [  # type: ignore[attr-defined]
+        (plan.run, plan.epochs, plan) for plan in plans
+    ]
+    assert [job.work.args[1].download for job in seen] == [False, False]  # type: ignore[attr-defined]
+
+
+INTERRUPTED = f"""
+import sys
+from dataclasses import replace
+from pathlib import Path
+from pruneviz.plans.run_plan import RunPlan
+from pruneviz.log.vocabulary import Precision
+from pruneviz.experiment.campaign import record_runs
+from pruneviz.experiment.setting import Setting
+plans = [replace({PLAN!r}, run=f"r{{seed}}", seed=seed, epochs=5_000) for seed in range(3)]
+record_runs(plans, Setting(Path(sys.argv[1])), 1, print)
+"""
+
+
+def test_ctrl_c_ends_the_running_runs_and_starts_no_other(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    with subprocess.Popen(
+        command, start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            while process.poll() is None and not list(tmp_path.glob("r0/parts/epochs-*")):
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGINT)
+            assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode != 0
+    assert [run.name for run in tmp_path.iterdir()] == ["r0"]
+    assert len(pv.load(tmp_path, unfinished="include").epochs) < 5_000
+    with pytest.raises(ProcessLookupError):  # no process of the command is left behind
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)

@@ -17,7 +17,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.fixture
 def recordings(path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded recordings, for notebooks that read recordings."""
+    """The embedded recordings, for notebooks that read recordings; one thread, as in all tests."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     if "PRUNEVIZ_RECORDINGS" in path.read_text(encoding="utf-8"):
         monkeypatch.setenv(
             "PRUNEVIZ_RECORDINGS", str(request.getfixturevalue("embedded_recordings"))

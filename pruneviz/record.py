@@ -253,7 +253,7 @@ def _list(
     """Print one line per run, and how long the missing ones take."""
     from pruneviz.experiment.parallel import runs_at_once
     from pruneviz.experiment.setting import progress_of
-    from pruneviz.plans.durations import expected_durations, in_words, total_in_words
+    from pruneviz.plans.durations import duration_in_words, expected_durations, total_in_words
 
     progress = {plan.run: progress_of(plan, setting.out) for plan in plans}
     durations = expected_durations(plans, setting.out)
@@ -262,7 +262,7 @@ def _list(
         state = progress[plan.run]
         epochs = counted(plan.epochs, "epoch")
         figures = f"figures {' '.join(served[plan.run])}" if plan.run in served else "no figure"
-        time = "" if state == "recorded" else f"  {in_words(durations[plan.run])}"
+        time = "" if state == "recorded" else f"  {duration_in_words(durations[plan.run])}"
         typer.echo(f"{state:10}  {plan.run:{width}}  {epochs:>10}  {figures}{time}")
     left = [durations[plan.run] for plan in plans if progress[plan.run] != "recorded"]
     if left:

@@ -22,7 +22,7 @@ from pruneviz.experiment.networks.registry import NETWORKS
 from pruneviz.experiment.run import record_run
 from pruneviz.experiment.setting import Setting, is_recorded
 from pruneviz.log.schema import TABLES
-from pruneviz.plans.durations import in_words
+from pruneviz.plans.durations import duration_in_words
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.planning import plan_runs
 from pruneviz.plans.presets import PRESETS
@@ -194,8 +194,13 @@ def test_the_list_learns_durations_from_what_is_recorded(
     planned[:] = [replace(PLAN, run=f"new{seed}", seed=seed, epochs=599) for seed in (7, 8)]
     seconds = 600 * pv.load(recorded[0]).spec["wall_seconds"].div(3).mean()
     lines = invoke("--list", "--out", str(recorded[0]), "--jobs", "1").output.splitlines()
-    assert [line.endswith(in_words(seconds)) for line in lines] == [True, True, False, False]
-    assert lines[2].endswith(f"1 at a time; duration {in_words(2 * seconds)}")
+    assert [line.endswith(duration_in_words(seconds)) for line in lines] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert lines[2].endswith(f"1 at a time; duration {duration_in_words(2 * seconds)}")
 
 
 def test_the_list_says_what_is_unfinished(tmp_path: Path, planned: list[RunPlan]) -> None:

@@ -20,6 +20,7 @@ from pruneviz.analysis.scores import columns_read
 from pruneviz.analysis.scores import score as importance
 from pruneviz.errors import AnalysisError
 from pruneviz.log.scan import Scan
+from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 
 _KEYS = ("run", "epoch", "layer", "filter")
 _PRUNED = -np.inf  # score of a filter that is pruned already: below that of every kept filter
@@ -52,7 +53,10 @@ def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
 
 
 def mask_distance(
-    filters: pd.DataFrame | Scan, score: str = "bn_scale", ratio: float = 0.2, lag: int = 1
+    filters: pd.DataFrame | Scan,
+    score: str = MASK_SCORES["filter"],
+    ratio: float = MASK_RATIO,
+    lag: int = 1,
 ) -> pd.DataFrame:
     """Distance between the pruning masks of every epoch and of an earlier one.
 

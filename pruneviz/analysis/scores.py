@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from pruneviz.analysis.checks import columns_of
 from pruneviz.errors import ScoreError, unknown_name
-from pruneviz.log.scan import Scan, write_blocks
+from pruneviz.log.parquet import write_blocks
+from pruneviz.log.scan import Scan
 from pruneviz.log.schema import CHEAP_COLUMNS, FILTERS, REQUEST_COLUMNS
 
 Measure = Callable[[pd.DataFrame], pd.Series]

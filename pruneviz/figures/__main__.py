@@ -14,7 +14,7 @@ from pruneviz.console.words import counted
 from pruneviz.errors import FigureError, LogError, PresetError, PrunevizError, unknown_name
 from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered
 from pruneviz.figures.options import AxisScale, DrawOptions, LossPreservation
-from pruneviz.log.vocabulary import CorrelationMethod
+from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS
 
 if TYPE_CHECKING:
@@ -101,14 +101,14 @@ def draw(
         str | None,
         typer.Option(
             metavar="MEASURE",
-            help="Pruning measure of the masks in Figure 2. Default: bn_scale; for single "
-            "weights magnitude.",
+            help="Pruning measure of the masks in Figure 2. "
+            f"Default: {MASK_SCORES['filter']}; for single weights {MASK_SCORES['weight']}.",
             autocompletion=completing(_measures),
         ),
     ] = None,
     mask_ratio: Annotated[
         float, typer.Option(metavar="FRACTION", help="Fraction of filters that these masks prune.")
-    ] = 0.2,
+    ] = MASK_RATIO,
     seed: Annotated[
         int | None,
         typer.Option(metavar="N", help="Seed whose points a scatter shows. Default: the lowest."),
@@ -254,16 +254,13 @@ def _list(names: Sequence[str], data: Path, options: DrawOptions) -> None:
 
 def _spec(data: Path) -> pd.DataFrame:
     """The specs of the finished runs in a folder; empty if there are none."""
-    import pandas as pd
-
-    from pruneviz.log.runs import finished
-    from pruneviz.log.schema import RunSpec
+    from pruneviz.log.runs import finished, spec_table
 
     try:
         return finished(data).spec
     except LogError as error:
         say(str(error))
-        return pd.DataFrame(columns=list(RunSpec("none").to_dict()))
+        return spec_table([])
 
 
 app = command_app(draw, "figures", EXAMPLES)

@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from pruneviz.errors import FigureError
-from pruneviz.log.vocabulary import CorrelationMethod
+from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod
 
 LossPreservation = Literal["sum_of_abs", "abs_of_sum"]
 AxisScale = Literal["symlog", "linear"]
 
-# Default measure of the masks, by kind of runs: a single weight has no batch-norm scale.
-MASK_SCORES: Mapping[str, str] = {"weights": "magnitude"}
-MASK_SCORE = "bn_scale"  # of all other kinds
 LOSS_PRESERVATION_SCORES: Mapping[str, str] = {
     "sum_of_abs": "loss_preservation",
     "abs_of_sum": "loss_preservation_abs_of_sum",
@@ -43,7 +40,7 @@ class DrawOptions:
     method: CorrelationMethod = "pearson"
     loss_preservation: LossPreservation = "sum_of_abs"
     mask_score: str | None = None
-    mask_ratio: float = 0.2
+    mask_ratio: float = MASK_RATIO
     seed: int | None = None
     dataset: str | None = None
     scale: AxisScale = "symlog"
@@ -65,7 +62,8 @@ class DrawOptions:
 
     def masks_by(self, kind: str) -> str:
         """The measure of the masks in a figure made of runs of this kind."""
-        return MASK_SCORES.get(kind, MASK_SCORE) if self.mask_score is None else self.mask_score
+        default = MASK_SCORES["weight" if kind == "weights" else "filter"]
+        return default if self.mask_score is None else self.mask_score
 
     def for_kind(self, kind: str) -> DrawOptions:
         """These options with `mask_score` filled in for this kind of runs."""

@@ -12,17 +12,46 @@ import pyarrow as pa
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.parquet import Recording, Wanted, check_file, joined, read_file, rows_of_runs
+from pruneviz.log.parquet import TablePart, check_file, joined, read_file, rows_of_runs
 from pruneviz.log.run_directory import SPEC_FILE, is_sealed, parts_of, read_spec, run_paths
-from pruneviz.log.schema import RunSpec
+from pruneviz.log.schema import SPEC_FACTS, RunSpec
+
+_CORRELATIONS_SINCE = 2  # schema version in which sealed runs got that table
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A run on disk."""
+
+    path: Path
+    spec: RunSpec
+
+    def files(self, table: str) -> list[Path]:
+        """The files of a table of a finished run: one, or none if its schema has no such table."""
+        file = self.path / f"{table}.parquet"
+        older = self.spec.schema_version < _CORRELATIONS_SINCE
+        if table == "correlations" and older and not file.exists():
+            return []
+        return [file]
 
 
 @dataclass(frozen=True)
 class Runs:
-    """A set of recordings as five tables; columns in `pruneviz.log.schema`. `unfinished` names the runs that were left out.
+    """A set of recordings as five tables.
 
-    Of recordings on disk, as `load` gives them, a table is read when it is first used, and kept; `read` reads a part of one, which of
-    large recordings is quick where the whole would not fit into memory. Errors: `LogError`, on reading, for a file that is corrupt.
+    The tables of recordings on disk, see `load`, are read on first use and kept; `read` reads a
+    part of one, which for large recordings is quick where the whole would not fit into memory.
+
+    Attributes:
+        spec: One row per run, with the facts of its `spec.json`.
+        epochs: One row per run and epoch.
+        filters: One row per run, measured epoch and filter (or single weight).
+        rounds: One row per run, pruning round and layer.
+        correlations: Correlations over all single weights, per run and epoch.
+        unfinished: Names of the runs that were left out.
+
+    Raises:
+        LogError: If a file is corrupt, when it is read.
     """
 
     spec: pd.DataFrame
@@ -35,14 +64,18 @@ class Runs:
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         if name not in schema.TABLES:
-            raise AttributeError(
-                f"Runs has no attribute {name!r}; it has spec, {', '.join(schema.TABLES)} and unfinished"
-            )
+            known = f"spec, {', '.join(schema.TABLES)} and unfinished"
+            raise AttributeError(f"Runs has no attribute {name!r}; it has {known}")
         vars(self)[name] = frame = self.read(name)
         return frame
 
     def __repr__(self) -> str:
-        return f"<{len(self)} runs: {', '.join(self.spec['run'].astype(str).head(3))}{', ...' if len(self) > 3 else ''}>"
+        first = ", ".join(self.spec["run"].astype(str).head(3))
+        more = ", ..." if len(self) > 3 else ""
+        return f"<{len(self)} runs: {first}{more}>"
+
+    def __len__(self) -> int:
+        return len(self.spec)
 
     def read(
         self,
@@ -51,43 +84,57 @@ class Runs:
         epochs: Sequence[int] | None = None,
         complete: Sequence[str] = (),
     ) -> pd.DataFrame:
-        """A part of a table: these columns (all by default), of the rows of these epochs (all) in which no column of `complete` is null.
+        """Read a part of a table.
 
-        Errors: `LogError` for a column that no run has, and for a file that is corrupt.
+        Args:
+            table: Name of the table, such as "filters".
+            columns: Columns to read. Default: all.
+            epochs: Epochs whose rows to read. Default: all.
+            complete: Columns that may not be null in the rows to read.
+
+        Raises:
+            LogError: If no run has a column, or a file is corrupt.
         """
         named = None if columns is None else tuple(columns)
-        schema.arrow_schema(
-            table, [*(named or ()), *complete]
-        )  # refuses columns that the log does not know
-        wanted = Wanted(named, None if epochs is None else tuple(epochs), tuple(complete))
+        needed = [*(named or ()), *complete]
+        schema.arrow_schema(table, needed)  # raises for columns that the log does not know
+        part = TablePart(named, None if epochs is None else tuple(epochs), tuple(complete))
         if table not in vars(self):
-            return joined(
-                [read_file(file, table, wanted) for file in self.files(table)], table, named
-            )
+            parts = [read_file(file, table, part) for file in self.files(table)]
+            return joined(parts, table, named)
         frame = vars(self)[table]
-        schema.check_columns(
-            frame,
-            [*(named or ()), *complete],
-            f"the {table} table",
-            "record the runs with what is needed",
-        )
-        return wanted.of(frame)
+        repair = "record the runs with what is needed"
+        schema.check_columns(frame, needed, f"the {table} table", repair)
+        return part.of(frame)
 
     def files(self, table: str) -> list[Path]:
-        """The files that a table is read from; none where the runs were not loaded from the disk."""
+        """The files that a table is read from; none if the runs were not loaded from disk."""
         return [file for recording in self._recordings for file in recording.files(table)]
 
     def with_spec(self, table: str, *facts: str) -> pd.DataFrame:
-        """A table with facts of the runs' specs beside every row, such as `runs.with_spec("filters", "network", "seed")`."""
+        """A table with facts of the runs as further columns.
+
+        Args:
+            table: Name of the table, such as "filters".
+            facts: Columns of `spec`, such as "network" and "seed".
+
+        Raises:
+            LogError: If the spec has no such column.
+        """
         schema.check_columns(self.spec, list(facts), "the spec of these runs", "choose among these")
         frame: pd.DataFrame = getattr(self, table)
-        by_run = self.spec.set_index("run")
-        return frame.assign(
-            **{fact: frame["run"].astype("str").map(by_run[fact]) for fact in facts}
-        )
+        runs, by_run = frame["run"].astype("str"), self.spec.set_index("run")
+        return frame.assign(**{fact: runs.map(by_run[fact]) for fact in facts})
 
     def select(self, **facts: Any) -> Runs:
-        """The runs whose spec has these values, such as `runs.select(network="resnet56", seed=0)`; may be empty."""
+        """The runs whose spec has these values; there may be none.
+
+        Raises:
+            LogError: If the spec has no such column.
+
+        Example:
+            >>> runs.select(network="resnet56", seed=0)
+        """
         schema.check_columns(self.spec, list(facts), "the spec of these runs", "choose among these")
         chosen = self.spec
         for fact, value in facts.items():
@@ -95,38 +142,47 @@ class Runs:
         return self.named(chosen["run"])
 
     def named(self, runs: Iterable[str]) -> Runs:
-        """The runs of these names; of their tables nothing more is read than was before."""
+        """The runs of these names. Tables that were not read yet stay unread."""
         chosen = self.spec[self.spec["run"].isin(set(runs))].reset_index(drop=True)
+        names = chosen["run"]
         held = {
-            name: rows_of_runs(vars(self)[name], chosen["run"])
-            for name in schema.TABLES
-            if name in vars(self)
+            table: rows_of_runs(vars(self)[table], names)
+            for table in schema.TABLES
+            if table in vars(self)
         }
-        recordings = [found for found in self._recordings if found.spec.run in set(chosen["run"])]
+        recordings = [found for found in self._recordings if found.spec.run in set(names)]
         return _runs(chosen, held, recordings, self.unfinished)
-
-    def __len__(self) -> int:
-        return len(self.spec)
 
 
 def load(path: str | Path, unfinished: str = "error") -> Runs:
     """Load one run directory, or every run below a folder.
 
-    Args: `unfinished`: what to do with a run that is not sealed: "error", "skip" (named in `Runs.unfinished`) or "include"
-    (what is whole on disk). Tables of finished runs are read when they are used; where unfinished ones are included everything is read
-    at once, for they go on. Errors: `LogError` for a folder without runs, a run that is unfinished, corrupt or of a newer
-    schema, and two runs of one name.
+    Tables of finished runs are read on first use. With unfinished runs included everything is
+    read at once, because those runs go on.
+
+    Args:
+        path: Run directory, or folder of run directories.
+        unfinished: What to do with a run that is not sealed: "error", "skip" (its name is in
+            `Runs.unfinished`) or "include" (its whole epochs on disk).
+
+    Returns:
+        The runs as tables.
+
+    Raises:
+        LogError: If there are no runs, one is unfinished, corrupt or of a newer schema, or two
+            have the same name.
     """
     if unfinished not in ("error", "skip", "include"):
         raise LogError(f"unfinished={unfinished!r}; choose 'error', 'skip' or 'include'")
     found = run_paths(path)
-    opened = [p for p in found if not is_sealed(p)]
+    opened = [run for run in found if not is_sealed(run)]
     if opened and unfinished == "error":
         raise LogError(
-            f"{opened[0]} is unfinished; finish its recording, or load it with unfinished='include' (or 'skip')"
+            f"{opened[0]} is unfinished; finish its recording, or load it with "
+            "unfinished='include' (or 'skip')"
         )
     if opened and unfinished == "include":
-        return _read_at_once(found)
+        return _read_at_once(recordings_at(found))
     runs = finished(path)
     for table in schema.TABLES:
         for file in runs.files(table):
@@ -135,34 +191,59 @@ def load(path: str | Path, unfinished: str = "error") -> Runs:
 
 
 def finished(path: str | Path) -> Runs:
-    """The finished runs of a folder, as `load` with unfinished="skip", but a corrupt table is an error only once it is read."""
+    """The finished runs of a folder.
+
+    Like `load` with unfinished="skip", but a corrupt table is an error only when it is read.
+    """
     found = run_paths(path)
-    recordings = [Recording(p, read_spec(p)) for p in found if is_sealed(p)]
-    _check_names(recordings)
-    left_out = tuple(read_spec(p).run for p in found if not is_sealed(p))
-    return _runs(
-        _spec_table([recording.spec for recording in recordings]), {}, recordings, left_out
-    )
+    recordings = recordings_at([run for run in found if is_sealed(run)])
+    left_out = tuple(read_spec(run).run for run in found if not is_sealed(run))
+    return _runs(spec_table([run.spec for run in recordings]), {}, recordings, left_out)
 
 
-def _read_at_once(paths: Sequence[Path]) -> Runs:
-    runs = [Recording(path, read_spec(path)) for path in paths]
-    _check_names(runs)
+def recordings_at(paths: Iterable[Path]) -> list[Recording]:
+    """The runs of some run directories.
+
+    Raises:
+        LogError: If a spec cannot be read, or two runs have the same name.
+    """
+    found: dict[str, Recording] = {}
+    for path in paths:
+        spec = read_spec(path)
+        if spec.run in found:
+            raise LogError(
+                f"{found[spec.run].path} and {path} are both called {spec.run}; "
+                f"read one folder alone, or rename one run in its {SPEC_FILE}"
+            )
+        found[spec.run] = Recording(path, spec)
+    return list(found.values())
+
+
+def spec_table(specs: Sequence[RunSpec]) -> pd.DataFrame:
+    """The table `Runs.spec`: one row per run, one column per fact; lists become tuples."""
+    rows = [spec.to_dict() for spec in specs]
+    names = dict.fromkeys([*SPEC_FACTS, *(name for row in rows for name in row)])
+    hashable = [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+        for row in rows
+    ]
+    return pd.DataFrame(hashable, columns=list(names))
+
+
+def _read_at_once(runs: Sequence[Recording]) -> Runs:
     tables = {
         name: joined([_whole_table(run, name) for run in runs], name) for name in schema.TABLES
     }
-    return _runs(_spec_table([run.spec for run in runs]), tables, (), ())
+    return _runs(spec_table([run.spec for run in runs]), tables, (), ())
 
 
 def _whole_table(run: Recording, table: str) -> pa.Table:
     files = run.files(table) if is_sealed(run.path) else parts_of(run.path, table)
     empty = schema.arrow_schema(table, []).empty_table()
-    rows = pa.concat_tables(
-        [empty, *(read_file(file, table) for file in files)], promote_options="default"
-    )
-    return rows.sort_by(
-        [(key, "ascending") for key in schema.SORT_KEYS[table] if key != "run"]
-    )  # stable
+    parts = [empty, *(read_file(file, table) for file in files)]
+    rows = pa.concat_tables(parts, promote_options="default")
+    keys = [(key, "ascending") for key in schema.SORT_KEYS[table] if key != "run"]
+    return rows.sort_by(keys)  # stable
 
 
 def _runs(
@@ -171,27 +252,7 @@ def _runs(
     recordings: Sequence[Recording],
     unfinished: tuple[str, ...],
 ) -> Runs:
-    """Runs of whose tables those in `held` are in memory, and the others are read when they are used."""
+    """Runs with the tables `held` in memory; the others are read on first use."""
     runs = object.__new__(Runs)  # not through __init__, which takes all tables
     vars(runs).update(held, spec=spec, _recordings=tuple(recordings), unfinished=unfinished)
     return runs
-
-
-def _spec_table(specs: list[RunSpec]) -> pd.DataFrame:
-    rows = [spec.to_dict() for spec in specs]
-    names = dict.fromkeys(name for row in (RunSpec(run="none").to_dict(), *rows) for name in row)
-    hashable = [
-        {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-        for row in rows
-    ]
-    return pd.DataFrame(hashable, columns=list(names))
-
-
-def _check_names(recordings: Sequence[Recording]) -> None:
-    seen: dict[str, Path] = {}
-    for path, run in ((found.path, found.spec.run) for found in recordings):
-        if run in seen:
-            raise LogError(
-                f"{seen[run]} and {path} are both called {run}; load one folder alone, or rename one in its {SPEC_FILE}"
-            )
-        seen[run] = path

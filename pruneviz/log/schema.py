@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pruneviz.errors import LogError, PresetError
 from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions, kind_of, pruning_facts
-from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS, Kind
+from pruneviz.log.vocabulary import BN_MODES, MASK_RATIO, MASK_SCORES, ROW_KINDS, Kind
 
 SCHEMA_VERSION = 2  # 2 added the table `correlations` and the columns of single weights
 
@@ -274,8 +274,8 @@ class RunSpec:
     columns: tuple[str, ...] = ()
     every: str | None = None
     lag: int = 1
-    mask_score: str = "bn_scale"
-    mask_ratio: float = 0.2
+    mask_score: str = MASK_SCORES["filter"]
+    mask_ratio: float = MASK_RATIO
     sample_size: int | None = None
     sample_seed: int | None = None
     dtype: str | None = None

@@ -15,6 +15,10 @@ BN_MODES = {
     "batch": "every batch normalised by its own statistics",
 }
 
+# Measure and pruned fraction of the masks whose distance is logged and drawn, by row kind.
+MASK_SCORES: Mapping[str, str] = {"filter": "bn_scale", "weight": "magnitude"}
+MASK_RATIO = 0.2
+
 PruningSchedule = Literal["published", "linear"]
 
 Kind = Literal["unpruned", "weights", "pruned", "prune_phase"]

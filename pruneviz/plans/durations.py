@@ -49,7 +49,7 @@ def longest_first(plans: Sequence[RunPlan], durations: Durations) -> list[RunPla
     return sorted(plans, key=lambda plan: -(durations[plan.run] or float("inf")))
 
 
-def in_words(seconds: float | None) -> str:
+def duration_in_words(seconds: float | None) -> str:
     """A duration as a person would say it; `unknown until a first one is recorded` for None."""
     if seconds is None:
         return "unknown until a first one is recorded"
@@ -63,10 +63,10 @@ def total_in_words(durations: Sequence[float | None], jobs: int) -> str:
     """How long runs should take in all, `jobs` at a time; of how many that is unknown."""
     known = [seconds for seconds in durations if seconds is not None]
     if not known:
-        return in_words(None)
+        return duration_in_words(None)
     unknown = len(durations) - len(known)
-    more = f", and {unknown} of them whose duration is {in_words(None)}" if unknown else ""
-    return in_words(together(known, jobs)) + more
+    more = f", and {unknown} of them whose duration is {duration_in_words(None)}" if unknown else ""
+    return duration_in_words(together(known, jobs)) + more
 
 
 def _recorded_seconds_per_epoch(out: Path) -> dict[_Kind, float]:

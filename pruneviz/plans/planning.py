@@ -21,7 +21,7 @@ from pruneviz.plans.needs import (
     check_names,
     figure_name,
 )
-from pruneviz.plans.presets import Scale, find_preset
+from pruneviz.plans.presets import RunScale, find_preset
 from pruneviz.plans.run_plan import RunPlan
 
 
@@ -187,7 +187,7 @@ def _in_percent(fraction: float) -> str:
 
 def _plan(
     preset: str,
-    scale: Scale,
+    scale: RunScale,
     need: Need,
     network: str,
     dataset: str,

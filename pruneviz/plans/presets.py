@@ -10,7 +10,7 @@ from pruneviz.plans.needs import NETWORK_NAMES, check_names
 
 
 @dataclass(frozen=True)
-class Scale:
+class RunScale:
     """How large the runs of one kind are; `width` and `sample_per_class` may differ between networks, because their costs do.
 
     `image_size` scales the images of a network's runs, by default not at all.
@@ -38,7 +38,7 @@ class Preset:
 
     about: str
     datasets: tuple[str, ...]
-    scales: Mapping[Kind, Scale]
+    scales: Mapping[Kind, RunScale]
 
 
 def _everywhere(value: float) -> dict[str, float]:
@@ -48,7 +48,7 @@ def _everywhere(value: float) -> dict[str, float]:
 _DIGITS_WIDTH = {"resnet56": 0.25, "vgg13": 0.125, "mobilenet_v1": 0.125}
 
 
-_DIGITS = Scale(
+_DIGITS = RunScale(
     seeds=(0, 1, 2),
     epochs=16,
     lr_drops=(8, 12),
@@ -97,7 +97,7 @@ _DIGITS_PHASE = replace(
 )
 
 
-_MINI = Scale(
+_MINI = RunScale(
     seeds=(0,),
     epochs=16,
     lr_drops=(8, 12),
@@ -123,7 +123,7 @@ _MINI_PRUNED = replace(
 _MINI_PHASE = replace(_MINI_PRUNED, seconds_per_epoch={"vgg13": 7, "mobilenet_v1": 8})
 
 
-_PAPER = Scale(
+_PAPER = RunScale(
     seeds=(0, 1, 2),
     epochs=160,
     lr_drops=(80, 120),
@@ -137,8 +137,8 @@ _SHORT = replace(_PAPER, epochs=40, lr_drops=(20, 30), every=5)
 
 
 def _scales(
-    unpruned: Scale, pruned: Scale, weights: Scale, prune_phase: Scale
-) -> dict[Kind, Scale]:
+    unpruned: RunScale, pruned: RunScale, weights: RunScale, prune_phase: RunScale
+) -> dict[Kind, RunScale]:
     return {"unpruned": unpruned, "pruned": pruned, "weights": weights, "prune_phase": prune_phase}
 
 

@@ -20,6 +20,7 @@ from pruneviz.analysis.weight_correlations import weight_correlations
 from pruneviz.errors import LogError, PrunevizError
 from pruneviz.log import schema
 from pruneviz.log.run_directory import RunLog
+from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.objective import Loss
 from pruneviz.measuring.options import Options, as_tuple
@@ -34,7 +35,6 @@ from pruneviz.recording.measured_epochs import Every, measured_at
 from pruneviz.recording.run_facts import machine_facts, measured_facts, spec_of
 from pruneviz.recording.stored_rows import stored_rows
 
-_MASK_SCORES: Mapping[str, str] = {"filter": "bn_scale", "weight": "magnitude"}
 _OWN_FACTS = frozenset({"run", "epoch", "mask_distance", "sample_loss", "g_norm2", "ghg"})
 
 
@@ -105,7 +105,7 @@ class Recorder:
         classifier: bool = False,
         lag: int = 1,
         mask_score: str | None = None,
-        mask_ratio: float = 0.2,
+        mask_ratio: float = MASK_RATIO,
         resume: bool = False,
         unit: str = "filter",
         rows: int = 2000,
@@ -114,7 +114,7 @@ class Recorder:
         self._model, self._sample = unwrap(model), sample
         self._options = Options.of(temperatures, columns, bn, chunk, loss, dtype, classifier, unit)
         self._is_measured = measured_at(every)
-        mask_score = _MASK_SCORES[unit] if mask_score is None else mask_score
+        mask_score = MASK_SCORES[unit] if mask_score is None else mask_score
         _check_cheap(mask_score, unit)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import pruneviz.log.parquet
 from pruneviz.errors import LogError
+from pruneviz.log.parquet import write_blocks
 from pruneviz.log.runs import Runs, finished, load
 from pruneviz.log.schema import FILTERS, TABLES
 from tests.support.synthetic_runs import make_pruned_runs, make_runs, save_runs, together
@@ -157,3 +159,17 @@ def test_a_column_that_some_runs_lack_is_null_there_and_complete_in_none_of_thei
         "vgg13-digits-s1": 10,
     }
     assert set(runs.read("filters", ["run"], complete=["theta_g"])["run"]) == {"vgg13-digits-s1"}
+
+
+def test_what_is_written_block_by_block_is_whole_or_absent(tmp_path: Path) -> None:
+    described = pa.schema([("epoch", pa.int32())])
+    parts = [pd.DataFrame({"epoch": [0, 1]}), pd.DataFrame({"epoch": [2]})]
+    write_blocks(parts, tmp_path / "new" / "table.parquet", described)
+    assert pd.read_parquet(tmp_path / "new" / "table.parquet")["epoch"].tolist() == [0, 1, 2]
+    with pytest.raises(LogError, match=r"exists already; name another file"):
+        write_blocks(parts, tmp_path / "new" / "table.parquet", described)
+    with pytest.raises(ZeroDivisionError):
+        write_blocks((part for part in [*parts, 1 / 0]), tmp_path / "cut.parquet", described)
+    with pytest.raises(LogError, match="cannot write to"):
+        write_blocks(parts, tmp_path / "new" / "table.parquet" / "below.parquet", described)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

@@ -527,7 +527,7 @@ def test_two_runs_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         record(tmp_path / folder / "same", epochs=1)
     with pytest.raises(
-        LogError, match=r"a/same and .*b/same are both called same; load one folder alone"
+        LogError, match=r"a/same and .*b/same are both called same; read one folder alone"
     ):
         load(tmp_path)
 

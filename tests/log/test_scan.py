@@ -15,7 +15,7 @@ import pytest
 
 import pruneviz as pv
 from pruneviz.errors import LogError
-from pruneviz.log.scan import Scan, scan, write_blocks
+from pruneviz.log.scan import Scan, scan
 from tests.support.synthetic_runs import make_runs, save_runs
 
 NETWORKS = {"vgg13": (3, 5), "resnet56": (4, 2, 3)}
@@ -110,7 +110,7 @@ def test_runs_that_cannot_be_scanned_are_told_with_their_repair(tmp_path: Path) 
 def test_two_runs_of_one_name_are_told(tmp_path: Path) -> None:
     for name in ("a", "b"):
         one_run(tmp_path / name)
-    with pytest.raises(LogError, match=r"are both called vgg13-digits-s0; scan one folder alone"):
+    with pytest.raises(LogError, match=r"are both called vgg13-digits-s0; read one folder alone"):
         scan(tmp_path)
 
 
@@ -157,20 +157,6 @@ def test_a_run_whose_rows_have_another_name_is_told(tmp_path: Path) -> None:
     spec = one_run(tmp_path) / "spec.json"
     spec.write_text(json.dumps({**json.loads(spec.read_text()), "run": "renamed"}))
     with pytest.raises(
-        LogError, match=r"holds rows of vgg13-digits-s0, its spec.json is that of renamed"
+        LogError, match=r"holds rows of vgg13-digits-s0, but its spec.json is that of renamed"
     ):
         blocks_of(scan(tmp_path), 100)
-
-
-def test_what_is_written_block_by_block_is_whole_or_absent(tmp_path: Path, folder: Path) -> None:
-    described = pa.schema([("epoch", pa.int32())])
-    parts = [pd.DataFrame({"epoch": [0, 1]}), pd.DataFrame({"epoch": [2]})]
-    write_blocks(parts, tmp_path / "new" / "table.parquet", described)
-    assert pd.read_parquet(tmp_path / "new" / "table.parquet")["epoch"].tolist() == [0, 1, 2]
-    with pytest.raises(LogError, match=r"exists already; name another file"):
-        write_blocks(parts, tmp_path / "new" / "table.parquet", described)
-    with pytest.raises(ZeroDivisionError):
-        write_blocks((part for part in [*parts, 1 / 0]), tmp_path / "cut.parquet", described)
-    with pytest.raises(LogError, match="cannot write to"):
-        write_blocks(parts, tmp_path / "new" / "table.parquet" / "below.parquet", described)
-    assert [path.name for path in tmp_path.iterdir()] == ["new"]

@@ -11,8 +11,8 @@ import pytest
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.schema import RunSpec
 from pruneviz.plans.durations import (
+    duration_in_words,
     expected_durations,
-    in_words,
     longest_first,
     together,
     total_in_words,
@@ -111,13 +111,15 @@ def test_the_longest_and_the_unknown_come_first() -> None:
     ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert duration_in_words(seconds) == words
 
 
 def test_totals_say_what_is_unknown() -> None:
     assert total_in_words([30.0, 30.0, 60.0], 2) == "about 60 s"
     assert (
-        total_in_words([None, None], 2) == in_words(None) == "unknown until a first one is recorded"
+        total_in_words([None, None], 2)
+        == duration_in_words(None)
+        == "unknown until a first one is recorded"
     )
     assert (
         total_in_words([60.0, None], 2)

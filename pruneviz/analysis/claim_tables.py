@@ -101,7 +101,8 @@ def single_weights(runs: Runs) -> pd.DataFrame:
     wide = chosen.astype({"x": "str", "y": "str", "method": "str"}).pivot_table(
         index=["run", "epoch", "n"], columns=["x", "y", "method"], values="r", observed=True
     )
-    names = [f"{y}, {x}: {method}" for x, y, method in wide.columns]
+    pairs = [tuple(column) for column in wide.columns]
+    names = [f"{y}, {x}: {method}" for x, y, method in pairs]
     table = wide.set_axis(names, axis=1).reset_index()
     return _rounded(_at_some_epochs(table), names)
 

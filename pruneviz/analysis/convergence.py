@@ -53,7 +53,7 @@ def convergence(
         AnalysisError: As for `convergence_by_run`; if `level` is outside (0, 1).
 
     Example:
-        >>> runs = pv.load("data/digits").select(rounds=5)
+        >>> runs = pv.load("data/digits").select(rounds=5, prune_phase_only=False)
         >>> pv.convergence(runs.epochs, runs.spec, thresholds=[0.8])
     """
     by = as_names(by)

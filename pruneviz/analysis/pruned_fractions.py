@@ -109,7 +109,7 @@ def _pruned_fraction(layers: pd.DataFrame) -> float:
 def _mean_and_sd(whole: pd.DataFrame) -> pd.DataFrame:
     """Columns of `network_fractions` as means over runs, each with its standard deviation."""
     runs = whole.reset_index()
-    columns = {}
+    columns: dict[str, pd.Series] = {}
     for name in map(str, whole.columns):
         found = mean_over_runs(runs, RECIPE, name).set_index(list(RECIPE))
         columns |= {name: found["mean"], f"{name}_sd": found["sd"]}

@@ -229,6 +229,7 @@ def random(filters: pd.DataFrame) -> pd.Series:
     return pd.Series(((_mixed(bits) >> np.uint64(11)) + 0.5) * 2.0**-53, index=filters.index)
 
 
+# Pruning measures by name.
 SCORES: Mapping[str, Measure] = {
     "magnitude": magnitude,
     "loss_preservation": loss_preservation,
@@ -247,6 +248,7 @@ SCORES: Mapping[str, Measure] = {
     "random": random,
 }
 
+# Columns that each measure needs.
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "magnitude": ("theta_norm2",),
     "loss_preservation": ("abs_theta_g",),

@@ -130,7 +130,7 @@ def group_scores(table: pd.DataFrame, measure: str) -> pd.Series:
 
     Args:
         table: Filters table with a column `group`.
-        measure: Key of `pruneviz.analysis.scores.SCORES`.
+        measure: Key of `pruneviz.SCORES`.
 
     Returns:
         One score per group, indexed by group; null if a needed value is null.

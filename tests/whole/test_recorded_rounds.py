@@ -1,7 +1,8 @@
-"""What pruning promises, checked on every pruned run of the embedded recordings, from the files alone."""
+"""Promises of pruning, checked on every pruned run of the embedded recordings, from files alone."""
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from tests.support.recomputed import (
     of,
     read,
     recorded,
-    scales,
     spearman,
 )
 
@@ -42,25 +42,43 @@ def runs(embedded_recordings: Path) -> list[Facts]:
 @pytest.fixture(scope="module")
 def pruned(runs: list[Facts]) -> list[Facts]:
     found = [run for run in runs if run["rounds"] and not run["flowandprune"]]
-    assert {run["kind"] for run in found} == {"pruned", "prune_phase"} and {
-        run["rounds"] for run in found
-    } == {1, 5, 25}
+    assert {run["kind"] for run in found} == {"pruned", "prune_phase"}
+    assert {run["rounds"] for run in found} == {1, 5, 25}
     return found
 
 
-def filters_of(run: Facts) -> pd.DataFrame:
-    """The filters table with keys of plain text and a number for every filter."""
-    table = read(run, "filters").astype({"layer": "str"})
-    return table.assign(name=table["layer"] + "/" + table["filter"].astype(str))
+@functools.cache
+def _grid(path: Path) -> dict[str, np.ndarray]:
+    columns = ["epoch", "layer", "filter", "kept", *CHEAP, *DERIVATIVES]
+    table = pd.read_parquet(path / "filters.parquet", columns=columns)
+    epochs = table["epoch"].nunique()
+    layers = table["layer"].cat
+    by_epoch = table["epoch"].to_numpy().reshape(epochs, -1)
+    assert (by_epoch == by_epoch[:, :1]).all()
+    values = {name: table[name].to_numpy() for name in columns if name != "layer"}
+    values["layer"] = np.asarray(layers.categories, dtype=object)[layers.codes]
+    return {name: column.reshape(epochs, -1) for name, column in values.items()}
 
 
-def kept_by(table: pd.DataFrame, rows: str, column: str) -> pd.DataFrame:
-    """How many filters are kept, from a rounds or filters table, one row for each of `rows` and one column for each value of `column`."""
-    return table.pivot_table(index=rows, columns=column, values="kept", aggfunc="sum").astype(int)
+def grid(run: Facts, column: str) -> np.ndarray:
+    """A column of a run's filters table: one row per epoch, one column per filter."""
+    return _grid(run["path"])[column]
+
+
+def kept_by_layer(run: Facts) -> pd.DataFrame:
+    """How many filters every layer keeps, from the filters table: indexed by epoch."""
+    layers = grid(run, "layer")[0]
+    kept = {name: grid(run, "kept")[:, layers == name].sum(1) for name in dict.fromkeys(layers)}
+    return pd.DataFrame(kept, index=grid(run, "epoch")[:, 0])
+
+
+def kept_by(rounds: pd.DataFrame, rows: str, column: str) -> pd.DataFrame:
+    """How many filters are kept, from a rounds table, by two of its columns."""
+    return rounds.pivot_table(index=rows, columns=column, values="kept", aggfunc="sum").astype(int)
 
 
 def deciding(run: Facts) -> pd.DataFrame:
-    """The rounds table without layers that are coupled to another."""
+    """Rows of the rounds table for layers that are not coupled to another."""
     rounds = read(run, "rounds")
     return rounds[rounds["coupled_to"].isna()]
 
@@ -74,10 +92,8 @@ def test_every_round_leaves_what_its_schedule_says_and_the_last_one_the_target(
         assert list(state.index) == list(range(1, n + 1)), run["run"]
         for i, (filters, kept) in state.iterrows():
             share = i * p / (i * p + n * (1 - p))  # the published schedule
-            assert abs(int(filters) - int(kept) - share * int(filters)) <= Fraction(1, 2), (
-                run["run"],
-                i,
-            )
+            apart = int(filters) - int(kept) - share * int(filters)
+            assert abs(apart) <= Fraction(1, 2), (run["run"], i)
         filters, kept = state.loc[n]
         assert abs(int(filters) - int(kept) - p * int(filters)) <= Fraction(1, 2), run["run"]
 
@@ -87,11 +103,10 @@ def test_layers_only_shrink_and_keep_their_minimum(pruned: list[Facts]) -> None:
         rounds = read(run, "rounds")
         kept = kept_by(rounds, "layer_index", "round")
         filters = rounds.groupby("layer_index")["filters"].first()
+        minimum = (0.05 * filters).astype(int) + 1
         assert (kept.diff(axis="columns").iloc[:, 1:] <= 0).all(axis=None), run["run"]
         assert rounds.groupby("layer_index")["filters"].nunique().eq(1).all()
-        assert all(
-            kept.loc[layer, run["rounds"]] >= int(0.05 * filters[layer]) + 1 for layer in kept.index
-        ), run["run"]
+        assert (kept[run["rounds"]] >= minimum).all(), run["run"]
         assert rounds["epoch"].eq(rounds["round"]).all(), "round i comes after epoch i"
 
 
@@ -105,65 +120,62 @@ def test_coupled_layers_keep_what_the_layer_keeps_that_decides_for_them(
     for run in of(pruned, network="mobilenet_v1"):
         leaders = after_last_round(run)["coupled_to"].dropna().astype(str)
         rounds = kept_by(read(run, "rounds").astype({"layer": "str"}), "round", "layer")
-        kept = filters_of(run).set_index(["epoch", "filter"]).groupby("layer")["kept"]
+        layers, kept = grid(run, "layer")[0], grid(run, "kept")
         for follower, leader in leaders.items():
             assert rounds[follower].equals(rounds[leader].rename(follower)), (run["run"], follower)
-            assert kept.get_group(follower).equals(kept.get_group(leader)), (run["run"], follower)
+            same = kept[:, layers == follower] == kept[:, layers == leader]
+            assert same.all(), (run["run"], follower)
 
 
 def test_kept_filters_and_fraction_of_every_epoch_are_those_of_the_rounds(
     pruned: list[Facts],
 ) -> None:
     for run in pruned:
-        rounds, epochs = (
-            read(run, "rounds").astype({"layer": "str"}),
-            read(run, "epochs").set_index("epoch"),
-        )
-        whole = rounds.groupby("layer")["filters"].first()
-        after = kept_by(rounds, "epoch", "layer").reindex(epochs.index).ffill().fillna(whole)
-        in_filters = kept_by(filters_of(run), "epoch", "layer")
-        pd.testing.assert_frame_equal(
-            in_filters, after, check_dtype=False, check_index_type=False, check_names=False
-        )
+        rounds = read(run, "rounds").astype({"layer": "str"})
+        epochs = read(run, "epochs").set_index("epoch")
+        whole = rounds.groupby("layer", sort=False)["filters"].first()
+        after = kept_by(rounds, "epoch", "layer")[whole.index]
+        after = after.reindex(epochs.index).ffill().fillna(whole)
+        found = kept_by_layer(run)
+        assert list(found.columns) == list(whole.index)
+        assert np.array_equal(found, after), run["run"]
         own = deciding(run)["layer"].astype(str).unique()
-        np.testing.assert_allclose(
-            epochs["kept_fraction"], after[own].sum(axis="columns") / whole[own].sum(), rtol=1e-12
-        )
+        fraction = after[own].sum(axis="columns") / whole[own].sum()
+        np.testing.assert_allclose(epochs["kept_fraction"], fraction, rtol=1e-12)
 
 
 def test_a_pruned_filter_never_comes_back_and_stays_zero(pruned: list[Facts]) -> None:
     for run in pruned:
-        table = filters_of(run)
-        assert (kept_by(table, "epoch", "name").diff().iloc[1:] <= 0).all(axis=None), run["run"]
-        assert (table.loc[~table["kept"], CHEAP] == 0).all(axis=None), run["run"]
-        assert (table.loc[table["kept"], ["theta_norm2", "theta_l1"]] > 0).all(axis=None), run[
-            "run"
-        ]
+        kept = grid(run, "kept")
+        assert not (kept[1:] & ~kept[:-1]).any(), run["run"]
+        for column in CHEAP:
+            assert (grid(run, column)[~kept] == 0).all(), (run["run"], column)
+        for column in ("theta_norm2", "theta_l1"):
+            assert (grid(run, column)[kept] > 0).all(), (run["run"], column)
 
 
 def test_filters_keep_their_numbers_for_life(pruned: list[Facts]) -> None:
     for run in pruned:
         whole = after_last_round(run)["filters"]
-        names = [f"{layer}/{number}" for layer, count in whole.items() for number in range(count)]
-        for _, rows in filters_of(run).groupby("epoch"):
-            assert rows["name"].tolist() == names, run["run"]
+        layers = [layer for layer, count in whole.items() for _ in range(count)]
+        numbers = [number for count in whole for number in range(count)]
+        assert (grid(run, "layer") == np.array(layers, dtype=object)).all(), run["run"]
+        assert (grid(run, "filter") == numbers).all(), run["run"]
 
 
 def test_derivatives_are_null_for_pruned_filters_and_there_for_the_others(
     pruned: list[Facts],
 ) -> None:
     for run in pruned:
-        table = filters_of(run)
-        measured = table[table["epoch"] % int(run["every"]) == 0]
-        assert set(measured["epoch"]) == (
-            {0} if run["kind"] == "prune_phase" else {0, run["epochs"]}
-        )
-        assert measured.loc[measured["kept"], DERIVATIVES].notna().all(axis=None), run["run"]
-        assert measured.loc[~measured["kept"], DERIVATIVES].isna().all(axis=None), run["run"]
-        assert table.loc[~table.index.isin(measured.index), DERIVATIVES].isna().all(axis=None), run[
-            "run"
-        ]
-        assert table[CHEAP].notna().all(axis=None)
+        epochs, kept = grid(run, "epoch")[:, 0], grid(run, "kept")
+        measured = epochs % int(run["every"]) == 0
+        last = set() if run["kind"] == "prune_phase" else {run["epochs"]}
+        assert set(epochs[measured]) == {0} | last
+        for column in DERIVATIVES:
+            there = ~np.isnan(grid(run, column))
+            assert np.array_equal(there, kept & measured[:, None]), (run["run"], column)
+        for column in CHEAP:
+            assert not np.isnan(grid(run, column)).any(), (run["run"], column)
 
 
 def test_phases_and_learning_rates_follow_the_plan(runs: list[Facts]) -> None:
@@ -174,72 +186,67 @@ def test_phases_and_learning_rates_follow_the_plan(runs: list[Facts]) -> None:
             *["prune"] * rounds,
             *["finetune" if rounds else "train"] * (run["epochs"] - rounds),
         ]
-        assert (
-            epochs["epoch"].tolist() == list(range(run["epochs"] + 1))
-            and epochs["phase"].tolist() == phases
-        ), run["run"]
+        assert epochs["epoch"].tolist() == list(range(run["epochs"] + 1)), run["run"]
+        assert epochs["phase"].tolist() == phases, run["run"]
         rates = [
             run["lr"] / 10 ** sum(epoch > drop for drop in run["lr_drops"])
             for epoch in range(1, run["epochs"] + 1)
         ]
         np.testing.assert_allclose(epochs["lr"], [np.nan, *rates], rtol=1e-12, err_msg=run["run"])
-        assert (
-            epochs["test_acc"].between(0, 1).all()
-            and epochs["train_acc"].iloc[1:].between(0, 1).all()
-        )
+        assert epochs["test_acc"].between(0, 1).all()
+        assert epochs["train_acc"].iloc[1:].between(0, 1).all()
 
 
 def test_the_distance_logged_live_is_that_of_the_masks_in_the_filters_table(
     runs: list[Facts],
 ) -> None:
     for run in (run for run in runs if run["unit"] == "filter"):
-        recorded_live = read(run, "epochs").set_index("epoch")["mask_distance"]
+        live = read(run, "epochs")["mask_distance"].to_numpy()
+        kept = grid(run, "kept")
+        scales = np.where(kept, np.abs(grid(run, "sigma").astype("float64")), -np.inf)
+        ranked = [len(np.unique(row[row > -np.inf])) > 1 for row in scales]
+        pruned = [lowest(row, 0.2) | (row == -np.inf) for row in scales]
         for epoch in range(1, run["epochs"] + 1):
-            before, now = scales(run, epoch - 1), scales(run, epoch)
-            if any(len(np.unique(part[part > -np.inf])) < 2 for part in (before, now)):
-                assert np.isnan(recorded_live[epoch]), (run["run"], epoch)
-                continue
-            differ = (lowest(before, 0.2) | (before == -np.inf)) != (
-                lowest(now, 0.2) | (now == -np.inf)
-            )
-            assert recorded_live[epoch] == pytest.approx(differ.mean(), abs=1e-12), (
-                run["run"],
-                epoch,
-            )
+            if ranked[epoch - 1] and ranked[epoch]:
+                distance = (pruned[epoch - 1] != pruned[epoch]).mean()
+                assert live[epoch] == pytest.approx(distance, abs=1e-12), (run["run"], epoch)
+            else:
+                assert np.isnan(live[epoch]), (run["run"], epoch)
 
 
 def test_the_account_of_removal_agrees_with_the_rounds(pruned: list[Facts]) -> None:
     for run in pruned:
         last = after_last_round(run)
-        assert (
-            run["filters_removed"] + run["filters_masked"] == (last["filters"] - last["kept"]).sum()
-        ), run["run"]
+        gone = (last["filters"] - last["kept"]).sum()
+        assert run["filters_removed"] + run["filters_masked"] == gone, run["run"]
         assert 0 < run["parameters_after"] < run["parameters_before"], run["run"]
         assert 0 < run["macs_after"] < run["macs_before"], run["run"]
-        assert (
-            run["forward_seconds_before"] > 0
-            and run["forward_seconds_after"] > 0
-            and run["forward_examples"] >= 1
-        )
+        assert run["forward_seconds_before"] > 0 and run["forward_seconds_after"] > 0
+        assert run["forward_examples"] >= 1
         if run["network"] != "resnet56":  # no residual sum, so all that is pruned can be removed
+            before = parameters(last["filters"], run["num_classes"])
+            after = parameters(last["kept"], run["num_classes"])
             assert run["filters_masked"] == 0, run["run"]
-            assert run["parameters_before"] == parameters(last["filters"], run["num_classes"]), run[
-                "run"
-            ]
-            assert run["parameters_after"] == parameters(last["kept"], run["num_classes"]), run[
+            assert (run["parameters_before"], run["parameters_after"]) == (before, after), run[
                 "run"
             ]
 
 
 def parameters(counts: pd.Series, classes: int) -> int:
-    """Parameters of a chain of bias-free convolutions, each with batch norm, and a linear layer, from the filters of each by name."""
+    """Parameters of a chain of bias-free convolutions with batch norm and a linear layer.
+
+    Args:
+        counts: Filters of each convolution, indexed by its name.
+        classes: Outputs of the linear layer.
+    """
     total, inputs = 0, 3
     for layer, filters in counts.items():
-        total += (
-            filters
-            * (9 if "depthwise" in layer else inputs if "pointwise" in layer else 9 * inputs)
-            + 2 * filters
-        )
+        weights = 9 * inputs
+        if "depthwise" in layer:
+            weights = 9
+        elif "pointwise" in layer:
+            weights = inputs
+        total += filters * weights + 2 * filters
         inputs = filters
     return int(total + inputs * classes + classes)
 
@@ -247,17 +254,13 @@ def parameters(counts: pd.Series, classes: int) -> int:
 def test_correlations_over_all_weights_are_near_those_of_the_stored_sample(
     runs: list[Facts],
 ) -> None:
-    """A coefficient over all weights was computed while recording; the 2,000 that are stored can only estimate it."""
+    """The 2,000 stored weights can only estimate a coefficient that was computed over all."""
     for run in of(runs, kind="weights"):
-        logged = (
-            read(run, "correlations").set_index(["x", "y", "method", "epoch"])["r"].sort_index()
-        )
+        correlations = read(run, "correlations")
+        assert correlations["n"].max() == run["weights"]
+        logged = correlations.set_index(["x", "y", "method", "epoch"])["r"].sort_index()
         for epoch in range(0, run["epochs"] + 1, int(run["every"])):
             rows = at(run, epoch)
-            sample = spearman(
-                rows["theta_g"].to_numpy("float64"), rows["theta_hg"].to_numpy("float64")
-            )
-            assert abs(logged[("theta_g", "theta_hg", "spearman", epoch)] - sample) < 5 / np.sqrt(
-                len(rows)
-            ), (run["run"], epoch)
-            assert read(run, "correlations")["n"].max() == run["weights"]
+            theta_g, theta_hg = (rows[name].to_numpy("float64") for name in ("theta_g", "theta_hg"))
+            apart = logged[("theta_g", "theta_hg", "spearman", epoch)] - spearman(theta_g, theta_hg)
+            assert abs(apart) < 5 / np.sqrt(len(rows)), (run["run"], epoch)

@@ -1,4 +1,4 @@
-"""Which filters stand or fall together, found by following one forward pass, and which must stay because others would change."""
+"""Coupled filters found by tracing one forward pass, and filters that must stay."""
 
 from __future__ import annotations
 
@@ -190,11 +190,12 @@ def test_filters_that_are_normalised_together_are_left_out_and_it_is_said_why(na
     coupling = Coupling(network, DIGITS)
     assert [layer.name for layer in coupling.layers] == ["b"]
     assert list(coupling.left_out) == ["a"]
-    network.b, network.fc = (
-        nn.Conv2d(3, CLASSES, 1),
-        nn.Identity(),
-    )  # with b for a classifier, a is all that there is to prune
-    why = f"the filters of a share the statistics of a {operation}, so that removing one changes the others"
+    # with b as classifier, a is the only layer to prune
+    network.b, network.fc = nn.Conv2d(3, CLASSES, 1), nn.Identity()
+    why = (
+        f"the filters of a share the statistics of a {operation}, "
+        "so that removing one changes the others"
+    )
     with pytest.raises(PruningError, match=f"Net has no filter that can be pruned: {why}"):
         Coupling(network, DIGITS)
 
@@ -249,10 +250,8 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.block = (
-            nn.Linear(4, 8),
-            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
-        )
+        self.embed = nn.Linear(4, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
         self.fc = nn.Linear(8, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -286,12 +285,12 @@ def gates(network: nn.Module) -> int:
 NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], bool]] = {
     "mobilenet_v1": (functools.partial(mobilenet_v1, 10, width=0.25), False),
     "resnet56": (functools.partial(resnet56, 10), True),
-    "mobilenet_v2": (models.mobilenet_v2, True),
+    "mobilenet_v2": (functools.partial(models.mobilenet_v2, width_mult=0.25), True),
     "shufflenet": (models.shufflenet_v2_x0_5, False),
     "efficientnet_b0": (models.efficientnet_b0, True),
     "mobilenet_v3": (models.mobilenet_v3_small, True),
     "regnet_y": (models.regnet_y_400mf, True),
-    "densenet121": (models.densenet121, False),
+    "densenet": (functools.partial(models.DenseNet, 8, (2, 3), 16), False),
     "squeezenet": (models.squeezenet1_1, False),
 }
 
@@ -303,13 +302,11 @@ def test_depthwise_filters_and_gates_of_real_networks_are_counted_with_the_filte
     build, sums = NETWORKS[name]
     network = build()
     coupling = Coupling(network, PHOTOS)
-    assert len(coupling.members) == len(coupling.leads) - depthwise_filters(network) - gates(
-        network
-    )
+    dependent = depthwise_filters(network) + gates(network)
+    assert len(coupling.members) == len(coupling.leads) - dependent
     assert all(lead == coupling.leads[lead] for lead in coupling.leads.values())
-    assert sorted(member for members in coupling.members.values() for member in members) == sorted(
-        coupling.leads
-    )
+    members = [member for members in coupling.members.values() for member in members]
+    assert sorted(members) == sorted(coupling.leads)
     assert coupling.has_sums is sums
     assert not coupling.left_out
 

@@ -1,4 +1,4 @@
-"""Kept weights: what is read is what was written, pruned entries are held again, and what cannot be read is told with its repair."""
+"""Kept weights: a round trip keeps them exact and pruned entries held; errors name the repair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that are cut off in the middle, and what of two recordings must be equal afterwards."""
+"""Runs that are interrupted, and the parts of two recordings that must be equal afterwards."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pruneviz as pv
 
 
 def ignore(epochs: float, note: str) -> None:
-    """A progress report for nobody."""
+    """Progress report that does nothing."""
 
 
 def interrupt(at: float, note: str) -> Callable[[float, str], None]:
-    """A progress report that interrupts the run, at an epoch that is just being measured, or just done."""
+    """Progress report that interrupts the run at an epoch, once its note begins with `note`."""
 
     def report(epochs: float, now: str) -> None:
         if epochs >= at and now.startswith(note):
@@ -24,5 +24,5 @@ def interrupt(at: float, note: str) -> Callable[[float, str], None]:
 
 
 def without_times(runs: pv.Runs) -> pd.DataFrame:
-    """The epochs table but for how long each epoch took."""
+    """The epochs table without the duration of each epoch."""
     return runs.epochs.drop(columns="seconds")

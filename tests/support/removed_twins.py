@@ -1,7 +1,8 @@
-"""Small networks, which filters of them are pruned, and the same networks written by hand without these filters.
+"""Small networks to prune, and the same networks written by hand without the pruned filters.
 
-What is left of each layer is stated here, filter by filter and column by column, so that nothing depends on how the package finds it.
-All weights, scales and statistics are random, in float64, so that whatever is left behind of a pruned filter shows.
+What is left of each layer is stated filter by filter and column by column, independent of how the
+package finds it. All weights, scales and statistics are random, in float64, so that any remainder
+of a pruned filter shows.
 """
 
 from __future__ import annotations
@@ -23,10 +24,17 @@ IMAGES, LABELS = digit_batches((8,))[0]
 
 @dataclass(frozen=True)
 class Twin:
-    """`modules(smaller)` builds a network's modules, `take` says what is left of each, or of one parameter.
+    """A network, and the same network without pruned filters.
 
-    That is (filters, columns), None for all of them. `with_them` are filters that go with those pruned. A `hidden` twin has all filters,
-    but blanks the outputs of those that are gone.
+    Attributes:
+        name: Name of the pair, for test ids.
+        modules: Function of `smaller` that builds the modules of either network.
+        forward: Forward pass of the network.
+        prune: {layer: filters} to prune.
+        take: {module or parameter: (filters, columns) that are left}, None for all of them.
+        smaller_forward: Forward pass of the smaller network, if it is another one.
+        with_them: {layer: filters} that go with those pruned.
+        hidden: Whether the smaller network has all filters and blanks the outputs of pruned ones.
     """
 
     name: str
@@ -54,7 +62,7 @@ class Twin:
         return smaller
 
     def left(self, name: str, value: Tensor) -> Tensor:
-        """What is left of an entry of the state of the whole network."""
+        """The part of an entry of the whole network's state that is left."""
         filters, columns = self.take.get(name, self.take.get(name.rpartition(".")[0], (None, None)))
         if filters is not None and value.ndim:
             value = value[filters]
@@ -62,7 +70,7 @@ class Twin:
 
     @property
     def gone(self) -> dict[str, set[int]]:
-        """Every filter that must be gone, by layer."""
+        """{layer: all filters that must be gone}."""
         return {
             name: {*self.prune.get(name, ()), *self.with_them.get(name, ())}
             for name in {**self.prune, **self.with_them}
@@ -74,7 +82,7 @@ def conv(i: int, o: int, k: int = 1, bias: bool = False, **more: object) -> nn.C
 
 
 def sequence(*names: str) -> Forward:
-    """Apply modules and functions of torch by name, one after the other."""
+    """Forward pass that applies modules and functions of torch by name, in order."""
 
     def forward(net: Net, x: Tensor) -> Tensor:
         for name in names:
@@ -96,7 +104,7 @@ FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def chain(name: str, between: tuple[str, ...], bias: bool) -> Twin:
-    """Two convolutions, each followed by `between`, of whose names bn takes the convolution's number."""
+    """Two convolutions, each followed by the modules and functions `between`; bn is numbered."""
 
     def modules(s: bool) -> Mapping[str, nn.Module]:
         a, b = (2, 4) if s else (4, 5)
@@ -266,7 +274,7 @@ def with_shortcut(net: Net, x: Tensor) -> Tensor:
 
 
 def block_pruned_whole() -> Twin:
-    """A residual block without its first convolution has nothing to add; `smaller` does not even have the block's modules."""
+    """A residual block without its first convolution adds nothing; `smaller` lacks the block."""
 
     def modules(s: bool) -> Mapping[str, nn.Module]:
         every = residual_modules(4, 3, 4)
@@ -289,7 +297,7 @@ def block_pruned_whole() -> Twin:
 
 
 def stream() -> Twin:
-    """A channel of the stream with all that was added into it."""
+    """A channel of the stream with everything that is added into it."""
     left = [0, 1, 3]
     take = {
         "c0": (left, None),
@@ -344,7 +352,7 @@ def preactivation() -> Twin:
 
 
 def gate() -> Twin:
-    """A channel goes with the filter that computes its gate, by which nothing else is multiplied."""
+    """A channel goes with the filter of its gate, which is multiplied with nothing else."""
 
     def modules(s: bool) -> Mapping[str, nn.Module]:
         a, b = (3, 2) if s else (4, 3)
@@ -397,7 +405,7 @@ def read_twice() -> Twin:
 
 
 def applied_twice(tied: bool) -> Twin:
-    """One set of filters at two places, as one module or as two that share the weight: the filter goes at both, what it reads stays."""
+    """Filters used at two places, as one module or two that share a weight: they go at both."""
 
     def modules(s: bool) -> Mapping[str, nn.Module]:
         first, second = conv(3, 3, 1, True), conv(3, 3, 1, True)
@@ -430,7 +438,7 @@ def applied_twice(tied: bool) -> Twin:
 
 
 def norm_without_scale(norm: Callable[[int], nn.Module], name: str) -> Twin:
-    """What such a norm would add of other days' mean to the stream is gone with the filter."""
+    """The outdated mean that the norm would add to the stream is gone with the filter."""
 
     def modules(s: bool) -> Mapping[str, nn.Module]:
         return {
@@ -456,7 +464,7 @@ def norm_without_scale(norm: Callable[[int], nn.Module], name: str) -> Twin:
 
 
 def tokens() -> Twin:
-    """Linear layers on [examples, tokens, channels], as the multilayer perceptron of a transformer."""
+    """Linear layers on [examples, tokens, channels], like the MLP of a transformer."""
 
     def modules(s: bool) -> Mapping[str, nn.Module]:
         return {

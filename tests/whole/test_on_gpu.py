@@ -1,4 +1,7 @@
-"""On a GPU: pruning, removing and measuring give what they give on the CPU, and training is captured; skipped where there is none."""
+"""Pruning, removing and measuring on a GPU equal those on the CPU, and training is captured.
+
+Skipped without a GPU.
+"""
 
 from __future__ import annotations
 
@@ -51,19 +54,15 @@ def pruned_by_half(
     torch.manual_seed(0)
     network = build_network(name, num_classes=10, width=0.125).double().to(device)
     pruner = Pruner(network, sample[0][:2].to(device))
-    pruner.prune(
-        measure(network, (sample[0].to(device), sample[1].to(device))),
-        "proposed",
-        pruner.groups // 2,
-    )
+    table = measure(network, (sample[0].to(device), sample[1].to(device)))
+    pruner.prune(table, "proposed", pruner.groups // 2)
     return network, pruner
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_filters_go_and_stay_away(name: str, sample: tuple[Tensor, Tensor]) -> None:
-    (_, on_cpu), (network, on_gpu) = (
-        pruned_by_half(name, sample, device) for device in ("cpu", "cuda")
-    )
+    _, on_cpu = pruned_by_half(name, sample, "cpu")
+    network, on_gpu = pruned_by_half(name, sample, "cuda")
     assert on_gpu.counts().equals(on_cpu.counts())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     for _ in range(5):
@@ -80,9 +79,8 @@ def test_the_smaller_network_computes_the_same(name: str, sample: tuple[Tensor, 
     smaller = remove(network, sample[0].cuda())
     assert smaller.removed > 0
     assert smaller.after.seconds > 0
-    assert torch.allclose(
-        smaller.network.eval()(sample[0].cuda()), network.eval()(sample[0].cuda()), atol=1e-10
-    )
+    images = sample[0].cuda()
+    assert torch.allclose(smaller.network.eval()(images), network.eval()(images), atol=1e-10)
 
 
 def test_single_weights_are_measured_alike(sample: tuple[Tensor, Tensor]) -> None:
@@ -105,7 +103,8 @@ def test_single_weights_are_measured_alike(sample: tuple[Tensor, Tensor]) -> Non
         )
 
 
-# Of this network rounding in float64 stays small over six epochs; the deep and narrow ones magnify it ten billion times in one.
+# Rounding in float64 stays small over six epochs of this network; deep and narrow ones magnify it
+# ten billion times in one.
 CALM = "vgg13"
 DATA = {"epochs": 6, "lr_drops": (4,), "batch_size": 48, "width": 0.25, "every": 100}
 PLAN = RunPlan("tiny-s0", "test", "resnet56", "digits", 0, **DATA)  # type: ignore[arg-type]
@@ -114,13 +113,12 @@ ROUNDS = {"measure": "magnitude", "target": 0.3, "rounds": 2}
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
-    return subset(
-        load_dataset("digits", device="cuda"), 40, 10, seed=0
-    )  # eight batches of 48 and one of 16
+    # eight batches of 48 and one of 16
+    return subset(load_dataset("digits", device="cuda"), 40, 10, seed=0)
 
 
 class InFloat64(nn.Module):
-    """A network whose steps are alike far beyond what training magnifies: on a GPU the order of sums changes from run to run."""
+    """Network in float64: sums of a GPU change their order, and training magnifies rounding."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -139,17 +137,15 @@ def begun(plan: RunPlan, *, exactly: bool = False) -> TrainingState:
 def trained(
     data: ImageData, plan: RunPlan, state: TrainingState
 ) -> tuple[TrainingState, list[float]]:
-    """A trained state and its training losses; rounds prune every third filter of every fifth layer."""
+    """Trained state and training losses; rounds prune a third of the filters of some layers."""
     losses: list[float] = []
 
     def prune(epoch: int) -> None:
         convolutions = [name for name, p in state.network.named_parameters() if p.dim() == 4][1::5]
-        keep = {
-            name: torch.ones_like(state.network.get_parameter(name), dtype=torch.bool)
-            for name in convolutions
-        }
-        for entries in keep.values():
-            entries[epoch % 3 :: 3] = False
+        keep = {}
+        for name in convolutions:
+            keep[name] = torch.ones_like(state.network.get_parameter(name), dtype=torch.bool)
+            keep[name][epoch % 3 :: 3] = False
         prune_entries(state.network, keep)
 
     def record(epoch: int, **facts: float) -> None:
@@ -161,7 +157,10 @@ def trained(
 
 @contextmanager
 def waits_told(how: Literal["warn", "error"]) -> Iterator[list[warnings.WarningMessage]]:
-    """Whatever makes the host wait for the GPU is an error, or among the warnings; so is, once, that this mode is a prototype."""
+    """Make every wait of the host for the GPU an error, or collect it among the warnings.
+
+    The warnings also say, once, that this mode is a prototype.
+    """
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode(how)

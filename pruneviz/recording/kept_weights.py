@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from pruneviz.errors import LogError
 from pruneviz.log.files import disk_errors, write_whole
@@ -36,7 +36,7 @@ def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
     with disk_errors(file):
-        write_whole(file, lambda temporary: save_file(state, temporary))
+        write_whole(file, lambda temporary: _save(state, temporary))
     return file
 
 
@@ -74,6 +74,13 @@ def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
             f"({type(error).__name__}: {error})"
         ) from error
     hold_pruned(network)
+
+
+def _save(state: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(state, path)
+    except SafetensorError as error:  # how this library reports a disk that is full
+        raise OSError(str(error)) from error
 
 
 def _file(run: str | Path, epoch: int) -> Path:

@@ -199,7 +199,10 @@ class Recorder:
         return write
 
     def table(
-        self, epoch: int, columns: Sequence[str] = (), temperatures: Sequence[float] | None = None
+        self,
+        epoch: int,
+        columns: str | Sequence[str] = (),
+        temperatures: float | Sequence[float] | None = None,
     ) -> pd.DataFrame:
         """Measure the filters table of the network now, to rank filters by; nothing is written.
 
@@ -222,7 +225,8 @@ class Recorder:
         asked = tuple(name for name in as_tuple(columns) if name not in cheap)
         measured = pd.DataFrame()
         if asked:
-            at = as_tuple(temperatures or self._options.temperatures)
+            own = self._options.temperatures
+            at = own if temperatures is None else as_tuple(temperatures)
             options = replace(self._options, columns=asked, temperatures=at)
             measured = self._measured(epoch, options).filters
         return _joined(cheap, measured).assign(run=self.spec.run)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from pruneviz.errors import LogError
 from pruneviz.pruning.held_entries import kept_entries, prune_entries
+from pruneviz.recording import kept_weights
 from pruneviz.recording.kept_weights import keep_weights, kept_epochs, load_kept_weights
 from tests.support.cases import BY_NAME
 
@@ -92,3 +94,16 @@ def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     (tmp_path / "weights").write_text("a file in the way")
     with pytest.raises(LogError, match="cannot write to"):
         keep_weights(network(), tmp_path, 0)
+
+
+def test_a_full_disk_is_told_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr(kept_weights, "save_file", full)
+    with pytest.raises(LogError, match=r"cannot write to .*No space left on device; free some"):
+        keep_weights(network(), tmp_path, 0)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

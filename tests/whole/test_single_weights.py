@@ -23,7 +23,6 @@ from pruneviz.experiment.networks.registry import build_network
 from pruneviz.log import schema
 from pruneviz.model.filters import NUMBERS
 from pruneviz.pruning.held_entries import prune_entries
-from pruneviz.recording.stored_rows import stored_rows
 from tests.support.cases import (
     BY_NAME,
     CASES_AND_MODES,
@@ -309,20 +308,6 @@ def test_changes_are_plain_differences_of_values_lag_epochs_apart(tmp_path: Path
         np.abs(runs.filters["theta"].astype("f8") * runs.filters["theta_delta"].astype("f8")),
         rtol=1e-15,
     )
-
-
-def test_the_subset_is_drawn_uniformly_by_its_seed_alone() -> None:
-    assert (
-        stored_rows(1000, 50, 0).tolist()
-        == stored_rows(1000, 50, 0).tolist()
-        == sorted(set(stored_rows(1000, 50, 0).tolist()))
-    )
-    assert stored_rows(1000, 50, 0).tolist() != stored_rows(1000, 50, 1).tolist()
-    counts = np.bincount(
-        np.concatenate([stored_rows(40, 10, seed) for seed in range(2000)]), minlength=40
-    )
-    assert stats.chisquare(counts).pvalue > 0.001
-    assert stored_rows(7, 7, 3).tolist() == stored_rows(7, 2000, 3).tolist() == list(range(7))
 
 
 def test_the_seed_alone_chooses_the_stored_weights(tmp_path: Path) -> None:

@@ -196,7 +196,8 @@ def _what_to_record(data: Path, figures: Sequence[str]) -> str:
     command = record_command(
         preset if preset in PRESETS else "digits", str(data), figures=list(figures)
     )
-    lines = [f"{data} holds no recordings", f"Record what is needed with: {command}"]
+    found = f"{data} holds no recordings" if data.is_dir() else f"there is no folder {data}"
+    lines = [found, f"Record what is needed with: {command}"]
     if SHIPPED.is_dir():
         lines.append(f"Or draw from recordings that ship: pruneviz figures 3 13 --data {SHIPPED}")
     return "\n".join(lines)
@@ -221,8 +222,8 @@ def _draw(
         absent = missing_runs(runs.spec, entry, options)
         if absent:
             record = commands(name, entry, absent, runs.spec, str(data), data.resolve().name)
-            what = told(entry, absent)
-            say(f"figure {name} lacks {what} in {data}; record with: {' && '.join(record)}")
+            say(f"figure {name} lacks {told(entry, absent)}")
+            say(f"  record with: {' && '.join(record)}")
         if is_recorded(runs.spec, entry, options):
             paths = save_figure(name, runs, out, options=options, formats=endings)
             typer.echo(f"figure {name}: {_written(name, paths)}")

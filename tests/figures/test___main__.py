@@ -166,14 +166,14 @@ def test_a_figure_recorded_in_part_is_drawn_in_part_and_says_so(tmp_path: Path) 
     save_runs(make_pruned_runs(VGG, measures=("magnitude", "loss_preservation"), seeds=(0,)), data)
     done = invoke("5", "6", "--data", data, "--out", tmp_path, "--format", "png")
     assert done.exit_code == 1, done.output
-    five, six = (line for line in done.stderr.splitlines() if line.startswith("figure"))
+    _, five, record_5, six, record_6 = done.stderr.splitlines()
     assert five.startswith("figure 5 lacks VGG-13 pruned by Proposed in 5 rounds on digits")
     assert six.startswith(
         "figure 6 lacks VGG-13 pruned by Magnitude, Proposed and Loss-pres. in 25 rounds"
     )
-    for line, figure in ((five, 5), (six, 6)):
+    for line, figure in ((record_5, 5), (record_6, 6)):
         record = f"pruneviz record --preset digits --figures {figure} --out {data}"
-        assert line.endswith(f"record with: {record}")
+        assert line == f"  record with: {record}"
     assert [path.name for path in tmp_path.glob("*.png")] == ["figure05.png"]
     text = as_one_line(tmp_path / "figure05.txt")
     assert "Not recorded, so not drawn: VGG-13 pruned by Proposed in 5 rounds" in text
@@ -201,11 +201,11 @@ def test_command_names_missing_recordings_and_draws_the_others(tmp_path: Path) -
     done = invoke("2", "3", "13", "--data", data, "--out", out, "--format", "png")
     assert done.exit_code == 1, done.output
     said = done.stderr.splitlines()
-    record = f"record with: pruneviz record --preset digits --figures %s --out {data}"
-    (lacks_2,) = (line for line in said if line.startswith("figure 2 lacks VGG-13 on digits "))
-    (lacks_13,) = (line for line in said if line.startswith("figure 13 lacks VGG-13 (unpruned) "))
-    assert lacks_2.endswith(record % "2 --network vgg13")
-    assert lacks_13.endswith(record % "13")
+    record = f"  record with: pruneviz record --preset digits --figures %s --out {data}"
+    lacks_2 = said.index("figure 2 lacks VGG-13 on digits (unpruned)")
+    lacks_13 = said.index("figure 13 lacks VGG-13 (unpruned)")
+    assert said[lacks_2 + 1] == record % "2 --network vgg13"
+    assert said[lacks_13 + 1] == record % "13"
     assert any("resnet56-digits-s1 is unfinished" in line for line in said)
     assert sorted(path.name for path in out.glob("*.png")) == ["figure02.png", "figure03.png"]
     assert "Not recorded, so not drawn: VGG-13" in as_one_line(out / "figure02.txt")
@@ -218,13 +218,14 @@ def test_command_says_what_would_fill_an_empty_folder_and_what_ships(
     for preset, data in (("digits", tmp_path), ("paper", tmp_path / "paper")):
         done = invoke("14", "--data", data)
         assert done.exit_code == 1
-        assert done.stderr.startswith(f"error: {data} holds no recordings\n")
+        there = f"{data} holds no recordings" if data == tmp_path else f"there is no folder {data}"
+        assert done.stderr.startswith(f"error: {there}\n")
         assert f"pruneviz record --preset {preset} --figures 14 --out {data}\n" in done.stderr
         assert "cifar-mini" not in done.stderr
     (tmp_path / "data" / "cifar-mini").mkdir(parents=True)
     beginner = invoke().stderr
     assert beginner.splitlines() == [
-        "error: data/digits holds no recordings",
+        "error: there is no folder data/digits",
         "Record what is needed with: pruneviz record --preset digits --out data/digits",
         "Or draw from recordings that ship: pruneviz figures 3 13 --data data/cifar-mini",
     ]

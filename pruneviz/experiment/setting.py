@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pruneviz.analysis.scores import NEEDS
-from pruneviz.errors import PresetError
+from pruneviz.errors import PresetError, unknown_name
 from pruneviz.log.pruning_options import pruning_facts
 from pruneviz.log.run_directory import check_same_options, is_sealed
 from pruneviz.log.schema import MEASURED_COLUMNS
@@ -84,10 +84,11 @@ def check_measure(plan: RunPlan) -> None:
     measure = plan.pruning.measure
     known = {*MEASURED_COLUMNS, "sigma_delta", "layer", "filter"}
     usable = [name for name, needed in NEEDS.items() if set(needed) <= known]
+    if measure not in NEEDS:
+        raise PresetError(unknown_name("pruning measure", measure, usable))
     if measure not in usable:
-        what = "ranks single weights" if measure in NEEDS else "does not exist"
         raise PresetError(
-            f"{plan.run}: pruning measure {measure!r} {what}; "
+            f"{plan.run}: pruning measure {measure!r} ranks single weights; "
             f"filters are ranked by one of {', '.join(usable)}"
         )
     if plan.pruning.prune_at_start and "sigma_delta" in NEEDS[measure]:

@@ -591,7 +591,7 @@ def test_the_imitation_ends_with_the_network_of_the_best_test_accuracy(
 UNUSABLE = {
     "unknown": (
         {"measure": "size"},
-        r"'size' does not exist; filters are ranked by one of magnitude, .*grasp_t200",
+        r"no pruning measure 'size'; choose one of magnitude, .*grasp_t200",
     ),
     "of weights": (
         {"measure": "theta_change"},

@@ -1,4 +1,4 @@
-"""Plans that differ in a few options, those of pruning included."""
+"""A tiny plan, and plans that differ in a few options, those of pruning included."""
 
 from __future__ import annotations
 
@@ -7,6 +7,24 @@ from typing import Any
 
 from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions
 from pruneviz.plans.run_plan import RunPlan
+
+# Two epochs of digits in less than a second.
+TINY = RunPlan(
+    run="vgg13-digits-unpruned-s0",
+    preset="tiny",
+    network="vgg13",
+    dataset="digits",
+    seed=0,
+    epochs=2,
+    lr_drops=(1,),
+    batch_size=32,
+    augment=False,
+    width=0.0625,
+    every=1,
+    sample_per_class=1,
+    train_per_class=6,
+    test_per_class=4,
+)
 
 
 def changed(plan: RunPlan, **changes: Any) -> RunPlan:

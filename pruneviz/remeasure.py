@@ -9,6 +9,7 @@ import typer
 
 from pruneviz.console.command import command_app, command_line, may_be_incomplete
 from pruneviz.console.options import one_of
+from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import BN_MODES, DTYPES, PRECISIONS, ROW_KINDS
 
 EXAMPLES = """
@@ -79,6 +80,9 @@ def remeasure(
             help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
         ),
     ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download a missing data set with torchvision.")
+    ] = False,
     device: Annotated[
         str, typer.Option(help="Where to measure.", **one_of("device", ("auto", *PRECISIONS)))
     ] = "auto",
@@ -125,9 +129,10 @@ def remeasure(
     check_names(sources, how)
     if len(missing) < len(sources):
         done = len(sources) - len(missing)
-        typer.echo(f"{done} of {len(sources)} runs are already measured in {out}")
+        typer.echo(f"{done} of {counted(len(sources), 'run')} already measured in {out}")
     if missing:
-        check_data_sets([str(read_spec(source).dataset) for source in missing], images)
+        names = [str(read_spec(source).dataset) for source in missing]
+        check_data_sets(names, images, download)
         with may_be_incomplete():
             remeasure_runs(missing, how, min(at_once, len(missing)), typer.echo)
 

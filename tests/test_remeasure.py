@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pruneviz import remeasure
-from pruneviz.experiment import remeasuring
+from pruneviz.experiment import campaign, remeasuring
 from pruneviz.experiment.remeasuring import Remeasuring
 from pruneviz.log.vocabulary import BN_MODES, DTYPES, ROW_KINDS
 
@@ -27,6 +27,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Path], Remeasuring
     def note(sources: list[Path], how: Remeasuring, jobs: int, say: object) -> None:
         found.append((sources, how, jobs))
 
+    def check(names: list[str], images: Path | None, download: bool) -> None:
+        assert (names, images, download) == (["cifar100"], None, False)
+
+    monkeypatch.setattr(campaign, "check_data_sets", check)
     monkeypatch.setattr(remeasuring, "check_remeasurable", lambda source, how: True)
     monkeypatch.setattr(remeasuring, "remeasure_runs", note)
     return found

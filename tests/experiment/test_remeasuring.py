@@ -142,7 +142,7 @@ def test_what_is_measured_is_skipped_and_other_options_are_refused(
     common = [str(recorded / PLAN.run), "--bn", "batch", "--out", str(tmp_path)]
     again = invoke(*common, "--batch-size", "10", "--every", "2")
     assert again.exit_code == 0, again.output
-    assert again.output == f"1 of 1 runs are already measured in {tmp_path}\n"
+    assert again.output == f"1 of 1 run already measured in {tmp_path}\n"
     for options, told in (
         (
             ["--batch-size", "5", "--every", "2"],

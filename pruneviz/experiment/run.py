@@ -29,6 +29,8 @@ from pruneviz.recording.kept_weights import keep_weights
 from pruneviz.recording.recorder import Recorder
 
 _TIMED_IMAGES = 32  # at most, in the forward passes timed before and after removal
+# A checkpoint of a small network takes as long as its epoch, so short epochs share one.
+_SECONDS_BETWEEN_CHECKPOINTS = 2.0
 _SHARED_OUT = 0.9  # of a GPU's memory; each process needs some beside its tensors
 
 
@@ -61,6 +63,7 @@ class ExperimentRun:
         self.state, self.data, self.plan, self.recorder = state, data, plan, recorder
         self._example, self._report, self._weights_into = example, report, weights_into
         self._began = time.monotonic() - state.wall_seconds
+        self._saved = time.monotonic()
         self._rounds_table: pd.DataFrame | None = None  # of the round since the last record
         self._pruner: Pruner | None = None
         self._kept_fraction: float | None = None
@@ -136,10 +139,14 @@ class ExperimentRun:
         write()  # now, because no checkpoint may be ahead of the log
         if measured and self._weights_into:
             keep_weights(self.state.network, self._weights_into, epoch)
-        self.state.wall_seconds = self._seconds()
-        if epoch:
-            save_checkpoint(self.state, self.recorder.log.checkpoint)
+        if epoch and time.monotonic() - self._saved >= _SECONDS_BETWEEN_CHECKPOINTS:
+            self._save()
         return None
+
+    def _save(self) -> None:
+        self.state.wall_seconds = self._seconds()
+        save_checkpoint(self.state, self.recorder.log.checkpoint)
+        self._saved = time.monotonic()
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began

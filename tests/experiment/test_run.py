@@ -64,6 +64,11 @@ def files(path: Path) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
+@pytest.fixture(autouse=True)
+def checkpoints_whenever_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+
+
 @pytest.fixture
 def networks(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     """The networks of the runs that end, as they are when their filters are removed."""
@@ -286,6 +291,21 @@ def test_an_interrupted_run_ends_as_if_it_had_never_been(
         first, last = (network.state_dict() for network in networks)
         assert first.keys() == last.keys()
         assert all(torch.equal(first[name], last[name]) for name in first)
+
+
+def test_a_run_of_short_epochs_is_resumed_from_an_earlier_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_run(ONE_ROUND, Setting(tmp_path / "whole"), ignore)
+    monkeypatch.setattr(run, "_SECONDS_BETWEEN_CHECKPOINTS", 600.0)
+    with pytest.raises(KeyboardInterrupt):
+        record_run(ONE_ROUND, Setting(tmp_path / "cut"), interrupt(2, "test"))
+    assert not (tmp_path / "cut" / ONE_ROUND.run / "checkpoint").exists()
+    assert len(pv.load(tmp_path / "cut", unfinished="include").epochs) == 3
+    record_run(ONE_ROUND, Setting(tmp_path / "cut"), ignore)
+    whole, runs = pv.load(tmp_path / "whole"), pv.load(tmp_path / "cut")
+    pd.testing.assert_frame_equal(runs.filters, whole.filters)
+    pd.testing.assert_frame_equal(without_times(runs), without_times(whole))
 
 
 @pytest.mark.parametrize("lost", ["checkpoint", "parts"])

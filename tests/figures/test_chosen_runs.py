@@ -9,6 +9,7 @@ import pytest
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import FIGURES
 from pruneviz.figures.chosen_runs import (
+    UNNAMED_DATASET,
     RunGroup,
     chosen_datasets,
     chosen_spec,
@@ -19,116 +20,149 @@ from pruneviz.figures.chosen_runs import (
 )
 from pruneviz.figures.kinds import scatter
 from pruneviz.figures.options import DrawOptions
-from pruneviz.log.runs import Runs
+from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.plans.needs import CURVE_MEASURES
-from tests.support.synthetic_runs import (
-    SMALL,
-    make_pruned_runs,
-    make_runs,
-    runs_of_every_kind,
-    together,
-)
+from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, runs_of_every_kind
 
 DEFAULT = DrawOptions()
 
 
 @pytest.fixture(scope="module")
-def runs() -> Runs:
-    return make_runs(SMALL)
+def spec() -> pd.DataFrame:
+    """Unpruned runs of three networks with three seeds each, on digits."""
+    return make_runs(SMALL, epochs=1, every=1).spec
 
 
-def test_epochs_keep_the_fractions_of_the_schedule() -> None:
-    assert nearest_epochs(range(0, 161, 10), 160, scatter.FRACTIONS) == [0, 40, 160]
-    assert nearest_epochs(range(17), 16, scatter.FRACTIONS) == [0, 4, 16]
-    assert nearest_epochs([0, 3, 6, 9, 10], 10, scatter.FRACTIONS) == [0, 3, 10]
-    assert nearest_epochs([0, 1], 1, scatter.FRACTIONS) == [0, 1]
+@pytest.fixture(scope="module")
+def every_kind() -> pd.DataFrame:
+    return runs_of_every_kind().spec
 
 
-def test_pruned_runs_and_other_data_sets_are_left_out(runs: Runs) -> None:
-    pruned = runs.spec.assign(run="p-" + runs.spec["run"], rounds=5, target=0.6)
-    other = runs.spec.assign(run="c-" + runs.spec["run"], dataset="cifar100")
-    spec = pd.concat([runs.spec, pruned, other], ignore_index=True)
-    assert set(chosen_spec(spec, FIGURES["3"], DEFAULT)["dataset"]) == {"cifar100"}
-    assert list(chosen_spec(spec, FIGURES["3"], DrawOptions(dataset="digits"))["run"]) == [
-        f"resnet56-digits-s{seed}" for seed in range(3)
-    ]
-    with pytest.raises(FigureError, match=r"cifar10 and digits.*--dataset"):
-        chosen_spec(spec.replace({"dataset": {"cifar100": "cifar10"}}), FIGURES["3"], DEFAULT)
-
-
-def test_runs_that_cannot_be_averaged_are_refused(runs: Runs) -> None:
-    spec = runs.spec.copy()
-    spec.loc[spec["run"] == "resnet56-digits-s1", "bn"] = "batch"
-    with pytest.raises(
-        FigureError, match=r"differ in bn \(resnet56-digits-s0: eval; resnet56-digits-s1: batch"
-    ):
-        chosen_spec(spec, FIGURES["3"], DEFAULT)
-    with pytest.raises(FigureError, match="share network, data set and seed"):
-        chosen_spec(runs.spec.assign(seed=0), FIGURES["3"], DEFAULT)
-
-
-def test_missing_networks_are_told_apart(runs: Runs) -> None:
-    spec = runs.spec[runs.spec["network"] != "vgg13"]
-    assert missing_runs(spec, FIGURES["2"], DEFAULT) == (RunGroup("vgg13", None, 0, "digits"),)
-    assert [
-        run.network for run in missing_runs(spec, FIGURES["2"], DrawOptions(dataset="cifar10"))
-    ] == list(FIGURES["2"].networks)
-    with pytest.raises(
-        FigureError,
-        match=r"no finished run of vgg13 \(unpruned\) is among .*resnet56 on digits \(unpruned\)",
-    ):
-        chosen_spec(spec, FIGURES["13"], DEFAULT)
-
-
-def test_every_figure_takes_runs_of_its_own_kind_alone() -> None:
-    spec = runs_of_every_kind().spec
-    assert kinds_of(spec).value_counts().to_dict() == {
-        "unpruned": 3,
-        "weights": 3,
-        "pruned": 54,
-        "prune_phase": 54,
-    }
-    for figure, count in {"3": 1, "2": 3, "H1a": 1, "H1b": 3, "5": 9, "10": 9, "16": 18}.items():
-        chosen = chosen_spec(spec, FIGURES[figure], DEFAULT)
-        assert len(chosen) == count and not missing_runs(spec, FIGURES[figure], DEFAULT)
-        assert set(kinds_of(chosen)) == {FIGURES[figure].need.kind}
-        assert set(chosen["rounds"]) == set(FIGURES[figure].need.rounds)
-    for figure in ("6", "I1"):
-        assert not is_recorded(spec, FIGURES[figure], DEFAULT) and missing_runs(
-            spec, FIGURES[figure], DEFAULT
-        )
-    half = spec.assign(target=np.where(spec["run"].eq("resnet56-digits-s0"), 0.5, spec["target"]))
-    assert missing_runs(half, FIGURES["3"], DEFAULT) == (RunGroup("resnet56", None, 0, None),)
-
-
-def test_accuracy_curves_take_every_data_set_and_other_figures_one() -> None:
-    spec = runs_of_every_kind().spec
-    panels = chosen_spec(spec, FIGURES["5"], DEFAULT)
-    assert list(dict.fromkeys(panels["dataset"])) == ["cifar10", "cifar100", "mine"]
-    assert list(panels["measure"]) == list(CURVE_MEASURES) * 3
-    assert set(chosen_spec(spec, FIGURES["5"], DrawOptions(dataset="mine"))["dataset"]) == {"mine"}
-    assert chosen_datasets(spec, FIGURES["I1"], DrawOptions(dataset="mine")) == ("tiny-imagenet",)
-    tiny = together(
-        make_runs(SMALL, seeds=(0,), epochs=4),
-        make_runs(SMALL, seeds=(0,), epochs=4, dataset="tiny-imagenet"),
-    ).spec
-    assert chosen_datasets(tiny, FIGURES["2"], DEFAULT) == ("digits",) and chosen_datasets(
-        tiny, FIGURES["I1"], DEFAULT
-    ) == ("tiny-imagenet",)
+# Epochs
 
 
 @pytest.mark.parametrize(
-    ("fact", "value"), [("target", 0.7), ("carry_momentum", True), ("flowandprune", True)]
+    ("epochs", "schedule", "nearest"),
+    [
+        (range(0, 161, 10), 160, [0, 40, 160]),
+        (range(17), 16, [0, 4, 16]),
+        ([0, 3, 6, 9, 10], 10, [0, 3, 10]),
+        ([0, 1], 1, [0, 1]),
+    ],
 )
-def test_pruned_runs_of_other_recipes_are_not_averaged(fact: str, value: object) -> None:
-    spec = make_pruned_runs({"vgg13": SMALL["vgg13"]}, carry_momentum=False).spec
-    other = spec.astype({fact: object})
-    other.loc[other["run"] == "vgg13-digits-proposed-r5-s1", fact] = value
-    with pytest.raises(
-        FigureError, match=rf"averaged over seeds differ in {fact} .*proposed-r5-s1: {value}"
-    ):
-        chosen_spec(other, FIGURES["5"], DEFAULT)
-    other.loc[other["measure"] == "proposed", fact] = value
-    with pytest.raises(FigureError, match=f"compared in one panel differ in {fact}"):
-        chosen_spec(other, FIGURES["5"], DEFAULT)
+def test_epochs_keep_the_fractions_of_the_schedule(
+    epochs: list[int], schedule: int, nearest: list[int]
+) -> None:
+    assert nearest_epochs(epochs, schedule, scatter.FRACTIONS) == nearest
+
+
+# Data sets
+
+
+def test_pruned_runs_and_other_data_sets_are_left_out(spec: pd.DataFrame) -> None:
+    pruned = spec.assign(run="p-" + spec["run"], rounds=5, target=0.6)
+    other = spec.assign(run="c-" + spec["run"], dataset="cifar100")
+    both = pd.concat([spec, pruned, other], ignore_index=True)
+    assert set(chosen_spec(both, FIGURES["3"], DEFAULT)["dataset"]) == {"cifar100"}
+    digits = chosen_spec(both, FIGURES["3"], DrawOptions(dataset="digits"))
+    assert list(digits["run"]) == [f"resnet56-digits-s{seed}" for seed in range(3)]
+
+
+def test_several_data_sets_without_a_preferred_one_must_be_chosen_from(spec: pd.DataFrame) -> None:
+    other = spec.assign(run="c-" + spec["run"], dataset="cifar10")
+    with pytest.raises(FigureError, match=r"cifar10 and digits.*--dataset"):
+        chosen_spec(pd.concat([spec, other], ignore_index=True), FIGURES["3"], DEFAULT)
+
+
+def test_accuracy_curves_take_every_data_set_and_other_figures_one(
+    every_kind: pd.DataFrame,
+) -> None:
+    panels = chosen_spec(every_kind, FIGURES["5"], DEFAULT)
+    assert list(dict.fromkeys(panels["dataset"])) == ["cifar10", "cifar100", "mine"]
+    assert list(panels["measure"]) == list(CURVE_MEASURES) * 3
+    mine = chosen_spec(every_kind, FIGURES["5"], DrawOptions(dataset="mine"))
+    assert set(mine["dataset"]) == {"mine"}
+
+
+def test_a_figure_with_a_data_set_of_its_own_is_drawn_from_that_one(spec: pd.DataFrame) -> None:
+    assert chosen_datasets(spec, FIGURES["I1"], DrawOptions(dataset="mine")) == ("tiny-imagenet",)
+    tiny = spec.assign(run="t-" + spec["run"], dataset="tiny-imagenet")
+    both = pd.concat([spec, tiny], ignore_index=True)
+    assert chosen_datasets(both, FIGURES["2"], DEFAULT) == ("digits",)
+    assert chosen_datasets(both, FIGURES["I1"], DEFAULT) == ("tiny-imagenet",)
+
+
+def test_runs_without_a_data_set_are_drawn_where_there_are_no_others(spec: pd.DataFrame) -> None:
+    unnamed = spec.assign(dataset=None)
+    assert set(chosen_spec(unnamed, FIGURES["3"], DEFAULT)["dataset"]) == {UNNAMED_DATASET}
+    assert not missing_runs(unnamed, FIGURES["2"], DEFAULT)
+    some = spec.assign(dataset=spec["dataset"].where(spec["seed"] > 0, None))
+    assert list(chosen_spec(some, FIGURES["3"], DEFAULT)["seed"]) == [1, 2]
+
+
+# Kinds of runs
+
+
+def test_every_figure_takes_runs_of_its_own_kind_alone(every_kind: pd.DataFrame) -> None:
+    counts = {"unpruned": 3, "weights": 3, "pruned": 54, "prune_phase": 54}
+    assert kinds_of(every_kind).value_counts().to_dict() == counts
+    for figure, count in {"3": 1, "2": 3, "H1a": 1, "H1b": 3, "5": 9, "10": 9, "16": 18}.items():
+        entry = FIGURES[figure]
+        chosen = chosen_spec(every_kind, entry, DEFAULT)
+        assert len(chosen) == count, figure
+        assert not missing_runs(every_kind, entry, DEFAULT), figure
+        assert set(kinds_of(chosen)) == {entry.need.kind}, figure
+        assert set(chosen["rounds"]) == set(entry.need.rounds), figure
+
+
+@pytest.mark.parametrize("figure", ["6", "I1"])
+def test_a_figure_without_runs_is_not_recorded(figure: str, every_kind: pd.DataFrame) -> None:
+    assert not is_recorded(every_kind, FIGURES[figure], DEFAULT)
+    assert missing_runs(every_kind, FIGURES[figure], DEFAULT)
+
+
+def test_a_run_with_a_target_counts_as_pruned(every_kind: pd.DataFrame) -> None:
+    is_resnet = every_kind["run"].eq("resnet56-digits-s0")
+    half = every_kind.assign(target=np.where(is_resnet, 0.5, every_kind["target"]))
+    absent = (RunGroup("resnet56", None, 0, None),)
+    assert missing_runs(half, FIGURES["3"], DEFAULT) == absent
+
+
+def test_missing_networks_are_told_apart(spec: pd.DataFrame) -> None:
+    others = spec[spec["network"] != "vgg13"]
+    absent = (RunGroup("vgg13", None, 0, "digits"),)
+    assert missing_runs(others, FIGURES["2"], DEFAULT) == absent
+    elsewhere = missing_runs(others, FIGURES["2"], DrawOptions(dataset="cifar10"))
+    assert tuple(run.network for run in elsewhere) == FIGURES["2"].networks
+    held = r"no finished run of vgg13 \(unpruned\) is among .*resnet56 on digits \(unpruned\)"
+    with pytest.raises(FigureError, match=held):
+        chosen_spec(others, FIGURES["13"], DEFAULT)
+
+
+# Runs that cannot be averaged or compared
+
+
+def test_runs_of_other_recipes_or_of_one_seed_are_not_averaged(spec: pd.DataFrame) -> None:
+    other = spec.assign(bn=spec["bn"].mask(spec["run"] == "resnet56-digits-s1", "batch"))
+    each = r"differ in bn \(resnet56-digits-s0: eval; resnet56-digits-s1: batch"
+    with pytest.raises(FigureError, match=each):
+        chosen_spec(other, FIGURES["3"], DEFAULT)
+    with pytest.raises(FigureError, match="share network, data set and seed"):
+        chosen_spec(spec.assign(seed=0), FIGURES["3"], DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "fact", sorted({*OPTION_NAMES} - {"measure", "rounds", "prune_phase_only"})
+)
+def test_pruned_runs_of_other_recipes_are_not_averaged(fact: str) -> None:
+    value = {"target": 0.7, "schedule": "linear", "keep_at_least": 0.5}.get(fact, True)
+    known = {"prune_at_start": False, "carry_momentum": False}
+    spec = make_pruned_runs({"vgg13": SMALL["vgg13"]}, **known).spec.astype({fact: object})
     assert len(chosen_spec(spec, FIGURES["5"], DEFAULT)) == 9
+    spec.loc[spec["run"] == "vgg13-digits-proposed-r5-s1", fact] = value
+    each = rf"averaged over seeds differ in {fact} .*proposed-r5-s1: {value}"
+    with pytest.raises(FigureError, match=each):
+        chosen_spec(spec, FIGURES["5"], DEFAULT)
+    spec.loc[spec["measure"] == "proposed", fact] = value
+    with pytest.raises(FigureError, match=f"compared in one panel differ in {fact}"):
+        chosen_spec(spec, FIGURES["5"], DEFAULT)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
+import pytest
+
 from pruneviz.figures.catalogue import FIGURES
-from pruneviz.figures.chosen_runs import (
-    RunGroup,
-    missing_runs,
-)
+from pruneviz.figures.chosen_runs import RunGroup, missing_runs
 from pruneviz.figures.missing import commands, in_words, status
 from pruneviz.figures.options import DrawOptions
 from tests.support.synthetic_runs import runs_of_every_kind
@@ -14,31 +14,50 @@ from tests.support.synthetic_runs import runs_of_every_kind
 DEFAULT = DrawOptions()
 
 
-def test_missing_runs_are_named_and_their_commands_are_exact() -> None:
-    runs = runs_of_every_kind()
-    bare = runs.spec[~runs.spec["run"].str.contains("cifar100-proposed|magnitude-r1|grasp-r25")]
-    absent = missing_runs(bare, FIGURES["5"], DEFAULT)
+@pytest.fixture(scope="module")
+def spec() -> pd.DataFrame:
+    """Runs of every kind, of which some are missing."""
+    spec = runs_of_every_kind().spec
+    return spec[~spec["run"].str.contains("cifar100-proposed|magnitude-r1|grasp-r25")]
+
+
+def test_one_missing_run_is_named_and_recorded_by_its_data_set(spec: pd.DataFrame) -> None:
+    absent = missing_runs(spec, FIGURES["5"], DEFAULT)
     assert absent == (RunGroup("vgg13", "proposed", 5, "cifar100"),)
     assert in_words(absent) == "VGG-13 pruned by Proposed in 5 rounds on CIFAR-100"
-    assert commands("5", FIGURES["5"], absent, bare, "data/x y", "x y") == [
+    assert commands("5", FIGURES["5"], absent, spec, "data/x y", "x y") == [
         "pruneviz record --preset digits --figures 5 --dataset cifar100 --out 'data/x y'"
     ]
-    paper = bare.assign(preset="paper")
+
+
+def test_a_preset_that_records_the_right_data_sets_need_not_be_told_them(
+    spec: pd.DataFrame,
+) -> None:
+    paper = spec.assign(preset="paper")
+    absent = missing_runs(paper, FIGURES["5"], DEFAULT)
     assert commands("5", FIGURES["5"], absent, paper, "d", "d") == [
         "pruneviz record --preset paper --figures 5 --out d"
     ]
-    absent = missing_runs(bare, FIGURES["16"], DEFAULT)
-    assert (
-        in_words(absent)
-        == "VGG-13 pruned by Magnitude in 1 round on digits, by GraSP (T = 1) in 25 rounds on digits"
+
+
+def test_measures_that_lack_other_rounds_are_told_apart(spec: pd.DataFrame) -> None:
+    words = in_words(missing_runs(spec, FIGURES["16"], DEFAULT))
+    assert words == (
+        "VGG-13 pruned by Magnitude in 1 round on digits, by GraSP (T = 1) in 25 rounds on digits"
     )
-    assert (
-        status(bare, FIGURES["16"], DEFAULT)
-        == f"recorded on digits, 1 seed; lacks {in_words(absent)} (pruning rounds alone)"
-    )
-    several = missing_runs(bare, FIGURES["4"], DEFAULT)
+    held = "recorded on digits, 1 seed"
+    assert status(spec, FIGURES["16"], DEFAULT) == f"{held}; lacks {words} (pruning rounds alone)"
+
+
+def test_missing_runs_on_several_data_sets_have_a_command_each(spec: pd.DataFrame) -> None:
+    several = missing_runs(spec, FIGURES["4"], DEFAULT)
     assert [run.dataset for run in several] == ["cifar10", "cifar100", "cifar100", "mine"]
-    assert len(commands("4", FIGURES["4"], several, bare, "d", "d")) == 3
-    two = missing_runs(bare[bare["network"] != "vgg13"], FIGURES["2"], DEFAULT)
-    (command,) = commands("2", FIGURES["2"], two, bare, "d", "d")
-    assert command == "pruneviz record --preset digits --figures 2 --network vgg13 --out d"
+    assert len(commands("4", FIGURES["4"], several, spec, "d", "d")) == 3
+
+
+def test_only_the_networks_that_are_missing_are_recorded(spec: pd.DataFrame) -> None:
+    others = spec[spec["network"] != "vgg13"]
+    absent = missing_runs(others, FIGURES["2"], DEFAULT)
+    assert commands("2", FIGURES["2"], absent, others, "d", "d") == [
+        "pruneviz record --preset digits --figures 2 --network vgg13 --out d"
+    ]

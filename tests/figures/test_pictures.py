@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
-
-from pruneviz.figures.catalogue import FIGURES, Entry
+from pruneviz.figures.catalogue import FIGURES
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.pictures import PICTURES
+from pruneviz.figures.pictures import COMPANIONS, PICTURES
 from pruneviz.log.schema import EPOCHS, FILTERS, ROUNDS
 
-DEFAULT = DrawOptions()
+TABLES = {
+    "accuracy_curve": EPOCHS,
+    "layer_ratios": ROUNDS,
+    "scatter": FILTERS,
+    "correlation_curve": FILTERS,
+}
 
 
-@pytest.mark.parametrize("entry", FIGURES.values(), ids=FIGURES)
-def test_every_picture_names_columns_that_are_recorded(entry: Entry) -> None:
-    picture = PICTURES[entry.kind]
-    columns = {"accuracy_curve": EPOCHS, "layer_ratios": ROUNDS}.get(entry.kind, FILTERS)
-    assert set(picture.NEEDS) <= set(columns)
-    assert all(hasattr(DEFAULT, name) for name in picture.OPTIONS)
+def test_every_picture_names_columns_and_options_that_exist() -> None:
+    assert {entry.kind for entry in FIGURES.values()} == set(PICTURES)
+    assert set(COMPANIONS) <= set(PICTURES)
+    for kind, picture in PICTURES.items():
+        assert set(picture.NEEDS) <= set(TABLES[kind]), kind
+        assert all(hasattr(DrawOptions(), name) for name in picture.OPTIONS), kind

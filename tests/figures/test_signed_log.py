@@ -8,28 +8,30 @@ import pytest
 from pruneviz.figures.signed_log import SignedLog, linear_threshold
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_signed_log_axis_suits_any_values(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    values = (
-        10 ** random.uniform(-random.integers(1, 12), 2, 200)
-        * random.choice([-1, 1], 200) ** random.integers(0, 2)
-        * (-1) ** seed
-    )
-    axis = SignedLog.fit(values)
-    assert ((values >= axis.low) & (values <= axis.high)).all() and axis.low <= 0 <= axis.high
-    labels = axis.labelled(0.2)
-    assert 0 in labels and len(labels) >= 2 and (np.diff(axis.fraction(labels)) >= 0.2).all()
-    assert set(labels) <= set(axis.decades())
+def test_an_axis_holds_any_values_and_its_labels_do_not_touch() -> None:
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        sizes = 10 ** random.uniform(-random.integers(1, 12), 2, 200)
+        signs = random.choice([-1, 1], 200) ** random.integers(0, 2) * (-1) ** seed
+        values = sizes * signs
+        axis = SignedLog.fit(values)
+        assert ((values >= axis.low) & (values <= axis.high)).all(), seed
+        assert axis.low <= 0 <= axis.high, seed
+        labels = axis.labelled(0.2)
+        assert 0 in labels, seed
+        assert len(labels) >= 2, seed
+        assert (np.diff(axis.fraction(labels)) >= 0.2).all(), seed
+        assert set(labels) <= set(axis.decades()), seed
 
 
-def test_signed_log_axis_of_next_to_nothing() -> None:
-    for values in ([], [0.0], [np.nan], [0.0, 0.0]):
-        axis = SignedLog.fit(np.array(values))
-        assert (
-            axis.threshold == 1
-            and axis.low < 0 < axis.high
-            and axis.labelled(0.2).tolist() == [-1, 0, 1]
-        )
+@pytest.mark.parametrize("values", [[], [0.0], [np.nan], [0.0, 0.0]])
+def test_an_axis_of_next_to_nothing(values: list[float]) -> None:
+    axis = SignedLog.fit(np.array(values))
+    assert axis.threshold == 1
+    assert axis.low < 0 < axis.high
+    assert axis.labelled(0.2).tolist() == [-1, 0, 1]
+
+
+def test_the_threshold_is_a_power_of_ten_below_most_values() -> None:
     assert linear_threshold(np.array([3e-5])) == pytest.approx(1e-5)
     assert linear_threshold(np.array([1e-20] * 9 + [1.0])) == pytest.approx(1e-10)

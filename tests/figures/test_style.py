@@ -1,33 +1,49 @@
-"""Colours stay apart in grey."""
+"""Colours stay apart in grey, and the style leaves rcParams as they were."""
 
 from __future__ import annotations
 
 import matplotlib
 import numpy as np
+import pytest
 
 from pruneviz.figures import style
 from pruneviz.plans.needs import CURVE_MEASURES, RATIO_MEASURES
 
-
-def _grey(colour: str) -> float:
-    return float(np.dot(matplotlib.colors.to_rgb(colour), (0.299, 0.587, 0.114)))
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in the lightness
 
 
-def test_colours_stay_apart_in_grey() -> None:
-    grey = sorted(
-        _grey(name) for name in (style.LEFT_COLOUR, style.RIGHT_COLOUR, style.GUIDE_COLOUR)
-    )
-    assert min(np.diff(grey)) > 0.12
-    curves = sorted(_grey(style.MEASURE_COLOURS[measure]) for measure in CURVE_MEASURES)
-    assert min(np.diff(curves)) > 0.12
+def grey(colour: str) -> float:
+    return float(np.dot(matplotlib.colors.to_rgb(colour), GREY))
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [
+        (style.LEFT_COLOUR, style.RIGHT_COLOUR, style.GUIDE_COLOUR),
+        tuple(style.MEASURE_COLOURS[measure] for measure in CURVE_MEASURES),
+    ],
+    ids=["axes", "accuracy curves"],
+)
+def test_colours_stay_apart_in_grey(colours: tuple[str, ...]) -> None:
+    assert min(np.diff(sorted(map(grey, colours)))) > 0.12
+
+
+def test_measures_differ_by_colour_or_hatch_and_by_marker() -> None:
     looks = {
         (style.MEASURE_COLOURS[measure], style.MEASURE_HATCHES[measure])
         for measure in RATIO_MEASURES
     }
-    assert (
-        len(looks)
-        == len(RATIO_MEASURES)
-        == len({style.MEASURE_MARKERS[measure] for measure in RATIO_MEASURES})
-    )
-    lightness = style.depth_colours()(np.linspace(0, 1, 20))[:, :3] @ (0.299, 0.587, 0.114)
+    markers = {style.MEASURE_MARKERS[measure] for measure in RATIO_MEASURES}
+    assert len(looks) == len(markers) == len(RATIO_MEASURES)
+
+
+def test_deeper_layers_are_lighter() -> None:
+    lightness = style.depth_colours()(np.linspace(0, 1, 20))[:, :3] @ GREY
     assert (np.diff(lightness) > 0).all()
+
+
+def test_the_style_is_left_behind() -> None:
+    before = dict(matplotlib.rcParams)
+    with style.paper():
+        assert matplotlib.rcParams["font.size"] == 8
+    assert dict(matplotlib.rcParams) == before

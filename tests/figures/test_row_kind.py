@@ -1,10 +1,12 @@
-"""Figures of single weights: numbers over all weights come from the log, and words say weights; and Figure 2's kinds by their baselines."""
+"""Figures of single weights: their numbers come from the log, and their words say weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,10 @@ from matplotlib.text import Text
 
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import find
-from pruneviz.figures.draw import save_figure
+from pruneviz.figures.draw import compose
 from pruneviz.figures.kinds import correlation_curve, scatter
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.row_kind import FILTER, WEIGHT, row_kind_in
+from pruneviz.figures.row_kind import FILTER, WEIGHT, row_kind_in, row_kind_of
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import CORRELATIONS
 from tests.support.baselines import assert_as_before
@@ -25,17 +27,18 @@ from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_runs
 
 DEFAULT = DrawOptions()
-WEIGHTS = 861_620  # of ResNet-56, whose number is as long as any that a heading holds
+WEIGHTS = 861_620  # those of ResNet-56: as long a number as any heading holds
+PER_FILTER = 9  # rows stored for each filter
 PAIRS = (("theta_g", "theta_hg"), ("theta_change", "loss_preservation"))
 METHODS = ("pearson", "spearman")
+SHOWN = PER_FILTER * sum(SMALL["resnet56"])
 
 
 def weight_runs(seeds: Sequence[int] = (0, 1, 2), epochs: int = 16, every: int = 4) -> Runs:
-    """Runs measured by single weights: nine rows a filter are stored; correlations and mask distances over all are made up."""
+    """Runs measured by single weights, with made-up correlations and distances over all weights."""
     runs = make_runs(SMALL, seeds, epochs, every, unit="weight", mask_score="magnitude")
-    filters = pd.concat(
-        [runs.filters.assign(weight=place) for place in range(9)], ignore_index=True
-    )
+    copies = [runs.filters.assign(weight=place) for place in range(PER_FILTER)]
+    filters = pd.concat(copies, ignore_index=True)
     signs = np.random.default_rng(5).choice([-1.0, 1.0], len(filters))
     filters = filters.assign(
         theta_g=signs * filters["theta_g"],
@@ -43,18 +46,19 @@ def weight_runs(seeds: Sequence[int] = (0, 1, 2), epochs: int = 16, every: int =
         sigma=np.nan,
         sigma_delta=np.nan,
     )
-    parts = [_logged(run, seed, epochs, every) for seed, run in enumerate(runs.spec["run"])]
-    correlations = pd.concat([part for part, _ in parts], ignore_index=True)[list(CORRELATIONS)]
+    parts = [logged(run, seed, epochs, every) for seed, run in enumerate(runs.spec["run"])]
+    correlations = pd.concat([table for table, _ in parts], ignore_index=True)
     distances = np.concatenate([found for _, found in parts])
     return replace(
         runs,
         filters=filters,
-        correlations=correlations,
+        correlations=correlations[list(CORRELATIONS)],
         epochs=runs.epochs.assign(mask_distance=distances),
     )
 
 
-def _logged(run: str, seed: int, epochs: int, every: int) -> tuple[pd.DataFrame, np.ndarray]:
+def logged(run: str, seed: int, epochs: int, every: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Correlations of a run, and its mask distance at every epoch."""
     random = np.random.default_rng(seed)
     keys = [
         (epoch, *pair, method)
@@ -64,18 +68,25 @@ def _logged(run: str, seed: int, epochs: int, every: int) -> tuple[pd.DataFrame,
     ]
     table = pd.DataFrame(keys, columns=["epoch", "x", "y", "method"])
     r = 0.3 + 0.6 * table["epoch"] / epochs + random.uniform(-0.05, 0.05, len(table))
-    changed = (table["x"] != "theta_change") | (
-        table["epoch"] > 0
-    )  # no weight has changed before the first epoch
-    distances = 0.3 * np.exp(-4 * np.arange(epochs + 1) / epochs) + random.uniform(
-        0, 0.01, epochs + 1
-    )
-    return table.assign(run=run, n=WEIGHTS, r=r.where(changed)), np.append(np.nan, distances[1:])
+    # No weight has changed before the first epoch.
+    changed = (table["x"] != "theta_change") | (table["epoch"] > 0)
+    table = table.assign(run=run, n=WEIGHTS, r=r.where(changed))
+    falling = 0.3 * np.exp(-4 * np.arange(epochs + 1) / epochs)
+    distances = falling + random.uniform(0, 0.01, epochs + 1)
+    return table, np.append(np.nan, distances[1:])
 
 
 @pytest.fixture(scope="module")
 def runs() -> Runs:
     return weight_runs()
+
+
+def scatter_of(runs: Runs, options: DrawOptions = DEFAULT) -> pd.DataFrame:
+    return scatter.table(runs, find("H1a"), options)
+
+
+def curve_of(runs: Runs, options: DrawOptions = DEFAULT) -> pd.DataFrame:
+    return correlation_curve.table(runs, find("H1b"), options)
 
 
 def words_of(figure: Figure) -> str:
@@ -85,125 +96,123 @@ def words_of(figure: Figure) -> str:
 # The numbers
 
 
+def test_row_kinds_are_told_by_the_kind_of_runs_and_by_the_table(runs: Runs) -> None:
+    kinds = {"unpruned": FILTER, "pruned": FILTER, "prune_phase": FILTER, "weights": WEIGHT}
+    for kind, row_kind in kinds.items():
+        assert row_kind_of(kind) is row_kind
+    assert row_kind_in(scatter_of(runs)) is WEIGHT
+    assert WEIGHT.column("theta_g").meaning != FILTER.column("theta_g").meaning
+    assert WEIGHT.column("sigma") == FILTER.column("sigma")
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_scatter_shows_a_sample_under_correlations_over_all_weights(
-    runs: Runs, method: str
-) -> None:
-    table = scatter.table(runs, find("H1a"), DrawOptions(method=method, seed=1))  # type: ignore[arg-type]
-    logged = runs.correlations[
-        runs.correlations["run"].str.startswith("resnet56") & (runs.correlations["x"] == "theta_g")
-    ]
+def test_scatter_stands_under_correlations_over_all_weights(runs: Runs, method: Any) -> None:
+    table = scatter_of(runs, DrawOptions(method=method))
+    held = runs.correlations
+    held = held[held["run"].str.startswith("resnet56") & (held["x"] == "theta_g")]
     assert list(dict.fromkeys(table["epoch"])) == [0, 4, 16]
     for epoch, panel in table.groupby("epoch"):
         for name in METHODS:
-            each = logged.loc[(logged["epoch"] == epoch) & (logged["method"] == name), "r"]
+            each = held.loc[(held["epoch"] == epoch) & (held["method"] == name), "r"]
             assert panel[name].unique() == pytest.approx([each.mean()])
             assert panel[f"{name}_sd"].unique() == pytest.approx([each.std()])
-        stored = runs.filters[
-            (runs.filters["run"] == "resnet56-digits-weights-s1") & (runs.filters["epoch"] == epoch)
-        ]
-        stored = stored.assign(layer=stored["layer"].astype(str))
-        keys = ["layer", "filter", "weight"]
-        both = panel.merge(stored, on=keys, suffixes=("", "_stored"), validate="one_to_one")
-        assert len(both) == len(panel) == len(stored) == 9 * sum(SMALL["resnet56"])
-        assert (
-            both["theta_g"].tolist() == both["theta_g_stored"].tolist()
-            and both["theta_hg"].tolist() == both["theta_hg_stored"].tolist()
-        )
-        assert (
-            set(panel["weights"]) == {WEIGHTS}
-            and set(panel["seeds"]) == {3}
-            and set(panel["seed"]) == {1}
-        )
+    assert set(table["weights"]) == {WEIGHTS}
+    assert set(table["seeds"]) == {3}
 
 
-def test_curve_takes_correlations_and_mask_distances_from_the_log(runs: Runs) -> None:
-    table = correlation_curve.table(runs, find("H1b"), DEFAULT).set_index(["network", "epoch"])
-    logged = runs.correlations[(runs.correlations["x"] == "theta_change")].dropna(subset=["r"])
-    for network in SMALL:
-        mine = table.loc[network]
-        rows = logged[logged["run"].str.startswith(network)]
-        for method in METHODS:
-            each = rows[rows["method"] == method].groupby("epoch")["r"]
-            assert mine[method].dropna().to_dict() == pytest.approx(each.mean().to_dict())
-            assert mine[f"{method}_sd"].dropna().to_dict() == pytest.approx(each.std().to_dict())
-        assert mine["band_low"].dropna().to_dict() == pytest.approx(
-            (mine["pearson"] - mine["pearson_sd"]).dropna().to_dict()
-        )
-        epochs = runs.epochs[runs.epochs["run"].astype(str).str.startswith(network)].groupby(
-            "epoch"
-        )["mask_distance"]
-        assert mine["mask_distance"].dropna().to_dict() == pytest.approx(
-            epochs.mean().dropna().to_dict()
-        )
-        assert mine["mask_distance_sd"].dropna().to_dict() == pytest.approx(
-            epochs.std().dropna().to_dict()
-        )
-        assert (
-            list(mine.index) == list(range(1, 17))
-            and (mine["mask_ref_epoch"] == mine.index - 1).all()
-        )
-        assert mine["chance"].dropna().unique() == pytest.approx([0.32]) and set(
-            mine["weights"].dropna()
-        ) == {WEIGHTS}
+def test_scatter_shows_the_stored_sample_of_one_seed(runs: Runs) -> None:
+    table = scatter_of(runs, DrawOptions(seed=1))
+    assert set(table["seed"]) == {1}
+    run = runs.filters[runs.filters["run"] == "resnet56-digits-weights-s1"]
+    keys = ["epoch", "layer", "filter", "weight"]
+    stored = run[run["epoch"].isin([0, 4, 16])].astype({"layer": "str"})
+    both = table.merge(stored, on=keys, suffixes=("", "_stored"), validate="one_to_one")
+    assert len(both) == len(table) == len(stored) == 3 * SHOWN
+    for name in ("theta_g", "theta_hg"):
+        assert both[name].tolist() == both[f"{name}_stored"].tolist()
 
 
-def test_one_seed_has_the_interval_of_so_many_weights() -> None:
-    runs = weight_runs(seeds=(0,))
-    table = scatter.table(runs, find("H1a"), DEFAULT)
-    for epoch in (0, 4, 16):
-        facts = table[table["epoch"] == epoch].iloc[0]
-        ends = np.tanh(
-            np.arctanh(facts["pearson"]) + np.array([-1, 1]) * 1.959964 / np.sqrt(WEIGHTS - 3)
-        )
-        assert [facts["pearson_low"], facts["pearson_high"]] == pytest.approx(
-            ends.tolist(), abs=1e-6
-        )
+@pytest.mark.parametrize("network", SMALL)
+def test_curve_takes_correlations_from_the_log(runs: Runs, network: str) -> None:
+    mine = curve_of(runs).set_index(["network", "epoch"]).loc[network]
+    held = runs.correlations[runs.correlations["x"] == "theta_change"].dropna(subset=["r"])
+    held = held[held["run"].str.startswith(network)]
+    for method in METHODS:
+        each = held[held["method"] == method].groupby("epoch")["r"]
+        assert mine[method].dropna().to_dict() == pytest.approx(each.mean().to_dict())
+        assert mine[f"{method}_sd"].dropna().to_dict() == pytest.approx(each.std().to_dict())
+    low = (mine["pearson"] - mine["pearson_sd"]).dropna()
+    assert mine["band_low"].dropna().to_dict() == pytest.approx(low.to_dict())
+    assert set(mine["weights"].dropna()) == {WEIGHTS}
+
+
+@pytest.mark.parametrize("network", SMALL)
+def test_curve_takes_mask_distances_from_the_log(runs: Runs, network: str) -> None:
+    mine = curve_of(runs).set_index(["network", "epoch"]).loc[network]
+    rows = runs.epochs[runs.epochs["run"].astype(str).str.startswith(network)]
+    held = rows.dropna(subset=["mask_distance"]).groupby("epoch")["mask_distance"]
+    assert mine["mask_distance"].dropna().to_dict() == pytest.approx(held.mean().to_dict())
+    assert mine["mask_distance_sd"].dropna().to_dict() == pytest.approx(held.std().to_dict())
+    assert list(mine.index) == list(range(1, 17))
+    assert (mine["mask_ref_epoch"] == mine.index - 1).all()
+    assert mine["chance"].dropna().unique() == pytest.approx([0.32])
+
+
+def test_one_seed_has_the_interval_over_its_weights() -> None:
+    table = scatter_of(weight_runs(seeds=(0,)))
+    half = 1.959964 / np.sqrt(WEIGHTS - 3)
+    for _, facts in table.drop_duplicates("epoch").iterrows():
+        ends = np.tanh(np.arctanh(facts["pearson"]) + np.array([-half, half]))
+        shown = [facts["pearson_low"], facts["pearson_high"]]
+        assert shown == pytest.approx(ends.tolist(), abs=1e-6)
     assert table["pearson_sd"].isna().all()
 
 
 def test_both_forms_of_loss_preservation_are_one_measure_of_a_weight(runs: Runs) -> None:
-    sums = correlation_curve.table(runs, find("H1b"), DEFAULT)
-    terms = correlation_curve.table(runs, find("H1b"), DrawOptions(loss_preservation="abs_of_sum"))
-    pd.testing.assert_frame_equal(sums, terms)
+    terms = curve_of(runs, DrawOptions(loss_preservation="abs_of_sum"))
+    pd.testing.assert_frame_equal(curve_of(runs), terms)
+
+
+def test_masks_of_weights_are_by_magnitude_unless_named(runs: Runs) -> None:
+    named = curve_of(runs, DrawOptions(mask_score="magnitude"))
+    pd.testing.assert_frame_equal(named, curve_of(runs))
 
 
 def test_filters_and_weights_of_one_folder_do_not_mix(runs: Runs) -> None:
     filters = make_runs(SMALL)
-    tables = {
-        name: [getattr(each, name) for each in (runs, filters)]
-        for name in ("spec", "epochs", "filters")
-    }
-    tables["filters"] = [
-        table.astype({"run": "str", "layer": "str"}) for table in tables["filters"]
-    ]
-    tables["epochs"] = [table.astype({"run": "str"}) for table in tables["epochs"]]
     both = Runs(
-        **{name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()},
+        spec=pd.concat([runs.spec, filters.spec], ignore_index=True),
+        epochs=joined(runs.epochs, filters.epochs, "run"),
+        filters=joined(runs.filters, filters.filters, "run", "layer"),
         rounds=runs.rounds,
         correlations=runs.correlations,
     )
     for figure, alone in (("H1a", runs), ("3", filters), ("H1b", runs), ("2", filters)):
-        module = scatter if figure in ("H1a", "3") else correlation_curve
-        together, single = (module.table(each, find(figure), DEFAULT) for each in (both, alone))
-        pd.testing.assert_frame_equal(together, single, check_dtype=False, check_categorical=False)
-        assert row_kind_in(together) is (WEIGHT if figure.startswith("H") else FILTER)
+        picture = scatter if figure in ("H1a", "3") else correlation_curve
+        mixed, single = (picture.table(each, find(figure), DEFAULT) for each in (both, alone))
+        pd.testing.assert_frame_equal(mixed, single, check_dtype=False, check_categorical=False)
+        assert row_kind_in(mixed) is (WEIGHT if figure.startswith("H") else FILTER)
+
+
+def joined(one: pd.DataFrame, other: pd.DataFrame, *text: str) -> pd.DataFrame:
+    """Two tables as one, with category columns as text."""
+    parts = [table.astype(dict.fromkeys(text, "str")) for table in (one, other)]
+    return pd.concat(parts, ignore_index=True)
 
 
 # What the log does not hold
 
 
-@pytest.mark.parametrize(("figure", "module"), [("H1a", scatter), ("H1b", correlation_curve)])
+@pytest.mark.parametrize(("figure", "picture"), [("H1a", scatter), ("H1b", correlation_curve)])
 def test_a_coefficient_that_was_not_recorded_is_refused(
-    runs: Runs, figure: str, module: object
+    runs: Runs, figure: str, picture: ModuleType
 ) -> None:
-    with pytest.raises(
-        FigureError,
-        match=r"the kendall correlation of theta_\w+ and \w+ over all weights .*holds only pearson and spearman.*--method",
-    ):
-        module.table(runs, find(figure), DrawOptions(method="kendall"))  # type: ignore[attr-defined]
+    asked = r"the kendall correlation of theta_\w+ and \w+ over all weights"
+    with pytest.raises(FigureError, match=rf"{asked} .*only pearson and spearman.*--method"):
+        picture.table(runs, find(figure), DrawOptions(method="kendall"))
+    without = replace(runs, correlations=runs.correlations[:0])
     with pytest.raises(FigureError, match=r"the pearson correlation .* holds only no correlation"):
-        module.table(replace(runs, correlations=runs.correlations[:0]), find(figure), DEFAULT)  # type: ignore[attr-defined]
+        picture.table(without, find(figure), DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -217,121 +226,83 @@ def test_a_coefficient_that_was_not_recorded_is_refused(
 def test_masks_that_were_not_recorded_are_refused(
     runs: Runs, options: DrawOptions, asked: str
 ) -> None:
-    with pytest.raises(
-        FigureError,
-        match=rf"masks of weights {asked} were asked for.*by magnitude at a ratio of 0\.2.*--mask-score and --mask-ratio",
-    ):
-        correlation_curve.table(runs, find("H1b"), options)
-
-
-def test_masks_of_weights_are_by_magnitude_unless_named(runs: Runs) -> None:
-    named = correlation_curve.table(runs, find("H1b"), DrawOptions(mask_score="magnitude"))
-    pd.testing.assert_frame_equal(named, correlation_curve.table(runs, find("H1b"), DEFAULT))
+    held = r"by magnitude at a ratio of 0\.2.*--mask-score and --mask-ratio"
+    with pytest.raises(FigureError, match=rf"masks of weights {asked} were asked for.*{held}"):
+        curve_of(runs, options)
 
 
 def test_epochs_without_a_change_are_told(runs: Runs) -> None:
+    unmoved = replace(runs, correlations=runs.correlations.assign(r=np.nan))
     with pytest.raises(FigureError, match="holds both theta_change and loss_preservation"):
-        correlation_curve.table(
-            replace(runs, correlations=runs.correlations.assign(r=np.nan)), find("H1b"), DEFAULT
-        )
+        curve_of(unmoved)
+    maskless = replace(runs, epochs=runs.epochs.assign(mask_distance=np.nan))
     with pytest.raises(FigureError, match=r"no two epochs .* have masks by magnitude"):
-        correlation_curve.table(
-            replace(runs, epochs=runs.epochs.assign(mask_distance=np.nan)), find("H1b"), DEFAULT
-        )
+        curve_of(maskless)
 
 
 # The pictures and the words
 
 
-def test_words_say_weights(runs: Runs) -> None:
-    for figure, module in (("H1a", scatter), ("H1b", correlation_curve)):
-        table = module.table(runs, find(figure), DEFAULT)  # type: ignore[attr-defined]
-        parts = [
-            module.drawn(table, DEFAULT),
-            *module.values(table, DEFAULT),
-            module.finding(table, DEFAULT),
-            words_of(module.draw(table, DEFAULT)),
-        ]  # type: ignore[attr-defined]
-        assert (
-            not any("filter" in part for part in parts)
-            and "weight" in parts[0]
-            and f"{WEIGHTS:,} weights" in " ".join(parts)
-        )
-    curve = correlation_curve.table(runs, find("H1b"), DEFAULT)
-    assert "|θ Δθ|" in words_of(
-        correlation_curve.draw(curve, DEFAULT)
-    ) and "theta_change" in correlation_curve.drawn(curve, DEFAULT)
+@pytest.mark.parametrize(("figure", "picture"), [("H1a", scatter), ("H1b", correlation_curve)])
+def test_words_say_weights(runs: Runs, figure: str, picture: ModuleType) -> None:
+    table = picture.table(runs, find(figure), DEFAULT)
+    drawn, finding = picture.drawn(table, DEFAULT), picture.finding(table, DEFAULT)
+    values = " ".join(picture.values(table, DEFAULT))
+    shown = words_of(picture.draw(table, DEFAULT))
+    assert not any("filter" in part for part in (drawn, values, finding, shown))
+    assert "weight" in drawn
+    assert f"{WEIGHTS:,} weights" in values
 
 
-def test_the_caption_says_how_many_weights_are_shown_and_what_is_in_force(
-    runs: Runs, tmp_path: Path
-) -> None:
-    for figure in ("H1a", "H1b"):
-        save_figure(figure, runs, tmp_path, formats=["png"])
-    scattered, curve = (
-        " ".join((tmp_path / f"figure{name}.txt").read_text(encoding="utf-8").split())
-        for name in ("H1a", "H1b")
-    )
-    assert f"Shown are {9 * sum(SMALL['resnet56']):,} of its {WEIGHTS:,} weights" in scattered
-    assert "measure of the masks: magnitude" in curve and "2p(1 - p) = 0.32" in curve
+def test_the_curve_names_the_change_of_a_weight(runs: Runs) -> None:
+    table = curve_of(runs)
+    assert "|θ Δθ|" in words_of(correlation_curve.draw(table, DEFAULT))
+    assert "theta_change" in correlation_curve.drawn(table, DEFAULT)
 
 
-def test_a_log_of_all_weights_says_nothing_of_a_sample(runs: Runs) -> None:
-    every = runs.correlations.assign(n=9 * sum(SMALL["resnet56"]))
-    assert "Shown are" not in scatter.drawn(
-        scatter.table(replace(runs, correlations=every), find("H1a"), DEFAULT), DEFAULT
-    )
+def test_the_caption_says_how_many_weights_are_shown_and_which_masks(runs: Runs) -> None:
+    points, curve = (" ".join(compose(name, runs).caption.split()) for name in ("H1a", "H1b"))
+    assert f"Shown are {SHOWN:,} of its {WEIGHTS:,} weights" in points
+    assert "measure of the masks: magnitude" in curve
+    assert "2p(1 - p) = 0.32" in curve
 
 
-def figures(runs: Runs) -> Iterator[Figure]:
-    yield scatter.draw(scatter.table(runs, find("H1a"), DEFAULT), DEFAULT)
-    yield correlation_curve.draw(correlation_curve.table(runs, find("H1b"), DEFAULT), DEFAULT)
+def test_a_log_of_all_weights_says_nothing_about_a_sample(runs: Runs) -> None:
+    every = replace(runs, correlations=runs.correlations.assign(n=SHOWN))
+    assert "Shown are" not in scatter.drawn(scatter_of(every), DEFAULT)
 
 
-@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-@pytest.mark.parametrize("epochs", [4, 16, 160])
+@pytest.mark.parametrize(("seeds", "epochs"), [((0,), 4), ((0, 1, 2), 16), ((0, 1), 160)])
 def test_pictures_of_weights_are_readable(seeds: Sequence[int], epochs: int) -> None:
-    for figure in figures(weight_runs(seeds, epochs, max(1, epochs // 8))):
-        assert_readable(figure)
+    runs = weight_runs(seeds, epochs, max(1, epochs // 8))
+    assert_readable(scatter.draw(scatter_of(runs), DEFAULT))
+    assert_readable(correlation_curve.draw(curve_of(runs), DEFAULT))
 
 
 @pytest.mark.parametrize(
-    ("falls", "verdict"), [(True, "as the claim has it"), (False, "against the claim")]
+    ("slope", "verdict"), [(-0.01, "as the claim has it"), (0.01, "against the claim")]
 )
-def test_the_claim_is_judged_by_the_numbers(runs: Runs, falls: bool, verdict: str) -> None:
-    epoch = runs.correlations["epoch"]
-    rising = replace(runs, correlations=runs.correlations.assign(r=0.1 + epoch / 40))
+def test_the_claim_of_the_curve_is_judged_by_the_numbers(
+    runs: Runs, slope: float, verdict: str
+) -> None:
     rising = replace(
-        rising,
-        epochs=runs.epochs.assign(
-            mask_distance=0.2 + (-0.01 if falls else 0.01) * runs.epochs["epoch"]
-        ),
+        runs,
+        correlations=runs.correlations.assign(r=0.1 + runs.correlations["epoch"] / 40),
+        epochs=runs.epochs.assign(mask_distance=0.2 + slope * runs.epochs["epoch"]),
     )
-    assert (
-        correlation_curve.finding(
-            correlation_curve.table(rising, find("H1b"), DEFAULT), DEFAULT
-        ).count(verdict)
-        == 3
-    )
-    high = scatter.finding(
-        scatter.table(
-            replace(runs, correlations=runs.correlations.assign(r=0.9 if falls else 0.1)),
-            find("H1a"),
-            DEFAULT,
-        ),
-        DEFAULT,
-    )
-    assert (
-        "high and positive in 3 of the 3 panels" if falls else "high in none of the 3 panels"
-    ) in high
+    assert correlation_curve.finding(curve_of(rising), DEFAULT).count(verdict) == 3
 
 
-# How they look
+@pytest.mark.parametrize(
+    ("r", "verdict"),
+    [(0.9, "high and positive in 3 of the 3 panels"), (0.1, "high in none of the 3 panels")],
+)
+def test_the_claim_of_the_scatter_is_judged_by_the_numbers(
+    runs: Runs, r: float, verdict: str
+) -> None:
+    equal = replace(runs, correlations=runs.correlations.assign(r=r))
+    assert verdict in scatter.finding(scatter_of(equal), DEFAULT)
 
 
 def test_scatter_of_weights_is_as_its_baseline(runs: Runs, tmp_path: Path) -> None:
-    assert_as_before(
-        scatter.draw(scatter.table(runs, find("H1a"), DEFAULT), DEFAULT),
-        "scatter_of_weights",
-        tmp_path,
-    )
+    assert_as_before(scatter.draw(scatter_of(runs), DEFAULT), "scatter_of_weights", tmp_path)

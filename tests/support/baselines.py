@@ -1,7 +1,7 @@
-"""Pictures as they should look, at few pixels: `assert_as_before` compares one with the file of its name in `tests/baselines/`.
+"""Pictures as they should look, at few pixels; see `assert_as_before`.
 
-To renew them after a wanted change, run `PRUNEVIZ_NEW_BASELINES=1 python -m pytest tests -k baseline`, look at every new file, and
-commit it.
+After a wanted change, renew them with `PRUNEVIZ_NEW_BASELINES=1 python -m pytest tests -k
+baseline`, look at every new file, and commit it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from pruneviz.figures import style
 
 FOLDER = Path(__file__).parent / "baselines"
 DPI = 60
-TOLERANCE = 4.0  # grey levels, root mean square over all pixels: above what another build of the font renderer changes
+# Grey levels, root mean square over all pixels: more than another font renderer changes.
+TOLERANCE = 4.0
 
 
 def assert_as_before(figure: Figure, name: str, scratch: Path) -> None:
-    """Compare a picture with its baseline `name`; where they differ, the new one is left in `scratch` and named."""
+    """Compare a picture with the file `name` in tests/support/baselines.
+
+    Where they differ, the new picture is left in `scratch` and named.
+    """
     drawn = scratch / f"{name}.png"
     with style.paper():
         figure.savefig(drawn, dpi=DPI, metadata={"Software": None})
@@ -32,11 +36,12 @@ def assert_as_before(figure: Figure, name: str, scratch: Path) -> None:
     assert kept.is_file(), f"there is no {kept}; see the head of {__file__}"
     difference = rms(drawn, kept)
     assert difference < TOLERANCE, (
-        f"{drawn} differs from {kept} by {difference:.1f} grey levels; where that is wanted, see {__file__}"
+        f"{drawn} differs from {kept} by {difference:.1f} grey levels; if that is wanted, see "
+        f"the head of {__file__}"
     )
 
 
 def rms(one: Path, other: Path) -> float:
-    """The root mean square difference of two pictures in levels of 0 to 255; infinite where their sizes differ."""
+    """Root mean square difference of two pictures, from 0 to 255; infinite if sizes differ."""
     a, b = (np.asarray(Image.open(path).convert("RGB"), dtype=float) for path in (one, other))
     return float(np.sqrt(((a - b) ** 2).mean())) if a.shape == b.shape else float("inf")

@@ -1,34 +1,29 @@
-"""Figures 2, H1b and I1: numbers, structure and words."""
+"""Figures 2, H1b and I1 against plain pandas; the picture by structure; what is said of the claim.
+
+Figures of single weights are tested in tests/figures/test_row_kind.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pruneviz.errors import FigureError, LogError
-from pruneviz.figures.catalogue import FIGURES, find
-from pruneviz.figures.kinds import (
-    correlation_curve,
-    layer_ratios,
-    scatter,
-)
+from pruneviz.errors import FigureError
+from pruneviz.figures.catalogue import FIGURES
+from pruneviz.figures.kinds import correlation_curve as picture
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
-from pruneviz.plans.needs import RATIO_MEASURES
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
-from tests.support.synthetic_runs import (
-    SMALL,
-    make_pruned_runs,
-    make_runs,
-)
+from tests.support.synthetic_runs import SMALL, make_runs
 
 DEFAULT = DrawOptions()
+TITLES = ["(a) VGG-13", "(b) MobileNet-V1", "(c) ResNet-56"]
 
 
 @pytest.fixture(scope="module")
@@ -36,62 +31,48 @@ def runs() -> Runs:
     return make_runs(SMALL)
 
 
-CASES: Mapping[str, tuple[dict[str, object], DrawOptions]] = {
-    "16 epochs": ({}, DEFAULT),
-    "one seed": ({"seeds": (3,)}, DEFAULT),
-    "linear, Kendall": ({}, DrawOptions(scale="linear", method="kendall")),
-    "two epochs": ({"epochs": 2, "every": 2}, DEFAULT),
-    "160 epochs": ({"epochs": 160, "every": 20, "seeds": (0, 1)}, DEFAULT),
-}
+def table_of(runs: Runs, options: DrawOptions = DEFAULT, figure: str = "2") -> pd.DataFrame:
+    return picture.table(runs, FIGURES[figure], options)
 
 
-def test_correlation_curve_numbers(runs: Runs) -> None:
-    table = correlation_curve.table(runs, FIGURES["2"], DEFAULT).set_index(["network", "epoch"])
-    filters = runs.filters.assign(
-        change=(runs.filters["sigma"] * runs.filters["sigma_delta"]).abs()
+# The numbers
+
+
+@pytest.mark.parametrize("network", SMALL)
+def test_numbers_against_plain_pandas(runs: Runs, network: str) -> None:
+    mine = table_of(runs).set_index(["network", "epoch"]).loc[network]
+    filters = runs.filters[runs.filters["run"].astype(str).str.startswith(network)]
+    filters = filters.assign(change=(filters["sigma"] * filters["sigma_delta"]).abs())
+    each = filters.groupby(["run", "epoch"], observed=True)
+    pairs = each[["change", "abs_theta_g"]].corr().xs("change", level=2)["abs_theta_g"]
+    by_run = (
+        pairs.dropna()
+        .reset_index()
+        .pivot_table(index="epoch", columns="run", values="abs_theta_g", observed=True)
     )
-    for network in FIGURES["2"].networks:
-        each = filters[filters["run"].astype(str).str.startswith(network)].groupby(
-            ["run", "epoch"], observed=True
-        )
-        pairs = (
-            each[["change", "abs_theta_g"]]
-            .corr()
-            .xs("change", level=2)["abs_theta_g"]
-            .dropna()
-            .reset_index()
-        )
-        correlations = pairs.pivot_table(
-            index="epoch", columns="run", values="abs_theta_g", observed=True
-        )
-        mine = table.loc[network]
-        assert mine["pearson"].dropna().to_dict() == pytest.approx(
-            correlations.mean(axis="columns").to_dict()
-        )
-        assert mine["pearson_sd"].dropna().to_dict() == pytest.approx(
-            correlations.std(axis="columns").to_dict()
-        )
-        assert mine["band_high"].dropna().to_dict() == pytest.approx(
-            (correlations.mean(axis=1) + correlations.std(axis=1)).to_dict()
-        )
-        assert mine["mask_distance"].dropna().to_dict() == pytest.approx(
-            _plain_distances(each["sigma"].apply(np.array))
-        )
+    mean, sd = by_run.mean(axis="columns"), by_run.std(axis="columns")
+    assert mine["pearson"].dropna().to_dict() == pytest.approx(mean.to_dict())
+    assert mine["pearson_sd"].dropna().to_dict() == pytest.approx(sd.to_dict())
+    assert mine["band_high"].dropna().to_dict() == pytest.approx((mean + sd).to_dict())
+    distances = plain_distances(each["sigma"].apply(np.array))
+    assert mine["mask_distance"].dropna().to_dict() == pytest.approx(distances)
 
 
-def _plain_distances(sigma: pd.Series) -> dict[int, float]:
+def plain_distances(sigma: pd.Series) -> dict[int, float]:
+    """Mean distance of each epoch's mask to the one of the epoch before it."""
     found: dict[int, list[float]] = {}
     for run, epoch in sigma.index:
         before, now = sigma.get((run, epoch - 1)), sigma[(run, epoch)]
-        if (
-            before is not None and np.ptp(before) > 0
-        ):  # scales that are all equal, as at initialisation, give no mask
-            masks = [
-                np.argsort(np.argsort(abs(values))) >= round(0.2 * len(values))
-                for values in (before, now)
-            ]
-            found.setdefault(epoch, []).append(float(np.mean(masks[0] != masks[1])))
+        if before is None or np.ptp(before) == 0:  # scales that are all equal give no mask
+            continue
+        old, new = (kept_by_size(scales) for scales in (before, now))
+        found.setdefault(epoch, []).append(float(np.mean(old != new)))
     return {epoch: float(np.mean(values)) for epoch, values in found.items()}
+
+
+def kept_by_size(scales: np.ndarray) -> np.ndarray:
+    ranks = np.argsort(np.argsort(abs(scales)))
+    return ranks >= round(0.2 * len(scales))
 
 
 @pytest.mark.parametrize(
@@ -104,116 +85,93 @@ def _plain_distances(sigma: pd.Series) -> dict[int, float]:
     ],
 )
 def test_options_change_the_numbers(runs: Runs, options: DrawOptions, column: str) -> None:
-    before, after = (
-        correlation_curve.table(runs, FIGURES["2"], chosen).dropna(subset=[column])[column]
-        for chosen in (DEFAULT, options)
-    )
+    before, after = (table_of(runs, chosen)[column].dropna() for chosen in (DEFAULT, options))
     assert before.tolist() != after.tolist()
 
 
-def test_absent_columns_seeds_and_epochs_are_named(runs: Runs) -> None:
-    with pytest.raises(LogError, match="no column theta_hg"):
-        scatter.table(
-            replace(runs, filters=runs.filters.drop(columns="theta_hg")), FIGURES["3"], DEFAULT
-        )
-    with pytest.raises(FigureError, match="seed 9 is not recorded; recorded are seeds 0, 1 and 2"):
-        scatter.table(runs, FIGURES["3"], DrawOptions(seed=9))
-    with pytest.raises(FigureError, match="no epoch at which all of"):
-        scatter.table(
-            replace(runs, filters=runs.filters.assign(theta_hg=np.nan)), FIGURES["3"], DEFAULT
-        )
-    with pytest.raises(FigureError, match="holds both sigma_change and loss_preservation"):
-        correlation_curve.table(
-            replace(runs, filters=runs.filters.assign(sigma_delta=np.nan)), FIGURES["2"], DEFAULT
-        )
-    with pytest.raises(FigureError, match=r"no two epochs .* have masks by magnitude"):
-        correlation_curve.table(
-            replace(runs, filters=runs.filters.assign(theta_norm2=np.nan)),
-            FIGURES["2"],
+@pytest.mark.parametrize(
+    ("absent", "options", "message"),
+    [
+        ("sigma_delta", DEFAULT, "holds both sigma_change and loss_preservation"),
+        (
+            "theta_norm2",
             DrawOptions(mask_score="magnitude"),
-        )
+            r"no two epochs .* have masks by magnitude",
+        ),
+    ],
+)
+def test_columns_that_were_never_measured_are_named(
+    runs: Runs, absent: str, options: DrawOptions, message: str
+) -> None:
+    lacking = replace(runs, filters=runs.filters.assign(**{absent: np.nan}))
+    with pytest.raises(FigureError, match=message):
+        table_of(lacking, options)
 
 
-@pytest.mark.parametrize(("facts", "options"), CASES.values(), ids=CASES)
-def test_correlation_curve_is_readable(facts: dict[str, object], options: DrawOptions) -> None:
-    table = correlation_curve.table(make_runs(SMALL, **facts), FIGURES["2"], options)  # type: ignore[arg-type]
-    figure = correlation_curve.draw(table, options)
+# The picture
+
+
+@pytest.mark.parametrize(
+    ("facts", "options"),
+    [
+        ({}, DEFAULT),
+        ({"seeds": (3,)}, DrawOptions(method="kendall")),
+        ({"epochs": 2, "every": 2}, DEFAULT),
+        ({"epochs": 160, "every": 20, "seeds": (0, 1)}, DEFAULT),
+    ],
+    ids=["16 epochs", "one seed, Kendall", "two epochs", "160 epochs"],
+)
+def test_picture_is_readable_and_shows_the_table(
+    facts: dict[str, Any], options: DrawOptions
+) -> None:
+    table = table_of(make_runs(SMALL, **facts), options)
+    figure = picture.draw(table, options)
     left, right = figure.axes[:3], figure.axes[3:]
-    assert [axes.get_title("left") for axes in left] == [
-        "(a) VGG-13",
-        "(b) MobileNet-V1",
-        "(c) ResNet-56",
-    ]
-    assert (
-        "loss preservation" in left[0].get_ylabel()
-        and "fraction of filters" in right[-1].get_ylabel()
-    )
-    for axes, twin, (_, rows) in zip(
-        left, right, table.groupby("network", sort=False), strict=True
-    ):
+    assert [axes.get_title("left") for axes in left] == TITLES
+    assert "loss preservation" in left[0].get_ylabel()
+    assert "fraction of filters" in right[-1].get_ylabel()
+    panels = table.groupby("network", sort=False)
+    for axes, twin, (_, rows) in zip(left, right, panels, strict=True):
         assert axes.get_xlabel() == "epochs trained"
         (_, curve), (masks, chance) = axes.get_lines(), twin.get_lines()
         assert curve.get_ydata().tolist() == rows[options.method].dropna().tolist()
         assert masks.get_ydata().tolist() == rows["mask_distance"].dropna().tolist()
         assert set(chance.get_ydata()) == set(rows["chance"].dropna())
-        assert (
-            len({curve.get_color(), masks.get_color()})
-            == len({curve.get_linestyle(), masks.get_linestyle()})
-            == 2
-        )
+        assert curve.get_color() != masks.get_color()
+        assert curve.get_linestyle() != masks.get_linestyle()
     assert_readable(figure)
     (legend,) = figure.legends
     assert len(legend.get_texts()) == 3
     assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in left)
 
 
-def test_correlation_curve_of_one_network_is_readable() -> None:
-    table = correlation_curve.table(
-        make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,)), FIGURES["2"], DEFAULT
-    )
-    figure = correlation_curve.draw(table, DEFAULT)
+def test_picture_of_one_network_is_readable() -> None:
+    table = table_of(make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,)))
+    figure = picture.draw(table, DEFAULT)
     assert [axes.get_title("left") for axes in figure.axes] == ["VGG-13", ""]
     assert_readable(figure)
 
 
-def test_figure_2_on_tiny_imagenet_has_a_panel_a_network() -> None:
-    table = correlation_curve.table(
-        make_runs(SMALL, seeds=(0,), dataset="tiny-imagenet"), find("I1"), DEFAULT
-    )
-    figure = correlation_curve.draw(table, DEFAULT)
-    assert [axes.get_title("left") for axes in figure.axes[:3]] == [
-        "(a) VGG-13",
-        "(b) MobileNet-V1",
-        "(c) ResNet-56",
-    ]
-    assert set(table["dataset"]) == {"tiny-imagenet"} and "filters" in table
+def test_figure_i1_is_of_tiny_imagenet() -> None:
+    table = table_of(make_runs(SMALL, seeds=(0,), dataset="tiny-imagenet"), figure="I1")
+    assert set(table["dataset"]) == {"tiny-imagenet"}
+    assert "filters" in table
+    figure = picture.draw(table, DEFAULT)
+    assert [axes.get_title("left") for axes in figure.axes[:3]] == TITLES
     assert_readable(figure)
 
 
-def test_correlation_curve_is_as_its_baseline(tmp_path: Path) -> None:
-    runs = make_runs(SMALL, seeds=(0, 1))
-    assert_as_before(
-        correlation_curve.draw(correlation_curve.table(runs, find("2"), DEFAULT), DEFAULT),
-        "correlation_curve",
-        tmp_path,
-    )
+def test_picture_is_as_its_baseline(tmp_path: Path) -> None:
+    table = table_of(make_runs(SMALL, seeds=(0, 1)))
+    assert_as_before(picture.draw(table, DEFAULT), "correlation_curve", tmp_path)
+
+
+# The words
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_one_seed_is_a_hint_at_most(seeds: tuple[int, ...]) -> None:
-    ratios = make_pruned_runs(
-        {"vgg13": SMALL["vgg13"]},
-        RATIO_MEASURES,
-        (1, 5, 25),
-        seeds=seeds,
-        target=0.65,
-        prune_phase_only=True,
-    )
-    layers = layer_ratios.finding(layer_ratios.table(ratios, find("16"), DEFAULT), DEFAULT)
-    assert layers.count("(one seed, so a hint at most)") == (2 if len(seeds) == 1 else 0)
-    curves = correlation_curve.table(
-        make_runs(SMALL, seeds=seeds, epochs=8, every=1), find("2"), DEFAULT
-    )
-    said = correlation_curve.finding(curves, DEFAULT)
+    table = table_of(make_runs(SMALL, seeds=seeds, epochs=8, every=1))
+    said = picture.finding(table, DEFAULT)
     assert ("one seed gives a hint at most" in said) == (len(seeds) == 1)
     assert "describes the two curves and tests nothing" in said

@@ -1,7 +1,7 @@
-"""Recordings made up in memory, with the shape, signs and range of real ones: values over ten decades, several networks and seeds.
+"""Recordings made up in memory, with the shape, signs and range of real ones.
 
-`make_runs` makes unpruned runs (with `unit="weight"` those of single weights), `make_pruned_runs` pruned ones, whole or their rounds alone;
-`together` joins recordings, and `save_runs` writes them to disk.
+`make_runs` makes unpruned runs (`unit="weight"`: measured by single weights), `make_pruned_runs`
+pruned ones; `together` joins recordings, and `save_runs` writes them to disk.
 """
 
 from __future__ import annotations
@@ -26,20 +26,14 @@ LAYERS: Mapping[str, tuple[int, ...]] = {
     "resnet56": (4,) * 19 + (6,) * 19 + (8,) * 19,
 }
 SMALL: Mapping[str, tuple[int, ...]] = {network: layers[::3] for network, layers in LAYERS.items()}
+# Filters per layer of MobileNet-V1 at full width, depthwise and pointwise.
 MOBILENET_FILTERS = (
-    32,
-    32,
-    64,
-    64,
-    128,
-    128,
-    128,
-    128,
-    256,
-    256,
-    256,
-    *(256, *(512,) * 11),
-    *(512, 1024, 1024, 1024),
+    *(32,) * 2,
+    *(64,) * 2,
+    *(128,) * 4,
+    *(256,) * 4,
+    *(512,) * 12,
+    *(1024,) * 3,
 )
 
 
@@ -51,24 +45,31 @@ def make_runs(
     dataset: str = "digits",
     **facts: Any,
 ) -> Runs:
-    """Runs of each network and seed; derivative columns at every `every`-th epoch and at the last; `facts` go into the spec."""
+    """Unpruned runs of each network and seed.
+
+    Args:
+        networks: Number of filters of each layer, by network.
+        seeds: Seeds of the runs.
+        epochs: Epochs trained.
+        every: Derivative columns stand at every `every`-th epoch and at the last.
+        dataset: Name of the data set.
+        facts: Further facts of the spec.
+    """
     specs, filters, rows = [], [], []
-    for network, layers in networks.items():
-        for seed in seeds:
-            run = (
-                f"{network}-{dataset}{'-weights' if facts.get('unit') == 'weight' else ''}-s{seed}"
-            )
-            known = {
-                "network": network,
-                "dataset": dataset,
-                "seed": seed,
-                "epochs": epochs,
-                "preset": "digits",
-                "sample_size": 500,
-            }
-            specs.append(RunSpec.from_dict({"run": run, **known, **facts}).to_dict())
-            filters.append(_filters(layers, seed, epochs, every).assign(run=run))
-            rows.append(pd.DataFrame({"run": run, "epoch": range(epochs + 1)}))
+    kind = "-weights" if facts.get("unit") == "weight" else ""
+    for (network, layers), seed in itertools.product(networks.items(), seeds):
+        run = f"{network}-{dataset}{kind}-s{seed}"
+        known = {
+            "network": network,
+            "dataset": dataset,
+            "seed": seed,
+            "epochs": epochs,
+            "preset": "digits",
+            "sample_size": 500,
+        }
+        specs.append(RunSpec.from_dict({"run": run, **known, **facts}).to_dict())
+        filters.append(_filters(layers, seed, epochs, every).assign(run=run))
+        rows.append(pd.DataFrame({"run": run, "epoch": range(epochs + 1)}))
     return Runs(
         pd.DataFrame(specs),
         _table(rows, EPOCHS),
@@ -88,29 +89,46 @@ def make_pruned_runs(
     prune_phase_only: bool = False,
     **facts: Any,
 ) -> Runs:
-    """Runs pruned in rounds, one for each combination; with `prune_phase_only` they end with the last round; no filters are recorded."""
+    """Runs pruned in rounds, one for each combination, without filters.
+
+    Args:
+        networks: Number of filters of each layer, by network.
+        measures: Pruning measures.
+        rounds: Numbers of rounds.
+        datasets: Names of data sets.
+        seeds: Seeds of the runs.
+        epochs: Epochs trained.
+        target: Fraction of the filters to prune.
+        prune_phase_only: End with the last round.
+        facts: Further facts of the spec.
+    """
     specs, rows, pruned = [], [], []
     for network, dataset, count, measure, seed in itertools.product(
         networks, datasets, rounds, measures, seeds
     ):
         last = count if prune_phase_only else epochs
-        run = f"{network}-{dataset}-{measure.replace('_', '')}-r{count}{'-prunephase' if prune_phase_only else ''}-s{seed}"
+        kind = "-prunephase" if prune_phase_only else ""
+        run = f"{network}-{dataset}-{measure.replace('_', '')}-r{count}{kind}-s{seed}"
         known = {
-            "network": network, "dataset": dataset, "seed": seed, "epochs": last, "preset": "digits", "measure": measure, "target": target,
-            "rounds": count, "prune_phase_only": prune_phase_only, "schedule": "published", "keep_at_least": 0.05, "augment": False,
-        }  # fmt: skip
+            "network": network,
+            "dataset": dataset,
+            "seed": seed,
+            "epochs": last,
+            "preset": "digits",
+            "measure": measure,
+            "target": target,
+            "rounds": count,
+            "prune_phase_only": prune_phase_only,
+            "schedule": "published",
+            "keep_at_least": 0.05,
+            "augment": False,
+        }
         specs.append(RunSpec.from_dict({"run": run, **known, **facts}).to_dict())
+        layers = networks[network]
         random = np.random.default_rng([seed, count, len(measure), len(dataset)])
-        kept = _kept_by_round(networks[network], measure, count, target, random)
-        rows.append(
-            _accuracies(
-                random,
-                measure,
-                dataset,
-                last,
-                kept.groupby("epoch")["kept"].sum() / sum(networks[network]),
-            ).assign(run=run)
-        )
+        kept = _kept_by_round(layers, measure, count, target, random)
+        fraction = kept.groupby("epoch")["kept"].sum() / sum(layers)
+        rows.append(_accuracies(random, measure, dataset, last, fraction).assign(run=run))
         pruned.append(kept.assign(run=run))
     return Runs(
         pd.DataFrame(specs),
@@ -123,11 +141,11 @@ def make_pruned_runs(
 def together(*recordings: Runs) -> Runs:
     """Several recordings as one."""
     spec = pd.concat([runs.spec for runs in recordings], ignore_index=True)
-    parts = {
-        name: [getattr(runs, name) for runs in recordings if len(getattr(runs, name))]
-        for name in TABLES
-    }
-    return Runs(spec, **{name: _table(parts[name], columns) for name, columns in TABLES.items()})
+    tables = {}
+    for name, columns in TABLES.items():
+        parts = [getattr(runs, name) for runs in recordings]
+        tables[name] = _table([part for part in parts if len(part)], columns)
+    return Runs(spec, **tables)
 
 
 def with_coupled_layers(runs: Runs) -> Runs:
@@ -160,61 +178,52 @@ def runs_of_every_kind() -> Runs:
 def save_runs(runs: Runs, folder: Path, unfinished: Sequence[str] = ()) -> None:
     """Write recordings to disk as the recorder would; those named `unfinished` are not sealed."""
     for facts in runs.spec.to_dict("records"):
-        spec = RunSpec.from_dict(
-            {
-                name: value
-                for name, value in facts.items()
-                if not (isinstance(value, float) and np.isnan(value))
-            }
-        )
+        known = {name: value for name, value in facts.items() if not _is_nan(value)}
+        spec = RunSpec.from_dict(known)
         log = RunLog.create(folder / spec.run, spec)
-        mine = {
-            name: getattr(runs, name)[getattr(runs, name)["run"] == spec.run] for name in TABLES
-        }
-        for epoch, rows in mine["epochs"].groupby("epoch"):
-            others = {
-                name: table[table["epoch"] == epoch]
-                for name, table in mine.items()
-                if name != "epochs"
-            }
-            log.append(
-                int(epoch),
-                epochs=rows,
-                **{name: table for name, table in others.items() if len(table)},
-            )
+        tables = {name: getattr(runs, name) for name in TABLES}
+        mine = {name: table[table["run"] == spec.run] for name, table in tables.items()}
+        for epoch in sorted(set(mine["epochs"]["epoch"])):
+            rows = {name: table[table["epoch"] == epoch] for name, table in mine.items()}
+            log.append(int(epoch), **{name: part for name, part in rows.items() if len(part)})
         if spec.run not in unfinished:
             log.seal()
 
 
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and np.isnan(value)
+
+
 def _table(parts: Sequence[pd.DataFrame], columns: Mapping[str, Any]) -> pd.DataFrame:
     table = pd.concat(parts or [pd.DataFrame()], ignore_index=True).reindex(columns=list(columns))
-    return table.astype({name: "category" for name in ("run", "layer", "phase") if name in columns})
+    as_loaded = [name for name in ("run", "layer", "phase") if name in columns]
+    return table.astype(dict.fromkeys(as_loaded, "category"))
 
 
 def _kept_by_round(
     layers: Sequence[int], measure: str, rounds: int, target: float, random: np.random.Generator
 ) -> pd.DataFrame:
-    """A rounds table: the same number of filters goes in every round; some measures take more of the early layers, others of the late."""
+    """A rounds table; every round takes equally many filters.
+
+    Some measures take more of the early layers, others more of the late ones.
+    """
     lean = {"magnitude": 0.6, "grasp": -0.9}.get(measure, 0.2)
-    share = (
-        target
-        * (1 + lean * np.linspace(-0.5, 0.5, len(layers)))
-        * random.uniform(0.97, 1.03, len(layers))
-    )
+    by_depth = 1 + lean * np.linspace(-0.5, 0.5, len(layers))
+    share = target * by_depth * random.uniform(0.97, 1.03, len(layers))
     names = [f"features.{index}.conv" for index in range(len(layers))]
     whole = pd.DataFrame({"layer": names, "layer_index": range(len(layers)), "filters": layers})
-    left = {
-        n: np.maximum(1, np.round(np.array(layers) * (1 - share * n / rounds))).astype(int)
-        for n in range(1, rounds + 1)
-    }
-    parts = [whole.assign(round=n, epoch=n, kept=kept) for n, kept in left.items()]
+    parts = []
+    for count in range(1, rounds + 1):
+        left = np.round(np.array(layers) * (1 - share * count / rounds))
+        kept = np.maximum(1, left).astype(int)
+        parts.append(whole.assign(round=count, epoch=count, kept=kept))
     return pd.concat(parts, ignore_index=True)
 
 
 def _accuracies(
     random: np.random.Generator, measure: str, dataset: str, epochs: int, kept: pd.Series
 ) -> pd.DataFrame:
-    """An epochs table whose accuracies rise to a best value, magnitude first, with a dent where a round has pruned."""
+    """An epochs table: accuracies rise, magnitude first, with a dent where a round has pruned."""
     pace = {"magnitude": 4.0, "proposed": 3.0}.get(measure, 2.2) * random.uniform(0.95, 1.05)
     epoch = np.arange(epochs + 1)
     dent = np.where(np.isin(epoch, kept.index), 0.05, 0.0)
@@ -230,52 +239,45 @@ def _accuracies(
 
 def _filters(layers: Sequence[int], seed: int, epochs: int, every: int) -> pd.DataFrame:
     random = np.random.default_rng(seed)
-    names = np.repeat([f"features.{index}.conv" for index in range(len(layers))], layers)
+    count = sum(layers)
     keys = pd.DataFrame(
         {
-            "layer": names,
-            "filter": np.concatenate([np.arange(count) for count in layers]),
+            "layer": np.repeat([f"features.{index}.conv" for index in range(len(layers))], layers),
+            "filter": np.concatenate([np.arange(filters) for filters in layers]),
             "kept": True,
         }
     )
     depth = np.repeat(np.linspace(0, 1, len(layers)), layers)
-    sigma, parts = np.ones(len(keys)), []
+    sigma, parts = np.ones(count), []
     for epoch in range(epochs + 1):
         step = 0.0 if epoch == 0 else 0.2 * np.exp(-3 * epoch / epochs) + 0.002
-        delta = step * random.standard_normal(len(keys)) * 10 ** random.uniform(-1, 0, len(keys))
+        delta = step * random.standard_normal(count) * 10 ** random.uniform(-1, 0, count)
         sigma = sigma + delta
-        cheap = keys.assign(
+        rows = keys.assign(
             epoch=epoch,
             sigma=sigma,
             sigma_delta=delta if epoch else np.nan,
-            theta_norm2=random.gamma(2, 1, len(keys)),
+            theta_norm2=random.gamma(2, 1, count),
         )
-        measured = epoch % every == 0 or epoch == epochs
-        parts.append(
-            cheap.assign(**_derivatives(random, depth, sigma * delta, epoch / epochs))
-            if measured
-            else cheap
-        )
+        if epoch % every == 0 or epoch == epochs:
+            rows = rows.assign(**_derivatives(random, depth, sigma * delta, epoch / epochs))
+        parts.append(rows)
     return pd.concat(parts, ignore_index=True)
 
 
 def _derivatives(
     random: np.random.Generator, depth: np.ndarray, change: np.ndarray, progress: float
 ) -> dict[str, np.ndarray]:
-    """Signed values over some ten decades whose two quantities agree in sign, mostly, and in size, roughly."""
+    """Signed values over some ten decades; theta_g and theta_hg mostly agree in sign and size."""
     size = 10 ** (-2 - 2 * progress - 3 * depth + 1.3 * random.standard_normal(len(depth)))
     theta_g = np.where(random.random(len(depth)) < 0.3, -1, 1) * size
     theta_g[random.random(len(depth)) < 0.01] = 0.0  # dead filters
     sign = np.where(random.random(len(depth)) < 0.1, -1, 1)
-    theta_hg = (
-        sign
-        * theta_g
-        * 10 ** (0.5 - progress + (0.3 + 0.4 * progress) * random.standard_normal(len(depth)))
-    )
+    spread = (0.3 + 0.4 * progress) * random.standard_normal(len(depth))
+    theta_hg = sign * theta_g * 10 ** (0.5 - progress + spread)
     moved = np.abs(change) / max(float(np.abs(change).max()), 1e-12)
-    abs_theta_g = np.abs(theta_g) + 1e-3 * (
-        progress * moved + (1 - 0.7 * progress) * random.random(len(depth))
-    )
+    noise = (1 - 0.7 * progress) * random.random(len(depth))
+    abs_theta_g = np.abs(theta_g) + 1e-3 * (progress * moved + noise)
     return {
         "theta_g": theta_g,
         "theta_hg": theta_hg,

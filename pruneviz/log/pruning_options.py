@@ -1,4 +1,4 @@
-"""How a run prunes: one set of options for the command line, the plan, the recorded spec and the captions.
+"""Pruning options: one set for the command line, the plan, the spec and the captions.
 
 Everything that lists these options derives the list from the fields of `PruningOptions`.
 """

@@ -1,12 +1,12 @@
-"""The log of a run on disk: create, append, seal, resume and load a run directory.
+"""One run directory: create, append, seal, resume, and read its spec.
 
 ```
-<run>/spec.json  epochs.parquet  filters.parquet  rounds.parquet  correlations.parquet     a sealed run
-<run>/spec.json  parts/filters-00010.parquet  ...                                           a run that is being recorded
+<run>/spec.json  epochs.parquet  filters.parquet  rounds.parquet  correlations.parquet   sealed
+<run>/spec.json  parts/filters-00010.parquet  ...                                being recorded
 ```
 
-Every file is written under a temporary name, flushed to the disk and renamed, so a killed process leaves whole files or
-none. The epochs part of an epoch is written last: an epoch without it was cut off, and is not read.
+Every file is written whole or not at all, so that a killed process leaves no half-written ones. The
+epochs part of an epoch is written last: an epoch without it was cut off and is not read.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ SPEC_FILE, _PARTS, _CHECKPOINT = "spec.json", "parts", "checkpoint"
 
 
 class RunLog:
-    """A run directory that is open for writing: one `append` an epoch, then `seal`.
+    """A run directory that is open for writing: one `append` per epoch, then `seal`.
 
-    Made by `RunLog.create` or `RunLog.resume`. Errors: `LogError` on every misuse and on every failure of the disk; what was
-    appended before stays.
+    Made by `RunLog.create` or `RunLog.resume`.
+
+    Raises:
+        LogError: On misuse, or if the disk cannot be written to. What was appended before stays.
     """
 
     def __init__(self, path: Path, spec: RunSpec) -> None:
@@ -42,15 +44,14 @@ class RunLog:
 
     @classmethod
     def create(cls, path: str | Path, spec: RunSpec) -> RunLog:
-        """Start a new run in `path`, which must not exist, or be empty."""
+        """Start a new run in `path`, which must not exist or be empty."""
         path = Path(path)
-        if path.is_file() or (
-            path.is_dir() and not all(p.match(f".*{UNFINISHED}") for p in path.iterdir())
-        ):
+        if not _is_free(path):
             raise LogError(
-                f"{path} already holds {_what_lies_in(path)}; choose another folder, or delete it first"
+                f"{path} already holds {_content_of(path)}; "
+                "choose another folder, or delete it first"
             )
-        _as_json(spec.to_dict())  # refuses what cannot be stored before anything is made
+        _as_json(spec.to_dict())  # raises for what cannot be stored, before anything is made
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             _write_spec(path, spec, sealed=False)
@@ -59,11 +60,12 @@ class RunLog:
 
     @classmethod
     def resume(cls, path: str | Path, spec: RunSpec) -> RunLog:
-        """Go on with an unfinished run; `spec` must agree with the one it was started with."""
+        """Continue an unfinished run; `spec` must agree with the one it was started with."""
         path = Path(path)
         if is_sealed(path):
             raise LogError(
-                f"{path} is a finished run; there is nothing to resume, choose another folder or delete it"
+                f"{path} is a finished run; there is nothing to resume, "
+                "choose another folder or delete it"
             )
         before = check_same_options(path, spec.to_dict())
         with disk_errors(path):
@@ -74,15 +76,13 @@ class RunLog:
 
     @property
     def epochs(self) -> list[int]:
-        """The epochs that are wholly on disk, ascending."""
-        return sorted(
-            int(part.stem.rsplit("-", 1)[1])
-            for part in (self.path / _PARTS).glob("epochs-*.parquet")
-        )
+        """Epochs that are wholly on disk, ascending."""
+        parts = (self.path / _PARTS).glob("epochs-*.parquet")
+        return sorted(int(part.stem.removeprefix("epochs-")) for part in parts)
 
     @property
     def checkpoint(self) -> Path:
-        """The folder in which a training loop may keep what it needs to go on; removed when the run is sealed."""
+        """Folder for the checkpoint of a training loop; removed when the run is sealed."""
         return self.path / _CHECKPOINT
 
     def append(
@@ -94,12 +94,12 @@ class RunLog:
         rounds: pd.DataFrame | None = None,
         correlations: pd.DataFrame | None = None,
     ) -> None:
-        """Write the rows of one epoch, all tables or none; an epoch can be appended once."""
+        """Write the rows of one epoch, all tables or none; each epoch can be appended once."""
         if is_sealed(self.path):
             raise LogError(f"{self.path} is closed; start a new run in another folder")
         if self._part("epochs", epoch).exists():
             raise LogError(f"{self.path} holds epoch {epoch} already; each epoch is appended once")
-        # the epochs part, last, makes the others count
+        # In this order, because the epochs part makes the others count.
         given = {
             "filters": filters,
             "rounds": rounds,
@@ -113,84 +113,94 @@ class RunLog:
         }
         with disk_errors(self.path):
             for name in set(given) - set(tables):
-                self._part(name, epoch).unlink(
-                    missing_ok=True
-                )  # left by a process that was killed at this epoch
+                # A process that was killed at this epoch may have left one.
+                self._part(name, epoch).unlink(missing_ok=True)
             for name, table in tables.items():
                 write_table(self._part(name, epoch), table)
 
     def note(self, facts: Mapping[str, Any]) -> None:
-        """Add facts to the spec, which become part of `spec.json` when the run is sealed; one may be noted anew, as of a later time.
+        """Add facts to the spec, which are written to `spec.json` when the run is sealed.
 
-        Errors: `LogError` for a fact that the spec holds already, one that cannot be stored, and a run that is closed.
+        A fact that was noted before is replaced.
+
+        Raises:
+            LogError: If the spec has the fact already, it cannot be stored, or the run is closed.
         """
         if is_sealed(self.path):
             raise LogError(f"{self.path} is closed; note facts before the run is sealed")
-        held = [
-            name
-            for name, value in self.spec.to_dict().items()
-            if name in facts and value is not None
-        ]
+        spec = self.spec.to_dict()
+        held = [name for name in spec if name in facts and spec[name] is not None]
         if held:
             raise LogError(
-                f"the spec of {self.spec.run} holds {', '.join(held)} already; note the fact under another name"
+                f"the spec of {self.spec.run} holds {', '.join(held)} already; "
+                "note the fact under another name"
             )
-        _as_json(RunSpec.from_dict({**self.spec.to_dict(), **facts}).to_dict())
+        _as_json(RunSpec.from_dict({**spec, **facts}).to_dict())  # raises for what cannot be stored
         self._noted |= facts
 
     def read(self, table: str) -> pd.DataFrame:
-        """What has been appended to a table so far."""
+        """The rows that were appended to a table so far."""
         return joined([read_file(part, table) for part in parts_of(self.path, table)], table)
 
     def drop_after(self, epoch: int) -> None:
-        """Forget the epochs after `epoch`, which a training loop resumed from an earlier checkpoint will write again."""
+        """Delete the epochs after `epoch`, for a training loop that resumes from its checkpoint."""
         with disk_errors(self.path):
-            for later in (e for e in self.epochs if e > epoch):
-                for table in (
-                    "epochs",
-                    *schema.TABLES,
-                ):  # the epochs part first: without it the others do not count
+            for later in self.epochs:
+                if later <= epoch:
+                    continue
+                # The epochs part first, because without it the others do not count.
+                for table in ("epochs", *schema.TABLES):
                     self._part(table, later).unlink(missing_ok=True)
 
     def seal(self) -> None:
-        """Turn the parts into one file a table and mark the run finished; an interrupted seal can be repeated."""
+        """Write one file per table and mark the run finished.
+
+        A seal that was interrupted can be repeated.
+        """
         with disk_errors(self.path):
             if not is_sealed(self.path):
-                for table in schema.TABLES:
-                    write_table(
-                        self.path / f"{table}.parquet",
-                        arrow_table(table, sort_rows(self.read(table), table)),
-                    )
-                facts = {
-                    **self.spec.to_dict(),
-                    **self._noted,
-                    "schema_version": schema.SCHEMA_VERSION,
-                }
-                _write_spec(self.path, RunSpec.from_dict(facts), sealed=True)
+                self._write_whole_tables()
             remove_unfinished(self.path)
             for folder in (self.path / _PARTS, self.checkpoint):
                 if folder.exists():
                     shutil.rmtree(folder)
+
+    def _write_whole_tables(self) -> None:
+        for table in schema.TABLES:
+            rows = sort_rows(self.read(table), table)
+            write_table(self.path / f"{table}.parquet", arrow_table(table, rows))
+        version = {"schema_version": schema.SCHEMA_VERSION}
+        spec = RunSpec.from_dict({**self.spec.to_dict(), **self._noted, **version})
+        _write_spec(self.path, spec, sealed=True)
 
     def _part(self, table: str, epoch: int) -> Path:
         return self.path / _PARTS / f"{table}-{epoch:05d}.parquet"
 
 
 def run_paths(path: str | Path) -> list[Path]:
-    """The run directories at or below `path`, sorted; `LogError` where there are none."""
+    """The run directories at or below `path`, sorted.
+
+    Raises:
+        LogError: If there are none.
+    """
     path = Path(path)
     if not path.is_dir():
-        raise LogError(f"there is no folder {path}; record one with python -m pruneviz.record")
+        raise LogError(f"there is no folder {path}; record one with pruneviz record")
     found = sorted(spec.parent for spec in path.rglob(SPEC_FILE))
     if not found:
         raise LogError(
-            f"{path} holds no recordings (no {SPEC_FILE} in it or below it); record some with python -m pruneviz.record"
+            f"{path} holds no recordings (no {SPEC_FILE} in it or below it); "
+            "record some with pruneviz record"
         )
     return found
 
 
 def read_spec(path: str | Path) -> RunSpec:
-    """The spec of a run directory; `LogError` when it is missing, corrupt, or of a newer schema."""
+    """The spec of a run directory.
+
+    Raises:
+        LogError: If it is missing, corrupt, or of a newer schema.
+    """
     facts = _read_spec_file(Path(path))
     facts.pop("sealed", None)
     try:
@@ -205,27 +215,41 @@ def is_sealed(path: str | Path) -> bool:
 
 
 def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
-    """The spec of a run directory; `LogError` naming the options with which it was started and that differ from these."""
+    """Check that a run was started with these options.
+
+    Returns:
+        The spec of the run.
+
+    Raises:
+        LogError: If an option differs; names it and both values.
+    """
     before, stored = read_spec(path), _read_spec_file(Path(path))
     now = RunSpec.from_dict({"run": before.run, **json.loads(_as_json(options))})
-    was, are = before.to_dict(), now.to_dict()
-    # an option that the run's pruneviz did not know yet cannot differ
+    was, given = before.to_dict(), now.to_dict()
+    # An option that the pruneviz of that time did not know is not stored and cannot differ.
+    compared = [name for name in _FIXED if name in options and name in stored]
     differing = [
-        name for name in _FIXED if name in options and name in stored and was[name] != are[name]
+        f"{name} was {was[name]!r}, now {given[name]!r}"
+        for name in compared
+        if was[name] != given[name]
     ]
     if differing:
-        told = "; ".join(f"{name} was {was[name]!r}, now {are[name]!r}" for name in differing)
         raise LogError(
-            f"{path} was started with other options: {told}; use the old ones, or another folder"
+            f"{path} was started with other options: {'; '.join(differing)}; "
+            "use the old ones, or another folder"
         )
     return before
 
 
+# Facts of a spec that may not change while a run is recorded.
 _FIXED = (
-    "network", "dataset", "seed", "width", "image_size", "epochs", "unit", *OPTION_NAMES, "bn", "temperatures", "columns",
-    "every", "lag", "mask_score", "mask_ratio", "weight_rows", "weight_rows_seed", "sample_size", "sample_seed", "dtype",
-    "batch_size", "train_images", "lr", "lr_drops", "momentum", "weight_decay", "train_temperature", "augment", "precision",
-)  # fmt: skip
+    *("network", "dataset", "seed", "width", "image_size", "epochs", "unit"),
+    *OPTION_NAMES,
+    *("bn", "temperatures", "columns", "every", "lag", "mask_score", "mask_ratio"),
+    *("weight_rows", "weight_rows_seed", "sample_size", "sample_seed", "dtype"),
+    *("batch_size", "train_images", "lr", "lr_drops", "momentum", "weight_decay"),
+    *("train_temperature", "augment", "precision"),
+)
 
 
 def _read_spec_file(path: Path) -> dict[str, Any]:
@@ -235,13 +259,14 @@ def _read_spec_file(path: Path) -> dict[str, Any]:
         version = int(facts["schema_version"])
     except FileNotFoundError:
         raise LogError(
-            f"{path} is no run directory: it has no {SPEC_FILE}; record one with python -m pruneviz.record"
+            f"{path} is no run directory: it has no {SPEC_FILE}; record one with pruneviz record"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise corrupt(file, error) from error
     if version > schema.SCHEMA_VERSION:
         raise LogError(
-            f"{file} has schema {version}, this pruneviz reads up to {schema.SCHEMA_VERSION}; install a newer pruneviz"
+            f"{file} has schema {version}, this pruneviz reads up to {schema.SCHEMA_VERSION}; "
+            "install a newer pruneviz"
         )
     return facts
 
@@ -259,26 +284,31 @@ def _as_json(facts: Mapping[str, Any]) -> str:
         return json.dumps(dict(facts), indent=2, default=plain, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise LogError(
-            f"a fact of the run cannot be stored in {SPEC_FILE} ({error}); give finite numbers, texts and lists of them"
+            f"a fact of the run cannot be stored in {SPEC_FILE} ({error}); "
+            "give finite numbers, texts and lists of them"
         ) from error
 
 
 def parts_of(path: Path, table: str) -> list[Path]:
-    """The files of a table of a run that is being recorded, of whole epochs alone."""
-    whole = sorted(
-        part.name.removeprefix("epochs-") for part in (path / _PARTS).glob("epochs-*.parquet")
-    )
-    parts = [path / _PARTS / f"{table}-{epoch}" for epoch in whole]
+    """The files of a table of a run that is being recorded, one per whole epoch."""
+    epochs = sorted((path / _PARTS).glob("epochs-*.parquet"))
+    parts = [part.with_name(part.name.replace("epochs", table, 1)) for part in epochs]
     return [part for part in parts if part.exists()]
 
 
-def _what_lies_in(path: Path) -> str:
+def _is_free(path: Path) -> bool:
+    """Whether a run may start here: no file, and no folder with more than half-written files."""
+    if not path.exists():
+        return True
+    return path.is_dir() and all(file.match(f".*{UNFINISHED}") for file in path.iterdir())
+
+
+def _content_of(path: Path) -> str:
     if path.is_file():
         return "a file"
-    if (path / SPEC_FILE).exists():
-        return (
-            f"the finished run {read_spec(path).run}"
-            if is_sealed(path)
-            else f"the unfinished run {read_spec(path).run} (go on with resume=True)"
-        )
-    return "other files"
+    if not (path / SPEC_FILE).exists():
+        return "other files"
+    run = read_spec(path).run
+    if is_sealed(path):
+        return f"the finished run {run}"
+    return f"the unfinished run {run} (go on with resume=True)"

@@ -1,7 +1,4 @@
-"""The log's five tables: their columns, dtypes, units and checks, and the frozen facts of a run (`RunSpec`).
-
-Everything else in pruneviz reads and writes these tables, so this module imports nothing of pruneviz but its errors.
-"""
+"""Columns of the five tables of the log, and `RunSpec`, the frozen facts of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +22,14 @@ SCHEMA_VERSION = 2  # 2 added the table `correlations` and the columns of single
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: its dtype on disk, its unit, its meaning and, where it has one, the symbol that axes print."""
+    """One column of a table.
+
+    Attributes:
+        dtype: Type on disk.
+        unit: Unit of measure; "1" for plain numbers, "" for names, counts and flags.
+        meaning: Description.
+        symbol: Label of axes, in TeX; "" if it is never drawn.
+    """
 
     dtype: pa.DataType
     unit: str
@@ -105,12 +109,14 @@ FILTER_KEYS = ("run", "epoch", "layer", "filter")
 CHEAP_COLUMNS = ("theta_norm2", "theta_l1", "sigma")
 STANDARD_ERRORS = ("theta_g_se", "theta_hg_se")
 DERIVATIVE_COLUMNS = (
-    "theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2", *STANDARD_ERRORS,
-)  # fmt: skip
+    *("theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2"),
+    *STANDARD_ERRORS,
+)
 REQUEST_COLUMNS = ("theta2_g2", "synflow")
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
 
-# What tables of filters and of single weights hold: the standard error of a single weight would need the gradient of every example.
+# Columns of tables of filters and of single weights. The standard error of a single weight would
+# need the gradient of every example.
 CHEAP_OF_UNIT: Mapping[str, tuple[str, ...]] = {
     "filter": CHEAP_COLUMNS,
     "weight": ("theta", *CHEAP_COLUMNS),
@@ -162,7 +168,8 @@ ROUNDS: Mapping[str, Column] = {
     "coupled_to": Column(
         _KEY,
         "",
-        "the earlier layer that decides for this layer's filters, such as the one that feeds a depthwise layer; else null",
+        "the earlier layer that decides for this layer's filters, such as the one that feeds a "
+        "depthwise layer; else null",
     ),
 }
 
@@ -188,10 +195,7 @@ TABLES: Mapping[str, Mapping[str, Column]] = {
 }
 SORT_KEYS: Mapping[str, tuple[str, ...]] = {
     "epochs": ("run", "epoch"),
-    "filters": (
-        "run",
-        "epoch",
-    ),  # within an epoch the layers stay in the order in which the network applies them
+    "filters": ("run", "epoch"),  # within an epoch the layers stay in the order of the network
     "rounds": ("run", "round", "layer_index"),
     "correlations": ("run", "epoch"),
 }
@@ -200,14 +204,18 @@ _TEMPERATURE_COLUMN = re.compile(r"theta_hg_t[0-9]+(p[0-9]+)?")
 
 
 def temperature_column(temperature: float) -> str:
-    """Name of the `theta_hg` column at a further temperature: 200.0 -> `theta_hg_t200`, 0.5 -> `theta_hg_t0p5`."""
+    """Name of the `theta_hg` column at a further temperature.
+
+    For example `theta_hg_t200` at 200.0 and `theta_hg_t0p5` at 0.5.
+    """
     return "theta_hg_t" + np.format_float_positional(temperature, trim="-").replace(".", "p")
 
 
 def filter_column(name: str) -> Column:
-    """The description of a filters column, those of further temperatures included.
+    """The description of a filters column, also at further temperatures.
 
-    Errors: `LogError` when no such column exists; the message lists those that do.
+    Raises:
+        LogError: If there is no such column; lists the known ones.
     """
     if name in FILTERS:
         return FILTERS[name]
@@ -221,7 +229,16 @@ def filter_column(name: str) -> Column:
 
 
 def arrow_schema(table: str, columns: list[str]) -> pa.Schema:
-    """The Arrow schema of `columns` of a table, in the table's own order; a column that the table does not define is an error."""
+    """The Arrow schema of a table, in the table's own order.
+
+    Args:
+        table: Name of the table.
+        columns: Columns besides those that every such table has, such as `theta_hg` at further
+            temperatures.
+
+    Raises:
+        LogError: If the table cannot have one of the columns.
+    """
     described = TABLES[table]
     extra = sorted(set(columns) - set(described))
     if extra and table != "filters":
@@ -239,20 +256,78 @@ def arrow_schema(table: str, columns: list[str]) -> pa.Schema:
 
 
 def check_columns(frame: pd.DataFrame, needed: list[str], what: str, repair: str) -> None:
-    """Raise `LogError` naming the columns of `needed` that `frame` lacks, what it has, and how to repair it."""
+    """Check that a frame has some columns.
+
+    Args:
+        frame: The table.
+        needed: Columns that it must have.
+        what: What the table is, the start of the message.
+        repair: What to do, the end of the message.
+
+    Raises:
+        LogError: If it lacks one; names those that it lacks and those that it has.
+    """
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise LogError(
-            f"{what} has no column {', '.join(missing)}; it has [{', '.join(map(str, frame.columns))}]; {repair}"
+            f"{what} has no column {', '.join(missing)}; "
+            f"it has [{', '.join(map(str, frame.columns))}]; {repair}"
         )
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that fixes one run, as `spec.json` holds it; checked on construction.
+    """Facts of one run, as `spec.json` holds them; checked on construction.
 
-    Fields that a person's own training loop does not know stay None. `extra` holds facts beside the known ones; on disk and
-    in `runs.spec` they stand beside the others. Errors: `LogError` naming the field, its value and what is allowed.
+    A training loop other than the reference experiment need not know them all. `from_dict` makes
+    a spec from the flat facts of a file or a user, `to_dict` gives them back.
+
+    Attributes:
+        run: Name of the run.
+        network: Name of the network.
+        dataset: Name of the data set.
+        num_classes: Number of classes.
+        seed: Seed of the run.
+        preset: Preset of the reference experiment.
+        width: Width of the network; 1 is that of the paper.
+        image_size: Side of the images in pixels, if they were scaled.
+        epochs: Number of training epochs.
+        unit: What one row of the filters table describes, a "filter" or a "weight".
+        weight_rows: Number of single weights that are stored.
+        weight_rows_seed: Seed of their choice.
+        weights: Number of single weights of the network.
+        pruning: How the run prunes; None if it never does. In the file, and in `runs.spec`, its
+            options are facts beside the others.
+        bn: Mode of the batch norms while measuring, one of `BN_MODES`.
+        temperatures: Temperatures of the logits while measuring.
+        columns: Derivative columns that are measured.
+        every: Which epochs are measured: a distance, or the name of a function.
+        lag: Epochs between the two values of a change such as `sigma_delta`.
+        mask_score: Measure of the masks whose distance is logged.
+        mask_ratio: Fraction that these masks prune.
+        sample_size: Number of examples that are measured on.
+        sample_seed: Seed of their choice.
+        dtype: Precision of measuring.
+        batch_size: Images per training step.
+        train_images: Number of training images.
+        lr: Initial learning rate.
+        lr_drops: Epochs after which the learning rate falls.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        train_temperature: Temperature of the logits in the training loss.
+        augment: Whether training images are randomly cropped and flipped.
+        precision: Precision of training.
+        device: Kind of device, "cpu" or "cuda".
+        device_name: Name of the device.
+        threads: Number of CPU threads.
+        command: Command that recorded the run.
+        created: Time at which the recording began.
+        versions: Versions of the packages that numbers depend on.
+        schema_version: Version of the tables.
+        extra: Further facts; in the file they stand beside the others.
+
+    Raises:
+        LogError: If a value is not allowed; names the field, the value and what is allowed.
     """
 
     run: str
@@ -330,7 +405,11 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> RunSpec:
-        """Build a spec from a flat mapping: known names become fields, all others go into `extra`."""
+        """A spec of flat facts, as `to_dict` gives them; unknown names go into `extra`.
+
+        Raises:
+            LogError: If a value is not allowed.
+        """
         known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in facts.items()
@@ -344,15 +423,16 @@ class RunSpec:
         return cls(**known, pruning=pruning, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
-        """The flat mapping that `spec.json` holds: every field, then every extra fact."""
+        """The flat facts that `spec.json` holds: every field, then every extra fact."""
         options = pruning_facts(self.pruning)
         facts = {
             name: options[name] if name in options else getattr(self, name) for name in SPEC_FACTS
         }
-        return {
-            **{name: list(v) if isinstance(v, tuple) else v for name, v in facts.items()},
-            **self.extra,
+        listed = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in facts.items()
         }
+        return {**listed, **self.extra}
 
 
 def _spec_facts() -> Iterator[str]:

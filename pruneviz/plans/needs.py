@@ -1,4 +1,4 @@
-"""Which runs each figure needs."""
+"""Which runs each figure of the paper needs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ from pruneviz.log.vocabulary import Kind
 
 NETWORK_NAMES = ("resnet56", "vgg13", "mobilenet_v1")
 
-
 DATASET_NAMES = ("digits", "cifar10", "cifar100", "tiny-imagenet", "folder")
 
-
-# The fraction pruned in the accuracy curves; the paper names none for single figures.
+# Fraction pruned in accuracy curves; the paper does not give it for each figure.
 TARGETS: Mapping[str, float] = {"vgg13": 0.75, "mobilenet_v1": 0.75, "resnet56": 0.6}
 
-
-RATIO_TARGET = 0.65  # Figures 16 and 17
-
+RATIO_TARGET = 0.65  # fraction pruned in Figures 16 and 17
 
 CURVE_MEASURES = ("magnitude", "proposed", "loss_preservation")
-
 
 RATIO_MEASURES = (
     "magnitude",
@@ -37,10 +32,18 @@ RATIO_MEASURES = (
 
 @dataclass(frozen=True)
 class Need:
-    """The runs that a figure is made of: every combination of network, measure and number of rounds, on each data set, for each seed.
+    """Runs that a figure is made of, on each data set and for each seed.
 
-    `kind`: "unpruned" training measured by filters; "weights", the same measured by single weights; "pruned", pruning in rounds
-    and training to the end; "prune_phase", its rounds alone. `dataset` is the figure's own data set, where it has one.
+    One run for every combination of network, measure and number of rounds.
+
+    Attributes:
+        kind: "unpruned" is training, measured by filters; "weights" the same, measured by single
+            weights; "pruned" is pruning in rounds and training to the end; "prune_phase" ends with
+            the last round.
+        networks: Names of the networks.
+        measures: Pruning measures; (None,) for runs that never prune.
+        rounds: Numbers of pruning rounds; (0,) for runs that never prune.
+        dataset: The figure's own data set; None takes those of the preset.
     """
 
     kind: Kind
@@ -59,7 +62,6 @@ def _ratios(network: str) -> Need:
 
 
 _THREE = ("vgg13", "mobilenet_v1", "resnet56")
-
 
 # Source: Lubana and Dick, ICLR 2021, figure captions.
 FIGURE_NEEDS: Mapping[str, Need] = {

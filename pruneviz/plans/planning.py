@@ -1,7 +1,4 @@
-"""The catalogue of recordings: which runs each figure needs, and how each preset trains and measures them.
-
-Data only; nothing here loads torch. `python -m pruneviz.record` records these runs, `python -m pruneviz.figures` draws from them.
-"""
+"""Plans of runs: those that figures need, and runs of one's own, at the scale of a preset."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from dataclasses import replace
 
 from pruneviz.errors import PresetError
 from pruneviz.log.pruning_options import PruningOptions
+from pruneviz.log.vocabulary import Kind
 from pruneviz.plans.needs import (
     DATASET_NAMES,
     FIGURE_NEEDS,
@@ -32,26 +30,34 @@ def plan_runs(
     dataset: str | None = None,
     figures: Sequence[str] = (),
 ) -> list[RunPlan]:
-    """The runs that some figures need in a preset, each once, one seed of every figure first; all figures when none is named.
+    """Plan the runs that figures need, each once.
 
-    Args: `networks` and `seeds` restrict the runs to these; `dataset` takes the place of the preset's. A figure with a data set of its
-    own (I1: Tiny-ImageNet) is planned only when it is named or when `dataset` is that data set.
-    Errors: `PresetError` for an unknown preset, network, data set or figure, listing those that exist, and when nothing is left.
+    Args:
+        preset: Name of the preset.
+        networks: Networks to plan. Default: all that a figure needs.
+        seeds: Seeds to plan. Default: those of the preset.
+        dataset: Data set to record on. Default: those of the preset.
+        figures: Figures to plan for. Default: all; one with a data set of its own (I1:
+            Tiny-ImageNet) only if `dataset` is that data set.
+
+    Returns:
+        The plans by seed, so that every figure can be drawn once the first seed is recorded;
+        within a seed in the order of the figures.
+
+    Raises:
+        PresetError: If a name is unknown, or no run is left.
     """
     names = _figures(figures, dataset)
-    plans = [
-        plan
-        for name in names
-        for plan in _plans_of(preset, FIGURE_NEEDS[name], networks, seeds, dataset)
-    ]
-    if not plans:
+    unique: dict[str, RunPlan] = {}
+    for name in names:
+        plans = _plans_of(preset, FIGURE_NEEDS[name], networks, seeds, dataset)
+        unique.update((plan.run, plan) for plan in plans)
+    if not unique:
         raise PresetError(
-            f"figures {', '.join(names)} need no run of {', '.join(networks)}; leave out --network or name other figures"
+            f"figures {', '.join(names)} need no run of {', '.join(networks)}; "
+            "leave out --network or name other figures"
         )
-    unique = {plan.run: plan for plan in plans}
-    return sorted(
-        unique.values(), key=lambda plan: plan.seed
-    )  # stable: within a seed in the order of the figures
+    return sorted(unique.values(), key=lambda plan: plan.seed)  # stable
 
 
 def plan_pruned_runs(
@@ -61,25 +67,39 @@ def plan_pruned_runs(
     seeds: Sequence[int] = (),
     dataset: str | None = None,
 ) -> list[RunPlan]:
-    """Runs that no figure asks for, at the scale of a preset: one for each network, data set and seed, pruned as `pruning` says.
+    """Plan runs that no figure needs, at the scale of a preset.
 
-    Errors: `PresetError` as of `plan_runs`, and for a number of rounds or a target that cannot be.
+    Args:
+        preset: Name of the preset.
+        pruning: How to prune; a `target` of None is that of the network's accuracy curves.
+        networks: Networks to plan. Default: all.
+        seeds: Seeds to plan. Default: those of the preset.
+        dataset: Data set to record on. Default: those of the preset.
+
+    Returns:
+        One plan for each network, data set and seed.
+
+    Raises:
+        PresetError: If a name is unknown, or the runs cannot be pruned with these options.
     """
-    need = Need(
-        "prune_phase" if pruning.prune_phase_only else "pruned",
-        NETWORK_NAMES,
-        (pruning.measure,),
-        (1,),
-    )  # rounds: as asked
-    if pruning.rounds < 1:
-        raise PresetError(f"{pruning.rounds} rounds prune nothing; give 1 round or more")
+    kind: Kind = "prune_phase" if pruning.prune_phase_only else "pruned"
+    need = Need(kind, NETWORK_NAMES, (pruning.measure,), (1,))  # the rounds are set below
     return [_as_asked(plan, pruning) for plan in _plans_of(preset, need, networks, seeds, dataset)]
 
 
 def figures_served(
     preset: str, dataset: str | None = None, seeds: Sequence[int] = ()
 ) -> dict[str, list[str]]:
-    """{run: the figures that need it}, of all runs that a preset can make on a data set, its own by default."""
+    """The figures that need each run of a preset.
+
+    Args:
+        preset: Name of the preset.
+        dataset: Data set. Default: those of the preset.
+        seeds: Seeds. Default: those of the preset.
+
+    Returns:
+        Names of figures, by the name of the run.
+    """
     served: dict[str, list[str]] = {}
     for name, need in FIGURE_NEEDS.items():
         own = dataset if need.dataset is None else need.dataset
@@ -96,36 +116,50 @@ def record_command(
     networks: Sequence[str] = (),
     dataset: str | None = None,
 ) -> str:
-    """The exact command that records what these figures (all by default) need of these networks (all by default) into the folder `out`."""
+    """The command that records the runs that figures need.
+
+    Args:
+        preset: Name of the preset.
+        out: Folder of the recordings.
+        figures: Figures. Default: all.
+        networks: Networks. Default: all that the figures need.
+        dataset: Data set. Default: those of the preset.
+    """
     chosen = ["--figures", *figures] if figures else []
-    chosen += [part for network in networks for part in ("--network", network)]
-    chosen += ["--dataset", dataset] if dataset else []
+    for network in networks:
+        chosen += ["--network", network]
+    if dataset:
+        chosen += ["--dataset", dataset]
     return shlex.join(["pruneviz", "record", "--preset", preset, *chosen, "--out", out])
 
 
 def run_name(
     network: str, dataset: str, need: Need, measure: str | None, rounds: int, seed: int
 ) -> str:
-    """The readable name of a run, such as `resnet56-cifar100-proposed-r25-s0`."""
-    how = (
-        f"{(measure or '').replace('_', '')}-r{rounds}"
-        if rounds
-        else "weights"
-        if need.kind == "weights"
-        else "unpruned"
-    )
-    return f"{network.replace('_', '')}-{dataset}-{how}{'-prunephase' if need.kind == 'prune_phase' else ''}-s{seed}"
+    """Name of a run, such as `resnet56-cifar100-proposed-r25-s0`."""
+    if measure is None:
+        how = "weights" if need.kind == "weights" else "unpruned"
+    else:
+        how = f"{_slug(measure)}-r{rounds}"
+    if need.kind == "prune_phase":
+        how += "-prunephase"
+    return f"{_slug(network)}-{dataset}-{how}-s{seed}"
+
+
+def _slug(name: str) -> str:
+    return name.replace("_", "")
 
 
 def _figures(figures: Sequence[str], dataset: str | None) -> list[str]:
-    """The names of the figures asked for, or else of those that can be drawn of a data set."""
+    """Names of the figures asked for; by default of those that the data set allows."""
     names = [figure_name(figure) for figure in figures]
     check_names("figure", names, tuple(FIGURE_NEEDS))
     for name in names:
         own = FIGURE_NEEDS[name].dataset
         if own and dataset not in (None, own):
             raise PresetError(
-                f"figure {name} is of {own}, not of {dataset}; leave out --dataset, or name other figures"
+                f"figure {name} is of {own}, not of {dataset}; "
+                "leave out --dataset, or name other figures"
             )
     return names or [name for name, need in FIGURE_NEEDS.items() if need.dataset in (None, dataset)]
 
@@ -136,37 +170,39 @@ def _plans_of(
     chosen = find_preset(preset)
     check_names("network", networks, NETWORK_NAMES)
     check_names("data set", [dataset] if dataset else [], DATASET_NAMES)
-    own = chosen.datasets if need.kind == "pruned" else chosen.datasets[-1:]
     given = dataset or need.dataset
+    if given:
+        datasets: tuple[str, ...] = (given,)
+    else:
+        datasets = chosen.datasets if need.kind == "pruned" else chosen.datasets[-1:]
     scale = chosen.scales[need.kind]
+    wanted = [network for network in need.networks if not networks or network in networks]
     return [
         _plan(preset, scale, need, network, data, measure, rounds, seed)
         for seed in dict.fromkeys(seeds or scale.seeds)
-        for network in need.networks
-        if not networks or network in networks
-        for data in ((given,) if given else own)
+        for network in wanted
+        for data in datasets
         for rounds in need.rounds
         for measure in need.measures
     ]
 
 
 def _as_asked(plan: RunPlan, asked: PruningOptions) -> RunPlan:
-    """A plan of a catalogue's scale with the pruning asked for, and a name that tells it."""
+    """A plan with the pruning that was asked for, and a name that tells it."""
     target = TARGETS[plan.network] if asked.target is None else asked.target
     pruning = replace(asked, target=target)
-    measure = str(pruning.measure).replace("_", "")
-    how = f"{measure}-r{pruning.rounds}-p{_in_percent(target)}{_marks(pruning)}"
-    ends_early = pruning.rounds - pruning.prune_at_start
+    how = f"{_slug(pruning.measure)}-r{pruning.rounds}-p{_in_percent(target)}{_marks(pruning)}"
+    last_round = pruning.rounds - pruning.prune_at_start
     return replace(
         plan,
-        run=f"{plan.network.replace('_', '')}-{plan.dataset}-{how}-s{plan.seed}",
-        epochs=ends_early if pruning.prune_phase_only else plan.epochs,
+        run=f"{_slug(plan.network)}-{plan.dataset}-{how}-s{plan.seed}",
+        epochs=last_round if pruning.prune_phase_only else plan.epochs,
         pruning=pruning,
     )
 
 
 def _marks(pruning: PruningOptions) -> str:
-    """The end of a run's name: its options that are not the default."""
+    """End of a run's name: the options that are not the default."""
     marks = {
         "linear": pruning.schedule == "linear",
         "atstart": pruning.prune_at_start,
@@ -181,7 +217,7 @@ def _marks(pruning: PruningOptions) -> str:
 
 
 def _in_percent(fraction: float) -> str:
-    """A fraction as percent, for names: 0.65 -> 65."""
+    """A fraction in percent, for names: 0.65 is "65"."""
     return f"{100 * fraction:.10g}"
 
 

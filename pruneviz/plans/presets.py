@@ -1,4 +1,4 @@
-"""How large the runs of each preset are."""
+"""Presets: how large the runs of each kind are."""
 
 from __future__ import annotations
 
@@ -11,10 +11,23 @@ from pruneviz.plans.needs import NETWORK_NAMES, check_names
 
 @dataclass(frozen=True)
 class RunScale:
-    """How large the runs of one kind are; `width` and `sample_per_class` may differ between networks, because their costs do.
+    """Size of the runs of one kind in a preset. Defaults are those of the paper.
 
-    `image_size` scales the images of a network's runs, by default not at all.
-    `seconds_per_epoch` is what an epoch with its share of measuring took, one run a core, on two CPU cores; empty where unknown.
+    Attributes:
+        seeds: Seeds, one run each.
+        epochs: Number of training epochs.
+        lr_drops: Epochs after which the learning rate falls tenfold.
+        every: Epochs between two measured epochs.
+        width: Width of each network; 1 is that of the paper.
+        sample_per_class: Images per class that each network is measured on.
+        lr: Initial learning rate.
+        batch_size: Images per training step.
+        augment: Train on randomly cropped and flipped images.
+        train_per_class: Training images per class; None takes all.
+        test_per_class: Test images per class; None takes all.
+        image_size: Side of the images in pixels, by network; others keep that of the data set.
+        seconds_per_epoch: Measured time per epoch with its share of measuring, one run per core on
+            two CPU cores, by network; empty where unknown.
     """
 
     seeds: tuple[int, ...]
@@ -34,7 +47,13 @@ class RunScale:
 
 @dataclass(frozen=True)
 class Preset:
-    """A set of recordings: the data sets of accuracy curves (`datasets`) and of all else (the last of them), and the scale of each kind."""
+    """A set of recordings.
+
+    Attributes:
+        about: Description, for help texts.
+        datasets: Data sets of the accuracy curves; all else is recorded on the last of them.
+        scales: Size of the runs, by kind.
+    """
 
     about: str
     datasets: tuple[str, ...]
@@ -47,7 +66,6 @@ def _everywhere(value: float) -> dict[str, float]:
 
 _DIGITS_WIDTH = {"resnet56": 0.25, "vgg13": 0.125, "mobilenet_v1": 0.125}
 
-
 _DIGITS = RunScale(
     seeds=(0, 1, 2),
     epochs=16,
@@ -56,14 +74,12 @@ _DIGITS = RunScale(
     width=_DIGITS_WIDTH,
     sample_per_class={"resnet56": 8, "vgg13": 16, "mobilenet_v1": 16},
     batch_size=32,
-    augment=False,  # a mirrored digit is another shape
+    augment=False,  # a mirrored digit has another shape
     train_per_class=64,
-    image_size={
-        "resnet56": 16
-    },  # digits are 8x8 by birth, and this network alone can do with less than 32
+    # The digits have 8 x 8 pixels, and only this network can do with less than 32.
+    image_size={"resnet56": 16},
     seconds_per_epoch={"resnet56": 1.1, "vgg13": 0.9, "mobilenet_v1": 1.2},
 )
-
 
 _DIGITS_WEIGHTS = replace(
     _DIGITS,
@@ -72,8 +88,7 @@ _DIGITS_WEIGHTS = replace(
     seconds_per_epoch={"resnet56": 0.9, "vgg13": 0.8, "mobilenet_v1": 1.0},
 )
 
-
-# 25 rounds must fit in: more epochs than above, on fewer images, and faster learning
+# 25 rounds must fit in: more epochs on fewer images, at a higher learning rate.
 _DIGITS_PRUNED = replace(
     _DIGITS,
     seeds=(0, 1),
@@ -88,14 +103,12 @@ _DIGITS_PRUNED = replace(
     seconds_per_epoch={"resnet56": 0.4, "vgg13": 0.2, "mobilenet_v1": 0.3},
 )
 
-
 _DIGITS_PHASE = replace(
     _DIGITS_PRUNED,
     seeds=(0,),
     test_per_class=10,
     seconds_per_epoch={"vgg13": 0.25, "mobilenet_v1": 0.35},
 )
-
 
 _MINI = RunScale(
     seeds=(0,),
@@ -109,7 +122,6 @@ _MINI = RunScale(
     seconds_per_epoch={"resnet56": 40, "vgg13": 12, "mobilenet_v1": 12},
 )
 
-
 _MINI_PRUNED = replace(
     _MINI,
     epochs=32,
@@ -119,9 +131,7 @@ _MINI_PRUNED = replace(
     seconds_per_epoch={"resnet56": 18, "vgg13": 5, "mobilenet_v1": 6},
 )
 
-
 _MINI_PHASE = replace(_MINI_PRUNED, seconds_per_epoch={"vgg13": 7, "mobilenet_v1": 8})
-
 
 _PAPER = RunScale(
     seeds=(0, 1, 2),
@@ -131,7 +141,6 @@ _PAPER = RunScale(
     width=_everywhere(1.0),
     sample_per_class=dict.fromkeys(NETWORK_NAMES, 25),
 )
-
 
 _SHORT = replace(_PAPER, epochs=40, lr_drops=(20, 30), every=5)
 
@@ -144,12 +153,14 @@ def _scales(
 
 PRESETS: Mapping[str, Preset] = {
     "digits": Preset(
-        about="embedded: 1,797 real handwritten digits, narrow networks, 16 to 28 epochs; minutes on a laptop",
+        about="embedded: 1,797 real handwritten digits, narrow networks, 16 to 28 epochs; "
+        "minutes on a laptop",
         datasets=("digits",),
         scales=_scales(_DIGITS, _DIGITS_PRUNED, _DIGITS_WEIGHTS, _DIGITS_PHASE),
     ),
     "cifar-mini": Preset(
-        about="real CIFAR-100, 50 to 100 images a class, narrower networks, 16 to 32 epochs; under an hour a run on two CPU cores",
+        about="real CIFAR-100, 50 to 100 images per class, narrower networks, 16 to 32 epochs; "
+        "under an hour per run on two CPU cores",
         datasets=("cifar100",),
         scales=_scales(_MINI, _MINI_PRUNED, _MINI, _MINI_PHASE),
     ),
@@ -159,7 +170,8 @@ PRESETS: Mapping[str, Preset] = {
         scales=_scales(_SHORT, _SHORT, replace(_SHORT, seeds=(0,)), replace(_SHORT, seeds=(0,))),
     ),
     "paper": Preset(
-        about="the protocol of the paper: CIFAR-10 and CIFAR-100, full width, 160 epochs, 3 seeds; for a GPU",
+        about="the protocol of the paper: CIFAR-10 and CIFAR-100, full width, 160 epochs, "
+        "3 seeds; for a GPU",
         datasets=("cifar10", "cifar100"),
         scales=_scales(_PAPER, _PAPER, replace(_PAPER, seeds=(0,)), replace(_PAPER, seeds=(0,))),
     ),
@@ -167,6 +179,10 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of that name; `PresetError` listing those that exist."""
+    """The preset of a name.
+
+    Raises:
+        PresetError: If there is none.
+    """
     check_names("preset", [name], tuple(PRESETS))
     return PRESETS[name]

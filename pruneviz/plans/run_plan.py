@@ -1,7 +1,4 @@
-"""What one recorded run is: a plan that fixes its training, its measuring and its pruning, before any data is seen.
-
-Data only; nothing here loads torch. Which plans there are stands in `pruneviz.plans.planning`.
-"""
+"""The plan of one run: its training, measuring and pruning, fixed before any data is seen."""
 
 from __future__ import annotations
 
@@ -14,15 +11,37 @@ from pruneviz.log.vocabulary import PRECISIONS, Kind, Precision
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Everything that fixes one recorded training run, before any data is seen. Defaults are the protocol of the paper.
+    """Plan of one recorded run. Defaults are the protocol of the paper.
 
-    Training: `lr_drops` are the epochs after which the learning rate falls tenfold; `train_per_class` None trains on all images;
-    `image_size` None takes those of the data set as they are; `precision` is that of training and evaluation, None the device's default
-    (see `PRECISIONS`).
-    Measuring: `every` is the distance of measured epochs; `sample_per_class` images a class are measured on; `unit` is what a
-    row of the log is about, a filter or a single weight.
-    Pruning: None never prunes; else a round follows each of the first epochs (see `PruningOptions`).
-    Source: Lubana and Dick, ICLR 2021, and the code they published.
+    Attributes:
+        run: Name of the run and of its directory.
+        preset: Preset that the plan comes from.
+        network: Name of the network.
+        dataset: Name of the data set.
+        seed: Seed of the initialisation and of the order of the training images.
+        epochs: Number of training epochs.
+        lr_drops: Epochs after which the learning rate falls tenfold.
+        lr: Initial learning rate.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        batch_size: Images per training step.
+        train_temperature: Temperature of the logits in the training loss.
+        augment: Train on randomly cropped and flipped images.
+        width: Width of the network; 1 is that of the paper.
+        image_size: Side of the images in pixels; None keeps that of the data set.
+        every: Epochs between two measured epochs.
+        sample_per_class: Images per class that are measured on.
+        train_per_class: Training images per class; None takes all.
+        test_per_class: Test images per class; None takes all.
+        unit: What one row of the log describes, a "filter" or a "weight".
+        pruning: How the run prunes; None never prunes. A round takes an epoch each.
+        precision: Precision of training and evaluation; None is the default of the device.
+
+    Raises:
+        PresetError: If the run cannot be pruned as planned.
+
+    References:
+        Lubana and Dick, ICLR 2021, and the code they published.
     """
 
     run: str
@@ -68,31 +87,46 @@ class RunPlan:
 
     @property
     def pruning_epochs(self) -> range:
-        """The epochs after which the rounds prune, first round first; 0 is before any training."""
+        """Epochs after which a round prunes, in order; 0 is before any training."""
         first = 0 if self.pruning and self.pruning.prune_at_start else 1
         return range(first, first + self.rounds)
 
     @property
     def kind(self) -> Kind:
-        """Which kind of runs this one belongs to."""
+        """Kind of the run."""
         return kind_of(self.unit, self.pruning)
 
     def phase(self, epoch: int) -> str:
-        """What an epoch is part of: init, train (of a run that never prunes), prune (a round follows it) or finetune."""
+        """Phase of an epoch.
+
+        Returns:
+            "init" for the initialisation, "prune" if a round follows the epoch, "finetune" after
+            the last round, and "train" in a run that never prunes.
+        """
         if epoch in self.pruning_epochs:
             return "prune"
-        return "init" if epoch == 0 else "finetune" if self.rounds else "train"
+        if epoch == 0:
+            return "init"
+        return "finetune" if self.pruning else "train"
 
 
 def precision_on(device: str, asked: str | None = None) -> Precision:
-    """The precision asked for of training on a kind of device ("cpu", "cuda"), or the default there.
+    """The precision of training on a device.
 
-    Errors: `PresetError` for one that the device has not; it lists those that it has.
+    Args:
+        device: Kind of device, "cpu" or "cuda".
+        asked: Precision asked for. Default: that of the device, see `PRECISIONS`.
+
+    Raises:
+        PresetError: If the device does not have the precision; lists those that it has.
     """
     known = PRECISIONS.get(device, PRECISIONS["cpu"])
-    found = next((precision for precision in known if asked in (None, precision)), None)
-    if found is None:
-        raise PresetError(
-            f"precision {asked!r} is not to be had on {device}; choose {' or '.join(known)}, or another device"
-        )
-    return found
+    if asked is None:
+        return known[0]
+    for precision in known:
+        if precision == asked:
+            return precision
+    raise PresetError(
+        f"precision {asked!r} is not available on {device}; "
+        f"choose {' or '.join(known)}, or another device"
+    )

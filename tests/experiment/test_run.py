@@ -347,7 +347,7 @@ def begun_in(precision: str | None, path: Path) -> Path:
         (
             None,
             PresetError,
-            r"precision 'tf32' is not to be had on cpu; choose fp32, or another device",
+            r"precision 'tf32' is not available on cpu; choose fp32, or another device",
         ),
         (
             "fp32",

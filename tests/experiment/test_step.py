@@ -266,14 +266,14 @@ def test_every_device_has_a_default_precision_and_refuses_what_it_has_not() -> N
     )
     with pytest.raises(
         PresetError,
-        match="precision 'bf16' is not to be had on cpu; choose fp32, or another device",
+        match="precision 'bf16' is not available on cpu; choose fp32, or another device",
     ):
         precision_on("cpu", "bf16")
 
 
 def test_training_in_a_precision_that_the_device_has_not_is_refused(data: ImageData) -> None:
     plan = changed(PLAN, precision="tf32")
-    with pytest.raises(PresetError, match="precision 'tf32' is not to be had on cpu"):
+    with pytest.raises(PresetError, match="precision 'tf32' is not available on cpu"):
         train(start(network(), plan), data, plan, Hooks())
 
 

@@ -534,7 +534,7 @@ def test_two_runs_of_one_name_are_not_mixed(tmp_path: Path) -> None:
 
 def test_a_folder_without_runs_says_how_to_record(tmp_path: Path) -> None:
     for path, said in ((tmp_path, "holds no recordings"), (tmp_path / "x", "there is no folder")):
-        with pytest.raises(LogError, match=rf"{said}.*python -m pruneviz.record"):
+        with pytest.raises(LogError, match=rf"{said}.*pruneviz record"):
             load(path)
 
 

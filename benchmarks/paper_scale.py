@@ -26,8 +26,8 @@ from torch import nn
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.log.pruning_options import PruningOptions, pruning_facts
 from pruneviz.log.run_directory import RunLog
+from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import Runs
-from pruneviz.log.schema import RunSpec
 from pruneviz.plans.planning import plan_runs
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.synthetic_runs import make_pruned_runs, make_runs

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from pruneviz.figures.draw import compose as compose
     from pruneviz.figures.draw import draw as draw
     from pruneviz.figures.options import DrawOptions as DrawOptions
+    from pruneviz.log.run_spec import RunSpec as RunSpec
     from pruneviz.log.runs import Runs as Runs
     from pruneviz.log.runs import load as load
     from pruneviz.log.scan import scan as scan
-    from pruneviz.log.schema import RunSpec as RunSpec
     from pruneviz.log.schema import filter_column as filter_column
     from pruneviz.measuring.snapshot import measure as measure
     from pruneviz.pruning.held_entries import hold_pruned as hold_pruned
@@ -45,7 +45,7 @@ _HOMES = {
     "DrawOptions": "pruneviz.figures.options",
     "Pruner": "pruneviz.pruning.pruner",
     "Recorder": "pruneviz.recording.recorder",
-    "RunSpec": "pruneviz.log.schema",
+    "RunSpec": "pruneviz.log.run_spec",
     "Runs": "pruneviz.log.runs",
     "SCORES": "pruneviz.analysis.scores",
     "balanced_sample": "pruneviz.experiment.images",

@@ -22,8 +22,8 @@ from pruneviz.analysis.over_runs import mean_over_runs, with_facts
 from pruneviz.analysis.pairs import Pairs, complete_pairs
 from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
 from pruneviz.errors import AnalysisError, unknown_name
+from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.scan import Scan
-from pruneviz.log.schema import SPEC_FACTS
 from pruneviz.log.vocabulary import CorrelationMethod
 
 # Facts of a run that stand in its spec and not in the filters table.

@@ -19,7 +19,7 @@ from pruneviz.console.progress import Progress, show_progress
 from pruneviz.errors import PrunevizError
 from pruneviz.experiment.freed_memory import keep_freed_memory
 from pruneviz.log.run_directory import is_sealed, read_spec
-from pruneviz.log.schema import RunSpec
+from pruneviz.log.run_spec import RunSpec
 
 Report = Callable[[float, str], None]  # epochs done, with the fraction of the current one; a note
 _Reports = Queue[tuple[str, float, str]]  # a run and what it reports

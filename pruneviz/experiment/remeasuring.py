@@ -13,8 +13,9 @@ import pandas as pd
 from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.parallel import Job, Report, resumed_spec, run_jobs
 from pruneviz.log.run_directory import check_same_options, is_sealed, read_spec
+from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import load
-from pruneviz.log.schema import EPOCHS, RunSpec
+from pruneviz.log.schema import EPOCHS
 from pruneviz.plans.needs import DATASET_NAMES, NETWORK_NAMES, Need
 from pruneviz.plans.planning import run_name
 

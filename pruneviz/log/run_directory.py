@@ -24,7 +24,7 @@ from pruneviz.log import schema
 from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished, write_whole
 from pruneviz.log.parquet import arrow_table, corrupt, joined, read_file, sort_rows, write_table
 from pruneviz.log.pruning_options import OPTION_NAMES
-from pruneviz.log.schema import RunSpec
+from pruneviz.log.run_spec import RunSpec
 
 SPEC_FILE, _PARTS, _CHECKPOINT = "spec.json", "parts", "checkpoint"
 

@@ -14,7 +14,7 @@ from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.parquet import TablePart, check_file, joined, read_file, rows_of_runs
 from pruneviz.log.run_directory import SPEC_FILE, is_sealed, parts_of, read_spec, run_paths
-from pruneviz.log.schema import SPEC_FACTS, RunSpec
+from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 
 _CORRELATIONS_SINCE = 2  # schema version in which sealed runs got that table
 

@@ -1,4 +1,4 @@
-"""The words with which a run is described: row kinds, batch-norm modes, schedules, precisions."""
+"""Words that describe a run: row kinds, batch-norm modes, schedules, precisions, and defaults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 CorrelationMethod = Literal["pearson", "spearman", "kendall"]
 
-# The arithmetic in which a device may train, its default first; measuring is in exact float32 everywhere.
+# Precisions in which a device can train, its default first; measuring is in exact float32.
 PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
     "cpu": ("fp32",),
     "cuda": ("tf32", "fp32", "bf16"),

@@ -1,4 +1,4 @@
-"""Expected durations of recordings: from finished ones like them, else from the preset, else unknown."""
+"""Expected durations of recordings: from finished ones like them, else from the preset."""
 
 from __future__ import annotations
 

@@ -89,7 +89,10 @@ FIGURE_NEEDS: Mapping[str, Need] = {
 
 
 def figure_name(figure: str | int) -> str:
-    """A figure's name in the catalogue: `03`, `fig3`, `figure03`, `Figure 3` are 3; `h1A` is H1a."""
+    """A figure's name in the catalogue.
+
+    For example `03`, `fig3`, `figure03` and `Figure 3` are 3, and `h1A` is H1a.
+    """
     given = str(figure).strip()
     plain = re.sub(r"^fig(ure)?[.\s_-]*", "", given.lower()).lstrip("0")
     by_plain = {name.lower(): name for name in FIGURE_NEEDS}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pruneviz.analysis.masks import distance_between, mask_scores
 from pruneviz.log import schema
-from pruneviz.log.schema import RunSpec
+from pruneviz.log.run_spec import RunSpec
 
 _NULL = float("nan")
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pruneviz.errors import LogError
-from pruneviz.log.schema import RunSpec
+from pruneviz.log.run_spec import RunSpec
 from pruneviz.measuring.options import Options
 from pruneviz.model.sample import model_device, model_dtype
 from pruneviz.recording.measured_epochs import Every, in_spec

@@ -23,7 +23,7 @@ from pruneviz.analysis.claims import (
 from pruneviz.analysis.robustness import robustness
 from pruneviz.errors import AnalysisError
 from pruneviz.log.run_directory import RunLog
-from pruneviz.log.schema import RunSpec
+from pruneviz.log.run_spec import RunSpec
 
 EPOCHS, LAYERS, FILTERS = range(9), ("conv1", "conv2", "fc"), 6
 

@@ -14,7 +14,7 @@ from pruneviz.figures.caption import PRUNING_FACTS
 from pruneviz.figures.chosen_runs import COMPARED, RECIPE
 from pruneviz.log.pruning_options import PruningOptions, kind_of, option_help
 from pruneviz.log.run_directory import RunLog, check_same_options
-from pruneviz.log.schema import RunSpec
+from pruneviz.log.run_spec import RunSpec
 
 OPTIONS = {field.name: field for field in fields(PruningOptions)}
 FULL = PruningOptions(

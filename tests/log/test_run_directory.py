@@ -22,8 +22,8 @@ import pytest
 from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.run_directory import RunLog, check_same_options
+from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import Runs, load
-from pruneviz.log.schema import RunSpec
 
 LAYERS = ("stem", "block.conv10", "block.conv2")  # neither sorted nor in the order of the alphabet
 EXACT = np.array([1e-30, -2.5, 3.0e30, 0.0, -0.0, 0.1], dtype="float32")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pruneviz.log.run_directory import RunLog
-from pruneviz.log.schema import RunSpec
+from pruneviz.log.run_spec import RunSpec
 from pruneviz.plans.durations import (
     duration_in_words,
     expected_durations,

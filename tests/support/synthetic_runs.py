@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.log.run_directory import RunLog
+from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import Runs
-from pruneviz.log.schema import EPOCHS, FILTERS, ROUNDS, TABLES, RunSpec
+from pruneviz.log.schema import EPOCHS, FILTERS, ROUNDS, TABLES
 from pruneviz.plans.needs import CURVE_MEASURES, RATIO_MEASURES
 
 LAYERS: Mapping[str, tuple[int, ...]] = {

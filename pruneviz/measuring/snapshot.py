@@ -150,7 +150,8 @@ def _snapshot(
 ) -> Snapshot:
     wanted = [name for name in options.wanted() if name not in schema.CHEAP_OF_UNIT[options.unit]]
     whole = Derivatives({})
-    if wanted:
+    # `theta` of single weights counts too: recorded alone, it still comes with the network's facts
+    if set(options.wanted()) - set(schema.CHEAP_COLUMNS):
         sample = build_objective(model, batches, options)
         chunk = chunk_for(sample, options)
         whole = derivative_columns(sample, layers, wanted, chunk, options.unit)

@@ -443,6 +443,12 @@ def test_a_column_that_is_not_measured_has_null_correlations(tmp_path: Path) -> 
     )
 
 
+def test_a_recording_of_theta_alone_has_the_facts_of_the_network(tmp_path: Path) -> None:
+    runs, _ = record(network(), tmp_path / "run", epochs=0, columns=("theta",))
+    assert runs.epochs[["sample_loss", "g_norm2"]].notna().all(axis=None)
+    assert runs.filters[["theta_g", "theta_hg"]].isna().all(axis=None)
+
+
 def plain_mask_distance(before: np.ndarray, now: np.ndarray, ratio: float) -> float:
     kept = []
     for values in (before, now):

@@ -40,7 +40,7 @@ PRUNING_FACTS: Mapping[str, str] = {
     **{option.name: option.metadata["caption"] for option in fields(PruningOptions)},
     "augment": "training images augmented",
 }
-# A fact that differs between runs is told by the first of these that explains the difference.
+# A fact that differs between runs is shown by the first key that explains the difference.
 GROUPINGS: Mapping[str, Callable[[Any], str]] = {
     "network": network_title,
     "dataset": dataset_title,

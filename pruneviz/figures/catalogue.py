@@ -1,4 +1,4 @@
-"""The catalogue of figures as data: what each shows, of which runs, and what the paper claims."""
+"""The catalogue of figures as data: what each shows, from which runs, and what the paper claims."""
 
 from __future__ import annotations
 

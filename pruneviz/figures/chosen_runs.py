@@ -92,7 +92,7 @@ def chosen_spec(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> pd.Da
 
     Raises:
         FigureError: If no run is left, if two runs share all of these, if runs to be averaged
-            differ in more than their seed, or if those of one panel differ in more than their
+            differ in more than their seed, or if runs of one panel differ in more than their
             measure.
     """
     datasets = chosen_datasets(spec, entry, options)

@@ -54,7 +54,7 @@ def draw(
         figure: Name of the figure: 1 to 17, "H1a", "H1b" or "I1".
         runs: Recordings, as `pruneviz.load` returns them.
         networks: Networks to draw instead of the figure's own, by their name in `runs.spec`.
-        options: Choices of the drawing. Default: those of the paper.
+        options: Choices of the drawing. Default: `DrawOptions()`.
 
     Returns:
         The picture. It is not registered with pyplot; write it with its `savefig`.
@@ -83,7 +83,7 @@ def compose(
         figure: Name of the figure: 1 to 17, "H1a", "H1b" or "I1".
         runs: Recordings, as `pruneviz.load` returns them.
         networks: Networks to draw instead of the figure's own, by their name in `runs.spec`.
-        options: Choices of the drawing. Default: those of the paper.
+        options: Choices of the drawing. Default: `DrawOptions()`.
 
     Returns:
         The picture, its numbers, further tables, the finding and the caption.
@@ -133,7 +133,7 @@ def save_figure(
         figure: Name of the figure: 1 to 17, "H1a", "H1b" or "I1".
         runs: Recordings, as `pruneviz.load` returns them.
         out: Folder of the files; created where it is missing.
-        options: Choices of the drawing. Default: those of the paper.
+        options: Choices of the drawing. Default: `DrawOptions()`.
         formats: Picture formats, each one of pdf, png and svg.
 
     Returns:

@@ -21,7 +21,7 @@ RIGHT_COLOUR = "#C85A00"
 GUIDE_COLOUR = "#9A9A9A"
 NOTE_COLOUR = "#333333"
 
-# Colours of pruning measures differ for the colour-blind; those of the three accuracy curves differ
+# Colours of pruning measures differ for the colour-blind; the three of the accuracy curves differ
 # in grey too, by 0.17 of the lightness. Six bars side by side are told apart by hatches, crossing
 # lines by markers.
 MEASURE_COLOURS: Mapping[str, str] = {

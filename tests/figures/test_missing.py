@@ -16,7 +16,7 @@ DEFAULT = DrawOptions()
 
 @pytest.fixture(scope="module")
 def spec() -> pd.DataFrame:
-    """Runs of every kind, of which some are missing."""
+    """Runs of every kind, some of them left out."""
     spec = runs_of_every_kind().spec
     return spec[~spec["run"].str.contains("cifar100-proposed|magnitude-r1|grasp-r25")]
 

@@ -27,7 +27,7 @@ from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_runs
 
 DEFAULT = DrawOptions()
-WEIGHTS = 861_620  # those of ResNet-56: as long a number as any heading holds
+WEIGHTS = 861_620  # in ResNet-56: the longest number that a heading holds
 PER_FILTER = 9  # rows stored for each filter
 PAIRS = (("theta_g", "theta_hg"), ("theta_change", "loss_preservation"))
 METHODS = ("pearson", "spearman")

@@ -1,6 +1,6 @@
 """Figures 3, 13-15 and H1a: theta_hg against theta_g of every filter, at three epochs.
 
-The epochs are the beginning, a quarter and the end of training. Points are those of one seed;
+The epochs are the beginning, a quarter and the end of training. Points show one seed;
 correlations are means over all seeds (Lubana and Dick, ICLR 2021). In H1a a point is a single
 weight, and the points are a sample of those that are correlated.
 """

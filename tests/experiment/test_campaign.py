@@ -19,12 +19,7 @@ from pruneviz.experiment import campaign, datasets
 from pruneviz.experiment.campaign import check_data_sets, record_runs
 from pruneviz.experiment.parallel import Job
 from pruneviz.experiment.setting import Setting
-from pruneviz.plans.run_plan import RunPlan
-
-PLAN = RunPlan(
-    "vgg13-digits-unpruned-s0", "tiny", "vgg13", "digits", 0, epochs=2, lr_drops=(1,), batch_size=32, augment=False,
-    width=0.0625, every=1, sample_per_class=1, train_per_class=6, test_per_class=4,
-)  # fmt: skip
+from tests.support.plans import UNPRUNED
 
 
 def test_each_data_set_is_checked_once_and_fetched_where_that_is_allowed(
@@ -64,7 +59,7 @@ def test_workers_download_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert at_once == 2
 
     monkeypatch.setattr(campaign, "run_jobs", run_jobs)
-    plans = [PLAN, replace(PLAN, run="r1", seed=1)]
+    plans = [UNPRUNED, replace(UNPRUNED, run="r1", seed=1)]
     record_runs(plans, Setting(tmp_path, download=True), 2, lambda text: None)
     assert [(job.run, job.epochs, job.work.args[0]) for job in seen] == [  # type: ignore[attr-defined]
         (plan.run, plan.epochs, plan) for plan in plans
@@ -76,11 +71,11 @@ INTERRUPTED = f"""
 import sys
 from dataclasses import replace
 from pathlib import Path
-from pruneviz.plans.run_plan import RunPlan
-from pruneviz.log.vocabulary import Precision
 from pruneviz.experiment.campaign import record_runs
 from pruneviz.experiment.setting import Setting
-plans = [replace({PLAN!r}, run=f"r{{seed}}", seed=seed, epochs=5_000) for seed in range(3)]
+from pruneviz.plans.run_plan import RunPlan
+plan = {UNPRUNED!r}
+plans = [replace(plan, run=f"r{{seed}}", seed=seed, epochs=5_000) for seed in range(3)]
 record_runs(plans, Setting(Path(sys.argv[1])), 1, print)
 """
 

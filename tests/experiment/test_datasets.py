@@ -1,4 +1,4 @@
-"""Data sets: which files make which tensors, and what is said of files that are missing or damaged."""
+"""Data sets are read as their files say; missing and damaged files are named."""
 
 from __future__ import annotations
 

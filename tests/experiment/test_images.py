@@ -148,7 +148,8 @@ def test_balanced_sample_depends_on_its_seed_alone(digits: ImageData) -> None:
 def test_too_few_images_name_the_class_and_the_remedy() -> None:
     with pytest.raises(
         DataError,
-        match=r"class 0 of toy has 3 training images, but 4 were asked for; ask for 3 or fewer per class",
+        match="class 0 of toy has 3 training images, but 4 were asked for; "
+        "ask for 3 or fewer per class",
     ):
         balanced_sample(tiny_data(), 4)
     with pytest.raises(

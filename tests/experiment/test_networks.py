@@ -34,7 +34,7 @@ def images(size: int, in_channels: int = 3) -> Tensor:
 
 
 def applied_modules(network: nn.Module, given: Tensor) -> list[nn.Module]:
-    """The modules without children, in the order in which the network applies them."""
+    """Modules without children, in execution order."""
     applied: list[nn.Module] = []
     for module in network.modules():
         if not list(module.children()):
@@ -177,7 +177,8 @@ def test_initialisation_is_torchs_default(name: str) -> None:
 def test_unknown_network_lists_those_that_exist() -> None:
     with pytest.raises(
         PresetError,
-        match=r"no network 'vgg16'; did you mean 'vgg13'\? Choose one of vgg13, mobilenet_v1, resnet56",
+        match=r"no network 'vgg16'; did you mean 'vgg13'\? "
+        "Choose one of vgg13, mobilenet_v1, resnet56",
     ):
         build_network("vgg16", num_classes=10)
 

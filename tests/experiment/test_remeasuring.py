@@ -1,4 +1,4 @@
-"""Measuring again from kept weights: what a recording with those options would have written, and what cannot be measured again is told."""
+"""Measuring again writes what a recording with those options would, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -31,11 +31,9 @@ from pruneviz.plans.run_plan import RunPlan
 from pruneviz.recording.kept_weights import load_kept_weights
 from pruneviz.recording.recorder import Recorder
 from tests.support.cut_off import ignore, without_times
+from tests.support.plans import UNPRUNED
 
-PLAN = RunPlan(
-    "vgg13-digits-unpruned-s0", "tiny", "vgg13", "digits", 0, epochs=3, lr_drops=(1,), batch_size=32, augment=False,
-    width=0.0625, every=1, sample_per_class=2, train_per_class=6, test_per_class=4,
-)  # fmt: skip
+PLAN = replace(UNPRUNED, epochs=3, sample_per_class=2)
 WEIGHTS = replace(PLAN, run="vgg13-digits-weights-s0", unit="weight")
 # of the machine, the command and the run's own name
 NOT_MEASURED = {"created", "command", "wall_seconds", "remeasured_from"}
@@ -43,7 +41,7 @@ NOT_MEASURED = {"created", "command", "wall_seconds", "remeasured_from"}
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one run and its kept weights, and the same training recorded by single weights."""
+    """A run with kept weights, and the same training recorded by single weights."""
     out = tmp_path_factory.mktemp("recorded")
     record_run(PLAN, Setting(out, threads=1, keep_weights=True), ignore)
     record_run(WEIGHTS, Setting(out, threads=1), ignore)
@@ -172,7 +170,7 @@ def test_names_say_how_it_was_measured(recorded: Path) -> None:
 
 
 def edited(recorded: Path, to: Path, **facts: object) -> Path:
-    """A copy of the run whose spec says something else."""
+    """A copy of the run with other facts in its spec."""
     run = shutil.copytree(recorded / PLAN.run, to)
     spec = json.loads((run / "spec.json").read_text())
     (run / "spec.json").write_text(json.dumps({**spec, **facts}))

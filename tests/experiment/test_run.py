@@ -1,4 +1,4 @@
-"""Training that prunes in rounds: exact schedules, filters that stay gone, momentum, resuming, errors that name the round."""
+"""A run: exact rounds, filters that stay pruned, resuming to the bit, errors with their round."""
 
 from __future__ import annotations
 
@@ -44,17 +44,18 @@ from pruneviz.log.schema import TABLES
 from pruneviz.log.vocabulary import Precision
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore, interrupt, without_times
-from tests.support.plans import changed
+from tests.support.plans import UNPRUNED, changed
 
-PLAN = RunPlan(
-    "r0", "tiny", "vgg13", "digits", 0, epochs=5, lr_drops=(4,), batch_size=16, augment=False, width=0.0625, every=2,
-    sample_per_class=1, train_per_class=6, test_per_class=4, pruning=PruningOptions("proposed", 0.5, 3),
-)  # fmt: skip
+PLAN = changed(
+    UNPRUNED,
+    run="r0",
+    epochs=5,
+    lr_drops=(4,),
+    batch_size=16,
+    every=2,
+    pruning=PruningOptions("proposed", target=0.5, rounds=3),
+)
 ONE_ROUND = changed(PLAN, measure="magnitude", rounds=1, epochs=2, every=1)
-UNPRUNED = RunPlan(
-    "vgg13-digits-unpruned-s0", "tiny", "vgg13", "digits", 0, epochs=2, lr_drops=(1,), batch_size=32, augment=False,
-    width=0.0625, every=1, sample_per_class=1, train_per_class=6, test_per_class=4,
-)  # fmt: skip
 WIDTHS = (4, 4, 8, 8, 16, 16, 32, 32, 32, 32)  # filters of the ten convolutions at this width
 FILTERS = sum(WIDTHS)
 SEALED = {"spec.json", *(f"{table}.parquet" for table in TABLES)}
@@ -71,7 +72,7 @@ def checkpoints_whenever_possible(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def networks(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
-    """The networks of the runs that end, as they are when their filters are removed."""
+    """Networks of the finished runs, right before their filters are removed."""
     seen: list[nn.Module] = []
     removal = run.removal_facts
 
@@ -100,8 +101,7 @@ def begun(plan: RunPlan) -> TrainingState:
 
 
 class WatchedRun(ExperimentRun):
-    """A run that shows its state after every epoch, and after every round before the optimiser is
-    settled."""
+    """Shows its state after every epoch, and after every round, before momentum restarts."""
 
     after_epoch: Callable[[int, TrainingState], object]
     after_round: Callable[[TrainingState], object]
@@ -133,7 +133,7 @@ def looped(
 
 
 def fractions_gone(plan: RunPlan) -> list[Fraction]:
-    """What is gone after each round, from what a round prunes of what is left, multiplied out."""
+    """Fraction pruned after each round, from the share of the rest that each round prunes."""
     assert plan.pruning
     p, n, left, gone = Fraction(str(plan.pruning.target)), plan.rounds, Fraction(1), []
     for i in range(1, n + 1):
@@ -221,7 +221,7 @@ RANKED = {"magnitude": (1.0,), "proposed": (5.0,), "grasp": (1.0,), "grasp_t200"
 def test_the_lowest_scores_of_all_layers_go_and_each_layer_keeps_its_best(
     tmp_path: Path, measure: str
 ) -> None:
-    """Of a network that is pruned before any training, which can be measured and ranked beside it."""
+    """The round comes before any training, so that the test can rank the same network."""
     plan = changed(
         PLAN, measure=measure, rounds=1, prune_at_start=True, epochs=0, keep_at_least=0.3
     )
@@ -231,9 +231,11 @@ def test_the_lowest_scores_of_all_layers_go_and_each_layer_keeps_its_best(
         network, balanced_sample(data, plan.sample_per_class), temperatures=RANKED[measure]
     )
     score = {
-        "magnitude": table["theta_norm2"] ** 0.5, "proposed": table["theta2_abs_g"], "grasp": table["theta_hg"],
+        "magnitude": table["theta_norm2"] ** 0.5,
+        "proposed": table["theta2_abs_g"],
+        "grasp": table["theta_hg"],
         "grasp_t200": table.get("theta_hg_t200"),
-    }[measure]  # fmt: skip
+    }[measure]
     table = table.assign(score=score, layer=table["layer"].astype(str))
     best = [
         rows.sort_values("score").index[-(int(0.3 * len(rows)) + 1) :]
@@ -333,7 +335,7 @@ def test_a_cut_off_run_is_not_mixed_with_other_options(tmp_path: Path) -> None:
 
 
 def begun_in(precision: str | None, path: Path) -> Path:
-    """A run that was cut off, with a spec that says in which precision it trained."""
+    """A run that was cut off, with a precision in its spec."""
     with pytest.raises(KeyboardInterrupt):
         record_run(UNPRUNED, Setting(path), interrupt(2, "measuring"))
     file = path / UNPRUNED.run / "spec.json"
@@ -530,7 +532,8 @@ ENDS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a layer vanishes": (
         {"target": 0.97, "keep_at_least": 0.0, "measure": "magnitude"},
         PruningError,
-        r"pruning round \d of 3, at epoch \d: (all \d+ filters of layer|nothing would reach the output layer) \w+",
+        r"pruning round \d of 3, at epoch \d: "
+        r"(all \d+ filters of layer|nothing would reach the output layer) \w+",
     ),
     "out of reach": (
         {"target": 0.97, "keep_at_least": 0.3},
@@ -540,7 +543,8 @@ ENDS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "loss": (
         {"lr": 1e30, "measure": "magnitude"},
         TrainingError,
-        r"the training loss of epoch \d, after \d of 3 pruning rounds, is (nan|inf); layer features\.\w+ is the first with values that are not finite; lower the",
+        r"the training loss of epoch \d, after \d of 3 pruning rounds, is (nan|inf); layer "
+        r"features\.\w+ is the first with values that are not finite; lower the",
     ),
 }
 
@@ -561,7 +565,7 @@ def test_a_run_that_cannot_go_on_names_the_round_and_keeps_what_it_has(
 
 
 def parameters(kept: list[int], classes: int = 10) -> int:
-    """Parameters of a VGG-13 of these widths: 3x3 convolutions without bias, their batch norms, one linear layer."""
+    """Parameters of a VGG-13: 3x3 convolutions without bias, batch norms, one linear layer."""
     convolutions = sum(9 * ins * outs for ins, outs in zip([3, *kept], kept, strict=False))
     return convolutions + 2 * sum(kept) + classes * (kept[-1] + 1)
 

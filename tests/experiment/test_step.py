@@ -1,4 +1,4 @@
-"""Steps of training as a GPU takes them, by replaying what it captured, are the steps of a CPU; told by a stub that captures on the CPU."""
+"""Captured steps train as plain steps do, with a stub that captures on a CPU as a GPU would."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def network() -> nn.Module:
 
 
 class Captures:
-    """Captures as a GPU does: it does no work then, and at a replay has the rate and the tensors of then, wherever others may be now."""
+    """Captures as a GPU does: without doing the work, and with the rate and tensors of then."""
 
     def __init__(self, step: Step) -> None:
         self.step, self.sizes, self.replayed = step, [], 0
@@ -86,7 +86,7 @@ class Captures:
 
 @pytest.fixture
 def captures(monkeypatch: pytest.MonkeyPatch) -> list[Captures]:
-    """The captures of every training that starts from now on."""
+    """Captures of every training that starts after this."""
     made: list[Captures] = []
 
     def captured(step: Step) -> CapturedStep:

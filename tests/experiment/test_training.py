@@ -1,4 +1,4 @@
-"""The reference training loop: the paper's protocol step by step, repeatable to the bit, and resumable from a checkpoint."""
+"""The training loop follows the protocol of the paper, and repeats to the bit."""
 
 from __future__ import annotations
 
@@ -181,7 +181,11 @@ def test_no_global_generator_moves(data: ImageData) -> None:
     assert random.getstate() == before[2]
 
 
-DIVERGED = r"the training loss of epoch \d is (nan|inf)(; layer \d is the first with values that are not finite)?; lower the learning rate \(now 1e\+06\)"
+DIVERGED = (
+    r"the training loss of epoch \d is (nan|inf)"
+    r"(; layer \d is the first with values that are not finite)?; "
+    r"lower the learning rate \(now 1e\+06\)"
+)
 
 
 def test_divergence_is_an_error_that_names_the_epoch_and_the_rate(data: ImageData) -> None:

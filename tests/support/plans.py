@@ -26,6 +26,24 @@ TINY = RunPlan(
     test_per_class=4,
 )
 
+# A run of a second: VGG-13 of a sixteenth of its width, on 60 digits.
+UNPRUNED = RunPlan(
+    run="vgg13-digits-unpruned-s0",
+    preset="tiny",
+    network="vgg13",
+    dataset="digits",
+    seed=0,
+    epochs=2,
+    lr_drops=(1,),
+    batch_size=32,
+    augment=False,
+    width=0.0625,
+    every=1,
+    sample_per_class=1,
+    train_per_class=6,
+    test_per_class=4,
+)
+
 
 def changed(plan: RunPlan, **changes: Any) -> RunPlan:
     """The plan with other values of its fields, or of the fields of its pruning options."""

@@ -241,7 +241,8 @@ def _pruner(network: nn.Module, example: Tensor, options: PruningOptions) -> Pru
 
 def _gone_after(pruner: Pruner, options: PruningOptions) -> list[int]:
     """How many groups are gone after each round."""
-    target, rounds = float(options.target or 0), options.rounds  # a plan always has a target
+    target, rounds = options.target, options.rounds
+    assert target is not None, "plans have a target"
     if options.flowandprune:
         return flowandprune_after(pruner.groups, target, rounds, residual=pruner.residual)
     return pruned_after(pruner.groups, target, rounds, options.schedule)

@@ -1,7 +1,8 @@
-"""Parts of tables on disk: what a part holds is what the whole table holds of it, and nothing else is read."""
+"""Parts of tables on disk equal the parts of the whole table, and nothing else is read."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +22,24 @@ from tests.support.synthetic_runs import make_pruned_runs, make_runs, save_runs,
 KEYS = ["run", "epoch", "layer", "filter"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two unpruned runs whose files hold each epoch in a row group of its own, and a pruned one."""
+    path = tmp_path_factory.mktemp("saved") / "data"
     runs = together(
         make_runs({"vgg13": (4, 6)}, seeds=(0, 1), epochs=4, every=2),
         make_pruned_runs({"vgg13": (4, 6)}, measures=("magnitude",), seeds=(0,)),
     )
-    monkeypatch.setattr(pruneviz.log.parquet, "_GROUP_ROWS", 10)
-    save_runs(runs, tmp_path / "data")
-    return tmp_path / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pruneviz.log.parquet, "_GROUP_ROWS", 10)
+        save_runs(runs, path)
+    return path
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of the saved runs, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "data"))
 
 
 PARTS: dict[str, tuple[dict[str, object], Callable[[pd.DataFrame], pd.DataFrame]]] = {

@@ -1,4 +1,4 @@
-"""Pruning options: one list of them serves the commands, the spec, the fixed facts and the captions."""
+"""One list of pruning options serves the commands, the spec, the fixed facts and captions."""
 
 from __future__ import annotations
 

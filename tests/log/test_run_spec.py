@@ -50,14 +50,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [(field, value) for field, values in REFUSED.items() for value in values],
-    ids=str,
-)
-def test_a_spec_refuses_what_cannot_be_and_names_the_field(field: str, value: object) -> None:
-    with pytest.raises(LogError, match=rf"run spec: {field} is .*, expected "):
-        RunSpec.from_dict({"run": "a", field: value})
+def test_a_spec_refuses_what_cannot_be_and_names_the_field() -> None:
+    for field, values in REFUSED.items():
+        for value in values:
+            with pytest.raises(LogError, match=rf"run spec: {field} is .*, expected "):
+                RunSpec.from_dict({"run": "a", field: value})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.0, float("nan")]], ids=str)

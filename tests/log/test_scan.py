@@ -47,21 +47,21 @@ def blocks_of(scanned: Scan, block_rows: int, columns: list[str] = KEYS) -> list
 
 
 @pytest.mark.parametrize("row_group", [None, 1, 7])
-@pytest.mark.parametrize("block_rows", [1, 5, 8, 20, 10_000])
 def test_blocks_are_the_loaded_table_cut_between_epochs(
-    folder: Path, tmp_path: Path, row_group: int | None, block_rows: int
+    tmp_path: Path, row_group: int | None
 ) -> None:
     save_runs(make_runs(NETWORKS, seeds=(0,), epochs=4, every=3), tmp_path)
     for run in tmp_path.iterdir():
         rewritten(run, lambda table: table, row_group)
-    found = blocks_of(scan(tmp_path), block_rows, [*KEYS, "theta_g"])
-    loaded = pv.load(tmp_path).filters
-    pd.testing.assert_frame_equal(pd.concat(found, ignore_index=True), loaded[[*KEYS, "theta_g"]])
-    epochs = pd.concat([block[["run", "epoch"]].drop_duplicates() for block in found])
-    assert not epochs.duplicated().any()
-    assert max(map(len, found)) <= max(block_rows + 8, 9), (
-        "at most a batch and the epoch that waited for it"
-    )
+    columns = [*KEYS, "theta_g"]
+    loaded = pv.load(tmp_path).filters[columns]
+    for block_rows in (1, 5, 8, 20, 10_000):
+        found = blocks_of(scan(tmp_path), block_rows, columns)
+        pd.testing.assert_frame_equal(pd.concat(found, ignore_index=True), loaded)
+        epochs = pd.concat([block[["run", "epoch"]].drop_duplicates() for block in found])
+        assert not epochs.duplicated().any()
+        # at most a batch and the epoch that waited for it
+        assert max(map(len, found)) <= max(block_rows + 8, 9)
 
 
 def test_a_scan_says_what_it_holds_and_reads_no_rows(folder: Path) -> None:
@@ -99,8 +99,7 @@ def test_runs_that_cannot_be_scanned_are_told_with_their_repair(tmp_path: Path) 
         unfinished=["vgg13-digits-s1"],
     )
     with pytest.raises(
-        LogError,
-        match=r"vgg13-digits-s1 is unfinished; finish its recording, or read .*unfinished='include'",
+        LogError, match=r"s1 is unfinished; finish its recording, or read .*unfinished='include'"
     ):
         scan(tmp_path)
     with pytest.raises(LogError, match="there is no folder"):
@@ -143,14 +142,14 @@ def test_a_column_of_another_type_is_told(tmp_path: Path) -> None:
         scan(tmp_path)
 
 
-@pytest.mark.parametrize("block_rows", [1, 8, 1000])
-def test_an_unsorted_file_is_told(tmp_path: Path, block_rows: int) -> None:
+def test_an_unsorted_file_is_told(tmp_path: Path) -> None:
     rewritten(
         one_run(tmp_path),
         lambda table: table.take(pc.sort_indices(table, [("epoch", "descending")])),
     )
-    with pytest.raises(LogError, match=r"is not sorted by epoch.*record it again"):
-        blocks_of(scan(tmp_path), block_rows)
+    for block_rows in (1, 8, 1000):
+        with pytest.raises(LogError, match=r"is not sorted by epoch.*record it again"):
+            blocks_of(scan(tmp_path), block_rows)
 
 
 def test_a_run_whose_rows_have_another_name_is_told(tmp_path: Path) -> None:

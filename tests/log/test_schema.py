@@ -1,4 +1,4 @@
-"""The tables' descriptions and the frozen facts of a run: names, dtypes, units, what a spec refuses, and its file."""
+"""Descriptions of the tables: names, types, units and groups of columns."""
 
 from __future__ import annotations
 
@@ -17,19 +17,16 @@ EVERY_COLUMN = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("table", "name", "column"),
-    EVERY_COLUMN,
-    ids=[f"{table}-{name}" for table, name, _ in EVERY_COLUMN],
-)
-def test_every_column_says_what_it_holds(table: str, name: str, column: schema.Column) -> None:
-    assert column.meaning
-    assert column.unit or not pa.types.is_floating(column.dtype), (
-        "a measured number has a unit, or the unit 1"
-    )
-    assert column.dtype == (
-        pa.float64() if name == "synflow" or table in ("epochs", "correlations") else pa.float32()
-    ) or not column.unit.strip("epochs")
+def test_every_column_says_what_it_holds() -> None:
+    for table, name, column in EVERY_COLUMN:
+        what = f"{name} of {table}"
+        assert column.meaning, what
+        is_number = pa.types.is_floating(column.dtype)
+        assert column.unit or not is_number, f"{what}: a number has a unit, or the unit 1"
+        if not column.unit.strip("epochs"):
+            continue
+        double = name == "synflow" or table in ("epochs", "correlations")
+        assert column.dtype == (pa.float64() if double else pa.float32()), what
 
 
 GROUPS = {
@@ -38,15 +35,15 @@ GROUPS = {
     "rest": ("weight", "kept", "sigma_delta", "theta_delta"),
 }
 GROUPS |= {
-    f"{kind} of a {unit}": of[unit]
-    for unit in ROW_KINDS
-    for kind, of in [("cheap", schema.CHEAP_OF_UNIT), ("measured", schema.MEASURED_OF_UNIT)]
+    f"{group} of a {kind}": of[kind]
+    for kind in ROW_KINDS
+    for group, of in [("cheap", schema.CHEAP_OF_UNIT), ("measured", schema.MEASURED_OF_UNIT)]
 }
 
 
-@pytest.mark.parametrize("names", GROUPS.values(), ids=list(GROUPS))
-def test_the_groups_of_columns_are_columns(names: tuple[str, ...]) -> None:
-    assert set(names) <= set(schema.FILTERS)
+def test_the_groups_of_columns_are_columns() -> None:
+    unknown = {group: set(names) - set(schema.FILTERS) for group, names in GROUPS.items()}
+    assert not any(unknown.values()), unknown
 
 
 TEMPERATURES = [
@@ -60,20 +57,20 @@ TEMPERATURES = [
 TEMPERATURES += [(200.0001, "200p0001"), (200.0002, "200p0002")]
 
 
-@pytest.mark.parametrize(("temperature", "suffix"), TEMPERATURES)
-def test_a_temperature_names_its_own_column_and_back(temperature: float, suffix: str) -> None:
-    name = schema.temperature_column(temperature)
-    assert name == f"theta_hg_t{suffix}"
-    described = schema.filter_column(name)
-    assert described.dtype == pa.float32()
-    assert described.unit == schema.FILTERS["theta_hg"].unit
-    assert float(suffix.replace("p", ".")) == temperature
+def test_a_temperature_names_its_own_column_and_back() -> None:
+    for temperature, suffix in TEMPERATURES:
+        name = schema.temperature_column(temperature)
+        assert name == f"theta_hg_t{suffix}"
+        described = schema.filter_column(name)
+        assert described.dtype == pa.float32(), name
+        assert described.unit == schema.FILTERS["theta_hg"].unit, name
+        assert float(suffix.replace("p", ".")) == temperature
 
 
-@pytest.mark.parametrize("name", ["theta_h", "theta_hg_t", "theta_hg_tx", "theta_hg_t5p", ""])
-def test_an_unknown_filters_column_is_an_error_that_lists_those_that_exist(name: str) -> None:
-    with pytest.raises(LogError, match=r"no column .*theta_norm2"):
-        schema.filter_column(name)
+def test_an_unknown_filters_column_is_an_error_that_lists_those_that_exist() -> None:
+    for name in ("theta_h", "theta_hg_t", "theta_hg_tx", "theta_hg_t5p", ""):
+        with pytest.raises(LogError, match=rf"no column '{name}'.*theta_norm2"):
+            schema.filter_column(name)
 
 
 def test_a_single_weight_has_its_value_and_no_standard_errors() -> None:
@@ -89,10 +86,11 @@ def test_an_arrow_schema_has_every_column_in_order_and_further_temperatures_last
     assert schema.arrow_schema("epochs", []).names == list(schema.EPOCHS)
 
 
-@pytest.mark.parametrize("table", ["epochs", "rounds", "correlations"])
-def test_only_filters_have_columns_of_further_temperatures(table: str) -> None:
-    with pytest.raises(LogError, match=rf"table {table} has no column theta_hg_t50; it has run"):
-        schema.arrow_schema(table, ["run", "theta_hg_t50"])
+def test_only_filters_have_columns_of_further_temperatures() -> None:
+    for table in ("epochs", "rounds", "correlations"):
+        said = rf"table {table} has no column theta_hg_t50; it has run"
+        with pytest.raises(LogError, match=said):
+            schema.arrow_schema(table, ["run", "theta_hg_t50"])
 
 
 def test_check_columns_names_what_is_missing_what_is_there_and_the_repair() -> None:

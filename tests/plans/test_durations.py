@@ -1,4 +1,4 @@
-"""How long recordings should take: learnt from finished ones of their kind, and honest where nothing is known."""
+"""Expected durations: learnt from finished runs of the same kind, unknown without any."""
 
 from __future__ import annotations
 
@@ -53,9 +53,13 @@ def test_a_run_takes_what_its_finished_siblings_took_an_epoch(tmp_path: Path) ->
 
 
 NO_SIBLINGS: dict[str, dict[str, object]] = {
-    "another network": {"network": "resnet56"}, "another preset": {"preset": "paper"}, "another data set": {"dataset": "cifar10"},
-    "of weights": {"unit": "weight"}, "that prunes": {"rounds": 1, "target": 0.5}, "unfinished": {"sealed": False},
-}  # fmt: skip
+    "another network": {"network": "resnet56"},
+    "another preset": {"preset": "paper"},
+    "another data set": {"dataset": "cifar10"},
+    "of weights": {"unit": "weight"},
+    "that prunes": {"rounds": 1, "target": 0.5},
+    "unfinished": {"sealed": False},
+}
 
 
 @pytest.mark.parametrize("facts", NO_SIBLINGS.values(), ids=list(NO_SIBLINGS))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pruneviz.figures.draw import compose as compose
     from pruneviz.figures.draw import draw as draw
     from pruneviz.figures.options import DrawOptions as DrawOptions
+    from pruneviz.log.pruning_options import PruningOptions as PruningOptions
     from pruneviz.log.run_spec import RunSpec as RunSpec
     from pruneviz.log.runs import Runs as Runs
     from pruneviz.log.runs import load as load
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "DrawOptions": "pruneviz.figures.options",
     "Pruner": "pruneviz.pruning.pruner",
+    "PruningOptions": "pruneviz.log.pruning_options",
     "Recorder": "pruneviz.recording.recorder",
     "RunSpec": "pruneviz.log.run_spec",
     "Runs": "pruneviz.log.runs",

@@ -67,7 +67,8 @@ def prune_entries(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
     for name, keep in kept.items():
         module, own = _owner(model, name)
         before = kept_of(module, own)
-        now = keep.to(module.get_parameter(own).device)
+        # A copy: scale and bias of a norm are often given one tensor, which they must not share.
+        now = keep.to(module.get_parameter(own).device, copy=True)
         if before is not None:
             now = before & now
         set_kept(module, own, now)

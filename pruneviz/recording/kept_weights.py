@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -32,8 +33,10 @@ def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
         LogError: If the disk cannot be written to.
     """
     file = _file(run, epoch)
+    # Copies, since tied weights share memory, which this format refuses.
     state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
     }
     with disk_errors(file):
         write_whole(file, lambda temporary: _save(state, temporary))

@@ -11,9 +11,11 @@ from torch import nn
 
 from pruneviz.errors import LogError
 from pruneviz.pruning.held_entries import kept_entries, prune_entries
+from pruneviz.pruning.pruner import Pruner
 from pruneviz.recording import kept_weights
 from pruneviz.recording.kept_weights import keep_weights, kept_epochs, load_kept_weights
 from tests.support.cases import BY_NAME
+from tests.support.removed_twins import IMAGES, TWINS
 
 CASE = BY_NAME["conv_bn_relu"]
 
@@ -58,6 +60,18 @@ def test_what_was_pruned_is_held_at_zero_again(tmp_path: Path) -> None:
     assert weight.grad is not None
     assert not weight.grad[1].any()
     assert weight.grad[0].all()
+
+
+@pytest.mark.parametrize("name", ["conv bn relu", "tied weights"])
+def test_a_pruned_network_with_norms_or_tied_weights_comes_back(tmp_path: Path, name: str) -> None:
+    twin = next(twin for twin in TWINS if twin.name == name)
+    model, other = twin.whole(), twin.whole()
+    Pruner(model, IMAGES).prune_filters(twin.prune)
+    keep_weights(model, tmp_path, 1)
+    load_kept_weights(other, tmp_path, 1)
+    found, expected = state(other), state(model)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
 def test_an_epoch_that_was_not_kept_is_told_with_those_that_were(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Pruned entries that stay pruned, coupled groups, pruning rounds, and real removal."""
+"""Pruning: entries held at zero, groups of coupled filters, ranking in rounds, and removal."""

@@ -1,1 +1,1 @@
-"""The recorder: a schedule, snapshots, and a log."""
+"""Recording a run while it trains: the recorder, its history, and the weights kept for later."""

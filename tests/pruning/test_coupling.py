@@ -17,7 +17,7 @@ from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
 from pruneviz.experiment.networks.resnet56 import resnet56
 from pruneviz.pruning.coupling import Coupling
 from pruneviz.pruning.selection import with_dependents
-from tests.support.cases import CASES, CLASSES, Case, Net, digit_batches, head, norm2d
+from tests.support.cases import BY_NAME, CASES, CLASSES, Case, Net, digit_batches, head, norm2d
 
 Forward = Callable[[Net, Tensor], Tensor]
 DIGITS = digit_batches((2,), torch.float32)[0][0]
@@ -49,7 +49,7 @@ def test_without_grouped_layers_every_filter_decides_for_itself(case: Case) -> N
 
 
 def test_only_a_grouped_filter_that_reads_a_single_filter_depends_on_it() -> None:
-    coupling = Coupling(next(c for c in CASES if c.name == "grouped").model(), DIGITS)
+    coupling = Coupling(BY_NAME["grouped"].model(), DIGITS)
     expected = {"0": own("0", 4), "3": own("3", 4), "6": [("3", p // 2) for p in range(8)]}
     assert leads_of_layers(coupling) == expected
     assert {layer.name: coupling.coupled_to(layer) for layer in coupling.layers} == {
@@ -59,16 +59,6 @@ def test_only_a_grouped_filter_that_reads_a_single_filter_depends_on_it() -> Non
     }
     assert coupling.members["3", 1] == [("3", 1), ("6", 2), ("6", 3)]
     assert coupling.count_groups([("6", 2), ("6", 3), ("3", 1), ("0", 1), ("10", 0)]) == 2
-
-
-def test_what_reads_nothing_else_goes_along_to_the_end_of_the_chain() -> None:
-    coupling = Coupling(next(c for c in CASES if c.name == "grouped").model(), DIGITS)
-    assert with_dependents(coupling, [("0", 0)]) == {("0", 0)}
-    both = with_dependents(coupling, [("0", 0), ("0", 1)])
-    assert both == {("0", 0), ("0", 1), ("3", 0), ("3", 1), *(("6", p) for p in range(4))}
-    assert with_dependents(coupling, both) == both
-    with pytest.raises(PruningError, match="nothing would reach the output layer 10; prune less"):
-        with_dependents(coupling, own("0", 4))
 
 
 def test_a_chain_of_depthwise_layers_follows_its_first_filter() -> None:

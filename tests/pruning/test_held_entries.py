@@ -19,8 +19,12 @@ from pruneviz.pruning.held_entries import (
     expect_pruned,
     hold_in_optimizer,
     hold_pruned,
+    kept_buffer,
     kept_entries,
+    kept_of,
+    parameter_of,
     pruned_rows,
+    set_kept,
 )
 from pruneviz.pruning.pruner import Pruner
 from tests.support.removed_twins import IMAGES, LABELS, TWINS, Twin
@@ -370,3 +374,25 @@ def test_pruning_again_keeps_what_was_pruned() -> None:
     )
     assert network.bn1.running_mean[[1, 3]].tolist() == [0, 0]
     assert network.bn1.running_var[[1, 3]].tolist() == [1, 1]
+
+
+def test_the_name_of_a_buffer_tells_its_parameter() -> None:
+    assert kept_buffer("weight") == "weight_kept"
+    assert parameter_of("block.conv.weight_kept") == "block.conv.weight"
+    assert parameter_of("bn1.running_mean") is None
+    network = masked(BY_NAME["conv bn relu"])
+    buffers = [name for name, _ in network.named_buffers() if parameter_of(name)]
+    assert {parameter_of(name) for name in buffers} == set(kept_entries(network))
+
+
+def test_kept_entries_of_a_module_are_set_and_forgotten() -> None:
+    module = nn.Linear(2, 3)
+    kept = torch.tensor([True, False, True])
+    assert kept_of(module, "bias") is None
+    set_kept(module, "bias", kept)
+    assert kept_of(module, "bias") is kept
+    assert "bias_kept" in module.state_dict()
+    for _ in range(2):
+        set_kept(module, "bias", None)
+        assert kept_of(module, "bias") is None
+    assert "bias_kept" not in module.state_dict()

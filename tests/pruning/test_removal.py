@@ -509,20 +509,3 @@ def test_a_network_that_the_graph_library_cannot_follow_is_named() -> None:
 def test_a_network_without_filters_is_refused() -> None:
     with pytest.raises(PrunevizError, match="no filters"):
         remove(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).double(), IMAGES)
-
-
-def test_cost_counts_one_example_and_shared_parameters_once_and_changes_nothing() -> None:
-    network = nn.Sequential(
-        nn.Conv2d(1, 6, 3, groups=1),
-        nn.Conv2d(6, 6, 2, groups=6, bias=False),
-        nn.Dropout(0.5),
-        *head(6),
-    ).double()
-    tied = nn.Linear(6, 6, bias=False, dtype=torch.float64)
-    both = nn.Sequential(*network[:3], nn.AdaptiveAvgPool2d(1), nn.Flatten(), tied, tied)
-    before = torch.get_rng_state()
-    counted = cost(both, IMAGES)
-    assert counted.parameters == 60 + 24 + 36
-    assert counted.macs == 2 * 2 * 54 + 1 * 24 + 2 * 36
-    assert counted.macs == cost(both, IMAGES[:1]).macs
-    assert both.training and torch.is_grad_enabled() and torch.equal(torch.get_rng_state(), before)

@@ -17,39 +17,8 @@ import pruneviz as pv
 from pruneviz.errors import DataError, LogError, MeasureError
 from pruneviz.log import schema
 from pruneviz.pruning.held_entries import hold_pruned, prune_entries
-from tests.support.cases import BY_NAME, Batches, Net, as_pair, digit_batches
-
-SAMPLE = as_pair(digit_batches(dtype=torch.float32))
-CASE = BY_NAME["conv_bn_relu"]
-
-
-def network(dtype: torch.dtype = torch.float32) -> nn.Module:
-    return CASE.model(dtype=dtype)
-
-
-def train_epoch(model: nn.Module, seed: int) -> None:
-    """Three steps of gradient descent."""
-    torch.manual_seed(seed)
-    dtype = next(model.parameters()).dtype
-    for _ in range(3):
-        loss = F.cross_entropy(model.train()(SAMPLE[0].to(dtype)), SAMPLE[1])
-        parameters = list(model.parameters())
-        for parameter, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.data -= 0.1 * g
-
-
-def record(model: nn.Module, out: Path, epochs: int = 4, **options: object) -> pv.Runs:
-    """Train on the sample, and record."""
-    with pv.Recorder(model, SAMPLE, out, **options) as recorder:  # type: ignore[arg-type]
-        recorder.after_epoch(0)
-        for epoch in range(1, epochs + 1):
-            train_epoch(model, epoch)
-            recorder.after_epoch(epoch)
-    return pv.load(out)
-
-
-def at(runs: pv.Runs, epoch: int) -> pd.DataFrame:
-    return runs.filters[runs.filters["epoch"] == epoch].reset_index(drop=True)
+from tests.support.cases import BY_NAME, Batches, Net, digit_batches
+from tests.support.short_recordings import CASE, SAMPLE, at, network, record, train_epoch
 
 
 def assert_same_tables(found: pv.Runs, expected: pv.Runs) -> None:
@@ -190,65 +159,6 @@ def test_facts_are_stored_as_given_and_the_rest_is_null(tmp_path: Path) -> None:
     stored = {name: epochs[name][1] for name in facts}
     assert stored == {name: float(value) for name, value in facts.items()}
     assert epochs.loc[0, list(set(facts) - {"test_acc"})].isna().all()
-
-
-def test_the_spec_holds_everything_that_fixes_the_run(tmp_path: Path) -> None:
-    given = {"seed": 7, "dataset": "digits", "network": "mine", "optimiser": "plain descent"}
-    record(
-        network(),
-        tmp_path / "run",
-        epochs=1,
-        every=2,
-        spec=given,
-        bn="calibrated",
-        temperatures=(1.0, 5.0),
-        mask_ratio=0.3,
-    )
-    spec = json.loads((tmp_path / "run" / "spec.json").read_text())
-    known = {
-        "run": "run",
-        "sample_size": 12,
-        "bn": "calibrated",
-        "temperatures": [1.0, 5.0],
-        "every": "2",
-        "lag": 1,
-        "dtype": "float32",
-    }
-    known |= {
-        "mask_score": "bn_scale",
-        "mask_ratio": 0.3,
-        "device": "cpu",
-        "schema_version": schema.SCHEMA_VERSION,
-        "sealed": True,
-        **given,
-    }
-    assert {name: spec[name] for name in known} == known
-    columns = {"theta_hg_t5", *schema.CHEAP_COLUMNS, *schema.DERIVATIVE_COLUMNS}
-    assert set(spec["columns"]) == columns - {"theta_hg_t200"}
-    versions = spec["versions"]
-    assert versions["torch"] in (torch.__version__, torch.__version__.split("+")[0])
-    named = {"pruneviz", "python", "numpy", "pandas", "pyarrow", "torchvision", "cuda"}
-    assert named <= set(versions)
-    assert "python" in spec["command"]
-    assert "T" in spec["created"]
-    assert spec["device_name"]
-    assert spec["threads"] == torch.get_num_threads()
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("bn", "batch"),
-        ("temperatures", [1.0]),
-        ("lag", 2),
-        ("sample_size", 5),
-        ("dtype", "float64"),
-    ],
-)
-def test_a_spec_cannot_belie_the_measurement(tmp_path: Path, name: str, value: object) -> None:
-    with pytest.raises(LogError, match=rf"spec says {name}=.*, but the recorder measures with"):
-        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={name: value})
-    assert not (tmp_path / "run").exists()
 
 
 class Walks:

@@ -1,0 +1,73 @@
+"""The spec of a run holds how it was measured and on what, and contradictions are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import pruneviz as pv
+from pruneviz.errors import LogError
+from pruneviz.log import schema
+from tests.support.short_recordings import SAMPLE, network, record
+
+
+def test_the_spec_holds_everything_that_fixes_the_run(tmp_path: Path) -> None:
+    given = {"seed": 7, "dataset": "digits", "network": "mine", "optimiser": "plain descent"}
+    record(
+        network(),
+        tmp_path / "run",
+        epochs=1,
+        every=2,
+        spec=given,
+        bn="calibrated",
+        temperatures=(1.0, 5.0),
+        mask_ratio=0.3,
+    )
+    spec = json.loads((tmp_path / "run" / "spec.json").read_text())
+    known = {
+        "run": "run",
+        "sample_size": 12,
+        "bn": "calibrated",
+        "temperatures": [1.0, 5.0],
+        "every": "2",
+        "lag": 1,
+        "dtype": "float32",
+    }
+    known |= {
+        "mask_score": "bn_scale",
+        "mask_ratio": 0.3,
+        "device": "cpu",
+        "schema_version": schema.SCHEMA_VERSION,
+        "sealed": True,
+        **given,
+    }
+    assert {name: spec[name] for name in known} == known
+    columns = {"theta_hg_t5", *schema.CHEAP_COLUMNS, *schema.DERIVATIVE_COLUMNS}
+    assert set(spec["columns"]) == columns - {"theta_hg_t200"}
+    versions = spec["versions"]
+    assert versions["torch"] in (torch.__version__, torch.__version__.split("+")[0])
+    named = {"pruneviz", "python", "numpy", "pandas", "pyarrow", "torchvision", "cuda"}
+    assert named <= set(versions)
+    assert "python" in spec["command"]
+    assert "T" in spec["created"]
+    assert spec["device_name"]
+    assert spec["threads"] == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bn", "batch"),
+        ("temperatures", [1.0]),
+        ("lag", 2),
+        ("sample_size", 5),
+        ("dtype", "float64"),
+    ],
+)
+def test_a_spec_cannot_belie_the_measurement(tmp_path: Path, name: str, value: object) -> None:
+    with pytest.raises(LogError, match=rf"spec says {name}=.*, but the recorder measures with"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={name: value})
+    assert not (tmp_path / "run").exists()

@@ -64,8 +64,8 @@ def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
     if not file.exists():
         had = ", ".join(map(str, kept_epochs(run))) or "none"
         raise LogError(
-            f"{run} holds no weights of epoch {epoch}; it has those of [{had}]; "
-            "record it with --keep-weights"
+            f"{run} holds no weights of epoch {epoch}; it holds epochs [{had}]; "
+            "record it with `pruneviz record --keep-weights`"
         )
     try:
         state = load_file(file)

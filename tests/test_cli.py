@@ -19,7 +19,7 @@ from pruneviz.plans.presets import PRESETS
 
 SUBCOMMANDS = ("record", "figures", "remeasure", "findings")
 ROOT = Path(pruneviz.__file__).parent.parent
-HEAVY = ("torch", "pandas", "numpy", "matplotlib", "scipy", "pyarrow", "rich", "tqdm")
+HEAVY = ("torch", "pandas", "numpy", "matplotlib", "scipy", "pyarrow", "tqdm")
 
 
 def invoke(*arguments: str) -> Result:

@@ -78,7 +78,8 @@ def test_an_epoch_that_was_not_kept_is_told_with_those_that_were(tmp_path: Path)
     assert kept_epochs(tmp_path) == []
     with pytest.raises(
         LogError,
-        match=r"no weights of epoch 1; it holds epochs \[none\]; record it with `pruneviz record --keep-weights`",
+        match=r"no weights of epoch 1; it holds epochs \[none\]; "
+        "record it with `pruneviz record --keep-weights`",
     ):
         load_kept_weights(network(), tmp_path, 1)
     keep_weights(network(), tmp_path, 2)

@@ -94,8 +94,8 @@ def test_the_package_is_made_of_wings_and_of_what_a_person_types() -> None:
 
 def test_a_module_imports_from_its_own_wing_or_from_one_to_its_left() -> None:
     wrong = [
-        f"{place(module, line)}: wing {wing(module)} may not import pruneviz.{other}; it may import "
-        f"{', '.join(sorted({'errors', wing(module), *MAY_IMPORT[wing(module)]}))}"
+        f"{place(module, line)}: wing {wing(module)} may not import pruneviz.{other}; "
+        f"it may import {', '.join(sorted({'errors', wing(module), *MAY_IMPORT[wing(module)]}))}"
         for module in SOURCES
         if wing(module)
         for line, other, _ in own_imports(module)

@@ -1,4 +1,4 @@
-"""The `pruneviz` command: its subcommands, and its version."""
+"""The `pruneviz` command with its subcommands and version."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pruneviz
 from pruneviz.console.command import SETTINGS, Group, new_app
 
 _FIRST_STEPS = """Examples:
-  # Two figures, from recordings that come with the source
+  # Draw two figures from recordings that ship with the source
   pruneviz figures 3 13 --data data/cifar-mini
 
-  # Which runs all figures need, and how long recording them takes
+  # List the runs for all figures, and how long they take
   pruneviz record --list
 
   # Record them, then draw all figures
@@ -29,10 +29,10 @@ class _Subcommands(Group):
     modules: ClassVar = {
         "record": ("pruneviz.record", "Train networks and record their pruning dynamics."),
         "figures": ("pruneviz.figures.__main__", "Draw figures of the paper from recordings."),
-        "remeasure": ("pruneviz.remeasure", "Measure recorded runs again, in another way."),
+        "remeasure": ("pruneviz.remeasure", "Measure recorded runs again, with other options."),
         "findings": (
             "pruneviz.findings",
-            "Tables of what recordings say about the paper's claims.",
+            "Test the paper's claims against recordings, as tables.",
         ),
     }
 
@@ -54,7 +54,7 @@ def root(
 ) -> None:
     """Measure and draw the dynamics of neural-network pruning.
 
-    Exit codes: 0 done, 1 some of it missing or failed, 2 wrong use.
+    Exit codes: 0 done, 1 some results are missing or failed, 2 wrong use.
     """
     if version:
         typer.echo(f"pruneviz {pruneviz.__version__}")

@@ -1,6 +1,6 @@
 """Every error that pruneviz raises on purpose, and the wording of errors about unknown names.
 
-Each message says what came, what was expected and what to do.
+Each message names the given value, the expected one and the repair.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ScoreError(PrunevizError):
 
 
 class AnalysisError(PrunevizError):
-    """A table lacks what an analysis such as a correlation or a mask distance needs."""
+    """Data or arguments do not fit an analysis, such as a correlation or a mask distance."""
 
 
 class FigureError(PrunevizError):
@@ -60,8 +60,8 @@ def unknown_name(what: str, name: str, known: Collection[str], hint: str = "") -
     """Message for a name that does not exist, with the closest known name as a suggestion.
 
     Args:
-        what: Kind of thing that is named, such as "network".
-        name: The name that was given.
+        what: What the name stands for, such as "network".
+        name: The given name.
         known: Names that exist.
         hint: Further advice, appended after a semicolon.
 
@@ -75,7 +75,7 @@ def unknown_name(what: str, name: str, known: Collection[str], hint: str = "") -
 
 
 def _closest(name: str, known: Collection[str]) -> str | None:
-    """The known name that looks most like `name`; case, '-' and '_' do not count."""
+    """The known name most similar to `name`, ignoring case, '-' and '_'."""
     plain = {_plain(candidate): candidate for candidate in known}
     found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.65)
     return plain[found[0]] if found else None

@@ -1,4 +1,4 @@
-"""`pruneviz findings`: what recordings say about the claims of the paper's captions."""
+"""`pruneviz findings`: test the claims in the paper's captions against recordings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def findings(
         list[Path],
         typer.Argument(
             metavar="FOLDER",
-            help="Folders of recordings. Two runs of one network and seed belong in two folders.",
+            help="Folders with recordings, at most one run per network and seed in each.",
             show_default=False,
         ),
     ],
@@ -34,10 +34,10 @@ def findings(
         ),
     ] = None,
 ) -> None:
-    """Tables of what recordings say about the paper's claims.
+    """Test the paper's claims against recordings, as tables.
 
-    They cover unpruned training: Figures 2, 3, 13 to 15, H1a and H1b. In a file, each table between
-    `<!-- table: NAME -->` and `<!-- end of table -->` is replaced; the rest of the file stays.
+    The tables cover unpruned training: Figures 2, 3, 13 to 15, H1a and H1b. In a file, each table
+    between `<!-- table: NAME -->` and `<!-- end of table -->` is replaced; all other text is kept.
     """
     from pruneviz.analysis.claim_tables import all_tables, filled_in
     from pruneviz.log.files import disk_errors, write_whole

@@ -23,11 +23,10 @@ from pruneviz.plans.run_plan import RunPlan, precision_on
 if TYPE_CHECKING:
     from pruneviz.experiment.setting import Setting
 
-# What trains (torch) and reads recordings (pandas) is imported where it is used: --help answers
-# at once.
+# torch and pandas are imported where they are used, so that --help is fast.
 
 EXAMPLES = """
-  # What Figures 5 and 16 need, what of it is recorded, and how long the rest takes
+  # List the runs for Figures 5 and 16: recorded or missing, and how long they take
   pruneviz record --figures 5 16 --list
 
   # All figures at the smallest scale; minutes on a laptop
@@ -50,7 +49,7 @@ def _measures() -> Iterable[str]:
 @options_of(
     PruningOptions,
     help_of=option_help,
-    panel="Runs of your own, that no figure needs",
+    panel="Pruned runs of your own, which no figure needs",
     more={
         "measure": {"metavar": "MEASURE", "autocompletion": completing(_measures)},
         "target": {
@@ -75,7 +74,8 @@ def record(
         list[str] | None,
         typer.Option(
             metavar="FIGURE...",
-            help=f"Only what these figures need: {', '.join(FIGURE_NEEDS)}. Default: all but I1.",
+            help="Record only the runs of these figures. Default: all but I1. "
+            f"Known: {', '.join(FIGURE_NEEDS)}.",
             autocompletion=completing(lambda: FIGURE_NEEDS),
         ),
     ] = None,
@@ -83,13 +83,13 @@ def record(
         list[str] | None,
         typer.Option(
             metavar="NAME...",
-            help=f"Only these networks: {', '.join(NETWORK_NAMES)}. Default: all.",
+            help=f"Record only these networks: {', '.join(NETWORK_NAMES)}. Default: all.",
             autocompletion=completing(lambda: NETWORK_NAMES),
         ),
     ] = None,
     seed: Annotated[
         list[int] | None,
-        typer.Option(metavar="N...", help="Only these seeds. Default: those of the preset."),
+        typer.Option(metavar="N...", help="Record only these seeds. Default: the preset's."),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -103,15 +103,15 @@ def record(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder for the runs, one run directory each. Default: data/PRESET; for runs of "
-            "your own data/PRESET-own.",
+            help="Folder for the run directories. Default: data/PRESET, or data/PRESET-own for "
+            "runs of your own.",
         ),
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
+            help="Folder with the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
         ),
     ] = None,
     download: Annotated[
@@ -123,8 +123,8 @@ def record(
     precision: Annotated[
         Precision | None,
         typer.Option(
-            help="Arithmetic of training; measuring is always in exact float32. Default: tf32 on "
-            "a GPU; fp32, the only one, on a CPU."
+            help="Floating-point precision of training; measuring always uses exact float32. "
+            "Default: tf32 on a GPU; a CPU has only fp32."
         ),
     ] = None,
     jobs: Annotated[
@@ -132,28 +132,27 @@ def record(
         typer.Option(
             min=1,
             metavar="N",
-            help="Runs side by side. Default: one per core on a CPU, one on a GPU.",
+            help="Number of runs in parallel. Default: one per core on a CPU, one on a GPU.",
         ),
     ] = None,
     keep_weights: Annotated[
         bool,
         typer.Option(
             "--keep-weights",
-            help="Keep the weights of measured epochs, for `pruneviz remeasure`.",
+            help="Keep the weights of measured epochs for `pruneviz remeasure`.",
         ),
     ] = False,
     list_runs: Annotated[
         bool,
-        typer.Option(
-            "--list", help="List the runs: recorded or missing, for which figures, how long; stop."
-        ),
+        typer.Option("--list", help="List the runs with status, figures and duration, then exit."),
     ] = False,
     **pruning: Any,
 ) -> None:
     """Train networks and record their pruning dynamics.
 
-    Records per filter and epoch what figures are drawn from. A run that several figures need is
-    recorded once. Recorded runs are skipped; interrupted ones continue from their last checkpoint.
+    Writes one run directory per run, with one row per filter and epoch. A run that several figures
+    need is recorded once. Finished runs are skipped; interrupted ones continue from their last
+    checkpoint.
     """
     own = _own_pruning(pruning, figures or ())
     which = (network or (), seed or (), dataset)
@@ -162,7 +161,7 @@ def record(
     else:
         plans = plan_pruned_runs(preset, own, *which)
     plans = [replace(plan, precision=precision) for plan in plans]
-    # Runs of your own stay apart: a figure takes no two runs of one seed and measure.
+    # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
     out = out or Path("data") / (preset if own is None else f"{preset}-own")
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
     _check(plans, setting.device, precision)
@@ -174,7 +173,7 @@ def record(
 
 
 def _own_pruning(pruning: Mapping[str, Any], figures: Sequence[str]) -> PruningOptions | None:
-    """The pruning of runs of one's own; None if figures say what to record."""
+    """Pruning options of custom runs; None to record the runs of figures."""
     given = {
         name: value for name, value in pruning.items() if value is not None and value is not False
     }
@@ -210,7 +209,7 @@ def _setting(
 
 
 def _check(plans: Sequence[RunPlan], device: str, precision: Precision | None) -> None:
-    """Refuse what cannot be recorded before anything is written."""
+    """Raise errors about plans that cannot be recorded, before anything is written."""
     from pruneviz.experiment.setting import check_measure
 
     precision_on(device, precision)
@@ -250,7 +249,7 @@ def _list(
     served: Mapping[str, Sequence[str]],
     command: str,
 ) -> None:
-    """Print one line per run, and how long the missing ones take."""
+    """Print one line per run, and the duration of the missing ones."""
     from pruneviz.experiment.parallel import runs_at_once
     from pruneviz.experiment.setting import progress_of
     from pruneviz.plans.durations import duration_in_words, expected_durations, total_in_words

@@ -1,4 +1,4 @@
-"""`pruneviz remeasure`: measure recorded runs again from their kept weights, in another way."""
+"""`pruneviz remeasure`: measure recorded runs again from kept weights, with other options."""
 
 from __future__ import annotations
 
@@ -29,32 +29,35 @@ def remeasure(
         list[Path],
         typer.Argument(
             metavar="RUN",
-            help="Run directories with kept weights (RUN/weights), or folders of them.",
+            help="Run directories with kept weights (RUN/weights), or folders with such runs.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path,
-        typer.Option(metavar="FOLDER", help="Folder for the new runs, one run directory each."),
+        typer.Option(metavar="FOLDER", help="Folder for the new run directories."),
     ],
     bn: Annotated[
         str,
         typer.Option(
-            help="Statistics of batch norms while measuring: running statistics, those "
-            "re-estimated on the sample, or those of each batch.",
+            help="Batch-norm statistics while measuring: running statistics (eval), statistics of "
+            "the sample (calibrated), or of each batch (batch).",
             **one_of("batch-norm mode", BN_MODES),
         ),
     ] = "eval",
     unit: Annotated[
         str,
-        typer.Option(help="What a row of the log describes.", **one_of("row kind", ROW_KINDS)),
+        typer.Option(
+            help="Row kind of the log: one row per filter, or per single weight.",
+            **one_of("row kind", ROW_KINDS),
+        ),
     ] = "filter",
     every: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="EPOCHS",
-            help="Measure derivatives every so many epochs. Default: as recorded.",
+            help="Measure derivatives at every N-th epoch. Default: as recorded.",
         ),
     ] = None,
     batch_size: Annotated[
@@ -62,14 +65,14 @@ def remeasure(
         typer.Option(
             min=2,
             metavar="N",
-            help=f"Images per batch with --bn batch; memory grows with it. Default: {BATCH_SIZE}.",
+            help=f"Images per batch with --bn batch; more need more memory. Default: {BATCH_SIZE}.",
         ),
     ] = None,
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="Precision of measuring. Default: float32; with --bn batch float64, because "
-            "float32 leaves little of theta_g but rounding.",
+            help="Measuring precision. Default: float32; float64 with --bn batch, where theta_g is "
+            "mostly rounding error in float32.",
             **one_of("precision", DTYPES),
         ),
     ] = None,
@@ -77,7 +80,7 @@ def remeasure(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder of the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
+            help="Folder with the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
         ),
     ] = None,
     download: Annotated[
@@ -91,14 +94,14 @@ def remeasure(
         typer.Option(
             min=1,
             metavar="N",
-            help="Runs side by side. Default: one per core on a CPU, one on a GPU.",
+            help="Number of runs in parallel. Default: one per core on a CPU, one on a GPU.",
         ),
     ] = None,
 ) -> None:
-    """Measure recorded runs again, in another way.
+    """Measure recorded runs again, with other options.
 
-    Measures the weights that `pruneviz record --keep-weights` kept; nothing is trained. Runs that
-    are already measured are skipped; an interrupted one continues after its last epoch.
+    Uses the weights that `pruneviz record --keep-weights` kept; nothing is trained. Finished runs
+    are skipped; interrupted ones continue after their last epoch.
     """
     from pruneviz.experiment.campaign import check_data_sets
     from pruneviz.experiment.parallel import Device, available_device, cores, runs_at_once

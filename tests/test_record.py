@@ -382,7 +382,9 @@ def test_the_help_names_presets_figures_networks_and_data_sets() -> None:
     shown = invoke("--help").stdout
     names = (*PRESETS, *FIGURE_NEEDS, *NETWORK_NAMES, *DATASET_NAMES)
     assert [name for name in names if name not in shown] == []
-    assert shown.index("Runs of your own") < shown.index("--measure") < shown.index("Presets:")
+    assert (
+        shown.index("Pruned runs of your own") < shown.index("--measure") < shown.index("Presets:")
+    )
 
 
 def test_the_names_in_the_help_are_those_that_can_be_built_and_read() -> None:

@@ -23,7 +23,7 @@ def require_columns(table: pd.DataFrame, needed: Sequence[str], what: str, repai
     """Check that a table has some columns.
 
     Raises:
-        AnalysisError: If columns are missing; names them, those that `what` has, and the repair.
+        AnalysisError: If columns are missing; names them, the existing ones and the repair.
     """
     missing = [name for name in needed if name not in table.columns]
     if missing:

@@ -22,7 +22,7 @@ _BLOCK = re.compile(r"(<!-- table: (?P<name>\S+) -->\n).*?(<!-- end of table -->
 
 _FIGURE_2, _FIGURE_3 = ("sigma_change", "loss_preservation"), ("theta_g", "theta_hg")
 
-# Columns of the tables of an agreement, and their headings.
+# Columns of agreement tables, and their headings.
 _AGREEMENT = {
     "network": "network",
     "bn": "bn",
@@ -39,7 +39,7 @@ _AGREEMENT = {
 
 
 def recordings(runs: Runs) -> pd.DataFrame:
-    """One row per run: what it is, and its final accuracy."""
+    """One row per run: its facts and final accuracy."""
     by_run = runs.epochs.sort_values("epoch").groupby("run", observed=True)
     last = by_run[["epoch", "train_acc", "test_acc"]].last().reset_index()
     found = with_facts(last, runs.spec, ["bn", "unit", "dtype", "sample_size"])
@@ -68,7 +68,7 @@ def figure_2_curve(runs: Runs) -> pd.DataFrame:
 
 
 def figure_2_association(runs: Runs) -> pd.DataFrame:
-    """Whether that correlation rises as the mask distance falls, for every run."""
+    """Association of that correlation with the mask distance over epochs, per run."""
     found = mask_distance_association(_filters(runs))
     return _rounded(found, ["first", "last", "pearson", "spearman", "layer_mean"])
 
@@ -123,9 +123,9 @@ def table_of(name: str, sets: Sequence[Runs]) -> str:
     """Make one table from several sets of recordings.
 
     Args:
-        name: Key of `TABLES`.
-        sets: Recordings. Two runs of one network and seed belong in two sets. Pruned runs do not
-            count.
+        name: Key in `TABLES`.
+        sets: Recordings. Two runs of one network and seed belong in two sets. Pruned runs are
+            ignored.
 
     Returns:
         The table as Markdown.

@@ -16,14 +16,14 @@ from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.robustness import robustness
 from pruneviz.log.runs import Runs
 
-SETTING = ("network", "dataset", "bn")  # what runs that differ only in their seed have in common
+SETTING = ("network", "dataset", "bn")  # shared by runs that differ only in their seed
 
 _AVERAGED = ("pearson", "spearman", "trimmed", "within_layers", "layer_mean")
 _OVER_EPOCHS = ("pearson", "spearman", "layer_mean")
 
 
 def shown_epochs(epochs: Sequence[int]) -> list[int]:
-    """Epochs to show: 0, 1, and those after a quarter, half and all of training, if measured.
+    """Epochs to show: 0, 1, and after a quarter, half and all of training, if measured.
 
     Args:
         epochs: Measured epochs, at least one.
@@ -34,12 +34,12 @@ def shown_epochs(epochs: Sequence[int]) -> list[int]:
 
 
 def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
-    """How x and y correlate over filters and how robust that is, averaged over seeds.
+    """Correlations of x and y over filters, and their robustness, averaged over seeds.
 
     Args:
         runs: Unpruned recordings of filters.
-        x: Column, or key of `pruneviz.SCORES`.
-        y: Column, or key of `pruneviz.SCORES`.
+        x: Column, or key in `pruneviz.SCORES`.
+        y: Column, or key in `pruneviz.SCORES`.
 
     Returns:
         One row per network, data set, bn and epoch that has complete pairs, sorted: these, seeds,
@@ -68,16 +68,16 @@ def mask_distance_association(
 
     Args:
         runs: Recordings of filters.
-        x: Column, or key of `pruneviz.SCORES`.
-        y: Column, or key of `pruneviz.SCORES`.
+        x: Column, or key in `pruneviz.SCORES`.
+        y: Column, or key in `pruneviz.SCORES`.
 
     Returns:
         Two rows per run, whose `span` of epochs is "all" or "first rate" (before the learning rate
         first falls, which moves both quantities): run, bn, span, epochs (number of epochs that have
-        both), first and last (Pearson's r at the first and last of them), and pearson, spearman
-        and layer_mean: Spearman's rank correlation, over epochs, of the coefficient of that name
-        with the recorded mask distance. The claim holds if these are negative; they are null below
-        3 epochs.
+        both), first and last (Pearson's r at the first and last of them), and pearson, spearman and
+        layer_mean: Spearman's rank correlation, over epochs, of the coefficient of that name with
+        the recorded mask distance. The claim holds if these are negative; they are null below 3
+        epochs.
     """
     found = robustness(runs.filters, x, y)
     facts = runs.epochs[["run", "epoch", "mask_distance", "lr"]]

@@ -32,8 +32,8 @@ def coefficients(
     Args:
         x: First values, float64 [pair].
         y: Second values, float64 [pair].
-        starts: Position of each group's first pair [group].
-        method: Key of `COEFFICIENTS`.
+        starts: Index at which each group starts [group].
+        method: Key in `COEFFICIENTS`.
     """
     return COEFFICIENTS[method](x, y, starts) if len(starts) else np.zeros(0)
 
@@ -62,7 +62,7 @@ def fisher_intervals(
     Args:
         r: Correlations [group].
         n: Number of pairs of each [group].
-        method: Key of `COEFFICIENTS`.
+        method: Key in `COEFFICIENTS`.
         level: Confidence level, between 0 and 1.
 
     Returns:
@@ -91,15 +91,15 @@ def bootstrap_intervals(
     Args:
         x: First values, float64 [pair].
         y: Second values, float64 [pair].
-        starts: Position of each group's first pair [group].
+        starts: Index at which each group starts [group].
         r: Correlations [group].
-        method: Key of `COEFFICIENTS`.
+        method: Key in `COEFFICIENTS`.
         level: Confidence level, between 0 and 1.
-        resamples: Number of draws per group.
+        resamples: Draws per group.
         seed: Seed of the draws, the same for every group.
 
     Returns:
-        Lower and upper ends [group]; null elsewhere.
+        Lower and upper ends [group]; null for the other groups.
     """
     bounds = np.append(starts, len(x))
     low, high = np.full((2, len(r)), np.nan)
@@ -117,11 +117,11 @@ def _bootstrap(
     resamples: int,
     seed: int,
 ) -> np.ndarray:
-    """Interval of one group. The generator starts anew, so groups do not affect each other."""
+    """Interval of one group. Each group reseeds the generator, so groups are independent."""
     whole = np.zeros(1, dtype="int64")
     with warnings.catch_warnings():
-        # Draws from a small group can be constant and then have no r. They are left out, which
-        # scipy's own interval cannot do.
+        # Draws from a small group can be constant and then have no r. They are left out,
+        # which scipy's own interval cannot do.
         warnings.simplefilter("ignore")
         drawn = stats.bootstrap(
             (x, y),

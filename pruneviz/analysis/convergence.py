@@ -16,9 +16,8 @@ BY = ("network", "dataset", "measure", "rounds")
 SHARES = (0.5, 0.8, 0.9, 0.95)  # of the best final accuracy of a panel
 QUANTITY = ["quantity", "share", "threshold"]
 
-# Fraction of a threshold that an accuracy may lack and still reach it. Larger than what rounding to
-# float32 takes from hits / images, smaller than one image in a million. Without it, 140 of 200
-# images would not be 80 % of 175.
+# Relative tolerance of thresholds: above the error of rounding hits / images to float32, below one
+# image in a million. Without it, 0.8 of an accuracy of 175 / 200 would exceed 140 / 200.
 _ROUNDING = 1e-6
 
 
@@ -38,16 +37,15 @@ def convergence(
         accuracy: Column of `epochs`, a fraction.
         thresholds: Accuracies as fractions. Default: `SHARES` of the best final accuracy in a
             panel. A panel is made of the runs that are equal in `by` except for the measure.
-        by: Facts of the runs that make the groups.
+        by: Run facts to group by.
         level: Confidence level, between 0 and 1.
 
     Returns:
-        One row per group and quantity, sorted: the columns of `by`, quantity, share and threshold
-        (see `convergence_by_run`), seeds (number of runs), reached (number of runs that have a
-        value: those that ever reach the threshold), and over these mean, sd, low and high
-        (Student's t interval of the mean). sd, low and high are null for one value, mean also for
-        none. If reached < seeds, the mean leaves out the slowest runs and is too small by an
-        unknown amount.
+        One row per group and quantity, sorted: the `by` columns, quantity, share and threshold (see
+        `convergence_by_run`), seeds (number of runs), reached (number of runs that reach the
+        threshold), and their mean, sd, low and high (Student's t interval of the mean). sd, low and
+        high are null for one value, mean also for none. If reached < seeds, the mean leaves out the
+        slowest runs and is too small by an unknown amount.
 
     Raises:
         AnalysisError: As for `convergence_by_run`; if `level` is outside (0, 1).
@@ -79,11 +77,11 @@ def convergence_by_run(
         accuracy: Column of `epochs`, a fraction.
         thresholds: Accuracies as fractions. Default: `SHARES` of the best final accuracy in a
             panel. A panel is made of the runs that are equal in `by` except for the measure.
-        by: Facts of the runs.
+        by: Run facts.
 
     Returns:
-        One row per run and quantity: run, seed, the columns of `by`, quantity, share (of the
-        panel's best final accuracy; null for given thresholds), threshold (fraction) and value. The
+        One row per run and quantity: run, seed, the `by` columns, quantity, share (of the panel's
+        best final accuracy; null for given thresholds), threshold (fraction) and value. The
         quantities are
 
         - epochs_to: first epoch whose accuracy is at least `threshold`; null if there is none.
@@ -91,9 +89,9 @@ def convergence_by_run(
         - final: accuracy at the last epoch.
 
     Raises:
-        AnalysisError: If a column is missing; if there are no runs; if a threshold is outside
-            (0, 1]; if a run has no accuracies; if accuracies of one panel span different epochs, so
-            areas could not be compared.
+        AnalysisError: If a column is missing; if there are no runs; if a threshold is not in
+            (0, 1]; if a run has no accuracies; if accuracies in one panel span different epochs, so
+            that their areas are not comparable.
     """
     by = as_names(by)
     _check(epochs, spec, accuracy, thresholds, by)
@@ -110,20 +108,20 @@ def convergence_by_run(
 def leads(
     runs: pd.DataFrame, order: Sequence[str], by: Sequence[str] = BY, level: float = 0.95
 ) -> pd.DataFrame:
-    """By how much each measure converges faster than the next one, paired by seed.
+    """Lead of each measure over the next one in convergence, paired by seed.
 
     Args:
         runs: Result of `convergence_by_run` for the same `by`.
         order: Measures, from the supposedly fastest to the slowest.
-        by: Facts of the runs.
+        by: Run facts.
         level: Confidence level, between 0 and 1.
 
     Returns:
-        One row per panel, pair of neighbours in `order` and quantity: the columns of `by` except
+        One row per panel, pair of neighbours in `order` and quantity: the `by` columns except
         measure, ahead and behind (measures), quantity, share, threshold, pairs (number of seeds
-        recorded for both measures), seeds (number of those that have both values), and over these
-        mean, sd, low and high (Student's t) of the lead. A lead is positive if `ahead` is better:
-        fewer epochs, larger area, higher final accuracy. Pairs without a common seed are left out.
+        recorded for both measures), seeds (number of pairs with both values), and mean, sd, low and
+        high (Student's t) of their lead. A lead is positive if `ahead` is better: fewer epochs,
+        larger area, higher final accuracy. Pairs without a common seed are left out.
 
     Raises:
         AnalysisError: If `order` has fewer than two measures; if `level` is outside (0, 1).

@@ -26,13 +26,13 @@ from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.scan import Scan
 from pruneviz.log.vocabulary import CorrelationMethod
 
-# Facts of a run that stand in its spec and not in the filters table.
+# Run facts that are in the spec but not in the filters table.
 _FACTS = set(SPEC_FACTS) - {"run", "epochs"}
 
 
 @dataclass(frozen=True)
 class _How:
-    """Options of `correlate` that say what is computed from the pairs of a group."""
+    """Options of `correlate` for the computation on each group of pairs."""
 
     method: CorrelationMethod
     level: float
@@ -58,32 +58,32 @@ def correlate(
     Rows in which x or y is null do not count; rows of pruned filters (`kept` false) do.
 
     Fisher intervals assume that filters are independent draws from a bivariate normal distribution.
-    They are far too narrow for heavy tails, which per-filter quantities have: there a few filters
-    decide Pearson's r. The bootstrap comes closer, though not all the way. Rank correlations do not
-    have the problem, and `over_seeds` shows what matters most: how r differs between trainings.
+    Per-filter quantities have heavy tails, so a few filters dominate Pearson's r and its Fisher
+    intervals are far too narrow. Bootstrap intervals are wider but still too narrow. Rank
+    correlations are not affected. `over_seeds` shows the variation of r between training runs.
 
     Args:
-        filters: Filters table, or a `Scan` of such tables on disk.
-        x: Column, or key of `pruneviz.SCORES`. A column wins over a measure of the same name.
-        y: Column, or key of `pruneviz.SCORES`.
-        by: Columns that make the groups, such as ["run", "epoch", "layer"]; [] makes one group.
+        filters: Filters table, or a `Scan` for tables on disk.
+        x: Column, or key in `pruneviz.SCORES`. A column wins over a measure of the same name.
+        y: Column, or key in `pruneviz.SCORES`.
+        by: Columns to group by, such as ["run", "epoch", "layer"]; [] makes one group.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
         level: Confidence level, between 0 and 1.
         interval: "fisher" (normal on the scale of atanh(r)) or "bootstrap" (percentiles over
             filters drawn with replacement; takes seconds for a group of 10,000 filters).
         resamples: Number of bootstrap draws per group.
-        seed: Seed of the bootstrap draws.
+        seed: Bootstrap seed.
 
     Returns:
-        One row per group that has complete pairs, sorted: the columns of `by`, n (number of pairs),
-        r, low and high (from -1 to 1). r is null below 3 pairs, if x or y is constant, and for
-        Pearson also if a value is infinite. low and high are null below 4 pairs too (Kendall with
-        Fisher: 5).
+        One row per group that has complete pairs, sorted: the `by` columns, n (number of pairs), r,
+        low and high (from -1 to 1). r is null below 3 pairs, if x or y is constant, and for Pearson
+        also if a value is infinite. low and high are null below 4 pairs too (Kendall with Fisher:
+        5).
 
     Raises:
-        AnalysisError: If x, y, a column of `by`, `method` or `interval` is unknown; if a column is
-            not numeric; if `level` is outside (0, 1); if a group of a `Scan` is too large for ranks
-            or a bootstrap.
+        AnalysisError: If x, y, a `by` column, `method` or `interval` is unknown; if a column is not
+            numeric; if `level` is outside (0, 1); if a group of a `Scan` is too large for ranks or
+            a bootstrap.
         ScoreError: If the table lacks a column that a measure needs.
 
     References:
@@ -115,19 +115,19 @@ def over_seeds(
 
     Args:
         correlations: Result of `correlate` with "run" among its groups.
-        spec: One row per run (`runs.spec`), for the columns of `by` that `correlations` lacks.
-        by: Columns that make the groups to average.
+        spec: One row per run (`runs.spec`), for the `by` columns that `correlations` lacks.
+        by: Columns to group the averages by.
         level: Confidence level, between 0 and 1.
 
     Returns:
-        One row per group, sorted: the columns of `by`, seeds (number of runs that have an r), r
-        (plain mean, not weighted by filters), sd (between runs), low and high (Student's t interval
-        of the mean, which may exceed 1), r_min, r_max. sd, low and high are null for one seed; all
-        but seeds are null for none.
+        One row per group, sorted: the `by` columns, seeds (number of runs that have an r), r (plain
+        mean, not weighted by filters), sd (between runs), low and high (Student's t interval of the
+        mean, which may exceed 1), r_min, r_max. sd, low and high are null for one seed; all but
+        seeds are null for none.
 
     Raises:
-        AnalysisError: If neither table has a column of `by`; if `spec` lacks a run or names one
-            twice; if a run has several rows in one group, so the mean would not be over runs.
+        AnalysisError: If neither table has a `by` column; if `spec` lacks a run or names one twice;
+            if a run has several rows in one group, so the mean would not be over runs.
 
     References:
         Lubana and Dick, ICLR 2021, Figures 3 and 13-15: correlations averaged over 3 seeds.
@@ -160,7 +160,7 @@ def _with_fisher(keys: pd.DataFrame, n: np.ndarray, r: np.ndarray, how: _How) ->
 
 
 def _correlated_on_disk(filters: Scan, x: str, y: str, by: list[str], how: _How) -> pd.DataFrame:
-    # Raises errors about the arguments before any row is read.
+    # Raise errors about the arguments before any row is read.
     nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by), how)
     if how.method == "pearson" and how.interval == "fisher" and not {"run", "epoch"} <= set(by):
         keys, found = moments_on_disk(filters, x, y, by)
@@ -175,7 +175,7 @@ def _check_one_row_per_run(table: pd.DataFrame, by: list[str]) -> None:
     if len(twice):
         raise AnalysisError(
             f"run {twice['run'].iloc[0]} has several correlations in one group of by={by}, so "
-            "their mean would not be over seeds; add to by what else they were grouped by, one of "
+            "their mean would not be over seeds; add the other column they were grouped by, one of "
             f"[{', '.join(columns_of(table))}]"
         )
 
@@ -186,7 +186,7 @@ def _check_seed_tables(correlations: pd.DataFrame, spec: pd.DataFrame, by: list[
     require_columns(spec, ["run"], "spec", "pass runs.spec, one row per run")
     if not by:
         raise AnalysisError(
-            "by is empty; name what the runs to average have in common, such as "
+            "by is empty; name the columns that the averaged runs share, such as "
             "['network', 'dataset', 'epoch']"
         )
     known = list(dict.fromkeys([*columns_of(correlations), *columns_of(spec)]))

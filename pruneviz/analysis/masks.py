@@ -23,11 +23,11 @@ from pruneviz.log.scan import Scan
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 
 _KEYS = ("run", "epoch", "layer", "filter")
-_PRUNED = -np.inf  # score of a filter that is pruned already: below that of every kept filter
+_PRUNED = -np.inf  # score of a filter that is already pruned: below every kept filter
 
 
 def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
-    """Mask of the filters that stay when the fraction `ratio` with the lowest scores is pruned.
+    """Mask of the filters that are kept when the lowest-scoring fraction `ratio` is pruned.
 
     All rows are ranked together. Exactly round(ratio * n) of the n rows that have a score are
     pruned; ties are pruned in row order.
@@ -58,27 +58,27 @@ def mask_distance(
     ratio: float = MASK_RATIO,
     lag: int = 1,
 ) -> pd.DataFrame:
-    """Distance between the pruning masks of every epoch and of an earlier one.
+    """Distance between the pruning masks at each epoch and at an earlier one.
 
     The distance is the fraction of positions in which two masks differ. Positions are the filters
     that have a score at both epochs, matched by name; ties rank in the order in which the run first
-    names the filters. Filters that are pruned already (`kept` false) are always masked out and
-    count towards the ratio, even once their score is null.
+    names the filters. Filters that are already pruned (`kept` false) are always masked out and
+    count towards the ratio, even if their score is null.
 
     Args:
         filters: Filters table with run, epoch, layer, filter (and weight for single weights) and
-            the columns that the measure needs; or a `Scan` of such tables on disk.
-        score: Key of `pruneviz.SCORES`.
+            the columns that the measure needs; or a `Scan` for tables on disk.
+        score: Key in `pruneviz.SCORES`.
         ratio: Fraction to prune, from 0 to 1.
-        lag: How many epochs of the run that have the score to go back; 1 compares consecutive ones,
-            whatever their numbers.
+        lag: Number of scored epochs to go back; 1 compares consecutive scored epochs, whatever
+            their numbers.
 
     Returns:
         One row per run and epoch that has a reference: run, epoch, ref_epoch, distance and chance.
-        distance is a fraction, at most 2q, with q the fraction actually pruned. It is null if all
-        scores of either epoch are equal, as batch-norm scales are before training: without a
-        ranking, the mask would only reflect the row order. chance, 2q(1 - q), is the expected
-        distance of two independent random masks.
+        distance is a fraction, at most 2q, with q the pruned fraction. It is null if all scores of
+        either epoch are equal, as batch-norm scales are before training: without a ranking, the
+        mask would only reflect the row order. chance, 2q(1 - q), is the expected distance of two
+        independent random masks.
 
     Raises:
         AnalysisError: If a key column is missing; if a filter occurs twice at one epoch; if `ratio`
@@ -106,7 +106,7 @@ def mask_distance(
 
 
 def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> float:
-    """Distance between the masks that two sets of scores of the same filters give.
+    """Distance between the masks from two sets of scores for the same filters.
 
     Args:
         previous: Importances at the earlier epoch; -inf for a filter that is pruned already (see
@@ -115,8 +115,8 @@ def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> f
         ratio: Fraction to prune, from 0 to 1.
 
     Returns:
-        Fraction of positions in which the masks differ, at most 2 * ratio unless more is pruned
-        already. NaN if no filter has both scores or all scores of an epoch are equal.
+        Fraction of positions in which the masks differ, at most 2 * ratio unless more is already
+        pruned. NaN if no filter has both scores or all scores of an epoch are equal.
 
     Raises:
         AnalysisError: If the two do not name the same filters, or `ratio` is outside [0, 1].
@@ -131,11 +131,11 @@ def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> f
 
 
 def mask_scores(filters: pd.DataFrame, score: str) -> pd.Series:
-    """Importances of a filters table as masks rank them: -inf for filters pruned already.
+    """Importances as masks rank them: -inf for filters that are already pruned.
 
     Args:
         filters: Filters table; without a column `kept`, all filters count as kept.
-        score: Key of `pruneviz.SCORES`.
+        score: Key in `pruneviz.SCORES`.
 
     Returns:
         Float64 Series with the index of the table. Null scores stay null.
@@ -175,7 +175,7 @@ def _distance_and_chance(
     before, now = previous[common], current[common]
     masks = [_kept(values, ratio) & (values > _PRUNED) for values in (before, now)]
     p, q = (1 - mask.mean() for mask in masks)
-    # p and q differ only if more than the ratio is pruned already; otherwise this is 2q(1 - q).
+    # p and q differ only if more than the ratio is already pruned; otherwise this is 2q(1 - q).
     chance = float(p * (1 - q) + q * (1 - p))
     if not (_has_ranking(before) and _has_ranking(now)):
         return np.nan, chance
@@ -235,8 +235,8 @@ def _scored_epochs(run: object, blocks: Iterable[pd.DataFrame]) -> Iterator[tupl
         newcomers = np.zeros(len(places) - len(had_score), dtype=bool)
         had_score = np.append(had_score, newcomers) | ~np.isnan(scores)
         measured = not np.isnan(scores).all()
-        # A filter that never had the score, such as one without batch norm, is no position of the
-        # mask, pruned or not.
+        # A filter that never had a score, such as one without batch norm, is not part of the mask,
+        # pruned or not.
         scores[pruned & had_score] = _PRUNED
         if measured:
             yield epoch, scores

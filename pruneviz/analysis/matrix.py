@@ -23,7 +23,7 @@ def recorded_measures(filters: pd.DataFrame) -> list[str]:
         filters: Filters table.
 
     Returns:
-        Keys of `pruneviz.SCORES` whose columns the table has with values. Leaves out `random` and
+        Keys in `pruneviz.SCORES` whose columns the table has with values. Leaves out `random` and
         `snip`, which equals `loss_preservation` by definition.
 
     Example:
@@ -44,12 +44,12 @@ def correlation_matrix(
 
     Args:
         filters: Filters table.
-        measures: Keys of `pruneviz.SCORES`, or columns. Default: `recorded_measures(filters)`.
-        by: Columns that make the groups.
+        measures: Keys in `pruneviz.SCORES`, or columns. Default: `recorded_measures(filters)`.
+        by: Columns to group by.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
 
     Returns:
-        One row per group and ordered pair: the columns of `by`, x, y, n (number of filters), r. A
+        One row per group and ordered pair: the `by` columns, x, y, n (number of filters), r. A
         measure's r with itself is 1. Pairs without values in a group have no row there.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Moments of pairs, group by group. They add up: moments of parts give the moments of the whole.
+"""Moments of pairs, group by group; moments of parts combine into moments of the whole.
 
 Pearson's correlation is a function of these few numbers. It therefore needs neither all pairs of a
 group at once nor a loop over groups. Parts are combined by the rule of Chan, Golub and LeVeque,
@@ -48,7 +48,7 @@ def moments(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> Moments:
     Args:
         x: First values [pair].
         y: Second values [pair].
-        starts: Position of each group's first pair [group]; no group is empty.
+        starts: Index at which each group starts [group]; no group is empty.
     """
     n = np.diff(starts, append=len(x))
     sides = [_one_side(values, starts, n) for values in (x, y)]
@@ -61,7 +61,7 @@ def moments(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> Moments:
 
 
 def joined(one: Moments, other: Moments) -> Moments:
-    """The groups of `one`, followed by those of `other`."""
+    """The groups of `one`, followed by the groups of `other`."""
     pairs = zip(_arrays(one), _arrays(other), strict=True)
     return Moments(*(np.concatenate(two, axis=-1) for two in pairs))
 
@@ -71,7 +71,7 @@ def merged(parts: Moments, starts: np.ndarray) -> Moments:
 
     Args:
         parts: Moments of the parts.
-        starts: Position of each group's first part [group].
+        starts: Index at which each group starts [group].
     """
     counts = np.diff(starts, append=len(parts.n))
     n = np.add.reduceat(parts.n, starts)
@@ -119,7 +119,7 @@ def _one_side(values: np.ndarray, starts: np.ndarray, n: np.ndarray) -> tuple[np
 def _power_of_two(largest: np.ndarray) -> np.ndarray:
     """A power of two in (largest / 2, largest].
 
-    Zero gives the smallest one, so that the scale of any other part of the group prevails.
+    Zero gives the smallest one, so that any other part determines the scale of the group.
     """
     usable = np.clip(largest, np.finfo("float64").tiny, np.finfo("float64").max)
     return np.ldexp(1.0, np.frexp(usable)[1] - 1)

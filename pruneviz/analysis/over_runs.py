@@ -1,4 +1,4 @@
-"""Facts of a run beside its rows, and means over runs with confidence intervals."""
+"""Facts about a run beside its rows, and means over runs with confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pruneviz.errors import AnalysisError
 
 
 def with_facts(table: pd.DataFrame, spec: pd.DataFrame, facts: Sequence[str]) -> pd.DataFrame:
-    """Add facts of the runs to a table as columns.
+    """Add run facts to a table as columns.
 
     Args:
         table: Any table with a column `run`.
         spec: One row per run (`runs.spec`).
-        facts: Columns of `spec` to add; those that `table` already has stay as they are.
+        facts: Columns of `spec` to add; columns already in `table` stay unchanged.
 
     Returns:
-        `table` with the further columns.
+        `table` with the added columns.
 
     Raises:
         AnalysisError: If `spec` lacks a run or names one twice.
@@ -43,12 +43,12 @@ def mean_over_runs(
 
     Args:
         table: One row per run and group. Null values do not count.
-        by: Columns that make the groups.
+        by: Columns to group by.
         value: Column to average.
         level: Confidence level of the interval, between 0 and 1.
 
     Returns:
-        One row per group, sorted: the columns of `by`, seeds (number of values), mean, sd (between
+        One row per group, sorted: the `by` columns, seeds (number of values), mean, sd (between
         runs), low and high (Student's t interval of the mean), least, most. sd, low and high are
         null for a single value; all but seeds are null for none.
 

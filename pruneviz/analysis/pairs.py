@@ -22,7 +22,7 @@ class Pairs:
         keys: The groups that have pairs, one row each, sorted.
         x: First values, float64 [pair].
         y: Second values, float64 [pair].
-        starts: Position of each group's first pair [group].
+        starts: Index at which each group starts [group].
     """
 
     keys: pd.DataFrame
@@ -43,7 +43,7 @@ def complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> Pair
         filters: Filters table.
         x: Column or pruning measure.
         y: Column or pruning measure.
-        by: Columns that make the groups.
+        by: Columns to group by.
 
     Raises:
         AnalysisError: If x or y is unknown or not numeric.

@@ -36,11 +36,11 @@ def pairs_at_once(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pair
         filters: Filters tables on disk.
         x: Column or pruning measure.
         y: Column or pruning measure.
-        by: Columns that make the groups.
+        by: Columns to group by.
 
     Raises:
-        AnalysisError: If a group that spans epochs or runs has more than `GATHERED_PAIRS` pairs;
-            if x or y is unknown or not numeric.
+        AnalysisError: If a group that spans epochs or runs has more than `GATHERED_PAIRS` pairs; if
+            x or y is unknown or not numeric.
         LogError: If the folder for temporary files cannot be written to.
         ScoreError: If the table lacks a column that a measure needs.
     """

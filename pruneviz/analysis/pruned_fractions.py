@@ -9,7 +9,7 @@ from pruneviz.analysis.over_runs import mean_over_runs
 from pruneviz.errors import AnalysisError
 from pruneviz.log.schema import check_columns
 
-# Facts that runs to be averaged have in common; they differ in their seed only.
+# Facts that averaged runs share; they differ only in their seed.
 RECIPE = ("network", "dataset", "measure", "rounds", "target")
 
 _OF_LAYERS = ("layer", "layer_index", "filters", "kept", "coupled_to")
@@ -20,7 +20,7 @@ def pruned_fractions(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         rounds: Rounds table of a log (`runs.rounds`).
-        spec: Rows of `runs.spec` of the runs to average.
+        spec: Rows of `runs.spec` to average.
 
     Returns:
         One row per network, data set, measure, rounds, target and layer, in depth order: these,
@@ -51,7 +51,7 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         rounds: Rounds table of a log (`runs.rounds`).
-        spec: Rows of `runs.spec` of the runs to look at.
+        spec: Rows of `runs.spec` to use.
 
     Returns:
         One row per run and layer, in depth order: run, the facts of `RECIPE`, seed, layer,
@@ -62,7 +62,7 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
         LogError: If a column of `rounds` is missing.
     """
     columns = ["run", "round", *_OF_LAYERS]
-    check_columns(rounds, columns, "the rounds table", "record the runs anew, with pruning rounds")
+    check_columns(rounds, columns, "the rounds table", "record the runs again, with pruning rounds")
     facts = spec[["run", *RECIPE, "seed"]].astype({"run": "str"})
     states = rounds[columns].astype({"run": "str", "layer": "str"})
     last = facts.merge(states, left_on=["run", "rounds"], right_on=["run", "round"])
@@ -79,7 +79,7 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
 def network_fractions(layers: pd.DataFrame) -> pd.Series:
     """Pruned fraction of a whole network and of its earlier and later half.
 
-    Only layers that decide for themselves (coupled_to null) count, so no decision counts twice.
+    Only layers that are not coupled to another one (coupled_to null) count, so none counts twice.
 
     Args:
         layers: One row per layer: layer_index, filters, kept, coupled_to.

@@ -1,4 +1,4 @@
-"""What a correlation over all filters of a network rests on: layers, outliers, or the filters."""
+"""Robustness of correlations: without outliers, single layers or layer means."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def robustness(
 
     Args:
         filters: Filters table with a column `layer`.
-        x: Column, or key of `pruneviz.SCORES`.
-        y: Column, or key of `pruneviz.SCORES`.
-        by: Columns that make the groups; a group needs several layers.
+        x: Column, or key in `pruneviz.SCORES`.
+        y: Column, or key in `pruneviz.SCORES`.
+        by: Columns to group by; a group needs several layers.
         trim: Fraction of filters that `trimmed` leaves out, from 0 to below 1.
 
     Returns:
-        One row per group that has complete pairs, sorted: the columns of `by`, n (number of
-        filters) and these correlations, each from -1 to 1, null where they do not exist:
+        One row per group that has complete pairs, sorted: the `by` columns, n (number of filters)
+        and these correlations, each from -1 to 1, null where undefined:
 
         - pearson, spearman: over all filters.
-        - trimmed: Pearson's r without the fraction `trim` (rounded up) of the filters farthest
-          out, by the sum of squared distances of x and y from their means in standard deviations.
-          These filters affect r the most.
-        - within_layers: Pearson's r after subtracting each layer's mean from x and y, so layers
-          that lie apart do not correlate by that alone. Layers with more spread still weigh more.
+        - trimmed: Pearson's r without the fraction `trim` (rounded up) of the filters farthest out,
+          by the sum of squared distances of x and y from their means in standard deviations. These
+          filters affect r the most.
+        - within_layers: Pearson's r after subtracting each layer's mean from x and y, so
+          differences between layers do not contribute. Layers with more spread still weigh more.
         - layer_mean: mean over layers of Pearson's r in a single layer, weighted by their number of
           filters, so the scales of layers do not matter. Layers without an r (fewer than 3 filters,
           or constant) are left out.
@@ -84,15 +84,14 @@ def leave_one_layer_out(
 
     Args:
         filters: Filters table with a column `layer`.
-        x: Column, or key of `pruneviz.SCORES`.
-        y: Column, or key of `pruneviz.SCORES`.
-        by: Columns that make the groups; a group needs several layers.
+        x: Column, or key in `pruneviz.SCORES`.
+        y: Column, or key in `pruneviz.SCORES`.
+        by: Columns to group by; a group needs several layers.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
 
     Returns:
-        One row per group and layer, sorted by group, layers in table order: the columns of `by`,
-        layer (the one left out), n (number of filters in the others), r (null where the others have
-        none).
+        One row per group and layer, sorted by group, layers in table order: the `by` columns, layer
+        (the one left out), n (number of filters in the others), r (null if undefined).
 
     Raises:
         AnalysisError: If the table has no column `layer`; if `by` is empty or names `layer`; as for
@@ -177,7 +176,7 @@ def _check(filters: pd.DataFrame, by: list[str], trim: float = 0.0) -> None:
     require_columns(filters, ["layer"], "the table", "pass the filters table of a log")
     if not by or "layer" in by:
         raise AnalysisError(
-            f"by is {by}; group by what whole networks have in common, such as ['run', 'epoch'], "
+            f"by is {by}; group by columns that whole networks share, such as ['run', 'epoch'], "
             "so that a group has several layers"
         )
     if not 0 <= trim < 1:

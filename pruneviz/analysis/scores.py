@@ -43,8 +43,8 @@ def score(
 
     Args:
         filters: One row per filter or single weight, with the columns that the measure needs; or a
-            `Scan` of such tables on disk.
-        name: Key of `pruneviz.SCORES`.
+            `Scan` for tables on disk.
+        name: Key in `pruneviz.SCORES`.
         out: Parquet file to write. Required for a `Scan`, not allowed for a table.
 
     Returns:
@@ -221,7 +221,7 @@ def random(filters: pd.DataFrame) -> pd.Series:
     keys = [key for key in _KEYS if key in filters.columns]
     bits = pd.util.hash_pandas_object(filters[keys], index=False).to_numpy(dtype=np.uint64)
     if "weight" in filters.columns:
-        # A null weight, as in a log of filters, counts as no such column: place 0 is mixed to 0.
+        # A null weight, as in a log of filters, counts as a missing column: place 0 is mixed to 0.
         weight = filters["weight"].to_numpy(dtype="float64", na_value=-1)
         place = (np.nan_to_num(weight, nan=-1) + 1).astype(np.uint64)
         bits = bits ^ _mixed(place)
@@ -269,12 +269,12 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 
 
 def columns_read(name: str) -> tuple[str, ...]:
-    """Columns, besides run and epoch, that a measure reads: those it needs and optional ones."""
+    """Columns that a measure reads besides run and epoch, required and optional."""
     return (*NEEDS[name], "weight") if name == "random" else NEEDS[name]
 
 
 def _score_on_disk(filters: Scan, name: str, out: str | Path | None) -> Path:
-    score(filters.no_rows(), name)  # raises errors about the arguments before a file is begun
+    score(filters.no_rows(), name)  # raises errors about the arguments before a file is created
     if out is None:
         raise ScoreError("scores of a scan are written to disk; name the Parquet file in out")
     keys = [key for key in (*_KEYS, "weight") if key in filters.columns]

@@ -1,7 +1,7 @@
 """Correlations over all single weights of a network (Appendix H.1 of the paper).
 
-A network has millions of weights, and a log stores a fixed, seeded subset of them. The correlations
-of Figures H1a and H1b, which are about all of them, are computed while a run is recorded.
+A log stores only a fixed, seeded subset of a network's millions of weights. Figures H1a and H1b
+show correlations over all of them, so these are computed while a run is recorded.
 """
 
 from __future__ import annotations

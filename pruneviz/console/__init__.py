@@ -1,1 +1,1 @@
-"""What the person at the terminal sees: the look of commands, their exit codes, and progress."""
+"""The terminal interface: appearance of commands, exit codes and progress."""

@@ -1,6 +1,6 @@
-"""What all commands share: help, errors, exit codes, and options that take several values.
+"""Shared by all commands: help, errors, exit codes, and options that take several values.
 
-Exit codes: 0 done, 1 some of it missing or failed, 2 wrong use, 130 interrupted by Ctrl-C.
+Exit codes: 0 done, 1 some results are missing or failed, 2 wrong use, 130 interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from pruneviz.errors import PrunevizError
 DONE, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-_GIVEN = "pruneviz.given"  # where a context keeps the arguments as they were typed
+_GIVEN = "pruneviz.given"  # key for the arguments as typed, in a context
 _DEFAULT = re.compile(r"\s*\[default: ([^;\]]+)\]$")
 _AT_LEAST = re.compile(r"\s*\[x>=(\d+)\]$")
-# What typer raises for wrong use; it exports only this child of it.
+# Typer's usage errors; it exports only this subclass.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 class Incomplete(Exception):  # noqa: N818
-    """Work that was begun and is not complete: exit code 1, not 2. Carries the message."""
+    """Work that was started but is not complete; ends the command with exit code 1."""
 
 
 class Command(TyperCommand):
-    """A command with the look of all; options that repeat take `--name a b`, `a,b` or repeats.
+    """A command whose repeatable options take `--name a b`, `--name a,b` or repeated `--name`.
 
     `--name a b` works only in commands without positional arguments, where it has one meaning.
     """
@@ -51,7 +51,7 @@ class Command(TyperCommand):
         return _without_traces(super().invoke, ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the name of an option before each of its values; keep what was typed."""
+        """Repeat an option's name before each of its values; keep the arguments as typed."""
         ctx.meta[_GIVEN] = list(args)
         several = {name for param in self.params if _repeats(param) for name in param.opts}
         positional = any(param.param_type_name == "argument" for param in self.params)
@@ -80,9 +80,9 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A command with subcommands, each of them the `app` of a module that loads when it is used.
+    """A command with subcommands, each the `app` of a module that is loaded on use.
 
-    Subclasses fill `modules`: {subcommand: (module, what it does)}.
+    Subclasses set `modules`: {subcommand: (module, help text)}.
     """
 
     modules: ClassVar[Mapping[str, tuple[str, str]]]
@@ -100,14 +100,14 @@ class Group(TyperGroup):
         return list(self.modules)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Load a subcommand; None if there is none of that name."""
+        """Load a subcommand; None if it does not exist."""
         if cmd_name not in self.modules:
             return None
         module, _ = self.modules[cmd_name]
         return typer.main.get_command(importlib.import_module(module).app)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find a subcommand; suggests a name for one that does not exist."""
+        """Find a subcommand, or suggest a name for one that does not exist."""
         if args[0] not in self.modules and not args[0].startswith("-"):
             ctx.fail(f"there is no command {args[0]!r}{_suggestion(args[0], self.modules)}")
         return super().resolve_command(ctx, args)
@@ -128,13 +128,13 @@ def command_app(
     examples: str,
     words: Mapping[str, Mapping[str, str]] | None = None,
 ) -> typer.Typer:
-    """A command with one look for all.
+    """Build an app with a single command in the common style.
 
     Args:
         function: Its parameters are the options, its docstring the help.
         name: Name of the subcommand of `pruneviz`.
-        examples: Lines at the end of the help, kept as they are.
-        words: Titles of lists of words that the help explains, {word: meaning}.
+        examples: Lines at the end of the help, printed verbatim.
+        words: Glossaries at the end of the help, {title: {word: meaning}}.
     """
     lists = [_explained(title, meanings) for title, meanings in (words or {}).items()]
     epilog = "\n".join([*lists, f"Examples:\n{examples.strip(chr(10))}\n"])
@@ -156,7 +156,7 @@ def new_app(**settings: Any) -> typer.Typer:
 
 
 def command_line(ctx: typer.Context, without: Sequence[str] = ()) -> str:
-    """The command as a shell takes it, such as `pruneviz record --figures 5 16`.
+    """The command line as typed in a shell, such as `pruneviz record --figures 5 16`.
 
     Args:
         ctx: Context of the running command.
@@ -168,7 +168,7 @@ def command_line(ctx: typer.Context, without: Sequence[str] = ()) -> str:
 
 @contextmanager
 def may_be_incomplete() -> Iterator[None]:
-    """Let errors of work that was begun end the command with exit code 1."""
+    """Make errors after the start of the work end the command with exit code 1."""
     try:
         yield
     except PrunevizError as error:
@@ -187,7 +187,7 @@ def stop(text: str, code: int) -> NoReturn:
 
 
 def _ended(main: Callable[..., Any], exits: bool, *args: Any, **settings: Any) -> Any:
-    """Run a command; wrong use is told in one look."""
+    """Run a command; usage errors are printed in the common style."""
     try:
         code = main(*args, standalone_mode=False, **settings)
     except _UsageError as error:
@@ -202,7 +202,7 @@ def _ended(main: Callable[..., Any], exits: bool, *args: Any, **settings: Any) -
 
 
 def _without_traces(invoke: Callable[[Any], Any], ctx: Any) -> Any:
-    """Run a command function; expected errors are told in one line and become exit codes."""
+    """Run a command function; expected errors become one line and an exit code."""
     try:
         return invoke(ctx)
     except PrunevizError as error:
@@ -219,13 +219,13 @@ def _without_traces(invoke: Callable[[Any], Any], ctx: Any) -> Any:
 
 
 def _as_we_write_it(name: str, text: str) -> tuple[str, str]:
-    """A line of help without the type of an argument, with default and minimum as sentences."""
+    """A help line without argument types, with default and minimum as sentences."""
     text = _DEFAULT.sub(r" Default: \1.", text)
     return name.partition(" <list")[0], _AT_LEAST.sub(r" At least \1.", text)
 
 
 def _explained(title: str, meanings: Mapping[str, str]) -> str:
-    """A list of words with what they mean, for the end of the help."""
+    """A list of words with their meanings, for the end of the help."""
     width = max(map(len, meanings))
     lines = [
         textwrap.fill(
@@ -244,7 +244,7 @@ def _repeats(param: Any) -> bool:
 
 
 def _usage_message(error: Any) -> str:
-    """The message of a wrong command line, with a suggestion for an option that does not exist."""
+    """Message for a usage error, with a suggestion for an unknown option."""
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
         known = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts]
         return f"there is no option {error.option_name}{_suggestion(error.option_name, known)}"

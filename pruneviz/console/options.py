@@ -13,7 +13,7 @@ from pruneviz.errors import unknown_name
 
 
 def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """A completion by names that are looked up when the shell asks; capitals do not matter."""
+    """Shell completion from names that are looked up on demand, ignoring case."""
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in names() if name.lower().startswith(incomplete.lower())]
@@ -22,10 +22,10 @@ def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]
 
 
 def one_of(what: str, known: Collection[str]) -> dict[str, Any]:
-    """Settings of a `typer.Option` that takes one of some names.
+    """Settings for a `typer.Option` that takes one of several names.
 
     Args:
-        what: Kind of thing that is named, such as "row kind".
+        what: What a name stands for, such as "row kind".
         known: The names.
     """
 
@@ -42,7 +42,7 @@ def one_of(what: str, known: Collection[str]) -> dict[str, Any]:
 
 
 def separated(values: Iterable[str]) -> list[str]:
-    """Values that may be joined by commas, one by one."""
+    """Split values that are joined by commas."""
     parts = (part.strip() for value in values for part in value.split(","))
     return [part for part in parts if part]
 
@@ -61,7 +61,7 @@ def options_of(
         options: The dataclass.
         help_of: Help text of a field.
         panel: Title of these options in the help.
-        more: Further settings of the `typer.Option` of some fields.
+        more: Further `typer.Option` settings, by field.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -81,7 +81,7 @@ def options_of(
 def _parameter(
     name: str, hint: Any, help_of: Callable[[str], str], panel: str, more: Mapping[str, Any]
 ) -> inspect.Parameter:
-    """A keyword of a command function; no --no-NAME for flags."""
+    """A keyword parameter of a command function; flags get no --no-NAME."""
     flag = hint is bool
     settings = {"help": help_of(name), "rich_help_panel": panel, **more}
     option = typer.Option(f"--{name.replace('_', '-')}", **settings)
@@ -97,9 +97,9 @@ def one_by_one(args: Sequence[str], several: set[str], greedy: bool) -> Iterator
     """Repeat the name of an option before each of its values.
 
     Args:
-        args: Arguments as they were typed.
-        several: Names of the options that take several values.
-        greedy: Take `--figures 5 16` for two values; `5,16` is two values anyway.
+        args: Arguments as typed.
+        several: Names of options that take several values.
+        greedy: Read `--figures 5 16` as two values; `5,16` always is.
     """
     option, taken = None, 0
     for argument in args:

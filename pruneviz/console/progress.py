@@ -1,4 +1,4 @@
-"""Progress of runs side by side: bars on a terminal, a printed line now and then elsewhere."""
+"""Progress of parallel runs: bars on a terminal, a line at intervals elsewhere."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{rem
 
 
 class Progress(ABC):
-    """Progress of several runs, told by the parent process alone.
+    """Progress of several runs, shown by the parent process only.
 
-    A context manager: `start` a run, `move` it, `end` it; runs may overlap.
+    Use it as a context manager and call `start`, `move` and `end` for each run; runs may overlap.
 
     Args:
-        runs: Number of runs in all.
+        runs: Total number of runs.
         say: Prints one line.
-        clock: Seconds, increasing.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class Progress(ABC):
 
     @abstractmethod
     def start(self, run: str, total: int) -> None:
-        """Begin a run of `total` epochs. A run that has started already is left alone."""
+        """Begin a run with `total` epochs; no-op if it has already started."""
 
     @abstractmethod
     def move(self, run: str, epochs: float, note: str = "") -> None:
-        """Set how many epochs of a run are done, and what it does now."""
+        """Set the number of epochs done and the current activity."""
 
     @abstractmethod
     def end(self, run: str, message: str) -> None:
-        """End a run, whether it started or not, and print how it ended."""
+        """End a run, whether it started or not, and print the result."""
 
     def _closing(self, message: str) -> str:
-        """The last line about a run; counts the run as ended."""
+        """Count a run as ended and return its last line."""
         self.ended += 1
         seconds = self.clock() - self.began
         return f"{message} ({self.ended} of {counted(self.runs, 'run')}, {seconds:.0f} s)"
@@ -62,14 +62,14 @@ def show_progress(runs: int, say: Callable[[str], None]) -> Progress:
     """Progress bars if stderr is a terminal, else a line every `INTERVAL` seconds.
 
     Args:
-        runs: Number of runs in all.
+        runs: Total number of runs.
         say: Prints one line.
     """
     return Bars(runs, say) if sys.stderr.isatty() else Lines(runs, say)
 
 
 class Bars(Progress):
-    """A bar of epochs for each run under way, and one of runs, on stderr."""
+    """Bars on stderr: one of epochs for each active run, and one of runs."""
 
     def __init__(
         self, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
@@ -91,7 +91,7 @@ class Bars(Progress):
         self._totals.setdefault(run, total)
 
     def move(self, run: str, epochs: float, note: str = "") -> None:
-        """Move a bar. Its time left counts from where it first appeared."""
+        """Move a bar. Its remaining time is estimated from its first appearance."""
         if run not in self._bars:
             self._bars[run] = self._new_bar(
                 total=self._totals[run], initial=epochs, desc=run, leave=False, bar_format=_BAR
@@ -100,7 +100,7 @@ class Bars(Progress):
         self._bars[run].set_postfix_str(note)
 
     def end(self, run: str, message: str) -> None:
-        """Take a bar away and print how its run ended."""
+        """Remove a bar and print the result of its run."""
         if run in self._bars:
             self._bars.pop(run).close()
         self._all.update()
@@ -110,7 +110,7 @@ class Bars(Progress):
 
 @dataclass
 class _Run:
-    """Where a run is, and when and where it was first seen to move."""
+    """Progress of a run, and the time and position of its first move."""
 
     total: int
     told: float
@@ -118,7 +118,7 @@ class _Run:
 
 
 class Lines(Progress):
-    """A line about each run under way every `INTERVAL` seconds, for log files and CI."""
+    """A line about each active run every `INTERVAL` seconds, for log files and CI."""
 
     def __init__(
         self, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
@@ -134,7 +134,7 @@ class Lines(Progress):
         self._under_way.setdefault(run, _Run(total, told=self.clock()))
 
     def move(self, run: str, epochs: float, note: str = "") -> None:
-        """Print where a run is, if its last line is old enough."""
+        """Print the progress of a run if its last line is old enough."""
         state, now = self._under_way[run], self.clock()
         if state.first is None:
             state.first = (now, epochs)
@@ -145,13 +145,13 @@ class Lines(Progress):
             self.say(f"{run}: {epochs:.1f} of {counted(state.total, 'epoch')}{doing}{left}")
 
     def end(self, run: str, message: str) -> None:
-        """Print how a run ended."""
+        """Print the result of a run."""
         self._under_way.pop(run, None)
         self.say(self._closing(message))
 
 
 def _left(state: _Run, epochs: float, now: float) -> str:
-    """The time left at the pace so far; empty before there is any pace."""
+    """Remaining time at the current pace; empty before the first progress."""
     seconds, start = state.first or (now, epochs)
     if epochs <= start:
         return ""

@@ -1,4 +1,4 @@
-"""Record many runs side by side, after checking once what they share."""
+"""Record many runs in parallel, after checking their shared requirements once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pruneviz.plans.run_plan import RunPlan
 
 
 def check_data_sets(names: Sequence[str], images: Path | None, download: bool = False) -> None:
-    """Check, before any process starts, that data sets are there; fetch those that are missing.
+    """Check that data sets exist before any process starts; download missing ones if allowed.
 
     Args:
-        names: Data sets, repeated or not.
-        images: Folder of the data sets. Default: see `load_dataset`.
+        names: Data sets; repeats are allowed.
+        images: Folder with the data sets. Default: see `load_dataset`.
         download: Whether torchvision may download a missing data set.
 
     Raises:
@@ -40,15 +40,14 @@ def record_runs(
 
     Args:
         plans: The runs; unfinished ones are resumed.
-        setting: Where and how to record them. What it may download is fetched by
-            `check_data_sets`, not by the workers.
+        setting: Where and how to record them. Workers never download: `check_data_sets` does.
         jobs: Number of workers.
         say: Prints one line.
 
     Raises:
-        PrunevizError: If runs failed, after the others are recorded; names them and says why.
+        PrunevizError: If runs failed; raised after the others finish, with names and reasons.
     """
-    setting = replace(setting, download=False)  # one process alone may write into the folder
+    setting = replace(setting, download=False)  # only one process may write into the folder
     work = [Job(plan.run, plan.epochs, partial(_record, plan, setting)) for plan in plans]
     run_jobs(work, jobs, say)
 
@@ -65,7 +64,7 @@ def _record(plan: RunPlan, setting: Setting, report: Report) -> str:
 
 
 def _removal_in_words(facts: Mapping[str, Any]) -> str:
-    """The end of a message: what removal saved, or why it was not possible.
+    """End of a message: savings by removal, or why removal was not possible.
 
     Empty for a run that never prunes.
     """

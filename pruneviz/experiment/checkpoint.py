@@ -31,7 +31,7 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
 
 
 def restore_checkpoint(state: TrainingState, folder: Path) -> bool:
-    """Load the last checkpoint of a folder into a state. Only tensors and numbers are read.
+    """Load the last checkpoint in a folder into a state. Only tensors and numbers are read.
 
     Returns:
         False if there is no checkpoint.
@@ -43,7 +43,7 @@ def restore_checkpoint(state: TrainingState, folder: Path) -> bool:
     if not file.exists():
         return False
     device = next(state.network.parameters()).device
-    # Errors are of many types, and torch's come with advice such as to unpickle the file after all.
+    # There are many error types, and torch's own messages advise to unpickle the file.
     try:
         parts = torch.load(file, map_location=device, weights_only=True)
         expect_pruned(state.network, parts["network"])

@@ -1,7 +1,7 @@
 """Read data sets by name into uint8 tensors on one device.
 
-All images of a set are read once and kept on the device, so that neither training nor measuring
-waits for a disk. Nothing here draws from, or seeds, a global random generator.
+All images are read once and kept on the device, so that neither training nor measuring waits for a
+disk. Global random generators are neither used nor seeded.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class DataSet:
     """How one data set is read, in two steps.
 
     Args:
-        find: Checks that the files are in a folder, or downloads them if allowed; returns what
-            `read` needs.
-        read: Reads what was found, at an image size (None: the default of the set).
+        find: Checks that a folder has the files, or downloads them if allowed; returns the input of
+            `read`.
+        read: Reads the files at an image size (None: the data set's default).
     """
 
     find: Callable[[Path, bool], Any]
@@ -60,9 +60,9 @@ def load_dataset(
         name: "digits" (scikit-learn's, no files), "cifar10", "cifar100", "tiny-imagenet", or
             "folder": `root`/train and `root`/val (or `root`/test) with one sub-folder of images per
             class.
-        root: Folder of the files. Default: the environment variable PRUNEVIZ_IMAGES, else `images`
-            in the working directory.
-        device: Device of the tensors.
+        root: Folder with the files. Default: $PRUNEVIZ_IMAGES, else `images` in the working
+            directory.
+        device: Device for the tensors.
         download: Whether torchvision may download a missing "cifar10" or "cifar100". Nothing else
             is ever downloaded.
         image_size: Height and width in pixels; images of another size are resized bilinearly.
@@ -250,7 +250,7 @@ def _read_tiny_imagenet(found: _TinyImageNet, image_size: int | None) -> ImageDa
     )
 
 
-# A folder of one's own
+# Folders of images
 
 
 def _find_folder(root: Path, download: bool) -> tuple[_Classes, _Classes]:

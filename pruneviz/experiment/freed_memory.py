@@ -1,7 +1,7 @@
-"""Keep freed CPU memory in a process of our own instead of returning it to the system.
+"""Keep freed CPU memory in the commands' own processes instead of returning it to the system.
 
-By default glibc returns large freed blocks at once, so that every chunk of a sample waits for the
-system to clear its pages again.
+By default glibc returns large freed blocks at once, and the system clears their pages again for
+every chunk of a sample.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ _CHOSEN_BY_USER = (
 def keep_freed_memory() -> None:
     """Keep freed CPU memory in this process until it ends.
 
-    There is no way back to glibc's own thresholds, so call it only at the start of a process that
-    is ours. No-op without glibc, and where the environment configures the allocator (`MALLOC_*`,
-    `GLIBC_TUNABLES`).
+    This cannot be undone, so call it only at the start of a command's own process. No-op without
+    glibc, or if the environment configures the allocator (`MALLOC_*`, `GLIBC_TUNABLES`).
     """
     library = _glibc()
     if library is None:
@@ -37,7 +36,7 @@ def keep_freed_memory() -> None:
 
 
 def _glibc() -> Any:
-    """The C library, or None where its allocator is not ours to configure."""
+    """The C library, or None if its allocator should not be configured."""
     try:
         is_glibc = str(os.confstr("CS_GNU_LIBC_VERSION")).startswith("glibc")
     except (AttributeError, ValueError, OSError):  # another system, or another C library

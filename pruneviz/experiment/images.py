@@ -18,7 +18,7 @@ class ImageData:
     """A labelled data set on one device; checked on construction.
 
     Args:
-        name: Name of the data set.
+        name: Data set name.
         train_images: uint8 [N, 3, H, W].
         train_labels: int64 [N], from 0 to num_classes - 1.
         test_images: uint8 [M, 3, H, W].
@@ -111,8 +111,7 @@ def normalise(images: Tensor) -> Tensor:
         DataError: If the images are not uint8; they may be normalised already.
 
     References:
-        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
-        ICLR 2021.
+        Lubana and Dick, ICLR 2021.
     """
     if images.dtype != torch.uint8:
         raise DataError(
@@ -125,7 +124,7 @@ def normalise(images: Tensor) -> Tensor:
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shift images by up to 4 pixels each way over black, and mirror half of them at random.
 
-    The whole batch moves at once on its device, and the host does not wait for it.
+    The whole batch is processed at once on its device, without waiting on the host.
 
     Args:
         images: uint8 [N, C, H, W].
@@ -135,12 +134,11 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
         uint8 [N, C, H, W].
 
     Raises:
-        DataError: If the images are not uint8 (zero is not black once they are normalised), or the
+        DataError: If the images are not uint8 (0 is not black in normalised images), or the
             generator is on another device.
 
     References:
-        Random crop with padding 4 and horizontal flip: E. S. Lubana and R. P. Dick, A Gradient Flow
-        Framework for Analyzing Network Pruning, ICLR 2021.
+        Lubana and Dick, ICLR 2021: random crop with padding 4 and horizontal flip.
     """
     if images.dtype != torch.uint8:
         raise DataError(
@@ -167,13 +165,13 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def subset(
     data: ImageData, train_per_class: int | None, test_per_class: int | None, seed: int
 ) -> ImageData:
-    """A random, class-balanced part of a data set, in the order of the whole.
+    """A random, class-balanced subset of a data set, in the original order.
 
     Args:
-        data: The whole.
+        data: The data set.
         train_per_class: Training images per class; None keeps all.
         test_per_class: Test images per class; None keeps all.
-        seed: Seed of the drawing.
+        seed: Random seed.
 
     Raises:
         DataError: If a class has too few images; names it.
@@ -190,24 +188,23 @@ def subset(
 
 
 def balanced_sample(data: ImageData, per_class: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw a measurement sample: training images, equally many per class, never augmented.
+    """Draw a measurement sample: training images without augmentation, equally many per class.
 
     Args:
         data: The data set.
         per_class: Images per class.
-        seed: Seed of the drawing.
+        seed: Random seed.
 
     Returns:
         Normalised images (float32 [per_class * num_classes, 3, H, W]) and labels (int64), on the
-        device of the data. Classes take turns: every `num_classes` consecutive images hold each
-        class once.
+        device of the data. Classes alternate: each block of `num_classes` images has one image per
+        class.
 
     Raises:
         DataError: If a class has too few images; names it.
 
     References:
-        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
-        ICLR 2021: 25 images per class of CIFAR-100.
+        Lubana and Dick, ICLR 2021: 25 images per class of CIFAR-100.
     """
     chosen = _draw_per_class(data, "training", per_class, seed).T.flatten().to(data.device)
     return normalise(data.train_images[chosen]), data.train_labels[chosen]
@@ -223,7 +220,7 @@ def _positions(data: ImageData, part: str, per_class: int | None, seed: int) -> 
 def _draw_per_class(data: ImageData, part: str, per_class: int, seed: int) -> Tensor:
     """Positions of random images of every class, int64 [num_classes, per_class].
 
-    They are drawn on the CPU, so that every device has the same.
+    They are drawn on the CPU, so that they are the same for every device.
     """
     if per_class < 1:
         raise DataError(f"{per_class} {part} images per class were asked for; ask for at least 1")

@@ -1,4 +1,4 @@
-"""Runs side by side: devices, worker processes, and how they report and end."""
+"""Parallel runs: devices, worker processes, their reports and their end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pruneviz.log.run_directory import is_sealed, read_spec
 from pruneviz.log.run_spec import RunSpec
 
 Report = Callable[[float, str], None]  # epochs done, with the fraction of the current one; a note
-_Reports = Queue[tuple[str, float, str]]  # a run and what it reports
+_Reports = Queue[tuple[str, float, str]]  # a run, its epochs done, a note
 
 
 class Device(StrEnum):
@@ -38,10 +38,10 @@ class Job:
     """One run to process in a worker.
 
     Args:
-        run: Name of the run.
-        epochs: Number of epochs it takes, for its progress.
-        work: Processes the run; must be picklable. Takes a `Report` and returns the sentence that
-            says how the run ended.
+        run: Run name.
+        epochs: Number of epochs, for the progress.
+        work: Processes the run; must be picklable. Takes a `Report` and returns a sentence about
+            the result.
     """
 
     run: str
@@ -53,7 +53,7 @@ def available_device(device: Device) -> str:
     """The device to compute on, as PyTorch names it: "cpu" or "cuda".
 
     Raises:
-        PrunevizError: If a GPU is asked for and there is none.
+        PrunevizError: If a GPU is requested but missing.
     """
     import torch
 
@@ -67,24 +67,23 @@ def available_device(device: Device) -> str:
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """Number of CPU cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def runs_at_once(device: str) -> int:
-    """Default number of runs side by side: one per core on a CPU, one on a GPU."""
+    """Default number of parallel runs: one per core on a CPU, one on a GPU."""
     return 1 if device == "cuda" else cores()
 
 
 def resumed_spec(path: Path, threads: int | None) -> RunSpec | None:
     """Set the number of CPU threads for a run, and return its spec if it was started before.
 
-    An unfinished run keeps the number of threads it was started with, because another number
-    rounds sums differently.
+    An unfinished run keeps its number of threads, because another number rounds sums differently.
 
     Args:
         path: Run directory.
-        threads: Number of threads of a new run. None leaves PyTorch's default.
+        threads: Number of threads for a new run. None leaves PyTorch's default.
     """
     import torch
 
@@ -105,7 +104,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> N
         say: Prints one line.
 
     Raises:
-        PrunevizError: If runs failed, after the others are done; names them and says why.
+        PrunevizError: If runs failed; raised after the others finish, with names and reasons.
     """
     failures: dict[str, list[str]] = {}  # message: runs
     spawn = multiprocessing.get_context("spawn")
@@ -132,13 +131,13 @@ def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> N
 
 
 def start_worker() -> None:
-    """Prepare a worker process: end it with its parent, and keep the memory it frees."""
+    """Prepare a worker process: end it with its parent, and keep freed memory."""
     end_with_parent()
     keep_freed_memory()
 
 
 def end_with_parent() -> None:
-    """End this process as soon as its parent has ended, for whatever reason."""
+    """End this process as soon as its parent has ended."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -153,7 +152,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def ended_on_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """On Ctrl-C end running workers and start no more; the pool alone would wait for all."""
+    """On Ctrl-C end running workers and start no others; the pool alone would wait for all."""
     before = multiprocessing.active_children()
     try:
         yield
@@ -176,7 +175,7 @@ def _process(job: Job, reports: _Reports) -> str:
 
 
 def _show(reports: _Reports, totals: dict[str, int], progress: Progress) -> None:
-    """Show what was reported since the last call."""
+    """Show all reports since the last call."""
     while not reports.empty():
         run, epochs, note = reports.get()
         progress.start(run, totals[run])
@@ -184,7 +183,7 @@ def _show(reports: _Reports, totals: dict[str, int], progress: Progress) -> None
 
 
 def _failure(future: Future[str]) -> str | None:
-    """Why a run failed, or None; errors that are bugs are raised."""
+    """Why a run failed, or None; unexpected errors are raised."""
     error = future.exception()
     if error is None:
         return None
@@ -194,7 +193,7 @@ def _failure(future: Future[str]) -> str | None:
 
 
 def _failed(failures: dict[str, list[str]], total: int) -> str:
-    """The message about all failed runs; runs that failed for one reason share a sentence."""
+    """Message about all failed runs, grouped by reason."""
     number = sum(len(runs) for runs in failures.values())
     reasons = " ".join(f"{', '.join(runs)}: {message}" for message, runs in failures.items())
     return f"{number} of {total} runs failed; fix the cause and repeat the command. {reasons}"

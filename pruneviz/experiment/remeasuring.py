@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pruneviz.model.sample import Sample
 
-# Facts of a spec that depend on the measuring. All others are those of the training.
+# Facts of a spec that depend on measuring. All others describe the training.
 _MEASURED_ANEW = frozenset(
     (
         "run", "unit", "weight_rows", "weight_rows_seed", "weights", "bn", "temperatures",
@@ -34,10 +34,10 @@ _MEASURED_ANEW = frozenset(
     )
 )  # fmt: skip
 
-# Facts of the recording that the spec of the new run keeps in remeasured_from.
+# Facts about the recording that the new run's spec keeps in remeasured_from.
 _OF_RECORDING = ("run", "command", "created", "device", "device_name", "threads", "versions")
 
-# Columns of the epochs table that measuring finds out; the others are copied.
+# Columns of the epochs table that are measured; the others are copied.
 _MEASURED_OF_EPOCHS = frozenset(
     ("run", "epoch", "kept_fraction", "mask_distance", "sample_loss", "g_norm2", "ghg")
 )
@@ -49,13 +49,14 @@ class Remeasuring:
     """How to measure runs again, and where the new runs go; checked on construction.
 
     Args:
-        out: Folder of the new run directories.
-        bn: Mode of the batch norms, as for `pruneviz.measure`.
-        unit: What one row describes, a "filter" or a single "weight".
+        out: Folder for the new run directories.
+        bn: Batch-norm mode, as for `pruneviz.measure`.
+        unit: Row kind, "filter" or "weight".
         every: Measure derivatives at multiples of this many epochs. Default: as recorded.
-        batch_size: Number of images normalised together; needed for, and only for, bn "batch".
-        dtype: Arithmetic of the measuring, "float32" or "float64".
-        images: Folder of the data sets. Default: see `load_dataset`.
+        batch_size: Number of images normalised together; required with bn "batch", else not
+            allowed.
+        dtype: Arithmetic of measuring, "float32" or "float64".
+        images: Folder with the data sets. Default: see `load_dataset`.
         device: "cpu" or "cuda".
         threads: Number of CPU threads. Default: PyTorch's.
         command: Command line, stored in the spec.
@@ -89,15 +90,15 @@ class Remeasuring:
 
 
 def remeasured_name(spec: RunSpec, how: Remeasuring) -> str:
-    """Name of the run that measuring again makes, such as resnet56-cifar100-unpruned-bnbatch-s0.
+    """Run name that measuring again makes, such as resnet56-cifar100-unpruned-bnbatch-s0.
 
     Args:
         spec: Spec of the recorded run.
-        how: How it is measured again.
+        how: How to measure it again.
 
     Raises:
-        LogError: If the run cannot be measured again, because `pruneviz record` did not make it,
-            or because it pruned.
+        LogError: If the run cannot be measured again because `pruneviz record` did not make it or
+            because it pruned.
     """
     known = spec.network in NETWORK_NAMES and spec.dataset in DATASET_NAMES
     if not known or None in (spec.seed, spec.sample_seed, spec.width):
@@ -132,7 +133,7 @@ def remeasure_runs(
         say: Prints one line.
 
     Raises:
-        PrunevizError: If runs failed, after the others are measured; names them and says why.
+        PrunevizError: If runs failed; raised after the others finish, with names and reasons.
     """
     from pruneviz.recording.kept_weights import kept_epochs
 
@@ -152,12 +153,12 @@ def _remeasure(source: Path, how: Remeasuring, report: Report) -> str:
 
 
 def remeasure_run(source: Path, how: Remeasuring, report: Report) -> None:
-    """Measure one run again at every epoch whose weights were kept; an unfinished one is resumed.
+    """Measure a run again at each epoch with kept weights; an unfinished run is resumed.
 
     Args:
         source: Run directory with kept weights.
         how: How to measure it.
-        report: Called with the progress: epochs done and a note.
+        report: Called with the epochs done and a note.
 
     Raises:
         LogError: If the run has no kept weights, cannot be built again, or its new folder holds
@@ -191,10 +192,10 @@ def check_remeasurable(source: Path, how: Remeasuring) -> bool:
     """Check that a run can be measured again.
 
     Returns:
-        Whether it is still to be done.
+        Whether it still has to be measured.
 
     Raises:
-        LogError: If it cannot be measured again in this way.
+        LogError: If it cannot be measured again with these options.
     """
     from pruneviz.recording.kept_weights import kept_epochs
 
@@ -246,7 +247,7 @@ def check_names(sources: Sequence[Path], how: Remeasuring) -> None:
 
 
 def how_facts(spec: RunSpec, how: Remeasuring) -> dict[str, Any]:
-    """Facts that only specs of runs measured again hold: their recording, and the batch size."""
+    """Facts found only in specs of remeasured runs: their recording and the batch size."""
     facts = spec.to_dict()
     found: dict[str, Any] = {"remeasured_from": {name: facts[name] for name in _OF_RECORDING}}
     if how.batch_size is not None:
@@ -268,7 +269,7 @@ def _recorder_options(spec: RunSpec, how: Remeasuring) -> dict[str, Any]:
 
 
 def _training_spec(spec: RunSpec) -> dict[str, Any]:
-    """Facts of a spec that hold however its run is measured."""
+    """Facts of a spec that do not depend on how its run is measured."""
     facts = spec.to_dict().items()
     return {
         name: value for name, value in facts if name not in _MEASURED_ANEW and value is not None
@@ -276,7 +277,7 @@ def _training_spec(spec: RunSpec) -> dict[str, Any]:
 
 
 def _training_facts(source: Path) -> Mapping[int, dict[str, Any]]:
-    """Columns of the epochs table that are copied, by epoch; absent values left out."""
+    """Copied columns of the epochs table, by epoch; absent values are left out."""
     rows = load(source).epochs[["epoch", *_COPIED_OF_EPOCHS]].to_dict("records")
     facts: dict[int, dict[str, Any]] = {}
     for row in rows:
@@ -286,7 +287,7 @@ def _training_facts(source: Path) -> Mapping[int, dict[str, Any]]:
 
 
 def _as_recorded(spec: RunSpec, how: Remeasuring) -> tuple[nn.Module, Sample]:
-    """Network and measurement sample of a run; the sample in batches if they are normalised so."""
+    """Network and measurement sample of a run; the sample in batches if bn is "batch"."""
     from pruneviz.experiment.datasets import load_dataset
     from pruneviz.experiment.images import balanced_sample, subset
     from pruneviz.experiment.networks.registry import build_network

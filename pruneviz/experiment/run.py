@@ -1,4 +1,4 @@
-"""One run of the reference experiment: a network that is trained, pruned and recorded."""
+"""One run of the reference experiment: train, prune and record a network."""
 
 from __future__ import annotations
 
@@ -29,25 +29,24 @@ from pruneviz.recording.kept_weights import keep_weights
 from pruneviz.recording.recorder import Recorder
 
 _TIMED_IMAGES = 32  # at most, in the forward passes timed before and after removal
-# A checkpoint of a small network takes as long as its epoch, so short epochs share one.
+# Writing a checkpoint takes as long as an epoch of a small network, so short epochs share one.
 _SECONDS_BETWEEN_CHECKPOINTS = 2.0
-_SHARED_OUT = 0.9  # of a GPU's memory; each process needs some beside its tensors
+_SHARED_OUT = 0.9  # fraction of a GPU's memory; each process needs some besides its tensors
 
 
 class ExperimentRun:
-    """A run under way. The training loop calls it between epochs.
-
-    Implements `pruneviz.experiment.training.Hooks`.
+    """An active run; implements the training loop's `Hooks`.
 
     Args:
-        state: Network, optimiser and generator; a network that is pruned already continues with
-            the next round.
-        data: Images to train and test on.
-        example: A few inputs of the network [N, C, H, W], normalised.
+        state: Network, optimiser and generator; an already pruned network continues with the next
+            round.
+        data: Training and test images.
+        example: A few normalised inputs [N, C, H, W].
         plan: What to train, prune and record.
         recorder: Open recorder of the network.
-        report: Called with the progress.
-        weights_into: Run directory that keeps the weights of every measured epoch. Default: none.
+        report: Called with the epochs done and a note.
+        weights_into: Run directory in which to keep the weights of measured epochs. Default: keep
+            none.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class ExperimentRun:
         self._example, self._report, self._weights_into = example, report, weights_into
         self._began = time.monotonic() - state.wall_seconds
         self._saved = time.monotonic()
-        self._rounds_table: pd.DataFrame | None = None  # of the round since the last record
+        self._rounds_table: pd.DataFrame | None = None  # of a round since the last record
         self._pruner: Pruner | None = None
         self._kept_fraction: float | None = None
         if plan.pruning:
@@ -74,11 +73,11 @@ class ExperimentRun:
             self._kept_fraction = self._pruner.kept_fraction
 
     def finish(self) -> None:
-        """Train to the last epoch of the plan, and note what the run found out.
+        """Train to the last epoch of the plan, then note late facts in the spec.
 
         Raises:
-            PrunevizError: If a loss, a round or a measurement fails; names the epoch. What was
-                recorded before stays.
+            PrunevizError: If a loss, a round or a measurement fails; names the epoch. Earlier
+                epochs stay recorded.
         """
         train(self.state, self.data, self.plan, self)
         if self._pruner:
@@ -122,11 +121,11 @@ class ExperimentRun:
 
         Args:
             epoch: Number of epochs trained.
-            **facts: Columns of the epochs table.
+            **facts: Columns for the epochs table.
 
         Returns:
-            The rest of the work where it may be done later: it writes what was measured, and does
-            not need the network. None where everything is done.
+            Deferred work that writes the measurement and does not need the network. None if
+            everything is done.
         """
         self.report(epoch, "measuring")
         if self._kept_fraction is not None:
@@ -136,7 +135,7 @@ class ExperimentRun:
         measured = epoch % self.plan.every == 0
         if not measured and epoch not in self.plan.pruning_epochs:
             return write
-        write()  # now, because no checkpoint may be ahead of the log
+        write()  # first, because no checkpoint may be ahead of the log
         if measured and self._weights_into:
             keep_weights(self.state.network, self._weights_into, epoch)
         if epoch and time.monotonic() - self._saved >= _SECONDS_BETWEEN_CHECKPOINTS:
@@ -153,16 +152,16 @@ class ExperimentRun:
 
 
 def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
-    """Record the run of a plan into `setting.out / plan.run`; an unfinished one is resumed.
+    """Record the run of a plan into `setting.out / plan.run`; an unfinished run is resumed.
 
     Args:
         plan: What to train, prune and record.
         setting: Where and how to record it.
-        report: Called with the progress: epochs done and a note.
+        report: Called with the epochs done and a note.
 
     Raises:
-        PrunevizError: If something is missing, damaged or cannot be computed. What was recorded
-            before stays, unfinished.
+        PrunevizError: If something is missing, damaged or cannot be computed. Earlier epochs stay
+            recorded and the run unfinished.
     """
     check_measure(plan)
     path = setting.out / plan.run
@@ -184,17 +183,17 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
     }
     with Recorder(state.network, sample, path, **options) as recorder:
         restore_checkpoint(state, recorder.log.checkpoint)
-        recorder.rewind(state.epoch or -1)  # at epoch 0 the loop records the initialisation anew
+        recorder.rewind(state.epoch or -1)  # at epoch 0 the loop records the initialisation again
         weights_into = path if setting.keep_weights else None
         example = sample[0][:_TIMED_IMAGES]
         ExperimentRun(state, data, example, plan, recorder, report, weights_into).finish()
 
 
 def measurement_sample(data: ImageData, plan: RunPlan) -> tuple[Tensor, Tensor]:
-    """The images [N, C, H, W] and labels [N] that a plan measures on.
+    """The measurement sample of a plan: images [N, C, H, W] and labels [N].
 
-    Plans that imitate the published code and train on augmented images measure on one augmented
-    draw of them.
+    Plans that imitate the published code and train on augmented images measure on images that are
+    augmented once.
     """
     if plan.augment and plan.pruning and plan.pruning.flowandprune:
         generator = torch.Generator(data.device).manual_seed(plan.seed)
@@ -203,7 +202,7 @@ def measurement_sample(data: ImageData, plan: RunPlan) -> tuple[Tensor, Tensor]:
 
 
 def removal_facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
-    """What removing a pruned network's filters saves, as facts of its spec.
+    """Savings from removing a pruned network's filters, as spec facts.
 
     Args:
         network: Network with pruned filters.
@@ -211,9 +210,9 @@ def removal_facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
 
     Returns:
         Parameters, MACs of one example and seconds of a forward pass, each before and after;
-        filters_removed, and filters_masked, which stay as zeros because something else needs their
-        channel. Only not_removed, with the reason, where nothing can be removed: Torch-Pruning is
-        missing or cannot follow the network.
+        filters_removed; filters_masked, which stay as zeros because something else needs their
+        channel. Only not_removed, with the reason, if Torch-Pruning is missing or cannot trace the
+        network.
     """
     try:
         removed = remove(network, example)
@@ -240,7 +239,7 @@ def _pruner(network: nn.Module, example: Tensor, options: PruningOptions) -> Pru
 
 
 def _gone_after(pruner: Pruner, options: PruningOptions) -> list[int]:
-    """How many groups are gone after each round."""
+    """Number of groups pruned after each round."""
     target, rounds = options.target, options.rounds
     assert target is not None, "plans have a target"
     if options.flowandprune:

@@ -1,4 +1,4 @@
-"""Where and how runs are recorded, what their specs hold, and how far they are recorded."""
+"""Where and how runs are recorded, their planned facts, and their progress."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pruneviz.log.run_directory import check_same_options, is_sealed
 from pruneviz.log.schema import MEASURED_COLUMNS
 from pruneviz.plans.run_plan import RunPlan
 
-# The spec holds the numbers of images these lead to instead.
+# The spec holds the resulting numbers of images instead.
 _NOT_IN_SPEC = ("sample_per_class", "train_per_class", "test_per_class", "pruning")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Options of recording that are not part of a plan.
+    """Recording options that are not part of a plan.
 
     Args:
-        out: Folder of the run directories.
-        images: Folder of the data sets. Default: see `load_dataset`.
+        out: Folder for the run directories.
+        images: Folder with the data sets. Default: see `load_dataset`.
         download: Whether torchvision may download a missing data set.
         device: "cpu" or "cuda".
         command: Command line, stored in the spec.
         threads: Number of CPU threads. Default: PyTorch's.
-        keep_weights: Whether to keep the weights of every measured epoch.
+        keep_weights: Whether to keep the weights of measured epochs.
         sharing: Number of runs that share the device.
     """
 
@@ -43,7 +43,7 @@ class Setting:
 
 
 def planned_facts(plan: RunPlan) -> dict[str, Any]:
-    """The facts of a plan that the spec of its run holds unchanged."""
+    """Facts that the spec of a run takes unchanged from its plan."""
     facts = {name: value for name, value in asdict(plan).items() if name not in _NOT_IN_SPEC}
     if plan.precision is None:
         del facts["precision"]  # any precision agrees with this plan
@@ -51,7 +51,7 @@ def planned_facts(plan: RunPlan) -> dict[str, Any]:
 
 
 def progress_of(plan: RunPlan, out: Path) -> Literal["recorded", "unfinished", "missing"]:
-    """How far the run of a plan is recorded in the folder `out`.
+    """Progress of a plan's run in the folder `out`.
 
     Raises:
         LogError: If the run was started with other options than the plan's.
@@ -76,8 +76,8 @@ def check_measure(plan: RunPlan) -> None:
     """Check that filters can be ranked by the measure of a plan when its rounds prune.
 
     Raises:
-        PresetError: If the measure is unknown, needs columns of single weights, or needs a change
-            before anything has changed.
+        PresetError: If the measure is unknown, ranks single weights, or needs changes of scales
+            before training.
     """
     if plan.pruning is None:
         return

@@ -1,11 +1,10 @@
-"""Training steps, and the precision they compute in.
+"""Training steps and their arithmetic precision.
 
-On a CPU a step runs as written. On a GPU it is replayed from a CUDA graph: a step of these networks
-is a thousand small kernels, which a GPU runs faster than Python can launch them one by one. A graph
-launches all at once, but fixes the batch size, the learning rate and the addresses of all tensors.
-So there is one graph per batch size, and all are captured anew when a rate or an address changes:
-after a drop of the learning rate, after a pruning round (new masks, new momentum), and in a process
-that resumes from a checkpoint.
+On a CPU a step runs eagerly. On a GPU it is replayed from a CUDA graph, because one step of these
+networks is a thousand small kernels, which a GPU runs faster than Python launches them. A graph
+launches all at once, but fixes the batch size, the learning rate and all tensor addresses. There is
+one graph per batch size, and all are captured again when a rate or an address changes: after a drop
+of the learning rate, after a pruning round (new masks, new momentum), and on resume.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from torch import Tensor, nn
 from pruneviz.experiment.images import ImageData, augment, normalise
 from pruneviz.model.isolation import tried_kernels
 
-# Steps before a batch size is captured. They are ordinary steps, so warming up changes nothing. In
-# the first one libraries choose kernels and allocate memory, and the optimiser creates momentum.
+# Eager steps before a batch size is captured; warming up changes no result. In the first one,
+# libraries choose kernels and allocate memory, and the optimiser creates its momentum.
 _WARM_UP = 3
 
 
@@ -34,8 +33,7 @@ def matrix_units(device: torch.device, precision: str) -> Iterator[None]:
 
     Args:
         device: Nothing is set for a CPU.
-        precision: "tf32" uses 10 bits of the mantissa. "fp32" and "bf16" compute what is in float32
-            exactly.
+        precision: "tf32" uses 10 mantissa bits. "fp32" and "bf16" compute float32 products exactly.
     """
     backends: Any = torch.backends
     units = [backends.cuda.matmul, backends.cudnn.conv] if device.type == "cuda" else []
@@ -50,8 +48,8 @@ def matrix_units(device: torch.device, precision: str) -> Iterator[None]:
 
 
 def output_of(network: nn.Module, x: Tensor, precision: str) -> Tensor:
-    """Output of a network in the dtype of its input; "bf16" computes in bfloat16 on the way."""
-    # Without the cache, which would hold copies of weights that lie in the memory of a graph.
+    """Output of a network in the dtype of its input; "bf16" computes in bfloat16 internally."""
+    # Without autocast's cache, which would hold copies of weights in the memory of a graph.
     half = precision == "bf16"
     with torch.autocast(x.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
         return network(x).to(x.dtype)
@@ -64,16 +62,16 @@ class Step:
     Args:
         network: Network to train.
         optimizer: Its optimiser.
-        generator: Generator of the augmentation, on the device of the data.
+        generator: Generator for the augmentation, on the device of the data.
         data: Images to train on.
         temperature: Divides the logits in the loss.
         augments: Whether to augment the images.
-        precision: Precision of the arithmetic, see `PRECISIONS`.
-        tries_kernels: Whether a GPU may spend seconds of the first epoch on finding its fastest
-            convolutions, which pays in long runs.
+        precision: Arithmetic precision, see `PRECISIONS`.
+        tries_kernels: Whether to benchmark cuDNN's kernels in the first epoch, which takes seconds
+            and pays off in long runs.
 
     Attributes:
-        totals: Loss (nats, at the training temperature) and hits, summed over the steps of
+        totals: Loss (nats, at the training temperature) and hits, summed over the steps in
             `running()`; [2], on the device.
         runs_ahead: Whether a step may be unfinished when its call returns.
     """
@@ -99,7 +97,7 @@ class Step:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Context of the steps of an epoch; sets `totals` to zero."""
+        """Context for the steps of an epoch; sets `totals` to zero."""
         device = self.data.device
         kernels = tried_kernels(device) if self.tries_kernels else nullcontext()
         with matrix_units(device, self.precision), kernels:
@@ -126,20 +124,20 @@ class Step:
 
 
 class Capturing(Protocol):
-    """Captures work and replays it. `CudaGraphs` is one."""
+    """Captures work and replays it; implemented by `CudaGraphs`."""
 
     def stream(self) -> AbstractContextManager[None]:
-        """Context of all work, captured or not."""
+        """Context for all work, captured or not."""
 
     def capture(self, work: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:
-        """Capture work without doing it.
+        """Capture work without running it.
 
         Args:
             work: The work; it may draw from the generator.
             generator: Generator that advances at every replay.
 
         Returns:
-            A function that does the work.
+            A function that runs the work.
         """
 
 
@@ -151,7 +149,7 @@ class CudaGraphs:
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """Context that works on this stream, in order with the work queued outside it."""
+        """Context that runs work on this stream, ordered with work queued outside it."""
         outer = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(outer)
         with torch.cuda.stream(self._stream):
@@ -171,11 +169,11 @@ class CudaGraphs:
 
 
 class CapturedStep:
-    """Steps that are replayed once the first few of a batch size were captured.
+    """Steps that are replayed from graphs, one graph per batch size.
 
     Args:
         step: The step to capture.
-        graphs: What captures it.
+        graphs: Captures and replays it.
     """
 
     runs_ahead: ClassVar[bool] = True
@@ -198,7 +196,7 @@ class CapturedStep:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Context of the steps of an epoch; forgets graphs of other rates or tensors."""
+        """Context for the steps of an epoch; drops graphs with other rates or tensors."""
         fixed = self._fixed()
         if self._captured_with != fixed:
             self._taken.clear()
@@ -231,8 +229,7 @@ class CapturedStep:
         self._captured_with = self._fixed()  # the first steps may have created momentum
 
     def _fixed(self) -> tuple[object, ...]:
-        """Values a graph is captured with: options of the optimiser, and addresses of parameters,
-        buffers and momentum."""
+        """Values that a graph fixes: optimiser options and tensor addresses."""
         network, optimizer = self._step.network, self._step.optimizer
         numbers: list[object] = []
         for group in optimizer.param_groups:
@@ -247,12 +244,12 @@ AnyStep = Step | CapturedStep
 
 
 def best_of(step: Step) -> AnyStep:
-    """The step in the form that runs fastest on its device."""
+    """The fastest form of a step for its device."""
     device = step.data.device
     return CapturedStep(step, CudaGraphs(device)) if device.type == "cuda" else step
 
 
 def lay_out(network: nn.Module) -> None:
-    """Use the memory format that is fastest on the device of a network: channels last on a GPU."""
+    """Use the fastest memory format for a network's device: channels last on a GPU."""
     if next(network.parameters()).device.type == "cuda":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

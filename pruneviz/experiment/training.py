@@ -2,8 +2,8 @@
 
 Images stay on the device as uint8; shuffling, cropping and flipping happen there, in batches, with
 one seeded generator. Within an epoch the loop never waits for the device: losses and hits are
-summed there and read once, at the end. What the host has to do between two epochs, such as writing
-the log, it does while the device works on the next.
+summed there and read once, at the end. Work of the host between two epochs, such as writing the
+log, is done while the device computes the next.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.held_entries import hold_in_optimizer, hold_pruned
 
-Rest = Callable[[], object]  # work of an epoch that does not need the network as it was then
+Rest = Callable[[], object]  # deferred work of an epoch that no longer needs the network
 
 _SECONDS_BETWEEN_REPORTS = 1.0
-# Steps; trying kernels takes a GPU up to 25 seconds, and then saves up to 2 ms a step.
+# Steps; benchmarking kernels takes up to 25 seconds on a GPU and saves up to 2 ms per step.
 _LONG_RUN = 10_000
 # Steps queued on a GPU, some 100 ms of work, before the host turns to the rest of the last epoch.
 _STEPS_AHEAD = 32
-# Images; few for the caches of a CPU, many for a GPU, which is asked less often.
+# Images; few fit the caches of a CPU, many need fewer calls on a GPU.
 _EVALUATED_AT_ONCE = {"cpu": 500, "cuda": 2000}
 
 
 class Hooks(Protocol):
-    """What the training loop calls between epochs. `ExperimentRun` is one."""
+    """Callbacks of the training loop between epochs; implemented by `ExperimentRun`."""
 
     def prune(self, epoch: int) -> None:
         """Prune at the round after `epoch` epochs."""
 
     def record(self, epoch: int, **facts: Any) -> Rest | None:
-        """Record the network after `epoch` epochs, with columns of the epochs table.
+        """Record the network after `epoch` epochs, with columns for the epochs table.
 
         Returns:
-            The rest of the work where it does not need the network, else None.
+            Deferred work that does not need the network, or None.
         """
 
     def report(self, epochs_done: float, note: str) -> None:
@@ -56,7 +56,7 @@ class Hooks(Protocol):
 
 
 def no_report(epochs_done: float, note: str) -> None:
-    """No-op, for runs whose progress nobody follows."""
+    """No-op, for runs without progress reports."""
 
 
 def no_rest() -> None:
@@ -70,11 +70,11 @@ class TrainingState:
     Args:
         network: The network.
         optimizer: Its optimiser.
-        generator: Generator of shuffling and augmentation, on the device of the network.
+        generator: Generator for shuffling and augmentation, on the device of the network.
         epoch: Number of epochs done.
-        wall_seconds: Time these took, with everything that belongs to them.
-        best: Network of the best test accuracy since the last round, for plans that imitate the
-            published code: its epoch, test_acc and network (a state dict).
+        wall_seconds: Wall-clock time of these epochs, with recording and evaluation.
+        best: Best network by test accuracy since the last round, for plans that imitate the
+            published code: epoch, test_acc and network (a state dict).
     """
 
     network: nn.Module
@@ -104,10 +104,10 @@ def train(state: TrainingState, data: ImageData, plan: RunPlan, hooks: Hooks) ->
     Args:
         state: State to continue from; changed in place.
         data: Images to train and test on.
-        plan: Protocol of the training.
+        plan: Training protocol.
         hooks: `record` is called before the first epoch and after each, with columns of the epochs
-            table: phase, lr, train_loss (nats, at the training temperature), train_acc and
-            test_acc (fractions), test_loss (nats, at temperature 1) and seconds. A rest that it
+            table: phase, lr, train_loss (nats, at the training temperature), train_acc and test_acc
+            (fractions), test_loss (nats, at temperature 1) and seconds. Deferred work that it
             returns is done at once on a CPU, and during the next epoch on a GPU. `prune` is called
             at the rounds of the plan, between training and evaluation; afterwards the momentum
             restarts, or is carried over if the plan says so. `report` is called after every epoch,
@@ -118,8 +118,7 @@ def train(state: TrainingState, data: ImageData, plan: RunPlan, hooks: Hooks) ->
             optimiser holds other parameters than the network after a round.
 
     References:
-        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
-        ICLR 2021, and the protocol of the code published with it.
+        Lubana and Dick, ICLR 2021, and the protocol of its published code.
     """
     step = first_step(state, data, plan)
     rest: Rest = no_rest
@@ -146,7 +145,7 @@ def train(state: TrainingState, data: ImageData, plan: RunPlan, hooks: Hooks) ->
 
 
 def _now_or_later(step: AnyStep, rest: Rest | None) -> Rest:
-    """Do the rest of an epoch now, unless steps run ahead of the host; returns what is left."""
+    """Do deferred work now, unless steps run ahead of the host; returns the remaining work."""
     if rest is None:
         return no_rest
     if step.runs_ahead:
@@ -156,7 +155,7 @@ def _now_or_later(step: AnyStep, rest: Rest | None) -> Rest:
 
 
 def first_step(state: TrainingState, data: ImageData, plan: RunPlan) -> AnyStep:
-    """The step that trains all epochs of a state.
+    """Build the training step for all epochs of a state.
 
     Raises:
         PresetError: If the device does not support the precision of the plan.
@@ -203,7 +202,7 @@ def put_back_best(state: TrainingState) -> int | None:
     """Load the weights of the best test accuracy, as the published code does.
 
     Returns:
-        Their epoch; None if none are kept.
+        Their epoch; None if none were kept.
     """
     if state.best is None:
         return None
@@ -215,7 +214,7 @@ def put_back_best(state: TrainingState) -> int | None:
 def _after_training(
     state: TrainingState, data: ImageData, plan: RunPlan, epoch: int, hooks: Hooks
 ) -> dict[str, Any]:
-    """Prune if a round is due, and evaluate; returns these facts of the epoch."""
+    """Prune if a round is due, and evaluate; returns the facts for the epoch."""
     if plan.pruning and epoch in plan.pruning_epochs:
         hooks.prune(epoch)
         with _named(f"after round {_rounds_done(plan, epoch)} of {plan.rounds}, at epoch {epoch}"):
@@ -286,7 +285,7 @@ def train_epoch(
         step: Step made by `first_step`.
         batch_size: Images per step; the last batch may be smaller.
         report: Called every second with the progress.
-        rest: Work left from the epoch before; done once the first steps are queued.
+        rest: Deferred work of the previous epoch; done once the first steps are queued.
 
     Returns:
         Mean loss (nats, at the training temperature) and accuracy (fraction).
@@ -316,8 +315,8 @@ def evaluate(
     Args:
         network: Network to test.
         data: Its test images are used.
-        batch_size: Images at a time; affects rounding only. Default: by device.
-        precision: Precision of the arithmetic, see `PRECISIONS`.
+        batch_size: Images per forward pass; affects only rounding. Default: by device.
+        precision: Arithmetic precision, see `PRECISIONS`.
 
     Returns:
         test_loss (nats, at temperature 1) and test_acc (fraction).

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from pruneviz.log.runs import Runs
 
-# What draws (pandas, matplotlib, SciPy) is imported where it is used: --help answers at once.
+# pandas, matplotlib and SciPy are imported where they are used, so that --help is fast.
 
 SHIPPED = Path("data/cifar-mini")  # recordings in the repository
 EXAMPLES = """
-  # Two figures, from recordings that come with the source
+  # Two figures from recordings that ship with the source
   pruneviz figures 3 13 --data data/cifar-mini
 
-  # Which figures there are, and which of them are recorded
+  # All figures, and which of them are recorded
   pruneviz figures --list --data data/cifar-mini
 
   # All figures, from data/digits into figures/digits
@@ -38,7 +38,7 @@ EXAMPLES = """
   # An accuracy curve, of one of several data sets
   pruneviz figures 1 --data data/paper --dataset cifar10
 
-  # Other choices, as vector graphics only, into a folder of their own
+  # Other options, vector graphics only, into another folder
   pruneviz figures 2 --method spearman --mask-ratio 0.5 --format pdf,svg --out figures/half
 """
 
@@ -72,7 +72,7 @@ def draw(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder for the figures. Default: figures/NAME, where NAME is that of --data.",
+            help="Folder for the figures. Default: figures/NAME for --data .../NAME.",
         ),
     ] = None,
     formats: Annotated[
@@ -111,20 +111,22 @@ def draw(
     ] = MASK_RATIO,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Seed whose points a scatter shows. Default: the lowest."),
+        typer.Option(metavar="N", help="Seed shown in scatter plots. Default: the lowest."),
     ] = None,
-    scale: Annotated[AxisScale, typer.Option(help="Axes of a scatter.")] = "symlog",
+    scale: Annotated[AxisScale, typer.Option(help="Axis scale of scatter plots.")] = "symlog",
     list_figures: Annotated[
-        bool, typer.Option("--list", help="List the figures and what is recorded of each; stop.")
+        bool,
+        typer.Option(
+            "--list", help="List the figures and their recorded or missing runs, then exit."
+        ),
     ] = False,
 ) -> None:
     """Draw figures of the paper from recordings.
 
-    Each figure is written as pictures, its numbers (CSV) and its caption with computed values
-    (text). If recordings are missing, the command that records them is printed; whatever is
-    recorded is drawn.
+    Each figure is written as pictures, a CSV file of its numbers and a text file with its caption.
+    If runs are missing, the rest is drawn, and the command that records them is printed.
 
-    Exit codes: 0 every figure was drawn whole, 1 one was not, 2 wrong use.
+    Exit codes: 0 all figures are complete, 1 some are incomplete or missing, 2 wrong use.
     """
     names = _checked_figures(separated(figures or FIGURES))
     if mask_score is not None and mask_score not in _measures():
@@ -166,14 +168,14 @@ def _checked_formats(formats: Sequence[str]) -> list[str]:
 
 
 def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
-    """Refuse a data set that is neither recorded nor could be."""
+    """Raise `PresetError` for a data set that is neither recorded nor known."""
     known = list(dict.fromkeys([*DATASET_NAMES, *map(str, spec["dataset"].dropna())]))
     if dataset is not None and dataset not in known:
         raise PresetError(unknown_name("data set", dataset, known))
 
 
 def _loaded(data: Path, figures: Sequence[str]) -> Runs:
-    """The finished runs in a folder; `LogError` if it holds none at all."""
+    """The finished runs in a folder; raises `LogError` if it has none."""
     from pruneviz.log.run_directory import run_paths
     from pruneviz.log.runs import finished
 
@@ -204,7 +206,7 @@ def _what_to_record(data: Path, figures: Sequence[str]) -> str:
 
 
 def _is_passed_over(name: str, spec: pd.DataFrame) -> bool:
-    """Whether a figure that was not named has a data set of its own that is not recorded."""
+    """Whether a figure needs a data set of its own that is not recorded."""
     own = find(name).need.dataset
     return own is not None and own not in set(spec["dataset"])
 
@@ -212,7 +214,7 @@ def _is_passed_over(name: str, spec: pd.DataFrame) -> bool:
 def _draw(
     name: str, runs: Runs, data: Path, out: Path, endings: Sequence[str], options: DrawOptions
 ) -> bool:
-    """Draw what is recorded of one figure; returns whether it was drawn whole."""
+    """Draw one figure from the recorded runs; returns whether it is complete."""
     from pruneviz.figures.chosen_runs import is_recorded, missing_runs
     from pruneviz.figures.draw import save_figure
     from pruneviz.figures.missing import commands, told
@@ -234,14 +236,14 @@ def _draw(
 
 
 def _written(name: str, paths: Sequence[Path]) -> str:
-    """The paths of one figure's files in short: figures/digits/figure03{.pdf,.png,.csv,.txt}."""
+    """The files of one figure in short form: figures/digits/figure03{.pdf,.png,.csv,.txt}."""
     stem = file_stem(name)
     endings = ",".join(path.name.removeprefix(stem) for path in paths)
     return f"{paths[0].parent / stem}{{{endings}}}"
 
 
 def _list(names: Sequence[str], data: Path, options: DrawOptions) -> None:
-    """Print one line per figure: what of it is recorded, and what is missing."""
+    """Print one line per figure: its recorded and missing runs."""
     from pruneviz.figures.missing import status
 
     spec = _spec(data)

@@ -1,4 +1,4 @@
-"""The caption of a figure: what is drawn, computed values, the claim, options in force and runs."""
+"""Captions: description, computed values, claim, options in force and runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RECORDING_FACTS: Mapping[str, str] = {
     "threads": "CPU threads a run (sums in another order give other numbers)",
     "sample_size": "measurement sample (images)",
 }
-# Facts without a label stand elsewhere in a caption.
+# Facts without a label appear elsewhere in a caption.
 PRUNING_FACTS: Mapping[str, str] = {
     **{option.name: option.metadata["caption"] for option in fields(PruningOptions)},
     "augment": "training images augmented",
@@ -70,15 +70,15 @@ def caption(
     """The text of a figure's caption.
 
     Args:
-        heading: Its first words, such as "Figure 3".
+        heading: First words, such as "Figure 3".
         entry: What the figure shows.
-        table: The numbers drawn.
-        beside: Further tables of that kind of picture, by name.
-        spec: Rows of `runs.spec` of the runs that the numbers come from.
-        options: Choices of the drawing.
+        table: The drawn numbers.
+        beside: Further tables for this kind of picture, by name.
+        spec: Rows of `runs.spec` for the drawn runs.
+        options: Drawing options.
 
     Returns:
-        Text wrapped at `WIDTH`, ending with a line break.
+        Text wrapped at `WIDTH`, with a final line break.
     """
     picture = PICTURES[entry.kind]
     values = [_wrapped(_values_heading(entry, table, spec)), *picture.values(table, options)]
@@ -135,7 +135,7 @@ def _recording_lines(spec: pd.DataFrame) -> list[str]:
 
 
 def _fact(spec: pd.DataFrame, name: str) -> str:
-    """One fact of the runs; where they differ in it, by what explains the difference."""
+    """One fact of the runs; if it differs, by the fact that explains the difference."""
     values = different(spec[name])
     if name == "seed":
         return ", ".join(str(int(seed)) for seed in sorted(values)) or "not recorded"  # type: ignore[call-overload, type-var]

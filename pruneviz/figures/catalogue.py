@@ -1,4 +1,4 @@
-"""The catalogue of figures as data: what each shows, from which runs, and what the paper claims."""
+"""The catalogue of figures as data: content, required runs and the paper's claim."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ _CLAIM_RATIOS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """What one figure shows.
+    """Description of one figure.
 
     Attributes:
         kind: Name of the picture module in `pruneviz.figures.kinds`.
-        need: The runs that the figure is made of.
-        subject: Title, in which `{networks}` stands for the titles of the networks.
-        claim: What the caption of the paper states.
+        need: The required runs.
+        subject: Title with the placeholder `{networks}` for the network titles.
+        claim: Claim in the paper's caption.
 
     References:
         Lubana and Dick, ICLR 2021, captions of Figures 1 to 17, H.1 and I.1.
@@ -74,19 +74,19 @@ class Entry:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Networks of the figure: one per panel, or the only one."""
+        """Networks in the figure: one per panel, or the only one."""
         return self.need.networks
 
     @property
     def dataset(self) -> str:
-        """The data set to draw when several are recorded and the figure shows one."""
+        """The data set to draw if several are recorded and the figure shows one."""
         return self.need.dataset or PREFERRED_DATASET
 
     def with_networks(self, networks: Sequence[str] | str) -> Entry:
         """The same figure for other networks.
 
         Raises:
-            FigureError: If no network is named, or several for a figure that shows one.
+            FigureError: If no network is named, or several for a figure that shows only one.
         """
         named = (networks,) if isinstance(networks, str) else tuple(dict.fromkeys(networks))
         if not named:
@@ -102,7 +102,7 @@ class Entry:
 
 
 def network_title(network: str) -> str:
-    """A network's name as a panel prints it; networks that the paper lacks keep their own name."""
+    """Title of a network; networks that are not in the paper keep their own name."""
     return NETWORK_TITLES.get(network, network)
 
 
@@ -166,10 +166,10 @@ def find(figure: str | int) -> Entry:
     """The entry of a figure.
 
     Args:
-        figure: Name in the paper; `3`, `03`, `fig3`, `figure03` and `Figure 3` are the same.
+        figure: Name in the paper; `3`, `03`, `fig3`, `figure03` and `Figure 3` are equal.
 
     Raises:
-        FigureError: If there is no such figure; lists those that exist.
+        FigureError: If the figure is unknown; lists the known ones.
     """
     name = figure_name(figure)
     if name not in FIGURES:
@@ -178,12 +178,12 @@ def find(figure: str | int) -> Entry:
 
 
 def ordered(figures: Iterable[str]) -> list[str]:
-    """Figure names without repeats in the order of the paper: 2, 3, 13, then the appendix."""
+    """Unique figure names in the paper's order: 2, 3, 13, then the appendix."""
     return sorted(dict.fromkeys(map(figure_name, figures)), key=_sort_key)
 
 
 def file_stem(figure: str | int) -> str:
-    """File name of a figure without its ending; sorts as the figures do: 3 -> `figure03`."""
+    """File name without extension, zero-padded so that it sorts: 3 -> `figure03`."""
     name = figure_name(figure)
     return f"figure{name:0>2}" if name.isdigit() else f"figure{name}"
 

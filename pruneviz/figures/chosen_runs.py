@@ -18,7 +18,7 @@ from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTER_KEYS
 from pruneviz.plans.needs import FIGURE_NEEDS
 
-# Facts that runs to be averaged over seeds share: a mean over different recipes means nothing.
+# Facts that must agree before runs are averaged over seeds.
 RECIPE = (
     "preset",
     "width",
@@ -34,7 +34,7 @@ RECIPE = (
     "unit",
     *OPTION_NAMES,
 )
-# Facts that the runs of one panel share: otherwise it would compare more than measures.
+# Facts that must agree in one panel, which compares nothing but measures.
 COMPARED = (
     "width",
     "epochs",
@@ -43,11 +43,11 @@ COMPARED = (
     "lr",
     *(name for name in OPTION_NAMES if name not in ("measure", "rounds", "prune_phase_only")),
 )
-# Runs that are equal in these differ by their seed.
+# Runs that are equal in these facts differ only in their seed.
 GROUP = ["network", "dataset", "measure", "rounds"]
 # Panels from left to right; other data sets follow in alphabetical order.
 DATASET_ORDER = ("cifar10", "cifar100")
-# Runs of a person's own loop may name no data set; they are drawn under this name.
+# Title of runs that name no data set, as runs of a custom training loop may.
 UNNAMED_DATASET = "an unnamed data set"
 KIND_WORDS: Mapping[str, str] = {
     "unpruned": "unpruned",
@@ -61,7 +61,7 @@ _OWN_DATASETS = {need.dataset for need in FIGURE_NEEDS.values()} - {None}
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that differ only by their seed; `dataset` is None where any data set will do."""
+    """Runs that differ only in their seed; `dataset` is None if any data set will do."""
 
     network: str
     measure: str | None
@@ -82,13 +82,13 @@ def chosen_spec(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> pd.Da
     """Choose the runs of a figure.
 
     Args:
-        spec: Facts of all runs (`runs.spec`).
+        spec: Facts about all runs (`runs.spec`).
         entry: The figure.
-        options: Choices of the drawing.
+        options: Drawing options.
 
     Returns:
-        Rows of `spec`, ordered by network, data set, rounds, measure and seed. Combinations
-        without a run are left out.
+        Rows of `spec`, ordered by network, data set, rounds, measure and seed. Combinations without
+        a run are left out.
 
     Raises:
         FigureError: If no run is left, if two runs share all of these, if runs to be averaged
@@ -115,14 +115,14 @@ def chosen_spec(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> pd.Da
 def chosen_datasets(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> tuple[str, ...]:
     """Choose the data sets of a figure, in the order of its panels.
 
-    They are the figure's own, or the one asked for, else what is recorded: in an accuracy curve
-    all of it, in every other figure CIFAR-100, else the only one.
+    These are the figure's own data set or the requested one. Otherwise an accuracy curve shows all
+    recorded data sets, and any other figure CIFAR-100 or the only recorded one.
 
     Returns:
-        Names of data sets; empty where nothing is recorded.
+        Data set names; empty if nothing is recorded.
 
     Raises:
-        FigureError: If several others are recorded and none was asked for.
+        FigureError: If several others are recorded and none was requested.
     """
     if entry.need.dataset is not None:
         return (entry.need.dataset,)
@@ -144,7 +144,7 @@ def chosen_datasets(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> t
 
 
 def missing_runs(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> tuple[RunGroup, ...]:
-    """Combinations that a figure shows and that have no finished run, in its order."""
+    """Combinations that a figure shows but that have no finished run, in figure order."""
     datasets: tuple[str | None, ...] = chosen_datasets(spec, entry, options) or (None,)
     chosen = _of_kind(spec, entry)
     measures = [None] * len(chosen) if entry.need.measures == (None,) else chosen["measure"]
@@ -173,14 +173,14 @@ def filters_of(
     epochs: Sequence[int] | None = None,
     complete: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Rows of the filters table of some runs.
+    """Filters-table rows of some runs.
 
     Args:
         runs: Recordings.
-        spec: Facts of the runs to read.
+        spec: One row per run to read.
         columns: Columns to read besides the keys.
-        epochs: Epochs to read (default: all).
-        complete: Columns that must not be null; rows where one is are left out.
+        epochs: Epochs to read. Default: all.
+        complete: Columns that must not be null; rows with a null are left out.
 
     Raises:
         LogError: If a column was not recorded; names it.

@@ -1,4 +1,4 @@
-"""From recordings to one figure: its picture, numbers and caption, in memory or as files."""
+"""Draw one figure from recordings: picture, numbers and caption, in memory or as files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from pruneviz.plans.needs import figure_name
 
 @dataclass(frozen=True)
 class ComposedFigure:
-    """One figure and everything that belongs to it.
+    """One figure with its numbers and texts.
 
     Attributes:
-        entry: What the figure shows, with the paper's claim.
+        entry: Description of the figure, with the paper's claim.
         picture: The matplotlib figure.
         numbers: The numbers in the picture.
         tables: Further tables by name, such as convergence numbers.
-        finding: What the recordings say to the claim.
+        finding: What the recordings say about the claim.
         caption: Caption with computed values, options in force and run names.
     """
 
@@ -51,10 +51,10 @@ def draw(
     """Draw a figure of the paper from recordings.
 
     Args:
-        figure: Name of the figure: 1 to 17, "H1a", "H1b" or "I1".
+        figure: Figure name: 1 to 17, "H1a", "H1b" or "I1".
         runs: Recordings, as `pruneviz.load` returns them.
         networks: Networks to draw instead of the figure's own, by their name in `runs.spec`.
-        options: Choices of the drawing. Default: `DrawOptions()`.
+        options: Drawing options. Default: `DrawOptions()`.
 
     Returns:
         The picture. It is not registered with pyplot; write it with its `savefig`.
@@ -80,10 +80,10 @@ def compose(
     """Draw a figure of the paper, with its numbers and its caption.
 
     Args:
-        figure: Name of the figure: 1 to 17, "H1a", "H1b" or "I1".
+        figure: Figure name: 1 to 17, "H1a", "H1b" or "I1".
         runs: Recordings, as `pruneviz.load` returns them.
         networks: Networks to draw instead of the figure's own, by their name in `runs.spec`.
-        options: Choices of the drawing. Default: `DrawOptions()`.
+        options: Drawing options. Default: `DrawOptions()`.
 
     Returns:
         The picture, its numbers, further tables, the finding and the caption.
@@ -127,22 +127,22 @@ def save_figure(
 ) -> list[Path]:
     """Draw a figure of the paper and write it, its numbers and its caption into a folder.
 
-    Nothing is written unless all of it could be computed.
+    Nothing is written unless everything could be computed.
 
     Args:
-        figure: Name of the figure: 1 to 17, "H1a", "H1b" or "I1".
+        figure: Figure name: 1 to 17, "H1a", "H1b" or "I1".
         runs: Recordings, as `pruneviz.load` returns them.
-        out: Folder of the files; created where it is missing.
-        options: Choices of the drawing. Default: `DrawOptions()`.
-        formats: Picture formats, each one of pdf, png and svg.
+        out: Folder for the files; created if missing.
+        options: Drawing options. Default: `DrawOptions()`.
+        formats: Picture formats: pdf, png or svg.
 
     Returns:
-        Paths written: one picture per format, the numbers (CSV), further tables of that kind of
-        picture (CSV), and the caption (text).
+        Paths of the files: one picture per format, the numbers (CSV), further tables (CSV) and the
+        caption (text).
 
     Raises:
-        FigureError: If the figure or a format is unknown, recordings are missing, or the folder
-            cannot be written.
+        FigureError: If the figure or a format is unknown, recordings are missing, or the folder is
+            not writable.
     """
     endings = [check_format(name) for name in dict.fromkeys(formats)]
     composed = compose(figure, runs, options=options)

@@ -19,9 +19,9 @@ def correlations_of_rows(
 
     Args:
         filters: Rows of the filters table.
-        spec: Facts of the runs that the rows belong to.
+        spec: Facts about the runs in `filters`.
         x: A column or pruning measure.
-        y: Another one.
+        y: Another column or pruning measure.
         methods: Correlation coefficients.
 
     Returns:
@@ -43,14 +43,14 @@ def mean_correlations(
     Args:
         correlations: For each coefficient, its values by run and epoch: run, epoch, n, r, low,
             high.
-        spec: Facts of the runs.
+        spec: Run facts.
         counted: Name of the column that holds the number of rows correlated.
 
     Returns:
         One row per network, data set and epoch: `seeds` (runs averaged), the column `counted`
         (fewest rows correlated in a run) and, for each coefficient, its mean, its standard
-        deviation over seeds (`_sd`) and its 95 % interval (`_low`, `_high`). The interval is that
-        of the mean over seeds; with a single seed, it is that of the run over its rows.
+        deviation over seeds (`_sd`) and its 95 % interval (`_low`, `_high`): the interval of the
+        mean over seeds or, with a single seed, of the run over its rows.
     """
     parts = [_of_method(found, spec, method, counted) for method, found in correlations.items()]
     first, *others = parts

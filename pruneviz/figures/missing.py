@@ -1,4 +1,4 @@
-"""Messages about runs that a figure lacks: which they are, and the commands that record them."""
+"""Messages about runs that a figure lacks: their names and the commands that record them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def in_words(absent: Sequence[RunGroup]) -> str:
 
 
 def told(entry: Entry, absent: Sequence[RunGroup]) -> str:
-    """Missing runs as a command names them, with the kind of runs that they are."""
+    """Missing runs as the command line prints them, with their kind."""
     return f"{in_words(absent)} ({KIND_WORDS[entry.need.kind]})"
 
 
 def status(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> str:
-    """What is recorded of a figure, and what is missing."""
+    """Which runs of a figure are recorded and which are missing."""
     absent = missing_runs(spec, entry, options)
     if not is_recorded(spec, entry, options):
         return f"not recorded: {told(entry, absent)}"
@@ -60,18 +60,18 @@ def commands(
 ) -> list[str]:
     """Commands that record the missing runs of a figure.
 
-    They use the preset that the other runs in the folder were recorded with.
+    They use the preset with which the other runs in the folder were recorded.
 
     Args:
         figure: Name of the figure.
         entry: The figure.
-        absent: Its missing runs.
-        spec: Facts of the runs that are recorded.
+        absent: The missing runs.
+        spec: Facts about the recorded runs.
         data: Path of the recordings, as it was given.
         folder: Name of that folder.
 
     Returns:
-        One command where the preset records the right data sets by itself, else one for each.
+        One command if the preset records the right data sets by itself, else one per data set.
     """
     preset = _preset(spec, folder)
     lacking = {group.network for group in absent}
@@ -108,7 +108,7 @@ def _on_datasets(datasets: Sequence[str | None]) -> str:
 
 
 def _named(preset: str, entry: Entry, datasets: Sequence[str | None]) -> list[str | None]:
-    """Data sets that commands must name; [None] where the preset records the right ones."""
+    """Data sets that commands must name; [None] if the preset records the right ones."""
     recorded = PRESETS[preset].datasets
     if entry.need.kind != "pruned":
         recorded = recorded[-1:]
@@ -118,7 +118,7 @@ def _named(preset: str, entry: Entry, datasets: Sequence[str | None]) -> list[st
 
 
 def _preset(spec: pd.DataFrame, folder: str) -> str:
-    """The preset of the recordings, else the one that their folder is named after, else digits."""
+    """The recordings' preset, else the one that their folder is named after, else digits."""
     used = [preset for preset in spec["preset"] if preset in PRESETS]
     if used:
         return used[0]

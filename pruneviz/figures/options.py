@@ -1,4 +1,4 @@
-"""Choices of a drawing that the paper's text leaves open, each with a default."""
+"""Drawing options that the paper leaves open, each with a default."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ LOSS_PRESERVATION_SCORES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """Choices of a drawing, checked on construction.
+    """Drawing options, checked on construction.
 
     Args:
         method: Correlation coefficient: "pearson", "spearman" or "kendall".
-        loss_preservation: Form of that measure: the sum of absolute values ("sum_of_abs") or the
-            absolute value of the signed sum ("abs_of_sum").
-        mask_score: Measure by which the masks of a mask distance prune. Default: "bn_scale"; for
+        loss_preservation: Sum of absolute values ("sum_of_abs") or absolute value of the signed sum
+            ("abs_of_sum").
+        mask_score: Pruning measure for the masks of a mask distance. Default: "bn_scale"; for
             single weights "magnitude".
-        mask_ratio: Fraction of the filters that these masks prune.
-        seed: Seed whose points a scatter shows. Default: the lowest.
+        mask_ratio: Fraction of filters that these masks prune.
+        seed: Seed shown in scatter plots. Default: the lowest.
         dataset: Data set to draw. Default: the figure's own, else the only one recorded.
-        scale: Axes of a scatter: "symlog" (logarithmic on both sides of zero) or "linear".
+        scale: Scatter axes: "symlog" (logarithmic on both sides of zero) or "linear".
 
     Raises:
-        FigureError: If a value is not allowed; names the option and what is allowed.
+        FigureError: If a value is not allowed; names the option and the allowed values.
     """
 
     method: CorrelationMethod = "pearson"
@@ -46,7 +46,7 @@ class DrawOptions:
     scale: AxisScale = "symlog"
 
     def __post_init__(self) -> None:
-        # Imported here so that a command line can name the choices without loading pandas.
+        # Imported here so that the command line can list the choices without loading pandas.
         from pruneviz.analysis.scores import SCORES
 
         _require_one_of("method", self.method, get_args(CorrelationMethod))
@@ -61,7 +61,7 @@ class DrawOptions:
             )
 
     def masks_by(self, kind: str) -> str:
-        """The measure of the masks in a figure made of runs of this kind."""
+        """The pruning measure for masks in a figure of this kind of runs."""
         default = MASK_SCORES["weight" if kind == "weights" else "filter"]
         return default if self.mask_score is None else self.mask_score
 
@@ -71,14 +71,14 @@ class DrawOptions:
 
     @property
     def loss_preservation_score(self) -> str:
-        """Name of the pruning measure that the chosen form of loss preservation is."""
+        """Pruning measure for the chosen form of loss preservation."""
         return LOSS_PRESERVATION_SCORES[self.loss_preservation]
 
     @property
     def methods(self) -> tuple[CorrelationMethod, CorrelationMethod]:
         """The chosen coefficient and the one printed beside it.
 
-        Beside it stands the rank correlation, or Pearson's where ranks were chosen.
+        The second is the rank correlation, or Pearson's if ranks were chosen.
         """
         return self.method, "pearson" if self.method == "spearman" else "spearman"
 

@@ -1,4 +1,4 @@
-"""The kinds of pictures: what a module of `pruneviz.figures.kinds` offers, and the registry."""
+"""The interface of the modules in `pruneviz.figures.kinds`, and their registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pruneviz.log.runs import Runs
 
 
 class Picture(Protocol):
-    """A kind of picture; the picture and its words are made of the numbers alone."""
+    """A kind of picture; picture and text depend only on the numbers."""
 
     @property
     def NEEDS(self) -> tuple[str, ...]:  # noqa: N802
@@ -38,26 +38,26 @@ class Picture(Protocol):
         """The picture of these numbers."""
 
     def drawn(self, table: pd.DataFrame, options: DrawOptions) -> str:
-        """What the picture shows, in words."""
+        """Description of the picture, in words."""
 
     def values(self, table: pd.DataFrame, options: DrawOptions) -> list[str]:
         """Lines with the computed values."""
 
     def finding(self, table: pd.DataFrame, options: DrawOptions) -> str:
-        """What the recordings say to the paper's claim."""
+        """What the recordings say about the paper's claim."""
 
 
 class Companion(Protocol):
-    """Further numbers beside a kind of picture, computed from the same runs."""
+    """Further numbers for a kind of picture, computed from the same runs."""
 
     def tables(self, runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.DataFrame]:
-        """Further tables, by the name that their files end with."""
+        """Further tables, by the suffix of their file names."""
 
     def values(self, tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str]:
         """Lines with the numbers."""
 
     def finding(self, tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> str:
-        """What they say to the paper's claim."""
+        """What they say about the paper's claim."""
 
 
 PICTURES: Mapping[str, Picture] = {

@@ -1,8 +1,8 @@
-"""What a row of a log describes, a filter or a single weight, and where correlations come from.
+"""Row kinds, filter or single weight: their names in captions and the source of correlations.
 
-Runs measured by filters hold every filter, so correlations and mask distances are computed from
-the rows. Runs measured by single weights hold a sample of their rows and, beside it, correlations
-and mask distances over all weights, computed while recording.
+Runs of filters hold every filter, so correlations and mask distances are computed from the rows.
+Runs of single weights hold a sample of rows and, separately, correlations and mask distances over
+all weights, computed while recording.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pruneviz.log.runs import Runs
 from pruneviz.log.schema import Column, filter_column
 from pruneviz.log.vocabulary import CorrelationMethod
 
-# A sum over a single weight has one term, so both forms of loss preservation are one measure.
+# A sum over a single weight has one term, so both forms of loss preservation are equal.
 _ALIKE: Mapping[str, str] = {"loss_preservation_abs_of_sum": "loss_preservation"}
 
 MaskDistances = Callable[[Runs, pd.DataFrame, DrawOptions], pd.DataFrame]
@@ -43,21 +43,21 @@ class Correlations(Protocol):
         options: DrawOptions,
         epochs: Sequence[int] | None = None,
     ) -> pd.DataFrame:
-        """The table of `mean_correlations` at these epochs (default: all)."""
+        """The table of `mean_correlations` at these epochs. Default: all."""
 
 
 @dataclass(frozen=True)
 class RowKind:
-    """What the rows of a filters table describe.
+    """Kind of row in a filters table.
 
     Attributes:
-        noun: Its name in the singular.
+        noun: Name in the singular.
         keys: Key columns of the filters table besides `FILTER_KEYS`.
         counted: Column of a figure's table that holds the number of rows correlated.
-        change: Measure of how far a row moved in training.
+        change: Measure of a row's change in training.
         change_symbol: Symbol of that measure.
-        columns: Descriptions of columns that mean something else than they do for filters.
-        without_masks: Sentence that says where there is no mask distance; may be empty.
+        columns: Descriptions of columns whose meaning differs from filters.
+        without_masks: Sentence on where the mask distance is missing; may be empty.
         correlations: Correlations averaged over runs.
         mask_distances: Distances of consecutive masks (runs, spec, options), as `mask_distance`
             gives them.
@@ -79,12 +79,12 @@ class RowKind:
 
 
 def row_kind_of(kind: str) -> RowKind:
-    """The row kind of runs of a kind (see `pruneviz.plans.needs.Need`)."""
+    """The row kind for a kind of runs (see `pruneviz.plans.needs.Need`)."""
     return WEIGHT if kind == "weights" else FILTER
 
 
 def row_kind_in(table: pd.DataFrame) -> RowKind:
-    """The row kind that a figure's table is about."""
+    """The row kind of a figure's table."""
     return WEIGHT if WEIGHT.counted in table else FILTER
 
 
@@ -103,7 +103,7 @@ def _computed_correlations(
 
 
 def _computed_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
-    """Run by run: the scales of all epochs of all runs are too many to hold at once."""
+    """Computed run by run, because the scales of all runs may not fit into memory."""
     score = options.masks_by("unpruned")
     found = []
     for _, run in spec.groupby("run", sort=False):
@@ -147,7 +147,7 @@ def _recorded(
 
 
 def _recorded_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
-    """Mask distances over all weights, logged while recording, each to the epoch before it."""
+    """Mask distances over all weights, logged while recording, to the previous epoch."""
     _check_masks(spec, options)
     columns = ["run", "epoch", "mask_distance"]
     rows = runs.named(spec["run"]).read("epochs", columns).sort_values(["run", "epoch"])

@@ -12,8 +12,8 @@ from matplotlib.axis import Axis
 from matplotlib.scale import SymmetricalLogTransform
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
-_LINEAR_STRIP = 0.8  # room of either half of the linear strip, in decades
-# Decades per side; more would press the large values, which decide a correlation, into a corner.
+_LINEAR_STRIP = 0.8  # width of each half of the linear strip, in decades
+# Decades per side; more would squeeze the large values, which dominate correlations, together.
 _MOST_DECADES = 10
 _MARGIN = 0.05
 
@@ -34,7 +34,7 @@ class SignedLog:
 
     @classmethod
     def fit(cls, values: np.ndarray) -> SignedLog:
-        """The axis that holds zero and all `values`, linear up to `linear_threshold`."""
+        """The axis that includes zero and all `values`, linear up to `linear_threshold`."""
         threshold = linear_threshold(values)
         finite = values[np.isfinite(values)]
         least, most = min(0.0, finite.min(initial=0)), max(0.0, finite.max(initial=0))
@@ -44,13 +44,13 @@ class SignedLog:
         return cls(threshold, float(low), float(high))
 
     def fraction(self, values: np.ndarray) -> np.ndarray:
-        """Where values lie on the axis: 0 is its low end, 1 its high end."""
+        """Positions of values on the axis, from 0 (low end) to 1 (high end)."""
         all_values = np.array([self.low, self.high, *values], dtype=float)
         low, high, *inside = _transform(self.threshold).transform(all_values)
         return (np.array(inside) - low) / (high - low)
 
     def decades(self) -> np.ndarray:
-        """Zero and the powers of ten from the threshold on inside the axis, ascending."""
+        """Zero and the powers of ten on the axis from the threshold on, ascending."""
         most = max(-self.low, self.high, self.threshold)
         start, end = round(math.log10(self.threshold)), round(math.log10(most))
         powers = [10.0**exponent for exponent in range(start, end + 1)]
@@ -58,13 +58,13 @@ class SignedLog:
         return np.array([value for value in both if self.low <= value <= self.high])
 
     def labelled(self, gap: float) -> np.ndarray:
-        """Choose the decades that carry a label.
+        """Choose the decades that get a label.
 
-        They are zero and, on both sides, every k-th exponent counted from the highest of either
-        side: the largest such set whose labels do not touch.
+        These are zero and, on both sides, every k-th exponent counted from the highest one, with
+        the smallest k for which labels do not touch.
 
         Args:
-            gap: Least distance of two labels, as a fraction of the axis.
+            gap: Least distance between labels, as a fraction of the axis.
         """
         decades = self.decades()
         place = self.fraction(decades)
@@ -88,8 +88,8 @@ class SignedLog:
         Args:
             axes: The plot.
             which: The axis.
-            gap: Least distance of two tick labels, as a fraction of the axis. Other decades get
-                a tick without a label.
+            gap: Least distance between tick labels, as a fraction of the axis. Other decades get a
+                tick without a label.
         """
         is_x = which == "x"
         axis: Axis = axes.xaxis if is_x else axes.yaxis
@@ -105,15 +105,15 @@ class SignedLog:
 
 
 def off_ends(place: np.ndarray) -> np.ndarray:
-    """Whether labels at these places on an axis are clear of the corner where two axes meet."""
+    """Whether labels at these positions are clear of the corner between two axes."""
     return (place >= 0.04) & (place <= 0.97)
 
 
 def linear_threshold(values: np.ndarray) -> float:
-    """The power of ten up to which an axis of these values is linear.
+    """The power of ten up to which an axis for these values is linear.
 
-    It lies at or below nine tenths of the absolute values other than zero, and at most ten decades
-    below the largest. Values that are all zero or absent give 1.
+    At most the 10th percentile of the nonzero absolute values, and at most ten decades below the
+    largest one. 1 if all values are zero or absent.
     """
     sizes = np.abs(values[np.isfinite(values) & (values != 0)]).astype(float)
     if not len(sizes):

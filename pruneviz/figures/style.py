@@ -1,4 +1,4 @@
-"""One style for all pictures: sizes as printed, and colour-blind-safe colours."""
+"""The common style of all pictures: print sizes and colour-blind-safe colours."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import matplotlib.style
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-# Inches: the text width of an ICLR paper, at which no text is smaller than 7 points.
+# Inches: the text width of an ICLR paper, where no text is smaller than 7 points.
 TEXT_WIDTH = 5.5
 PNG_DPI = 220
 
-# Dark blue and orange differ in hue for the three common kinds of colour blindness, and by some 30
-# steps of lightness in grey.
+# Dark blue and orange differ in hue for the three common kinds of colour blindness, and by about
+# 30 steps of lightness in grey.
 LEFT_COLOUR = "#0B3C7D"
 RIGHT_COLOUR = "#C85A00"
 GUIDE_COLOUR = "#9A9A9A"
 NOTE_COLOUR = "#333333"
 
 # Colours of pruning measures differ for the colour-blind; the three of the accuracy curves differ
-# in grey too, by 0.17 of the lightness. Six bars side by side are told apart by hatches, crossing
-# lines by markers.
+# in grey too, by 0.17 of the lightness. Hatches distinguish six bars side by side, markers
+# crossing lines.
 MEASURE_COLOURS: Mapping[str, str] = {
     "magnitude": "#0B3C7D",
     "proposed": "#C85A00",
@@ -91,15 +91,15 @@ def paper() -> Iterator[None]:
 
 
 def depth_colours() -> Colormap:
-    """Colours for the depth of a layer: viridis without its palest end, invisible on paper."""
+    """Colours for layer depth: viridis without its palest end, which is invisible on paper."""
     viridis = matplotlib.colormaps["viridis"]
     return LinearSegmentedColormap.from_list("depth", [viridis(i / 255) for i in range(226)])
 
 
 def settle(figure: Figure) -> None:
-    """Lay out a finished picture for good.
+    """Fix the layout of a finished picture.
 
-    Ticks, which matplotlib makes late, get this style, and every format shows the same picture.
+    matplotlib creates ticks late; this gives them the style, and all formats the same picture.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 COEFFICIENTS = {"pearson": "Pearson", "spearman": "Spearman", "kendall": "Kendall"}
 SYMBOLS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "kendall": "Kendall τ"}
 
-# Pruning measures as the paper's legends name them.
+# Pruning measures under the names in the paper's legends.
 MEASURE_TITLES: Mapping[str, str] = {
     "magnitude": "Magnitude",
     "proposed": "Proposed",
@@ -25,12 +25,12 @@ DATASET_TITLES: Mapping[str, str] = {
 
 
 def measure_title(measure: str) -> str:
-    """A pruning measure as a legend prints it; measures that the paper lacks keep their name."""
+    """Title of a pruning measure; measures that are not in the paper keep their name."""
     return MEASURE_TITLES.get(measure, measure)
 
 
 def dataset_title(dataset: str) -> str:
-    """A data set's name as a panel prints it."""
+    """Title of a data set."""
     return DATASET_TITLES.get(dataset, dataset)
 
 
@@ -48,7 +48,7 @@ def scientific(value: float) -> str:
 
 
 def mean_and_sd(mean: float, sd: float, digits: int = 2) -> str:
-    """`0.93 ± 0.02`, or `0.93` where there is no spread, as with a single seed."""
+    """`0.93 ± 0.02`, or `0.93` without a spread, as for a single seed."""
     if math.isnan(sd) or math.isnan(mean):
         return decimal(mean, digits)
     return f"{decimal(mean, digits)} ± {decimal(sd, digits)}"

@@ -1,4 +1,4 @@
-"""Write pictures, tables and texts as whole files: under a temporary name, then renamed."""
+"""Atomic writing of pictures, tables and texts: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMATS: Mapping[str, dict[str, str | None]] = {
 
 
 def write_picture(figure: Figure, path: Path) -> Path:
-    """Write a picture in the format that the ending of `path` names.
+    """Write a picture in the format given by the extension of `path`.
 
     No file carries a date, so equal pictures give equal bytes.
 
@@ -48,7 +48,7 @@ def write_text(text: str, path: Path) -> Path:
 
 
 def check_format(name: str) -> str:
-    """Return the name of a picture format.
+    """Return the name of a picture format if it is known.
 
     Raises:
         FigureError: If it is unknown; lists the known ones.
@@ -62,5 +62,5 @@ def check_format(name: str) -> str:
 
 def _whole(path: Path, write: Callable[[Path], object]) -> Path:
     with disk_errors(path, FigureError, "choose a folder that can be written, with --out"):
-        write_whole(path, write, flush=False)  # what is lost can be drawn again
+        write_whole(path, write, flush=False)  # a lost picture can be drawn again
     return path

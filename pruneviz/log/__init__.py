@@ -1,1 +1,1 @@
-"""What a recording is on disk: the tables, their files, one run directory, many runs."""
+"""Recordings on disk: tables, files, one run directory, many runs."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pruneviz.errors import LogError, PrunevizError
 
-UNFINISHED = ".tmp"  # ending of a file that is being written
+UNFINISHED = ".tmp"  # extension of a file that is being written
 
 
 @contextmanager
@@ -18,12 +18,12 @@ def disk_errors(
     kind: type[PrunevizError] = LogError,
     repair: str = "free some space, or choose a folder that you may write to",
 ) -> Iterator[None]:
-    """Turn every failure to write to `path` into an error of pruneviz.
+    """Turn failures to write to `path` into a pruneviz error.
 
     Args:
-        path: The file or folder that is written to.
-        kind: Class of the error that is raised.
-        repair: What to do about it, the end of the message.
+        path: The file or folder to write to.
+        kind: Error class to raise.
+        repair: What to do about it, at the end of the message.
     """
     try:
         yield
@@ -32,14 +32,14 @@ def disk_errors(
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, flush: bool = True) -> None:
-    """Write a file whole or not at all, even if the process is killed or the disk is full.
+    """Write a file atomically, even if the process is killed or the disk is full.
 
     The file is written under a temporary name in the same folder, flushed to the disk and renamed.
-    The folder is made if there is none.
+    The folder is created if missing.
 
     Args:
-        path: The file; one that exists is replaced.
-        write: Function that writes the content to the path it is called with.
+        path: The file; an existing one is replaced.
+        write: Function that writes the content to a given path.
         flush: Wait until the content is on the disk, so that it survives a power failure; this
             takes some milliseconds per file.
     """
@@ -58,7 +58,7 @@ def write_whole(path: Path, write: Callable[[Path], object], *, flush: bool = Tr
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder and in the folders below it."""
+    """Remove half-written files of killed processes in a folder and its subfolders."""
     for stray in folder.rglob(f".*{UNFINISHED}"):
         stray.unlink(missing_ok=True)
 

@@ -1,8 +1,8 @@
-"""Tables as Parquet files: written whole, read whole or only some columns, epochs and rows.
+"""Tables as Parquet files: atomic writing, and reading of selected columns, epochs and rows.
 
-A filters table of paper scale has millions of rows, of which a picture shows a few columns at a few
-epochs. Parquet stores columns apart, and rows in groups with their lowest and highest epoch, so
-that other columns and epochs are not read.
+A filters table at paper scale has millions of rows, but a picture shows a few columns at a few
+epochs. Parquet stores columns separately, and rows in groups with their lowest and highest epoch,
+so other columns and epochs are not read.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.files import disk_errors, write_whole
 
-# Smaller groups hardly read faster and make larger files (this size: 0.4 % larger).
+# Smaller groups are hardly faster to read and make files larger (this size: by 0.4 %).
 _GROUP_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
 class TablePart:
-    """A part of a table: some of its columns, epochs and rows.
+    """A selection of columns, epochs and rows of a table.
 
     Attributes:
         columns: Columns to read; None reads all.
-        epochs: Epochs whose rows to read; None reads all.
-        complete: Columns that may not be null in the rows to read.
+        epochs: Epochs to read; None reads all.
+        complete: Columns that must not be null in the selected rows.
     """
 
     columns: tuple[str, ...] | None = None
@@ -47,14 +47,14 @@ class TablePart:
         return used_categories(rows if self.columns is None else rows[list(self.columns)])
 
     def columns_of(self, names: Sequence[str]) -> list[str]:
-        """The columns to read of a file that has the columns `names`."""
+        """The columns to read from a file with the columns `names`."""
         if self.columns is None:
             return list(names)
         return [name for name in names if name in self.columns]
 
     @property
     def condition(self) -> pc.Expression | None:
-        """Condition on the rows to read, as Parquet takes it; None reads all rows."""
+        """Row filter for Parquet; None reads all rows."""
         conditions = [pc.field(name).is_valid() for name in self.complete]
         if self.epochs is not None:
             conditions.insert(0, pc.field("epoch").isin(self.epochs))
@@ -70,10 +70,10 @@ WHOLE = TablePart()
 
 
 def read_file(file: Path, table: str, part: TablePart = WHOLE) -> pa.Table:
-    """Read a part of a file of a table; columns that the file does not have are left out.
+    """Read a part of a table's file; columns missing in the file are left out.
 
     Raises:
-        LogError: If the file is missing, cannot be read, or has columns that the table has not.
+        LogError: If the file is missing, cannot be read, or has unknown columns.
     """
     with _read_errors(file):
         held = _checked_schema(file, table)
@@ -86,7 +86,7 @@ def read_file(file: Path, table: str, part: TablePart = WHOLE) -> pa.Table:
 
 
 def check_file(file: Path, table: str) -> None:
-    """Raise the errors of `read_file` that show before any row is read."""
+    """Raise the errors of `read_file` that do not need its rows."""
     with _read_errors(file):
         _checked_schema(file, table)
 
@@ -94,15 +94,15 @@ def check_file(file: Path, table: str) -> None:
 def joined(
     parts: Sequence[pa.Table], table: str, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One frame of parts of a table, null in parts that lack a column.
+    """Concatenate parts of a table; columns missing in a part are null there.
 
     Args:
-        parts: Rows of the table; categories are united in order of appearance.
-        table: Name of the table.
-        columns: Columns of the frame. Default: all of the table.
+        parts: Table rows; categories are united in order of appearance.
+        table: Table name.
+        columns: Columns of the frame. Default: all.
 
     Raises:
-        LogError: If no part has one of `columns`.
+        LogError: If a column is missing in all parts.
     """
     empty = _no_rows(table, columns)
     found = pa.concat_tables([empty, *parts], promote_options="default").unify_dictionaries()
@@ -120,17 +120,17 @@ def joined(
 
 
 def arrow_table(table: str, frame: pd.DataFrame) -> pa.Table:
-    """A frame with the columns and types of a table; columns that it lacks are null.
+    """Convert a frame to the columns and types of a table; missing columns are null.
 
     Raises:
-        LogError: If the frame has columns that the table has not, or values of another type.
+        LogError: If the frame has unknown columns, or values of another type.
     """
     described = schema.arrow_schema(table, list(frame.columns))
     return pa.Table.from_arrays([_column(frame, field) for field in described], schema=described)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table as a Parquet file, whole or not at all."""
+    """Write a table as a Parquet file, atomically."""
     options = _write_options(table.schema)
     write_whole(
         path, lambda file: pq.write_table(table, file, row_group_size=_GROUP_ROWS, **options)
@@ -138,18 +138,18 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def write_blocks(blocks: Iterable[pd.DataFrame], out: Path, described: pa.Schema) -> None:
-    """Write tables as the row groups of one Parquet file, whole or not at all.
+    """Write tables as row groups of one Parquet file, atomically.
 
     Args:
-        blocks: Tables of the columns `described`, in the order of the rows.
-        out: The file; there may be none yet.
-        described: Names and types of the columns.
+        blocks: Tables with the columns in `described`, in row order.
+        out: The file; must not exist.
+        described: Column names and types.
 
     Raises:
-        LogError: If the file exists already, or the disk cannot be written to.
+        LogError: If the file already exists, or the disk cannot be written to.
     """
     if out.exists():
-        raise LogError(f"{out} exists already; name another file, or delete it first")
+        raise LogError(f"{out} already exists; name another file, or delete it first")
 
     def write(file: Path) -> None:
         with pq.ParquetWriter(file, described, **_write_options(described)) as writer:
@@ -162,7 +162,7 @@ def write_blocks(blocks: Iterable[pd.DataFrame], out: Path, described: pa.Schema
 
 
 def sort_rows(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The rows in the order that the table has on disk."""
+    """The rows in the table's order on disk."""
     return frame.sort_values(list(schema.SORT_KEYS[table]), kind="stable", ignore_index=True)
 
 
@@ -172,7 +172,7 @@ def rows_of_runs(frame: pd.DataFrame, runs: pd.Series) -> pd.DataFrame:
 
 
 def used_categories(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows renumbered, without the categories that no row has."""
+    """The rows with a new index and without unused categories."""
     renumbered = frame.reset_index(drop=True)
     categorical = renumbered.select_dtypes("category")
     return renumbered.assign(
@@ -181,7 +181,7 @@ def used_categories(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def corrupt(file: Path, error: Exception) -> LogError:
-    """The error for a file that exists and cannot be read."""
+    """Error for a file that exists but cannot be read."""
     return LogError(
         f"{file} is corrupt ({error}); restore it from a backup, "
         "or delete the run and record it again"
@@ -228,7 +228,7 @@ def _read_errors(file: Path) -> Iterator[None]:
 
 
 def _checked_schema(file: Path, table: str) -> pa.Schema:
-    """The columns of a file; raises if one is missing or of another type than the table's."""
+    """The schema of a file; raises if a column is missing or has another type."""
     found = pq.read_schema(file)
     types = {field.name: field.type for field in schema.arrow_schema(table, found.names)}
     wrong = [field.name for field in found if field.type != types[field.name]]

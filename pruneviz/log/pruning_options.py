@@ -1,6 +1,6 @@
-"""Pruning options: one set for the command line, the plan, the spec and the captions.
+"""Pruning options, shared by command line, plans, specs and captions.
 
-Everything that lists these options derives the list from the fields of `PruningOptions`.
+Every list of these options is derived from the fields of `PruningOptions`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from pruneviz.log.vocabulary import Kind, PruningSchedule
 
 
 def _about(help: str, *, caption: str = "", unknown: Any = None) -> dict[str, Any]:
-    """Metadata of an option: its help text, its label in captions ("" for none), and the value
-    that stands in the spec of a run that does not tell it."""
+    """Metadata of an option: help text, label in captions, and its value in specs that lack it."""
     return {"help": help, "caption": caption, "unknown": unknown}
 
 
@@ -23,20 +22,19 @@ def _about(help: str, *, caption: str = "", unknown: Any = None) -> dict[str, An
 class PruningOptions:
     """Options of pruning in rounds; the metadata of each field describes it.
 
-    A run's spec may hold part of them only, because a training loop other than the reference
-    experiment need not know them all. There an option that is not known has the value of its
-    metadata `unknown`, for most of them None. Plans are complete: see `check_complete`.
+    The spec of a custom training loop may lack some options; these have the value of their metadata
+    `unknown`, None for most. Plans are complete, see `check_complete`.
 
     Raises:
-        PresetError: If `target` or `rounds` is out of range; names the option, its value and
-            what is allowed.
+        PresetError: If `target` or `rounds` is out of range; names the option, its value and the
+            range.
 
     References:
-        Lubana and Dick, ICLR 2021, and the code they published.
+        Lubana and Dick, ICLR 2021, and its published code.
     """
 
     measure: str = field(
-        metadata=_about("Pruning measure of pruneviz.score; lowest scores are pruned first.")
+        metadata=_about("Pruning measure; the filters with the lowest scores are pruned first.")
     )
     target: float | None = field(
         default=None,
@@ -55,41 +53,42 @@ class PruningOptions:
     schedule: PruningSchedule = field(
         default="published",
         metadata=_about(
-            "How many filters each round prunes: as published (most in early rounds), "
-            "or equally many (linear).",
+            "Filters per round: most in early rounds, as in the published code (published), "
+            "or the same number in each round (linear).",
             caption="schedule of the rounds",
         ),
     )
     prune_at_start: bool = field(
         default=False,
         metadata=_about(
-            "Prune before the epochs of the rounds instead of after them; "
-            "the first round prunes the untrained network.",
+            "Prune before the first epochs instead of after them, "
+            "so that the first round prunes the untrained network.",
             caption="rounds before their epochs instead of after them",
         ),
     )
     carry_momentum: bool = field(
         default=False,
         metadata=_about(
-            "Keep the optimizer's momentum over a round instead of restarting it.",
+            "Keep the optimiser's momentum at a pruning round instead of resetting it.",
             caption="momentum carried over a round",
         ),
     )
     keep_at_least: float = field(
         default=0.05,
         metadata=_about(
-            "Fraction of each layer that is never pruned, plus one filter; 0 for no minimum.",
+            "Fraction of the filters in each layer that is never pruned, plus one filter; "
+            "0 for no minimum.",
             caption="fraction of every layer that stays (and one filter)",
         ),
     )
     prune_phase_only: bool = field(
         default=False,
-        metadata=_about("Stop after the last round, without fine-tuning.", unknown=False),
+        metadata=_about("Stop training after the last round, without fine-tuning.", unknown=False),
     )
     flowandprune: bool = field(
         default=False,
         metadata=_about(
-            "Imitate the faults of the published code, for comparison with it.",
+            "Imitate the known faults of the published code, for comparisons.",
             caption="faults of the published code imitated",
             unknown=False,
         ),
@@ -106,7 +105,7 @@ class PruningOptions:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> PruningOptions | None:
-        """The options among the flat facts of a spec; None if they tell of no pruning."""
+        """Read the options from the flat facts of a spec; None without pruning."""
         found = {name: facts.get(name, value) for name, value in UNKNOWN.items()}
         return None if found == UNKNOWN else cls(**found)
 
@@ -160,14 +159,14 @@ class PruningOptions:
 
 OPTION_NAMES = tuple(option.name for option in fields(PruningOptions))
 
-# The facts of a spec that tells nothing of pruning, as that of a run that never prunes.
+# Facts in the spec of a run that never prunes.
 UNKNOWN: Mapping[str, Any] = {
     option.name: option.metadata["unknown"] for option in fields(PruningOptions)
 }
 
 
 def pruning_facts(pruning: PruningOptions | None) -> dict[str, Any]:
-    """The flat facts that a spec holds of a run's pruning, or of a run that never prunes."""
+    """Flat facts for a spec, with or without pruning."""
     if pruning is None:
         return dict(UNKNOWN)
     facts = {name: getattr(pruning, name) for name in OPTION_NAMES}
@@ -175,7 +174,7 @@ def pruning_facts(pruning: PruningOptions | None) -> dict[str, Any]:
 
 
 def option_help(name: str) -> str:
-    """The help text of a command's option, with its default if there is one to tell."""
+    """Help text of an option, with its default if it has one."""
     (option,) = (option for option in fields(PruningOptions) if option.name == name)
     text, default = option.metadata["help"], option.default
     if default is MISSING or default is None or default is False:
@@ -184,7 +183,7 @@ def option_help(name: str) -> str:
 
 
 def kind_of(unit: str, pruning: PruningOptions | None) -> Kind:
-    """The kind of a run, from the unit of its rows and its pruning."""
+    """The kind of a run, from its row kind and pruning."""
     if pruning is not None and pruning.rounds:
         return "prune_phase" if pruning.prune_phase_only else "pruned"
     return "weights" if unit == "weight" else "unpruned"

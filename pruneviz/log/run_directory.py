@@ -1,12 +1,12 @@
-"""One run directory: create, append, seal, resume, and read its spec.
+"""One run directory: create, append, seal, resume, and read the spec.
 
 ```
 <run>/spec.json  epochs.parquet  filters.parquet  rounds.parquet  correlations.parquet   sealed
 <run>/spec.json  parts/filters-00010.parquet  ...                                being recorded
 ```
 
-Every file is written whole or not at all, so that a killed process leaves no half-written ones. The
-epochs part of an epoch is written last: an epoch without it was cut off and is not read.
+Files are written atomically, so a killed process leaves no half-written ones. The epochs part of an
+epoch is written last: an epoch without it is incomplete and not read.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ SPEC_FILE, _PARTS, _CHECKPOINT = "spec.json", "parts", "checkpoint"
 class RunLog:
     """A run directory that is open for writing: one `append` per epoch, then `seal`.
 
-    Made by `RunLog.create` or `RunLog.resume`.
+    Use `RunLog.create` or `RunLog.resume` to open one.
 
     Raises:
-        LogError: On misuse, or if the disk cannot be written to. What was appended before stays.
+        LogError: On misuse, or if the disk cannot be written to. Appended epochs stay.
     """
 
     def __init__(self, path: Path, spec: RunSpec) -> None:
@@ -44,14 +44,16 @@ class RunLog:
 
     @classmethod
     def create(cls, path: str | Path, spec: RunSpec) -> RunLog:
-        """Start a new run in `path`, which must not exist or be empty."""
+        """Start a new run in `path`, which must be empty or missing."""
         path = Path(path)
         if not _is_free(path):
             raise LogError(
                 f"{path} already holds {_content_of(path)}; "
                 "choose another folder, or delete it first"
             )
-        _as_json(spec.to_dict())  # raises for what cannot be stored, before anything is made
+        _as_json(
+            spec.to_dict()
+        )  # raises for facts that cannot be stored, before anything is written
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             _write_spec(path, spec, sealed=False)
@@ -60,7 +62,7 @@ class RunLog:
 
     @classmethod
     def resume(cls, path: str | Path, spec: RunSpec) -> RunLog:
-        """Continue an unfinished run; `spec` must agree with the one it was started with."""
+        """Continue an unfinished run; `spec` must agree with its original spec."""
         path = Path(path)
         if is_sealed(path):
             raise LogError(
@@ -70,13 +72,13 @@ class RunLog:
         before = check_same_options(path, spec.to_dict())
         with disk_errors(path):
             remove_unfinished(path)
-            # a run that was killed while it was created may lack it
+            # missing if the process was killed during creation
             (path / _PARTS).mkdir(exist_ok=True)
         return cls(path, before)
 
     @property
     def epochs(self) -> list[int]:
-        """Epochs that are wholly on disk, ascending."""
+        """Complete epochs on disk, ascending."""
         parts = (self.path / _PARTS).glob("epochs-*.parquet")
         return sorted(int(part.stem.removeprefix("epochs-")) for part in parts)
 
@@ -94,12 +96,14 @@ class RunLog:
         rounds: pd.DataFrame | None = None,
         correlations: pd.DataFrame | None = None,
     ) -> None:
-        """Write the rows of one epoch, all tables or none; each epoch can be appended once."""
+        """Write the rows of one epoch, all tables or none; an epoch can be appended only once."""
         if is_sealed(self.path):
             raise LogError(f"{self.path} is closed; start a new run in another folder")
         if self._part("epochs", epoch).exists():
-            raise LogError(f"{self.path} holds epoch {epoch} already; each epoch is appended once")
-        # In this order, because the epochs part makes the others count.
+            raise LogError(
+                f"{self.path} already holds epoch {epoch}; an epoch can be appended only once"
+            )
+        # The epochs part comes last, because it marks the epoch as complete.
         given = {
             "filters": filters,
             "rounds": rounds,
@@ -113,18 +117,18 @@ class RunLog:
         }
         with disk_errors(self.path):
             for name in set(given) - set(tables):
-                # A process that was killed at this epoch may have left one.
+                # May be left by a process that was killed at this epoch.
                 self._part(name, epoch).unlink(missing_ok=True)
             for name, table in tables.items():
                 write_table(self._part(name, epoch), table)
 
     def note(self, facts: Mapping[str, Any]) -> None:
-        """Add facts to the spec, which are written to `spec.json` when the run is sealed.
+        """Add facts to the spec; they are written to `spec.json` when the run is sealed.
 
-        A fact that was noted before is replaced.
+        An earlier note of the same name is replaced.
 
         Raises:
-            LogError: If the spec has the fact already, it cannot be stored, or the run is closed.
+            LogError: If the spec already has the fact, it cannot be stored, or the run is closed.
         """
         if is_sealed(self.path):
             raise LogError(f"{self.path} is closed; note facts before the run is sealed")
@@ -132,30 +136,30 @@ class RunLog:
         held = [name for name in spec if name in facts and spec[name] is not None]
         if held:
             raise LogError(
-                f"the spec of {self.spec.run} holds {', '.join(held)} already; "
+                f"the spec of {self.spec.run} already holds {', '.join(held)}; "
                 "note the fact under another name"
             )
-        _as_json(RunSpec.from_dict({**spec, **facts}).to_dict())  # raises for what cannot be stored
+        _as_json(RunSpec.from_dict({**spec, **facts}).to_dict())  # raises if not storable
         self._noted |= facts
 
     def read(self, table: str) -> pd.DataFrame:
-        """The rows that were appended to a table so far."""
+        """All rows appended to a table."""
         return joined([read_file(part, table) for part in parts_of(self.path, table)], table)
 
     def drop_after(self, epoch: int) -> None:
-        """Delete the epochs after `epoch`, for a training loop that resumes from its checkpoint."""
+        """Delete the epochs after `epoch`, to resume from an earlier checkpoint."""
         with disk_errors(self.path):
             for later in self.epochs:
                 if later <= epoch:
                     continue
-                # The epochs part first, because without it the others do not count.
+                # The epochs part first, because it marks the epoch as complete.
                 for table in ("epochs", *schema.TABLES):
                     self._part(table, later).unlink(missing_ok=True)
 
     def seal(self) -> None:
         """Write one file per table and mark the run finished.
 
-        A seal that was interrupted can be repeated.
+        An interrupted seal can be repeated.
         """
         with disk_errors(self.path):
             if not is_sealed(self.path):
@@ -226,7 +230,7 @@ def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
     before, stored = read_spec(path), _read_spec_file(Path(path))
     now = RunSpec.from_dict({"run": before.run, **json.loads(_as_json(options))})
     was, given = before.to_dict(), now.to_dict()
-    # An option that the pruneviz of that time did not know is not stored and cannot differ.
+    # Options added by a later pruneviz version are not stored and cannot differ.
     compared = [name for name in _FIXED if name in options and name in stored]
     differing = [
         f"{name} was {was[name]!r}, now {given[name]!r}"
@@ -290,14 +294,14 @@ def _as_json(facts: Mapping[str, Any]) -> str:
 
 
 def parts_of(path: Path, table: str) -> list[Path]:
-    """The files of a table of a run that is being recorded, one per whole epoch."""
+    """The files of a table in an unfinished run, one per complete epoch."""
     epochs = sorted((path / _PARTS).glob("epochs-*.parquet"))
     parts = [part.with_name(part.name.replace("epochs", table, 1)) for part in epochs]
     return [part for part in parts if part.exists()]
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a run may start here: no file, and no folder with more than half-written files."""
+    """Whether a run may start here: no file, and nothing but half-written files in a folder."""
     if not path.exists():
         return True
     return path.is_dir() and all(file.match(f".*{UNFINISHED}") for file in path.iterdir())
@@ -311,4 +315,4 @@ def _content_of(path: Path) -> str:
     run = read_spec(path).run
     if is_sealed(path):
         return f"the finished run {run}"
-    return f"the unfinished run {run} (go on with resume=True)"
+    return f"the unfinished run {run} (continue it with resume=True)"

@@ -1,4 +1,4 @@
-"""The facts of a run, as its `spec.json` holds them."""
+"""Run facts as stored in `spec.json`."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ from pruneviz.log.vocabulary import BN_MODES, MASK_RATIO, MASK_SCORES, ROW_KINDS
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Facts of one run, as `spec.json` holds them; checked on construction.
+    """Facts of one run as stored in `spec.json`; checked on construction.
 
-    A training loop other than the reference experiment need not know them all. `from_dict` makes
-    a spec from the flat facts of a file or a user, `to_dict` gives them back.
+    A custom training loop may leave facts unknown. `from_dict` builds a spec from the flat facts of
+    a file or user, `to_dict` returns them.
 
     Attributes:
-        run: Name of the run.
-        network: Name of the network.
-        dataset: Name of the data set.
+        run: Run name.
+        network: Network name.
+        dataset: Data set name.
         num_classes: Number of classes.
-        seed: Seed of the run.
-        preset: Preset of the reference experiment.
-        width: Width of the network; 1 is that of the paper.
-        image_size: Side of the images in pixels, if they were scaled.
+        seed: Random seed.
+        preset: Preset in the reference experiment.
+        width: Network width; 1 is the paper's.
+        image_size: Image side in pixels, if images were scaled.
         epochs: Number of training epochs.
-        unit: What one row of the filters table describes, a "filter" or a "weight".
-        weight_rows: Number of single weights that are stored.
-        weight_rows_seed: Seed of their choice.
-        weights: Number of single weights of the network.
-        pruning: How the run prunes; None if it never does. In the file, and in `runs.spec`, its
-            options are facts beside the others.
-        bn: Mode of the batch norms while measuring, one of `BN_MODES`.
-        temperatures: Temperatures of the logits while measuring.
-        columns: Derivative columns that are measured.
-        every: Which epochs are measured: a distance, or the name of a function.
+        unit: Row kind of the filters table, "filter" or "weight".
+        weight_rows: Number of stored single weights.
+        weight_rows_seed: Seed that selects these weights.
+        weights: Number of all single weights in the network.
+        pruning: How the run prunes; None if it never does. Its options are flat facts in the file
+            and in `runs.spec`.
+        bn: Batch-norm mode while measuring, one of `BN_MODES`.
+        temperatures: Logit temperatures while measuring.
+        columns: Measured derivative columns.
+        every: Measured epochs: an interval, or the name of a function.
         lag: Epochs between the two values of a change such as `sigma_delta`.
-        mask_score: Measure of the masks whose distance is logged.
+        mask_score: Pruning measure for the masks whose distance is logged.
         mask_ratio: Fraction that these masks prune.
-        sample_size: Number of examples that are measured on.
-        sample_seed: Seed of their choice.
-        dtype: Precision of measuring.
+        sample_size: Number of examples in the measurement sample.
+        sample_seed: Seed that selects the measurement sample.
+        dtype: Measuring precision.
         batch_size: Images per training step.
         train_images: Number of training images.
         lr: Initial learning rate.
         lr_drops: Epochs after which the learning rate falls.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
-        train_temperature: Temperature of the logits in the training loss.
+        momentum: SGD momentum.
+        weight_decay: SGD weight decay.
+        train_temperature: Logit temperature in the training loss.
         augment: Whether training images are randomly cropped and flipped.
-        precision: Precision of training.
-        device: Kind of device, "cpu" or "cuda".
-        device_name: Name of the device.
+        precision: Training precision.
+        device: Device type, "cpu" or "cuda".
+        device_name: Device name.
         threads: Number of CPU threads.
         command: Command that recorded the run.
-        created: Time at which the recording began.
-        versions: Versions of the packages that numbers depend on.
-        schema_version: Version of the tables.
-        extra: Further facts; in the file they stand beside the others.
+        created: Start time of the recording.
+        versions: Package versions that affect the numbers.
+        schema_version: Version of the table schema.
+        extra: Further facts, stored beside the others.
 
     Raises:
         LogError: If a value is not allowed; names the field, the value and what is allowed.
@@ -145,7 +145,7 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> RunSpec:
-        """A spec of flat facts, as `to_dict` gives them; unknown names go into `extra`.
+        """Build a spec from flat facts, as `to_dict` returns them; unknown names go into `extra`.
 
         Raises:
             LogError: If a value is not allowed.
@@ -163,7 +163,7 @@ class RunSpec:
         return cls(**known, pruning=pruning, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
-        """The flat facts that `spec.json` holds: every field, then every extra fact."""
+        """Flat facts as stored in `spec.json`: all fields, then the extra facts."""
         options = pruning_facts(self.pruning)
         facts = {
             name: options[name] if name in options else getattr(self, name) for name in SPEC_FACTS
@@ -183,7 +183,7 @@ def _spec_facts() -> Iterator[str]:
             yield field.name
 
 
-SPEC_FACTS = tuple(_spec_facts())  # the names that every `spec.json` has, in its order
+SPEC_FACTS = tuple(_spec_facts())  # names in every `spec.json`, in order
 
 
 def _require(holds: bool, field: str, value: object, expected: str) -> None:

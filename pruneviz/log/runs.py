@@ -16,7 +16,7 @@ from pruneviz.log.parquet import TablePart, check_file, joined, read_file, rows_
 from pruneviz.log.run_directory import SPEC_FILE, is_sealed, parts_of, read_spec, run_paths
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 
-_CORRELATIONS_SINCE = 2  # schema version in which sealed runs got that table
+_CORRELATIONS_SINCE = 2  # first schema version with that table in sealed runs
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Recording:
     spec: RunSpec
 
     def files(self, table: str) -> list[Path]:
-        """The files of a table of a finished run: one, or none if its schema has no such table."""
+        """The files of a table in a finished run: one, or none in an older schema."""
         file = self.path / f"{table}.parquet"
         older = self.spec.schema_version < _CORRELATIONS_SINCE
         if table == "correlations" and older and not file.exists():
@@ -39,19 +39,19 @@ class Recording:
 class Runs:
     """A set of recordings as five tables.
 
-    The tables of recordings on disk, see `load`, are read on first use and kept; `read` reads a
-    part of one, which for large recordings is quick where the whole would not fit into memory.
+    Tables are read on first use and kept. `read` reads only a part of a table, for large recordings
+    that would not fit into memory.
 
     Attributes:
-        spec: One row per run, with the facts of its `spec.json`.
+        spec: One row per run, with the facts in its `spec.json`.
         epochs: One row per run and epoch.
         filters: One row per run, measured epoch and filter (or single weight).
         rounds: One row per run, pruning round and layer.
         correlations: Correlations over all single weights, per run and epoch.
-        unfinished: Names of the runs that were left out.
+        unfinished: Names of the skipped runs.
 
     Raises:
-        LogError: If a file is corrupt, when it is read.
+        LogError: If a file is corrupt; raised when it is read.
     """
 
     spec: pd.DataFrame
@@ -87,17 +87,17 @@ class Runs:
         """Read a part of a table.
 
         Args:
-            table: Name of the table, such as "filters".
+            table: Table name, such as "filters".
             columns: Columns to read. Default: all.
-            epochs: Epochs whose rows to read. Default: all.
-            complete: Columns that may not be null in the rows to read.
+            epochs: Epochs to read. Default: all.
+            complete: Columns that must not be null in the selected rows.
 
         Raises:
             LogError: If no run has a column, or a file is corrupt.
         """
         named = None if columns is None else tuple(columns)
         needed = [*(named or ()), *complete]
-        schema.arrow_schema(table, needed)  # raises for columns that the log does not know
+        schema.arrow_schema(table, needed)  # raises for unknown columns
         part = TablePart(named, None if epochs is None else tuple(epochs), tuple(complete))
         if table not in vars(self):
             parts = [read_file(file, table, part) for file in self.files(table)]
@@ -108,14 +108,14 @@ class Runs:
         return part.of(frame)
 
     def files(self, table: str) -> list[Path]:
-        """The files that a table is read from; none if the runs were not loaded from disk."""
+        """The files of a table; none if the runs were not loaded from disk."""
         return [file for recording in self._recordings for file in recording.files(table)]
 
     def with_spec(self, table: str, *facts: str) -> pd.DataFrame:
-        """A table with facts of the runs as further columns.
+        """A table with run facts as further columns.
 
         Args:
-            table: Name of the table, such as "filters".
+            table: Table name, such as "filters".
             facts: Columns of `spec`, such as "network" and "seed".
 
         Raises:
@@ -127,7 +127,7 @@ class Runs:
         return frame.assign(**{fact: runs.map(by_run[fact]) for fact in facts})
 
     def select(self, **facts: Any) -> Runs:
-        """The runs whose spec has these values; there may be none.
+        """Select the runs whose spec has these values; the result may be empty.
 
         Raises:
             LogError: If the spec has no such column.
@@ -142,7 +142,7 @@ class Runs:
         return self.named(chosen["run"])
 
     def named(self, runs: Iterable[str]) -> Runs:
-        """The runs of these names. Tables that were not read yet stay unread."""
+        """Select runs by name. Unread tables stay unread."""
         chosen = self.spec[self.spec["run"].isin(set(runs))].reset_index(drop=True)
         names = chosen["run"]
         held = {
@@ -157,20 +157,20 @@ class Runs:
 def load(path: str | Path, unfinished: str = "error") -> Runs:
     """Load one run directory, or every run below a folder.
 
-    Tables of finished runs are read on first use. With unfinished runs included everything is
-    read at once, because those runs go on.
+    Tables of finished runs are read on first use. If unfinished runs are included, all tables are
+    read at once, because these runs may change.
 
     Args:
-        path: Run directory, or folder of run directories.
+        path: Run directory, or folder with run directories.
         unfinished: What to do with a run that is not sealed: "error", "skip" (its name is in
-            `Runs.unfinished`) or "include" (its whole epochs on disk).
+            `Runs.unfinished`) or "include" (its complete epochs).
 
     Returns:
         The runs as tables.
 
     Raises:
-        LogError: If there are no runs, one is unfinished, corrupt or of a newer schema, or two
-            have the same name.
+        LogError: If there are no runs, one is unfinished, corrupt or of a newer schema, or two have
+            the same name.
     """
     if unfinished not in ("error", "skip", "include"):
         raise LogError(f"unfinished={unfinished!r}; choose 'error', 'skip' or 'include'")
@@ -191,9 +191,9 @@ def load(path: str | Path, unfinished: str = "error") -> Runs:
 
 
 def finished(path: str | Path) -> Runs:
-    """The finished runs of a folder.
+    """The finished runs in a folder.
 
-    Like `load` with unfinished="skip", but a corrupt table is an error only when it is read.
+    Like `load` with unfinished="skip", but a corrupt table raises only when it is read.
     """
     found = run_paths(path)
     recordings = recordings_at([run for run in found if is_sealed(run)])
@@ -202,7 +202,7 @@ def finished(path: str | Path) -> Runs:
 
 
 def recordings_at(paths: Iterable[Path]) -> list[Recording]:
-    """The runs of some run directories.
+    """Open several run directories.
 
     Raises:
         LogError: If a spec cannot be read, or two runs have the same name.
@@ -252,7 +252,7 @@ def _runs(
     recordings: Sequence[Recording],
     unfinished: tuple[str, ...],
 ) -> Runs:
-    """Runs with the tables `held` in memory; the others are read on first use."""
-    runs = object.__new__(Runs)  # not through __init__, which takes all tables
+    """Runs with the tables `held` in memory; others are read on first use."""
+    runs = object.__new__(Runs)  # not through __init__, which needs all tables
     vars(runs).update(held, spec=spec, _recordings=tuple(recordings), unfinished=unfinished)
     return runs

@@ -1,9 +1,8 @@
-"""The filters tables of many runs, left on disk and read one block of whole epochs at a time.
+"""Filters tables on disk, read in blocks of complete epochs.
 
-`pv.score`, `pv.correlate` and `pv.mask_distance` take a `Scan` in place of a DataFrame and pass its
-blocks to the functions that serve a table in memory, so that each number has one formula. That is
-why this loops over Parquet batches instead of using a query engine such as DuckDB, in which every
-measure, rank and mask would be written a second time, in SQL, and kept equal to the first.
+`pv.score`, `pv.correlate` and `pv.mask_distance` accept a `Scan` in place of a DataFrame and pass
+its blocks to the functions for tables in memory, so each number has one formula. A query engine
+such as DuckDB would need every measure, rank and mask a second time, in SQL.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from pruneviz.log.parquet import check_file, corrupt
 from pruneviz.log.run_directory import is_sealed, run_paths
 from pruneviz.log.runs import recordings_at
 
-# Large enough that the fixed cost of a call does not matter; the arrays made of a block take at
-# most 100 MB.
+# Large enough that the fixed cost per call does not matter; arrays of one block take at most
+# 100 MB.
 BLOCK_ROWS = 1 << 19
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The filters tables of finished runs, on disk. Made by `scan`.
+    """Filters tables of finished runs on disk, opened by `scan`.
 
     Attributes:
-        files: File of each run, by its name; rows are sorted by epoch.
-        columns: Columns that any file has, in the order of the log.
-        rows: Number of rows of all files.
-        block_rows: Number of rows that a block should have.
+        files: File of each run, by run name; rows are sorted by epoch.
+        columns: Columns in any file, in log order.
+        rows: Total number of rows.
+        block_rows: Target number of rows per block.
     """
 
     files: Mapping[str, Path]
@@ -49,18 +48,17 @@ class Scan:
         return self.rows
 
     def blocks(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-        """Read the rows in their order, one block of whole epochs of one run at a time.
+        """Read the rows in order, in blocks of complete epochs of one run.
 
         Args:
-            columns: Columns to read besides run and epoch; those that no file has are left out.
+            columns: Columns to read besides run and epoch; columns in no file are left out.
 
         Yields:
-            Tables like `pv.load(...).filters`, of about `block_rows` rows or of one epoch that has
-            more. The columns run and layer have the same categories in every block.
+            Tables like `pv.load(...).filters` with about `block_rows` rows, or with one larger
+            epoch. The columns run and layer have the same categories in every block.
 
         Raises:
-            LogError: If a file is corrupt, not sorted by epoch, or has rows of another run than its
-                spec.
+            LogError: If a file is corrupt, not sorted by epoch, or has rows of another run.
         """
         names = [name for name in self.columns if name in {"run", "epoch", *columns}]
         known = {name: self._categories[name] for name in ("run", "layer") if name in names}
@@ -72,7 +70,7 @@ class Scan:
                 yield frame
 
     def no_rows(self) -> pd.DataFrame:
-        """The table without its rows: all columns, with their dtypes."""
+        """An empty table with all columns and their dtypes."""
         described = schema.arrow_schema("filters", list(self.columns))
         empty = described.empty_table().select(list(self.columns)).to_pandas()
         return empty.astype(
@@ -97,8 +95,8 @@ class Scan:
 def scan(path: str | Path) -> Scan:
     """Open one run directory, or every run below a folder, for analysis in bounded memory.
 
-    No rows are read yet. The memory that `pv.score`, `pv.correlate` and `pv.mask_distance` use on
-    it grows with the largest epoch of a run, not with the number of epochs or runs.
+    No rows are read yet. The memory that `pv.score`, `pv.correlate` and `pv.mask_distance` need
+    grows with the largest epoch, not with the number of epochs or runs.
 
     Raises:
         LogError: If there are no runs, one is unfinished, corrupt or of a newer schema, or two have
@@ -108,7 +106,7 @@ def scan(path: str | Path) -> Scan:
     for run in paths:
         if not is_sealed(run):
             raise LogError(
-                f"{run} is unfinished; finish its recording, or read the epochs that it has with "
+                f"{run} is unfinished; finish its recording, or read its complete epochs with "
                 "pruneviz.load(path, unfinished='include')"
             )
     files = {run.spec.run: run.path / "filters.parquet" for run in recordings_at(paths)}
@@ -138,7 +136,7 @@ def _batches(file: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBat
 def _whole_epochs(run: str, file: Path, columns: list[str], rows: int) -> Iterator[pa.Table]:
     """The rows of one file, cut between epochs.
 
-    The rows of a batch's last epoch wait for the next batch, which may hold more of them.
+    The last epoch of a batch is held back, because the next batch may continue it.
     """
     held: list[pa.RecordBatch] = []
     last = -1
@@ -164,13 +162,13 @@ def _check_rows(run: str, file: Path, batch: pa.RecordBatch, epochs: np.ndarray,
     runs = batch["run"].dictionary.to_pylist()
     if runs != [run]:
         raise LogError(
-            f"{file} holds rows of {', '.join(runs)}, but its spec.json is that of {run}; "
+            f"{file} holds rows of {', '.join(runs)}, but its spec.json names {run}; "
             "name the run in spec.json as its rows do"
         )
 
 
 def _table(batches: list[pa.RecordBatch], columns: list[str]) -> pa.Table:
-    """The batches as one table with all `columns`, null where the file does not have them."""
+    """The batches as one table; columns missing in the file are null."""
     found = pa.Table.from_batches(batches).unify_dictionaries()
     described = schema.arrow_schema("filters", columns)
     table = {}

@@ -21,9 +21,9 @@ class Column:
 
     Attributes:
         dtype: Type on disk.
-        unit: Unit of measure; "1" for plain numbers, "" for names, counts and flags.
+        unit: Physical unit; "1" for plain numbers, "" for names, counts and flags.
         meaning: Description.
-        symbol: Label of axes, in TeX; "" if it is never drawn.
+        symbol: Axis label in TeX; "" if never drawn.
     """
 
     dtype: pa.DataType
@@ -110,8 +110,8 @@ DERIVATIVE_COLUMNS = (
 REQUEST_COLUMNS = ("theta2_g2", "synflow")
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
 
-# Columns of tables of filters and of single weights. The standard error of a single weight would
-# need the gradient of every example.
+# Columns by row kind. The standard error of a single weight would need the gradient of every
+# example.
 CHEAP_OF_UNIT: Mapping[str, tuple[str, ...]] = {
     "filter": CHEAP_COLUMNS,
     "weight": ("theta", *CHEAP_COLUMNS),
@@ -199,7 +199,7 @@ _TEMPERATURE_COLUMN = re.compile(r"theta_hg_t[0-9]+(p[0-9]+)?")
 
 
 def temperature_column(temperature: float) -> str:
-    """Name of the `theta_hg` column at a further temperature.
+    """Name of the `theta_hg` column at another temperature.
 
     For example `theta_hg_t200` at 200.0 and `theta_hg_t0p5` at 0.5.
     """
@@ -207,10 +207,10 @@ def temperature_column(temperature: float) -> str:
 
 
 def filter_column(name: str) -> Column:
-    """The description of a filters column, also at further temperatures.
+    """The description of a filters column, including further temperatures.
 
     Raises:
-        LogError: If there is no such column; lists the known ones.
+        LogError: If the column is unknown; lists the known ones.
     """
     if name in FILTERS:
         return FILTERS[name]
@@ -227,9 +227,8 @@ def arrow_schema(table: str, columns: list[str]) -> pa.Schema:
     """The Arrow schema of a table, in the table's own order.
 
     Args:
-        table: Name of the table.
-        columns: Columns besides those that every such table has, such as `theta_hg` at further
-            temperatures.
+        table: Table name.
+        columns: Columns besides the standard ones, such as `theta_hg` at further temperatures.
 
     Raises:
         LogError: If the table cannot have one of the columns.
@@ -256,11 +255,11 @@ def check_columns(frame: pd.DataFrame, needed: list[str], what: str, repair: str
     Args:
         frame: The table.
         needed: Columns that it must have.
-        what: What the table is, the start of the message.
-        repair: What to do, the end of the message.
+        what: Name of the table, at the start of the message.
+        repair: What to do, at the end of the message.
 
     Raises:
-        LogError: If it lacks one; names those that it lacks and those that it has.
+        LogError: If columns are missing; names them and the existing ones.
     """
     missing = [name for name in needed if name not in frame.columns]
     if missing:

@@ -1,11 +1,11 @@
-"""Words that describe a run: row kinds, batch-norm modes, schedules, precisions, and defaults."""
+"""Vocabulary for runs: row kinds, batch-norm modes, schedules, precisions and defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal
 
-ROW_KINDS = ("filter", "weight")  # what one row of the filters table is about
+ROW_KINDS = ("filter", "weight")  # what a row of the filters table describes
 
 DTYPES = ("float32", "float64")  # arithmetic of measuring
 
@@ -15,7 +15,7 @@ BN_MODES = {
     "batch": "every batch normalised by its own statistics",
 }
 
-# Measure and pruned fraction of the masks whose distance is logged and drawn, by row kind.
+# Pruning measure and pruned fraction of the logged and drawn masks, by row kind.
 MASK_SCORES: Mapping[str, str] = {"filter": "bn_scale", "weight": "magnitude"}
 MASK_RATIO = 0.2
 
@@ -27,7 +27,7 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 CorrelationMethod = Literal["pearson", "spearman", "kendall"]
 
-# Precisions in which a device can train, its default first; measuring is in exact float32.
+# Training precisions by device, default first; measuring always uses exact float32.
 PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
     "cpu": ("fp32",),
     "cuda": ("tf32", "fp32", "bf16"),

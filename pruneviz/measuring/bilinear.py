@@ -1,8 +1,8 @@
 """Layers that are bilinear in their input and their weight.
 
 Convolutions, linear layers and batch norms in evaluation mode compute y = B(x, w) + b, with b
-linear in the parameters. All their derivatives come from three maps: B itself, its transpose by the
-input, and its transpose by the weight.
+linear in the parameters. All their derivatives are made from three maps: B, its transpose with
+respect to the input, and its transpose with respect to the weight.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GradientMask: TypeAlias = tuple[bool, bool, bool]  # by the input, by the weight, by the bias
+GradientMask: TypeAlias = tuple[bool, bool, bool]  # with respect to input, weight, bias
 Gradients: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
@@ -33,30 +33,30 @@ class Bilinear(ABC):
 
     @abstractmethod
     def by_input(self, along: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """The gradient of <along, B(x, w)> by x."""
+        """The gradient of <along, B(x, w)> with respect to x."""
 
     @abstractmethod
     def by_weight(self, along: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """The gradient of <along, B(x, w)> by w."""
+        """The gradient of <along, B(x, w)> with respect to w."""
 
     def product_added(self, to: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """B(x, w) + `to`, in one pass over memory where possible."""
         return self.product(x, weight).add_(to)
 
     def shift(self, weight: Tensor, bias: Tensor | None) -> Tensor | None:
-        """b [channels]; None where there is none."""
+        """b [channels]; None if there is none."""
         return bias
 
     def per_channel(self, shift: Tensor, ndim: int) -> Tensor:
-        """A shift [channels] in a shape that broadcasts over an output of `ndim` dimensions."""
+        """Reshape a shift [channels] to broadcast over an output with `ndim` dimensions."""
         return shift.view([-1 if dim == self.channel % ndim else 1 for dim in range(ndim)])
 
     def total(self, along: Tensor) -> Tensor:
-        """The sum over all dimensions but the channels."""
+        """The sum over all dimensions except the channels."""
         return along.sum([dim for dim in range(along.ndim) if dim != self.channel % along.ndim])
 
     def gradients(self, along: Tensor, x: Tensor, weight: Tensor, mask: GradientMask) -> Gradients:
-        """The gradients of <along, B(x, w) + b> by x, w and the bias that `mask` asks for."""
+        """The gradients of <along, B(x, w) + b> with respect to x, w and bias, if in `mask`."""
         by_weight = self.by_weight(along, x, weight) if mask[1] else None
         return (
             self.by_input(along, x, weight) if mask[0] else None,
@@ -81,7 +81,7 @@ class Convolution(Bilinear):
     def by_input(self, along: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """The transposed convolution of `along`.
 
-        On a GPU it runs as a convolution with mirrored filters where possible, which is faster.
+        On a GPU it runs as a convolution with mirrored filters if possible, which is faster.
         """
         mirrored = self.mirrored(weight) if along.is_cuda else None
         if mirrored:
@@ -90,9 +90,9 @@ class Convolution(Bilinear):
         return self._gradients(along, x, weight, [True, False, False])[0]
 
     def mirrored(self, weight: Tensor) -> Convolution | None:
-        """The convolution that is the transpose of this one; None where there is none.
+        """The transpose of this convolution as a convolution; None if there is none.
 
-        Its filters are mirrored, with inputs and outputs exchanged.
+        Its filters are mirrored, with inputs and outputs swapped.
         """
         stride, padding, dilation, groups = self.geometry
         padding = [
@@ -108,7 +108,7 @@ class Convolution(Bilinear):
         return self._gradients(along, x, weight, [False, True, False])[1]
 
     def gradients(self, along: Tensor, x: Tensor, weight: Tensor, mask: GradientMask) -> Gradients:
-        """All gradients; on a CPU those by input and weight in one call of the library."""
+        """All gradients; on a CPU, input and weight gradients in one library call."""
         if along.is_cuda or not (mask[0] and mask[1]):
             return super().gradients(along, x, weight, mask)
         by_input, by_weight = self._gradients(along, x, weight, [True, True, False])[:2]
@@ -177,12 +177,12 @@ class FrozenBatchNorm(Bilinear):
         return -middle if bias is None else bias - middle
 
     def gradients(self, along: Tensor, x: Tensor, weight: Tensor, mask: GradientMask) -> Gradients:
-        """All gradients; those by weight and bias in one pass over memory where possible.
+        """All gradients; weight and bias gradients in one pass over memory if possible.
 
-        b counts as a function of w. Over a channel that is laid out channels last, the pass sums in
-        float32, with a relative error of about 1e-6.
+        b counts as a function of w. In channels-last layout the pass sums in float32, with a
+        relative error of about 1e-6.
         """
-        # a GPU would leave a whole channel to one of many processors; empty inputs divide by zero
+        # a GPU would sum a whole channel on one processor; empty inputs would divide by zero
         alike = along.dtype == x.dtype == weight.dtype and along.device.type == "cpu" and x.numel()
         if not alike or not (mask[1] or mask[2]):
             return self.gradients_one_by_one(along, x, weight, mask)
@@ -202,7 +202,7 @@ class FrozenBatchNorm(Bilinear):
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a torch function, as a bilinear layer and its arguments."""
+    """A torch function call as a bilinear layer with its arguments."""
 
     layer: Bilinear
     x: Tensor
@@ -213,11 +213,11 @@ class Call:
 def bilinear_call(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Call | None:
-    """Read a call of a torch function as one of a bilinear layer.
+    """Read a torch function call as the call of a bilinear layer.
 
     Returns:
-        None where the function is not bilinear, or is left to torch, such as a batch norm in
-        training mode.
+        None if the function is not bilinear or left to torch, such as a batch norm in training
+        mode.
     """
     read = _READERS.get(func)
     return read(*args, **kwargs) if read else None
@@ -242,7 +242,7 @@ def _read_convolution(dims: int) -> Callable[..., Call | None]:
             padding = 0
         padding = _per_dimension(padding, dims)
         if set(weight.shape[2:]) == {1} and not any(padding) and any(step > 1 for step in stride):
-            # The same on the pixels that are not skipped. With a stride, oneDNN crashes on some odd
+            # The same on the pixels that are not skipped: with a stride, oneDNN crashes on some odd
             # batches in channels last.
             for dim, step in enumerate(stride, start=2):
                 used = torch.arange(0, input.shape[dim], step, device=input.device)
@@ -260,9 +260,9 @@ def _per_dimension(value: Any, dims: int) -> list[int]:
 
 
 def _padded_to_same(input: Tensor, weight: Tensor, dilation: list[int]) -> tuple[Tensor, list[int]]:
-    """The padding on both sides that keeps the size, and the input it applies to.
+    """The symmetric padding that keeps the size, and the input to apply it to.
 
-    Where both sides differ, the input is padded by the surplus of the right side.
+    If the sides differ, the input is first padded by the surplus on the right.
     """
     total = [d * (size - 1) for d, size in zip(dilation, weight.shape[2:], strict=True)]
     if any(both % 2 for both in total):

@@ -1,4 +1,4 @@
-"""Running statistics of batch norms, re-estimated on the measurement sample."""
+"""Batch-norm running statistics re-estimated on the measurement sample."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pruneviz.measuring.objective import Objective
 def calibrated(sample: Objective) -> Objective:
     """The objective with running statistics averaged over the batches of its sample.
 
-    This is torch's own procedure with momentum=None: reset, then one forward pass in training mode
-    per batch, cumulative average (the variance unbiased). A pair of tensors is one batch and needs
-    the memory of one forward pass of all its examples.
+    This is torch's own procedure with momentum=None: reset, one forward pass in training mode per
+    batch, cumulative average (unbiased variance). A pair of tensors is one batch, so it needs
+    memory for a forward pass of all examples.
     """
     statistics = {
         f"{name}.{buffer}"

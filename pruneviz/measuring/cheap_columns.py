@@ -1,8 +1,8 @@
-"""The columns that need no derivative, read off a network at every epoch.
+"""The columns that need no derivative, read from a network at every epoch.
 
-They take few kernels and one transfer from the device. Layers of one shape are read together,
-because launching many small kernels takes a GPU longer than running them; the table is then made on
-the host.
+Reading takes few kernels and one device transfer: layers of equal shape are read together, because
+a GPU needs longer to launch many small kernels than to run them. The table is then built on the
+host.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _ROWS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, eq=False)
 class CheapValues:
-    """Numbers read off a network, float64.
+    """Numbers read from a network, float64.
 
     Attributes:
         terms: {column: one number per row}.
         scales: One scale per channel of the batch norms.
-        bounded: Whether the norm of all parameters is finite. If not, a parameter is not finite, or
+        bounded: Whether the norm of all parameters is finite. If not, a parameter is not finite or
             too large to be squared.
     """
 
@@ -49,12 +49,12 @@ class CheapValues:
 
 
 class CheapColumns:
-    """Reads the cheap columns of a network, as often as needed.
+    """Repeatable reader of a network's cheap columns.
 
     Args:
         model: The network.
         layers: Its layers, from `pruneviz.model.filters.find_layers`.
-        unit: What a row stands for, a "filter" or a single "weight".
+        unit: Row kind, "filter" or "weight".
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer], unit: str = "filter") -> None:
@@ -64,14 +64,14 @@ class CheapColumns:
         self._groups, self._at = _of_one_shape(model, layers, unit)
         norms = [
             name for name in _norms(layers) if isinstance(model.get_submodule(name).weight, Tensor)
-        ]  # those without affine parameters have no scale
+        ]  # norms without affine parameters have no scale
         self._scales = [f"{name}.weight" for name in norms]
         self._channels = _channels(model, layers, norms, unit)
 
     @torch.no_grad()
     def read(self) -> CheapValues:
-        """Read the network as it is now; waits for its device once."""
-        # one walk over the modules, which takes longer than all the rest
+        """Read the current network; synchronises with its device once."""
+        # only one walk over the modules, because it takes longer than everything else
         named = dict(self._model.named_parameters(remove_duplicate=False))
         weights = [torch.stack([named[name] for name in group]).double() for group in self._groups]
         norm = get_total_norm([p for p in named.values() if p.is_floating_point()]).double()
@@ -88,9 +88,9 @@ class CheapColumns:
         return CheapValues(of_terms, rest, bool(np.isfinite(bound[0])))
 
     def table(self, values: CheapValues) -> pd.DataFrame:
-        """The numbers read, as a table: keys, `kept`, and the cheap columns in float64.
+        """Build a table: keys, `kept` and the cheap columns in float64.
 
-        `sigma` is NaN where no batch norm with a scale follows.
+        `sigma` is NaN if no batch norm with a scale follows.
         """
         found = {column: self._in_order(terms) for column, terms in values.terms.items()}
         found["sigma"] = np.append(values.scales, np.nan)[self._channels]
@@ -106,7 +106,7 @@ class CheapColumns:
 def _of_one_shape(
     model: nn.Module, layers: Sequence[Layer], unit: str
 ) -> tuple[list[list[str]], np.ndarray]:
-    """Weights in groups of one shape and dtype, and the row of each number read off them."""
+    """Weights grouped by shape and dtype, and the row of each number read from them."""
     groups: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
     for place, layer in enumerate(layers):
         weight = model.get_parameter(layer.weight)
@@ -118,14 +118,14 @@ def _of_one_shape(
 
 
 def _norms(layers: Sequence[Layer]) -> list[str]:
-    """Names of the norms that follow filters, each once."""
+    """Unique names of the norms that follow filters."""
     return list(dict.fromkeys(norm[0] for layer in layers for norm in layer.norms if norm))
 
 
 def _channels(
     model: nn.Module, layers: Sequence[Layer], norms: Sequence[str], unit: str
 ) -> np.ndarray:
-    """Position of every row's scale among the channels of these norms; behind the last for none."""
+    """Index of each row's scale in the channels of these norms; past the end for none."""
     sizes = [len(model.get_submodule(name).get_parameter("weight")) for name in norms]
     first = {name: sum(sizes[:i]) for i, name in enumerate(norms)}
     none = sum(sizes)

@@ -1,4 +1,4 @@
-"""The chunk: how many examples are differentiated at once."""
+"""The chunk: the number of examples differentiated at once."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from pruneviz.measuring.objective import Objective
 Answer = TypeVar("Answer")
 
 _CPU_BUDGET = 5 * 1024**3 // 2  # bytes; larger chunks are hardly faster on a CPU
-_SECOND_DERIVATIVE = 6  # memory of a second derivative over that of the forward graph, measured
+_SECOND_DERIVATIVE = 6  # measured: memory for a second derivative, relative to the forward graph
 
 
 def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tuple[Answer, int]:
-    """Run `measure(chunk)` and halve the chunk while memory runs out.
+    """Run `measure(chunk)`, halving the chunk as long as memory runs out.
 
     Returns:
-        The answer, and the chunk that fitted.
+        The result, and the chunk that fits.
 
     Raises:
-        MeasureError: If not even one example fits, or an activation checkpoint recomputes
-            something else than it ran.
+        MeasureError: If not even one example fits, or activation checkpointing recomputes a
+            different result.
     """
     while True:
         try:
             return measure(chunk), chunk
         except CheckpointError as error:
             raise MeasureError(
-                "a part of the network that is computed anew for its derivative is not measured "
+                "a part of the network that is recomputed for its derivative is not measured "
                 "as it ran; switch activation checkpointing off while measuring, such as with "
                 "model.set_grad_checkpointing(False)"
             ) from error
@@ -45,7 +45,7 @@ def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tup
                 raise MeasureError(
                     "out of memory at the smallest chunk; use smaller batches or a larger device"
                 ) from error
-        # outside the handler: its traceback would hold the tensors of the failed attempt
+        # outside the handler, whose traceback would keep the tensors of the failed attempt
         chunk //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -54,9 +54,9 @@ def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tup
 def automatic_chunk(sample: Objective) -> int:
     """The largest chunk whose second derivative fits the memory budget.
 
-    An example takes the bytes kept for its backward pass, times six. The budget is half of what a
-    GPU has free for this process, and 2.5 GB on a CPU. The largest batch is cut into chunks of
-    about equal size: a small last one would take a GPU less time than the host needs to launch it.
+    An example takes six times the bytes kept for its backward pass. The budget is half the free GPU
+    memory of this process, or 2.5 GB on a CPU. Chunks have about equal sizes: a small last one
+    would take the host longer to launch than a GPU to run.
     """
     per_example = _SECOND_DERIVATIVE * _bytes_kept_for_backward(sample)
     most = max(1, _memory_budget(sample.device) // max(1, per_example))
@@ -70,10 +70,10 @@ def _memory_budget(device: torch.device) -> int:
         return _CPU_BUDGET
     free, total = torch.cuda.mem_get_info(device)
     used = torch.cuda.memory_allocated(device)
-    # Memory that torch keeps from earlier tensors is free for new ones. Without it a second
-    # snapshot would have smaller chunks than the first.
+    # Memory that torch caches is free for new tensors. Without it a second snapshot would have
+    # smaller chunks than the first.
     free += torch.cuda.memory_reserved(device) - used
-    # processes that share a GPU are each held to a fraction of it
+    # processes that share a GPU are each limited to a fraction of it
     share = total * torch.cuda.get_per_process_memory_fraction(device) - used
     return int(min(free, share)) // 2
 
@@ -84,15 +84,15 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _bytes_kept_for_backward(sample: Objective) -> int:
-    """Bytes per example that a forward pass keeps for its backward pass, parameters excluded."""
-    kept: dict[int, torch.UntypedStorage] = {}  # holds them, so that no address is used twice
+    """Bytes per example that a forward pass keeps for its backward pass, without parameters."""
+    kept: dict[int, torch.UntypedStorage] = {}  # holds the storages, so that no address is reused
     own = {p.untyped_storage().data_ptr() for p in sample.parameters.values()}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage
-        # an output that is held itself would tie its graph into a cycle that is never freed
+        # holding an output itself would make a reference cycle with its graph
         return tensor.detach()
 
     x, y = sample.first_examples()

@@ -1,4 +1,4 @@
-"""The columns that need derivatives of the loss, and facts of the whole network."""
+"""The columns that need derivatives of the loss, and facts about the whole network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pruneviz.measuring.rows import REDUCTIONS
 from pruneviz.measuring.standard_errors import FilterTerms
 from pruneviz.model.filters import Layer
 
-# column -> layer -> one number per row; all numbers of a column on one device
+# column -> layer -> one number per row; each column on one device
 Columns: TypeAlias = dict[str, NamedTensors]
 
 _FROM_GRADIENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -31,7 +31,7 @@ _FROM_GRADIENT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True, eq=False)
 class Derivatives:
-    """Columns that need derivatives, and facts of the whole network (NaN where not measured).
+    """Columns that need derivatives, and facts about the whole network (NaN if not measured).
 
     Attributes:
         columns: {column: {layer: one number per row}}.
@@ -49,7 +49,7 @@ class Derivatives:
 def derivative_columns(
     sample: Objective, layers: list[Layer], wanted: Sequence[str], chunk: int, unit: str
 ) -> Derivatives:
-    """Measure the wanted columns; a chunk that runs out of memory is halved."""
+    """Measure the wanted columns, halving the chunk if memory runs out."""
     first, chunk = halved_on_out_of_memory(
         lambda size: _first_order(sample, layers, size, "theta_g_se" in wanted), chunk
     )
@@ -95,7 +95,7 @@ def _first_order(
 def _second_order(
     sample: Objective, layers: list[Layer], g: list[NamedTensors], chunk: int, unit: str
 ) -> tuple[list[NamedTensors], NamedTensors, float]:
-    """theta H g per row at every temperature, its standard errors at the first, and g^T H g."""
+    """theta H g per row at every temperature, standard errors at the first, and g^T H g."""
     if unit == "weight":
         hg = hessian_products(sample, g, chunk)
         ghg = float(torch.stack([(g[0][name] * hg[0][name]).sum() for name in g[0]]).sum())
@@ -119,7 +119,7 @@ def _per_row(
     per_weight: Callable[[Tensor, Tensor], Tensor],
     unit: str,
 ) -> NamedTensors:
-    """{layer: one number per row}, from `per_weight` of the weights and a derivative by them."""
+    """{layer: one number per row}, from `per_weight` of the weights and their derivatives."""
     found = {}
     for layer in layers:
         theta = sample.parameters[layer.weight].detach().double()

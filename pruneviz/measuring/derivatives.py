@@ -2,19 +2,19 @@
 
 The network is called through `torch.func.functional_call` on copies of its buffers and
 differentiated with `torch.autograd.grad`, so that `.grad`, running statistics and requires_grad
-flags are never touched. g is accumulated over all chunks before any Hg is formed:
-Hg = sum over chunks of H_chunk g, with g the gradient on the whole sample, by reverse mode over
-reverse mode along the direction g (`pruneviz.measuring.directional`). The temperatures share the
-forward pass of a chunk.
+flags are never touched. g is accumulated over all chunks before any Hg is formed: Hg = sum over
+chunks of H_chunk g, with g the gradient on the whole sample, by reverse mode over reverse mode
+along the direction g (`pruneviz.measuring.directional`). The temperatures share the forward pass of
+a chunk.
 
-Cost, in products of a layer with a forward pass as 1: gradients at two temperatures are 5. Hg at
-both is 17 by plain double backward, which forms every gradient by a weight twice, 15 along a
-direction, and 11 for the filters' inner products theta_p^T (Hg)_p alone. Keeping the activations of
-the first for the second would save 1 and hold the whole sample in memory.
+Cost in layer products (forward pass: 1): gradients at two temperatures take 5. Hg at both takes 17
+by plain double backward, which forms every weight gradient twice, 15 along a direction, and 11 for
+the filters' inner products theta_p^T (Hg)_p alone. Reusing the activations of the gradient for Hg
+would save 1 but keep the whole sample in memory.
 
-Layout: on a CPU four-dimensional tensors are channels last, in which convolutions of narrow layers
-are up to several times faster. On a GPU they never are: exact float32 convolutions, with the
-kernels that cuDNN's heuristics choose, took more than twice as long that way.
+Layout: on a CPU four-dimensional tensors are channels last, which makes convolutions of narrow
+layers up to several times faster. On a GPU they are not: exact float32 convolutions with the
+kernels that cuDNN's heuristics choose took more than twice as long.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pruneviz.measuring.objective import NamedTensors, Objective
 
 
 class Listener:
-    """Receives the filters' contributions to a derivative, chunk by chunk; this one ignores them.
+    """Receives the filters' contributions to a derivative, chunk by chunk; the base ignores them.
 
     Attributes:
         filters: Weights [filters, ...] whose contributions are gathered.
@@ -38,21 +38,21 @@ class Listener:
     filters: Collection[str] = ()
 
     def gather(self, weight: str, terms: Tensor) -> None:
-        """Receive `terms` [examples, filters] of the inner products with a layer's weight."""
+        """Receive `terms` [examples, filters] of the inner products with a weight."""
 
     def end_chunk(self, examples: int, part: NamedTensors) -> None:
         """Finish a chunk.
 
         Args:
             examples: Number of examples in the chunk.
-            part: The chunk's share of the derivative, by parameter, as far as it was formed.
+            part: The chunk's part of the derivative, by parameter, as far as it was formed.
         """
 
 
 def gradients(
     sample: Objective, chunk: int, listener: Listener | None = None
 ) -> tuple[list[float], list[NamedTensors]]:
-    """Loss and gradient on the whole sample, one each per temperature.
+    """Loss and gradient on the whole sample, per temperature.
 
     Args:
         sample: The loss to differentiate.
@@ -60,7 +60,7 @@ def gradients(
         listener: Receives the contributions at the first temperature.
 
     Returns:
-        Losses (float) and gradients {parameter: tensor of its shape, float64}.
+        Losses (float) and gradients {parameter: float64 tensor}.
     """
     listener = listener or Listener()
     totals = [_zeros(sample.parameters) for _ in sample.temperatures]
@@ -68,7 +68,7 @@ def gradients(
     for x, y in sample.chunks(chunk):
         with Followed(sample.parameters, filters=listener.filters) as followed:
             losses = sample.losses(x, y)
-            # moved, since a loss may be computed on another device
+            # moved, because a loss may be computed on another device
             loss_totals += torch.stack(losses).detach().double().to(sample.device)
             for i, (loss, total) in enumerate(zip(losses, totals, strict=True)):
                 part = followed.gradient(
@@ -85,10 +85,10 @@ def gradients(
 def hessian_products(
     sample: Objective, vectors: Sequence[NamedTensors], chunk: int
 ) -> list[NamedTensors]:
-    """The Hessian of the loss at every temperature times that temperature's vector.
+    """Hessian-vector product on the whole sample, per temperature.
 
     Returns:
-        {parameter: tensor of its shape, float64} per temperature, on the whole sample.
+        {parameter: float64 tensor} per temperature.
     """
     totals = [_zeros(sample.parameters) for _ in vectors]
     for x, y in sample.chunks(chunk):
@@ -106,14 +106,14 @@ def filter_products(
     chunk: int,
     listeners: Sequence[Listener],
 ) -> float:
-    """The inner products of filters with H v, without forming H v: 11 products a layer, not 15.
+    """Inner products of filters with H v, without forming H v: 11 products per layer, not 15.
 
     Args:
         sample: The loss to differentiate.
         vectors: One v per temperature.
         chunk: Examples per pass.
-        listeners: One per temperature; gathers the inner products. The `part` of its `end_chunk`
-            is H v as far as it comes from other uses of a parameter than those gathered.
+        listeners: One per temperature; gathers the inner products. The `part` in its `end_chunk` is
+            the rest of H v, from uses of a parameter that are not gathered.
 
     Returns:
         v^T H v at the first temperature.

@@ -1,18 +1,18 @@
-"""Second derivatives along a direction, without forming more than is asked for.
+"""Second derivatives along a direction, forming only what is needed.
 
-While a network runs inside `Followed`, its bilinear layers y = B(x, w) + b become nodes of this
-module. The slope of the loss along a direction v, s = dL(Theta + e v)/de at e = 0, enters each node
-as the extra output u = B(x, v_w) + b_v, for which no gradient by w is needed; its own gradient is
-Hv. A table of filters needs only the inner products of Hv with the filters' weights, and these are
-sums over tensors that flow through the node:
+Inside `Followed`, the bilinear layers y = B(x, w) + b of a network become nodes of this module. The
+slope of the loss along a direction v, s = dL(Theta + e v)/de at e = 0, enters each node as the
+extra output u = B(x, v_w) + b_v, which needs no gradient with respect to w; the gradient of s is
+Hv. A table of filters needs only the inner products of Hv with the filters' weights, which are sums
+over tensors that flow through the node:
 
     w_p^T (Hv)_p = <B(x, w), ds/dy> + <B(ds/dgx, w), gy>     at channel p,
 
-with gy = dL/dy and gx = dL/dx. They take no further convolution, and come example by example, from
-which standard errors are made. Per temperature that leaves five products a layer where Hv in full
-takes eight: B(x, v), gy by input at w and at v, B(ds/dgx, w), ds/dy by input. For parameters that
-act elsewhere too, plain double backward adds these contributions, so that the numbers are exact for
-any network.
+with gy = dL/dy and gx = dL/dx. They need no further convolution and are summed example by example,
+which also gives the standard errors. Per temperature this takes five products per layer, where full
+Hv takes eight: B(x, v), input gradients of gy at w and at v, B(ds/dgx, w), input gradient of ds/dy.
+If a parameter is also used elsewhere, plain double backward adds that contribution, so the numbers
+are exact for any network.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from pruneviz.measuring.bilinear import Call, bilinear_call
 from pruneviz.measuring.objective import NamedTensors
 
 Phase = Literal["gradient", "slope", "curvature"]
-Gather: TypeAlias = Callable[[str, Tensor], None]  # of a weight and terms [examples, filters]
+Gather: TypeAlias = Callable[[str, Tensor], None]  # (weight, terms [examples, filters])
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """One backward pass through the followed layers, and what it computes.
+    """State of one backward pass through the followed layers.
 
-    In the phase "gradient" a layer has gradients by its input, weight and bias. In "slope" it has
-    them by its input and by `Followed.step` (whose value stays 0, since only its own gradient is
-    needed), and in "curvature" by its input, and by the weight and bias in `Followed.whole`.
+    In the phase "gradient", layers compute gradients with respect to input, weight and bias; in
+    "slope", input and `Followed.step` (whose value stays 0, since only its gradient is needed); in
+    "curvature", input and the weights and biases in `Followed.whole`.
     """
 
     phase: Phase = "gradient"
@@ -56,13 +56,13 @@ _OUTSIDE = _Pass()  # a network that differentiates itself gets plain gradients
 class Followed(TorchFunctionMode):
     """Follows the bilinear layers of a network, and differentiates it in three phases.
 
-    Run the network inside the context. Then call `gradient`, or `slope` and the `curvature` of the
-    slope it returns.
+    Run the network inside the context. Then call `gradient`, or `slope` and then `curvature` on the
+    returned slope.
 
     Args:
-        parameters: The very tensors that the network is called with, by name.
+        parameters: The exact tensors with which the network is called, by name.
         filters: Weights [filters, ...] whose inner products with a derivative are gathered.
-        whole: Parameters for which the curvature is formed in full, as H v.
+        whole: Parameters for which H v is formed in full.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Followed(TorchFunctionMode):
     def gradient(
         self, loss: Tensor, *, gather: Gather | None = None, retain_graph: bool = False
     ) -> NamedTensors:
-        """The gradient of a loss by every parameter, zero where it takes no part.
+        """Gradient of a loss with respect to every parameter; zero if unused.
 
         Args:
             loss: Computed inside the context.
@@ -99,7 +99,7 @@ class Followed(TorchFunctionMode):
         return dict(zip(self.parameters, parts, strict=True))
 
     def slope(self, loss: Tensor, direction: NamedTensors) -> Slope:
-        """The slope of a loss along a direction, to be differentiated once more.
+        """Slope of a loss along a direction, to be differentiated once more.
 
         Args:
             loss: Computed inside the context.
@@ -112,7 +112,7 @@ class Followed(TorchFunctionMode):
                 create_graph=True,
                 allow_unused=True,
             )
-        # gradients of parameters that act elsewhere than in followed layers
+        # gradients of parameters that are used outside followed layers
         others = zip(self.parameters, by_parameter, strict=True)
         terms = [(g * direction[name]).sum() for name, g in others if g is not None]
         if by_step is not None:
@@ -122,9 +122,9 @@ class Followed(TorchFunctionMode):
 
     @contextmanager
     def passing(self, new: _Pass) -> Iterator[None]:
-        """Make every followed layer compute what this pass asks for."""
+        """Context in which followed layers compute the gradients of a pass."""
         if self.current is not _OUTSIDE:
-            raise RuntimeError(f"the {self.current.phase} phase is under way; wait for its end")
+            raise RuntimeError(f"the {self.current.phase} phase is active; wait for its end")
         self.current = new
         try:
             yield
@@ -145,13 +145,13 @@ class Followed(TorchFunctionMode):
         node = _Node(self, call, name, bias_name)
         if call.bias is None or bias_name is not None:
             return _Layer.apply(call.x, call.weight, call.bias, self.step, node)
-        # a bias that was computed is added as an ordinary tensor
+        # a computed bias is added as an ordinary tensor
         output = _Layer.apply(call.x, call.weight, None, self.step, node)
         return output + call.layer.per_channel(call.bias, output.ndim)
 
 
 class Slope:
-    """The slope of a loss along a direction v; its gradient is H v. Can be differentiated once."""
+    """Slope of a loss along a direction v; its gradient is H v. Can be differentiated once."""
 
     def __init__(self, followed: Followed, value: Tensor, direction: NamedTensors) -> None:
         self._followed, self._direction = followed, direction
@@ -164,7 +164,7 @@ class Slope:
         bend: Tensor | None = None,
         retain_graph: bool = False,
     ) -> NamedTensors:
-        """H v, except for the contributions that are gathered.
+        """H v without the gathered contributions.
 
         Args:
             gather: Receives <w_p, (Hv)_p> of every filter in `filters`, example by example.
@@ -172,11 +172,11 @@ class Slope:
             retain_graph: Whether another derivative of the same forward pass follows.
 
         Returns:
-            {parameter: tensor of its shape}, without the parameters that have no part in it.
+            {parameter: tensor}, without unused parameters.
         """
         followed, value = self._followed, self._value
         if value is None:
-            raise RuntimeError("this slope was differentiated before; form a new one with slope()")
+            raise RuntimeError("this slope was already differentiated; form a new one with slope()")
         self._value = None
         if not value.requires_grad:
             return {}
@@ -189,7 +189,7 @@ class Slope:
 
 
 class _Node:
-    """One application of a bilinear layer: its names, and what must outlive a backward pass."""
+    """One call of a bilinear layer: its names, and tensors that must outlive a backward pass."""
 
     def __init__(self, followed: Followed, call: Call, name: str, bias_name: str | None) -> None:
         self.followed, self.layer, self.name, self.bias_name = followed, call.layer, name, bias_name
@@ -207,7 +207,7 @@ class _Node:
         return product if shift is None else product + self.layer.per_channel(shift, product.ndim)
 
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """B(x, w), computed anew if the network has overwritten it in place since."""
+        """B(x, w), recomputed if the network has overwritten it in place."""
         if self._product._version != self._as_of:
             self._product = self.layer.product(x, weight)
             self._as_of = self._product._version
@@ -225,14 +225,14 @@ class _Node:
         return self.layer.product_added(self.layer.per_channel(shift, x.ndim), x, weight)
 
     def gather(self, first: Tensor, second: Tensor) -> None:
-        """Hand over <first, second> of every example at every filter."""
+        """Pass on <first, second> of every example and filter."""
         gather = self.followed.current.gather
         assert gather
         gather(self.name, _per_filter(first, second, self.layer.channel))
 
     @property
     def is_gathered(self) -> bool:
-        """Whether the pass under way gathers this layer's filters."""
+        """Whether the current pass gathers this layer's filters."""
         return self.gathers and self.followed.current.gather is not None
 
 
@@ -263,7 +263,7 @@ class _Layer(torch.autograd.Function):
 
 
 class _SlopeLayer(torch.autograd.Function):
-    """Gradients of a layer by its input and by the step along the direction, differentiable."""
+    """Differentiable gradients of a layer with respect to its input and the step."""
 
     @staticmethod
     def forward(
@@ -297,7 +297,7 @@ class _SlopeLayer(torch.autograd.Function):
 
 
 class _Relu(torch.autograd.Function):
-    """A ReLU without second derivative; torch's own forms one of zeros and adds it up."""
+    """A ReLU without second derivative; torch's own creates one of zeros and adds it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -311,7 +311,7 @@ class _Relu(torch.autograd.Function):
 
 
 class _Masked(torch.autograd.Function):
-    """The gradient behind a ReLU: `gy` where the activation is positive, 0 elsewhere."""
+    """Gradient of a ReLU: `gy` where the activation is positive, 0 elsewhere."""
 
     @staticmethod
     def forward(ctx: Any, gy: Tensor, y: Tensor) -> Tensor:
@@ -327,20 +327,20 @@ _RELUS = {F.relu, torch.relu, Tensor.relu}
 
 
 def _relu(func: Any, args: Any, kwargs: Any) -> Any:
-    """A ReLU, as `_Relu` where nothing speaks against it."""
+    """A ReLU, as `_Relu` if possible."""
     in_place = kwargs.get("inplace", len(args) > 1 and args[1])
     x = args[0] if args else kwargs["input"]
     return func(*args, **kwargs) if in_place or not _is_plain(x) else _Relu.apply(x)
 
 
 def _is_plain(x: Tensor) -> bool:
-    """Whether an activation only needs a gradient: no vmap, no forward mode, no subclass."""
+    """Whether an activation needs only a gradient: no vmap, forward mode or subclass."""
     alone = type(x) is Tensor and torch._C._functorch.maybe_current_level() is None
     return alone and x.requires_grad and forward_ad.unpack_dual(x).tangent is None
 
 
 def _inner(first: Tensor, second: Tensor) -> Tensor:
-    """The inner product of two tensors of one shape; tensors of one layout form no product."""
+    """Inner product of two tensors of equal shape; no temporary product for equal layouts."""
     if first.stride() == second.stride() and (first.is_contiguous() or _is_channels_last(first)):
         vectors = (tensor.as_strided((tensor.numel(),), (1,)) for tensor in (first, second))
         return torch.dot(*vectors)

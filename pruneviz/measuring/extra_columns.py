@@ -13,7 +13,7 @@ from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.model.filters import Layer
 from pruneviz.model.isolation import flags_preserved
 
-_EXAMPLES_PER_GRADIENT = 16  # a chunk of sums over one of per-example gradients, in examples
+_EXAMPLES_PER_GRADIENT = 16  # ratio of chunk sizes: sums over per-example gradients
 
 
 def squared_gradient_columns(
@@ -22,10 +22,10 @@ def squared_gradient_columns(
     """theta_j^2 E[g_j^2] of every weight, E over the examples, at the first temperature.
 
     Returns:
-        {layer: float64 of its weight's shape}.
+        {layer: float64 tensor shaped like its weight}.
 
     Raises:
-        MeasureError: With bn="batch", which defines no gradient of a single example.
+        MeasureError: With bn="batch", where single examples have no gradient.
 
     References:
         Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018.
@@ -48,7 +48,7 @@ def squared_gradient_columns(
         return sample.loss(output / sample.temperatures[0], y[None])
 
     example_gradients = vmap(grad(example_loss), in_dims=(None, 0, 0))
-    # every example holds a gradient of all weights, so that fewer fit than in a chunk of the sum
+    # every example has a gradient of all weights, so fewer examples fit than for the sum
     for x, y in sample.chunks(max(1, chunk // _EXAMPLES_PER_GRADIENT)):
         found = example_gradients(weights, x.clone(memory_format=torch.contiguous_format), y)
         for name, g in found.items():
@@ -62,11 +62,11 @@ def squared_gradient_columns(
 def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) -> NamedTensors:
     """Synaptic flow through each weight, |theta_j| dR/d|theta_j|.
 
-    R is the summed output of the network made of absolute values, fed with ones of one example's
-    shape, in evaluation mode and float64.
+    R is the summed output of the network with absolute weights on an input of ones (one example),
+    in evaluation mode and float64.
 
     Returns:
-        {layer: float64 of its weight's shape}.
+        {layer: float64 tensor shaped like its weight}.
 
     Raises:
         MeasureError: If the network's inputs are integers.

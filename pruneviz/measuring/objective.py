@@ -20,7 +20,7 @@ from pruneviz.pruning.held_entries import kept_entries
 NamedTensors: TypeAlias = dict[str, Tensor]
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
-_WATCHED_AT_ONCE = 64  # examples per forward pass that looks for a layer that is not finite
+_WATCHED_AT_ONCE = 64  # examples per forward pass when searching for a layer that is not finite
 _NO_LABELS = (torch.bool, torch.int8, torch.int16, torch.int32)
 
 
@@ -29,17 +29,16 @@ class Objective:
     """The loss L(Theta) on a sample: the mean over its examples of loss(output / T, target).
 
     Attributes:
-        model: The network, already in the mode in which it is measured.
-        parameters: Theta, by name, in the dtype and memory layout of the measurement.
-        buffers: The model's buffers, by name.
+        model: The network, already in the mode for measuring.
+        parameters: Theta by name, in the measuring dtype and memory layout.
+        buffers: The model's buffers by name.
         batches: Inputs [N, ...] and targets of the sample.
         temperatures: One loss per temperature T.
         loss: Callable of (output, target), the mean over examples.
-        rechunk: Whether batches may be cut; without it every batch is one chunk, because its
+        rechunk: Whether batches may be split. If not, every batch is one chunk, because its
             examples share statistics.
-        kept: {parameter: boolean tensor}, False at pruned entries. Those are no parameters: every
-            derivative with respect to them is 0.
-        channels_last: Whether four-dimensional parameters and chunks are laid out channels last.
+        kept: {parameter: boolean tensor}, False at pruned entries, where every derivative is 0.
+        channels_last: Whether four-dimensional parameters and chunks are channels last.
     """
 
     model: nn.Module
@@ -63,13 +62,13 @@ class Objective:
         return self.batches[0][0].device
 
     def chunks(self, chunk: int) -> Iterator[Batch]:
-        """The sample in pieces of at most `chunk` examples; whole batches without `rechunk`."""
+        """Split the sample into at most `chunk` examples, or into batches without `rechunk`."""
         for x, y in self.batches:
             pieces = zip(x.split(chunk), y.split(chunk), strict=True) if self.rechunk else [(x, y)]
             yield from ((self.laid_out(part), of_part) for part, of_part in pieces)
 
     def laid_out(self, tensor: Tensor) -> Tensor:
-        """The tensor in the memory layout of this objective."""
+        """Convert a tensor to the memory layout of this objective."""
         turned = self.channels_last and tensor.ndim == 4
         form = torch.channels_last if turned else torch.contiguous_format
         return tensor.contiguous(memory_format=form)
@@ -80,7 +79,7 @@ class Objective:
         return functional_call(self.model, (self.parameters, copies), (x,))
 
     def losses(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        """This chunk's share of L at every temperature, from one forward pass."""
+        """A chunk's part of L at every temperature, from one forward pass."""
         output = self.output(x)
         share = len(x) / self.examples
         return [self.loss(output if t == 1 else output / t, y) * share for t in self.temperatures]
@@ -88,7 +87,7 @@ class Objective:
     def first_examples(self) -> Batch:
         """Two examples, or a whole batch without `rechunk`.
 
-        They are copied, since a slice would keep the memory of its batch.
+        Copied, because a slice would keep the memory of its batch.
         """
         x, y = (part[: 2 if self.rechunk else None] for part in self.batches[0])
         return self.laid_out(x).clone(), y.clone()
@@ -103,15 +102,15 @@ def objective(
     rechunk: bool,
     dtype: torch.dtype,
 ) -> Objective:
-    """Build the objective of a model that is already in the mode in which it is measured.
+    """Build the objective of a model that is already in the mode for measuring.
 
-    Theta is all floating-point parameters of the model, frozen ones included.
+    Theta is all floating-point parameters of the model, including frozen ones.
 
     Raises:
-        MeasureError: If the output is not a tensor, the loss is not one number, or, with
-            cross-entropy, the network has no output for a label.
+        MeasureError: If the output is not a tensor, the loss is not a scalar, or a cross-entropy
+            label has no output.
     """
-    # laid out anew, because on a GPU a network that trains channels last is not fastest that way
+    # converted, because on a GPU measuring is faster in the default layout than in channels last
     parameters = {
         name: _alias(p, dtype).contiguous().requires_grad_()
         for name, p in model.named_parameters()
@@ -159,7 +158,7 @@ def check_finite(
 
 
 def _place(sample: Objective, bad: Sequence[str]) -> str:
-    """Where a value that is not finite comes from."""
+    """Location of the first value that is not finite."""
     inputs = (x for x, _ in sample.chunks(_WATCHED_AT_ONCE))
     layer = first_nonfinite_layer(sample.model, sample.output, inputs)
     if layer:
@@ -203,7 +202,7 @@ def _check_loss(sample: Objective) -> None:
 
 
 def _check_other_output(sample: Objective, output: object) -> None:
-    """An output that is not a tensor needs a loss of its own, and has no temperature."""
+    """Check that an output that is not a tensor has a custom loss and no temperature."""
     came = f"the model returns {type(output).__name__}"
     if sample.loss is F.cross_entropy:
         raise MeasureError(f"{came}, not a tensor of logits; pass loss=callable(output, target)")
@@ -212,7 +211,7 @@ def _check_other_output(sample: Objective, output: object) -> None:
 
 
 def _check_labels(sample: Objective, output: Tensor, y: Tensor) -> None:
-    """Cross-entropy takes class labels within the outputs, or probabilities of their shape."""
+    """Check labels for cross-entropy: classes within the outputs, or probabilities."""
     if y.is_floating_point():
         fits = y.shape == output.shape
     else:

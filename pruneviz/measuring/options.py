@@ -19,7 +19,7 @@ from pruneviz.measuring.objective import Loss
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure; every field means what the argument of `pruneviz.measure` does."""
+    """How to measure; fields are the arguments of `pruneviz.measure`."""
 
     temperatures: tuple[float, ...] = (1.0, 200.0)
     bn: str = "eval"
@@ -44,7 +44,7 @@ class Options:
     ) -> Options:
         """Options from the arguments of a public function.
 
-        One temperature, or the name of one column, stands for a tuple of one.
+        A single temperature or column name counts as a tuple of one.
         """
         chosen = None if columns is None else as_tuple(columns)
         return cls(as_tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier, unit)
@@ -72,14 +72,14 @@ class Options:
                 )
 
     def available(self) -> tuple[str, ...]:
-        """All columns that can be measured of such rows at these temperatures."""
+        """All measurable columns for this row kind and these temperatures."""
         further = [schema.temperature_column(t) for t in self.temperatures[1:]]
         known = schema.MEASURED_OF_UNIT[self.unit]
         given = [name for name in known if name != "theta_hg_t200" or name in further]
         return tuple(dict.fromkeys([*given, *further]))
 
     def wanted(self) -> tuple[str, ...]:
-        """The columns to measure; by default all but the expensive ones made on request only."""
+        """The columns to measure. Default: all except those on request."""
         if self.columns is not None:
             return self.columns
         return tuple(c for c in self.available() if c not in schema.REQUEST_COLUMNS)
@@ -105,7 +105,7 @@ class Options:
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
-    """A tuple of the values, or of the one value."""
+    """The values as a tuple; a single value becomes a tuple of one."""
     single = isinstance(value, str) or not isinstance(value, Iterable)
     return (value,) if single or getattr(value, "ndim", 1) == 0 else tuple(value)
 

@@ -1,4 +1,4 @@
-"""Check that a sample and a model give the same batches, loss and gradient twice."""
+"""Check that sample and model are repeatable: equal batches, loss and gradient twice."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pruneviz.measuring.snapshot import build_objective, chunk_for
 from pruneviz.model.isolation import exact_float32, generators_preserved, module_modes
 from pruneviz.model.sample import Batch, Sample, as_batches, model_device, model_dtype, same_batches
 
-# relative; sums in another order on a GPU differ by about 1e-6, dropout by about 1e-1
+# relative; summation order on a GPU changes about 1e-6, dropout about 1e-1
 _TOLERANCE = 1e-4
 
 _LossesAndGradients: TypeAlias = tuple[list[float], list[NamedTensors]]
 
 
 def fixed_batches(model: nn.Module, sample: Sample, options: Options) -> list[Batch]:
-    """The batches of a sample that can be iterated over repeatedly.
+    """The batches of a repeatable sample.
 
     Raises:
         DataError: If a second iteration differs from the first (shuffled, augmented, exhausted).
@@ -47,7 +47,7 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
         Number of examples in the sample.
 
     Raises:
-        MeasureError: If the model answers differently (dropout, noise).
+        MeasureError: If the results differ (dropout, noise).
     """
     with (
         generators_preserved(batches, model_device(model)),
@@ -88,6 +88,6 @@ def _norm(vector: NamedTensors) -> float:
 
 def _unrepeatable(what: str) -> str:
     return (
-        f"the model does not answer the same twice: {what}. Use nn.Dropout rather than functional "
-        "dropout, and switch off any noise in evaluation mode"
+        f"the model gives different results when evaluated twice: {what}. Use nn.Dropout rather "
+        "than functional dropout, and switch off any noise in evaluation mode"
     )

@@ -1,7 +1,7 @@
 """The rows of a table: one per filter, or one per single weight.
 
-Every column is made of one number per weight. The row of a filter holds their sum over the filter,
-the row of a weight the number itself.
+Every column is computed from one number per weight: a row of a filter holds their sum, a row of a
+weight the number itself.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def weights_per_filter(model: nn.Module, layer: Layer) -> int:
-    """Number of weights of each filter of a layer."""
+    """Number of weights per filter in a layer."""
     return model.get_parameter(layer.weight)[0].numel()
 
 
 def rows_per_filter(model: nn.Module, layer: Layer, unit: str) -> int:
-    """Number of rows of each filter of a layer."""
+    """Number of rows per filter in a layer."""
     return weights_per_filter(model, layer) if unit == "weight" else 1
 
 
@@ -66,9 +66,9 @@ def key_columns(model: nn.Module, layers: Sequence[Layer], unit: str) -> dict[st
 
 
 def pruned_mask(model: nn.Module, layer: Layer, unit: str) -> Tensor | None:
-    """Which rows of a layer are pruned: boolean, on the CPU; None where none is.
+    """Mask of a layer's pruned rows: boolean, on the CPU; None if none is pruned.
 
-    Only what `pruneviz.pruning` pruned counts, not weights that happen to be zero.
+    Only entries pruned by `pruneviz.pruning` count, not weights that happen to be zero.
     """
     if unit == "weight":
         kept = kept_entries(model).get(layer.weight)

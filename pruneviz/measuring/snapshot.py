@@ -1,4 +1,4 @@
-"""One snapshot: raw facts of a network on a sample, one row per filter or weight."""
+"""One snapshot: raw columns of a network on a sample, one row per filter or weight."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from pruneviz.model.sample import Batch, Sample, as_batches, model_device, model
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The columns of one measurement that need the sample, and facts of the whole network.
+    """Columns of one measurement that need the sample, and facts about the whole network.
 
     Attributes:
-        filters: The derivative and data-free columns that were asked for, float64, without keys;
-            its rows are those of `CheapColumns.table`. Empty where nothing was measured.
+        filters: Requested derivative and data-free columns, float64, without keys, in the row order
+            of `CheapColumns.table`. Empty if nothing was measured.
         layers: The layers of these rows.
         sample_loss: Mean loss at the first temperature, in nats; NaN where not measured.
         g_norm2: ||g||^2 at the first temperature; NaN where not measured.
@@ -59,7 +59,7 @@ def measure(
 ) -> pd.DataFrame:
     """Measure every filter, or every single weight, of a network on a sample.
 
-    The model is left exactly as it was: parameters, gradients, buffers, modes and random state.
+    The model does not change: parameters, gradients, buffers, modes and random state are preserved.
 
     Args:
         model: Any network. Its convolutions and linear layers, except the classifier, are found by
@@ -70,24 +70,24 @@ def measure(
         bn: Batch-norm mode. "eval" uses the running statistics as they are; "calibrated"
             re-estimates them on the sample; "batch" normalises every batch of the sample by its own
             statistics.
-        columns: Columns to measure. Default: all but `theta2_g2` and `synflow`, which are expensive
-            and measured on request only.
-        chunk: Number of examples differentiated at once. Bounds the memory and changes no number
-            beyond rounding. Default: as many as fit.
+        columns: Columns to measure. Default: all except `theta2_g2` and `synflow`, which are
+            expensive.
+        chunk: Number of examples differentiated at once. Limits memory; affects only rounding.
+            Default: as many as fit.
         loss: Callable of (output, target) that returns the mean over examples. Default:
             cross-entropy.
         dtype: Floating-point type of the computation, such as torch.float64 for exact work.
             Default: the model's own.
         classifier: Whether to measure the output layer too.
-        unit: What a row stands for, a "filter" or a single "weight".
+        unit: Row kind, "filter" or "weight".
 
     Returns:
         One row per filter or weight: `layer` (name in `named_modules()`), `filter` (output channel
         of the unpruned layer), with unit="weight" also `weight` (position in the filter's flattened
         weights), `kept` (whether any weight is not zero), and the columns as float64, with the
-        units listed in `pruneviz.log.schema.FILTERS`. A value that does not exist is NaN, such as
-        `sigma` where no batch norm follows, or a derivative by a filter that was pruned. Columns of
-        single weights summed over a filter give the filter's columns.
+        units listed in `pruneviz.log.schema.FILTERS`. Undefined values are NaN: `sigma` without a
+        batch norm, derivatives of pruned filters. Columns of single weights summed over a filter
+        give the filter's columns.
 
     Raises:
         DataError: If the sample is empty or not a sample.
@@ -113,10 +113,10 @@ def take_snapshot(
     """Measure what `options` ask for, except the cheap columns.
 
     Args:
-        model: The network, left exactly as it was.
+        model: The network; it does not change.
         sample: Inputs [N, ...] and targets [N], or an iterable of such batches.
         options: What to measure, and how.
-        layers: The network's layers, if it was traced before.
+        layers: The network's layers, if it was already traced.
     """
     model = unwrap(model)
     device = model_device(model)
@@ -128,7 +128,7 @@ def take_snapshot(
 
 
 def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options) -> Objective:
-    """The loss on these batches, for a model that is already in the mode `options.bn` asks for."""
+    """The loss on these batches, for a model that is already in the mode `options.bn`."""
     sample = objective(
         model,
         batches,
@@ -141,7 +141,7 @@ def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options
 
 
 def chunk_for(sample: Objective, options: Options) -> int:
-    """The chunk asked for, or one that fits the memory; unused where batches may not be cut."""
+    """The requested chunk, or one that fits into memory; unused if batches must stay whole."""
     return options.chunk or (automatic_chunk(sample) if sample.rechunk else 1)
 
 
@@ -150,7 +150,7 @@ def _snapshot(
 ) -> Snapshot:
     wanted = [name for name in options.wanted() if name not in schema.CHEAP_OF_UNIT[options.unit]]
     whole = Derivatives({})
-    # `theta` of single weights counts too: recorded alone, it still comes with the network's facts
+    # `theta` of single weights counts too, so that network facts are measured with it alone
     if set(options.wanted()) - set(schema.CHEAP_COLUMNS):
         sample = build_objective(model, batches, options)
         chunk = chunk_for(sample, options)
@@ -167,7 +167,7 @@ def _snapshot(
 def _without_pruned(
     model: nn.Module, layers: Sequence[Layer], column: NamedTensors, options: Options
 ) -> np.ndarray:
-    """A column over all layers, NaN instead of 0 where a filter or weight is pruned."""
+    """A column over all layers, NaN at pruned filters or weights."""
     parts = []
     for layer in layers:
         values = column[layer.name].double()
@@ -180,7 +180,7 @@ def _without_pruned(
 
 
 def _beside(cheap: pd.DataFrame, measured: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    """The keys of a table of cheap columns and `kept`, then the wanted columns in their order."""
+    """Keys, `kept` and the wanted columns in order."""
     keys = [name for name in ("layer", "filter", "weight", "kept") if name in cheap]
     found = {name: (measured if name in measured else cheap)[name] for name in [*keys, *wanted]}
     return pd.DataFrame(found, copy=False)

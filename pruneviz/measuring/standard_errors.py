@@ -1,8 +1,8 @@
 """Inner products theta_p^T g_p and theta_p^T (H g)_p of filters, and their standard errors.
 
 The contribution of every example is gathered while the derivatives are formed
-(`pruneviz.measuring.directional`). Where a batch is normalised by its own statistics, examples have
-no contribution of their own; standard errors are then over batches.
+(`pruneviz.measuring.directional`). If batches are normalised by their own statistics, examples have
+no separate contributions, and standard errors are over batches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pruneviz.measuring.objective import NamedTensors
 from pruneviz.model.filters import Layer
 
 _NULL = float("nan")
-# relative; far above rounding in float32, far below the share of another use of the weight
+# relative; far above float32 rounding, far below a contribution from another use of the weight
 _ADDS_UP = 1e-2
 
 
@@ -65,8 +65,8 @@ class FilterTerms(Listener):
         parameters: Theta, by name.
         examples: Number of examples in the sample.
         by_batch: Whether standard errors are over batches instead of examples.
-        complete: Whether the `part` of every chunk is its whole derivative, or only what the
-            gathered terms leave out.
+        complete: Whether the `part` of a chunk is its whole derivative, or only the rest beside the
+            gathered terms.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class FilterTerms(Listener):
         device = parameters[layers[0].weight].device
         filters = sum(layer.filters for layer in layers)
         self._gathered, self._part = torch.zeros(2, filters, dtype=torch.float64, device=device)
-        self._spread = RunningSpread()  # filters of all layers side by side
+        self._spread = RunningSpread()  # filters of all layers, concatenated
         self._not_by_example: set[str] = set()  # layers whose terms are summed over examples
         self._chunk: dict[str, list[Tensor]] = {}
 
     def gather(self, weight: str, terms: Tensor) -> None:
-        """Add the terms [examples, filters] of one application of a layer."""
+        """Add the terms [examples, filters] of one layer call."""
         self._chunk.setdefault(weight, []).append(terms)
 
     def end_chunk(self, examples: int, part: NamedTensors) -> None:
@@ -113,9 +113,9 @@ class FilterTerms(Listener):
     def standard_errors(self) -> NamedTensors:
         """{layer: standard error of each filter, float64 [filters] on the CPU}.
 
-        NaN for fewer than two examples or batches, for a layer whose output does not keep the
-        examples in its first dimension, and for a layer whose weight acts elsewhere too, so that
-        its terms do not add up to the derivative.
+        NaN for fewer than two examples or batches, for a layer whose output does not keep examples
+        in its first dimension, and for a layer whose weight is also used elsewhere, so that its
+        terms do not add up to the derivative.
         """
         errors = self._by_layer(self._spread.standard_error(len(self._part)))
         valid = errors.keys() if self._by_batch else self._valid()
@@ -126,7 +126,7 @@ class FilterTerms(Listener):
     def _terms_of(self, layer: Layer, examples: int) -> Tensor:
         """Terms of a layer, float64 [examples, filters].
 
-        Where terms do not come by example, the first row holds their sum.
+        If terms are not per example, the first row holds their sum.
         """
         blocks = self._chunk.get(layer.weight, [])
         if layer.examples_first and blocks and all(len(block) == examples for block in blocks):
@@ -152,7 +152,7 @@ class FilterTerms(Listener):
         return dict(zip(names, values.cpu().split(sizes), strict=True))
 
     def _valid(self) -> set[str]:
-        """Layers whose terms come by example and add up to the derivative."""
+        """Layers whose terms are per example and add up to the derivative."""
         elsewhere = self._by_layer(self._part - self._gathered if self._complete else self._part)
         squares = self._by_layer(self._spread.mean_of_squares())
         adds_up = {

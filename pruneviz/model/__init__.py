@@ -1,1 +1,1 @@
-"""What any nn.Module is made of: layers, filters and the norms behind them."""
+"""The structure of any nn.Module: layers, filters and the norms that follow them."""

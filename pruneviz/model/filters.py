@@ -1,10 +1,10 @@
-"""The filters of any `nn.Module`: its layers, their weights, and the batch norm behind each filter.
+"""The filters of any `nn.Module`: its layers, their weights, and the batch norm after each filter.
 
 A filter is one output channel of a convolution or one neuron of a linear layer. The classifier, the
-layer whose filters are the outputs of the network, is left out unless asked for. The norm of a
-filter is the first batch norm that reads its channel, found by tracing one forward pass
-(`pruneviz.model.tracing`). Activations, pooling, reshaping and concatenation may lie between. After
-a residual sum the channel holds several filters, and no norm belongs to one of them.
+layer whose filters are the network's outputs, is excluded by default. The norm of a filter is the
+first batch norm that reads its channel, found by tracing one forward pass
+(`pruneviz.model.tracing`), possibly after activations, pooling, reshaping or concatenation. After a
+residual sum a channel holds several filters, and its norm belongs to none of them.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from pruneviz.model.tracing import MIXED, ChannelTracer, channel_origins, is_sin
 
 NormChannel = tuple[str, int]
 FilterOf = tuple[str, int]  # layer, filter
-Note = Callable[[str, list[int]], None]  # of a module's name and the origins of its input channels
+Note = Callable[[str, list[int]], None]  # (module name, origins of its input channels)
 
-# buffer of a layer whose pruned filters were removed: original numbers of the remaining ones
+# buffer in a layer with removed filters: original numbers of the remaining ones
 NUMBERS = "filter_numbers"
 
 
@@ -40,14 +40,12 @@ class Layer:
     """The filters of one layer.
 
     Attributes:
-        name: Name of the layer in `named_modules()`.
+        name: Layer name in `named_modules()`.
         weight: Name of its parameter [filters, ...].
         filters: Number of filters.
-        norms: (batch norm, channel) behind each filter, or None.
-        examples_first: Whether the first dimension of its output counts the examples, and nothing
-            else.
-        numbers: Output channels of the filters in the unpruned layer; not 0, 1, ... once filters
-            were removed.
+        norms: (batch norm, channel) after each filter, or None.
+        examples_first: Whether the first output dimension is exactly the examples.
+        numbers: Output channels in the unpruned layer; 0, 1, ... unless filters were removed.
     """
 
     name: str
@@ -59,7 +57,7 @@ class Layer:
 
     @property
     def norm(self) -> str | None:
-        """The batch norm that follows all filters of the layer; None for none or several."""
+        """The batch norm after all filters of the layer; None for none or several."""
         names = {norm[0] if norm else None for norm in self.norms}
         return names.pop() if len(names) == 1 else None
 
@@ -79,12 +77,12 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def find_layers(model: nn.Module, example: Tensor, *, classifier: bool = False) -> list[Layer]:
-    """Find all layers with filters, in the order in which the network applies them.
+    """Find all layers with filters, in execution order.
 
     Args:
-        model: Any network; nothing of it changes.
-        example: Inputs of the network [N, ...], of which at most two are used.
-        classifier: Whether to list the output layer too.
+        model: Any network; it does not change.
+        example: Inputs [N, ...]; at most two are used.
+        classifier: Whether to include the output layer.
 
     Raises:
         MeasureError: If the model has no filters, or a weight is not a parameter.
@@ -93,7 +91,7 @@ def find_layers(model: nn.Module, example: Tensor, *, classifier: bool = False) 
 
 
 def layers_of(model: nn.Module, trace: Trace, *, classifier: bool = False) -> list[Layer]:
-    """`find_layers` for a network that was traced already."""
+    """`find_layers` for an already traced network."""
     modules = dict(weighted_modules(model))
     names = [name for name in trace.order if classifier or name not in trace.output_layers]
     if not names:
@@ -102,7 +100,7 @@ def layers_of(model: nn.Module, trace: Trace, *, classifier: bool = False) -> li
             f"{type(model).__name__} has no filters: no convolution or linear layer before its "
             f"output{only if trace.order else ''}"
         )
-    # a tied weight has the name of its first use
+    # a tied weight is named after its first use
     weights = {id(p): parameter for parameter, p in model.named_parameters()}
     return [_layer(name, modules[name], weights, trace) for name in names]
 
@@ -111,7 +109,7 @@ def weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Convolutions and linear layers with their names, each weight once.
 
     Raises:
-        MeasureError: If a weight is computed instead of a parameter.
+        MeasureError: If a weight is computed, not a parameter.
     """
     seen: set[str] = set()
     for name, module in weight_users(model):
@@ -123,10 +121,10 @@ def weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def weight_users(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """All convolutions and linear layers with their names.
 
-    Layers with tied weights are one set of filters; all have the name of the first.
+    Layers with tied weights are one set of filters, named after the first layer.
 
     Raises:
-        MeasureError: If a weight is computed instead of a parameter.
+        MeasureError: If a weight is computed, not a parameter.
     """
     parameters = {id(p) for p in model.parameters()}
     names: dict[int, str] = {}
@@ -152,21 +150,21 @@ def _layer(name: str, module: nn.Module, weights: dict[int, str], trace: Trace) 
 
 
 class Trace:
-    """What one forward pass tells about the filters of a network.
+    """Facts about the filters of a network, found in one forward pass.
 
     Args:
-        model: Any network; nothing of it changes.
-        example: Inputs [N, ...]. Two are used, since some networks squeeze a dimension of one.
+        model: Any network; it does not change.
+        example: Inputs [N, ...]. Two are used, because some networks squeeze dimensions of size 1.
 
     Attributes:
-        order: Layers in the order of their first call.
+        order: Layers ordered by first call.
         norms: {layer: {filter: (batch norm, channel) or None}}, the first norm that reads a filter;
-            None where it reads the filter at several channels.
-        output_layers: Layers whose filters are the output of the network.
+            None if it reads the filter at several channels.
+        output_layers: Layers whose filters are network outputs.
         folded: Layers whose output does not keep the examples in its first dimension.
-        read: For every layer, norm and transposed convolution, one list per call: the set of
-            (layer, filter) that meet in each input channel, or None where unknown.
-        multiplied: Pairs of filters whose outputs are multiplied with one another.
+        read: For each layer, norm and transposed convolution, one list per call: the set of (layer,
+            filter) in each input channel, or None if unknown.
+        multiplied: Pairs of filters whose outputs are multiplied with each other.
         together: {layer: operation} that normalises several of its filters by a common statistic.
     """
 
@@ -195,7 +193,7 @@ class Trace:
         return torch.arange(start, start + filters)
 
     def _run(self, model: nn.Module, example: Tensor) -> list[Tensor]:
-        """Run one forward pass with hooks; returns the tensors of the network's output."""
+        """Run one forward pass with hooks; returns the network's output tensors."""
         with ExitStack() as stack:
             stack.enter_context(flags_preserved(model))
             for handle in self._hooks(model):
@@ -203,7 +201,7 @@ class Trace:
             model.eval()
             stack.enter_context(torch.no_grad())
             self._tracer.mark(example, MIXED)
-            # copies, since a network may count its calls in a buffer
+            # copies, because a network may count its calls in a buffer
             buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
             stack.enter_context(self._tracer)
             output = functional_call(model, buffers, (example,))
@@ -250,7 +248,7 @@ class Trace:
         return hook
 
     def _note_read(self, name: str, channels: list[int]) -> None:
-        """Note which filters meet in each input channel of a module."""
+        """Record which filters meet in each input channel of a module."""
         sets = {origin: self._tracer.filters(origin) for origin in set(channels)}
         named = {
             origin: None if found is None else frozenset(self._owner[o] for o in found)
@@ -259,25 +257,25 @@ class Trace:
         self.read.setdefault(name, []).append([named[origin] for origin in channels])
 
     def _note_norm(self, name: str, channels: list[int]) -> None:
-        """Note the norm of every filter that it is the first to read."""
+        """Record the norm of every filter that it reads first."""
         self._note_read(name, channels)
         times = Counter(channels)
         for channel, origin in enumerate(channels):
             if is_single(origin):
                 layer, p = self._owner[origin]
-                # read at several channels, as after flattening, a filter has no scale of its own
+                # a filter read at several channels, as after flattening, has no scale of its own
                 norm = (name, channel) if times[origin] == 1 else None
                 self.norms.setdefault(layer, {}).setdefault(p, norm)
 
     def _normalised_together(self) -> Iterator[tuple[str, str]]:
-        """(layer, operation) for every operation whose statistic covers filters of one layer."""
+        """(layer, operation) for every operation with a statistic over filters of one layer."""
         for operation, groups in self._tracer.together.items():
             for group in groups:
                 times = Counter(self._owner[origin][0] for origin in group)
                 yield from ((layer, operation) for layer, filters in times.items() if filters > 1)
 
     def _known(self, output: Tensor) -> list[int]:
-        """Numbers of the single filters of which an output holds elements."""
+        """Numbers of all single filters with elements in an output."""
         origins = self._tracer.origins(output)
         return [] if origins is None else [o for o in origins.unique().tolist() if is_single(o)]
 

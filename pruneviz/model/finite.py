@@ -17,10 +17,10 @@ def first_nonfinite_layer(
     Args:
         model: Network whose layers are watched.
         forward: Calls the network on a batch of inputs.
-        batches: Inputs, tried one batch after the other until a layer is found.
+        batches: Inputs, tried batch by batch until a layer is found.
 
     Returns:
-        Name in `model.named_modules()`; None where all values are finite.
+        Name in `model.named_modules()`; None if all values are finite.
     """
     found: list[str] = []
 

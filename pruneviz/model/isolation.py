@@ -21,7 +21,7 @@ from pruneviz.errors import MeasureError
 def generators_preserved(sample: object, device: torch.device) -> Iterator[None]:
     """Restore the state of every random generator.
 
-    These are Python's, NumPy's, torch's on the CPU and on `device`, and those of a data loader.
+    Covers Python, NumPy, torch on the CPU and on `device`, and the generators of a data loader.
     """
     holders = (sample, getattr(sample, "sampler", None))
     held = [getattr(holder, "generator", None) for holder in holders]
@@ -52,12 +52,11 @@ def flags_preserved(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def module_modes(model: nn.Module, bn: str) -> Iterator[None]:
-    """Put modules into evaluation mode, and batch norms into the mode `bn` asks for; restore all.
+    """Put modules into evaluation mode and batch norms into the mode `bn`; restore all.
 
     Raises:
-        MeasureError: If a batch norm keeps no running statistics and `bn` is not "batch" (it would
-            normalise every chunk by its own, so that the chunk would decide the numbers), or if a
-            batch of one value is to be normalised by itself.
+        MeasureError: If a batch norm keeps no running statistics and `bn` is not "batch" (results
+            would depend on the chunk), or a batch with one value would be normalised by itself.
     """
     with flags_preserved(model):
         model.eval()
@@ -84,8 +83,8 @@ def module_modes(model: nn.Module, bn: str) -> Iterator[None]:
 def exact_float32() -> Iterator[None]:
     """Compute in exact float32 with gradients enabled; restore all settings.
 
-    Autocast and the matrix units of reduced precision are off. Attention runs by its formula, and
-    compiled networks run eagerly, since their fast forms have no second derivative.
+    Autocast and reduced-precision matrix units are off. Attention uses its plain formula and
+    compiled networks run eagerly, because the fast forms have no second derivative.
     """
     with ExitStack() as stack:
         for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
@@ -105,9 +104,8 @@ def exact_float32() -> Iterator[None]:
 def tried_kernels(device: torch.device) -> Iterator[None]:
     """On a GPU, let cuDNN benchmark the algorithms of every new convolution; restore the setting.
 
-    The first convolution of a shape takes tens of milliseconds longer. The fastest algorithm may
-    differ from process to process, and rounding with it, so that nothing is tried where a program
-    asks for deterministic algorithms.
+    The first convolution of a shape takes tens of milliseconds longer. The fastest algorithm, and
+    so rounding, may differ between processes; no-op if deterministic algorithms are required.
     """
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark

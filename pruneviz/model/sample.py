@@ -17,12 +17,12 @@ _EXPECTED = "the sample must be a pair of tensors (inputs, targets) or an iterab
 
 
 def model_device(model: nn.Module) -> torch.device:
-    """The device of the model's first parameter; the CPU where it has none."""
+    """The device of the model's first parameter; the CPU if it has none."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def model_dtype(model: nn.Module) -> torch.dtype:
-    """The dtype of the model's first floating-point parameter; float32 where it has none."""
+    """The dtype of the model's first floating-point parameter; float32 if it has none."""
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
@@ -31,11 +31,11 @@ def as_batches(sample: Sample, device: torch.device, dtype: torch.dtype) -> list
 
     Args:
         sample: A pair of tensors is one batch; anything else is iterated over once.
-        device: Device of the batches.
-        dtype: Type of floating-point inputs and targets.
+        device: Device for the batches.
+        dtype: Type for floating-point inputs and targets.
 
     Raises:
-        DataError: If the sample is empty or has no pairs of tensors, inputs and targets differ in
+        DataError: If the sample is empty or not made of tensor pairs, inputs and targets differ in
             length, or images are integers that were not normalised.
     """
     if not isinstance(sample, Iterable):
@@ -74,7 +74,7 @@ def sample_size(batches: Sequence[Batch]) -> int:
 
 
 def same_batches(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
-    """Whether two iterations over a sample gave the same tensors in the same order."""
+    """Whether two iterations over a sample gave equal tensors in equal order."""
     if len(first) != len(second):
         return False
     pairs = zip(first, second, strict=True)
@@ -82,7 +82,7 @@ def same_batches(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are equal; NaN equals NaN here, since it is no sign of a change."""
+    """Whether two tensors are equal, with NaN equal to NaN."""
     if first.shape != second.shape:
         return False
     return bool(((first == second) | ((first != first) & (second != second))).all())
@@ -115,5 +115,5 @@ def _checked(batch: Batch) -> Batch:
 
 def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     placed = tensor.detach().to(device, dtype if tensor.is_floating_point() else None)
-    # an inference tensor takes no part in a derivative
+    # an inference tensor cannot take part in a derivative
     return placed.clone() if placed.is_inference() else placed

@@ -1,12 +1,11 @@
 """Trace which filter produced each element of every activation, during one forward pass.
 
 Every element in memory has an origin: the number of the filter that produced it, the number of a
-set of filters where several met, or `MIXED` where that is unknown. Views of an activation, and
-operations in place on such views, therefore need no rule. Operations that move elements into new
-memory (cat, shuffle, ...) are applied to the origins as they are; elementwise operations and batch
-norms keep them; where two activations meet in a sum or a product, their sets unite; pooling keeps
-channels. Every other operation mixes. Nothing is assumed about how the network is written, or in
-which order its modules were registered.
+set if several filters met, or `MIXED` if unknown. Origins belong to memory, so views and in-place
+operations on views need no rule. Operations that move elements into new memory (cat, shuffle, ...)
+are applied to the origins; elementwise operations and batch norms keep them; sums and products of
+two activations unite their sets; pooling keeps channels; all other operations mix. Nothing is
+assumed about how the network is written or the order in which modules are registered.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _MOVES = {
     _aten.index_select, _aten.index, _aten.channel_shuffle, _aten.native_channel_shuffle,
     _aten.pixel_shuffle, _aten.pixel_unshuffle,
 }  # fmt: skip
-_ELEMENTWISE = {  # those that torch does not tag as pointwise
+_ELEMENTWISE = {  # operations that torch does not tag as pointwise
     _aten.clone, _aten._to_copy, _aten.native_dropout, _aten._softmax, _aten._log_softmax,
     _aten.leaky_relu, _aten._prelu_kernel, _aten.rrelu_with_noise, _aten.hardswish,
     _aten.log_sigmoid_forward,
@@ -53,9 +52,9 @@ _NORMS = {
     _aten.cudnn_batch_norm, _aten.miopen_batch_norm,
 }  # fmt: skip
 _PRODUCTS = {_aten.mul, _aten.mul_}
-# operations with common statistics; their second argument is the shape that shares them
+# operations with common statistics over the shape in their second argument
 _OF_LAST_DIMS = {_aten.native_layer_norm, _aten._fused_rms_norm}
-# operations with common statistics; their second argument is the dimensions, none for all
+# operations with common statistics over the dimensions in their second argument (none: all)
 _OF_DIMS = {
     _aten._softmax, _aten._log_softmax, _aten.mean,
     _aten.var, _aten.var_mean, _aten.std, _aten.std_mean,
@@ -74,10 +73,10 @@ _DTYPE = torch.int32
 
 
 class ChannelTracer(TorchDispatchMode):
-    """Follows the origin of every element of every activation while a forward pass runs inside it.
+    """Context that follows the origin of every activation element in a forward pass.
 
     Attributes:
-        multiplied: Pairs of filters whose outputs were multiplied with one another, as by a gate.
+        multiplied: Pairs of filters whose outputs were multiplied with each other, as by a gate.
         together: {operation: sets of filters that met in one of its statistics}, such as the mean
             of a layer norm.
     """
@@ -86,13 +85,15 @@ class ChannelTracer(TorchDispatchMode):
         super().__init__()
         self.multiplied: set[tuple[int, int]] = set()
         self.together: dict[str, set[frozenset[int]]] = {}
-        self._memory: dict[int, Tensor] = {}  # address -> origins of the elements that lie there
-        self._alive: list[Tensor] = []  # held, since freed memory would hold the next activation
+        self._memory: dict[int, Tensor] = {}  # address -> origins of the elements there
+        self._alive: list[
+            Tensor
+        ] = []  # kept alive, because freed memory would be reused by the next activation
         self._sets: list[frozenset[int]] = []
         self._numbers: dict[frozenset[int], int] = {}
 
     def mark(self, tensor: Tensor, origins: Tensor | int) -> None:
-        """Set the origins of an activation: integers of its shape, or one number for all."""
+        """Set the origins of an activation: integers in its shape, or one number for all."""
         if self.origins(tensor) is None:
             elements = tensor.untyped_storage().nbytes() // tensor.element_size()
             self._memory[_address(tensor)] = torch.full((elements,), MIXED, dtype=_DTYPE)
@@ -109,7 +110,7 @@ class ChannelTracer(TorchDispatchMode):
         return memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
     def filters(self, origin: int) -> frozenset[int] | None:
-        """Numbers of the filters that met in an element of this origin; None where unknown."""
+        """Numbers of the filters in a set of this origin; None if unknown."""
         if origin == MIXED:
             return None
         return frozenset([origin]) if origin < _UNIONS else self._sets[origin - _UNIONS]
@@ -119,14 +120,14 @@ class ChannelTracer(TorchDispatchMode):
         known = [o for o in (self.origins(t) for t in _tensors((args, kwargs))) if o is not None]
         result = func(*args, **kwargs)
         if known and func.overloadpacket not in _CONSTANTS:
-            # what is no new memory and was not written to is a view
+            # an output without new memory that was not written to is a view
             written = func._schema.is_mutable
             outputs = [t for t in _tensors(result) if written or self.origins(t) is None]
             self._mark_results(_Call(func, args, kwargs, outputs, known))
         return result
 
     def origins_or_self(self, value: Any) -> Any:
-        """The origins of an activation, and anything else as it is."""
+        """The origins of an activation; any other value unchanged."""
         origins = self.origins(value) if isinstance(value, Tensor) else None
         return value if origins is None else origins
 
@@ -142,14 +143,14 @@ class ChannelTracer(TorchDispatchMode):
             self.mark(output, origin if fits else MIXED)  # type: ignore[arg-type]
 
     def united(self, first: Tensor, second: Tensor, *, multiplied: bool = False) -> Tensor:
-        """The origins of a sum, or a product, of two activations, element by element.
+        """The origins of a sum or product of two activations, element by element.
 
-        Pairs of filters that are multiplied are noted.
+        Pairs of multiplied filters are recorded.
         """
         if torch.equal(first, second):
             return first
         codes, at = (first.long() * (2 * _UNIONS) + second).unique(return_inverse=True)
-        # shifted by one, so that floor division undoes the sum for a second origin of -1 too
+        # shifted by one, so that floor division also undoes the sum if the second origin is -1
         firsts = (codes + 1).div(2 * _UNIONS, rounding_mode="floor")
         seconds = (codes + 1) % (2 * _UNIONS) - 1
         pairs = list(zip(firsts.tolist(), seconds.tolist(), strict=True))
@@ -159,7 +160,7 @@ class ChannelTracer(TorchDispatchMode):
         return torch.tensor([self._union(a, b) for a, b in pairs], dtype=_DTYPE)[at]
 
     def _note_together(self, packet: Any, args: Any) -> None:
-        """Note the filters that meet in a statistic of a normalisation or an average."""
+        """Record the filters that meet in a statistic of a normalisation or an average."""
         origins = self.origins(args[0]) if args and isinstance(args[0], Tensor) else None
         if origins is None or not origins.numel():
             return
@@ -191,7 +192,7 @@ def is_single(origin: int) -> bool:
 
 
 def channel_origins(origins: Tensor, dim: int) -> Tensor:
-    """The origin of each channel along `dim`, `MIXED` where its elements have several.
+    """The origin of each channel along `dim`; `MIXED` if its elements differ.
 
     Returns:
         Integers [channels].
@@ -209,8 +210,8 @@ class _Call:
     func: Any
     args: Any
     kwargs: Any
-    outputs: list[Tensor]  # those that are new or were overwritten
-    known: list[Tensor]  # origins of its inputs, as far as known
+    outputs: list[Tensor]  # new or overwritten tensors
+    known: list[Tensor]  # known origins of its inputs
 
 
 _Rule: TypeAlias = Callable[[ChannelTracer, _Call], list[Tensor | None]]
@@ -239,7 +240,7 @@ def _with_common_statistics(packet: Any, origins: Tensor, args: Any) -> Tensor |
         [groups, elements]; None for other operations.
     """
     if packet is _aten.native_group_norm:
-        # also where every channel is a group: its output is followed no further
+        # even if every channel is a group: its output is followed no further
         return origins.reshape(len(origins), -1)
     if packet in _OF_LAST_DIMS:
         dims = list(range(-len(args[1]), 0))
@@ -253,7 +254,7 @@ def _with_common_statistics(packet: Any, origins: Tensor, args: Any) -> Tensor |
 
 
 def _is_elementwise(packet: Any) -> bool:
-    # without the underscore, since hardtanh_ lacks the tag of hardtanh
+    # without the underscore, because hardtanh_ lacks the tag of hardtanh
     packet = getattr(_aten, packet.__name__.removesuffix("_"), packet)
     tags = (getattr(packet, name).tags for name in packet.overloads())
     return packet in _ELEMENTWISE or any(torch.Tag.pointwise in found for found in tags)
@@ -273,14 +274,14 @@ def _move(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
 
 
 def _overwrite(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
-    """The origins of the second argument, which is copied onto the first."""
+    """The origins of the second argument, which is copied to the first."""
     given = call.args[1]
     origins = tracer.origins(given)
     return [None if origins is None else origins.expand(call.outputs[0].shape)]
 
 
 def _pad(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
-    """Padding in space keeps channels, padding of channels shifts them."""
+    """Spatial padding keeps channels, channel padding shifts them."""
     origins = call.known[0]
     space = 2 * max(0, origins.ndim - 2)
     padded = _aten.constant_pad_nd(origins, [0] * space + call.args[1][space:], MIXED)
@@ -288,7 +289,7 @@ def _pad(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
 
 
 def _pool(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
-    """One origin per channel, if all its elements have it."""
+    """One origin per channel, if all its elements share it."""
     origins = call.known[0]
     space = tuple(range(2, origins.ndim))
     agreed = _agreed(origins.amin(space, keepdim=True), origins.amax(space, keepdim=True))
@@ -296,7 +297,7 @@ def _pool(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
 
 
 def _reduce(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
-    """One origin per reduced element, if all the elements reduced have it."""
+    """One origin per reduced element, if all source elements share it."""
     origins, given = call.known[0], call.args[1]
     dims = [given] if isinstance(given, int) else list(given)
     keepdim = call.outputs[0].ndim == origins.ndim
@@ -304,7 +305,7 @@ def _reduce(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
 
 
 def _meet(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
-    """The sets of filters of all inputs, united element by element."""
+    """The filter sets of all inputs, united element by element."""
     shape = call.outputs[0].shape
     multiplied = call.func.overloadpacket in _PRODUCTS
     met = call.known[0].expand(shape)

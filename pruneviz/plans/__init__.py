@@ -1,1 +1,1 @@
-"""What one run is, which runs a figure needs, the presets, and how long they take."""
+"""Plans of runs, the runs that each figure needs, presets and expected durations."""

@@ -1,4 +1,4 @@
-"""Expected durations of recordings: from finished ones like them, else from the preset."""
+"""Expected durations of recordings, from similar finished ones or else from the preset."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _Like = tuple[str | None, str | None, str | None, str]  # preset, network, data 
 def expected_durations(plans: Sequence[RunPlan], out: Path) -> dict[str, float | None]:
     """Expected seconds of each run, alone on its share of the machine.
 
-    A run costs the mean time per epoch of the finished runs in `out` with the same preset, network,
-    data set and kind; the initialisation counts as an epoch.
+    The time per epoch is the mean over finished runs in `out` with the same preset, network, data
+    set and kind; the initialisation counts as an epoch.
 
     Returns:
-        Seconds by the name of the run; None where unknown.
+        Seconds by run name; None if unknown.
 
     Raises:
         LogError: If a recording is corrupt.
@@ -38,7 +38,7 @@ def expected_durations(plans: Sequence[RunPlan], out: Path) -> dict[str, float |
 
 
 def together(seconds: Sequence[float], jobs: int) -> float:
-    """Total time of runs, `jobs` at a time, the longest first."""
+    """Total time of runs, `jobs` at a time, longest first."""
     free = [0.0] * max(1, jobs)
     for longest in sorted(seconds, reverse=True):
         heapq.heappush(free, heapq.heappop(free) + longest)
@@ -46,7 +46,7 @@ def together(seconds: Sequence[float], jobs: int) -> float:
 
 
 def longest_first(plans: Sequence[RunPlan], durations: Durations) -> list[RunPlan]:
-    """Runs of unknown duration, then the longest first, so that parallel processes end together."""
+    """Runs of unknown duration, then longest first, so that parallel processes end together."""
     return sorted(plans, key=lambda plan: -(durations[plan.run] or float("inf")))
 
 
@@ -56,7 +56,7 @@ def duration_in_words(seconds: float | None) -> str:
 
 
 def total_in_words(durations: Sequence[float | None], jobs: int) -> str:
-    """Total time of runs, `jobs` at a time, and how many of them have an unknown duration."""
+    """Total time of runs, `jobs` at a time, and the number of runs with unknown duration."""
     known = [seconds for seconds in durations if seconds is not None]
     unknown = len(durations) - len(known)
     if not known:

@@ -13,7 +13,7 @@ NETWORK_NAMES = ("resnet56", "vgg13", "mobilenet_v1")
 
 DATASET_NAMES = ("digits", "cifar10", "cifar100", "tiny-imagenet", "folder")
 
-# Fraction pruned in accuracy curves; the paper does not give it for each figure.
+# Fraction pruned in accuracy curves; the paper does not give it per figure.
 TARGETS: Mapping[str, float] = {"vgg13": 0.75, "mobilenet_v1": 0.75, "resnet56": 0.6}
 
 RATIO_TARGET = 0.65  # fraction pruned in Figures 16 and 17
@@ -32,18 +32,18 @@ RATIO_MEASURES = (
 
 @dataclass(frozen=True)
 class Need:
-    """Runs that a figure is made of, on each data set and for each seed.
+    """Runs that a figure needs, on each data set and for each seed.
 
-    One run for every combination of network, measure and number of rounds.
+    One run per combination of network, measure and number of rounds.
 
     Attributes:
-        kind: "unpruned" is training, measured by filters; "weights" the same, measured by single
-            weights; "pruned" is pruning in rounds and training to the end; "prune_phase" ends with
-            the last round.
-        networks: Names of the networks.
+        kind: "unpruned": training, one row per filter; "weights": training, one row per single
+            weight; "pruned": pruning in rounds, then training to the end; "prune_phase": pruning
+            rounds only.
+        networks: Network names.
         measures: Pruning measures; (None,) for runs that never prune.
         rounds: Numbers of pruning rounds; (0,) for runs that never prune.
-        dataset: The figure's own data set; None takes those of the preset.
+        dataset: The figure's own data set; None uses the preset's.
     """
 
     kind: Kind
@@ -91,7 +91,7 @@ FIGURE_NEEDS: Mapping[str, Need] = {
 def figure_name(figure: str | int) -> str:
     """A figure's name in the catalogue.
 
-    For example `03`, `fig3`, `figure03` and `Figure 3` are 3, and `h1A` is H1a.
+    For example 3 for `03`, `fig3`, `figure03` and `Figure 3`, and H1a for `h1A`.
     """
     given = str(figure).strip()
     plain = re.sub(r"^fig(ure)?[.\s_-]*", "", given.lower()).lstrip("0")

@@ -1,4 +1,4 @@
-"""Plans of runs: those that figures need, and runs of one's own, at the scale of a preset."""
+"""Plans of runs at the scale of a preset: the runs that figures need, and custom ones."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def plan_runs(
     """Plan the runs that figures need, each once.
 
     Args:
-        preset: Name of the preset.
-        networks: Networks to plan. Default: all that a figure needs.
-        seeds: Seeds to plan. Default: those of the preset.
-        dataset: Data set to record on. Default: those of the preset.
-        figures: Figures to plan for. Default: all; one with a data set of its own (I1:
-            Tiny-ImageNet) only if `dataset` is that data set.
+        preset: Preset name.
+        networks: Networks to plan. Default: all in the figures.
+        seeds: Seeds to plan. Default: the preset's.
+        dataset: Data set to record on. Default: the preset's.
+        figures: Figures to plan for. Default: all; a figure with its own data set (I1:
+            Tiny-ImageNet) only if `dataset` is that one.
 
     Returns:
-        The plans by seed, so that every figure can be drawn once the first seed is recorded;
-        within a seed in the order of the figures.
+        Plans ordered by seed, so that every figure can be drawn after the first seed, then by
+        figure.
 
     Raises:
         PresetError: If a name is unknown, or no run is left.
@@ -70,17 +70,17 @@ def plan_pruned_runs(
     """Plan runs that no figure needs, at the scale of a preset.
 
     Args:
-        preset: Name of the preset.
-        pruning: How to prune; a `target` of None is that of the network's accuracy curves.
+        preset: Preset name.
+        pruning: How to prune; `target` None uses the target of the network's accuracy curves.
         networks: Networks to plan. Default: all.
-        seeds: Seeds to plan. Default: those of the preset.
-        dataset: Data set to record on. Default: those of the preset.
+        seeds: Seeds to plan. Default: the preset's.
+        dataset: Data set to record on. Default: the preset's.
 
     Returns:
         One plan for each network, data set and seed.
 
     Raises:
-        PresetError: If a name is unknown, or the runs cannot be pruned with these options.
+        PresetError: If a name is unknown, or the options do not fit the runs.
     """
     kind: Kind = "prune_phase" if pruning.prune_phase_only else "pruned"
     need = Need(kind, NETWORK_NAMES, (pruning.measure,), (1,))  # the rounds are set below
@@ -93,12 +93,12 @@ def figures_served(
     """The figures that need each run of a preset.
 
     Args:
-        preset: Name of the preset.
-        dataset: Data set. Default: those of the preset.
-        seeds: Seeds. Default: those of the preset.
+        preset: Preset name.
+        dataset: Data set. Default: the preset's.
+        seeds: Seeds. Default: the preset's.
 
     Returns:
-        Names of figures, by the name of the run.
+        Figure names, by run name.
     """
     served: dict[str, list[str]] = {}
     for name, need in FIGURE_NEEDS.items():
@@ -116,14 +116,14 @@ def record_command(
     networks: Sequence[str] = (),
     dataset: str | None = None,
 ) -> str:
-    """The command that records the runs that figures need.
+    """The command that records the runs for some figures.
 
     Args:
-        preset: Name of the preset.
-        out: Folder of the recordings.
+        preset: Preset name.
+        out: Folder for the recordings.
         figures: Figures. Default: all.
-        networks: Networks. Default: all that the figures need.
-        dataset: Data set. Default: those of the preset.
+        networks: Networks. Default: all in the figures.
+        dataset: Data set. Default: the preset's.
     """
     chosen = ["--figures", *figures] if figures else []
     for network in networks:
@@ -151,7 +151,7 @@ def _slug(name: str) -> str:
 
 
 def _figures(figures: Sequence[str], dataset: str | None) -> list[str]:
-    """Names of the figures asked for; by default of those that the data set allows."""
+    """Names of the requested figures. Default: all that the data set allows."""
     names = [figure_name(figure) for figure in figures]
     check_names("figure", names, tuple(FIGURE_NEEDS))
     for name in names:
@@ -188,7 +188,7 @@ def _plans_of(
 
 
 def _as_asked(plan: RunPlan, asked: PruningOptions) -> RunPlan:
-    """A plan with the pruning that was asked for, and a name that tells it."""
+    """A plan with the requested pruning, and a run name that shows it."""
     target = TARGETS[plan.network] if asked.target is None else asked.target
     pruning = replace(asked, target=target)
     how = f"{_slug(pruning.measure)}-r{pruning.rounds}-p{_in_percent(target)}{_marks(pruning)}"
@@ -202,7 +202,7 @@ def _as_asked(plan: RunPlan, asked: PruningOptions) -> RunPlan:
 
 
 def _marks(pruning: PruningOptions) -> str:
-    """End of a run's name: the options that are not the default."""
+    """End of a run name: the options that are not default."""
     marks = {
         "linear": pruning.schedule == "linear",
         "atstart": pruning.prune_at_start,

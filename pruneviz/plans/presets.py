@@ -1,4 +1,4 @@
-"""Presets: how large the runs of each kind are."""
+"""Presets: the scale of the runs of each kind."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pruneviz.plans.needs import NETWORK_NAMES, check_names
 
 @dataclass(frozen=True)
 class RunScale:
-    """Size of the runs of one kind in a preset. Defaults are those of the paper.
+    """Scale of one kind of runs in a preset. Defaults are the paper's.
 
     Attributes:
         seeds: Seeds, one run each.
         epochs: Number of training epochs.
         lr_drops: Epochs after which the learning rate falls tenfold.
         every: Epochs between two measured epochs.
-        width: Width of each network; 1 is that of the paper.
-        sample_per_class: Images per class that each network is measured on.
+        width: Width of each network; 1 is the paper's.
+        sample_per_class: Images per class in the measurement sample, by network.
         lr: Initial learning rate.
         batch_size: Images per training step.
         augment: Train on randomly cropped and flipped images.
         train_per_class: Training images per class; None takes all.
         test_per_class: Test images per class; None takes all.
-        image_size: Side of the images in pixels, by network; others keep that of the data set.
-        seconds_per_epoch: Measured time per epoch with its share of measuring, one run per core on
-            two CPU cores, by network; empty where unknown.
+        image_size: Image side in pixels, by network; other networks keep the data set's.
+        seconds_per_epoch: Measured time per epoch including measuring, by network, with one run per
+            core on two CPU cores; empty if unknown.
     """
 
     seeds: tuple[int, ...]
@@ -51,8 +51,8 @@ class Preset:
 
     Attributes:
         about: Description, for help texts.
-        datasets: Data sets of the accuracy curves; all else is recorded on the last of them.
-        scales: Size of the runs, by kind.
+        datasets: Data sets for accuracy curves; other figures use the last one.
+        scales: Scale of the runs, by kind.
     """
 
     about: str
@@ -74,9 +74,9 @@ _DIGITS = RunScale(
     width=_DIGITS_WIDTH,
     sample_per_class={"resnet56": 8, "vgg13": 16, "mobilenet_v1": 16},
     batch_size=32,
-    augment=False,  # a mirrored digit has another shape
+    augment=False,  # mirrored digits are not digits
     train_per_class=64,
-    # The digits have 8 x 8 pixels, and only this network can do with less than 32.
+    # The digits have 8 x 8 pixels, and only this network works with less than 32.
     image_size={"resnet56": 16},
     seconds_per_epoch={"resnet56": 1.1, "vgg13": 0.9, "mobilenet_v1": 1.2},
 )
@@ -179,10 +179,10 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of a name.
+    """Look up a preset by name.
 
     Raises:
-        PresetError: If there is none.
+        PresetError: If the name is unknown.
     """
     check_names("preset", [name], tuple(PRESETS))
     return PRESETS[name]

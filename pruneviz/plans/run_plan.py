@@ -11,37 +11,37 @@ from pruneviz.log.vocabulary import PRECISIONS, Kind, Precision
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Plan of one recorded run. Defaults are the protocol of the paper.
+    """Plan of one recorded run. Defaults are the paper's protocol.
 
     Attributes:
-        run: Name of the run and of its directory.
+        run: Run name, also the name of its directory.
         preset: Preset that the plan comes from.
-        network: Name of the network.
-        dataset: Name of the data set.
-        seed: Seed of the initialisation and of the order of the training images.
+        network: Network name.
+        dataset: Data set name.
+        seed: Seed for the initialisation and the order of the training images.
         epochs: Number of training epochs.
         lr_drops: Epochs after which the learning rate falls tenfold.
         lr: Initial learning rate.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
+        momentum: SGD momentum.
+        weight_decay: SGD weight decay.
         batch_size: Images per training step.
-        train_temperature: Temperature of the logits in the training loss.
+        train_temperature: Logit temperature in the training loss.
         augment: Train on randomly cropped and flipped images.
-        width: Width of the network; 1 is that of the paper.
-        image_size: Side of the images in pixels; None keeps that of the data set.
+        width: Network width; 1 is the paper's.
+        image_size: Image side in pixels; None keeps the data set's.
         every: Epochs between two measured epochs.
-        sample_per_class: Images per class that are measured on.
+        sample_per_class: Images per class in the measurement sample.
         train_per_class: Training images per class; None takes all.
         test_per_class: Test images per class; None takes all.
         unit: What one row of the log describes, a "filter" or a "weight".
-        pruning: How the run prunes; None never prunes. A round takes an epoch each.
-        precision: Precision of training and evaluation; None is the default of the device.
+        pruning: How the run prunes, one round per epoch; None never prunes.
+        precision: Training and evaluation precision; None is the device's default.
 
     Raises:
         PresetError: If the run cannot be pruned as planned.
 
     References:
-        Lubana and Dick, ICLR 2021, and the code they published.
+        Lubana and Dick, ICLR 2021, and its published code.
     """
 
     run: str
@@ -87,7 +87,7 @@ class RunPlan:
 
     @property
     def pruning_epochs(self) -> range:
-        """Epochs after which a round prunes, in order; 0 is before any training."""
+        """Epochs after which a round prunes, ascending; 0 is before any training."""
         first = 0 if self.pruning and self.pruning.prune_at_start else 1
         return range(first, first + self.rounds)
 
@@ -115,10 +115,10 @@ def precision_on(device: str, asked: str | None = None) -> Precision:
 
     Args:
         device: Kind of device, "cpu" or "cuda".
-        asked: Precision asked for. Default: that of the device, see `PRECISIONS`.
+        asked: Requested precision. Default: the device's, see `PRECISIONS`.
 
     Raises:
-        PresetError: If the device does not have the precision; lists those that it has.
+        PresetError: If the device does not support the precision; lists the supported ones.
     """
     known = PRECISIONS.get(device, PRECISIONS["cpu"])
     if asked is None:

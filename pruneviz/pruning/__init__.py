@@ -1,1 +1,1 @@
-"""Pruning: entries held at zero, groups of coupled filters, ranking in rounds, and removal."""
+"""Pruning: groups of coupled filters, ranking in rounds, masking, and removal."""

@@ -23,11 +23,11 @@ class Cost:
     """Cost of a network.
 
     Attributes:
-        parameters: Number of parameters, shared ones once. Pruned entries that stay as zeros count,
-            since they are stored and multiplied.
-        macs: Multiply-accumulates of one example, half of what torch's FLOP counter finds.
-        seconds: Median time of several forward passes of the example batch after a warm-up. It is a
-            measurement and differs from call to call.
+        parameters: Number of parameters, shared ones once. Masked entries count, because they are
+            stored and multiplied.
+        macs: Multiply-accumulates for one example: half the count of torch's FLOP counter.
+        seconds: Median time of several forward passes of the example batch after a warm-up; it
+            varies between calls.
     """
 
     parameters: int
@@ -39,10 +39,10 @@ def cost(network: nn.Module, example: Tensor) -> Cost:
     """Count and time the forward pass of a network in evaluation mode.
 
     Args:
-        network: Network to run; it is not changed.
-        example: Inputs [examples, ...]. All are timed, only the first one is counted.
+        network: Network to run; it does not change.
+        example: Inputs [examples, ...]; all are timed, the first one is counted.
     """
-    # A network may count its calls or keep what it saw.
+    # A copy, because a network may count its calls or keep its inputs.
     network = copy.deepcopy(unwrap(network)).eval()
     example = placed(network, example)
     with generators_preserved(None, example.device), torch.no_grad():
@@ -80,5 +80,5 @@ def _timed(network: nn.Module, example: Tensor) -> float:
 
 
 def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":  # its work is only queued when the call returns
+    if device.type == "cuda":  # work is only queued when the call returns
         torch.cuda.synchronize(device)

@@ -1,10 +1,10 @@
-"""Coupled filters, and the entries of a network's parameters that go with a filter.
+"""Groups of coupled filters, and the parameter entries that are pruned with a filter.
 
-One forward pass (`pruneviz.model.tracing`) tells which filters meet in each input channel of every
-layer and norm, for any network. Whatever reads nothing but pruned filters is pruned with them: the
-channel of a norm, the input columns of the next layers, and a filter of a grouped convolution that
-has lost all its inputs. A channel of a residual sum counts as pruned once all filters added into it
-are pruned; a product, as with a gate, as soon as one factor is.
+One forward pass (`pruneviz.model.tracing`) shows which filters meet in each input channel of every
+layer and norm. Anything that reads only pruned filters is pruned too: norm channels, input columns
+of later layers, and filters of a grouped convolution without remaining inputs. A channel of a
+residual sum counts as pruned once all filters added into it are; a product, as with a gate, as soon
+as one factor is.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from pruneviz.errors import PruningError
 from pruneviz.model.filters import FilterOf, Layer, Trace, layers_of, weight_users, weighted_modules
 
-Sources = frozenset[FilterOf] | None  # the filters that meet in a channel; None if unknown
-Kept = tuple[nn.Parameter, Tensor]  # a parameter, and its kept entries: boolean, of its shape
+Sources = frozenset[FilterOf] | None  # the filters in a channel; None if unknown
+Kept = tuple[nn.Parameter, Tensor]  # a parameter and its boolean mask of kept entries
 
 
 @dataclass(frozen=True)
 class Feed:
     """Filters of one layer that read the same channels.
 
-    All filters of a plain convolution are one feed; a grouped convolution has one per group.
+    A plain convolution has one feed; a grouped convolution has one per group.
 
     Attributes:
-        layer: Name of the layer.
-        sources: All filters that meet in the channels it reads.
+        layer: Layer name.
+        sources: All filters in the channels that it reads.
         filters: Filters of the layer that read them.
     """
 
@@ -46,17 +46,17 @@ class Feed:
 class Coupling:
     """Which filters of a network depend on one another.
 
-    Coupled filters form a *group*, led by its first filter: a filter of a grouped (depthwise)
-    convolution belongs to the one filter that it reads, and a filter to the one that its output is
-    multiplied with (a gate). The network is not changed.
+    Coupled filters form a *group*, led by its first filter. A filter of a grouped (depthwise)
+    convolution is coupled to the only filter that it reads, and filters whose outputs are
+    multiplied (a gate) are coupled. The network does not change.
 
     Args:
         network: Network to trace.
-        example: One or more of its inputs.
+        example: One or more inputs.
 
     Attributes:
-        layers: Layers whose filters can be pruned, in the order of execution; never the classifier.
-        left_out: {layer: reason} of the layers whose filters share the statistics of a norm.
+        layers: Layers whose filters can be pruned, in execution order; never the classifier.
+        left_out: {layer: reason} for layers whose filters share the statistics of a norm.
 
     Raises:
         PruningError: If no filter can be pruned.
@@ -105,7 +105,7 @@ class Coupling:
         return members
 
     def count_groups(self, filters: Collection[FilterOf]) -> int:
-        """Number of groups that these filters belong to."""
+        """Number of groups to which these filters belong."""
         return len({self.leads[p] for p in filters if p in self.leads})
 
     @property
@@ -118,7 +118,7 @@ class Coupling:
         return False
 
     def coupled_to(self, layer: Layer) -> str | None:
-        """The one other layer that leads the groups of all filters of a layer; None otherwise."""
+        """The only other layer that leads all groups of a layer's filters; None otherwise."""
         leading = {self.leads[layer.name, p][0] for p in range(layer.filters)}
         if len(leading) == 1 and layer.name not in leading:
             return leading.pop()
@@ -126,7 +126,7 @@ class Coupling:
 
     @cached_property
     def feeds(self) -> list[Feed]:
-        """All feeds with known sources, in the order of execution."""
+        """All feeds with known sources, in execution order."""
         found = []
         for name in self._trace.order:
             channels = self._sources.get(name)
@@ -136,7 +136,7 @@ class Coupling:
 
     @cached_property
     def feeds_of(self) -> dict[FilterOf, list[int]]:
-        """{filter: indices of the `feeds` that it is a source of}."""
+        """{filter: indices of the `feeds` with it as a source}."""
         found: dict[FilterOf, list[int]] = {}
         for index, feed in enumerate(self.feeds):
             for source in feed.sources:
@@ -144,7 +144,7 @@ class Coupling:
         return found
 
     def check_output(self, layer: str) -> None:
-        """Raise `PruningError` if a layer that has lost its inputs is the network's output."""
+        """Raise `PruningError` if a layer without inputs is the network's output."""
         if layer in self._trace.output_layers:
             raise PruningError(
                 f"nothing would reach the output layer {layer}; "
@@ -154,14 +154,14 @@ class Coupling:
     def kept(self, pruned: Collection[FilterOf]) -> dict[str, Tensor]:
         """Kept entries of the parameters if filters are pruned.
 
-        A filter takes with it its weights and bias, and the channels of norms and columns of layers
-        that read nothing else.
+        Pruned with a filter are its weights and bias, and the norm channels and layer columns that
+        read nothing else.
 
         Args:
             pruned: All pruned filters, with their dependents.
 
         Returns:
-            {parameter: boolean tensor of its shape}, without parameters that lose nothing.
+            {parameter: boolean mask}, without parameters that keep all entries.
         """
         names = {id(parameter): name for name, parameter in self._network.named_parameters()}
         parts = [
@@ -172,7 +172,7 @@ class Coupling:
         return {names[id(parameter)]: keep for parameter, keep in parts if not keep.all()}
 
     def kept_channels(self, pruned: Collection[FilterOf]) -> dict[str, Tensor]:
-        """Channels of norms that read more than pruned filters: {norm: boolean [channels]}."""
+        """Norm channels that read more than pruned filters: {norm: boolean [channels]}."""
         found = {}
         for name, module in self._network.named_modules():
             channels = self._sources.get(name)
@@ -190,7 +190,7 @@ class Coupling:
         return found
 
     def _factors(self) -> dict[FilterOf, FilterOf]:
-        """{filter: the one it is multiplied with}, if neither of them has a further factor."""
+        """{filter: its factor in a product}, if neither has a further factor."""
         pairs = {frozenset(pair) for pair in self._trace.multiplied}
         times = Counter(factor for pair in pairs for factor in pair)
         found = {}
@@ -215,7 +215,7 @@ class Coupling:
         return parts
 
     def _kept_of_transposed(self, pruned: Collection[FilterOf]) -> list[Kept]:
-        """Transposed convolutions have no filters, but weights [channels read, ...]."""
+        """Transposed convolutions have no filters, but weights [input channels, ...]."""
         parts = []
         for name, module in self._network.named_modules():
             channels = self._sources.get(name)
@@ -236,7 +236,7 @@ class Coupling:
 
 
 class _DisjointSets:
-    """Sets of items that can be joined; each is named by the item that comes first."""
+    """Disjoint sets of items that can be joined; a set is named by its first item."""
 
     def __init__(self, items: Collection[FilterOf]) -> None:
         self._place = {item: place for place, item in enumerate(items)}
@@ -248,7 +248,7 @@ class _DisjointSets:
         return item
 
     def join(self, item: FilterOf, other: FilterOf) -> None:
-        """Join two sets; no-op for an item that is in none."""
+        """Join two sets; no-op for unknown items."""
         if other not in self._place:
             return
         first, second = self.first(item), self.first(other)
@@ -260,7 +260,7 @@ class _DisjointSets:
 
 
 def _over_calls(calls: list[list[Sources]]) -> list[Sources]:
-    """The filters that meet in each input channel of a layer or norm over all its calls."""
+    """The filters in each input channel of a layer or norm over all its calls."""
     together: list[Sources] = []
     for channel in zip(*calls, strict=False):
         known = [sources for sources in channel if sources is not None]
@@ -289,7 +289,7 @@ def _shared_statistics(layer: str, operation: str) -> str:
 
 
 def _alive(channels: Iterable[Sources], pruned: Collection[FilterOf]) -> Tensor:
-    """Channels that read more than pruned filters: boolean [channels]."""
+    """Mask of channels that read more than pruned filters: boolean [channels]."""
     return torch.tensor([not _all_in(sources, pruned) for sources in channels])
 
 

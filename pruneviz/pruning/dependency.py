@@ -1,9 +1,8 @@
-"""Channels that can be taken out of a network with its pruned filters, by Torch-Pruning's graph.
+"""Removable channels of a pruned network, from Torch-Pruning's dependency graph.
 
-Everything that carries a filter's channel goes with it: the rows of all layers that write to the
-channel, the columns of all layers that read it, and the norms and depthwise filters in between. The
-outputs stay as they are, whatever the activations, if all these rows and columns are pruned: then
-nothing alive writes to the channel or reads from it.
+A filter's channel is removed everywhere: in the rows of all layers that write it, the columns of
+all layers that read it, and the norms and depthwise filters in between. Outputs do not change if
+all these rows and columns are pruned, because nothing alive then writes or reads the channel.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pruneviz.model.isolation import exact_float32, flags_preserved
 from pruneviz.pruning.held_entries import kept_of
 
 OUT, IN = "out", "in"
-Slices = Mapping[tuple[str, str], frozenset[int]]  # (module, OUT or IN) -> channels that it loses
+Slices = Mapping[tuple[str, str], frozenset[int]]  # (module, OUT or IN) -> channels to remove
 
 WRITTEN, READ, WHOLE, OUTPUT, LAST, OTHER = "written", "read", "whole", "output", "last", "other"
 REASONS: Mapping[str, str] = {
@@ -35,20 +34,20 @@ REASONS: Mapping[str, str] = {
     LAST: "{} would be left without a channel",
     OTHER: "without them the network would compute something else",
 }
-Obstacle = tuple[str, str]  # a key of REASONS, and the module in the way
-_NAMES = 3  # modules that a reason lists by name
+Obstacle = tuple[str, str]  # a key of REASONS, and the responsible module
+_NAMES = 3  # modules listed by name in a reason
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Pruned filters of one layer that can be taken out together, and those that cannot.
+    """Pruned filters of one layer: removable channels, and obstacles to the rest.
 
-    Filters are counted in the network as it is, not by their original numbers.
+    Filters are numbered as in the current network, not by their original numbers.
 
     Attributes:
-        layer: Name of the layer.
-        slices: Channels that go with the filters.
-        obstacles: {filter: reasons} of the pruned filters that must stay.
+        layer: Layer name.
+        slices: Channels to remove with the filters.
+        obstacles: {filter: reasons} for pruned filters that must stay.
     """
 
     layer: str
@@ -60,7 +59,7 @@ class Removal:
 class _Member:
     """A module that carries channels of filters.
 
-    Its channel `channels[i]` of `size`, on one `side`, belongs to filter `roots[i]`.
+    On one `side` with `size` channels, channel `channels[i]` belongs to filter `roots[i]`.
     """
 
     name: str
@@ -74,16 +73,16 @@ class Graph:
     """Dependency graph of a network, queried by layer and filters.
 
     Args:
-        network: Network to trace; it is not changed.
-        example: A batch of its inputs.
+        network: Network to trace; it does not change.
+        example: A batch of inputs.
 
     Raises:
-        PruningError: If Torch-Pruning is not installed, or cannot follow the network.
+        PruningError: If Torch-Pruning is not installed or cannot trace the network.
     """
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
         self._library = _library()
-        # Tracing needs gradients, and leaves the network in evaluation mode.
+        # Tracing needs gradients and leaves the network in evaluation mode.
         self._network = deepcopy(network)
         self._name = {id(module): name for name, module in self._network.named_modules()}
         owners = Counter(
@@ -93,7 +92,7 @@ class Graph:
         self._graph = self._traced(example)
 
     def removal(self, layer: Layer, pruned: Iterable[int]) -> Removal:
-        """Channels that go with the pruned filters of a layer, and what keeps the other filters."""
+        """Channels to remove with a layer's pruned filters, and obstacles to the rest."""
         left = sorted(pruned)
         obstacles: dict[int, frozenset[Obstacle]] = {}
         while left:
@@ -102,17 +101,17 @@ class Graph:
             if not found:
                 return Removal(layer.name, _slices(members), obstacles)
             obstacles |= found
-            # What is coupled to the filters that stay is found in the next pass.
+            # The next pass finds filters that are coupled to the ones that stay.
             left = [root for root in left if root not in found]
         return Removal(layer.name, {}, obstacles)
 
     def _traced(self, example: Tensor) -> Any:
         for parameter in self._network.parameters():
-            parameter.requires_grad_(True)  # the library follows what autograd recorded
+            parameter.requires_grad_(True)  # the library follows the autograd graph
         try:
             with exact_float32(), flags_preserved(self._network):
-                # Not verbose: it would warn of parameters that it does not know, which keep their
-                # channels (WHOLE), and of unknown operations, for which `remove` compares outputs.
+                # Not verbose: it would warn about unknown parameters, which keep their channels
+                # (WHOLE), and unknown operations, for which `remove` compares outputs.
                 return self._library.DependencyGraph().build_dependency(
                     self._network,
                     (example.clone(),),
@@ -125,7 +124,7 @@ class Graph:
     def _refused(self, error: Exception) -> PruningError:
         return PruningError(
             f"Torch-Pruning cannot follow {type(self._network).__name__} "
-            f"({type(error).__name__}: {error}), so no filter of it can be removed; "
+            f"({type(error).__name__}: {error}), so none of its filters can be removed; "
             "its masked form computes the same and remains usable"
         )
 
@@ -140,7 +139,7 @@ class Graph:
         return [member for member in members if member is not None]
 
     def _member(self, item: Any) -> _Member | None:
-        """One module of a group; None if it only passes the channels on."""
+        """One module of a group; None if it only forwards channels."""
         kind, module, kinds = item.dep.target.type, item.dep.target.module, self._library.ops.OPTYPE
         channels, roots = tuple(item.idxs), tuple(item.root_idxs)
         if kind == kinds.OUTPUT:
@@ -155,7 +154,7 @@ class Graph:
         return _Member(self._name[id(module)], side, count(module), channels, roots)
 
     def _side(self, kind: Any, module: Any, handler: Any) -> str:
-        """Side on which a module loses channels; WHOLE if it cannot lose single ones."""
+        """Side on which a module loses channels; WHOLE if single channels cannot be removed."""
         kinds = self._library.ops.OPTYPE
         if any(id(p) in self._tied for p in module.parameters(recurse=False)):
             return WHOLE
@@ -189,7 +188,7 @@ class Graph:
         return reason, {root for channel, root in pairs if channel in alive}
 
     def _emptied(self, members: Sequence[_Member]) -> dict[int, frozenset[Obstacle]]:
-        """The filter behind the first channel of each module that would lose all its channels."""
+        """The filter of the first channel in each module that would lose all its channels."""
         found = {}
         for member in members:
             if len(member.channels) == member.size:
@@ -199,9 +198,9 @@ class Graph:
 
 
 def _causes(obstacles: frozenset[Obstacle]) -> frozenset[Obstacle]:
-    """Obstacles without those that follow from others.
+    """Drop obstacles that follow from others.
 
-    If another layer writes to a channel, that is why its readers are alive.
+    If another layer writes to a channel, its readers are alive for that reason.
     """
     if any(reason == WRITTEN for reason, _ in obstacles):
         return frozenset(obstacle for obstacle in obstacles if obstacle[0] != READ)
@@ -209,7 +208,7 @@ def _causes(obstacles: frozenset[Obstacle]) -> frozenset[Obstacle]:
 
 
 def explain(obstacles: Iterable[Obstacle]) -> tuple[str, ...]:
-    """Clauses on what keeps filters, one for each kind of obstacle, in the order of REASONS."""
+    """Clauses on obstacles, one per kind, in the order of REASONS."""
     names: dict[str, list[str]] = {}
     for reason, name in sorted(set(obstacles)):
         names.setdefault(reason, []).append(name)
@@ -219,7 +218,7 @@ def explain(obstacles: Iterable[Obstacle]) -> tuple[str, ...]:
 
 
 def union(removals: Iterable[Removal]) -> Slices:
-    """All channels that go with the filters of several layers."""
+    """All channels to remove with the filters of several layers."""
     together: dict[tuple[str, str], frozenset[int]] = {}
     for removal in removals:
         for place, channels in removal.slices.items():
@@ -228,9 +227,9 @@ def union(removals: Iterable[Removal]) -> Slices:
 
 
 def take_out(network: nn.Module, slices: Slices) -> None:
-    """Take channels out of the modules of a network in place.
+    """Remove channels from the modules of a network in place.
 
-    Parameters, running statistics and numbers of channels change.
+    Changes parameters, running statistics and channel counts.
     """
     for (name, side), channels in slices.items():
         library, module = _library(), network.get_submodule(name)
@@ -249,8 +248,8 @@ def _alive(module: nn.Module, side: str) -> set[int]:
     weight, kept = module.get_parameter("weight"), kept_of(module, "weight")
     if kept is None:
         kept = torch.ones(weight.shape, dtype=torch.bool)
-    # A transposed weight is [channels read, channels written, ...], a depthwise one [channels, 1,
-    # ...] in either case.
+    # A transposed weight is [input channels, output channels, ...]; a depthwise one is always
+    # [channels, 1, ...].
     transposed = isinstance(module, _ConvTransposeNd) and module.groups == 1
     dim = int((side == IN) != transposed)
     return set(kept.movedim(dim, 0).flatten(1).any(1).nonzero().flatten().tolist())

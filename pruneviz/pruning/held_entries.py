@@ -1,10 +1,9 @@
-"""Pruned entries of a network's parameters, recorded in buffers and held at zero.
+"""Pruned entries of a network's parameters, marked in buffers and held at zero.
 
-Beside every parameter with pruned entries stands a boolean buffer of its shape,
-`<parameter>_kept`, in the module that owns the parameter. Copies and checkpoints of a network
-therefore know what is pruned, and measuring does not differentiate by pruned entries. A hook on
-the parameter zeroes its gradient there, so that neither momentum nor weight decay moves an entry
-that is zero.
+The module that owns a parameter with pruned entries has a boolean buffer `<parameter>_kept` of the
+same shape. Copies and checkpoints therefore know their pruned entries, and measuring excludes them
+from derivatives. A hook on the parameter zeroes its gradient there, so neither momentum nor weight
+decay moves an entry away from zero.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ def kept_buffer(parameter: str) -> str:
 
 
 def parameter_of(buffer: str) -> str | None:
-    """Name of the parameter whose kept entries a buffer records; None for any other buffer."""
+    """Name of the parameter that a `_kept` buffer belongs to; None for any other buffer."""
     return buffer.removesuffix(_SUFFIX) if buffer.endswith(_SUFFIX) else None
 
 
 def kept_of(module: nn.Module, parameter: str) -> Tensor | None:
-    """Kept entries of a module's own parameter: boolean, of its shape; None if none is pruned."""
+    """Boolean mask of kept entries in a module's own parameter; None if none is pruned."""
     kept = getattr(module, kept_buffer(parameter), None)
     return kept if isinstance(kept, Tensor) else None
 
@@ -57,17 +56,17 @@ def kept_entries(model: nn.Module) -> dict[str, Tensor]:
 def prune_entries(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
     """Zero entries of parameters and hold them at zero.
 
-    Entries pruned before stay pruned. The running statistics of a norm whose scale is pruned
-    restart, see `restart_statistics`.
+    Already pruned entries stay pruned. Running statistics of pruned norm channels are reset, see
+    `restart_statistics`.
 
     Args:
         model: Network to prune in place.
-        kept: {parameter: boolean tensor of its shape}, False at the entries to prune.
+        kept: {parameter: boolean mask}, False at the entries to prune.
     """
     for name, keep in kept.items():
         module, own = _owner(model, name)
         before = kept_of(module, own)
-        # A copy: scale and bias of a norm are often given one tensor, which they must not share.
+        # A copy, because scale and bias of a norm often get one tensor, which they must not share.
         now = keep.to(module.get_parameter(own).device, copy=True)
         if before is not None:
             now = before & now
@@ -80,7 +79,7 @@ def prune_entries(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
 def restart_statistics(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
     """Reset the running statistics of pruned channels to mean 0 and variance 1.
 
-    A pruned channel holds zeros, which a norm without a scale would shift by an outdated mean.
+    A pruned channel is zero; a norm without a scale would shift it by an outdated mean.
 
     Args:
         model: Network to change in place.
@@ -91,11 +90,11 @@ def restart_statistics(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
 
 
 def hold_pruned(model: nn.Module) -> None:
-    """Zero all pruned entries and their gradients, and keep their gradients at zero from now on.
+    """Zero all pruned entries and their gradients, and hold them at zero from now on.
 
     Call it after copying a pruned network or loading its state dict: a copy has the buffers that
-    record what is pruned, but not the gradient hooks. Calling it again is harmless, and a network
-    without pruned entries stays as it is.
+    mark pruned entries, but not the gradient hooks. Repeated calls are harmless; no-op without
+    pruned entries.
 
     Args:
         model: Network pruned by `Pruner`, changed in place.
@@ -116,7 +115,7 @@ def hold_pruned(model: nn.Module) -> None:
 
 
 def hold_in_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Zero the optimizer's state, such as momentum, of pruned entries."""
+    """Zero the optimiser's state, such as momentum, of pruned entries."""
     parameters = dict(model.named_parameters())
     for name, kept in kept_entries(model).items():
         for value in optimizer.state.get(parameters[name], {}).values():
@@ -133,19 +132,21 @@ def expect_pruned(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         parameter = parameter_of(name)
         if parameter is None:
             continue
-        with suppress(AttributeError):  # a state of another network; loading it says what differs
+        with suppress(
+            AttributeError
+        ):  # a state of another network; loading it reports the difference
             module, own = _owner(model, parameter)
             set_kept(module, own, torch.ones_like(module.get_parameter(own), dtype=torch.bool))
 
 
 def pruned_rows(model: nn.Module, weight: str) -> Tensor | None:
-    """Filters of a weight that are pruned whole: boolean [filters]; None if no entry is pruned."""
+    """Mask of fully pruned filters: boolean [filters]; None if no entry is pruned."""
     kept = kept_of(*_owner(model, weight))
     return None if kept is None else ~kept.flatten(1).any(1)
 
 
 def _blank_gradient(module: nn.Module, own: str, parameter: nn.Parameter) -> None:
-    # Look at the hooks themselves: a copy has the attributes of its original, but not its hooks.
+    # Check the hooks themselves: a copy has the attributes of its original, but not its hooks.
     hooks: Mapping[int, object] = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
     if any(getattr(hook, _HOOKED, False) for hook in hooks.values()):
         return
@@ -156,7 +157,7 @@ def _blank_gradient(module: nn.Module, own: str, parameter: nn.Parameter) -> Non
             leaf.grad.masked_fill_(~kept, 0.0)
 
     setattr(blank, _HOOKED, True)
-    # Only a parameter that requires a gradient takes a hook, which stays when it is frozen again.
+    # Only a parameter that requires a gradient accepts a hook; freezing it again keeps the hook.
     frozen = not parameter.requires_grad
     parameter.requires_grad_(True)
     parameter.register_post_accumulate_grad_hook(blank)

@@ -1,4 +1,4 @@
-"""Pruning a network by any measure: global ranking, a minimum per layer, and masks that stay."""
+"""Pruning by any measure: global ranking, a minimum per layer, permanent masks."""
 
 from __future__ import annotations
 
@@ -29,23 +29,22 @@ from pruneviz.pruning.selection import Selection, with_dependents
 
 
 class Pruner:
-    """Prune filters of a network in place: masked to zero for good, with their dependents.
+    """Prune filters of a network in place: permanently masked to zero, with their dependents.
 
-    A pruned filter contributes what it would if it were removed, which `pruneviz.remove` can do.
+    A pruned filter contributes exactly as if it were removed, which `pruneviz.remove` can do.
     Coupled filters (a depthwise filter and the filter it reads) form a group: they are pruned
-    together, and rank as one filter with the sums of their columns.
+    together and ranked as one filter with the sums of their columns.
 
     Args:
         network: Network to prune. It may be wrapped (DataParallel, DDP).
-        example: One or more of its inputs, to trace it with.
-        keep_at_least: Fraction of every unpruned layer that always stays, plus one filter: those
-            with the highest scores. With 0 there is no minimum, and a layer that would vanish is an
-            error.
-        flowandprune: Imitate the code published with the paper: the minimum is chosen by position,
-            and a dependent filter inherits the score of the filter it depends on and counts again.
+        example: One or more inputs for tracing.
+        keep_at_least: Fraction of every unpruned layer that is always kept, plus one filter, by
+            highest score. With 0 there is no minimum, and pruning a whole layer is an error.
+        flowandprune: Imitate the paper's published code: the minimum is chosen by position, and a
+            dependent filter inherits the score of the filter it depends on and counts again.
 
     Attributes:
-        coupling: Groups of coupled filters, and the layers that are left out (`left_out`).
+        coupling: Groups of coupled filters, and the excluded layers (`left_out`).
 
     Raises:
         PruningError: If no filter can be pruned, or `keep_at_least` is outside [0, 1).
@@ -53,7 +52,7 @@ class Pruner:
         DataError: If the example is not a batch of inputs.
 
     References:
-        Lubana and Dick, A Gradient Flow Framework For Analyzing Network Pruning, ICLR 2021.
+        Lubana and Dick, "A Gradient Flow Framework For Analyzing Network Pruning", ICLR 2021.
 
     Example:
         >>> pruner = pv.Pruner(network, images)
@@ -87,19 +86,19 @@ class Pruner:
 
     @property
     def groups(self) -> int:
-        """Number of groups of the unpruned network; with `flowandprune`, of its filters."""
+        """Number of groups (with `flowandprune`, filters) in the unpruned network."""
         return len(self.coupling.leads) if self._flowandprune else len(self._group_of)
 
     @property
     def gone(self) -> int:
-        """Number of `groups` that are pruned."""
+        """Number of pruned `groups`."""
         if self._flowandprune:
             return len(self._pruned())
         return self.coupling.count_groups(self._pruned())
 
     @property
     def kept_fraction(self) -> float:
-        """Fraction of `groups` that is not pruned."""
+        """Fraction of `groups` that are not pruned."""
         return 1 - self.gone / self.groups
 
     @property
@@ -108,19 +107,17 @@ class Pruner:
         return self.coupling.has_sums
 
     def prune(self, table: pd.DataFrame, measure: str, gone: int, round: int = 1) -> None:
-        """Prune the groups of the lowest importance until `gone` groups are pruned in all.
+        """Prune the least important groups until `gone` groups are pruned in total.
 
-        A group is skipped if more groups than wanted would go with it, or a filter that the minimum
-        of its layer protects: filters of a grouped convolution go when nothing feeds them.
+        Filters of a grouped convolution are pruned with their last input. A group is skipped if it
+        would take too many groups with it, or a filter that its layer's minimum protects.
 
         Args:
-            table: Filters table of this network as it is now, with the columns that the measure
-                needs, as `pruneviz.measure` or `Recorder.table` returns it.
-            measure: Pruning measure to rank by, such as "magnitude" (any measure of
-                `pruneviz.score`).
-            gone: Number of groups that are pruned afterwards, those pruned before included; see
-                `pruneviz.pruned_after`.
-            round: Number of the pruning round, for error messages.
+            table: Filters table of the current network with the columns that the measure needs, as
+                returned by `pruneviz.measure` or `Recorder.table`.
+            measure: Key in `pruneviz.SCORES`, such as "magnitude".
+            gone: Total number of pruned groups after this call, see `pruneviz.pruned_after`.
+            round: Round number for error messages.
 
         Raises:
             PruningError: If the target is out of reach, a layer would vanish, the measure is
@@ -128,11 +125,11 @@ class Pruner:
             ScoreError: If the table lacks a column; names the round. Nothing is pruned.
         """
         number = gone - self.gone
-        # The published code may be ahead of the number asked for: a dependent filter goes as well.
+        # The published code may exceed the requested number, because dependent filters go too.
         if number < 0 and not self._flowandprune:
             raise PruningError(
-                f"round {round}: {gone} groups are to be gone, but {self.gone} are already; "
-                "groups never come back"
+                f"round {round}: gone={gone}, but {self.gone} groups are already pruned; "
+                "pruned groups never come back"
             )
         choose = self._chosen_entries if self._flowandprune else self._chosen_groups
         try:
@@ -142,7 +139,7 @@ class Pruner:
         self._mask(chosen.gone)
 
     def prune_filters(self, filters: Mapping[str, Iterable[int]]) -> None:
-        """Prune chosen filters with their dependents; no minimum is kept.
+        """Prune the given filters with their dependents, without a minimum per layer.
 
         Args:
             filters: {layer: output channels} to prune.
@@ -164,11 +161,11 @@ class Pruner:
         self._mask(with_dependents(self.coupling, self._pruned() | named))
 
     def counts(self) -> pd.DataFrame:
-        """Filters of every layer: unpruned and kept.
+        """Number of unpruned and kept filters in every layer.
 
         Returns:
-            One row per layer in the order of execution: layer, layer_index, filters (unpruned),
-            kept, coupled_to (the layer that leads all its groups, or None).
+            One row per layer in execution order: layer, layer_index, filters (unpruned), kept,
+            coupled_to (the layer that leads all its groups, or None).
         """
         gone = Counter(layer for layer, _ in self._pruned())
         rows = []
@@ -179,7 +176,7 @@ class Pruner:
         return pd.DataFrame(rows, columns=["layer", "layer_index", "filters", "kept", "coupled_to"])
 
     def _chosen_groups(self, ranked: pd.DataFrame, number: int) -> Selection:
-        """Choose the next `number` groups, including those that go with others."""
+        """Choose the next `number` groups, including groups that go with others."""
         keys = ranked.loc[ranked["protected"], ["layer", "position"]]
         protected = set(keys.itertuples(index=False, name=None))
         chosen = Selection(self.coupling, self._pruned(), protected)
@@ -189,7 +186,7 @@ class Pruner:
         return chosen
 
     def _chosen_entries(self, ranked: pd.DataFrame, number: int) -> Selection:
-        """Choose the groups of the `number` lowest filters, each of which is ranked by itself."""
+        """Choose the groups of the `number` lowest filters, ranked individually."""
         entries = lowest_groups(ranked.assign(group=range(len(ranked))), number)
         chosen = Selection(self.coupling, self._pruned())
         chosen.take_all([self._leads[group] for group in ranked["group"].to_numpy()[entries]])
@@ -226,7 +223,7 @@ class Pruner:
         expected = len(leads) - len(pruned)
         if len(rows) != expected or rows.duplicated(["layer", "position"]).any():
             raise PruningError(
-                f"the table has {len(rows)} rows of filters that are still there in this network, "
+                f"the table has {len(rows)} rows of filters that this network still has, "
                 f"which are {expected}; measure this network as it is now"
             )
         return rows
@@ -246,19 +243,18 @@ class Pruner:
 
 
 def needed_columns(measure: str) -> tuple[str, ...]:
-    """Columns to measure for ranking by a measure, besides those that every recorder writes."""
+    """Derivative columns to measure for ranking by a measure."""
     written = {*CHEAP_COLUMNS, "sigma_delta", "layer", "filter"}
     return tuple(column for column in NEEDS[measure] if column not in written)
 
 
 def ranking_temperatures(measure: str, train_temperature: float) -> tuple[float, ...]:
-    """Logits temperatures at which the columns of a measure are ranked.
+    """Logit temperatures at which the columns of a measure are ranked.
 
-    g is taken at the training temperature, Hg at 1, and at 200 for the measure with GraSP's own
-    temperature.
+    The training temperature for g, 1 for Hg, and 200 for GraSP with its own temperature.
 
     References:
-        Protocol of the code of Lubana and Dick, ICLR 2021.
+        Lubana and Dick, ICLR 2021, published code.
     """
     needed = needed_columns(measure)
     if not any(column.startswith("theta_hg") for column in needed):

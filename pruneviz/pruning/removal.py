@@ -1,8 +1,7 @@
-"""Removal: a smaller network that computes the same as one whose pruned filters are zeros.
+"""Removal: a smaller network with the same outputs as a masked one.
 
-The masked network stays as it is. A filter whose channel something alive writes to, as in a
-residual sum, cannot be taken out: it stays masked in the smaller network, and is listed with the
-reason.
+The masked network does not change. A filter cannot be removed if something alive writes to its
+channel, as in a residual sum: it stays masked in the smaller network and is listed with the reason.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ _TITLES: Mapping[str, str] = {
     "macs": "MACs an example",
     "seconds": "seconds a batch",
 }
-_TOLERANCE = 1e-9  # of outputs in float64, relative to the largest
+_TOLERANCE = 1e-9  # for float64 outputs, relative to the largest
 _DO_NOT_FIT = (RuntimeError, ValueError, IndexError, AssertionError)  # raised in a forward pass
 
 
 @dataclass(frozen=True)
 class Removed:
-    """A network without its pruned filters, and what happened to them.
+    """A network without its pruned filters, and the fate of each filter.
 
-    Filters go by their numbers in the unpruned network.
+    Filters have their numbers in the unpruned network.
 
     Attributes:
         network: The smaller network.
         filters: {layer: filters left}.
-        removed: Number of filters that were taken out.
+        removed: Number of removed filters.
         masked_filters: {layer: pruned filters that stay as zeros}.
         reasons: {layer: why its masked filters stay}.
-        entries: {parameter: positions of its entries in the flattened parameter before}, so that
-            the state of an optimizer can follow.
+        entries: {parameter: indices of its entries in the flattened old parameter}, to convert
+            optimiser state.
         before: Cost of the masked network.
         after: Cost of the smaller network.
     """
@@ -65,38 +64,36 @@ class Removed:
 
     @property
     def masked_layers(self) -> Mapping[str, int]:
-        """{layer: number of its pruned filters that stay as zeros}, if there are any."""
+        """{layer: number of pruned filters that stay as zeros}, without layers that have none."""
         return {layer: len(filters) for layer, filters in self.masked_filters.items()}
 
     def summary(self) -> str:
-        """Text table of what removal saved, and what stays masked."""
+        """Text table with the savings and the filters that stay masked."""
         return "\n".join([*_gains(self.before, self.after), *_losses(self)])
 
 
 def remove(network: nn.Module, example: Tensor) -> Removed:
     """Build a smaller network with the outputs of a masked one, in training and evaluation mode.
 
-    That outputs agree is checked in float64; filters whose removal would change them stay masked.
+    Outputs are compared in float64; filters whose removal would change them stay masked.
 
     Args:
-        network: Network pruned by `pruneviz.Pruner`; it is not changed. It may be wrapped
+        network: Network pruned by `pruneviz.Pruner`; it does not change. It may be wrapped
             (DataParallel, DDP).
-        example: A batch of its inputs, to trace and time it with.
+        example: A batch of inputs for tracing and timing.
 
     Returns:
-        The smaller network and what happened to each filter. The network holds what stays masked at
-        zero and carries the original numbers of its filters, so that `pruneviz.measure` names them
-        as before. Its parameters are new: make a new optimizer. Without pruned filters it is a
-        copy.
+        The smaller network and the fate of each filter. The network holds masked filters at zero
+        and stores the original filter numbers, so `pruneviz.measure` names filters as before. Its
+        parameters are new, so create a new optimiser. Without pruned filters it is a copy.
 
     Raises:
-        PruningError: If Torch-Pruning is not installed, or cannot follow the network.
+        PruningError: If Torch-Pruning is not installed or cannot trace the network.
         MeasureError: If the network has no filters.
         DataError: If the example is not a batch of inputs.
 
     References:
-        Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023 (Torch-Pruning), for the
-        groups of coupled channels.
+        Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (Torch-Pruning).
 
     Example:
         >>> removed = pv.remove(network, images)
@@ -148,7 +145,7 @@ def _removals(
     layers: Sequence[Layer],
     pruned: Mapping[str, Sequence[int]],
 ) -> list[Removal]:
-    """Removals of all layers with pruned filters; the graph is not built if there are none."""
+    """Removals for all layers with pruned filters; builds no graph if there are none."""
     concerned = [layer for layer in layers if pruned[layer.name]]
     if not concerned:
         return []
@@ -157,7 +154,7 @@ def _removals(
 
 
 def _fitting(network: nn.Module, example: Tensor, removals: Sequence[Removal]) -> list[Removal]:
-    """Removals that leave the outputs as they are: all, or those that pass one after another."""
+    """Removals that do not change the outputs: all at once, or tested one by one."""
     want = _outputs(network, example)
     if _fits(network, example, want, removals):
         return list(removals)
@@ -190,7 +187,7 @@ def _close(output: Tensor, want: Tensor) -> bool:
 
 
 def _outputs(network: nn.Module, example: Tensor) -> list[Tensor]:
-    """Tensors of the network's output in evaluation mode and float64."""
+    """Output tensors of the network in evaluation mode and float64."""
     exact = deepcopy(network).double().eval()
     dtype = torch.float64 if example.is_floating_point() else example.dtype
     with generators_preserved(None, example.device), exact_float32(), torch.no_grad():
@@ -202,11 +199,11 @@ def _smaller(network: nn.Module, slices: Slices) -> tuple[nn.Module, dict[str, T
     """Copy a network without channels.
 
     Returns:
-        The copy, and {parameter: positions of its entries in the flattened parameter before}.
+        The copy, and {parameter: indices of its entries in the flattened old parameter}.
     """
     smaller, originals = deepcopy(network), dict(network.named_parameters())
     for parameter in smaller.parameters():
-        # Every entry carries its position through `take_out`; float64 counts exactly.
+        # Every entry carries its index through `take_out`; float64 represents it exactly.
         positions = torch.arange(parameter.numel(), dtype=torch.float64, device=parameter.device)
         parameter.data = positions.view(parameter.shape)
     take_out(smaller, slices)
@@ -228,7 +225,7 @@ def _smaller(network: nn.Module, slices: Slices) -> tuple[nn.Module, dict[str, T
 def _slice_kept(
     smaller: nn.Module, kept: Mapping[str, Tensor], entries: Mapping[str, Tensor]
 ) -> None:
-    """Take the same entries out of the buffers of kept entries; drop those without a pruned one."""
+    """Slice the buffers of kept entries too; drop buffers without pruned entries."""
     for name, before in kept.items():
         path, _, own = name.rpartition(".")
         module = smaller.get_submodule(path)
@@ -238,13 +235,13 @@ def _slice_kept(
 
 
 def _rows_left(network: nn.Module, layer: Layer, entries: Tensor) -> list[int]:
-    """Filters of a layer that have entries left."""
+    """Filters of a layer with remaining entries."""
     weights_per_filter = network.get_parameter(layer.weight).numel() // layer.filters
     return (entries // weights_per_filter).unique().tolist()
 
 
 def _number(module: nn.Module, layer: Layer, left: Sequence[int]) -> None:
-    """Note the original numbers of the filters left."""
+    """Store the original numbers of the remaining filters."""
     if len(left) < layer.filters:
         device = module.get_parameter("weight").device
         numbers = torch.tensor(_numbers(layer, left), dtype=torch.int64, device=device)

@@ -1,12 +1,11 @@
-"""Pruning in rounds, as arithmetic: how many groups are gone after each round, and which are next.
+"""Arithmetic of pruning in rounds: number of groups pruned after each round, and their ranking.
 
-Coupled filters form a *group* that is pruned at once: a filter with the filters that depend on it
-alone (a depthwise filter fed by it). Groups are ranked together over all layers, and each counts
-once, however many filters it has.
+Coupled filters form a *group* that is pruned together: a filter and the filters that depend only on
+it (a depthwise filter that reads it). Groups are ranked together over all layers, and each counts
+once, whatever its size.
 
 References:
-    Lubana and Dick, A Gradient Flow Framework For Analyzing Network Pruning, ICLR 2021, and its
-    published code.
+    Lubana and Dick, ICLR 2021, and its published code.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pruneviz.analysis.scores import NEEDS, score
 from pruneviz.errors import PruningError
 from pruneviz.log.vocabulary import PruningSchedule
 
-# Columns that are not sums over a filter's weights, so that the members of a group do not add up.
+# Columns that are not sums over a filter's weights and so do not add up over a group.
 _NOT_ADDITIVE = frozenset({"sigma", "sigma_delta"})
 _KEYS = frozenset({"layer", "filter"})
 
@@ -30,14 +29,14 @@ _KEYS = frozenset({"layer", "filter"})
 def gone_after(
     target: float, rounds: int, schedule: PruningSchedule = "published"
 ) -> list[Fraction]:
-    """Fraction of all groups that is gone after each round.
+    """Fraction of all groups pruned after each round.
 
     Args:
-        target: Fraction that is gone after the last round, above 0 and below 1.
+        target: Fraction pruned after the last round, above 0 and below 1.
         rounds: Number of pruning rounds.
-        schedule: "published" prunes the fraction p / (i p + n (1 - p)) of what is left in round i
-            of n, as the published code does: early rounds prune most. "linear" prunes the same
-            number, p / n of all, in every round.
+        schedule: "published" prunes the fraction p / (i p + n (1 - p)) of the remaining groups in
+            round i of n, as the published code does: early rounds prune most. "linear" prunes p / n
+            of all groups in every round.
 
     Returns:
         One exact fraction per round; the last one equals `target`.
@@ -55,7 +54,7 @@ def gone_after(
     if schedule not in get_args(PruningSchedule):
         known = ", ".join(get_args(PruningSchedule))
         raise PruningError(f"schedule={schedule!r}; choose one of {known}")
-    p = Fraction(str(target))  # by its digits: 0.6 is three fifths, which no binary number is
+    p = Fraction(str(target))  # from its digits: 0.6 is exactly 3/5, but not as a binary float
     n = rounds
     if schedule == "linear":
         return [p * i / n for i in range(1, n + 1)]
@@ -65,24 +64,24 @@ def gone_after(
 def pruned_after(
     total: int, target: float, rounds: int, schedule: PruningSchedule = "published"
 ) -> list[int]:
-    """Number of groups that are gone after each pruning round.
+    """Number of groups pruned after each round.
 
     Args:
-        total: Number of groups of the unpruned network, `Pruner.groups`.
-        target: Fraction of them that is gone after the last round, above 0 and below 1.
+        total: Number of groups in the unpruned network, `Pruner.groups`.
+        target: Fraction pruned after the last round, above 0 and below 1.
         rounds: Number of pruning rounds.
-        schedule: "published" prunes most in early rounds, as the code of Lubana and Dick does: the
-            fraction p / (i p + n (1 - p)) of what is left in round i of n, with target p. "linear"
+        schedule: "published" prunes most in early rounds, as the published code does: the fraction
+            p / (i p + n (1 - p)) of the remaining groups in round i of n, with target p. "linear"
             prunes the same number in every round.
 
     Returns:
-        One number per round, to the nearest whole group: the argument `gone` of `Pruner.prune`.
+        One number per round, rounded to whole groups, for the argument `gone` of `Pruner.prune`.
 
     Raises:
         PruningError: If the target is outside (0, 1), `rounds` is below 1, or the schedule unknown.
 
     References:
-        Lubana and Dick, A Gradient Flow Framework For Analyzing Network Pruning, ICLR 2021.
+        Lubana and Dick, ICLR 2021.
 
     Example:
         >>> pv.pruned_after(1000, target=0.75, rounds=5)
@@ -94,18 +93,18 @@ def pruned_after(
 def flowandprune_after(total: int, target: float, rounds: int, *, residual: bool) -> list[int]:
     """Number of ranking entries that the published code has pruned after each round.
 
-    The code rounds down what each round prunes of what is left. For residual networks it rounds the
-    percentage kept down to a whole number in every round, so that targets of 60, 65 and 75 % in
-    25 rounds become 68, 73 and 82 %.
+    The code rounds down the number that each round prunes. For residual networks it rounds the kept
+    percentage down to a whole number in every round, so targets of 60, 65 and 75 % in 25 rounds
+    become 68, 73 and 82 %.
 
     Args:
-        total: Number of filters of the unpruned network.
+        total: Number of filters in the unpruned network.
         target: Fraction to prune, above 0 and below 1.
         rounds: Number of pruning rounds.
         residual: Whether the network has residual sums (`Pruner.residual`).
 
     Raises:
-        PruningError: As `gone_after`.
+        PruningError: As for `gone_after`.
     """
     shares = gone_after(target, rounds)
     gone, percent, counts = 0, 100, []
@@ -123,20 +122,20 @@ def flowandprune_after(total: int, target: float, rounds: int, *, residual: bool
 def group_scores(table: pd.DataFrame, measure: str) -> pd.Series:
     """Importance of every group.
 
-    A group counts as one filter made of all its members' weights: columns that are sums over
-    weights are added up, and the measure is taken of the sums. Measures of other columns
-    (batch-norm scales) are averaged over the members that have a value. A random score is that of
-    the first member, since a mean of draws would lie near the middle.
+    A group counts as one filter with the weights of all members: columns that are sums over weights
+    are added up before the measure is computed. Measures of other columns (batch-norm scales) are
+    averaged over the members that have a value. A random score is taken from the first member,
+    because means of draws would concentrate around 0.5.
 
     Args:
         table: Filters table with a column `group`.
-        measure: Key of `pruneviz.SCORES`.
+        measure: Key in `pruneviz.SCORES`.
 
     Returns:
         One score per group, indexed by group; null if a needed value is null.
 
     Raises:
-        ScoreError: As `pruneviz.score`.
+        ScoreError: As for `pruneviz.score`.
     """
     needed = NEEDS.get(measure, ())
     if needed and set(needed) <= _KEYS:
@@ -150,19 +149,19 @@ def group_scores(table: pd.DataFrame, measure: str) -> pd.Series:
 
 
 def lead_scores(table: pd.DataFrame, measure: str) -> pd.Series:
-    """As `group_scores`, but with the score of the first member, as in the published code."""
+    """Like `group_scores`, but with the score of the first member, as in the published code."""
     return score(table, measure).groupby(table["group"]).first()
 
 
 def kept_minimum(filters: int, keep_at_least: float) -> int:
-    """Number of filters of a layer that always stay: the fraction plus one filter, or none if 0."""
+    """Number of filters of a layer that are always kept: the fraction plus one, or none if 0."""
     return int(keep_at_least * filters) + 1 if keep_at_least > 0 else 0
 
 
 def protected_by_score(table: pd.DataFrame, minimum: Mapping[str, int]) -> pd.Series:
-    """Filters that the minimum of their layer protects: those with the highest scores.
+    """Mask of filters protected by the minimum of their layer: the highest scores.
 
-    Of equal scores the later ones are protected.
+    For equal scores, later filters are protected.
 
     Args:
         table: One row per filter that is not pruned, with `layer` and `score`.
@@ -178,15 +177,15 @@ def protected_by_score(table: pd.DataFrame, minimum: Mapping[str, int]) -> pd.Se
 
 
 def protected_by_position(table: pd.DataFrame, minimum: Mapping[str, int]) -> pd.Series:
-    """As `protected_by_score`, but the last filters of a layer are protected, not the best."""
+    """Like `protected_by_score`, but protects the last filters of a layer, not the best."""
     layer = table["layer"].astype(str)
     return layer.groupby(layer).cumcount(ascending=False) < layer.map(minimum)
 
 
 def ranked_groups(table: pd.DataFrame) -> list[int]:
-    """Groups that may be pruned, lowest score first; equal scores in the order of the table.
+    """Groups that may be pruned, lowest score first; equal scores in table order.
 
-    A group with a protected filter or without a score is left out.
+    Groups with a protected filter or without a score are excluded.
 
     Args:
         table: One row per filter, with `group`, `score` (of the group) and `protected`.
@@ -207,7 +206,7 @@ def lowest_groups(table: pd.DataFrame, number: int) -> list[int]:
 
 
 def out_of_reach(table: pd.DataFrame, number: int, most: int) -> str:
-    """Message that only `most` of `number` groups can be pruned, with the reason and the repair."""
+    """Message that only `most` of `number` groups can be pruned, with reason and repair."""
     unscored = int(table["score"].isna().sum())
     why = f"{unscored} filters have no score, and " if unscored else ""
     return (

@@ -1,7 +1,7 @@
-"""Filters that go when groups are pruned one after another, each with its dependents.
+"""Selection of groups to prune, one after another, with their dependents.
 
-Pruning a group may leave nothing that feeds a filter of a grouped convolution, which then goes too,
-with its own group. More groups are then gone than were chosen, and the choice must respect that.
+Pruning a group may remove all inputs of a filter in a grouped convolution, which is then pruned
+too, with its own group. The selection takes such further groups into account.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pruneviz.pruning.coupling import Coupling
 
 
 def with_dependents(coupling: Coupling, pruned: Collection[FilterOf]) -> set[FilterOf]:
-    """Filters, all members of their groups, and all filters that read nothing else.
+    """Add all members of the filters' groups, and all filters that read nothing else.
 
     Raises:
         PruningError: If nothing would reach the network's output.
@@ -24,14 +24,14 @@ def with_dependents(coupling: Coupling, pruned: Collection[FilterOf]) -> set[Fil
 
 
 class Gone:
-    """Filters that are gone while some are pruned one after another.
+    """The set of pruned filters while groups are pruned one after another.
 
     Args:
         coupling: Coupling of the network.
-        pruned: Filters that are pruned at first.
+        pruned: Initially pruned filters.
 
     Attributes:
-        filters: All filters that are gone, dependents included.
+        filters: All pruned filters, including dependents.
     """
 
     def __init__(self, coupling: Coupling, pruned: Collection[FilterOf]) -> None:
@@ -41,7 +41,7 @@ class Gone:
         self.add(self.going_with(pruned))
 
     def going_with(self, pruned: Collection[FilterOf]) -> set[FilterOf]:
-        """Filters that would be gone in addition if these were pruned too.
+        """Filters that would be pruned in addition if these were pruned too.
 
         Raises:
             PruningError: If nothing would reach the network's output.
@@ -68,7 +68,7 @@ class Gone:
         return self._coupling.members.get(lead, [own])
 
     def _starved(self, own: FilterOf, lost: Counter[int]) -> Iterator[FilterOf]:
-        """Filters that lose their last input with a filter; counts what each feed has lost."""
+        """Filters that lose their last input with a filter; updates the losses per feed."""
         for index in self._coupling.feeds_of.get(own, ()):
             lost[index] += 1
             if lost[index] == self._left[index]:
@@ -84,11 +84,11 @@ class Selection:
 
     Args:
         coupling: Coupling of the network.
-        before: Filters that are gone at first.
+        before: Initially pruned filters.
         protected: Filters that must stay; they are neither chosen nor pruned with others.
 
     Attributes:
-        more: Number of groups gone in addition to those at first.
+        more: Number of groups pruned in addition to the initial ones.
     """
 
     def __init__(
@@ -101,13 +101,13 @@ class Selection:
 
     @property
     def gone(self) -> set[FilterOf]:
-        """All filters that are gone."""
+        """All pruned filters."""
         return self._gone.filters
 
     def take(self, groups: Iterable[FilterOf], number: int) -> None:
-        """Choose groups in order until exactly `number` more are gone, or none is left.
+        """Choose groups in order until exactly `number` more are pruned, or none is left.
 
-        A group is skipped if more than `number` would be gone with it, or a protected filter.
+        A group is skipped if it would exceed `number` or prune a protected filter.
 
         Raises:
             PruningError: If a layer would vanish; names it.
@@ -137,7 +137,7 @@ class Selection:
         try:
             return self._gone.going_with(groups)
         except PruningError:
-            # If a layer vanishes, that is why nothing reaches the output, and says more.
+            # A vanished layer is a more specific reason why nothing reaches the output.
             self._check_layers(self.gone | set(groups))
             raise
 

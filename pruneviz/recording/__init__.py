@@ -1,1 +1,1 @@
-"""Recording a run while it trains: the recorder, its history, and the weights kept for later."""
+"""Recording a run during training: the recorder, its history, and kept weights."""

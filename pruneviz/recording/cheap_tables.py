@@ -13,16 +13,16 @@ from pruneviz.log import schema
 from pruneviz.measuring.cheap_columns import CheapColumns, CheapValues
 from pruneviz.model.filters import Layer
 
-_LARGEST = torch.finfo(torch.float32).max  # of the numbers that the log stores
+_LARGEST = torch.finfo(torch.float32).max  # largest number that the log can store
 
 
 class CheapTables:
-    """Read the cheap columns of a network in two steps, of which only the first needs the network.
+    """Read the cheap columns of a network in two steps; only the first one needs the network.
 
     Args:
         model: Network to read.
-        layers: Its layers, as `pruneviz.model.filters.find_layers` returns them.
-        unit: What one row describes, a "filter" or a single "weight".
+        layers: Its layers, from `pruneviz.model.filters.find_layers`.
+        unit: Row kind, "filter" or "weight".
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer], unit: str) -> None:
@@ -31,11 +31,11 @@ class CheapTables:
         self._dtypes = dict.fromkeys(schema.CHEAP_OF_UNIT[unit], "float32")
 
     def read(self) -> CheapValues:
-        """Values of the network as it is now.
+        """Read the current network.
 
         Raises:
-            MeasureError: If a weight is not finite, which the log would store as null and as
-                pruned; names the parameter or layer.
+            MeasureError: If a weight is not finite, which the log would store as null and pruned;
+                names the parameter or layer.
         """
         seen = self._columns.read()
         problem = None if seen.bounded else self._broken_parameter()
@@ -46,11 +46,11 @@ class CheapTables:
         return seen
 
     def table(self, seen: CheapValues) -> pd.DataFrame:
-        """Keys, `kept` and cheap columns of every row, in the precision of the log."""
+        """Keys, `kept` and cheap columns of every row, in the log's precision."""
         return self._columns.table(seen).astype(self._dtypes)
 
     def now(self) -> pd.DataFrame:
-        """Table of the network as it is now, finite or not."""
+        """Table of the current network, without the check."""
         return self.table(self._columns.read())
 
     def _broken_parameter(self) -> str | None:

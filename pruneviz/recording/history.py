@@ -17,8 +17,8 @@ class History:
     """Cheap columns of all rows of a network, from `lag` epochs ago to the last recorded epoch.
 
     Args:
-        spec: Spec of the run: its row kind, lag, and the mask whose distance is logged.
-        tables: {epoch: table} of the epochs known at the start.
+        spec: Spec of the run: row kind, lag, and mask options.
+        tables: {epoch: table} of the initially known epochs.
         last: The last recorded epoch, which `tables` may lack; None before the first.
     """
 
@@ -37,7 +37,7 @@ class History:
         return {f"{name}_delta": table[name] - before[name] for name in changing}
 
     def mask_distance(self, table: pd.DataFrame) -> float:
-        """Distance of the table's mask from that of the last recorded epoch; NaN if unknown."""
+        """Distance between the table's mask and the last recorded one; NaN if unknown."""
         if self.last not in self._tables:
             return _NULL
         previous = mask_scores(self._tables[self.last], self._spec.mask_score)
@@ -45,8 +45,8 @@ class History:
         return distance_between(previous, current, self._spec.mask_ratio)
 
     def remember(self, epoch: int, table: pd.DataFrame) -> None:
-        """Store the cheap columns of a recorded epoch, and drop those that no later epoch needs."""
-        # Epoch `epoch - lag` stays, so that the changes of this epoch can be computed once more.
+        """Store the cheap columns of a recorded epoch, and drop epochs no longer needed."""
+        # Epoch `epoch - lag` stays, so that this epoch's changes can be computed again.
         earliest = epoch - self._spec.lag
         recent = {e: t for e, t in self._tables.items() if e >= earliest}
         self._tables = {**recent, epoch: table[self._columns]}

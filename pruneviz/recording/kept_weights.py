@@ -1,10 +1,10 @@
-"""Weights of a network at the measured epochs of a run, kept beside its log for measuring again.
+"""Weights of a network at measured epochs, kept beside the log for remeasuring.
 
 ```
 <run>/weights/00010.safetensors     parameters and buffers after 10 epochs
 ```
 
-Figures do not need them, and they are large: the folder can be deleted at any time.
+They are large and no figure needs them: the folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
     """Write parameters and buffers, in their own precision, into a run directory.
 
     Returns:
-        The file, written whole or not at all.
+        The file, written atomically.
 
     Raises:
         LogError: If the disk cannot be written to.
     """
     file = _file(run, epoch)
-    # Copies, since tied weights share memory, which this format refuses.
+    # Copies, because tied weights share memory, which this format refuses.
     state = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in network.state_dict().items()
@@ -44,12 +44,12 @@ def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
 
 
 def kept_epochs(run: str | Path) -> list[int]:
-    """Epochs whose weights a run directory holds, ascending."""
+    """Epochs with kept weights in a run directory, ascending."""
     return sorted(int(file.stem) for file in (Path(run) / _FOLDER).glob(f"*{_ENDING}"))
 
 
 def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
-    """Load the weights that a run had after an epoch, and hold its pruned entries at zero.
+    """Load the weights of a run after an epoch, and hold pruned entries at zero.
 
     Args:
         network: Network of the same architecture, changed in place.
@@ -57,8 +57,8 @@ def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
         epoch: Number of epochs trained.
 
     Raises:
-        LogError: If the weights of this epoch were not kept, the file is corrupt, or it holds the
-            weights of another network.
+        LogError: If the weights of this epoch were not kept, or the file is corrupt or of another
+            network.
     """
     file = _file(run, epoch)
     if not file.exists():
@@ -82,7 +82,7 @@ def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
 def _save(state: dict[str, Tensor], path: Path) -> None:
     try:
         save_file(state, path)
-    except SafetensorError as error:  # how this library reports a disk that is full
+    except SafetensorError as error:  # how this library reports a full disk
         raise OSError(str(error)) from error
 
 

@@ -11,10 +11,11 @@ Every = int | Callable[[int], bool]
 
 
 def measured_at(every: Every) -> Callable[[int], bool]:
-    """Predicate of the epochs to measure at.
+    """Predicate for the measured epochs.
 
     Args:
-        every: Distance of the measured epochs (0 is one of them), or a function epoch -> bool.
+        every: Measure at epochs 0, `every`, 2 `every`, ..., or where this function of the epoch is
+            true.
 
     Raises:
         LogError: If `every` is neither a whole number from 1 nor a function.
@@ -23,7 +24,7 @@ def measured_at(every: Every) -> Callable[[int], bool]:
         return every
     if not isinstance(every, numbers.Integral) or isinstance(every, bool) or every < 1:
         raise LogError(
-            f"every={every!r}; give the distance of measured epochs, 1 or more, "
+            f"every={every!r}; give the number of epochs between measurements, 1 or more, "
             "or a function epoch -> bool"
         )
     return lambda epoch: epoch % every == 0

@@ -1,4 +1,4 @@
-"""The recorder: measures a network epoch by epoch while it trains, and writes a run directory."""
+"""The recorder: measures a network during training and writes a run directory."""
 
 from __future__ import annotations
 
@@ -41,44 +41,43 @@ _OWN_FACTS = frozenset({"run", "epoch", "mask_distance", "sample_loss", "g_norm2
 class Recorder:
     """Record a run: cheap columns at every epoch, derivative columns at the epochs of `every`.
 
-    Recording does not disturb training: parameters, gradients, buffers, modes and random
-    generators are as before. Use the recorder as a context manager, or call `close()` at the end.
-    Epochs recorded before a crash stay on disk and can be resumed.
+    Recording does not change training: parameters, gradients, buffers, modes and random generators
+    are preserved. Use the recorder as a context manager, or call `close()` at the end. Epochs
+    recorded before a crash stay on disk, and the run can be resumed.
 
     Args:
         model: Network to record, as for `pruneviz.measure`. It may be wrapped (DataParallel, DDP).
-        sample: Fixed sample to measure on: inputs [N, ...] and targets [N], or a list of such
+        sample: Fixed measurement sample: inputs [N, ...] and targets [N], or a list of such
             batches.
-        out: Run directory; must not exist, or be empty. Its name is the run's name unless `spec`
-            gives one.
-        every: Distance of the epochs at which derivatives are measured (0 is one of them), or a
-            function epoch -> bool.
-        spec: Facts of the run (`seed`, `network`, `dataset`, and any others), stored in
-            `spec.json`.
+        out: Run directory; must be empty or missing. Its name is the run name, unless `spec` has
+            one.
+        every: Measure derivatives at epochs 0, `every`, 2 `every`, ..., or where this function of
+            the epoch is true.
+        spec: Run facts (`seed`, `network`, `dataset` and any others), stored in `spec.json`.
         temperatures, bn, chunk, loss, dtype, classifier: As for `pruneviz.measure`.
         columns: Derivative columns to measure, as for `pruneviz.measure`. Cheap columns are always
             written.
         lag: Epochs between the two values of `sigma_delta` and `theta_delta`.
-        mask_score: Measure of the masks whose distance between consecutive epochs is logged; it
-            must need cheap columns only. Default: `bn_scale` of filters, `magnitude` of weights.
-        mask_ratio: Pruned fraction of these masks.
+        mask_score: Pruning measure for the logged distance between masks of consecutive epochs; it
+            must need only cheap columns. Default: `bn_scale` for filters, `magnitude` for weights.
+        mask_ratio: Fraction that these masks prune.
         resume: Continue the unfinished run in `out`.
-        unit: What one row describes, a "filter" or a single "weight".
+        unit: Row kind, "filter" or "weight".
         rows: Number of weights to store with unit "weight". Mask distances and correlations are
             still computed over all weights.
-        rows_seed: Seed that draws these weights.
+        rows_seed: Seed that selects these weights.
 
     Attributes:
-        spec: Facts of the run (`RunSpec`).
-        log: Run directory that is being written (`RunLog`).
+        spec: Run facts (`RunSpec`).
+        log: Open run directory (`RunLog`).
 
     Raises:
-        LogError: If the folder holds another run, the disk cannot be written to, or an option of
-            the recording is invalid. Nothing is written.
+        LogError: If the folder holds another run, the disk cannot be written to, or a recording
+            option is invalid. Nothing is written.
         DataError: If two passes over the sample differ (shuffled or augmented), or it is empty.
             Nothing is written.
-        MeasureError: If the model gives two answers (dropout, noise), has no filters, or an option
-            of the measurement is invalid. Nothing is written.
+        MeasureError: If the model gives different results when evaluated twice (dropout, noise),
+            has no filters, or a measuring option is invalid. Nothing is written.
 
     Example:
         >>> with pv.Recorder(model, (images, labels), "data/mine/run0", every=10) as recorder:
@@ -142,39 +141,38 @@ class Recorder:
     def after_epoch(
         self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: float | str
     ) -> None:
-        """Record the network as it is now.
+        """Record the current network.
 
         Args:
             epoch: Number of epochs trained; 0 for the initialisation.
-            rounds: State of the layers after a pruning round at this epoch, one row per layer with
-                the columns of the rounds table except run and epoch: `Pruner.counts()` and `round`.
-            **facts: Columns of the epochs table: `phase`, `lr`, `train_loss`, `train_acc`,
-                `test_loss`, `test_acc`, `seconds`, and `kept_fraction` if it is not the plain
-                fraction of rows with a weight.
+            rounds: Layers after a pruning round at this epoch, one row per layer: `Pruner.counts()`
+                and a column `round`.
+            **facts: Columns for the epochs table: `phase`, `lr`, `train_loss`, `train_acc`,
+                `test_loss`, `test_acc`, `seconds`, and `kept_fraction` if it is not the fraction of
+                kept rows.
 
         Raises:
             LogError: If the epoch is not later than the last one, a fact is unknown, the recorder
                 is closed, or the disk cannot be written to.
-            MeasureError: If a loss or derivative is not finite; names the epoch.
-
-            Then this epoch is not written, and earlier ones stay.
+            MeasureError: If a loss or derivative is not finite; names the epoch. The epoch is not
+                written, earlier ones stay.
         """
         self.observe(epoch, rounds=rounds, **facts)()
 
     def observe(
         self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: float | str
     ) -> Callable[[], None]:
-        """Measure the network now, and return a function that writes what was measured.
+        """Measure the current network, and return a function that writes the measurement.
 
-        The returned function does not need the network: a GPU can train the next epoch in the
-        meantime. Call it once, before any other method of the recorder.
+        The returned function does not need the network, so a GPU can already train the next epoch.
+        Call it once, before any other method of the recorder.
 
         Args:
             epoch, rounds, **facts: As for `after_epoch`.
 
         Raises:
-            LogError: As `after_epoch`; failures of the disk are raised by the returned function.
-            MeasureError: As `after_epoch`.
+            LogError: As for `after_epoch`; disk errors are raised by the returned function.
+            MeasureError: As for `after_epoch`.
         """
         self._check_call(epoch, facts)
         with _epoch_named(epoch):
@@ -204,16 +202,16 @@ class Recorder:
         columns: str | Sequence[str] = (),
         temperatures: float | Sequence[float] | None = None,
     ) -> pd.DataFrame:
-        """Measure the filters table of the network now, to rank filters by; nothing is written.
+        """Measure the filters table of the current network for ranking; nothing is written.
 
         Args:
             epoch: Number of epochs trained.
-            columns: Derivative columns to measure; no derivative is computed by default.
-            temperatures: Temperatures in place of the recorder's.
+            columns: Derivative columns to measure. Default: none.
+            temperatures: Logit temperatures. Default: the recorder's.
 
         Returns:
             One row per filter or weight: run, epoch, keys, `kept`, the cheap columns and their
-            changes, and `columns`; null where the log would be null.
+            changes, and `columns`; null as in the log.
 
         Raises:
             MeasureError: If a column cannot be measured, or a value is not finite.
@@ -232,12 +230,12 @@ class Recorder:
         return _joined(cheap, measured).assign(run=self.spec.run)
 
     def note(self, **facts: Any) -> None:
-        """Add facts that are known late, such as a size after pruning, to the spec.
+        """Add late facts to the spec, such as a size after pruning.
 
         They are written to `spec.json` when the run is closed.
 
         Raises:
-            LogError: If the spec holds a fact already, JSON cannot hold it, or the recorder is
+            LogError: If the spec already has a fact, JSON cannot store it, or the recorder is
                 closed.
         """
         self.log.note(facts)
@@ -252,9 +250,9 @@ class Recorder:
     def rewind(self, epoch: int) -> None:
         """Drop the epochs recorded after `epoch`, to continue from an earlier checkpoint.
 
-        Call it when the network has the weights of the checkpoint. The log stores few of the
-        single weights, so with unit "weight" the changes and the mask distance of the next epoch
-        are computed from the network; they are null if it holds other weights.
+        Call it after restoring the network. The log stores only some single weights, so with unit
+        "weight" the changes and mask distance of the next epoch are computed from the network; they
+        are null if its weights differ from the log.
         """
         self._check_written()
         self.log.drop_after(epoch)
@@ -273,7 +271,7 @@ class Recorder:
             self.close()
 
     def _choose_rows(self, rows: int, seed: int) -> dict[str, Any]:
-        """Fix which rows are stored; return the facts about them."""
+        """Choose the stored rows; returns the facts about them."""
         self._rows: np.ndarray | slice = slice(None)
         if self._options.unit == "filter":
             return {}
@@ -306,8 +304,8 @@ class Recorder:
     def _check_written(self) -> None:
         if self._unwritten:
             raise LogError(
-                "what was observed last is not written yet; "
-                "first call what Recorder.observe returned"
+                "the last observation is not written yet; "
+                "first call the function that Recorder.observe returned"
             )
 
     def _write(
@@ -341,7 +339,7 @@ class Recorder:
         return cheap.assign(epoch=epoch, **self._history.changes(epoch, cheap))
 
     def _measured(self, epoch: int, options: Options) -> Snapshot:
-        # Kernels are tried once, since every snapshot has the shapes of the first.
+        # Kernels are benchmarked only once, because all snapshots have the same shapes.
         with _epoch_named(epoch), tried_kernels(model_device(self._model)):
             return take_snapshot(self._model, self._sample, options, self._layers)
 
@@ -358,7 +356,7 @@ class Recorder:
         return History(self.spec, tables, last)
 
     def _weights_of(self, stored: pd.DataFrame, epoch: int) -> dict[int, pd.DataFrame]:
-        """All weights at the last recorded epoch, if the network still has the stored ones."""
+        """All weights at the last recorded epoch, if the network agrees with the stored ones."""
         now = self._cheap.now()
         here = now.iloc[self._rows]
         same = all(
@@ -369,7 +367,7 @@ class Recorder:
 
 @contextmanager
 def _epoch_named(epoch: int) -> Iterator[None]:
-    """Name the epoch in errors of measuring."""
+    """Name the epoch in measuring errors."""
     try:
         yield
     except PrunevizError as error:
@@ -377,7 +375,7 @@ def _epoch_named(epoch: int) -> Iterator[None]:
 
 
 def _joined(cheap: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """The cheap columns of an epoch and the measured columns beside them."""
+    """Join the cheap and the measured columns of an epoch."""
     return pd.concat([cheap, measured], axis=1)
 
 
@@ -393,7 +391,7 @@ def _check_cheap(mask_score: str, unit: str) -> None:
 
 
 def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts with tensors and NumPy numbers as plain numbers."""
+    """Convert tensors and NumPy numbers in facts to plain numbers."""
     return {
         name: value.item() if hasattr(value, "item") else value for name, value in facts.items()
     }

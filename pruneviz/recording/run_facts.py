@@ -1,4 +1,4 @@
-"""Facts of a run that a recorder finds by itself: its measuring options, machine and versions."""
+"""Run facts that a recorder finds by itself: measuring options, machine and versions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> 
 
 
 def measured_facts(model: nn.Module, options: Options, every: Every) -> dict[str, Any]:
-    """Facts about how a network is measured, in the words of the spec."""
+    """Facts about how a network is measured, under their names in the spec."""
     dtype = options.dtype or model_dtype(model)
     return {
         "unit": options.unit,

@@ -13,15 +13,15 @@ def stored_rows(weights: int, rows: int, seed: int) -> np.ndarray:
     """Draw the weights that a log stores, uniformly without replacement.
 
     Args:
-        weights: Number of weights of the network.
-        rows: Number of weights to store; all are stored if there are no more.
-        seed: Seed of the draw.
+        weights: Number of weights in the network.
+        rows: Number of weights to store; all if the network has fewer.
+        seed: Random seed.
 
     Returns:
-        Ascending positions, int64 [min(rows, weights)].
+        Ascending indices, int64 [min(rows, weights)].
 
     Raises:
-        LogError: If `rows` is not a whole number from 1, or `seed` not one from 0.
+        LogError: If `rows` is not a whole number from 1, or `seed` not a whole number from 0.
     """
     for name, value, least in (("rows", rows, 1), ("rows_seed", seed, 0)):
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:

@@ -240,7 +240,7 @@ def test_scores_of_a_scan_need_a_file_that_does_not_exist(
     with pytest.raises(ScoreError, match="choose one of magnitude"):
         pv.score(scan(folder), "nonsense", out=tmp_path / "scores.parquet")
     (tmp_path / "mine.parquet").touch()
-    with pytest.raises(LogError, match="exists already"):
+    with pytest.raises(LogError, match="already exists"):
         pv.score(scan(folder), "magnitude", out=tmp_path / "mine.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.parquet"]
 

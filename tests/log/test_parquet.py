@@ -175,7 +175,7 @@ def test_what_is_written_block_by_block_is_whole_or_absent(tmp_path: Path) -> No
     parts = [pd.DataFrame({"epoch": [0, 1]}), pd.DataFrame({"epoch": [2]})]
     write_blocks(parts, tmp_path / "new" / "table.parquet", described)
     assert pd.read_parquet(tmp_path / "new" / "table.parquet")["epoch"].tolist() == [0, 1, 2]
-    with pytest.raises(LogError, match=r"exists already; name another file"):
+    with pytest.raises(LogError, match=r"already exists; name another file"):
         write_blocks(parts, tmp_path / "new" / "table.parquet", described)
     with pytest.raises(ZeroDivisionError):
         write_blocks((part for part in [*parts, 1 / 0]), tmp_path / "cut.parquet", described)

@@ -175,8 +175,8 @@ def test_notes_stand_in_the_spec_once_the_run_is_sealed(unfinished: RunLog) -> N
     unfinished.note({"parameters": np.int64(7), "speed": [1.5, 2.5]})
     assert "parameters" not in json.loads((unfinished.path / "spec.json").read_text())
     for facts, said in [
-        ({"run": "x"}, "holds run already"),
-        ({"rounds": 2}, "rounds already"),
+        ({"run": "x"}, "already holds run"),
+        ({"rounds": 2}, "already holds rounds"),
         ({"sealed": True}, "extra is"),
         ({"a": np.nan}, "stored"),
     ]:
@@ -445,7 +445,7 @@ def test_a_file_in_the_place_of_a_folder_is_an_error_with_its_repair(tmp_path: P
 
 HELD: dict[str, Callable[[Path], object]] = {
     "the finished run r": lambda path: record(path, 1),
-    r"the unfinished run r \(go on with resume=True\)": lambda path: RunLog.create(
+    r"the unfinished run r \(continue it with resume=True\)": lambda path: RunLog.create(
         path, RunSpec("r")
     ),
     "other files": lambda path: (path / "sub").mkdir(parents=True),
@@ -541,7 +541,7 @@ def test_what_is_closed_or_written_stays_as_it_is(run: Path, unfinished: RunLog)
         append(sealed, 3)
     with pytest.raises(LogError, match="is a finished run; there is nothing to resume"):
         RunLog.resume(run, RunSpec("run"))
-    with pytest.raises(LogError, match="holds epoch 1 already"):
+    with pytest.raises(LogError, match="already holds epoch 1"):
         append(unfinished, 1)
     with pytest.raises(LogError, match="no run directory"):
         RunLog.resume(run.parent / "nowhere", RunSpec("run"))

@@ -156,6 +156,6 @@ def test_a_run_whose_rows_have_another_name_is_told(tmp_path: Path) -> None:
     spec = one_run(tmp_path) / "spec.json"
     spec.write_text(json.dumps({**json.loads(spec.read_text()), "run": "renamed"}))
     with pytest.raises(
-        LogError, match=r"holds rows of vgg13-digits-s0, but its spec.json is that of renamed"
+        LogError, match=r"holds rows of vgg13-digits-s0, but its spec.json names renamed"
     ):
         blocks_of(scan(tmp_path), 100)

@@ -32,5 +32,5 @@ def test_epochs_are_multiples_or_those_of_the_function(
 
 @pytest.mark.parametrize("every", [0, -1, True, 2.5, "10", None])
 def test_a_distance_that_is_not_a_whole_number_from_1_is_refused(every: object) -> None:
-    with pytest.raises(LogError, match=rf"every={every!r}; give the distance of measured epochs"):
+    with pytest.raises(LogError, match=rf"every={every!r}; give the number of epochs between"):
         measured_at(every)  # type: ignore[arg-type]

@@ -229,7 +229,7 @@ def test_a_model_that_answers_differently_twice_is_refused_and_nothing_written(
     model = Net(forward, conv=nn.Conv2d(1, 2, 2), fc=nn.Linear(18, 3))
     with pytest.raises(
         MeasureError,
-        match=r"does not answer the same twice.*Use nn\.Dropout rather than functional dropout",
+        match=r"different results when evaluated twice.*Use nn\.Dropout rather than functional dropout",
     ):
         pv.Recorder(model, SAMPLE, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -471,7 +471,7 @@ def test_notes_become_part_of_the_spec(tmp_path: Path) -> None:
     with pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={"seed": 1}) as recorder:
         recorder.after_epoch(0)
         recorder.note(parameters=98, preset="mine")
-        with pytest.raises(LogError, match="holds seed already; note the fact under another name"):
+        with pytest.raises(LogError, match="already holds seed; note the fact under another name"):
             recorder.note(seed=2)
     spec = pv.load(tmp_path / "run").spec.iloc[0]
     assert (spec["parameters"], spec["preset"], spec["seed"]) == (98, "mine", 1)
@@ -539,7 +539,7 @@ def test_nothing_is_asked_of_a_recorder_that_has_not_written_what_it_observed(
         recorder.close,
     ]
     for ask in asked:
-        with pytest.raises(LogError, match=r"not written yet; .*what Recorder\.observe returned"):
+        with pytest.raises(LogError, match=r"not written yet; .*that Recorder\.observe returned"):
             ask()
     assert recorder.last_epoch is None
     write()

@@ -82,8 +82,7 @@ def mobilenet_v1(
         PresetError: If a size is out of range.
 
     References:
-        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
-        ICLR 2021, and the code published with it.
+        Lubana and Dick, ICLR 2021, and its published code.
     """
     check_sizes(num_classes, width, in_channels)
     return MobileNetV1(num_classes, width, in_channels)

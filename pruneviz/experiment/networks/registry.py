@@ -36,8 +36,7 @@ def build_network(
         PresetError: If the name is unknown, or a size is out of range.
 
     References:
-        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
-        ICLR 2021, and the code published with it.
+        Lubana and Dick, ICLR 2021, and its published code.
     """
     if name not in NETWORKS:
         raise PresetError(unknown_name("network", name, tuple(NETWORKS)))

@@ -86,8 +86,7 @@ def resnet56(num_classes: int = 100, *, width: float = 1.0, in_channels: int = 3
         PresetError: If a size is out of range.
 
     References:
-        E. S. Lubana and R. P. Dick, A Gradient Flow Framework for Analyzing Network Pruning,
-        ICLR 2021, and the code published with it.
+        Lubana and Dick, ICLR 2021, and its published code.
     """
     check_sizes(num_classes, width, in_channels)
     return ResNet56(num_classes, width, in_channels)

@@ -1,4 +1,4 @@
-"""Width of a network: the fraction of the published channels that each layer has."""
+"""Network width: the fraction of the published channels in each layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from pruneviz.errors import PresetError
 
-MIN_CHANNELS = 4  # with one or two a layer has nothing to prune, and often does not train
+MIN_CHANNELS = 4  # a layer with one or two has nothing to prune and often does not train
 
 
 def channels(published: int, width: float) -> int:

@@ -1,1 +1,1 @@
-"""One module per kind of picture: its needs, its numbers, its drawing and its words."""
+"""One module per kind of picture: required columns, numbers, drawing and text."""

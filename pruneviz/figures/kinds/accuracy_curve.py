@@ -34,7 +34,7 @@ _KEYS = ["network", "dataset", "rounds", "target", "measure", "augment"]
 _DASHED = (0, (3.5, 1.5))
 _LETTERS = "abcdefgh"
 _MARKERS = 5  # per line
-_MOST_TICKS = 64  # epochs up to which every round has a tick
+_MOST_TICKS = 64  # epochs; up to here every round has a tick
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
@@ -42,13 +42,13 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
 
     Returns:
         One row per data set, measure and epoch, in the order of the panels and of the legend:
-        network, dataset, rounds, target, measure, augment (whether training images were
-        augmented), epoch, seeds, mean and standard deviation over seeds of the train and test
-        accuracy (fractions; null where not recorded), kept_fraction (mean), pruned (whether a
-        round pruned after this epoch).
+        network, dataset, rounds, target, measure, augment (whether training images were augmented),
+        epoch, seeds, mean and standard deviation over seeds of the train and test accuracy
+        (fractions; null where not recorded), kept_fraction (mean), pruned (whether a round pruned
+        after this epoch).
 
     Raises:
-        FigureError: If a run holds no test accuracy, or as `chosen_spec` does.
+        FigureError: If a run has no test accuracy; as for `chosen_spec`.
     """
     spec = chosen_spec(runs.spec, entry, options)
     epochs = runs.named(spec["run"]).epochs.astype({"run": "str"})
@@ -97,7 +97,7 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 
 
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What the picture shows, in words."""
+    """Description of the picture, in words."""
     facts = table.iloc[0]
     over = "one seed, so no band"
     if table["seeds"].max() > 1:
@@ -126,7 +126,7 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
 
 
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """Where the curves end; how fast they rise is for the convergence numbers to tell."""
+    """Where the curves end; the convergence numbers show how fast they rise."""
     sentences = []
     for dataset in _datasets(table):
         ends = _ends(_last(table[table["dataset"] == dataset]))
@@ -165,7 +165,7 @@ def _check_accuracies(epochs: pd.DataFrame, spec: pd.DataFrame) -> None:
 
 
 def _in_order(means: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
-    """Rows in the order in which `chosen_spec` has data sets and measures."""
+    """Rows in the order that `chosen_spec` gives data sets and measures."""
     places = {}
     for name in ("dataset", "measure"):
         order = list(dict.fromkeys(spec[name]))
@@ -192,7 +192,7 @@ def _draw_panel(axes: Axes, panel: pd.DataFrame) -> None:
 
 
 def _mark_rounds(axes: Axes, panel: pd.DataFrame) -> None:
-    """A line for one round; for several a shaded span, with a tick for each where they fit."""
+    """Draw a line for one round, or a shaded span for several, with a tick each if they fit."""
     epochs = sorted(set(panel.loc[panel["pruned"], "epoch"]))
     if len(epochs) == 1:
         axes.axvline(epochs[0], color=style.GUIDE_COLOUR, linewidth=0.9, linestyle=":", zorder=0)
@@ -213,7 +213,7 @@ def _mark_rounds(axes: Axes, panel: pd.DataFrame) -> None:
 
 
 def _has_ticks(table: pd.DataFrame) -> bool:
-    """Whether ticks an epoch apart can be told apart."""
+    """Whether ticks one epoch apart are distinguishable."""
     return bool(table["epoch"].max() <= _MOST_TICKS)
 
 

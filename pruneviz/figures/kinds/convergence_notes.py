@@ -35,7 +35,7 @@ def tables(runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.Da
     Returns:
         Tables of the test accuracy by name: `convergence` (see
         `pruneviz.analysis.convergence.convergence`) and, where two measures or more are recorded,
-        `leads` (see `leads` there), in the order of the claim.
+        `leads` (see `leads` there), in the claim's order.
     """
     spec = chosen_spec(runs.spec, entry, options)
     epochs = runs.named(spec["run"]).epochs
@@ -69,7 +69,7 @@ def values(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str
 
 
 def finding(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> str:
-    """What the leads say to the claim, panel by panel."""
+    """What the leads say about the claim, panel by panel."""
     if "leads" not in tables:
         return "Fewer than two measures are recorded, so nothing is said about the claim."
     return " ".join(
@@ -79,9 +79,9 @@ def finding(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> str:
 
 
 def verdict(row: pd.Series) -> str:
-    """What a row of leads says to the claim that its first measure is the faster one.
+    """What a row of leads says about the claim that its first measure is faster.
 
-    The claim is not about where curves end.
+    The claim does not cover final accuracies.
     """
     if row["quantity"] == "final":
         return "no part of the claim"
@@ -96,7 +96,7 @@ def verdict(row: pd.Series) -> str:
 
 
 def _reserve(row: pd.Series) -> str:
-    """Why a verdict is only a hint: a single seed, or equal leads, have no spread."""
+    """Why a verdict is only a hint: one seed or equal leads have no spread."""
     if row["pairs"] == 1:
         return " (one seed, so a hint at most)"
     return " (the same in every seed, so a hint at most)" if row["low"] == row["high"] else ""

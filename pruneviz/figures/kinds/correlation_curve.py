@@ -35,7 +35,7 @@ from pruneviz.log.runs import Runs
 # Columns of the filters table, and fields of DrawOptions, that the picture depends on.
 NEEDS = ("sigma", "sigma_delta", "theta_g", "abs_theta_g")
 OPTIONS = ("method", "loss_preservation", "mask_score", "mask_ratio")
-# Size of the rank correlation of the two curves from which they are said to move together.
+# Least absolute rank correlation at which the two curves are said to move together.
 CLEAR = 0.5
 FEW_EPOCHS = 8
 _LETTERS = "abcdefgh"
@@ -52,8 +52,8 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
         weights), mask_distance_sd and chance.
 
     Raises:
-        FigureError: If the two measures were never recorded together, or not in the form asked
-            for, or as `chosen_spec` does.
+        FigureError: If the two measures were never recorded together, or not in the requested form;
+            as for `chosen_spec`.
     """
     spec, row_kind = chosen_spec(runs.spec, entry, options), row_kind_of(entry.need.kind)
     options = options.for_kind(entry.need.kind)
@@ -91,7 +91,7 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 
 
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What the picture shows, in words."""
+    """Description of the picture, in words."""
     networks = listed(network_title(network) for network in dict.fromkeys(table["network"]))
     row_kind = row_kind_in(table)
     band = f"the 95 % interval over the {row_kind.noun}s of the one run"
@@ -122,7 +122,7 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
 
 
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What these recordings say to the paper's claim, network by network."""
+    """What these recordings say about the paper's claim, network by network."""
     sentences = [
         _finding_of(str(network), panel, options)
         for network, panel in table.groupby("network", sort=False)
@@ -216,7 +216,7 @@ def _draw_mask_distance(axes: Axes, panel: pd.DataFrame) -> None:
 
 
 def _correlation_limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Limits that hold zero and all bands, with room for markers; at least a half apart."""
+    """Limits that include zero and all bands, with room for markers; at least 0.5 apart."""
     low, high = min(0.0, float(table["band_low"].min())), max(0.0, float(table["band_high"].max()))
     missing = max(0.0, 0.5 - (high - low)) / 2
     return max(-1.05, low - missing - 0.04), min(1.05, high + missing + 0.04)

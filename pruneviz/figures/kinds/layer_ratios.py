@@ -1,4 +1,4 @@
-"""Figures 16 and 17: the fraction of every layer that pruning in rounds takes away, by measure.
+"""Figures 16 and 17: pruned fraction of every layer after pruning in rounds, by measure.
 
 One panel per number of rounds (Lubana and Dick, ICLR 2021).
 """
@@ -25,10 +25,10 @@ from pruneviz.log.runs import Runs
 # Columns of the rounds table, and fields of DrawOptions, that the picture depends on.
 NEEDS = ("layer", "layer_index", "filters", "kept", "coupled_to")
 OPTIONS: tuple[str, ...] = ()
-# Lead in front-loading from which a measure is said to prune the earlier layers far more; the
-# paper names none.
+# Least lead in front-loading at which a measure prunes earlier layers "far more"; the paper gives
+# no number.
 FAR = 0.2
-SLIGHTLY = 5  # rounds, of an epoch each, from which the paper calls a network trained slightly
+SLIGHTLY = 5  # rounds (one epoch each) from which the paper calls a network slightly trained
 ACCUSED = "grasp"  # the measure that the claim is about
 
 _GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
@@ -43,8 +43,8 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
         of `pruneviz.analysis.pruned_fractions.pruned_fractions`.
 
     Raises:
-        FigureError: As `chosen_spec` does.
-        AnalysisError: As `pruned_fractions` does.
+        FigureError: As for `chosen_spec`.
+        AnalysisError: As for `pruned_fractions`.
     """
     spec = chosen_spec(runs.spec, entry, options)
     ratios = pruned_fractions(runs.named(spec["run"]).rounds, spec)
@@ -75,11 +75,10 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Shorten names of layers to what tells them apart.
+    """Shorten layer names to their distinguishing part.
 
-    Leading parts that all names share are cut, and so is everything after the first part that
-    makes a name unique: `features.conv1` and `features.block1.pointwise` become `conv1` and
-    `block1`.
+    Leading parts that all names share are cut, and everything after the first unique part:
+    `features.conv1` and `features.block1.pointwise` become `conv1` and `block1`.
     """
     parts = [name.split(".") for name in names]
     shared = _shared(parts)
@@ -95,7 +94,7 @@ def _shared(parts: Sequence[list[str]]) -> int:
 
 
 def _telling(name: list[str], all_parts: Sequence[list[str]], shared: int) -> int:
-    """Number of leading parts with which no other name begins; all of them if there is none."""
+    """Number of leading parts that make a name unique; all parts if none do."""
     for length in range(shared + 1, len(name)):
         if sum(other[:length] == name[:length] for other in all_parts) == 1:
             return length
@@ -145,7 +144,7 @@ def _draw_spread(axes: Axes, x: np.ndarray, rows: pd.DataFrame) -> None:
 
 
 def _draw_guides(axes: Axes, layers: int, target: float) -> None:
-    """Draw the target of the whole network, and stripes that set neighbouring layers apart."""
+    """Draw the target of the whole network, and stripes that separate layers."""
     for place in range(1, layers, 2):
         axes.axvspan(
             place - 0.5, place + 0.5, color=style.GUIDE_COLOUR, alpha=0.15, linewidth=0, zorder=0
@@ -161,7 +160,7 @@ def _draw_guides(axes: Axes, layers: int, target: float) -> None:
 
 
 def _name_layers(axes: Axes, layers: Sequence[str]) -> None:
-    """Name the layers under the lowest panel: upright, or only every few, where room is short."""
+    """Name the layers under the lowest panel: upright, or only some if there are many."""
     axes.set_xticks(range(len(layers)), short_names(layers))
     axes.set_xlabel("layer, from input to output")
     room = axes.get_window_extent().width / len(layers)
@@ -183,7 +182,7 @@ def _draw_legend(figure: Figure, axes: Axes) -> None:
 
 
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What the picture shows, in words."""
+    """Description of the picture, in words."""
     facts = table.iloc[0]
     rounds = listed(sorted(set(table["rounds"])))
     spread = ""
@@ -212,7 +211,7 @@ def _left_out(table: pd.DataFrame) -> str:
 
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
-    """The computed numbers, one line per panel and measure, below the definition of the halves."""
+    """The computed numbers, one line per panel and measure, after a definition of the halves."""
     deciding = table[table["coupled_to"].isna()]
     layers = _layers(deciding)
     names = dict(zip(layers, short_names(layers), strict=True))
@@ -244,7 +243,7 @@ def _value_line(measure: str, rows: pd.DataFrame, names: Mapping[str, str]) -> s
 
 
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What these recordings say to the paper's claim, saying what "far more" means."""
+    """What these recordings say about the paper's claim, with the meaning of "far more"."""
     trained = table[table["rounds"] >= SLIGHTLY]
     if trained.empty:
         return f"The claim is about {SLIGHTLY} rounds and more, which are not recorded."

@@ -1,8 +1,8 @@
 """Figures 3, 13-15 and H1a: theta_hg against theta_g of every filter, at three epochs.
 
-The epochs are the beginning, a quarter and the end of training. Points show one seed;
-correlations are means over all seeds (Lubana and Dick, ICLR 2021). In H1a a point is a single
-weight, and the points are a sample of those that are correlated.
+The epochs are the beginning, a quarter and the end of training. Points show one seed; correlations
+are means over all seeds (Lubana and Dick, ICLR 2021). In H1a a point is a single weight; points are
+a sample, correlations are over all weights.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ X, Y = "theta_g", "theta_hg"
 # Columns of the filters table, and fields of DrawOptions, that the picture depends on.
 NEEDS = (X, Y)
 OPTIONS = ("method", "seed", "scale")
-# Standard errors, where recorded, tell whether a point differs from zero at all.
+# Standard errors, if recorded, show whether a point differs from zero.
 ERRORS = (f"{X}_se", f"{Y}_se")
 FRACTIONS = (0.0, 0.25, 1.0)  # of the schedule: epochs 0, 40 and 160 of 160
-HIGH = 0.7  # size from which a correlation is called high; the paper names none
-# Share of points clear of their standard error below which a panel is called mostly noise.
+HIGH = 0.7  # least absolute value of a "high" correlation; the paper gives none
+# A panel is mostly noise if a smaller share of points exceeds twice its standard error.
 FEW = 0.5
 
 # Least distance of two tick labels, as a fraction of the axis.
@@ -57,15 +57,15 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     """The numbers of the figure.
 
     Returns:
-        One row per panel and filter (or weight) of the run shown: network, dataset, epoch,
-        schedule (epochs of the whole training), run, seed, layer, depth (of the layer among those
-        shown, from 1), filter (and weight), the two quantities, their standard errors and, the
-        same on every row of a panel, seeds, filters (or weights) and the correlations of
-        `mean_correlations`, which are over all weights where the points are a sample.
+        One row per panel and filter (or weight) of the run shown: network, dataset, epoch, schedule
+        (epochs of the whole training), run, seed, layer, depth (of the layer among the shown ones,
+        from 1), filter (and weight), the two quantities, their standard errors and, the same on
+        every row of a panel, seeds, filters (or weights) and the correlations of
+        `mean_correlations`, over all weights if the points are a sample.
 
     Raises:
-        FigureError: If no epoch holds both quantities in all runs, if the seed asked for was not
-            recorded, or as `chosen_spec` does.
+        FigureError: If no epoch has both quantities in all runs, or the requested seed was not
+            recorded; as for `chosen_spec`.
     """
     spec, row_kind = chosen_spec(runs.spec, entry, options), row_kind_of(entry.need.kind)
     schedule = _schedule(runs, spec)
@@ -77,7 +77,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     points = _points(filters, shown.iloc[0], row_kind)
     rows = points.assign(schedule=schedule).merge(means, on="epoch")
     rows = rows.sort_values(["epoch", "depth", "filter", *row_kind.keys], ignore_index=True)
-    # Keys of weights are null in runs measured by filters, and floats when loaded beside them.
+    # Weight keys are null in runs of filters, so they are floats in a table with both kinds.
     rows = rows.astype(dict.fromkeys(row_kind.keys, "int64"))
     own = [name for name in points if name != "epoch"]
     return rows[["network", "dataset", "epoch", "schedule", *own, *means.columns[3:]]]
@@ -104,7 +104,7 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 
 
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What the picture shows, in words, including the thresholds of its axes."""
+    """Description of the picture, in words, including the thresholds of its axes."""
     facts, row_kind = table.iloc[0], row_kind_in(table)
     x, y = row_kind.column(X), row_kind.column(Y)
     text = (
@@ -140,7 +140,7 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
 
 
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What these recordings say to the paper's claim, saying what "high" means."""
+    """What these recordings say about the paper's claim, with the meaning of "high"."""
     panels, (chosen, beside) = _panels(table), options.methods
     text = (
         f"The mean {COEFFICIENTS[chosen]} correlation is {_by_panel(panels, chosen)}. The paper "
@@ -180,7 +180,7 @@ def thresholds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _schedule(runs: Runs, spec: pd.DataFrame) -> int:
-    """Epochs of the whole training; the last one recorded where no run names them."""
+    """Number of training epochs; the last recorded one if no run states it."""
     if spec["epochs"].notna().any():
         return int(spec["epochs"].max())
     return int(runs.named(spec["run"]).epochs["epoch"].max())
@@ -218,7 +218,7 @@ def _points(filters: pd.DataFrame, run: pd.Series, row_kind: RowKind) -> pd.Data
 def _draw_points(axes: Axes, panel: pd.DataFrame, depths: Normalize) -> None:
     axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
     axes.axvline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
-    # In random order: the deepest layers, drawn last, would hide the others.
+    # In random order; otherwise the deepest layers, drawn last, would hide the others.
     mixed = panel.sample(frac=1, random_state=0)
     size = float(np.clip(6000 / len(mixed), 1.6, 9))
     opacity = float(np.clip(1500 / len(mixed), 0.4, 0.8))
@@ -246,7 +246,7 @@ def _scale_axes(axes: Axes, panel: pd.DataFrame, options: DrawOptions) -> None:
 
 
 def _linear_ticks(low: float, high: float, most: int) -> list[float]:
-    """As many round values as fit, at most `most`, none of them at an end of the axis."""
+    """Round values inside the axis, at most `most`, none at its ends."""
     for bins in range(most + 2, 1, -1):
         locator = MaxNLocator(nbins=bins, steps=[1, 2, 5, 10])
         ticks = np.asarray(locator.tick_values(low, high))
@@ -257,7 +257,7 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _write_heading(axes: Axes, panel: pd.DataFrame, letter: str, options: DrawOptions) -> None:
-    """Write the epoch and the correlations above the panel, where they hide no point."""
+    """Write the epoch and correlations above the panel, where they hide no points."""
     facts = panel.iloc[0]
     lines = [
         f"{SYMBOLS[method]} {mean_and_sd(facts[method], facts[f'{method}_sd'])}"
@@ -311,7 +311,7 @@ def _counts(facts: pd.Series, row_kind: RowKind) -> str:
 
 
 def _sample(table: pd.DataFrame, row_kind: RowKind) -> str:
-    """How many of all rows are shown, where the points are a sample."""
+    """Number of shown and of all rows, if the points are a sample."""
     shown = int((table["epoch"] == table["epoch"].iloc[0]).sum())
     there = int(table[row_kind.counted].iloc[0])
     if shown >= there:
@@ -323,7 +323,7 @@ def _sample(table: pd.DataFrame, row_kind: RowKind) -> str:
 
 
 def _noisy_panels(table: pd.DataFrame) -> list[str]:
-    """Names of the panels in which few points are clear of their standard error."""
+    """Names of panels in which few points exceed twice their standard error."""
     noisy = []
     for _, facts in _panels(table).iterrows():
         panel = table[table["epoch"] == facts["epoch"]]
@@ -346,7 +346,7 @@ def _by_panel(panels: pd.DataFrame, method: str) -> str:
 
 
 def _verdicts(correlations: pd.Series) -> pd.Series:
-    """1 for high and positive, -1 for high and negative, 0 for others and absent ones."""
+    """1 for high and positive, -1 for high and negative, otherwise 0."""
     return (correlations >= HIGH).astype(int) - (correlations <= -HIGH).astype(int)
 
 

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DATA   := data/digits
 OUT    := figures/digits
 
-# Figures that the recordings in data/cifar-mini hold in full.
+# Figures whose runs are all in data/cifar-mini.
 SHIPPED := 2 3 13 14 15 H1a
 # Figures that share runs. Each group is drawn as soon as its runs are recorded.
 GROUPS  := "2 3 13 14 15 H1a H1b" "16 17" "4 5 6 7 8 9" "1 10 11 12"
@@ -14,14 +14,14 @@ GROUPS  := "2 3 13 14 15 H1a H1b" "16 17" "4 5 6 7 8 9" "1 10 11 12"
 
 help:
 	@echo "make setup        create $(VENV) and install pruneviz with the tested versions"
-	@echo "make shipped      draw the recordings that ship, data/cifar-mini (seconds)"
-	@echo "make figures      the same, then record the embedded experiment (once, minutes) and draw it"
+	@echo "make shipped      draw the shipped recordings in data/cifar-mini (seconds)"
+	@echo "make figures      make shipped, then record the embedded experiment (once, minutes) and draw it"
 	@echo "make record       record the embedded experiment without drawing it"
 	@echo "make test         run the test suite (records first, once: notebooks need the recordings)"
 	@echo "make lint         check style and types"
 	@echo "make format       fix style"
 	@echo "make bench        measure everything in docs/benchmarks.md on this machine (an hour or more)"
-	@echo "make bench-quick  the same at small sizes, to see that it works; writes nothing"
+	@echo "make bench-quick  the same at small sizes, to check that it works; writes nothing"
 	@echo "make clean        delete the embedded recordings and figures"
 
 setup: $(VENV)/.installed
@@ -56,7 +56,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Other tools that the benchmarks measure beside pruneviz.
+# Other tools for comparison in the benchmarks.
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@touch $@

@@ -49,7 +49,8 @@ def findings(
         return
     with disk_errors(into):
         text = filled_in(into.read_text(encoding="utf-8"), sets)
-        write_whole(into, lambda part: part.write_text(text, encoding="utf-8"))
+        # A link stays a link.
+        write_whole(into.resolve(), lambda part: part.write_text(text, encoding="utf-8"))
 
 
 app = command_app(findings, "findings", EXAMPLES)

@@ -42,6 +42,15 @@ def test_a_file_gets_the_same_tables_that_are_printed(folder: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [file], "no temporary file is left"
 
 
+def test_a_link_to_a_file_stays_a_link(folder: Path, tmp_path: Path) -> None:
+    file, link = tmp_path / "findings.md", tmp_path / "link.md"
+    file.write_text(PLACE, encoding="utf-8")
+    link.symlink_to(file)
+    assert invoke(str(folder), "--into", str(link)).exit_code == 0
+    assert link.is_symlink()
+    assert RUN in file.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +28,17 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
         "best": state.best,
     }
     with disk_errors(folder):
-        write_whole(folder / "state.pt", lambda file: torch.save(parts, file))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "state.pt", lambda file: _save(parts, file))
+
+
+def _save(parts: dict[str, Any], path: Path) -> None:
+    # Given a path, torch's own writer reports a full or read-only disk as a RuntimeError.
+    with path.open("wb") as file:
+        try:
+            torch.save(parts, file)
+        except RuntimeError as error:
+            raise OSError(f"the checkpoint could not be written ({error})") from error
 
 
 def restore_checkpoint(state: TrainingState, folder: Path) -> bool:

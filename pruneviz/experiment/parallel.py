@@ -125,7 +125,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> N
                 failure = _failure(future)
                 if failure is not None:
                     failures.setdefault(failure, []).append(run)
-                progress.end(run, f"{run}: failed" if failure else f"{run}: {future.result()}")
+                progress.end(run, f"{run}: {future.result() if failure is None else 'failed'}")
     if failures:
         raise PrunevizError(_failed(failures, len(jobs)))
 
@@ -189,7 +189,7 @@ def _failure(future: Future[str]) -> str | None:
         return None
     if not isinstance(error, (PrunevizError, OSError, RuntimeError)):
         raise error
-    return str(error)
+    return str(error) or type(error).__name__
 
 
 def _failed(failures: dict[str, list[str]], total: int) -> str:

@@ -25,7 +25,7 @@ from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.pruner import Pruner, needed_columns, ranking_temperatures
 from pruneviz.pruning.removal import remove
 from pruneviz.pruning.rounds import flowandprune_after, pruned_after
-from pruneviz.recording.kept_weights import keep_weights
+from pruneviz.recording.kept_weights import drop_kept_after, keep_weights
 from pruneviz.recording.recorder import Recorder
 
 _TIMED_IMAGES = 32  # at most, in the forward passes timed before and after removal
@@ -183,7 +183,10 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
     }
     with Recorder(state.network, sample, path, **options) as recorder:
         restore_checkpoint(state, recorder.log.checkpoint)
-        recorder.rewind(state.epoch or -1)  # at epoch 0 the loop records the initialisation again
+        # At epoch 0 the loop records the initialisation again.
+        last = state.epoch or -1
+        recorder.rewind(last)
+        drop_kept_after(path, last)
         weights_into = path if setting.keep_weights else None
         example = sample[0][:_TIMED_IMAGES]
         ExperimentRun(state, data, example, plan, recorder, report, weights_into).finish()

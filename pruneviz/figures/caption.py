@@ -144,7 +144,7 @@ def _fact(spec: pd.DataFrame, name: str) -> str:
     for key, title in GROUPINGS.items():
         groups = spec.groupby(key, sort=False, observed=True)[name]
         by_group = [(title(value), different(rows)) for value, rows in groups]
-        if all(len(found) < 2 for _, found in by_group):
+        if by_group and all(len(found) < 2 for _, found in by_group):
             return "; ".join(f"{group} {_shown(name, found)}" for group, found in by_group)
     return " or ".join(_shown(name, [value]) for value in values)
 

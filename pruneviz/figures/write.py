@@ -62,5 +62,6 @@ def check_format(name: str) -> str:
 
 def _whole(path: Path, write: Callable[[Path], object]) -> Path:
     with disk_errors(path, FigureError, "choose a folder that can be written, with --out"):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, write, flush=False)  # a lost picture can be drawn again
     return path

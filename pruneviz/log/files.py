@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,18 +36,19 @@ def write_whole(path: Path, write: Callable[[Path], object], *, flush: bool = Tr
     """Write a file atomically, even if the process is killed or the disk is full.
 
     The file is written under a temporary name in the same folder, flushed to the disk and renamed.
-    The folder is created if missing.
+    The folder must exist: a folder that was deleted meanwhile is an error, not a new start.
 
     Args:
-        path: The file; an existing one is replaced.
+        path: The file; an existing one is replaced and keeps its permissions.
         write: Function that writes the content to a given path.
         flush: Wait until the content is on the disk, so that it survives a power failure; this
             takes some milliseconds per file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         write(temporary)
+        if path.exists():
+            shutil.copymode(path, temporary)
         if flush:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())

@@ -158,6 +158,7 @@ def write_blocks(blocks: Iterable[pd.DataFrame], out: Path, described: pa.Schema
                 writer.write_table(rows)
 
     with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, write)
 
 

@@ -98,10 +98,10 @@ class PruningOptions:
         if self.target is not None and not 0 <= self.target < 1:
             raise PresetError(
                 f"target is {self.target!r}, expected the fraction of filters to prune, "
-                "above 0 and below 1"
+                "from 0 to below 1"
             )
         if self.rounds < 0:
-            raise PresetError(f"rounds is {self.rounds!r}, expected a whole number, 1 or more")
+            raise PresetError(f"rounds is {self.rounds!r}, expected a whole number from 0")
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> PruningOptions | None:

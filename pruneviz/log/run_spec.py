@@ -147,9 +147,15 @@ class RunSpec:
     def from_dict(cls, facts: Mapping[str, Any]) -> RunSpec:
         """Build a spec from flat facts, as `to_dict` returns them; unknown names go into `extra`.
 
+        Args:
+            facts: The facts by name. The pruning options may also come as one `PruningOptions`
+                under `pruning`.
+
         Raises:
-            LogError: If a value is not allowed.
+            LogError: If a value is not allowed, or a pruning option is given twice.
         """
+        if isinstance(facts.get("pruning"), PruningOptions):
+            facts = _flat(facts)
         known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in facts.items()
@@ -173,6 +179,18 @@ class RunSpec:
             for name, value in facts.items()
         }
         return {**listed, **self.extra}
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts with the options of `pruning` beside the others."""
+    others = {name: value for name, value in facts.items() if name != "pruning"}
+    twice = [name for name in OPTION_NAMES if name in others]
+    if twice:
+        raise LogError(
+            f"run spec: {', '.join(twice)} is given beside pruning=PruningOptions(...); "
+            "leave it out, or set it there"
+        )
+    return {**others, **pruning_facts(facts["pruning"])}
 
 
 def _spec_facts() -> Iterator[str]:

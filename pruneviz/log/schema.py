@@ -1,4 +1,4 @@
-"""Columns of the five tables of the log: their types, units and meaning."""
+"""Columns of the four tables of the log: their types, units and meaning."""
 
 from __future__ import annotations
 

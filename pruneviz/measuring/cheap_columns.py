@@ -65,7 +65,7 @@ class CheapColumns:
         norms = [
             name for name in _norms(layers) if isinstance(model.get_submodule(name).weight, Tensor)
         ]  # norms without affine parameters have no scale
-        self._scales = [f"{name}.weight" for name in norms]
+        self._norms = norms
         self._channels = _channels(model, layers, norms, unit)
 
     @torch.no_grad()
@@ -80,8 +80,13 @@ class CheapColumns:
             for column in self._columns
             for stacked in weights
         ]
-        scales = [torch.cat([named[name] for name in self._scales])] if self._scales else []
-        seen = torch.cat([norm[None], *terms, *(s.double() for s in scales)]).cpu().numpy()
+        # Not by parameter name: a scale may be a buffer, or computed by a parametrization.
+        scales = [self._model.get_submodule(name).weight for name in self._norms]
+        seen = (
+            torch.cat([norm[None], *terms, *(scale.detach().double() for scale in scales)])
+            .cpu()
+            .numpy()
+        )
         ends = 1 + len(self._at) * np.arange(1, len(self._columns) + 1)
         bound, *by_column, rest = np.split(seen, [1, *ends])
         of_terms = dict(zip(self._columns, by_column, strict=True))
@@ -126,7 +131,7 @@ def _channels(
     model: nn.Module, layers: Sequence[Layer], norms: Sequence[str], unit: str
 ) -> np.ndarray:
     """Index of each row's scale in the channels of these norms; past the end for none."""
-    sizes = [len(model.get_submodule(name).get_parameter("weight")) for name in norms]
+    sizes = [len(model.get_submodule(name).weight) for name in norms]
     first = {name: sum(sizes[:i]) for i, name in enumerate(norms)}
     none = sum(sizes)
     found = []

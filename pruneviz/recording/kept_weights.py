@@ -39,6 +39,7 @@ def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
         for name, value in network.state_dict().items()
     }
     with disk_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda temporary: _save(state, temporary))
     return file
 
@@ -46,6 +47,14 @@ def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
 def kept_epochs(run: str | Path) -> list[int]:
     """Epochs with kept weights in a run directory, ascending."""
     return sorted(int(file.stem) for file in (Path(run) / _FOLDER).glob(f"*{_ENDING}"))
+
+
+def drop_kept_after(run: str | Path, epoch: int) -> None:
+    """Delete the kept weights of later epochs, for a run that resumes from its checkpoint."""
+    with disk_errors(Path(run)):
+        for later in kept_epochs(run):
+            if later > epoch:
+                _file(run, later).unlink(missing_ok=True)
 
 
 def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:

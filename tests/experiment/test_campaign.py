@@ -68,12 +68,14 @@ def test_workers_download_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 INTERRUPTED = f"""
-import sys
+import signal, sys
 from dataclasses import replace
 from pathlib import Path
 from pruneviz.experiment.campaign import record_runs
 from pruneviz.experiment.setting import Setting
 from pruneviz.plans.run_plan import RunPlan
+# A shell starts background jobs with the signal ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 plan = {UNPRUNED!r}
 plans = [replace(plan, run=f"r{{seed}}", seed=seed, epochs=5_000) for seed in range(3)]
 record_runs(plans, Setting(Path(sys.argv[1])), 1, print)

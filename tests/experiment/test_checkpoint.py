@@ -136,3 +136,23 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
     assert restore_checkpoint(state, tmp_path)
     assert state.epoch == 0
+
+
+def test_a_disk_that_cannot_be_written_to_is_named_with_its_repair(tmp_path: Path) -> None:
+    """torch reports some of these failures as RuntimeError, depending on how it is called."""
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / f".state.pt.{os.getpid()}.tmp").mkdir()  # in the way
+    with pytest.raises(LogError, match=r"cannot write to .*checkpoint"):
+        save_checkpoint(start(network(), PLAN), tmp_path / "checkpoint")
+
+
+def test_a_failure_of_the_writer_itself_is_a_disk_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(LogError, match=r"unexpected pos.*free some space"):
+        save_checkpoint(start(network(), PLAN), tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ import torch
 from pruneviz.errors import PrunevizError
 from pruneviz.experiment import parallel
 from pruneviz.experiment.parallel import Device, Job, available_device, run_jobs, start_worker
-from tests.support.jobs import break_down, miss_images, succeed
+from tests.support.jobs import break_down, fail_without_words, miss_images, succeed
 
 # A process that starts a worker as recording does, prints its number, and waits for ever.
 PARENT = """
@@ -75,6 +75,13 @@ def test_runs_that_fail_for_one_reason_share_a_sentence_after_the_others_are_don
         "r1: recorded",
         "r2: failed",
     ]
+
+
+def test_a_failure_without_a_message_is_a_failure() -> None:
+    said: list[str] = []
+    with pytest.raises(PrunevizError, match=r"^1 of 1 runs failed; .* r0: NotImplementedError$"):
+        run_jobs([Job("r0", 2, fail_without_words)], 1, said.append)
+    assert said[0].startswith("r0: failed")
 
 
 def test_a_bug_in_a_worker_is_raised() -> None:

@@ -53,3 +53,12 @@ def test_caption_tells_how_the_runs_were_pruned() -> None:
     assert f"{PRUNING_FACTS['carry_momentum']}: yes\n" in text
     assert f"{PRUNING_FACTS['augment']}: no\n" in text
     assert "\n  : " not in text
+
+
+def test_a_fact_in_which_unpruned_runs_differ_is_never_empty(runs: Runs) -> None:
+    threads = np.arange(len(runs.spec)) % 2 + 1
+    differing = Runs(runs.spec.assign(threads=threads), runs.epochs, runs.filters, runs.rounds)
+    (line,) = (
+        line for line in compose("3", differing).caption.splitlines() if "CPU threads" in line
+    )
+    assert line.endswith(": 1 or 2")

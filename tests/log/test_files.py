@@ -13,12 +13,20 @@ from pruneviz.errors import FigureError, LogError
 from pruneviz.log.files import disk_errors, remove_unfinished, write_whole
 
 
-def test_a_file_is_written_into_a_new_folder_and_replaces_the_one_before(tmp_path: Path) -> None:
-    file = tmp_path / "a" / "b" / "c.txt"
+def test_a_file_replaces_the_one_before_and_keeps_its_permissions(tmp_path: Path) -> None:
+    file = tmp_path / "c.txt"
     for text in ("first", "second"):
         write_whole(file, lambda path, text=text: path.write_text(text))
         assert file.read_text() == text
+        file.chmod(0o640)
+    assert file.stat().st_mode & 0o777 == 0o640
     assert list(tmp_path.rglob("*.txt*")) == [file]
+
+
+def test_a_folder_that_was_deleted_is_not_made_anew(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "gone" / "c.txt", lambda path: path.write_text("text"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_write_that_fails_leaves_the_file_before_and_nothing_else(tmp_path: Path) -> None:

@@ -572,3 +572,15 @@ def test_epochs_after_a_checkpoint_are_forgotten(
     assert log.epochs == left
     assert sorted(log.read("filters")["epoch"].unique()) == left
     assert len(listing(log.path / "parts")) == 2 * len(left)
+
+
+def test_a_run_whose_folder_was_deleted_cannot_go_on_without_its_first_epochs(
+    tmp_path: Path,
+) -> None:
+    log = RunLog.create(tmp_path / "run", RunSpec("run"))
+    append(log, 0, 1)
+    shutil.rmtree(tmp_path / "run")
+    for work in (lambda: append(log, 2), log.seal):
+        with pytest.raises(LogError, match="cannot write to"):
+            work()
+    assert not (tmp_path / "run").exists()

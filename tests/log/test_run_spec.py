@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pruneviz.errors import LogError
+from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import load
@@ -124,3 +125,12 @@ def test_a_run_resumes_only_with_the_options_it_was_started_with(
     ):
         RunLog.resume(log.path, RunSpec.from_dict({"run": "r", field: now}))
     assert RunLog.resume(log.path, log.spec).path == log.path
+
+
+def test_pruning_options_may_be_given_as_one_fact_and_never_twice() -> None:
+    options = PruningOptions("magnitude", 0.5, 3)
+    spec = RunSpec.from_dict({"run": "a", "pruning": options})
+    assert spec == RunSpec("a", pruning=options)
+    assert spec.kind == "pruned"
+    with pytest.raises(LogError, match="rounds is given beside pruning="):
+        RunSpec.from_dict({"run": "a", "pruning": options, "rounds": 5})

@@ -142,3 +142,27 @@ def test_any_parameter_that_is_not_finite_is_noticed(value: float) -> None:
         with torch.no_grad():
             model.get_parameter(name).view(-1)[-1] = value
         assert not cheap.read().bounded, name
+
+
+class ScaleInBuffer(nn.BatchNorm2d):
+    """A batch norm whose scale is a buffer, as a frozen one may have it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        scale = torch.linspace(0.5, 1.5, channels)
+        del self.weight
+        self.register_buffer("weight", scale)
+
+
+def test_scales_that_are_no_parameters_are_read_too() -> None:
+    inputs, labels = digit_batches((12,), torch.float32)[0]
+    channels = inputs.shape[1]
+    computed = nn.BatchNorm2d(4)
+    nn.utils.parametrize.register_parametrization(computed, "weight", nn.Softplus())
+    for norm in (ScaleInBuffer(4), computed):
+        model = nn.Sequential(
+            nn.Conv2d(channels, 4, 3, padding=1), norm, nn.Flatten(), nn.LazyLinear(10)
+        ).eval()
+        model(inputs)
+        table = pv.measure(model, (inputs, labels), columns=["sigma"])
+        np.testing.assert_array_equal(table["sigma"], norm.weight.detach().double())

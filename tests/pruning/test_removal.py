@@ -509,3 +509,29 @@ def test_a_network_that_the_graph_library_cannot_follow_is_named() -> None:
 def test_a_network_without_filters_is_refused() -> None:
     with pytest.raises(PrunevizError, match="no filters"):
         remove(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).double(), IMAGES)
+
+
+class WithFlag(nn.Module):
+    """A network that also returns a boolean tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.body(x).mean((2, 3)), x.mean((1, 2, 3)) > 0
+
+
+def test_a_network_that_returns_flags_beside_its_outputs_can_be_made_smaller() -> None:
+    torch.manual_seed(0)
+    network, example = WithFlag().eval(), torch.randn(2, 1, 8, 8)
+    kept = torch.ones_like(network.body[0].weight, dtype=torch.bool)
+    kept[0] = False
+    readers = torch.ones_like(network.body[2].weight, dtype=torch.bool)
+    readers[:, 0] = False
+    bias = kept[:, 0, 0, 0]
+    prune_entries(network, {"body.0.weight": kept, "body.0.bias": bias, "body.2.weight": readers})
+    removed = remove(network, example)
+    assert (removed.removed, removed.masked) == (1, 0)
+    for mine, smaller in zip(network(example), removed.network(example), strict=True):
+        torch.testing.assert_close(mine, smaller)

@@ -13,7 +13,12 @@ from pruneviz.errors import LogError
 from pruneviz.pruning.held_entries import kept_entries, prune_entries
 from pruneviz.pruning.pruner import Pruner
 from pruneviz.recording import kept_weights
-from pruneviz.recording.kept_weights import keep_weights, kept_epochs, load_kept_weights
+from pruneviz.recording.kept_weights import (
+    drop_kept_after,
+    keep_weights,
+    kept_epochs,
+    load_kept_weights,
+)
 from tests.support.cases import BY_NAME
 from tests.support.removed_twins import IMAGES, TWINS
 
@@ -122,3 +127,12 @@ def test_a_full_disk_is_told_and_leaves_no_file(
     with pytest.raises(LogError, match=r"cannot write to .*No space left on device; free some"):
         keep_weights(network(), tmp_path, 0)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_weights_of_epochs_after_a_checkpoint_are_deleted_and_no_others(tmp_path: Path) -> None:
+    for epoch in range(4):
+        keep_weights(nn.Linear(2, 2), tmp_path, epoch)
+    drop_kept_after(tmp_path, 1)
+    assert kept_epochs(tmp_path) == [0, 1]
+    drop_kept_after(tmp_path, -1)
+    assert kept_epochs(tmp_path) == []

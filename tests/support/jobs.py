@@ -20,6 +20,11 @@ def miss_images(report: Report) -> str:
     raise DataError("no images; download them")
 
 
+def fail_without_words(report: Report) -> str:
+    """Fail with an error that has no message."""
+    raise NotImplementedError
+
+
 def break_down(report: Report) -> str:
     """Fail because of a bug."""
     raise TypeError("a bug")

@@ -30,7 +30,8 @@ def findings(
     into: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Markdown file whose tables to update. Default: print all tables."
+            metavar="FILE",
+            help="Markdown file in which to update the tables. Default: print all tables.",
         ),
     ] = None,
 ) -> None:

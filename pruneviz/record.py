@@ -95,7 +95,7 @@ def record(
         str | None,
         typer.Option(
             metavar="NAME",
-            help=f"Data set instead of the preset's: {', '.join(DATASET_NAMES)}.",
+            help=f"Data set to use instead of the preset's: {', '.join(DATASET_NAMES)}.",
             autocompletion=completing(lambda: DATASET_NAMES),
         ),
     ] = None,

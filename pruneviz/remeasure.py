@@ -48,7 +48,7 @@ def remeasure(
     unit: Annotated[
         str,
         typer.Option(
-            help="Row kind of the log: one row per filter, or per single weight.",
+            help="Record one row per filter, or one per single weight.",
             **one_of("row kind", ROW_KINDS),
         ),
     ] = "filter",
@@ -57,7 +57,7 @@ def remeasure(
         typer.Option(
             min=1,
             metavar="EPOCHS",
-            help="Measure derivatives at every N-th epoch. Default: as recorded.",
+            help="Epochs between two measurements of derivatives. Default: as recorded.",
         ),
     ] = None,
     batch_size: Annotated[

@@ -1,4 +1,4 @@
-"""Facts about a run beside its rows, and means over runs with confidence intervals."""
+"""Run facts as columns, and means over runs with confidence intervals."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]
 
 
 def one_of(what: str, known: Collection[str]) -> dict[str, Any]:
-    """Settings for a `typer.Option` that takes one of several names.
+    """Settings for a `typer.Option` that accepts only known names.
 
     Args:
         what: What a name stands for, such as "row kind".

@@ -1,1 +1,1 @@
-"""The reference experiment: networks, data sets, training, runs side by side."""
+"""The reference experiment: networks, data sets, training, parallel runs."""

@@ -257,7 +257,7 @@ def _find_folder(root: Path, download: bool) -> tuple[_Classes, _Classes]:
     held_out = next((root / part for part in ("val", "test") if (root / part).is_dir()), None)
     if held_out is None or not (root / "train").is_dir():
         raise DataError(
-            f"{root} has no train/ with val/ or test/ beside it (found: {_content(root)}); "
+            f"{root} has no train/ with val/ or test/ next to it (found: {_content(root)}); "
             "give the folder that holds both with --images (in Python root)"
         )
     train, test = _class_folders(root / "train"), _class_folders(held_out)

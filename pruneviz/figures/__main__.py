@@ -35,7 +35,7 @@ EXAMPLES = """
   # All figures, from data/digits into figures/digits
   pruneviz figures
 
-  # An accuracy curve, of one of several data sets
+  # An accuracy curve for one of several data sets
   pruneviz figures 1 --data data/paper --dataset cifar10
 
   # Other options, vector graphics only, into another folder
@@ -65,9 +65,9 @@ def draw(
             show_default=False,
         ),
     ] = None,
-    data: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the recordings.")] = Path(
-        "data/digits"
-    ),
+    data: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder with the recordings.")
+    ] = Path("data/digits"),
     out: Annotated[
         Path | None,
         typer.Option(
@@ -93,15 +93,22 @@ def draw(
             autocompletion=completing(lambda: DATASET_NAMES),
         ),
     ] = None,
-    method: Annotated[CorrelationMethod, typer.Option(help="Correlation coefficient.")] = "pearson",
+    method: Annotated[
+        CorrelationMethod,
+        typer.Option(help="Correlation coefficient in scatter and correlation figures."),
+    ] = "pearson",
     loss_preservation: Annotated[
-        LossPreservation, typer.Option(help="Form of loss preservation in Figure 2.")
+        LossPreservation,
+        typer.Option(
+            help="Loss preservation in Figure 2: the sum of absolute values, or the absolute value "
+            "of the sum."
+        ),
     ] = "sum_of_abs",
     mask_score: Annotated[
         str | None,
         typer.Option(
             metavar="MEASURE",
-            help="Pruning measure of the masks in Figure 2. "
+            help="Pruning measure that defines the masks in Figure 2. "
             f"Default: {MASK_SCORES['filter']}; for single weights {MASK_SCORES['weight']}.",
             autocompletion=completing(_measures),
         ),
@@ -113,7 +120,10 @@ def draw(
         int | None,
         typer.Option(metavar="N", help="Seed shown in scatter plots. Default: the lowest."),
     ] = None,
-    scale: Annotated[AxisScale, typer.Option(help="Axis scale of scatter plots.")] = "symlog",
+    scale: Annotated[
+        AxisScale,
+        typer.Option(help="Axes of scatter plots: logarithmic on both sides of zero, or linear."),
+    ] = "symlog",
     list_figures: Annotated[
         bool,
         typer.Option(

@@ -63,7 +63,7 @@ def commands(
     They use the preset with which the other runs in the folder were recorded.
 
     Args:
-        figure: Name of the figure.
+        figure: Figure name.
         entry: The figure.
         absent: The missing runs.
         spec: Facts about the recorded runs.

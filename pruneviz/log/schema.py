@@ -255,7 +255,7 @@ def check_columns(frame: pd.DataFrame, needed: list[str], what: str, repair: str
     Args:
         frame: The table.
         needed: Columns that it must have.
-        what: Name of the table, at the start of the message.
+        what: Table name at the start of the message.
         repair: What to do, at the end of the message.
 
     Raises:

@@ -58,7 +58,7 @@ class Objective:
 
     @property
     def device(self) -> torch.device:
-        """Device of the sample."""
+        """The sample's device."""
         return self.batches[0][0].device
 
     def chunks(self, chunk: int) -> Iterator[Batch]:

@@ -136,7 +136,7 @@ def record_command(
 def run_name(
     network: str, dataset: str, need: Need, measure: str | None, rounds: int, seed: int
 ) -> str:
-    """Name of a run, such as `resnet56-cifar100-proposed-r25-s0`."""
+    """Run name, such as `resnet56-cifar100-proposed-r25-s0`."""
     if measure is None:
         how = "weights" if need.kind == "weights" else "unpruned"
     else:

@@ -27,7 +27,7 @@ class Gone:
     """The set of pruned filters while groups are pruned one after another.
 
     Args:
-        coupling: Coupling of the network.
+        coupling: The network's coupling.
         pruned: Initially pruned filters.
 
     Attributes:
@@ -83,7 +83,7 @@ class Selection:
     A group is named by its first filter (`Coupling.leads`).
 
     Args:
-        coupling: Coupling of the network.
+        coupling: The network's coupling.
         before: Initially pruned filters.
         protected: Filters that must stay; they are neither chosen nor pruned with others.
 

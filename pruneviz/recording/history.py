@@ -17,7 +17,7 @@ class History:
     """Cheap columns of all rows of a network, from `lag` epochs ago to the last recorded epoch.
 
     Args:
-        spec: Spec of the run: row kind, lag, and mask options.
+        spec: Run spec: row kind, lag and mask options.
         tables: {epoch: table} of the initially known epochs.
         last: The last recorded epoch, which `tables` may lack; None before the first.
     """

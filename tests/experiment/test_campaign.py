@@ -43,7 +43,7 @@ def test_missing_images_and_unknown_names_are_found_without_reading_images(tmp_p
     for name, message in (
         ("cifar10", r"cifar10 cannot be read from .*cifar-10-batches-py \(missing: .*--download"),
         ("tiny-imagenet", "tiny-imagenet is not in"),
-        ("folder", "has no train/ with val/ or test/ beside it"),
+        ("folder", "has no train/ with val/ or test/ next to it"),
     ):
         with pytest.raises(DataError, match=message):
             check_data_sets([name], tmp_path)

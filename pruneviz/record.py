@@ -173,7 +173,7 @@ def record(
 
 
 def _own_pruning(pruning: Mapping[str, Any], figures: Sequence[str]) -> PruningOptions | None:
-    """Pruning options of custom runs; None to record the runs of figures."""
+    """Pruning options for custom runs; None to record runs for figures."""
     given = {
         name: value for name, value in pruning.items() if value is not None and value is not False
     }

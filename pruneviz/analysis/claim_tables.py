@@ -56,7 +56,7 @@ def figure_2(runs: Runs) -> pd.DataFrame:
 def figure_2_curve(runs: Runs) -> pd.DataFrame:
     """Pearson's r over all filters, its mean over layers, and the mask distance, at every epoch.
 
-    Means over seeds of the correlation of `sigma_change` with `loss_preservation`.
+    Correlations between `sigma_change` and `loss_preservation`, averaged over seeds.
     """
     filters = _filters(runs)
     found = agreement_over_seeds(filters, *_FIGURE_2)

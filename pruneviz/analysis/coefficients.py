@@ -61,7 +61,7 @@ def fisher_intervals(
 
     Args:
         r: Correlations [group].
-        n: Number of pairs of each [group].
+        n: Number of pairs [group].
         method: Key in `COEFFICIENTS`.
         level: Confidence level, between 0 and 1.
 

@@ -141,7 +141,7 @@ def leads(
 
 
 def _paired(runs: pd.DataFrame, panel: list[str], ahead: str, behind: str) -> pd.DataFrame:
-    """Values of two measures side by side, and the lead of the first."""
+    """Values for two measures side by side, and the first one's lead."""
     one, other = (runs[runs["measure"] == measure] for measure in (ahead, behind))
     pairs = one.merge(other, on=["seed", *panel, *QUANTITY], suffixes=("", "_behind"))
     sign = np.where(pairs["quantity"] == "epochs_to", -1.0, 1.0)

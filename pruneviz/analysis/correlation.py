@@ -1,4 +1,4 @@
-"""Correlation of two quantities over the filters of each group, and its mean over seeds."""
+"""Correlation between two quantities over the filters in each group, and its mean over seeds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FACTS = set(SPEC_FACTS) - {"run", "epochs"}
 
 @dataclass(frozen=True)
 class _How:
-    """Options of `correlate` for the computation on each group of pairs."""
+    """Options of `correlate` for the computation in each group."""
 
     method: CorrelationMethod
     level: float

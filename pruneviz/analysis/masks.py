@@ -258,7 +258,7 @@ def _epochs(rows: pd.DataFrame) -> Iterator[tuple[int, np.ndarray, np.ndarray, n
 
 
 class _Places:
-    """Positions of the filters of one run in its masks, in the order the run first names them."""
+    """Positions of a run's filters in its masks, in order of first appearance."""
 
     def __init__(self, run: object) -> None:
         self._run = run
@@ -289,7 +289,7 @@ class _Places:
 
 
 def _gathered(parts: list[pd.DataFrame], filters: pd.DataFrame) -> pd.DataFrame:
-    """One table of all runs, whose keys have the dtypes of `filters`."""
+    """One table for all runs, with key dtypes as in `filters`."""
     rows = [part for part in parts if len(part)]
     if rows:
         table = pd.concat(rows, ignore_index=True)

@@ -1,4 +1,4 @@
-"""Correlations of all pruning measures with each other, for each group of a log."""
+"""Correlations between all pruning measures, for each group in a log."""
 
 from __future__ import annotations
 

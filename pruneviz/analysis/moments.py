@@ -27,7 +27,7 @@ class Moments:
         scale: Power of two near the largest absolute value [2, group].
         mean: Means [2, group].
         square: Sums of squared deviations from the mean [2, group].
-        product: Sum of products of both deviations [group].
+        product: Sum over products of both deviations [group].
     """
 
     n: np.ndarray
@@ -106,7 +106,7 @@ def pearson(of: Moments) -> np.ndarray:
 
 
 def _one_side(values: np.ndarray, starts: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, ...]:
-    """least, most, scale, mean and square of every group, and the deviation of every value."""
+    """least, most, scale, mean and square per group, and the deviation of each value."""
     least, most = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
     scale = _power_of_two(np.maximum(np.abs(least), np.abs(most)))
     with np.errstate(invalid="ignore"):

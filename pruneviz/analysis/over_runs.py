@@ -39,7 +39,7 @@ def with_facts(table: pd.DataFrame, spec: pd.DataFrame, facts: Sequence[str]) ->
 def mean_over_runs(
     table: pd.DataFrame, by: Sequence[str], value: str, level: float = 0.95
 ) -> pd.DataFrame:
-    """Mean of a column over the runs of each group.
+    """Mean of a column over the runs in each group.
 
     Args:
         table: One row per run and group. Null values do not count.

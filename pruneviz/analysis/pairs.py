@@ -57,7 +57,7 @@ def complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> Pair
 
 
 def pairs_by_block(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pairs]:
-    """Complete pairs of every block of a scan; blocks without any are skipped."""
+    """Complete pairs in each block of a scan; blocks without any are skipped."""
     columns = [*by, *_columns_for(filters, x), *_columns_for(filters, y)]
     for block in filters.blocks(columns):
         pairs = complete_pairs(block, x, y, by)
@@ -66,7 +66,7 @@ def pairs_by_block(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pai
 
 
 def grouped(keys: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Group the rows of a table of keys; a row with a null key belongs to no group.
+    """Group the rows of a key table; a row with a null key belongs to no group.
 
     Returns:
         Unique keys, sorted and renumbered; row order that puts group after group; position in that

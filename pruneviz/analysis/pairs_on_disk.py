@@ -91,7 +91,7 @@ def _places(some: pd.DataFrame, keys: pd.DataFrame) -> np.ndarray:
 
 
 def _sort_into(portions: Mapping[Path, slice], pairs: Pairs, places: np.ndarray) -> None:
-    """Append the pairs of a block to the files of their groups."""
+    """Append the pairs in a block to the files for their groups."""
     records = np.empty(len(pairs.x), dtype=_PAIR)
     records["group"], records["x"], records["y"] = np.repeat(places, pairs.n), pairs.x, pairs.y
     bounds = np.append(pairs.starts, len(pairs.x))

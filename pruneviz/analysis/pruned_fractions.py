@@ -77,7 +77,7 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
 
 
 def network_fractions(layers: pd.DataFrame) -> pd.Series:
-    """Pruned fraction of a whole network and of its earlier and later half.
+    """Pruned fraction of a network, and of its earlier and later half.
 
     Only layers that are not coupled to another one (coupled_to null) count, so none counts twice.
 

@@ -107,7 +107,7 @@ def leave_one_layer_out(
 
 
 def _pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> pd.DataFrame:
-    """The columns of `by`, layer, and x and y of every filter in which both are finite."""
+    """The `by` columns, layer, x and y for every filter with finite x and y."""
     measures = [name for name in (x, y) if name in SCORES and name not in filters]
     known = filters.assign(**{name: score(filters, name) for name in measures})
     correlate(known.head(0), x, y, by=by)  # raises errors about x, y and by

@@ -84,7 +84,7 @@ def score(
 
 
 def magnitude(filters: pd.DataFrame) -> pd.Series:
-    """Euclidean norm of a filter's weights, in units of a weight."""
+    """Euclidean norm of a filter's weights, in weight units."""
     return np.sqrt(_numbers(filters, "theta_norm2"))
 
 
@@ -171,7 +171,7 @@ def theta_change(filters: pd.DataFrame) -> pd.Series:
 
 
 def l1_norm(filters: pd.DataFrame) -> pd.Series:
-    """Sum of a filter's absolute weights, in units of a weight.
+    """Sum of a filter's absolute weights, in weight units.
 
     References:
         Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017.
@@ -180,7 +180,7 @@ def l1_norm(filters: pd.DataFrame) -> pd.Series:
 
 
 def snip(filters: pd.DataFrame) -> pd.Series:
-    """Sum of the SNIP saliencies |theta_j g_j| of a filter's weights, in nats.
+    """Sum over a filter's weights of the SNIP saliencies |theta_j g_j|, in nats.
 
     SNIP scores single weights. Summed over a filter it equals `loss_preservation`, at
     initialisation and at every epoch.

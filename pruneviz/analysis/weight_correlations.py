@@ -1,4 +1,4 @@
-"""Correlations over all single weights of a network (Appendix H.1 of the paper).
+"""Correlations over all single weights of a network (the paper's Appendix H.1).
 
 A log stores only a fixed, seeded subset of a network's millions of weights. Figures H1a and H1b
 show correlations over all of them, so these are computed while a run is recorded.
@@ -18,7 +18,7 @@ METHODS: tuple[CorrelationMethod, ...] = ("pearson", "spearman")
 
 
 def weight_correlations(table: pd.DataFrame) -> pd.DataFrame:
-    """Correlate every pair of `PAIRS` by every method of `METHODS`, in float64.
+    """Correlate every pair in `PAIRS` by every method in `METHODS`, in float64.
 
     Args:
         table: One row per weight of a network at one epoch, with `kept`. Pruned weights do not

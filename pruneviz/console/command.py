@@ -132,7 +132,7 @@ def command_app(
 
     Args:
         function: Its parameters are the options, its docstring the help.
-        name: Name of the subcommand of `pruneviz`.
+        name: Name of the `pruneviz` subcommand.
         examples: Lines at the end of the help, printed verbatim.
         words: Glossaries at the end of the help, {title: {word: meaning}}.
     """
@@ -225,7 +225,7 @@ def _as_we_write_it(name: str, text: str) -> tuple[str, str]:
 
 
 def _explained(title: str, meanings: Mapping[str, str]) -> str:
-    """A list of words with their meanings, for the end of the help."""
+    """A glossary for the end of the help."""
     width = max(map(len, meanings))
     lines = [
         textwrap.fill(

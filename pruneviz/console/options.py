@@ -1,4 +1,4 @@
-"""Options of commands: names that complete and suggest, several values, options of a dataclass."""
+"""Command options: names that complete and suggest, several values, options from a dataclass."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _parameter(
 
 
 def one_by_one(args: Sequence[str], several: set[str], greedy: bool) -> Iterator[str]:
-    """Repeat the name of an option before each of its values.
+    """Repeat an option's name before each of its values.
 
     Args:
         args: Arguments as typed.

@@ -69,7 +69,7 @@ def show_progress(runs: int, say: Callable[[str], None]) -> Progress:
 
 
 class Bars(Progress):
-    """Bars on stderr: one of epochs for each active run, and one of runs."""
+    """Bars on stderr: one for the epochs of each active run, and one for runs."""
 
     def __init__(
         self, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic

@@ -218,7 +218,7 @@ def _positions(data: ImageData, part: str, per_class: int | None, seed: int) -> 
 
 
 def _draw_per_class(data: ImageData, part: str, per_class: int, seed: int) -> Tensor:
-    """Positions of random images of every class, int64 [num_classes, per_class].
+    """Random image indices for each class, int64 [num_classes, per_class].
 
     They are drawn on the CPU, so that they are the same for every device.
     """

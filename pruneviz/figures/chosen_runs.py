@@ -70,7 +70,7 @@ class RunGroup:
 
 
 def kinds_of(spec: pd.DataFrame) -> pd.Series:
-    """The kind of each run of a spec table, a key of `KIND_WORDS`."""
+    """The kind of each run in a spec table, a key in `KIND_WORDS`."""
     pruned = (spec["rounds"].fillna(0) > 0) | (spec["target"].fillna(0) > 0)
     only_rounds = spec["prune_phase_only"].eq(True)
     by_filter = np.select([pruned & only_rounds, pruned], ["prune_phase", "pruned"], "unpruned")
@@ -113,7 +113,7 @@ def chosen_spec(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> pd.Da
 
 
 def chosen_datasets(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> tuple[str, ...]:
-    """Choose the data sets of a figure, in the order of its panels.
+    """Choose the data sets for a figure, in panel order.
 
     These are the figure's own data set or the requested one. Otherwise an accuracy curve shows all
     recorded data sets, and any other figure CIFAR-100 or the only recorded one.
@@ -190,7 +190,7 @@ def filters_of(
 
 
 def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:
-    """Epochs at which a filters table has rows of every run of `spec`, ascending."""
+    """Epochs at which a filters table has rows for all runs in `spec`, ascending."""
     runs = filters.groupby("epoch")["run"].nunique()
     return [int(epoch) for epoch in runs.index[runs == len(spec)]]
 

@@ -1,4 +1,4 @@
-"""Correlations of single runs, averaged over the runs (seeds) of each network and data set."""
+"""Correlations of single runs, averaged over seeds for each network and data set."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def mean_correlations(
     spec: pd.DataFrame,
     counted: str = "filters",
 ) -> pd.DataFrame:
-    """Average correlations of runs over the runs of each network.
+    """Average the correlations of single runs over seeds.
 
     Args:
         correlations: For each coefficient, its values by run and epoch: run, epoch, n, r, low,
             high.
         spec: Run facts.
-        counted: Name of the column that holds the number of rows correlated.
+        counted: Name of the column for the number of correlated rows.
 
     Returns:
         One row per network, data set and epoch: `seeds` (runs averaged), the column `counted`

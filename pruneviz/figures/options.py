@@ -61,7 +61,7 @@ class DrawOptions:
             )
 
     def masks_by(self, kind: str) -> str:
-        """The pruning measure for masks in a figure of this kind of runs."""
+        """The pruning measure for masks in a figure of this run kind."""
         default = MASK_SCORES["weight" if kind == "weights" else "filter"]
         return default if self.mask_score is None else self.mask_score
 

@@ -32,7 +32,7 @@ MaskDistances = Callable[[Runs, pd.DataFrame, DrawOptions], pd.DataFrame]
 
 
 class Correlations(Protocol):
-    """Correlations of two columns or measures, averaged over the runs of each network."""
+    """Correlations between two columns or measures, averaged over seeds."""
 
     def __call__(
         self,
@@ -53,7 +53,7 @@ class RowKind:
     Attributes:
         noun: Name in the singular.
         keys: Key columns of the filters table besides `FILTER_KEYS`.
-        counted: Column of a figure's table that holds the number of rows correlated.
+        counted: Column for the number of correlated rows in a figure's table.
         change: Measure of a row's change in training.
         change_symbol: Symbol of that measure.
         columns: Descriptions of columns whose meaning differs from filters.
@@ -74,7 +74,7 @@ class RowKind:
     mask_distances: MaskDistances
 
     def column(self, name: str) -> Column:
-        """The description of a column of the filters table."""
+        """The description of a filters column."""
         return self.columns[name] if name in self.columns else filter_column(name)
 
 

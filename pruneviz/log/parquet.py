@@ -28,7 +28,7 @@ _GROUP_ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class TablePart:
-    """A selection of columns, epochs and rows of a table.
+    """A selection of columns, epochs and rows from a table.
 
     Attributes:
         columns: Columns to read; None reads all.

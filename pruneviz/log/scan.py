@@ -48,7 +48,7 @@ class Scan:
         return self.rows
 
     def blocks(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-        """Read the rows in order, in blocks of complete epochs of one run.
+        """Read the rows in order, in blocks of complete epochs from one run.
 
         Args:
             columns: Columns to read besides run and epoch; columns in no file are left out.
@@ -79,7 +79,7 @@ class Scan:
 
     @cached_property
     def _categories(self) -> dict[str, list[str]]:
-        """Names of the runs that have rows, and of the layers, in order of appearance."""
+        """Run names (of runs with rows) and layer names, in order of appearance."""
         layers: dict[str, None] = {}
         runs = []
         for run, file in self.files.items():
@@ -118,7 +118,7 @@ def scan(path: str | Path) -> Scan:
 
 
 def _footer(file: Path) -> tuple[list[str], int]:
-    """The columns and the number of rows of a file."""
+    """The columns and row count of a file."""
     check_file(file, "filters")
     found = pq.read_metadata(file)
     return found.schema.to_arrow_schema().names, found.num_rows

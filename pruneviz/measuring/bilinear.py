@@ -67,7 +67,7 @@ class Bilinear(ABC):
 
 @dataclass(frozen=True)
 class Convolution(Bilinear):
-    """A convolution of any number of dimensions, padded with zeros."""
+    """A convolution in any number of dimensions, padded with zeros."""
 
     geometry: tuple[list[int], list[int], list[int], int]  # stride, padding, dilation, groups
 

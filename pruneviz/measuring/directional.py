@@ -340,7 +340,7 @@ def _is_plain(x: Tensor) -> bool:
 
 
 def _inner(first: Tensor, second: Tensor) -> Tensor:
-    """Inner product of two tensors of equal shape; no temporary product for equal layouts."""
+    """Inner product of equally shaped tensors; no temporary product for equal layouts."""
     if first.stride() == second.stride() and (first.is_contiguous() or _is_channels_last(first)):
         vectors = (tensor.as_strided((tensor.numel(),), (1,)) for tensor in (first, second))
         return torch.dot(*vectors)

@@ -140,7 +140,7 @@ class FilterTerms(Listener):
         return found
 
     def _product_with(self, layer: Layer, part: NamedTensors) -> Tensor:
-        """Inner products of a layer's filters with a part of the derivative: float64 [filters]."""
+        """Inner products of a layer's filters with a derivative part: float64 [filters]."""
         if layer.weight not in part:
             return torch.zeros(layer.filters, dtype=torch.float64, device=self._part.device)
         theta = self._parameters[layer.weight].detach().double()

@@ -110,7 +110,7 @@ class ChannelTracer(TorchDispatchMode):
         return memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
     def filters(self, origin: int) -> frozenset[int] | None:
-        """Numbers of the filters in a set of this origin; None if unknown."""
+        """Filter numbers in the set of this origin; None if unknown."""
         if origin == MIXED:
             return None
         return frozenset([origin]) if origin < _UNIONS else self._sets[origin - _UNIONS]
@@ -143,7 +143,7 @@ class ChannelTracer(TorchDispatchMode):
             self.mark(output, origin if fits else MIXED)  # type: ignore[arg-type]
 
     def united(self, first: Tensor, second: Tensor, *, multiplied: bool = False) -> Tensor:
-        """The origins of a sum or product of two activations, element by element.
+        """The origins in a sum or product of two activations, element by element.
 
         Pairs of multiplied filters are recorded.
         """

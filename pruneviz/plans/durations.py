@@ -17,7 +17,7 @@ _Like = tuple[str | None, str | None, str | None, str]  # preset, network, data 
 
 
 def expected_durations(plans: Sequence[RunPlan], out: Path) -> dict[str, float | None]:
-    """Expected seconds of each run, alone on its share of the machine.
+    """Expected seconds per run, alone on its share of the machine.
 
     The time per epoch is the mean over finished runs in `out` with the same preset, network, data
     set and kind; the initialisation counts as an epoch.
@@ -56,7 +56,7 @@ def duration_in_words(seconds: float | None) -> str:
 
 
 def total_in_words(durations: Sequence[float | None], jobs: int) -> str:
-    """Total time of runs, `jobs` at a time, and the number of runs with unknown duration."""
+    """Total time for runs, `jobs` at a time, and the number of runs with unknown duration."""
     known = [seconds for seconds in durations if seconds is not None]
     unknown = len(durations) - len(known)
     if not known:

@@ -1,4 +1,4 @@
-"""Presets: the scale of the runs of each kind."""
+"""Presets: the scale of each kind of runs."""
 
 from __future__ import annotations
 

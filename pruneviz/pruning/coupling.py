@@ -302,7 +302,7 @@ def _along(flags: Tensor, dim: int, like: Tensor) -> Tensor:
 
 
 def _columns_of_rows(module: nn.Module, columns: Tensor) -> Tensor:
-    """Kept columns of each row of a weight; a row of a grouped convolution reads its own group."""
+    """Kept columns for each row of a weight; grouped convolutions read only their own group."""
     weight = module.get_parameter("weight")
     groups = _conv_groups(module)
     of_rows = columns.view(groups, -1).repeat_interleave(len(weight) // groups, 0)

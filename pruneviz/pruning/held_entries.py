@@ -20,7 +20,7 @@ _HOOKED = "_gradient_is_blanked"
 
 
 def kept_buffer(parameter: str) -> str:
-    """Name of the buffer that records the kept entries of a parameter."""
+    """Name of the buffer that marks a parameter's kept entries."""
     return parameter + _SUFFIX
 
 

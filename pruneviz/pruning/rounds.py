@@ -154,12 +154,12 @@ def lead_scores(table: pd.DataFrame, measure: str) -> pd.Series:
 
 
 def kept_minimum(filters: int, keep_at_least: float) -> int:
-    """Number of filters of a layer that are always kept: the fraction plus one, or none if 0."""
+    """Number of always kept filters in a layer: the fraction plus one, or none if 0."""
     return int(keep_at_least * filters) + 1 if keep_at_least > 0 else 0
 
 
 def protected_by_score(table: pd.DataFrame, minimum: Mapping[str, int]) -> pd.Series:
-    """Mask of filters protected by the minimum of their layer: the highest scores.
+    """Mask of filters protected by their layer's minimum: the highest scores.
 
     For equal scores, later filters are protected.
 

@@ -14,7 +14,7 @@ _NULL = float("nan")
 
 
 class History:
-    """Cheap columns of all rows of a network, from `lag` epochs ago to the last recorded epoch.
+    """Cheap columns of all rows, from `lag` epochs ago to the last recorded epoch.
 
     Args:
         spec: Run spec: row kind, lag and mask options.

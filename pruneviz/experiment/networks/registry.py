@@ -26,7 +26,7 @@ def build_network(
     Args:
         name: "vgg13", "mobilenet_v1" or "resnet56".
         num_classes: Number of logits.
-        width: Fraction of the published channels of every layer; 1.0 is the published network.
+        width: Fraction of the published channels in every layer; 1.0 is the published network.
         in_channels: Channels of the input images.
 
     Returns:

@@ -41,7 +41,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     """The numbers of the figure.
 
     Returns:
-        One row per data set, measure and epoch, in the order of the panels and of the legend:
+        One row per data set, measure and epoch, in panel and legend order:
         network, dataset, rounds, target, measure, augment (whether training images were augmented),
         epoch, seeds, mean and standard deviation over seeds of the train and test accuracy
         (fractions; null where not recorded), kept_fraction (mean), pruned (whether a round pruned

@@ -30,7 +30,7 @@ _COLUMN = 18  # characters: the longest value, such as 127.0 (19 of 20), and a g
 
 
 def tables(runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.DataFrame]:
-    """Convergence numbers of a figure's runs, and the leads of its measures over one another.
+    """Convergence numbers for a figure's runs, and leads between its measures.
 
     Returns:
         Tables of the test accuracy by name: `convergence` (see
@@ -48,7 +48,7 @@ def tables(runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.Da
 
 
 def values(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str]:
-    """Lines of numbers per panel and measure, and of leads per panel, pair and quantity."""
+    """Lines with numbers per panel and measure, and with leads per panel, pair and quantity."""
     lines = [
         "Convergence of the test accuracy: area is the mean accuracy over the epochs (trapezoid "
         "rule), to x % the first epoch with that",

@@ -1,4 +1,4 @@
-"""Figures 2, H1b and I1: correlation of two measures and distance of masks during training.
+"""Figures 2, H1b and I1: correlation between two measures and mask distance during training.
 
 One panel per network (Lubana and Dick, ICLR 2021; masks after You et al., 2020). In H1b single
 weights take the place of filters.
@@ -225,7 +225,7 @@ def _correlation_limits(table: pd.DataFrame) -> tuple[float, float]:
 def _share_axes(
     row: Sequence[Axes], limits: tuple[float, float], most_ticks: int, colour: str
 ) -> None:
-    """Give all axes of a row equal limits and ticks of one colour, without tick labels."""
+    """Give all axes in a row equal limits and ticks in one colour, without tick labels."""
     for axes in row:
         axes.set_ylim(limits)
         # The automatic locator would pick other ticks, of other widths, after the layout.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.rows import key_columns, rows_per_filter
 from pruneviz.model.filters import Layer
@@ -80,13 +81,9 @@ class CheapColumns:
             for column in self._columns
             for stacked in weights
         ]
-        # Not by parameter name: a scale may be a buffer, or computed by a parametrization.
-        scales = [self._model.get_submodule(name).weight for name in self._norms]
-        seen = (
-            torch.cat([norm[None], *terms, *(scale.detach().double() for scale in scales)])
-            .cpu()
-            .numpy()
-        )
+        found = [_scale(self._model, name) for name in self._norms]
+        scales = [torch.cat(found).double()] if found else []
+        seen = torch.cat([norm[None], *terms, *scales]).cpu().numpy()
         ends = 1 + len(self._at) * np.arange(1, len(self._columns) + 1)
         bound, *by_column, rest = np.split(seen, [1, *ends])
         of_terms = dict(zip(self._columns, by_column, strict=True))
@@ -127,11 +124,19 @@ def _norms(layers: Sequence[Layer]) -> list[str]:
     return list(dict.fromkeys(norm[0] for layer in layers for norm in layer.norms if norm))
 
 
+def _scale(model: nn.Module, norm: str) -> Tensor:
+    """Scale of a norm [channels]: a parameter, a buffer, or computed by a parametrization."""
+    scale = model.get_submodule(norm).weight
+    if not isinstance(scale, Tensor):
+        raise MeasureError(f"{norm} has no scale any more; measure the model it had at first")
+    return scale
+
+
 def _channels(
     model: nn.Module, layers: Sequence[Layer], norms: Sequence[str], unit: str
 ) -> np.ndarray:
     """Index of each row's scale in the channels of these norms; past the end for none."""
-    sizes = [len(model.get_submodule(name).weight) for name in norms]
+    sizes = [len(_scale(model, name)) for name in norms]
     first = {name: sum(sizes[:i]) for i, name in enumerate(norms)}
     none = sum(sizes)
     found = []

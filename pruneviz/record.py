@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pruneviz.console.command import command_app, command_line, may_be_incomplete
-from pruneviz.console.options import completing, one_of, options_of
+from pruneviz.console.options import Download, ImagesFolder, Jobs, completing, one_of, options_of
 from pruneviz.console.words import counted
 from pruneviz.errors import PresetError
 from pruneviz.log.pruning_options import PruningOptions, option_help
@@ -107,16 +107,8 @@ def record(
             "runs of your own.",
         ),
     ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Folder with the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
-        ),
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Download a missing data set with torchvision.")
-    ] = False,
+    images: ImagesFolder = None,
+    download: Download = False,
     device: Annotated[
         str, typer.Option(help="Where to train.", **one_of("device", ("auto", *PRECISIONS)))
     ] = "auto",
@@ -127,14 +119,7 @@ def record(
             "Default: tf32 on a GPU; a CPU has only fp32."
         ),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Number of runs in parallel. Default: one per core on a CPU, one on a GPU.",
-        ),
-    ] = None,
+    jobs: Jobs = None,
     keep_weights: Annotated[
         bool,
         typer.Option(

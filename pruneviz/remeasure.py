@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pruneviz.console.command import command_app, command_line, may_be_incomplete
-from pruneviz.console.options import one_of
+from pruneviz.console.options import Download, ImagesFolder, Jobs, one_of
 from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import BN_MODES, DTYPES, PRECISIONS, ROW_KINDS
 
@@ -76,27 +76,12 @@ def remeasure(
             **one_of("precision", DTYPES),
         ),
     ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Folder with the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
-        ),
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Download a missing data set with torchvision.")
-    ] = False,
+    images: ImagesFolder = None,
+    download: Download = False,
     device: Annotated[
         str, typer.Option(help="Where to measure.", **one_of("device", ("auto", *PRECISIONS)))
     ] = "auto",
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Number of runs in parallel. Default: one per core on a CPU, one on a GPU.",
-        ),
-    ] = None,
+    jobs: Jobs = None,
 ) -> None:
     """Measure recorded runs again, with other options.
 

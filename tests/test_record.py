@@ -26,11 +26,11 @@ from pruneviz.plans.planning import plan_runs
 from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore, interrupt, without_times
-from tests.support.plans import TINY
+from tests.support.plans import UNPRUNED
 
-OTHER = replace(TINY, run="vgg13-digits-unpruned-s1", seed=1)
-FAILING = replace(TINY, run="vgg13-digits-unpruned-s2", seed=2, train_per_class=10_000)
-MISSING = replace(TINY, run="vgg13-cifar100-unpruned-s0", dataset="cifar100")
+OTHER = replace(UNPRUNED, run="vgg13-digits-unpruned-s1", seed=1)
+FAILING = replace(UNPRUNED, run="vgg13-digits-unpruned-s2", seed=2, train_per_class=10_000)
+MISSING = replace(UNPRUNED, run="vgg13-cifar100-unpruned-s0", dataset="cifar100")
 SEALED = {"spec.json", *(f"{table}.parquet" for table in TABLES)}
 
 
@@ -53,14 +53,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """Two runs in two processes, and a third that fails."""
     out = tmp_path_factory.mktemp("recorded") / "set"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "plan_runs", lambda *options: [TINY, FAILING, OTHER])
+        patch.setattr(record, "plan_runs", lambda *options: [UNPRUNED, FAILING, OTHER])
         return out, invoke("--out", out, "--device", "cpu", "--jobs", 2)
 
 
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch) -> list[RunPlan]:
     """The runs that are planned, whatever is asked for; recording any of them is a failure."""
-    plans = [TINY, OTHER]
+    plans = [UNPRUNED, OTHER]
 
     def forbidden(*arguments: object) -> None:
         raise AssertionError("nothing is to be recorded")
@@ -76,16 +76,16 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[RunPlan]:
 def test_each_run_is_recorded_in_a_process_of_its_own(recorded: tuple[Path, Result]) -> None:
     out, result = recorded
     runs = pv.load(out)
-    assert list(runs.spec["run"]) == [TINY.run, OTHER.run]
+    assert list(runs.spec["run"]) == [UNPRUNED.run, OTHER.run]
     epochs = runs.epochs.groupby("run", observed=True)["epoch"].apply(list)
     assert epochs.tolist() == [[0, 1, 2]] * 2
     assert runs.filters["theta_hg"].notna().all()
     assert (runs.spec["wall_seconds"] > 0).all()
-    for plan in (TINY, OTHER):
+    for plan in (UNPRUNED, OTHER):
         assert set(files(out / plan.run)) == SEALED
     first = result.stdout.splitlines()[0]
     assert first.startswith(f"recording 3 runs into {out}, 2 at a time; duration unknown until ")
-    assert f"{TINY.run}: recorded 2 epochs, test accuracy " in result.stdout
+    assert f"{UNPRUNED.run}: recorded 2 epochs, test accuracy " in result.stdout
 
 
 def test_a_run_that_fails_does_not_stop_the_others_and_is_told(
@@ -135,8 +135,8 @@ def test_the_spec_holds_the_plan_the_data_and_the_command(recorded: tuple[Path, 
 def test_processes_and_this_one_record_the_same_numbers(
     recorded: tuple[Path, Result], tmp_path: Path
 ) -> None:
-    record_run(TINY, Setting(tmp_path, threads=1), ignore)
-    here, there = pv.load(tmp_path / TINY.run), pv.load(recorded[0] / TINY.run)
+    record_run(UNPRUNED, Setting(tmp_path, threads=1), ignore)
+    here, there = pv.load(tmp_path / UNPRUNED.run), pv.load(recorded[0] / UNPRUNED.run)
     pd.testing.assert_frame_equal(here.filters, there.filters, rtol=1e-3, atol=1e-6)
     pd.testing.assert_frame_equal(without_times(here), without_times(there), rtol=1e-3)
 
@@ -159,19 +159,19 @@ OTHERWISE = [
 def test_a_run_of_that_name_with_other_options_is_not_taken_for_recorded(
     recorded: tuple[Path, Result], planned: list[RunPlan], change: dict[str, float], said: str
 ) -> None:
-    planned[:] = [replace(TINY, **change)]  # type: ignore[arg-type]
+    planned[:] = [replace(UNPRUNED, **change)]  # type: ignore[arg-type]
     result = invoke("--out", recorded[0], "--device", "cpu")
     assert result.exit_code == 2
     assert "was started with other options" in result.stderr and said in result.stderr
-    assert is_recorded(TINY, recorded[0])
+    assert is_recorded(UNPRUNED, recorded[0])
 
 
 def test_a_finished_run_counts_whatever_its_precision_unless_one_is_asked_for(
     recorded: tuple[Path, Result], tmp_path: Path, planned: list[RunPlan]
 ) -> None:
-    planned[:] = [TINY]
-    shutil.copytree(recorded[0] / TINY.run, tmp_path / TINY.run)
-    file = tmp_path / TINY.run / "spec.json"
+    planned[:] = [UNPRUNED]
+    shutil.copytree(recorded[0] / UNPRUNED.run, tmp_path / UNPRUNED.run)
+    file = tmp_path / UNPRUNED.run / "spec.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": "bf16"}))
     counted = invoke("--out", tmp_path, "--device", "cpu")
     assert "1 of 1 run already recorded" in counted.stdout
@@ -243,13 +243,13 @@ def test_runs_of_ones_own_have_a_folder_of_their_own(
 def test_the_list_says_what_is_recorded_and_how_to_record_the_rest(
     recorded: tuple[Path, Result], planned: list[RunPlan]
 ) -> None:
-    planned[:] = [TINY, *plan_runs("digits", ["vgg13"], [2], figures=["13"])]
+    planned[:] = [UNPRUNED, *plan_runs("digits", ["vgg13"], [2], figures=["13"])]
     options = "--figures 13 2 --seed 2 --jobs 1"
     arguments = ["--out", str(recorded[0]), *options.split()]
     result = invoke("--list", *arguments)
     assert result.exit_code == 0
     first, second, third, fourth = result.stdout.splitlines()
-    assert first.split() == ["recorded", TINY.run, "2", "epochs", "no", "figure"]
+    assert first.split() == ["recorded", UNPRUNED.run, "2", "epochs", "no", "figure"]
     missing = "missing vgg13-digits-unpruned-s2 16 epochs figures 2 13"
     assert " ".join(second.split()).startswith(missing)
     assert third.startswith("1 run of 2 left to record, 1 at a time; duration ")
@@ -259,7 +259,7 @@ def test_the_list_says_what_is_recorded_and_how_to_record_the_rest(
 def test_the_list_learns_durations_from_what_is_recorded(
     recorded: tuple[Path, Result], planned: list[RunPlan]
 ) -> None:
-    planned[:] = [replace(TINY, run=f"new{seed}", seed=seed, epochs=599) for seed in (7, 8)]
+    planned[:] = [replace(UNPRUNED, run=f"new{seed}", seed=seed, epochs=599) for seed in (7, 8)]
     seconds = 600 * pv.load(recorded[0]).spec["wall_seconds"].div(3).mean()
     first, second, third, _ = invoke("--list", "--out", recorded[0], "--jobs", 1).stdout.split(
         "\n", 3
@@ -272,7 +272,7 @@ def test_the_list_learns_durations_from_what_is_recorded(
 
 def test_the_list_says_what_is_unfinished(tmp_path: Path, planned: list[RunPlan]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        record_run(TINY, Setting(tmp_path), interrupt(1, "test"))
+        record_run(UNPRUNED, Setting(tmp_path), interrupt(1, "test"))
     lines = invoke("--list", "--out", tmp_path).stdout.splitlines()
     assert [line.split()[0] for line in lines[:2]] == ["unfinished", "missing"]
     assert lines[2].startswith("2 runs of 2 left to record")

@@ -5,11 +5,32 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from pruneviz.errors import unknown_name
+
+# Options that several commands share.
+ImagesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder with the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
+    ),
+]
+Download = Annotated[
+    bool, typer.Option("--download", help="Download a missing data set with torchvision.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Number of runs in parallel. Default: one per core on a CPU, one on a GPU.",
+    ),
+]
 
 
 def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:

@@ -8,24 +8,6 @@ from typing import Any
 from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions
 from pruneviz.plans.run_plan import RunPlan
 
-# Two epochs of digits in less than a second.
-TINY = RunPlan(
-    run="vgg13-digits-unpruned-s0",
-    preset="tiny",
-    network="vgg13",
-    dataset="digits",
-    seed=0,
-    epochs=2,
-    lr_drops=(1,),
-    batch_size=32,
-    augment=False,
-    width=0.0625,
-    every=1,
-    sample_per_class=1,
-    train_per_class=6,
-    test_per_class=4,
-)
-
 # A run of a second: VGG-13 of a sixteenth of its width, on 60 digits.
 UNPRUNED = RunPlan(
     run="vgg13-digits-unpruned-s0",

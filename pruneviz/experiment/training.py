@@ -25,7 +25,7 @@ from pruneviz.experiment.parallel import Report
 from pruneviz.experiment.step import AnyStep, Step, best_of, lay_out, matrix_units, output_of
 from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.plans.run_plan import RunPlan, precision_on
-from pruneviz.pruning.held_entries import hold_in_optimizer, hold_pruned
+from pruneviz.pruning.held_entries import hold_pruned
 
 Rest = Callable[[], object]  # deferred work of an epoch that no longer needs the network
 
@@ -193,7 +193,7 @@ def settle_optimizer(state: TrainingState, carry_momentum: bool) -> None:
             "not the network's; create it from network.parameters()"
         )
     if carry_momentum:
-        hold_in_optimizer(state.network, state.optimizer)
+        hold_pruned(state.network, state.optimizer)
     else:
         state.optimizer.state.clear()
 

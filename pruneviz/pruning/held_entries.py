@@ -2,8 +2,8 @@
 
 The module that owns a parameter with pruned entries has a boolean buffer `<parameter>_kept` of the
 same shape. Copies and checkpoints therefore know their pruned entries, and measuring excludes them
-from derivatives. A hook on the parameter zeroes its gradient there, so neither momentum nor weight
-decay moves an entry away from zero.
+from derivatives. A hook on the parameter zeroes its gradient there, so neither the optimiser nor
+weight decay moves an entry away from zero, once `hold_pruned` has cleared momentum from before.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+
+from pruneviz.errors import PruningError
 
 _SUFFIX = "_kept"
 _HOOKED = "_gradient_is_blanked"
@@ -89,18 +91,22 @@ def restart_statistics(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
         _restart(model.get_submodule(name), channels)
 
 
-def hold_pruned(model: nn.Module) -> None:
+def hold_pruned(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
     """Zero all pruned entries and their gradients, and hold them at zero from now on.
 
-    Call it after copying a pruned network or loading its state dict: a copy has the buffers that
-    mark pruned entries, but not the gradient hooks. Repeated calls are harmless; no-op without
-    pruned entries.
+    Call it with the optimiser after pruning in the middle of training: momentum from before would
+    move pruned entries away from zero. Call it after copying a pruned network or loading its state
+    dict: a copy has the buffers that mark pruned entries, but not the gradient hooks. Repeated
+    calls are harmless; no-op without pruned entries.
 
     Args:
         model: Network pruned by `Pruner`, changed in place.
+        optimizer: Optimiser whose state, such as momentum, is zeroed at pruned entries. Not needed
+            if it has not stepped yet.
 
     Example:
         >>> pruner.prune_filters({"features.0": [3]})
+        >>> pv.hold_pruned(network, optimizer)
         >>> copied = copy.deepcopy(network)
         >>> pv.hold_pruned(copied)
     """
@@ -112,15 +118,26 @@ def hold_pruned(model: nn.Module) -> None:
                 if held is not None:
                     held.masked_fill_(~kept, 0.0)
         _blank_gradient(module, own, parameter)
-
-
-def hold_in_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Zero the optimiser's state, such as momentum, of pruned entries."""
-    parameters = dict(model.named_parameters())
-    for name, kept in kept_entries(model).items():
-        for value in optimizer.state.get(parameters[name], {}).values():
+        state = {} if optimizer is None else optimizer.state.get(parameter, {})
+        for value in state.values():
             if isinstance(value, Tensor) and value.shape == kept.shape:
                 value.masked_fill_(~kept, 0.0)
+
+
+def check_held(model: nn.Module) -> None:
+    """Check that every pruned entry is zero.
+
+    Raises:
+        PruningError: If one is not; names its parameter.
+    """
+    for name, kept in kept_entries(model).items():
+        module, own = _owner(model, name)
+        if module.get_parameter(own).detach()[~kept].any():
+            raise PruningError(
+                f"pruned entries of {name} are no longer zero: momentum from before the pruning "
+                "moved them, or they were overwritten; call pruneviz.hold_pruned(model, optimizer) "
+                "right after pruning, and train again from there"
+            )
 
 
 def expect_pruned(model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
@@ -124,6 +125,11 @@ class Pruner:
                 unknown, or the table is not of this network; names the round. Nothing is pruned.
             ScoreError: If the table lacks a column; names the round. Nothing is pruned.
         """
+        if not isinstance(gone, numbers.Integral):
+            raise PruningError(
+                f"gone={gone!r}; give the total number of pruned groups, such as "
+                f"{self.groups // 2} of the {self.groups}"
+            )
         number = gone - self.gone
         # The published code may exceed the requested number, because dependent filters go too.
         if number < 0 and not self._flowandprune:

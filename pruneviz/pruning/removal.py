@@ -19,7 +19,13 @@ from pruneviz.model.isolation import exact_float32, generators_preserved
 from pruneviz.model.sample import check_example
 from pruneviz.pruning.cost import Cost, cost, placed
 from pruneviz.pruning.dependency import OTHER, Graph, Removal, Slices, explain, take_out, union
-from pruneviz.pruning.held_entries import hold_pruned, kept_entries, pruned_rows, set_kept
+from pruneviz.pruning.held_entries import (
+    check_held,
+    hold_pruned,
+    kept_entries,
+    pruned_rows,
+    set_kept,
+)
 
 _TITLES: Mapping[str, str] = {
     "parameters": "parameters",
@@ -88,7 +94,8 @@ def remove(network: nn.Module, example: Tensor) -> Removed:
         parameters are new, so create a new optimiser. Without pruned filters it is a copy.
 
     Raises:
-        PruningError: If Torch-Pruning is not installed or cannot trace the network.
+        PruningError: If Torch-Pruning is not installed or cannot trace the network, or a pruned
+            entry is no longer zero.
         MeasureError: If the network has no filters.
         DataError: If the example is not a batch of inputs.
 
@@ -102,6 +109,7 @@ def remove(network: nn.Module, example: Tensor) -> Removed:
     """
     check_example(example)
     network = unwrap(network)
+    check_held(network)
     example = placed(network, example)
     layers = find_layers(network, example)
     pruned = {layer.name: _pruned(network, layer) for layer in layers}

@@ -17,7 +17,6 @@ from pruneviz.measuring.derivatives import gradients, hessian_products
 from pruneviz.measuring.objective import objective
 from pruneviz.pruning.held_entries import (
     expect_pruned,
-    hold_in_optimizer,
     hold_pruned,
     kept_buffer,
     kept_entries,
@@ -235,7 +234,7 @@ def test_pruned_weights_are_exactly_as_left_after_100_further_steps(
     Pruner(network, IMAGES).prune_filters(BY_NAME[name].prune)
     before = {key: p.detach().clone() for key, p in network.named_parameters()}
     if carried:
-        hold_in_optimizer(network, stepper)
+        hold_pruned(network, stepper)
     else:
         stepper = OPTIMIZERS[optimizer](list(network.parameters()))
     train(network, stepper, 100)
@@ -251,8 +250,7 @@ def test_momentum_that_is_carried_without_being_held_would_bring_them_back() -> 
     Pruner(network, IMAGES).prune_filters(BY_NAME["residual"].prune)
     train(network, optimizer, 1)
     assert any(value.any() for value in pruned_values(network).values())
-    hold_in_optimizer(network, optimizer)
-    hold_pruned(network)
+    hold_pruned(network, optimizer)
     train(network, optimizer, 5)
     assert_still_pruned(network)
 

@@ -431,3 +431,13 @@ def test_an_example_that_is_none_is_named() -> None:
                 DataError, match=rf"the example must .*such as images\[:2\], got .*{got}"
             ):
                 entrance(network, example)
+
+
+def test_a_fraction_of_groups_is_refused_with_a_number_to_give() -> None:
+    network = TWINS[0].whole()
+    pruner = Pruner(network, IMAGES)
+    table = pv.measure(network, (IMAGES, LABELS), columns=["theta_norm2"])
+    for gone in (0.5, 7.5):
+        with pytest.raises(PruningError, match=r"gone=.*number of pruned groups, such as [0-9]+"):
+            pruner.prune(table, "magnitude", gone)  # type: ignore[arg-type]
+    assert pruner.gone == 0

@@ -535,3 +535,14 @@ def test_a_network_that_returns_flags_beside_its_outputs_can_be_made_smaller() -
     assert (removed.removed, removed.masked) == (1, 0)
     for mine, smaller in zip(network(example), removed.network(example), strict=True):
         torch.testing.assert_close(mine, smaller)
+
+
+def test_a_network_whose_pruned_entries_moved_is_refused() -> None:
+    network, example = WithFlag().eval(), torch.randn(2, 1, 8, 8)
+    kept = torch.ones_like(network.body[0].weight, dtype=torch.bool)
+    kept[1] = False
+    prune_entries(network, {"body.0.weight": kept})
+    with torch.no_grad():
+        network.body[0].weight[1] += 0.1
+    with pytest.raises(PruningError, match=r"of body\.0\.weight are no longer zero.*hold_pruned"):
+        remove(network, example)

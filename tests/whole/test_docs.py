@@ -165,7 +165,9 @@ def test_examples_in_docs_run(
         *[nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)],
         *[nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)],
     )
-    names = {"model": model, "images": torch.randn(32, 3, 8, 8), "labels": torch.arange(32) % 4}
+    images, labels = torch.randn(32, 3, 8, 8), torch.arange(32) % 4
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    names = {"model": model, "images": images, "labels": labels, "optimizer": optimizer}
     for language, code in FENCE.findall(texts()[page]):
         if language == "python":
             for long, short in SHORTER.items():

@@ -92,7 +92,7 @@ def remeasure(
     from pruneviz.experiment.parallel import Device, available_device, cores, runs_at_once
     from pruneviz.experiment.remeasuring import (
         Remeasuring,
-        check_names,
+        check_new_names,
         check_remeasurable,
         remeasure_runs,
     )
@@ -114,7 +114,7 @@ def remeasure(
         command=command_line(ctx),
     )
     missing = [source for source in sources if check_remeasurable(source, how)]
-    check_names(sources, how)
+    check_new_names(sources, how)
     if len(missing) < len(sources):
         done = len(sources) - len(missing)
         typer.echo(f"{done} of {counted(len(sources), 'run')} already measured in {out}")

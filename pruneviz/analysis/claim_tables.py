@@ -107,7 +107,7 @@ def single_weights(runs: Runs) -> pd.DataFrame:
     return _rounded(_at_some_epochs(table), names)
 
 
-TABLES: Mapping[str, Callable[[Runs], pd.DataFrame]] = {
+CLAIM_TABLES: Mapping[str, Callable[[Runs], pd.DataFrame]] = {
     "recordings": recordings,
     "figure-3": figure_3,
     "figure-3-curve": figure_3_curve,
@@ -123,7 +123,7 @@ def table_of(name: str, sets: Sequence[Runs]) -> str:
     """Make one table from several sets of recordings.
 
     Args:
-        name: Key in `TABLES`.
+        name: Key in `CLAIM_TABLES`.
         sets: Recordings. Two runs of one network and seed belong in two sets. Pruned runs are
             ignored.
 
@@ -133,9 +133,9 @@ def table_of(name: str, sets: Sequence[Runs]) -> str:
     Raises:
         AnalysisError: If the name is unknown, or no set has the runs that the table needs.
     """
-    if name not in TABLES:
-        raise AnalysisError(unknown_name("table", name, TABLES))
-    tables = [TABLES[name](runs.select(rounds=0)) for runs in sets]
+    if name not in CLAIM_TABLES:
+        raise AnalysisError(unknown_name("table", name, CLAIM_TABLES))
+    tables = [CLAIM_TABLES[name](runs.select(rounds=0)) for runs in sets]
     parts = [table for table in tables if len(table)]
     if not parts:
         raise AnalysisError(
@@ -158,7 +158,7 @@ def all_tables(sets: Sequence[Runs]) -> str:
         AnalysisError: If no set has the runs that a table needs.
     """
     has_weights = any((runs.spec["unit"] == "weight").any() for runs in sets)
-    names = [name for name in TABLES if name != "single-weights" or has_weights]
+    names = [name for name in CLAIM_TABLES if name != "single-weights" or has_weights]
     return "\n".join(f"{name}\n\n{table_of(name, sets)}" for name in names)
 
 

@@ -10,7 +10,7 @@ from pruneviz.errors import AnalysisError
 from pruneviz.log.schema import check_columns
 
 # Facts that averaged runs share; they differ only in their seed.
-RECIPE = ("network", "dataset", "measure", "rounds", "target")
+AVERAGED_WITHIN = ("network", "dataset", "measure", "rounds", "target")
 
 _OF_LAYERS = ("layer", "layer_index", "filters", "kept", "coupled_to")
 
@@ -36,14 +36,14 @@ def pruned_fractions(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
         Lubana and Dick, ICLR 2021, Figures 16 and 17.
     """
     last = after_last_round(rounds, spec)
-    by_run = last.groupby(["run", *RECIPE], dropna=False)[list(_OF_LAYERS)]
+    by_run = last.groupby(["run", *AVERAGED_WITHIN], dropna=False)[list(_OF_LAYERS)]
     whole = pd.DataFrame(by_run.apply(network_fractions))
-    by_layer = [*RECIPE, "layer_index", "layer", "filters", "coupled_to"]
+    by_layer = [*AVERAGED_WITHIN, "layer_index", "layer", "filters", "coupled_to"]
     layers = mean_over_runs(last, by_layer, "ratio")
     layers = layers.rename(columns={"mean": "ratio", "sd": "ratio_sd"})
     layers = layers.drop(columns=["low", "high", "least", "most"])
     _check_same_layers(layers)
-    return layers.merge(_mean_and_sd(whole), on=list(RECIPE))
+    return layers.merge(_mean_and_sd(whole), on=list(AVERAGED_WITHIN))
 
 
 def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
         spec: Rows of `runs.spec` to use.
 
     Returns:
-        One row per run and layer, in depth order: run, the facts of `RECIPE`, seed, layer,
+        One row per run and layer, in depth order: run, the facts of `AVERAGED_WITHIN`, seed, layer,
         layer_index, filters, kept, coupled_to, ratio (1 - kept / filters).
 
     Raises:
@@ -63,7 +63,7 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
     """
     columns = ["run", "round", *_OF_LAYERS]
     check_columns(rounds, columns, "the rounds table", "record the runs again, with pruning rounds")
-    facts = spec[["run", *RECIPE, "seed"]].astype({"run": "str"})
+    facts = spec[["run", *AVERAGED_WITHIN, "seed"]].astype({"run": "str"})
     states = rounds[columns].astype({"run": "str", "layer": "str"})
     last = facts.merge(states, left_on=["run", "rounds"], right_on=["run", "round"])
     lacking = [run for run in facts["run"] if run not in set(last["run"])]
@@ -111,7 +111,7 @@ def _mean_and_sd(whole: pd.DataFrame) -> pd.DataFrame:
     runs = whole.reset_index()
     columns: dict[str, pd.Series] = {}
     for name in map(str, whole.columns):
-        found = mean_over_runs(runs, RECIPE, name).set_index(list(RECIPE))
+        found = mean_over_runs(runs, AVERAGED_WITHIN, name).set_index(list(AVERAGED_WITHIN))
         columns |= {name: found["mean"], f"{name}_sd": found["sd"]}
     return pd.DataFrame(columns).reset_index()
 
@@ -122,8 +122,8 @@ def _check_same_layers(layers: pd.DataFrame) -> None:
     Runs of one network and width contain every layer once. Otherwise a layer occurs twice or is
     averaged over fewer runs.
     """
-    uneven = layers.groupby(list(RECIPE), dropna=False)["seeds"].transform("nunique") > 1
-    differing = layers[uneven | layers.duplicated([*RECIPE, "layer"], keep=False)]
+    uneven = layers.groupby(list(AVERAGED_WITHIN), dropna=False)["seeds"].transform("nunique") > 1
+    differing = layers[uneven | layers.duplicated([*AVERAGED_WITHIN, "layer"], keep=False)]
     if len(differing):
         row = differing.iloc[0]
         raise AnalysisError(

@@ -229,7 +229,7 @@ def check_remeasurable(source: Path, how: Remeasuring) -> bool:
     return not is_sealed(path)
 
 
-def check_names(sources: Sequence[Path], how: Remeasuring) -> None:
+def check_new_names(sources: Sequence[Path], how: Remeasuring) -> None:
     """Check that no two runs would be measured under one name.
 
     Raises:

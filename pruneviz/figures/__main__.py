@@ -225,7 +225,7 @@ def _draw(
     name: str, runs: Runs, data: Path, out: Path, endings: Sequence[str], options: DrawOptions
 ) -> bool:
     """Draw one figure from the recorded runs; returns whether it is complete."""
-    from pruneviz.figures.chosen_runs import is_recorded, missing_runs
+    from pruneviz.figures.chosen_runs import has_recorded_runs, missing_runs
     from pruneviz.figures.draw import save_figure
     from pruneviz.figures.missing import commands, told
 
@@ -236,7 +236,7 @@ def _draw(
             record = commands(name, entry, absent, runs.spec, str(data), data.resolve().name)
             say(f"figure {name} lacks {told(entry, absent)}")
             say(f"  record with: {' && '.join(record)}")
-        if is_recorded(runs.spec, entry, options):
+        if has_recorded_runs(runs.spec, entry, options):
             paths = save_figure(name, runs, out, options=options, formats=endings)
             typer.echo(f"figure {name}: {_written(name, paths)}")
     except PrunevizError as error:

@@ -160,7 +160,7 @@ def missing_runs(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> tupl
     return tuple(group for group in shown if group not in recorded)
 
 
-def is_recorded(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> bool:
+def has_recorded_runs(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> bool:
     """Whether there is any run to draw a figure from."""
     datasets = chosen_datasets(spec, entry, options)
     return bool(_of_kind(spec, entry)["dataset"].isin(datasets).any())

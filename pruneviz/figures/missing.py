@@ -12,7 +12,7 @@ from pruneviz.figures.chosen_runs import (
     KIND_WORDS,
     RunGroup,
     chosen_spec,
-    is_recorded,
+    has_recorded_runs,
     missing_runs,
 )
 from pruneviz.figures.options import DrawOptions
@@ -42,7 +42,7 @@ def told(entry: Entry, absent: Sequence[RunGroup]) -> str:
 def status(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> str:
     """Which runs of a figure are recorded and which are missing."""
     absent = missing_runs(spec, entry, options)
-    if not is_recorded(spec, entry, options):
+    if not has_recorded_runs(spec, entry, options):
         return f"not recorded: {told(entry, absent)}"
     chosen = chosen_spec(spec, entry, options)
     datasets = listed(map(dataset_title, dict.fromkeys(chosen["dataset"])))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import pruneviz as pv
 from pruneviz import findings
-from pruneviz.analysis.claim_tables import TABLES, filled_in, table_of
+from pruneviz.analysis.claim_tables import CLAIM_TABLES, filled_in, table_of
 from pruneviz.analysis.claims import (
     agreement_over_seeds,
     derivative_facts,
@@ -158,7 +158,7 @@ def test_the_two_cases_that_explain_a_correlation_are_recognised(runs: pv.Runs) 
     assert derivative_facts(eigenvector)["eigen"].to_numpy() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", CLAIM_TABLES)
 def test_every_table_has_the_rows_of_these_recordings(sets: tuple[Path, Path], name: str) -> None:
     rows = rows_of(table_of(name, [pv.load(folder) for folder in sets]))
     assert len({len(row) for row in rows}) == 1, "rows of unequal length"
@@ -203,14 +203,14 @@ def test_the_command_replaces_the_tables_of_a_text_and_leaves_the_rest(
 
 def test_without_a_file_it_prints_all_tables(sets: tuple[Path, Path]) -> None:
     printed = invoke(str(sets[0])).output
-    assert all(f"{name}\n\n| " in printed for name in TABLES)
+    assert all(f"{name}\n\n| " in printed for name in CLAIM_TABLES)
     assert "single-weights" not in invoke(str(sets[1])).output
 
 
 def test_sets_without_runs_of_filters_add_nothing(sets: tuple[Path, Path]) -> None:
     both = pv.load(sets[0])
     weights = both.select(unit="weight")
-    for name in set(TABLES) - {"recordings", "single-weights"}:
+    for name in set(CLAIM_TABLES) - {"recordings", "single-weights"}:
         assert table_of(name, [both, weights]) == table_of(name, [both])
 
 

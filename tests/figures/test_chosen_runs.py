@@ -13,7 +13,7 @@ from pruneviz.figures.chosen_runs import (
     RunGroup,
     chosen_datasets,
     chosen_spec,
-    is_recorded,
+    has_recorded_runs,
     kinds_of,
     missing_runs,
     nearest_epochs,
@@ -117,7 +117,7 @@ def test_every_figure_takes_runs_of_its_own_kind_alone(every_kind: pd.DataFrame)
 
 @pytest.mark.parametrize("figure", ["6", "I1"])
 def test_a_figure_without_runs_is_not_recorded(figure: str, every_kind: pd.DataFrame) -> None:
-    assert not is_recorded(every_kind, FIGURES[figure], DEFAULT)
+    assert not has_recorded_runs(every_kind, FIGURES[figure], DEFAULT)
     assert missing_runs(every_kind, FIGURES[figure], DEFAULT)
 
 

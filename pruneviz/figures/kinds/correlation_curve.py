@@ -23,7 +23,7 @@ from pruneviz.figures.mean_correlations import KEYS
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.row_kind import RowKind, row_kind_in, row_kind_of
 from pruneviz.figures.words import (
-    COEFFICIENTS,
+    COEFFICIENT_NAMES,
     SYMBOLS,
     decimal,
     interval,
@@ -260,9 +260,9 @@ def _value_line(row: pd.Series, chosen: str, beside: str) -> str:
     if pd.isna(row["mask_distance"]):
         distance = "none"
     return (
-        f"    epoch {row['epoch']:>3}: {COEFFICIENTS[chosen]} "
+        f"    epoch {row['epoch']:>3}: {COEFFICIENT_NAMES[chosen]} "
         f"{mean_and_sd(row[chosen], row[f'{chosen}_sd'], 3)} "
-        f"{interval(row[f'{chosen}_low'], row[f'{chosen}_high'])}; {COEFFICIENTS[beside]} "
+        f"{interval(row[f'{chosen}_low'], row[f'{chosen}_high'])}; {COEFFICIENT_NAMES[beside]} "
         f"{mean_and_sd(row[beside], row[f'{beside}_sd'], 3)}; mask distance {distance}"
     )
 

@@ -27,7 +27,7 @@ from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.row_kind import RowKind, row_kind_in, row_kind_of
 from pruneviz.figures.signed_log import SignedLog, off_ends
 from pruneviz.figures.words import (
-    COEFFICIENTS,
+    COEFFICIENT_NAMES,
     SYMBOLS,
     decimal,
     interval,
@@ -131,7 +131,7 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     for letter, (_, facts) in zip(_LETTERS, _panels(table).iterrows(), strict=False):
         lines.append(f"({letter}) {_when(facts)}, {_counts(facts, row_kind)}:")
         for method in options.methods:
-            lines.append(f"    {COEFFICIENTS[method]:<8} {_with_interval(facts, method)}")
+            lines.append(f"    {COEFFICIENT_NAMES[method]:<8} {_with_interval(facts, method)}")
         clear = _clear_of_noise(table[table["epoch"] == facts["epoch"]])
         if clear.notna().all():
             shares = listed(f"{name} in {share:.0%}" for name, share in clear.items())
@@ -143,14 +143,14 @@ def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     """What these recordings say about the paper's claim, with the meaning of "high"."""
     panels, (chosen, beside) = _panels(table), options.methods
     text = (
-        f"The mean {COEFFICIENTS[chosen]} correlation is {_by_panel(panels, chosen)}. The paper "
-        f"names no measure of high; calling a size of at least {HIGH} high, it is "
+        f"The mean {COEFFICIENT_NAMES[chosen]} correlation is {_by_panel(panels, chosen)}. The "
+        f"paper names no measure of high; calling a size of at least {HIGH} high, it is "
         f"{_share_of_high(panels[chosen])} of the {counted(len(panels), 'panel')}."
     )
     apart = panels[_verdicts(panels[chosen]) != _verdicts(panels[beside])]
     if len(apart):
         text += (
-            f" The {COEFFICIENTS[beside]} correlation says otherwise where it is "
+            f" The {COEFFICIENT_NAMES[beside]} correlation says otherwise where it is "
             f"{_by_panel(apart, beside)}."
         )
     noisy = _noisy_panels(table)

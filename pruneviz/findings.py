@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pruneviz.console.command import command_app
+from pruneviz.errors import LogError
 
 EXAMPLES = """
   # Print all tables
@@ -48,6 +49,11 @@ def findings(
     if into is None:
         typer.echo(all_tables(sets))
         return
+    if not into.is_file():
+        raise LogError(
+            f"there is no file {into}; create it with a line `<!-- table: NAME -->` and a line "
+            "`<!-- end of table -->` for each table, or leave out --into to print all tables"
+        )
     with disk_errors(into):
         text = filled_in(into.read_text(encoding="utf-8"), sets)
         # A link stays a link.

@@ -54,7 +54,7 @@ def test_a_link_to_a_file_stays_a_link(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "findings.md: No such file"),
+        (None, "findings.md; create it with a line `<!-- table: NAME -->`"),
         ("nothing", "the text has no place for a table"),
         (PLACE.replace("recordings", "recordngs"), "no table 'recordngs'"),
     ],

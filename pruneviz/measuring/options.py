@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from pruneviz.errors import MeasureError, unknown_name
 from pruneviz.log import schema
 from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
 from pruneviz.measuring.objective import Loss
+
+_TUPLES = ("temperatures", "columns", "layers", "skip")
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,33 @@ class Options:
     dtype: torch.dtype | None = None
     classifier: bool = False
     unit: str = "filter"
+    loss_weight: Callable[..., Any] | None = None
+    forward: Callable[..., Any] | None = None
+    parameters: str = "all"
+    layers: tuple[str, ...] | None = None
+    skip: tuple[str, ...] = ()
+    trace_examples: int | None = 2
+    kept: str = "masks"
+    hooks: bool = False
 
     @classmethod
-    def of(
-        cls,
-        temperatures: float | Sequence[float],
-        columns: str | Sequence[str] | None,
-        bn: str,
-        chunk: int | None,
-        loss: Loss | None,
-        dtype: torch.dtype | None,
-        classifier: bool,
-        unit: str,
-    ) -> Options:
+    def of(cls, **given: Any) -> Options:
         """Options from the arguments of a public function.
 
-        A single temperature or column name counts as a tuple of one.
+        A single temperature, column, layer or pattern counts as a tuple of one.
+
+        Raises:
+            MeasureError: If an option is unknown or invalid.
         """
-        chosen = None if columns is None else as_tuple(columns)
-        return cls(as_tuple(temperatures), bn, chosen, chunk, loss, dtype, classifier, unit)
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise MeasureError(unknown_name("measuring option", name, known))
+        tuples = {name: as_tuple(given[name]) for name in _TUPLES if name in given}
+        for name in ("columns", "layers"):
+            if given.get(name) is None:
+                tuples.pop(name, None)
+        return cls(**{**given, **tuples})
 
     def __post_init__(self) -> None:
         if self.unit not in ROW_KINDS:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,14 @@ def measure(
     dtype: torch.dtype | None = None,
     classifier: bool = False,
     unit: str = "filter",
+    loss_weight: Callable[..., Any] | None = None,
+    forward: Callable[..., Any] | None = None,
+    parameters: str = "all",
+    layers: str | Sequence[str] | None = None,
+    skip: str | Sequence[str] = (),
+    trace_examples: int | None = 2,
+    kept: str = "masks",
+    hooks: bool = False,
 ) -> pd.DataFrame:
     """Measure every filter, or every single weight, of a network on a sample.
 
@@ -101,7 +110,24 @@ def measure(
         >>> table = pv.measure(model, (images, labels))
         >>> table.groupby("layer")["theta_g"].sum()
     """
-    options = Options.of(temperatures, columns, bn, chunk, loss, dtype, classifier, unit)
+    options = Options.of(
+        temperatures=temperatures,
+        bn=bn,
+        columns=columns,
+        chunk=chunk,
+        loss=loss,
+        dtype=dtype,
+        classifier=classifier,
+        unit=unit,
+        loss_weight=loss_weight,
+        forward=forward,
+        parameters=parameters,
+        layers=layers,
+        skip=skip,
+        trace_examples=trace_examples,
+        kept=kept,
+        hooks=hooks,
+    )
     snapshot = take_snapshot(model, sample, options)
     cheap = CheapColumns(unwrap(model), snapshot.layers, unit)
     return _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from pruneviz.analysis.scores import NEEDS
@@ -22,7 +21,6 @@ from pruneviz.log import schema
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 from pruneviz.measuring.cheap_columns import CheapValues
-from pruneviz.measuring.objective import Loss
 from pruneviz.measuring.options import Options, as_tuple
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
 from pruneviz.measuring.snapshot import Snapshot, take_snapshot
@@ -54,18 +52,16 @@ class Recorder:
         every: Measure derivatives at epochs 0, `every`, 2 `every`, ..., or where this function of
             the epoch is true.
         spec: Run facts (`seed`, `network`, `dataset` and any others), stored in `spec.json`.
-        temperatures, bn, chunk, loss, dtype, classifier: As for `pruneviz.measure`.
-        columns: Derivative columns to measure, as for `pruneviz.measure`. Cheap columns are always
-            written.
         lag: Epochs between the two values of `sigma_delta` and `theta_delta`.
         mask_score: Pruning measure for the logged distance between masks of consecutive epochs; it
             must need only cheap columns. Default: `bn_scale` for filters, `magnitude` for weights.
         mask_ratio: Fraction that these masks prune.
         resume: Continue the unfinished run in `out`.
-        unit: Row kind, "filter" or "weight".
         rows: Number of weights to store with unit "weight". Mask distances and correlations are
             still computed over all weights.
         rows_seed: Seed that selects these weights.
+        **measuring: Any option of `pruneviz.measure`, such as `bn`, `loss` or `unit`. `columns`
+            chooses derivative columns; cheap columns are always written.
 
     Attributes:
         spec: Run facts (`RunSpec`).
@@ -95,29 +91,25 @@ class Recorder:
         every: Every = 10,
         spec: Mapping[str, Any] | None = None,
         *,
-        temperatures: float | Sequence[float] = (1.0, 200.0),
-        bn: str = "eval",
-        columns: str | Sequence[str] | None = None,
-        chunk: int | None = None,
-        loss: Loss | None = None,
-        dtype: torch.dtype | None = None,
-        classifier: bool = False,
         lag: int = 1,
         mask_score: str | None = None,
         mask_ratio: float = MASK_RATIO,
         resume: bool = False,
-        unit: str = "filter",
         rows: int = 2000,
         rows_seed: int = 0,
+        **measuring: Any,
     ) -> None:
         self._model, self._sample = unwrap(model), sample
-        self._options = Options.of(temperatures, columns, bn, chunk, loss, dtype, classifier, unit)
+        self._options = Options.of(**measuring)
+        unit = self._options.unit
         self._is_measured = measured_at(every)
         mask_score = MASK_SCORES[unit] if mask_score is None else mask_score
         _check_cheap(mask_score, unit)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
-            self._layers = find_layers(self._model, batches[0][0], classifier=classifier)
+            self._layers = find_layers(
+                self._model, batches[0][0], classifier=self._options.classifier
+            )
         self._cheap = CheapTables(self._model, self._layers, unit)
         measured = {
             "lag": lag,

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruneviz.measuring.objective import Objective
+from pruneviz.model.isolation import isolated
 
 
 def calibrated(sample: Objective) -> Objective:
@@ -47,7 +48,9 @@ def _estimating(model: nn.Module) -> Iterator[None]:
     try:
         for norm, _, _ in before:
             norm.training, norm.momentum = True, None
-        yield
+        # nested, because the outer context would put the momentum back before every forward pass
+        with isolated(model):
+            yield
     finally:
         for norm, training, momentum in before:
             norm.training, norm.momentum = training, momentum

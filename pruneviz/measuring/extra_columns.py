@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, vmap
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.model.filters import Layer
-from pruneviz.model.isolation import flags_preserved
+from pruneviz.model.isolation import evaluate, flags_preserved
 
 _EXAMPLES_PER_GRADIENT = 16  # ratio of chunk sizes: sums over per-example gradients
 
@@ -91,7 +91,8 @@ def synflow_columns(model: nn.Module, layers: Sequence[Layer], example: Tensor) 
     }
     ones = torch.ones_like(example, dtype=torch.float64)
     with flags_preserved(model):
-        flow = functional_call(model.eval(), (parameters, buffers), (ones,)).sum()
+        evaluate(model)
+        flow = functional_call(model, (parameters, buffers), (ones,)).sum()
     chosen = [parameters[layer.weight] for layer in layers]
     parts = torch.autograd.grad(flow, chosen, materialize_grads=True)
     return {layer.name: w.detach() * g for layer, w, g in zip(layers, chosen, parts, strict=True)}

@@ -14,7 +14,7 @@ from pruneviz.measuring.derivatives import gradients
 from pruneviz.measuring.objective import NamedTensors
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.snapshot import build_objective, chunk_for
-from pruneviz.model.isolation import exact_float32, generators_preserved, module_modes
+from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.sample import Batch, Sample, as_batches, model_device, model_dtype, same_batches
 
 # relative; summation order on a GPU changes about 1e-6, dropout about 1e-1
@@ -52,6 +52,7 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
     with (
         generators_preserved(batches, model_device(model)),
         exact_float32(),
+        isolated(model, hooks=options.hooks),
         module_modes(model, options.bn),
     ):
         built = build_objective(model, batches, options)

@@ -21,7 +21,7 @@ from pruneviz.measuring.objective import Loss, NamedTensors, Objective, objectiv
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import pruned_mask, rows_per_filter
 from pruneviz.model.filters import Layer, find_layers, unwrap
-from pruneviz.model.isolation import exact_float32, generators_preserved, module_modes
+from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.sample import Batch, Sample, as_batches, model_device, model_dtype
 
 
@@ -149,7 +149,7 @@ def take_snapshot(
     with generators_preserved(sample, device), exact_float32():
         batches = as_batches(sample, device, options.dtype or model_dtype(model))
         layers = layers or find_layers(model, batches[0][0], classifier=options.classifier)
-        with module_modes(model, options.bn):
+        with isolated(model, hooks=options.hooks), module_modes(model, options.bn):
             return _snapshot(model, batches, list(layers), options)
 
 

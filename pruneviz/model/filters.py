@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.hooks import RemovableHandle
 
 from pruneviz.errors import MeasureError
-from pruneviz.model.isolation import flags_preserved
+from pruneviz.model.isolation import copied_tensors, evaluate, isolated
 from pruneviz.model.sample import model_dtype
 from pruneviz.model.tracing import MIXED, ChannelTracer, channel_origins, is_single
 
@@ -131,7 +131,8 @@ def weight_users(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
         if not isinstance(module, (_ConvNd, nn.Linear)) or isinstance(module, _ConvTransposeNd):
             continue
-        if id(module.weight) not in parameters:
+        # never `module.weight`: reading a computed weight may move its state
+        if id(dict(module.named_parameters(recurse=False)).get("weight")) not in parameters:
             raise MeasureError(
                 f"the weight of {name} is computed, not a parameter; "
                 "remove its parametrization or pruning wrapper first"
@@ -195,16 +196,15 @@ class Trace:
     def _run(self, model: nn.Module, example: Tensor) -> list[Tensor]:
         """Run one forward pass with hooks; returns the network's output tensors."""
         with ExitStack() as stack:
-            stack.enter_context(flags_preserved(model))
+            stack.enter_context(isolated(model))
             for handle in self._hooks(model):
                 stack.callback(handle.remove)
-            model.eval()
+            evaluate(model)
             stack.enter_context(torch.no_grad())
             self._tracer.mark(example, MIXED)
-            # copies, because a network may count its calls in a buffer
-            buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            tensors = copied_tensors(model)
             stack.enter_context(self._tracer)
-            output = functional_call(model, buffers, (example,))
+            output = functional_call(model, tensors, (example,))
         return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
 
     def _hooks(self, model: nn.Module) -> Iterator[RemovableHandle]:

@@ -1,20 +1,146 @@
-"""Context managers that restore random generators, module modes and precision settings."""
+"""Context managers that restore all that a forward pass can move, and settings of torch.
+
+Inside `isolated` forward passes move nothing of a network. The other contexts restore random
+generators, module modes and precision settings.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruneviz.errors import MeasureError
+from pruneviz.model.attributes import Attributes
+from pruneviz.model.hooks import defines_function, hooks_put_aside
+from pruneviz.model.sample import model_device
+
+# environment variable; "1" also compares checksums of the weights before and after
+DEBUG = "PRUNEVIZ_DEBUG"
+
+
+@contextmanager
+def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
+    """Context in which forward passes move nothing of a network.
+
+    The person's hooks are put aside, Python attributes and members of all modules, modes and
+    random generators are restored, and torch's fast path for attention is off. Attributes are also
+    restored before every forward pass, so that no pass sees what an earlier one cached. Call the
+    network with `torch.func.functional_call` on `copied_tensors` or other tensors, so that
+    parameters and buffers stay as they are too.
+
+    Args:
+        model: Any network.
+        hooks: Whether the person's hooks run.
+
+    Raises:
+        MeasureError: If a parameter was moved nevertheless; names it.
+
+    Example:
+        >>> with isolated(model):
+        ...     output = functional_call(model, copied_tensors(model), (images,))
+    """
+    attributes = Attributes(model)
+    parameters = _named(model, attributes.modules)
+    before = _marks(parameters)
+    keep = _is_not_restoring if hooks else defines_function
+    with ExitStack() as stack:
+        stack.enter_context(generators_preserved(None, model_device(model)))
+        stack.enter_context(flags_preserved(model))
+        stack.callback(attributes.restore_members)
+        stack.callback(attributes.restore)
+        stack.enter_context(hooks_put_aside(attributes.modules, keep))
+        stack.enter_context(_slow_attention())
+        handle = model.register_forward_pre_hook(_Restoring(attributes), prepend=True)
+        stack.callback(handle.remove)
+        yield
+    _check_unmoved(before, _marks(parameters))
+
+
+def copied_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers by name, for `torch.func.functional_call`.
+
+    Args:
+        model: Any network.
+
+    Returns:
+        Tensors without gradients.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+class _Restoring:
+    """Forward pre-hook that restores attributes."""
+
+    def __init__(self, attributes: Attributes) -> None:
+        self._attributes = attributes
+
+    def __call__(self, module: nn.Module, inputs: object) -> None:
+        self._attributes.restore()
+
+
+def _is_not_restoring(hook: object) -> bool:
+    return not isinstance(hook, _Restoring)
+
+
+@contextmanager
+def _slow_attention() -> Iterator[None]:
+    """Attention layers without their fast path, which has no derivatives and nests tensors."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _named(model: nn.Module, modules: list[nn.Module]) -> dict[str, Tensor]:
+    """All parameters by name, also those of modules kept in plain attributes."""
+    found = dict(model.named_parameters())
+    known = {id(parameter) for parameter in found.values()}
+    for i, module in enumerate(modules):
+        for own, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in known:
+                found[f"{own} of the unregistered {type(module).__name__} ({i})"] = parameter
+    return found
+
+
+def _marks(parameters: dict[str, Tensor]) -> dict[str, tuple[object, ...]]:
+    """What shows that a parameter was moved, by its name."""
+    return {name: _mark(parameter) for name, parameter in parameters.items()}
+
+
+def _mark(parameter: Tensor) -> tuple[object, ...]:
+    version = None if parameter.is_inference() else parameter._version
+    checksum = _checksum(parameter) if os.environ.get(DEBUG) == "1" else None
+    return version, checksum
+
+
+def _checksum(tensor: Tensor) -> int:
+    data = tensor.detach().cpu().contiguous().reshape(-1)
+    return zlib.crc32(data.view(torch.uint8).numpy().tobytes())
+
+
+def _check_unmoved(
+    before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]]
+) -> None:
+    moved = [name for name in before if after[name] != before[name]]
+    if moved:
+        raise MeasureError(
+            f"measuring moved the parameter {moved[0]}: the network, or a function it was given, "
+            "writes into its weights in place; load the weights again, and write into a copy"
+        )
 
 
 @contextmanager
@@ -50,6 +176,18 @@ def flags_preserved(model: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
+def evaluate(model: nn.Module) -> None:
+    """Put all modules into evaluation mode, without calling their `train` or `eval`.
+
+    An overridden `train` may do more than set flags, such as merge adapters into weights.
+
+    Args:
+        model: Network to change in place.
+    """
+    for module in model.modules():
+        module.training = False
+
+
 @contextmanager
 def module_modes(model: nn.Module, bn: str) -> Iterator[None]:
     """Put modules into evaluation mode and batch norms into the mode `bn`; restore all.
@@ -59,7 +197,7 @@ def module_modes(model: nn.Module, bn: str) -> Iterator[None]:
             would depend on the chunk), or a batch with one value would be normalised by itself.
     """
     with flags_preserved(model):
-        model.eval()
+        evaluate(model)
         for name, module in model.named_modules():
             if isinstance(module, _BatchNorm):
                 if bn != "batch" and module.running_mean is None:

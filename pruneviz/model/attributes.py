@@ -1,0 +1,256 @@
+"""The Python attributes of a network's modules, saved and put back.
+
+Forward passes may count, cache or collect in attributes. They are put back in place, so that every
+object keeps its identity: attributes of every module, and the contents of lists, dicts, sets,
+deques, plain tensors, arrays and generators found there. Other objects are kept by reference,
+unless they are dataclasses, namespaces or helpers defined beside their module.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# parts of a module that other contexts keep: modes, hooks, and tensors swapped by functional_call
+_MEMBERS = ("_parameters", "_buffers", "_modules")
+_NOT_SAVED = {
+    *_MEMBERS, "training", "_non_persistent_buffers_set", "_is_full_backward_hook",
+    "_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_backward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
+}  # fmt: skip
+_Restore: TypeAlias = Callable[[], None]
+
+
+class Attributes:
+    """The attributes of all modules of a network as they are now.
+
+    Args:
+        model: Any network; it does not change.
+
+    Attributes:
+        modules: The modules of the network, and those that its modules keep in plain attributes.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules: list[nn.Module] = []
+        self._restores: list[_Restore] = []
+        self._members: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        members = [*model.parameters(), *model.buffers()]
+        self._seen = {id(tensor) for tensor in members}
+        self._alive: list[object] = [members]  # so that no id is reused
+        registered = list(model.modules())
+        for module in registered:
+            self._seen.add(id(module))
+        for module in registered:
+            self._save_module(module)
+
+    def restore(self) -> None:
+        """Put the attributes back, and forget members that were added since."""
+        for now, before in self._members:
+            for name in [name for name in now if name not in before]:
+                del now[name]
+        for put_back in self._restores:
+            put_back()
+
+    def restore_members(self) -> None:
+        """Put back which parameters, buffers and modules every module holds."""
+        for now, before in self._members:
+            if not _identical(now, before):
+                now.clear()
+                now.update(before)
+
+    def _save_module(self, module: nn.Module) -> None:
+        self.modules.append(module)
+        for kind in _MEMBERS:
+            self._members.append((vars(module)[kind], dict(vars(module)[kind])))
+        self._restores.append(_attributes_of(module))
+        for name, value in list(vars(module).items()):
+            if name not in _NOT_SAVED:
+                self._save(value, type(module).__module__)
+
+    def _save(self, value: Any, home: str) -> None:
+        """Save the content of a value, and of all it holds."""
+        if id(value) in self._seen:
+            return
+        if isinstance(value, tuple):
+            for part in value:
+                self._save(part, home)
+            return
+        self._seen.add(id(value))
+        self._alive.append(value)
+        if isinstance(value, nn.Module):
+            self._save_hidden(value)
+            return
+        put_back = _content(value, home)
+        if put_back is not None:
+            self._restores.append(put_back)
+        for part in _parts(value, home):
+            self._save(part, home)
+
+    def _save_hidden(self, module: nn.Module) -> None:
+        """Save a module that is not registered, such as a teacher kept in a list."""
+        self._seen |= {id(parameter) for parameter in module.parameters()}
+        for part in module.modules():
+            self._seen.add(id(part))
+            self._save_module(part)
+            for buffer in part.buffers(recurse=False):
+                self._save(buffer, type(part).__module__)
+
+
+def _attributes_of(module: nn.Module) -> _Restore:
+    now = vars(module)
+    before = {name: value for name, value in now.items() if name not in _NOT_SAVED}
+
+    def put_back() -> None:
+        for name in [name for name in now if name not in before and name not in _NOT_SAVED]:
+            del now[name]
+        now.update(before)
+
+    return put_back
+
+
+def _content(value: Any, home: str) -> _Restore | None:
+    """How to put back the content of a value; None for values that keep nothing."""
+    for kinds, save in _CONTENTS.items():
+        if isinstance(value, kinds):
+            return save(value)
+    return _of_dict(vars(value)) if _is_helper(value, home) else None
+
+
+def _parts(value: Any, home: str) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from list(value.values())
+    elif isinstance(value, (list, set, deque)):
+        yield from list(value)
+    elif not isinstance(value, tuple(_LEAVES)) and _is_helper(value, home):
+        yield from list(vars(value).values())
+
+
+def _is_helper(value: Any, home: str) -> bool:
+    """Whether an object's attributes count as its module's own."""
+    if not hasattr(value, "__dict__") or isinstance(value, (type, FunctionType, ModuleType)):
+        return False
+    own = type(value).__module__ == home
+    return own or is_dataclass(value) or isinstance(value, SimpleNamespace)
+
+
+def _of_list(value: list[Any]) -> _Restore:
+    before = list(value)
+
+    def put_back() -> None:
+        if len(value) != len(before) or any(a is not b for a, b in zip(value, before, strict=True)):
+            value[:] = before
+
+    return put_back
+
+
+def _of_dict(value: dict[Any, Any]) -> _Restore:
+    before = dict(value)
+
+    def put_back() -> None:
+        if not _identical(value, before):
+            value.clear()
+            value.update(before)
+
+    return put_back
+
+
+def _of_set(value: set[Any]) -> _Restore:
+    before = set(value)
+
+    def put_back() -> None:
+        if value != before:
+            value.clear()
+            value.update(before)
+
+    return put_back
+
+
+def _of_deque(value: deque[Any]) -> _Restore:
+    before = list(value)
+
+    def put_back() -> None:
+        if len(value) != len(before) or any(a is not b for a, b in zip(value, before, strict=True)):
+            value.clear()
+            value.extend(before)
+
+    return put_back
+
+
+def _of_tensor(value: Tensor) -> _Restore | None:
+    if value.layout is not torch.strided or value.is_meta or value.is_nested:
+        return None
+    before = value.detach().clone()
+
+    def put_back() -> None:
+        # compared, not counted: an in-place change of `.data` moves no version counter
+        if value.shape != before.shape:
+            value.data = before.clone()
+        elif not torch.equal(value.detach(), before):
+            value.data.copy_(before)
+
+    return put_back
+
+
+def _of_array(value: np.ndarray) -> _Restore | None:
+    if not value.flags.writeable or value.dtype.hasobject:
+        return None
+    before = value.copy()
+    return lambda: np.copyto(value, before)
+
+
+def _of_generator(value: torch.Generator) -> _Restore:
+    before = value.get_state()
+    return lambda: None if torch.equal(value.get_state(), before) else _set_state(value, before)
+
+
+def _set_state(generator: torch.Generator, state: Tensor) -> None:
+    generator.set_state(state)
+
+
+def _of_random(value: random.Random) -> _Restore:
+    before = value.getstate()
+    return lambda: value.setstate(before)
+
+
+def _of_numpy_generator(value: np.random.Generator) -> _Restore:
+    before = value.bit_generator.state
+
+    def put_back() -> None:
+        value.bit_generator.state = before
+
+    return put_back
+
+
+def _of_numpy_state(value: np.random.RandomState) -> _Restore:
+    before = value.get_state()
+    return lambda: value.set_state(before)
+
+
+def _identical(now: dict[Any, Any], before: dict[Any, Any]) -> bool:
+    return list(now) == list(before) and all(now[name] is before[name] for name in before)
+
+
+_LEAVES: dict[type, Callable[[Any], _Restore | None]] = {
+    Tensor: _of_tensor,
+    np.ndarray: _of_array,
+    torch.Generator: _of_generator,
+    random.Random: _of_random,
+    np.random.Generator: _of_numpy_generator,
+    np.random.RandomState: _of_numpy_state,
+}
+_CONTENTS: dict[type, Callable[[Any], _Restore | None]] = {
+    list: _of_list,
+    dict: _of_dict,
+    set: _of_set,
+    deque: _of_deque,
+    **_LEAVES,
+}

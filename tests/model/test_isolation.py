@@ -1,0 +1,190 @@
+"""Forward passes in `isolated` move nothing: attributes, members, hooks and generators."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.utils import prune, weight_norm
+
+from pruneviz.errors import MeasureError
+from pruneviz.model.isolation import DEBUG, copied_tensors, isolated
+
+
+class Helper:
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+class Restless(nn.Module):
+    """Moves everything that a forward pass can move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("seen", torch.zeros(2))
+        self.count, self.plain, self.array = 0, torch.zeros(2), np.zeros(2)
+        self.outputs: list[Tensor] = []
+        self.last: dict[str, Any] = {"nested": [1]}
+        self.names = {"a"}
+        self.recent: deque[int] = deque([1, 2], maxlen=2)
+        self.generator, self.random = torch.Generator(), random.Random(0)
+        self.helper = Helper()
+        self.hidden = [nn.BatchNorm1d(2)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = self.hidden[0](self.layer(x))
+        self.seen += 1
+        self.seen = self.seen * 2
+        self.count += 1
+        self.new = output
+        self.plain.data.add_(1)
+        self.array += 1
+        self.outputs.append(output)
+        self.last["nested"].append(2)
+        self.last["output"] = output
+        self.names.add("b")
+        self.recent.append(3)
+        torch.rand(1, generator=self.generator)
+        self.random.random()
+        self.helper.calls += 1
+        self.register_buffer("late", output)
+        return output + torch.rand(()) + random.random() + np.random.rand()  # noqa: NPY002
+
+
+def contents(model: nn.Module) -> str:
+    """All attributes and tensors as text."""
+    hidden = vars(model)["hidden"][0]
+    tensors = {**model.state_dict(), **hidden.state_dict()}
+    state = [list(vars(model)["generator"].get_state()), vars(model)["random"].getstate()]
+    known = {name: value for name, value in vars(model).items() if name != "helper"}
+    return repr((known, vars(model)["helper"].calls, tensors, state))
+
+
+def run(model: nn.Module, times: int = 2) -> None:
+    for _ in range(times):
+        functional_call(model, copied_tensors(model), (torch.ones(4, 3),))
+
+
+def test_forward_passes_move_nothing() -> None:
+    model = Restless()
+    before = contents(model)
+    with isolated(model):
+        run(model)
+    assert contents(model) == before
+    run(model)
+    assert contents(model) != before
+
+
+def test_every_forward_pass_starts_with_the_same_attributes() -> None:
+    model = Restless()
+    with isolated(model):
+        run(model, 3)
+        assert model.count == 1
+        assert len(model.outputs) == 1
+
+
+def test_attributes_are_put_back_after_an_error() -> None:
+    model = Restless()
+    before = contents(model)
+    with pytest.raises(RuntimeError), isolated(model):
+        functional_call(model, copied_tensors(model), (torch.ones(4, 5),))
+    assert contents(model) == before
+
+
+@pytest.mark.parametrize("hooks", [False, True])
+def test_hooks_of_the_person_run_only_when_asked(hooks: bool) -> None:
+    model, calls = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), []
+    model[0].register_forward_hook(lambda *_: calls.append("forward"))
+    model[1].register_forward_pre_hook(lambda *_: calls.append("before"))
+    model[1].register_full_backward_hook(lambda *_: calls.append("backward"))
+    everywhere = register_module_forward_hook(lambda *_: calls.append("everywhere"))
+    kept = [vars(module)["_forward_hooks"] for module in model]
+    try:
+        with isolated(model, hooks=hooks):
+            tensors = copied_tensors(model)
+            tensors["0.weight"].requires_grad_()
+            functional_call(model, tensors, (torch.ones(4, 3),)).sum().backward()
+        assert bool(calls) == hooks
+        calls.clear()
+        model(torch.ones(4, 3)).sum().backward()
+    finally:
+        everywhere.remove()
+    assert sorted(set(calls)) == ["backward", "before", "everywhere", "forward"]
+    assert all(
+        vars(module)["_forward_hooks"] is own for module, own in zip(model, kept, strict=True)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_hooks_that_define_the_function_run() -> None:
+    model = nn.Sequential(weight_norm(nn.Linear(3, 3)), nn.Linear(3, 2))
+    prune.l1_unstructured(model[1], "weight", 0.5)
+    x, computed = torch.randn(4, 3), model[0].weight
+    expected = model(x)
+    with isolated(model):
+        tensors = {name: 2 * tensor for name, tensor in copied_tensors(model).items()}
+        tensors["1.weight_mask"] /= 2
+        got = functional_call(model, tensors, (x,))
+    torch.testing.assert_close(got, functional_call(model, tensors, (x,)))
+    assert not torch.allclose(got, expected)
+    assert model[0].weight is not computed or torch.equal(model[0].weight, computed)
+
+
+class Counted(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+        self.scale = 1.0
+        self.register_forward_pre_hook(self.double)
+
+    def double(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (2 * inputs[0],)
+
+
+def test_hooks_that_are_methods_of_the_network_run() -> None:
+    model, x = Counted(), torch.randn(4, 3)
+    with isolated(model):
+        assert torch.equal(functional_call(model, copied_tensors(model), (x,)), model(x))
+
+
+def test_fast_attention_is_off_and_then_on_again() -> None:
+    before = torch.backends.mha.get_fastpath_enabled()
+    with isolated(nn.Linear(2, 2)):
+        assert not torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.mha.get_fastpath_enabled() == before
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_moved_parameter_is_named(hidden: bool) -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    vars(model)["teacher"] = [nn.Linear(2, 2)]
+    layer = vars(model)["teacher"][0] if hidden else model[0]
+    with pytest.raises(MeasureError, match="weight"), isolated(model), torch.no_grad():
+        layer.weight.mul_(2)
+
+
+def test_debugging_compares_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Linear(3, 2)
+    with isolated(model):
+        model.weight.data.mul_(2)
+    monkeypatch.setenv(DEBUG, "1")
+    with pytest.raises(MeasureError, match="weight"), isolated(model):
+        model.weight.data.mul_(2)
+
+
+def test_a_context_inside_another_restores_relative_to_its_own_start() -> None:
+    model = Restless()
+    with isolated(model):
+        model.count = 7
+        with isolated(model):
+            run(model)
+            assert model.count == 8
+        assert model.count == 7
+    assert model.count == 0

@@ -79,8 +79,7 @@ class RunLog:
     @property
     def epochs(self) -> list[int]:
         """Complete epochs on disk, ascending."""
-        parts = (self.path / _PARTS).glob("epochs-*.parquet")
-        return sorted(int(part.stem.removeprefix("epochs-")) for part in parts)
+        return _epochs_in(self.path)
 
     @property
     def checkpoint(self) -> Path:
@@ -99,7 +98,7 @@ class RunLog:
         """Write the rows of one epoch, all tables or none; an epoch can be appended only once."""
         if is_sealed(self.path):
             raise LogError(f"{self.path} is closed; start a new run in another folder")
-        if self._part("epochs", epoch).exists():
+        if self.part("epochs", epoch).exists():
             raise LogError(
                 f"{self.path} already holds epoch {epoch}; an epoch can be appended only once"
             )
@@ -118,9 +117,9 @@ class RunLog:
         with disk_errors(self.path):
             for name in set(given) - set(tables):
                 # May be left by a process that was killed at this epoch.
-                self._part(name, epoch).unlink(missing_ok=True)
+                self.part(name, epoch).unlink(missing_ok=True)
             for name, table in tables.items():
-                write_table(self._part(name, epoch), table)
+                write_table(self.part(name, epoch), table)
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add facts to the spec; they are written to `spec.json` when the run is sealed.
@@ -154,7 +153,7 @@ class RunLog:
                     continue
                 # The epochs part first, because it marks the epoch as complete.
                 for table in ("epochs", *schema.TABLES):
-                    self._part(table, later).unlink(missing_ok=True)
+                    self.part(table, later).unlink(missing_ok=True)
 
     def seal(self) -> None:
         """Write one file per table and mark the run finished.
@@ -177,7 +176,8 @@ class RunLog:
         spec = RunSpec.from_dict({**self.spec.to_dict(), **self._noted, **version})
         _write_spec(self.path, spec, sealed=True)
 
-    def _part(self, table: str, epoch: int) -> Path:
+    def part(self, table: str, epoch: int) -> Path:
+        """The file of a table's rows of one epoch, while the run is recorded."""
         return self.path / _PARTS / f"{table}-{epoch:05d}.parquet"
 
 
@@ -211,6 +211,38 @@ def read_spec(path: str | Path) -> RunSpec:
         return RunSpec.from_dict(facts)
     except (TypeError, LogError) as error:
         raise corrupt(Path(path) / SPEC_FILE, error) from error
+
+
+def last_epoch_of(path: str | Path) -> int | None:
+    """The last complete epoch of an unfinished run; None if there is no such run or epoch."""
+    return max(_epochs_in(Path(path)), default=None)
+
+
+def reopen(path: str | Path) -> None:
+    """Make a finished run unfinished again, so that a longer training can continue it.
+
+    Does nothing where there is no finished run. An interrupted call leaves a run that can be
+    reopened.
+
+    Raises:
+        LogError: If a file is corrupt, or the disk cannot be written to.
+    """
+    path = Path(path)
+    if not is_sealed(path):
+        return
+    spec = read_spec(path)
+    log = RunLog(path, spec)
+    whole = {name: path / f"{name}.parquet" for name in schema.TABLES}
+    tables = {name: joined([read_file(file, name)], name) for name, file in whole.items()}
+    with disk_errors(path):
+        (path / _PARTS).mkdir(exist_ok=True)
+        for name, rows in tables.items():
+            for epoch in rows["epoch"].unique():
+                part = arrow_table(name, rows[rows["epoch"] == epoch])
+                write_table(log.part(name, int(epoch)), part)
+        _write_spec(path, spec, sealed=False)
+        for file in whole.values():
+            file.unlink(missing_ok=True)
 
 
 def is_sealed(path: str | Path) -> bool:
@@ -298,6 +330,11 @@ def parts_of(path: Path, table: str) -> list[Path]:
     epochs = sorted((path / _PARTS).glob("epochs-*.parquet"))
     parts = [part.with_name(part.name.replace("epochs", table, 1)) for part in epochs]
     return [part for part in parts if part.exists()]
+
+
+def _epochs_in(path: Path) -> list[int]:
+    parts = (path / _PARTS).glob("epochs-*.parquet")
+    return sorted(int(part.stem.removeprefix("epochs-")) for part in parts)
 
 
 def _is_free(path: Path) -> bool:

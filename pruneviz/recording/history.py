@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pruneviz.analysis.masks import distance_between, mask_scores
+from pruneviz.analysis.scores import NEEDS
+from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.run_spec import RunSpec
 
@@ -51,3 +53,19 @@ class History:
         recent = {e: t for e, t in self._tables.items() if e >= earliest}
         self._tables = {**recent, epoch: table[self._columns]}
         self.last = epoch
+
+
+def check_mask_score(mask_score: str, unit: str) -> None:
+    """Check that the masks of every epoch can be compared by a pruning measure.
+
+    Raises:
+        LogError: If it needs columns that are not written at every epoch.
+    """
+    available = set(schema.CHEAP_OF_UNIT[unit])
+    cheap = [name for name, needed in NEEDS.items() if set(needed) <= available]
+    if mask_score not in cheap:
+        raise LogError(
+            f"mask_score={mask_score!r} is not known at every epoch; "
+            f"choose one of {', '.join(cheap)}, or derive it from the log afterwards "
+            "with pruneviz.mask_distance"
+        )

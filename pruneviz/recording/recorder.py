@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,9 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from pruneviz.analysis.scores import NEEDS
 from pruneviz.analysis.weight_correlations import weight_correlations
 from pruneviz.errors import LogError, PrunevizError
-from pruneviz.log import schema
-from pruneviz.log.run_directory import RunLog
+from pruneviz.log.run_directory import RunLog, last_epoch_of
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.options import Options, as_tuple
@@ -28,12 +27,14 @@ from pruneviz.model.filters import find_layers, unwrap
 from pruneviz.model.isolation import generators_preserved, tried_kernels
 from pruneviz.model.sample import Sample, model_device
 from pruneviz.recording.cheap_tables import CheapTables
-from pruneviz.recording.history import History
+from pruneviz.recording.epoch_facts import checked_facts
+from pruneviz.recording.history import History, check_mask_score
 from pruneviz.recording.measured_epochs import Every, measured_at
+from pruneviz.recording.ranks import check_one_rank, nothing_here, rank
 from pruneviz.recording.run_facts import machine_facts, measured_facts, spec_of
 from pruneviz.recording.stored_rows import stored_rows
 
-_OWN_FACTS = frozenset({"run", "epoch", "mask_distance", "sample_loss", "g_norm2", "ghg"})
+_logger = logging.getLogger("pruneviz")
 
 
 class Recorder:
@@ -42,6 +43,9 @@ class Recorder:
     Recording does not change training: parameters, gradients, buffers, modes and random generators
     are preserved. Use the recorder as a context manager, or call `close()` at the end. Epochs
     recorded before a crash stay on disk, and the run can be resumed.
+
+    Under `torch.distributed` rank 0 records. On other ranks a recorder measures and writes nothing,
+    so every rank runs the same loop.
 
     Args:
         model: Network to record, as for `pruneviz.measure`. It may be wrapped (DataParallel, DDP).
@@ -60,12 +64,15 @@ class Recorder:
         rows: Number of weights to store with unit "weight". Mask distances and correlations are
             still computed over all weights.
         rows_seed: Seed that selects these weights.
+        every_rank: Record on every rank, each into an `out` of its own, such as networks that are
+            trained independently.
         **measuring: Any option of `pruneviz.measure`, such as `bn`, `loss` or `unit`. `columns`
             chooses derivative columns; cheap columns are always written.
 
     Attributes:
         spec: Run facts (`RunSpec`).
         log: Open run directory (`RunLog`).
+        records: Whether this process records; otherwise there is no `spec` and no `log`.
 
     Raises:
         LogError: If the folder holds another run, the disk cannot be written to, or a recording
@@ -97,14 +104,21 @@ class Recorder:
         resume: bool = False,
         rows: int = 2000,
         rows_seed: int = 0,
+        every_rank: bool = False,
         **measuring: Any,
     ) -> None:
+        self.records = every_rank or rank() == 0
+        self._closed, self._unwritten = False, False
+        if not self.records:
+            self._idle_epoch = last_epoch_of(out) if resume else None
+            return
         self._model, self._sample = unwrap(model), sample
         self._options = Options.of(**measuring)
         unit = self._options.unit
         self._is_measured = measured_at(every)
         mask_score = MASK_SCORES[unit] if mask_score is None else mask_score
-        _check_cheap(mask_score, unit)
+        check_mask_score(mask_score, unit)
+        check_one_rank(self._model, self._options.bn)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
             self._layers = find_layers(
@@ -122,13 +136,14 @@ class Recorder:
         given = {**machine_facts(self._model), **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)
         self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
-        self._closed, self._unwritten = False, False
         self._history = self._recorded_history()
+        if resume:
+            _logger.info("continuing %s after epoch %s", self.log.path, self.last_epoch)
 
     @property
     def last_epoch(self) -> int | None:
         """The last epoch on disk; None before the first."""
-        return self._history.last
+        return self._history.last if self.records else self._idle_epoch
 
     def after_epoch(
         self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: float | str
@@ -153,11 +168,12 @@ class Recorder:
 
     def observe(
         self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: float | str
-    ) -> Callable[[], None]:
+    ) -> Callable[..., None]:
         """Measure the current network, and return a function that writes the measurement.
 
         The returned function does not need the network, so a GPU can already train the next epoch.
-        Call it once, before any other method of the recorder.
+        Call it once, before any other method of the recorder. It takes facts that were not known
+        before, such as `test_acc`.
 
         Args:
             epoch, rounds, **facts: As for `after_epoch`.
@@ -166,22 +182,26 @@ class Recorder:
             LogError: As for `after_epoch`; disk errors are raised by the returned function.
             MeasureError: As for `after_epoch`.
         """
-        self._check_call(epoch, facts)
+        if not self.records:
+            self._idle_epoch = epoch
+            return lambda **late: None
+        self._check_call(epoch)
+        given = checked_facts(facts)
         with _epoch_named(epoch):
             seen = self._cheap.read()
-        given = _plain(facts)
         snapshot = Snapshot(pd.DataFrame())
         if self._is_measured(epoch):
             snapshot = self._measured(epoch, self._options)
         self._unwritten = True
 
-        def write() -> None:
+        def write(**late: float | str) -> None:
+            known = given | checked_facts(late)
             self._unwritten = False
             cheap = self._cheap_table(epoch, seen)
             row = {
                 "phase": "train" if epoch else "init",
                 "kept_fraction": cheap["kept"].mean(),
-                **given,
+                **known,
                 "epoch": epoch,
             }
             self._write(epoch, cheap, snapshot, row, rounds)
@@ -208,6 +228,8 @@ class Recorder:
         Raises:
             MeasureError: If a column cannot be measured, or a value is not finite.
         """
+        if not self.records:
+            raise nothing_here("table")
         self._check_written()
         with _epoch_named(epoch):
             seen = self._cheap.read()
@@ -230,11 +252,12 @@ class Recorder:
             LogError: If the spec already has a fact, JSON cannot store it, or the recorder is
                 closed.
         """
-        self.log.note(facts)
+        if self.records:
+            self.log.note(facts)
 
     def close(self) -> None:
         """Seal the run: one file per table, marked finished. A second call is a no-op."""
-        if not self._closed:
+        if self.records and not self._closed:
             self._check_written()
             self.log.seal()
             self._closed = True
@@ -246,6 +269,9 @@ class Recorder:
         "weight" the changes and mask distance of the next epoch are computed from the network; they
         are null if its weights differ from the log.
         """
+        if not self.records:
+            self._idle_epoch = None if self._idle_epoch is None else min(self._idle_epoch, epoch)
+            return
         self._check_written()
         self.log.drop_after(epoch)
         self._history = self._recorded_history()
@@ -271,18 +297,12 @@ class Recorder:
         self._rows = stored_rows(weights, rows, seed)
         return {"weight_rows": int(rows), "weight_rows_seed": int(seed), "weights": weights}
 
-    def _check_call(self, epoch: int, facts: Mapping[str, object]) -> None:
+    def _check_call(self, epoch: int) -> None:
         if self._closed:
             raise LogError(
                 f"the recorder of {self.log.path} is closed; make a new one in another folder"
             )
         self._check_written()
-        known = [name for name in schema.EPOCHS if name not in _OWN_FACTS]
-        unknown = sorted(set(facts) - set(known))
-        if unknown:
-            raise LogError(
-                f"after_epoch takes no fact {', '.join(unknown)}; it takes {', '.join(known)}"
-            )
         if not isinstance(epoch, numbers.Integral):
             raise LogError(
                 f"epoch={epoch!r}; give the number of epochs trained so far, a whole number from 0"
@@ -369,21 +389,3 @@ def _epoch_named(epoch: int) -> Iterator[None]:
 def _joined(cheap: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     """Join the cheap and the measured columns of an epoch."""
     return pd.concat([cheap, measured], axis=1)
-
-
-def _check_cheap(mask_score: str, unit: str) -> None:
-    available = set(schema.CHEAP_OF_UNIT[unit])
-    cheap = [name for name, needed in NEEDS.items() if set(needed) <= available]
-    if mask_score not in cheap:
-        raise LogError(
-            f"mask_score={mask_score!r} is not known at every epoch; "
-            f"choose one of {', '.join(cheap)}, or derive it from the log afterwards "
-            "with pruneviz.mask_distance"
-        )
-
-
-def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert tensors and NumPy numbers in facts to plain numbers."""
-    return {
-        name: value.item() if hasattr(value, "item") else value for name, value in facts.items()
-    }

@@ -21,7 +21,7 @@ import pytest
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.run_directory import RunLog, check_same_options
+from pruneviz.log.run_directory import RunLog, check_same_options, last_epoch_of, reopen
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import Runs, load
 
@@ -584,3 +584,19 @@ def test_a_run_whose_folder_was_deleted_cannot_go_on_without_its_first_epochs(
         with pytest.raises(LogError, match="cannot write to"):
             work()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_that_is_reopened_goes_on_as_if_it_had_never_been_sealed(
+    tmp_path: Path,
+) -> None:
+    path, spec = record(tmp_path / "run"), RunSpec("run")
+    reopen(path)
+    reopen(path)  # nothing to do
+    assert last_epoch_of(path) == 2
+    assert not list(path.glob("*.parquet"))
+    log = RunLog.resume(path, spec)
+    append(log, 3)
+    log.seal()
+    expected = load(record(tmp_path / "at_once" / "run", epochs=4))
+    for table in schema.TABLES:
+        pd.testing.assert_frame_equal(getattr(load(path), table), getattr(expected, table))

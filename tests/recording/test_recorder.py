@@ -18,13 +18,15 @@ from pruneviz.errors import DataError, LogError, MeasureError
 from pruneviz.log import schema
 from pruneviz.pruning.held_entries import hold_pruned, prune_entries
 from tests.support.cases import BY_NAME, Batches, Net, digit_batches
-from tests.support.short_recordings import CASE, SAMPLE, at, network, record, train_epoch
-
-
-def assert_same_tables(found: pv.Runs, expected: pv.Runs) -> None:
-    for table in ("filters", "epochs"):
-        frames = [getattr(runs, table).drop(columns="run") for runs in (found, expected)]
-        pd.testing.assert_frame_equal(*frames, check_exact=True)
+from tests.support.short_recordings import (
+    CASE,
+    SAMPLE,
+    assert_same_tables,
+    at,
+    network,
+    record,
+    train_epoch,
+)
 
 
 def files(path: Path) -> dict[str, bytes]:
@@ -285,6 +287,8 @@ WRONG_CALLS = [
     (2.0, {}, "whole number"),
     (2, {"test_acc": "good"}, "column test_acc holds double"),
     (2, {"ghg": 1.0}, "no fact ghg"),
+    (2, {"test_acc": 71}, "test_acc=71 is no fraction; .* such as 0.71"),
+    (2, {"train_acc": np.float32(-1)}, "train_acc=-1.0 is no fraction"),
     (2, {"accuracy": 1.0}, "takes no fact accuracy; it takes phase, lr, train_loss"),
 ]
 
@@ -302,6 +306,26 @@ def test_a_wrong_call_is_refused_and_changes_nothing(
     assert files(tmp_path) == before
     recorder.after_epoch(2)
     assert recorder.last_epoch == 2
+
+
+def test_wrong_late_facts_can_be_given_again(tmp_path: Path) -> None:
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    write = recorder.observe(0, lr=0.1)
+    with pytest.raises(LogError, match="is no fraction"):
+        write(test_acc=71)
+    write(test_acc=0.71)
+    recorder.close()
+    row = pv.load(tmp_path / "run").epochs.iloc[0]
+    assert (row["lr"], row["test_acc"]) == (0.1, 0.71)
+
+
+def test_a_resumed_recorder_says_where_it_continues(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pv.Recorder(network(), SAMPLE, tmp_path / "run").after_epoch(0)
+    with caplog.at_level("INFO", logger="pruneviz"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", resume=True)
+    assert caplog.messages == [f"continuing {tmp_path / 'run'} after epoch 0"]
 
 
 def test_a_closed_recorder_takes_nothing_and_closes_twice(tmp_path: Path) -> None:

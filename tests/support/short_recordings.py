@@ -43,3 +43,10 @@ def record(model: nn.Module, out: Path, epochs: int = 4, **options: object) -> p
 
 def at(runs: pv.Runs, epoch: int) -> pd.DataFrame:
     return runs.filters[runs.filters["epoch"] == epoch].reset_index(drop=True)
+
+
+def assert_same_tables(found: pv.Runs, expected: pv.Runs) -> None:
+    """Check that two recordings hold equal rows; run names may differ."""
+    for table in ("filters", "epochs"):
+        frames = [getattr(runs, table).drop(columns="run") for runs in (found, expected)]
+        pd.testing.assert_frame_equal(*frames, check_exact=True)

@@ -1,0 +1,39 @@
+"""Recording under `torch.distributed`: the first rank records, the others do nothing."""
+
+from __future__ import annotations
+
+import torch.distributed as dist
+from torch import nn
+
+from pruneviz.errors import LogError, MeasureError
+
+
+def rank() -> int:
+    """The rank of this process in the default process group; 0 without a group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def nothing_here(name: str) -> LogError:
+    """The error for asking an idle recorder for what only the first rank has."""
+    return LogError(
+        f"rank {rank()} records nothing and has no {name}; ask for it on rank 0 and send it with "
+        "torch.distributed.broadcast_object_list, or record every rank into a folder of its own "
+        "with every_rank=True"
+    )
+
+
+def check_one_rank(model: nn.Module, bn: str) -> None:
+    """Check that one rank can measure a network without the others.
+
+    Raises:
+        MeasureError: If batch norms would wait for the statistics of other ranks.
+    """
+    alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
+    if alone or bn == "eval":
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            raise MeasureError(
+                f"bn={bn!r} computes batch statistics, and batch norm {name} waits for those of "
+                "the other ranks, which do not measure; measure with bn='eval'"
+            )

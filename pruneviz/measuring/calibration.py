@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruneviz.measuring.objective import Objective
 from pruneviz.model.isolation import isolated
+from pruneviz.model.sample import call_with
 
 
 def calibrated(sample: Objective) -> Objective:
@@ -33,7 +33,7 @@ def calibrated(sample: Objective) -> Objective:
     }
     with _estimating(sample.model), torch.no_grad():
         for x, _ in sample.batches:
-            functional_call(sample.model, (sample.parameters, buffers), (x,))
+            call_with(sample.model, {**sample.parameters, **buffers}, x, sample.forward)
     return replace(sample, buffers=buffers)
 
 

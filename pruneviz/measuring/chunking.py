@@ -12,6 +12,7 @@ from torch.utils.checkpoint import CheckpointError
 
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.objective import Objective
+from pruneviz.model.sample import examples_in
 
 Answer = TypeVar("Answer")
 
@@ -60,7 +61,7 @@ def automatic_chunk(sample: Objective) -> int:
     """
     per_example = _SECOND_DERIVATIVE * _bytes_kept_for_backward(sample)
     most = max(1, _memory_budget(sample.device) // max(1, per_example))
-    largest = max(len(x) for x, _ in sample.batches)
+    largest = max(examples_in(x) for x, _ in sample.batches)
     return math.ceil(largest / math.ceil(largest / most))
 
 
@@ -98,4 +99,4 @@ def _bytes_kept_for_backward(sample: Objective) -> int:
     x, y = sample.first_examples()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         sample.losses(x, y)
-    return sum(storage.nbytes() for storage in kept.values()) // len(x)
+    return sum(storage.nbytes() for storage in kept.values()) // examples_in(x)

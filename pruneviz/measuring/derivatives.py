@@ -26,6 +26,7 @@ from torch import Tensor
 
 from pruneviz.measuring.directional import Followed
 from pruneviz.measuring.objective import NamedTensors, Objective
+from pruneviz.model.sample import examples_in
 
 
 class Listener:
@@ -78,7 +79,7 @@ def gradients(
                 )
                 _add(total, part)
                 if i == 0:
-                    listener.end_chunk(len(x), part)
+                    listener.end_chunk(examples_in(x), part)
     return loss_totals.tolist(), [_without_pruned(sample, total) for total in totals]
 
 
@@ -130,7 +131,7 @@ def filter_products(
                     bend=bend if i == 0 else None,
                     retain_graph=i + 1 < len(losses),
                 )
-                listener.end_chunk(len(x), part)
+                listener.end_chunk(examples_in(x), part)
                 if i == 0:
                     for name, d in part.items():
                         bend += (vector[name] * d).sum()

@@ -5,20 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from pruneviz.errors import MeasureError
+from pruneviz.measuring.outputs import logits_of, own_loss
 from pruneviz.model.finite import first_nonfinite_layer
-from pruneviz.model.sample import Batch, sample_size
+from pruneviz.model.sample import (
+    Batch,
+    Forward,
+    Inputs,
+    call_with,
+    examples_in,
+    first_of,
+    mapped,
+    sample_size,
+    split,
+    tensors_in,
+)
 from pruneviz.pruning.held_entries import kept_entries
 
 NamedTensors: TypeAlias = dict[str, Tensor]
-Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Loss: TypeAlias = Callable[[Any, Any], Tensor]
 
 _WATCHED_AT_ONCE = 64  # examples per forward pass when searching for a layer that is not finite
 _NO_LABELS = (torch.bool, torch.int8, torch.int16, torch.int32)
@@ -32,13 +43,15 @@ class Objective:
         model: The network, already in the mode for measuring.
         parameters: Theta by name, in the measuring dtype and memory layout.
         buffers: The model's buffers by name.
-        batches: Inputs [N, ...] and targets of the sample.
+        batches: Inputs and targets of the sample, as in `pruneviz.model.sample`.
         temperatures: One loss per temperature T.
         loss: Callable of (output, target), the mean over examples.
         rechunk: Whether batches may be split. If not, every batch is one chunk, because its
             examples share statistics.
         kept: {parameter: boolean tensor}, False at pruned entries, where every derivative is 0.
         channels_last: Whether four-dimensional parameters and chunks are channels last.
+        forward: Callable of (model, inputs) that calls the network; None for `model(inputs)`.
+        logits_only: Whether `output` returns the logits of the network's output alone.
     """
 
     model: nn.Module
@@ -50,6 +63,8 @@ class Objective:
     rechunk: bool
     kept: NamedTensors = field(default_factory=dict)
     channels_last: bool = False
+    forward: Forward | None = None
+    logits_only: bool = False
 
     @property
     def examples(self) -> int:
@@ -59,13 +74,14 @@ class Objective:
     @property
     def device(self) -> torch.device:
         """The sample's device."""
-        return self.batches[0][0].device
+        return tensors_in(self.batches[0])[0].device
 
     def chunks(self, chunk: int) -> Iterator[Batch]:
         """Split the sample into at most `chunk` examples, or into batches without `rechunk`."""
         for x, y in self.batches:
-            pieces = zip(x.split(chunk), y.split(chunk), strict=True) if self.rechunk else [(x, y)]
-            yield from ((self.laid_out(part), of_part) for part, of_part in pieces)
+            size = chunk if self.rechunk else examples_in(x)
+            for part, of_part in zip(split(x, size), split(y, size), strict=True):
+                yield mapped(part, self.laid_out), of_part
 
     def laid_out(self, tensor: Tensor) -> Tensor:
         """Convert a tensor to the memory layout of this objective."""
@@ -73,24 +89,32 @@ class Objective:
         form = torch.channels_last if turned else torch.contiguous_format
         return tensor.contiguous(memory_format=form)
 
-    def output(self, x: Tensor) -> Tensor:
+    def output(self, x: Inputs) -> Any:
         """The network's output. Its graph reaches `parameters`; buffers stay as they are."""
         copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        return functional_call(self.model, (self.parameters, copies), (x,))
+        return self.read(call_with(self.model, {**self.parameters, **copies}, x, self.forward))
 
-    def losses(self, x: Tensor, y: Tensor) -> list[Tensor]:
+    def read(self, output: Any) -> Any:
+        """The part of a network's output that the loss takes."""
+        return logits_of(output) if self.logits_only else output
+
+    def losses(self, x: Inputs, y: Any) -> list[Tensor]:
         """A chunk's part of L at every temperature, from one forward pass."""
         output = self.output(x)
-        share = len(x) / self.examples
-        return [self.loss(output if t == 1 else output / t, y) * share for t in self.temperatures]
+        share = examples_in(x) / self.examples
+        return [self.loss_at(output, y, t) * share for t in self.temperatures]
+
+    def loss_at(self, output: Any, y: Any, temperature: float) -> Tensor:
+        """The loss of an output at one temperature."""
+        return self.loss(output if temperature == 1 else output / temperature, y)
 
     def first_examples(self) -> Batch:
         """Two examples, or a whole batch without `rechunk`.
 
         Copied, because a slice would keep the memory of its batch.
         """
-        x, y = (part[: 2 if self.rechunk else None] for part in self.batches[0])
-        return self.laid_out(x).clone(), y.clone()
+        x, y = (first_of(part, 2 if self.rechunk else None) for part in self.batches[0])
+        return mapped(x, lambda leaf: self.laid_out(leaf).clone()), mapped(y, Tensor.clone)
 
 
 def objective(
@@ -101,6 +125,7 @@ def objective(
     loss: Loss | None,
     rechunk: bool,
     dtype: torch.dtype,
+    forward: Forward | None = None,
 ) -> Objective:
     """Build the objective of a model that is already in the mode for measuring.
 
@@ -126,10 +151,12 @@ def objective(
         loss or F.cross_entropy,
         rechunk,
         kept_entries(model),
+        forward=forward,
     )
+    built = _with_default_loss(built) if loss is None else built
     _check_loss(built)
     # oneDNN has no float64 convolutions, and torch's fallback gains nothing from channels last
-    faster_turned = batches[0][0].device.type == "cpu" and dtype == torch.float32
+    faster_turned = built.device.type == "cpu" and dtype == torch.float32
     return _turned(built) if faster_turned else built
 
 
@@ -184,12 +211,32 @@ def _alias(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
 
 
+def _own_loss(output: Any, target: Any) -> Tensor:
+    """The loss that a network computes by itself."""
+    found = own_loss(output)
+    if found is None:
+        raise MeasureError(
+            "the model's output has a loss for some batches only; pass loss=callable"
+        )
+    return found
+
+
+def _with_default_loss(sample: Objective) -> Objective:
+    """The objective with the loss in the network's output, or cross-entropy of its logits."""
+    output = sample.output(sample.first_examples()[0])
+    if own_loss(output) is not None:
+        return replace(sample, loss=_own_loss)
+    only = not isinstance(output, Tensor) and logits_of(output) is not None
+    return replace(sample, logits_only=only)
+
+
 def _check_loss(sample: Objective) -> None:
     x, y = sample.first_examples()
     output = sample.output(x)
     if not isinstance(output, Tensor):
         _check_other_output(sample, output)
     elif sample.loss is F.cross_entropy:
+        _check_target(y)
         _check_labels(sample, output, y)
     value = sample.loss(output, y)
     if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
@@ -208,6 +255,14 @@ def _check_other_output(sample: Objective, output: object) -> None:
         raise MeasureError(f"{came}, not a tensor of logits; pass loss=callable(output, target)")
     if sample.temperatures != (1.0,):
         raise MeasureError(f"{came}, which no temperature divides; pass temperatures=(1.0,)")
+
+
+def _check_target(y: Any) -> None:
+    if not isinstance(y, Tensor):
+        raise MeasureError(
+            f"the target is a {type(y).__name__}, and the model's output has no loss; give "
+            "(inputs, labels), or pass loss=callable(output, target)"
+        )
 
 
 def _check_labels(sample: Objective, output: Tensor, y: Tensor) -> None:

@@ -15,7 +15,15 @@ from pruneviz.measuring.objective import NamedTensors
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.snapshot import build_objective, chunk_for
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
-from pruneviz.model.sample import Batch, Sample, as_batches, model_device, model_dtype, same_batches
+from pruneviz.model.sample import (
+    Batch,
+    Forward,
+    Sample,
+    as_batches,
+    model_device,
+    model_dtype,
+    same_batches,
+)
 
 # relative; summation order on a GPU changes about 1e-6, dropout about 1e-1
 _TOLERANCE = 1e-4
@@ -31,8 +39,9 @@ def fixed_batches(model: nn.Module, sample: Sample, options: Options) -> list[Ba
     """
     device, dtype = model_device(model), options.dtype or model_dtype(model)
     with generators_preserved(sample, device):
-        first = as_batches(sample, device, dtype)
-        if not same_batches(first, _second_walk(sample, device, dtype)):
+        first = as_batches(sample, device, dtype, options.forward)
+        second = _second_walk(sample, device, dtype, options.forward)
+        if not same_batches(first, second):
             raise DataError(
                 "the sample differs when it is iterated over a second time; it is shuffled or "
                 "augmented. Give a fixed pair of tensors, or a list of batches"
@@ -61,9 +70,11 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
         return built.examples
 
 
-def _second_walk(sample: Sample, device: torch.device, dtype: torch.dtype) -> list[Batch]:
+def _second_walk(
+    sample: Sample, device: torch.device, dtype: torch.dtype, forward: Forward | None
+) -> list[Batch]:
     try:
-        return as_batches(sample, device, dtype)
+        return as_batches(sample, device, dtype, forward)
     except DataError:
         raise DataError(
             "the sample can be iterated over only once; "

@@ -22,7 +22,7 @@ from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import pruned_mask, rows_per_filter
 from pruneviz.model.filters import Layer, find_layers, unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
-from pruneviz.model.sample import Batch, Sample, as_batches, model_device, model_dtype
+from pruneviz.model.sample import Batch, Sample, as_batches, first_of, model_device, model_dtype
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,11 @@ def take_snapshot(
     model = unwrap(model)
     device = model_device(model)
     with generators_preserved(sample, device), exact_float32():
-        batches = as_batches(sample, device, options.dtype or model_dtype(model))
-        layers = layers or find_layers(model, batches[0][0], classifier=options.classifier)
+        dtype = options.dtype or model_dtype(model)
+        batches = as_batches(sample, device, dtype, options.forward)
+        layers = layers or find_layers(
+            model, batches[0][0], classifier=options.classifier, forward=options.forward
+        )
         with isolated(model, hooks=options.hooks), module_modes(model, options.bn):
             return _snapshot(model, batches, list(layers), options)
 
@@ -162,6 +165,7 @@ def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options
         loss=options.loss,
         rechunk=options.bn != "batch",
         dtype=options.dtype or model_dtype(model),
+        forward=options.forward,
     )
     return calibrated(sample) if options.bn == "calibrated" else sample
 
@@ -182,7 +186,7 @@ def _snapshot(
         chunk = chunk_for(sample, options)
         whole = derivative_columns(sample, layers, wanted, chunk, options.unit)
         if "synflow" in wanted:
-            flow = synflow_columns(model, layers, batches[0][0][:1])
+            flow = synflow_columns(model, layers, first_of(batches[0][0], 1), options.forward)
             whole.columns["synflow"] = reduced(flow, options.unit)
     found = {name: _without_pruned(model, layers, whole.columns[name], options) for name in wanted}
     rows = sum(layer.filters * rows_per_filter(model, layer, options.unit) for layer in layers)

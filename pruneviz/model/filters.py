@@ -16,15 +16,22 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.utils._pytree import tree_flatten
 from torch.utils.hooks import RemovableHandle
 
 from pruneviz.errors import MeasureError
 from pruneviz.model.isolation import copied_tensors, evaluate, isolated
-from pruneviz.model.sample import model_dtype
+from pruneviz.model.sample import (
+    Forward,
+    Inputs,
+    call_with,
+    examples_in,
+    first_of,
+    mapped,
+    model_dtype,
+    tensors_in,
+)
 from pruneviz.model.tracing import MIXED, ChannelTracer, channel_origins, is_single
 
 NormChannel = tuple[str, int]
@@ -76,18 +83,21 @@ def unwrap(model: nn.Module) -> nn.Module:
             return model
 
 
-def find_layers(model: nn.Module, example: Tensor, *, classifier: bool = False) -> list[Layer]:
+def find_layers(
+    model: nn.Module, example: Inputs, *, classifier: bool = False, forward: Forward | None = None
+) -> list[Layer]:
     """Find all layers with filters, in execution order.
 
     Args:
         model: Any network; it does not change.
-        example: Inputs [N, ...]; at most two are used.
+        example: Inputs as in `pruneviz.model.sample`; at most two examples are used.
         classifier: Whether to include the output layer.
+        forward: Callable of (model, example) that calls the network.
 
     Raises:
         MeasureError: If the model has no filters, or a weight is not a parameter.
     """
-    return layers_of(model, Trace(model, example), classifier=classifier)
+    return layers_of(model, Trace(model, example, forward), classifier=classifier)
 
 
 def layers_of(model: nn.Module, trace: Trace, *, classifier: bool = False) -> list[Layer]:
@@ -155,7 +165,9 @@ class Trace:
 
     Args:
         model: Any network; it does not change.
-        example: Inputs [N, ...]. Two are used, because some networks squeeze dimensions of size 1.
+        example: Inputs as in `pruneviz.model.sample`. Two examples are used, because some networks
+            squeeze dimensions of size 1.
+        forward: Callable of (model, example) that calls the network.
 
     Attributes:
         order: Layers ordered by first call.
@@ -169,20 +181,19 @@ class Trace:
         together: {layer: operation} that normalises several of its filters by a common statistic.
     """
 
-    def __init__(self, model: nn.Module, example: Tensor) -> None:
+    def __init__(self, model: nn.Module, example: Inputs, forward: Forward | None = None) -> None:
         self.order: list[str] = []
         self.norms: dict[str, dict[int, NormChannel | None]] = {}
         self.folded: set[str] = set()
         self.read: dict[str, list[list[frozenset[FilterOf] | None]]] = {}
-        dtype = model_dtype(model) if example.is_floating_point() else example.dtype
-        example = example[:2].to(dtype, copy=True)
-        self._examples = len(example)
+        example = _copied(first_of(example, 2), model_dtype(model))
+        self._examples = examples_in(example)
         self._owner: list[FilterOf] = []  # origin number -> (layer, filter)
         self._tracer = ChannelTracer()
         self._origins = {
             name: self._number(name, module) for name, module in weighted_modules(model)
         }
-        outputs = self._run(model, example)
+        outputs = self._run(model, example, forward)
         at_output = {self._owner[o][0] for tensor in outputs for o in self._known(tensor)}
         self.output_layers = at_output or set(self.order[-1:])
         self.multiplied = {(self._owner[a], self._owner[b]) for a, b in self._tracer.multiplied}
@@ -193,7 +204,7 @@ class Trace:
         self._owner += [(name, p) for p in range(filters)]
         return torch.arange(start, start + filters)
 
-    def _run(self, model: nn.Module, example: Tensor) -> list[Tensor]:
+    def _run(self, model: nn.Module, example: Inputs, forward: Forward | None) -> list[Tensor]:
         """Run one forward pass with hooks; returns the network's output tensors."""
         with ExitStack() as stack:
             stack.enter_context(isolated(model))
@@ -201,11 +212,12 @@ class Trace:
                 stack.callback(handle.remove)
             evaluate(model)
             stack.enter_context(torch.no_grad())
-            self._tracer.mark(example, MIXED)
+            for leaf in tensors_in(example):
+                self._tracer.mark(leaf, MIXED)
             tensors = copied_tensors(model)
             stack.enter_context(self._tracer)
-            output = functional_call(model, tensors, (example,))
-        return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+            output = call_with(model, tensors, example, forward)
+        return tensors_in(output)
 
     def _hooks(self, model: nn.Module) -> Iterator[RemovableHandle]:
         for name, module in weight_users(model):
@@ -278,6 +290,11 @@ class Trace:
         """Numbers of all single filters with elements in an output."""
         origins = self._tracer.origins(output)
         return [] if origins is None else [o for o in origins.unique().tolist() if is_single(o)]
+
+
+def _copied(example: Inputs, dtype: torch.dtype) -> Inputs:
+    """A copy of an example, with floating-point tensors in the given dtype."""
+    return mapped(example, lambda t: t.to(dtype if t.is_floating_point() else t.dtype, copy=True))
 
 
 def _channel_dim(module: nn.Module, output: Tensor) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def first_nonfinite_layer(
-    model: nn.Module, forward: Callable[[Tensor], object], batches: Iterable[Tensor]
+    model: nn.Module, forward: Callable[[Any], object], batches: Iterable[Any]
 ) -> str | None:
     """Name of the first layer, in execution order, whose weights or output are not finite.
 

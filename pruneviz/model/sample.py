@@ -1,19 +1,31 @@
-"""The measurement sample as a list of checked batches on the model's device."""
+"""The measurement sample as a list of checked batches on the model's device.
+
+A batch is (inputs, target). Inputs are a tensor, a mapping of keyword arguments or a tuple of
+positional arguments; a target is a tensor, or a mapping or sequence of tensors. The first dimension
+of every tensor counts the examples.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias, cast
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.data import Dataset, IterableDataset
 
-from pruneviz.errors import DataError
+from pruneviz.errors import DataError, MeasureError
 
-Batch: TypeAlias = tuple[Tensor, Tensor]
-Sample: TypeAlias = Batch | Iterable[Batch]
+Inputs: TypeAlias = Any  # a tensor, or a mapping or sequence of tensors
+Batch: TypeAlias = tuple[Inputs, Any]
+Sample: TypeAlias = Any  # a batch, or an iterable of batches
+Forward: TypeAlias = Callable[[nn.Module, Any], Any]
 
 _EXPECTED = "the sample must be a pair of tensors (inputs, targets) or an iterable of such pairs"
+_MARK = "network."
 
 
 def model_device(model: nn.Module) -> torch.device:
@@ -26,28 +38,126 @@ def model_dtype(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
-def as_batches(sample: Sample, device: torch.device, dtype: torch.dtype) -> list[Batch]:
-    """The sample as batches of (inputs, targets).
+def call_model(model: nn.Module, inputs: Inputs, forward: Forward | None = None) -> Any:
+    """Call a network on the inputs of a batch.
 
     Args:
-        sample: A pair of tensors is one batch; anything else is iterated over once.
-        device: Device for the batches.
-        dtype: Type for floating-point inputs and targets.
+        model: The network.
+        inputs: A mapping is passed as keyword arguments, a tuple or list as positional ones.
+        forward: Callable of (model, inputs) that calls the network instead.
+
+    Returns:
+        The network's output.
 
     Raises:
-        DataError: If the sample is empty or not made of tensor pairs, inputs and targets differ in
+        MeasureError: If the network does not take these arguments.
+    """
+    if forward is not None:
+        return forward(model, inputs)
+    args, kwargs = _arguments(model, inputs)
+    return model(*args, **kwargs)
+
+
+def call_with(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    inputs: Inputs,
+    forward: Forward | None = None,
+) -> Any:
+    """`call_model` with other tensors in place of the model's parameters and buffers.
+
+    Args:
+        model: The network.
+        state: Tensors by name; parameters and buffers that are not named stay.
+        inputs, forward: As for `call_model`.
+    """
+    if forward is None:
+        args, kwargs = _arguments(model, inputs)
+        return functional_call(model, dict(state), args, kwargs)
+    named = {f"{_MARK}{name}": tensor for name, tensor in state.items()}
+    return functional_call(_Called(model, forward), named, (inputs,))
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """All tensors in a mapping, sequence or dataclass, in order."""
+    return list(_leaves(tree))
+
+
+def mapped(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A mapping, sequence or dataclass with every tensor changed; other values stay."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, Mapping):
+        return _like(tree, {key: mapped(value, change) for key, value in tree.items()})
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(mapped(value, change) for value in tree))
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(mapped(value, change) for value in tree)
+    if is_dataclass(tree) and not isinstance(tree, type):
+        new = {f.name: mapped(getattr(tree, f.name), change) for f in fields(tree) if f.init}
+        return replace(tree, **new)
+    return tree
+
+
+def examples_in(inputs: Inputs) -> int:
+    """Number of examples: the first dimension of the first tensor that has dimensions."""
+    return next((len(leaf) for leaf in _leaves(inputs) if leaf.ndim), 0)
+
+
+def first_of(inputs: Inputs, n: int | None) -> Inputs:
+    """The first n examples; None takes all."""
+    return inputs if n is None else _slice(inputs, examples_in(inputs), 0, n)
+
+
+def split(inputs: Inputs, n: int) -> Iterator[Inputs]:
+    """Split into pieces of at most n examples.
+
+    Tensors without dimensions, and values that are not tensors, are in every piece.
+    """
+    examples = examples_in(inputs)
+    for start in range(0, examples, n):
+        yield _slice(inputs, examples, start, start + n)
+
+
+def chosen(inputs: Inputs, positions: Tensor) -> Inputs:
+    """The examples at the given positions."""
+    return mapped(inputs, lambda leaf: leaf[positions.to(leaf.device)] if leaf.ndim else leaf)
+
+
+def is_splittable(batch: Batch) -> bool:
+    """Whether every tensor of a batch has the examples in its first dimension.
+
+    A list without tensors, such as one of texts, cannot be split either.
+    """
+    leaves = [leaf for leaf in _leaves(batch) if leaf.ndim]
+    return len({len(leaf) for leaf in leaves}) == 1 and not _has_other_lists(batch)
+
+
+def as_batches(
+    sample: Sample, device: torch.device, dtype: torch.dtype, forward: Forward | None = None
+) -> list[Batch]:
+    """The sample as batches of (inputs, target).
+
+    Args:
+        sample: A pair (inputs, target) or a mapping is one batch; anything else is iterated over
+            once. A mapping without a target holds it itself, such as under "labels".
+        device: Device for the batches.
+        dtype: Type for floating-point inputs and targets.
+        forward: If given, a batch may be anything with tensors. It is passed on whole as `inputs`;
+            its target is the second element of a pair, and the batch itself otherwise.
+
+    Raises:
+        DataError: If the sample is empty or not made of batches, inputs and targets differ in
             length, or images are integers that were not normalised.
     """
-    if not isinstance(sample, Iterable):
-        raise DataError(f"{_EXPECTED}, got {type(sample).__name__}")
-    given = cast("Iterable[Batch]", [sample] if _is_pair(sample) else sample)
-    batches = [_checked(batch) for batch in given]
-    batches = [(x, y) for x, y in batches if len(x)]
+    given = [sample] if _is_batch(sample, forward) else _iterated(sample)
+    batches = [_checked(batch, forward) for batch in given]
+    batches = [batch for batch in batches if examples_in(batch[0])]
     if not batches:
         raise DataError(
             "the sample is empty; give at least one (inputs, targets) pair with one example"
         )
-    return [(_placed(x, device, dtype), _placed(y, device, dtype)) for x, y in batches]
+    return [mapped(batch, lambda leaf: _placed(leaf, device, dtype)) for batch in batches]
 
 
 def check_example(example: object) -> None:
@@ -70,7 +180,7 @@ def check_example(example: object) -> None:
 
 def sample_size(batches: Sequence[Batch]) -> int:
     """Number of examples over all batches."""
-    return sum(len(x) for x, _ in batches)
+    return sum(examples_in(x) for x, _ in batches)
 
 
 def same_batches(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
@@ -78,28 +188,166 @@ def same_batches(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
     if len(first) != len(second):
         return False
     pairs = zip(first, second, strict=True)
-    return all(_same(a, c) and _same(b, d) for (a, b), (c, d) in pairs)
+    return all(_same(before, after) for before, after in pairs)
 
 
-def _same(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are equal, with NaN equal to NaN."""
+class _Called(nn.Module):
+    """A network called by a person's own `forward`."""
+
+    def __init__(self, network: nn.Module, call: Forward) -> None:
+        super().__init__()
+        self.network, self._call = network, call
+
+    def forward(self, inputs: Inputs) -> Any:
+        return self._call(self.network, inputs)
+
+
+def _arguments(model: nn.Module, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of a call, checked against the network's signature."""
+    if isinstance(inputs, Mapping):
+        args, kwargs = (), dict(inputs)
+    else:
+        args, kwargs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,), {}
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):  # a compiled or scripted network
+        return args, kwargs
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        name = type(model).__name__
+        raise MeasureError(
+            f"{name}.forward{signature} cannot be called with {_described(inputs)}: {error}; give "
+            "the inputs as a tuple of positional arguments, ((x1, x2), target), as a mapping of "
+            "keyword arguments, ({'name': x1, ...}, target), or pass forward=callable(model, "
+            "batch)"
+        ) from None
+    return args, kwargs
+
+
+def _described(inputs: Inputs) -> str:
+    if isinstance(inputs, Mapping):
+        return f"the keywords {', '.join(map(str, inputs))}"
+    return f"{len(inputs)} inputs" if isinstance(inputs, (tuple, list)) else "one input"
+
+
+def _like(tree: Mapping[Any, Any], content: dict[Any, Any]) -> Any:
+    try:
+        return type(tree)(content)  # type: ignore[call-arg]
+    except TypeError:
+        return content
+
+
+def _leaves(tree: Any) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    else:
+        for value in _values(tree):
+            yield from _leaves(value)
+
+
+def _values(tree: Any) -> list[Any]:
+    """The values of a mapping, sequence or dataclass; none for anything else."""
+    if isinstance(tree, Mapping):
+        return list(tree.values())
+    if isinstance(tree, (tuple, list)):
+        return list(tree)
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return [getattr(tree, f.name) for f in fields(tree)]
+    return []
+
+
+def _has_other_lists(tree: Any) -> bool:
+    values = _values(tree)
+    if isinstance(tree, (tuple, list)) and values and not any(map(_is_tree, values)):
+        return True
+    return any(map(_has_other_lists, values))
+
+
+def _is_tree(value: Any) -> bool:
+    return isinstance(value, Tensor) or value is None or bool(_values(value))
+
+
+def _slice(tree: Any, examples: int, start: int, stop: int) -> Any:
+    def cut(leaf: Tensor) -> Tensor:
+        return leaf[start:stop] if leaf.ndim and len(leaf) == examples else leaf
+
+    return mapped(tree, cut)
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two trees hold equal tensors, with NaN equal to NaN."""
+    one, two = tensors_in(first), tensors_in(second)
+    return len(one) == len(two) and all(map(_equal, one, two))
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
     if first.shape != second.shape:
         return False
     return bool(((first == second) | ((first != first) & (second != second))).all())
 
 
-def _is_pair(sample: object) -> bool:
+def _is_batch(sample: Any, forward: Forward | None) -> bool:
+    """Whether a sample is one batch, not an iterable of batches.
+
+    A tuple of two mappings is inputs and target, a list of two mappings is two batches; two
+    sequences are two batches.
+    """
+    if isinstance(sample, Mapping) or (is_dataclass(sample) and forward is not None):
+        return True
+    if isinstance(sample, Tensor):
+        return forward is not None
+    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+        return False
+    first, second = sample
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return isinstance(sample, tuple)
+    both_lists = isinstance(first, (tuple, list)) and isinstance(second, (tuple, list))
+    return not both_lists and all(tensors_in(part) for part in sample)
+
+
+def _iterated(sample: Any) -> Iterable[Any]:
+    if isinstance(sample, Dataset) and not isinstance(sample, IterableDataset):
+        raise DataError(
+            f"{_EXPECTED}, got {type(sample).__name__}, which gives single examples; "
+            "wrap it, as in torch.utils.data.DataLoader(dataset, batch_size=64)"
+        )
+    if isinstance(sample, Tensor):
+        raise DataError(
+            f"{_EXPECTED}, got Tensor, inputs without targets; "
+            "give both, as in pv.measure(model, (images, labels))"
+        )
+    if not isinstance(sample, Iterable):
+        raise DataError(f"{_EXPECTED}, got {type(sample).__name__}")
+    return sample
+
+
+def _checked(batch: Any, forward: Forward | None) -> Batch:
+    """A batch as (inputs, target)."""
+    pair = isinstance(batch, (tuple, list)) and len(batch) == 2
+    if forward is not None and tensors_in(batch):
+        return batch, batch[1] if pair else batch
+    if isinstance(batch, Mapping) and tensors_in(batch):
+        return batch, batch
+    if not pair or not all(tensors_in(part) for part in batch):
+        raise DataError(f"{_EXPECTED}, got {_described_batch(batch)}")
+    x, y = batch
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        _check_pair(x, y)
+    return x, y
+
+
+def _described_batch(batch: Any) -> str:
+    name = type(batch).__name__
+    if not isinstance(batch, (tuple, list)) or len(batch) < 3:
+        return name
     return (
-        isinstance(sample, (tuple, list))
-        and len(sample) == 2
-        and all(isinstance(part, Tensor) for part in sample)
+        f"{name} of {len(batch)}; give several inputs as ((x1, x2), target), "
+        "or pass forward=callable(model, batch)"
     )
 
 
-def _checked(batch: Batch) -> Batch:
-    if not _is_pair(batch):
-        raise DataError(f"{_EXPECTED}, got {type(batch).__name__}")
-    x, y = batch
+def _check_pair(x: Tensor, y: Tensor) -> None:
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise DataError(
             f"inputs of shape {tuple(x.shape)} and targets of shape {tuple(y.shape)} differ in "
@@ -110,7 +358,6 @@ def _checked(batch: Batch) -> Batch:
             "the inputs are uint8 images; normalise them first, such as with "
             "pruneviz.normalise(images)"
         )
-    return x, y
 
 
 def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

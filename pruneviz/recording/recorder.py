@@ -122,7 +122,10 @@ class Recorder:
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
             self._layers = find_layers(
-                self._model, batches[0][0], classifier=self._options.classifier
+                self._model,
+                batches[0][0],
+                classifier=self._options.classifier,
+                forward=self._options.forward,
             )
         self._cheap = CheapTables(self._model, self._layers, unit)
         measured = {

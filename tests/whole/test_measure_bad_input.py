@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 import pruneviz as pv
 from pruneviz.errors import DataError, MeasureError
@@ -59,7 +60,8 @@ SAMPLES: Mapping[str, tuple[Any, str]] = {
     "a single tensor": (X, "got Tensor"),
     "arrays": ((X.numpy(), Y.numpy()), "got ndarray"),
     "batches of three": ([(X, Y, Y)], "got tuple"),
-    "dictionaries": ([{"x": X, "y": Y}], "got dict"),
+    "dictionaries without tensors": ([{"x": "a", "y": "b"}], "got dict"),
+    "a data set": (TensorDataset(X, Y), "got TensorDataset, which gives single examples; wrap it"),
     "one bad batch after a good one": ([(X, Y), (X, None)], "got tuple"),
     "fewer labels than images": (
         (X, Y[:4]),

@@ -137,11 +137,11 @@ def objective(
     """
     # converted, because on a GPU measuring is faster in the default layout than in channels last
     parameters = {
-        name: _alias(p, dtype).contiguous().requires_grad_()
+        name: _copy(p, dtype).contiguous().requires_grad_()
         for name, p in model.named_parameters()
         if p.is_floating_point()
     }
-    buffers = {name: _alias(b, dtype) for name, b in model.named_buffers()}
+    buffers = {name: _copy(b, dtype) for name, b in model.named_buffers()}
     built = Objective(
         model,
         parameters,
@@ -207,8 +207,9 @@ def _turned(sample: Objective) -> Objective:
     return turned
 
 
-def _alias(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
+def _copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    # never an alias, because a network may write into its weights in place
+    return tensor.detach().to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
 def _own_loss(output: Any, target: Any) -> Tensor:

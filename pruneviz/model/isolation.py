@@ -107,7 +107,7 @@ def _slow_attention() -> Iterator[None]:
 
 def _named(model: nn.Module, modules: list[nn.Module]) -> dict[str, Tensor]:
     """All parameters by name, also those of modules kept in plain attributes."""
-    found = dict(model.named_parameters())
+    found: dict[str, Tensor] = dict(model.named_parameters())
     known = {id(parameter) for parameter in found.values()}
     for i, module in enumerate(modules):
         for own, parameter in module.named_parameters(recurse=False):

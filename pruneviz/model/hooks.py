@@ -2,41 +2,53 @@
 
 Hooks of the person, such as statistics of an optimiser or counters, must not see passes that are
 no training. Hooks that define the network's function stay: those of `torch.nn.utils` (old-style
-weight norm and spectral norm, pruning masks) and methods of the network's own modules.
+weight norm and spectral norm, pruning masks), methods of the network's own modules, and forward
+hooks that return a value, which replaces an input or output.
 """
 
 from __future__ import annotations
 
+import dis
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from types import CodeType
+from typing import Any, TypeAlias
 
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_backward_pre_hooks")
-_GLOBAL_HOOKS = tuple("_global" + name for name in _HOOKS)
+_FORWARD = ("_forward_pre_hooks", "_forward_hooks")
+_BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
+_HOOKS = (*_FORWARD, *_BACKWARD)
+_RETURN_NOTHING = {
+    "append", "appendleft", "add", "extend", "insert", "remove", "discard", "clear", "update",
+    "put", "print", "write", "debug", "info", "warning", "log", "observe", "count", "record",
+    "__setitem__", "setattr",
+}  # fmt: skip
+
+Keep: TypeAlias = Callable[[str, Any], bool]  # (kind of hook, hook) -> whether it stays
 
 
-def defines_function(hook: Any) -> bool:
-    """Whether a hook belongs to the network: of `torch.nn.utils`, or a method of a module.
+def defines_function(kind: str, hook: Any) -> bool:
+    """Whether a hook belongs to the function that a network computes.
 
     Args:
-        hook: A hook registered on a module.
+        kind: Attribute of a module that holds the hook, such as "_forward_hooks".
+        hook: The hook.
     """
     while isinstance(hook, partial):
         hook = hook.func
     if isinstance(getattr(hook, "__self__", None), nn.Module):
         return True
-    return any(kind.__module__.startswith("torch.nn.utils.") for kind in type(hook).__mro__)
+    if any(base.__module__.startswith("torch.nn.utils.") for base in type(hook).__mro__):
+        return True
+    return kind.removeprefix("_global") in _FORWARD and _returns_value(hook)
 
 
 @contextmanager
-def hooks_put_aside(
-    modules: Iterable[nn.Module], keep: Callable[[Any], bool] = defines_function
-) -> Iterator[None]:
+def hooks_put_aside(modules: Iterable[nn.Module], keep: Keep = defines_function) -> Iterator[None]:
     """Put aside the hooks of modules, and hooks of all modules; put all back.
 
     Args:
@@ -44,23 +56,53 @@ def hooks_put_aside(
         keep: Which hooks stay.
     """
     held = [(module, {name: vars(module).get(name) for name in _HOOKS}) for module in modules]
-    everywhere = [getattr(torch_module, name) for name in _GLOBAL_HOOKS]
-    aside = [OrderedDict(hooks) for hooks in everywhere]
-    for hooks in everywhere:
-        _replace(hooks, {key: hook for key, hook in hooks.items() if keep(hook)})
+    everywhere = {f"_global{name}": getattr(torch_module, f"_global{name}") for name in _HOOKS}
+    aside = {name: OrderedDict(hooks) for name, hooks in everywhere.items()}
+    for name, hooks in everywhere.items():
+        _replace(hooks, _kept(name, hooks, keep))
     for module, own in held:
-        for name, hooks in own.items():
-            if hooks:
-                vars(module)[name] = OrderedDict((k, h) for k, h in hooks.items() if keep(h))
+        vars(module).update({name: _kept(name, h, keep) for name, h in own.items() if h})
     try:
         yield
     finally:
         for module, own in held:
-            vars(module).update({name: hooks for name, hooks in own.items() if hooks is not None})
-        for hooks, before in zip(everywhere, aside, strict=True):
-            _replace(hooks, before)
+            vars(module).update({name: h for name, h in own.items() if h is not None})
+        for name, hooks in everywhere.items():
+            _replace(hooks, aside[name])
 
 
-def _replace(hooks: OrderedDict[int, Any], content: dict[int, Any]) -> None:
+def _kept(name: str, hooks: OrderedDict[int, Any], keep: Keep) -> OrderedDict[int, Any]:
+    return OrderedDict((key, hook) for key, hook in hooks.items() if keep(name, hook))
+
+
+def _replace(hooks: OrderedDict[int, Any], content: OrderedDict[int, Any]) -> None:
     hooks.clear()
     hooks.update(content)
+
+
+def _returns_value(hook: Any) -> bool:
+    """Whether a function may return something other than None, read from its code."""
+    call = hook if hasattr(hook, "__code__") or hasattr(hook, "__func__") else type(hook).__call__
+    code = getattr(getattr(call, "__func__", call), "__code__", None)
+    if not isinstance(code, CodeType):  # a builtin, such as the method of a list
+        return getattr(hook, "__name__", "") not in _RETURN_NOTHING
+    statement: list[dis.Instruction] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "RETURN_CONST" and instruction.argval is not None:
+            return True
+        if instruction.opname == "RETURN_VALUE" and not _is_nothing(statement):
+            return True
+        if instruction.opname.startswith(("POP_", "STORE_", "RETURN_", "RESUME")):
+            statement = []
+        else:
+            statement.append(instruction)
+    return False
+
+
+def _is_nothing(statement: list[dis.Instruction]) -> bool:
+    """Whether a returned expression is None, or a call of a method that returns None."""
+    last = statement[-1] if statement else None
+    if last is None or (last.opname == "LOAD_CONST" and last.argval is None):
+        return True
+    called = {str(instruction.argval) for instruction in statement}
+    return last.opname.startswith("CALL") and bool(called & _RETURN_NOTHING)

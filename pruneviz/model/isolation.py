@@ -33,11 +33,11 @@ DEBUG = "PRUNEVIZ_DEBUG"
 def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
     """Context in which forward passes move nothing of a network.
 
-    The person's hooks are put aside, Python attributes and members of all modules, modes and
-    random generators are restored, and torch's fast path for attention is off. Attributes are also
-    restored before every forward pass, so that no pass sees what an earlier one cached. Call the
-    network with `torch.func.functional_call` on `copied_tensors` or other tensors, so that
-    parameters and buffers stay as they are too.
+    The person's hooks are put aside (`pruneviz.model.hooks` says which ones are), Python attributes
+    and members of all modules, modes and random generators are restored, and torch's fast path for
+    attention is off. Attributes are also restored before every forward pass, so that no pass sees
+    what an earlier one cached. Call the network with `torch.func.functional_call` on
+    `copied_tensors` or other tensors, so that parameters and buffers stay as they are too.
 
     Args:
         model: Any network.
@@ -90,7 +90,7 @@ class _Restoring:
         self._attributes.restore()
 
 
-def _is_not_restoring(hook: object) -> bool:
+def _is_not_restoring(kind: str, hook: object) -> bool:
     return not isinstance(hook, _Restoring)
 
 

@@ -264,7 +264,7 @@ def test_settings_of_torch_do_not_reach_the_numbers_and_are_put_back(
             torch.is_autocast_enabled("cpu"),
             precision(),
         )
-        frame = pv.measure(model, sample)
+        frame = pv.measure(model, sample, hooks=True)
         assert (
             torch.is_grad_enabled(),
             torch.is_inference_mode_enabled(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,27 @@ class Counted(nn.Linear):
 
 def test_hooks_that_are_methods_of_the_network_run() -> None:
     model, x = Counted(), torch.randn(4, 3)
+    with isolated(model):
+        assert torch.equal(functional_call(model, copied_tensors(model), (x,)), model(x))
+
+
+def scaled(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    counted: list[int] = []
+    counted.append(1)
+    return output.mul(2)
+
+
+class Scaled:
+    def __call__(self, module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        return 2 * output
+
+
+@pytest.mark.parametrize(
+    "hook", [scaled, Scaled(), lambda module, inputs, output: torch.relu(output)]
+)
+def test_forward_hooks_that_return_a_value_run(hook: Callable[..., Tensor]) -> None:
+    model, x = nn.Linear(3, 2), torch.randn(4, 3)
+    model.register_forward_hook(hook)
     with isolated(model):
         assert torch.equal(functional_call(model, copied_tensors(model), (x,)), model(x))
 

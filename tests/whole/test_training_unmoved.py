@@ -179,7 +179,7 @@ def test_hooks_are_not_called_unless_asked() -> None:
 def test_weights_written_through_an_alias_are_reported() -> None:
     model = body()
     moved = [model[0].weight]
-    with pytest.raises(MeasureError, match="moved the parameter 0.weight"):
+    with pytest.raises(MeasureError, match=r"moved the parameter 0\.weight"):
         pv.measure(model, sample(words=False), loss=lambda o, y: _moving(moved[0], o, y))
 
 

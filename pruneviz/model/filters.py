@@ -44,15 +44,17 @@ NUMBERS = "filter_numbers"
 
 @dataclass(frozen=True)
 class Layer:
-    """The filters of one layer.
+    """The filters of one layer: the rows of one parameter.
 
     Attributes:
-        name: Layer name in `named_modules()`.
-        weight: Name of its parameter [filters, ...].
+        name: Layer name in `named_modules()`; the parameter's name if it is no module's `weight`.
+        weight: Name of its parameter, [filters, ...] unless `dims` says otherwise.
         filters: Number of filters.
         norms: (batch norm, channel) after each filter, or None.
         examples_first: Whether the first output dimension is exactly the examples.
         numbers: Output channels in the unpruned layer; 0, 1, ... unless filters were removed.
+        dims: Dimensions of the parameter along which its filters run.
+        groups: Groups of a transposed convolution, see `pruneviz.model.weights.LinearMap`.
     """
 
     name: str
@@ -61,6 +63,17 @@ class Layer:
     norms: tuple[NormChannel | None, ...]
     examples_first: bool = True
     numbers: tuple[int, ...] = ()
+    dims: Dims = (0,)
+    groups: int = 1
+
+    @property
+    def dim(self) -> int:
+        """The last dimension along which the filters run."""
+        return self.dims[-1]
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Values in the shape of the parameter as [filters, entries of a filter ...]."""
+        return rows_along(values, self.dims, self.groups)
 
     @property
     def norm(self) -> str | None:

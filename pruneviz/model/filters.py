@@ -33,6 +33,8 @@ from pruneviz.model.sample import (
     tensors_in,
 )
 from pruneviz.model.tracing import MIXED, ChannelTracer, channel_origins, is_single
+from pruneviz.model.uses import Uses
+from pruneviz.model.weights import Dims, computes_weight, own_parameters, rows_along
 
 NormChannel = tuple[str, int]
 FilterOf = tuple[str, int]  # layer, filter
@@ -99,7 +101,9 @@ def unwrap(model: nn.Module) -> nn.Module:
 def find_layers(
     model: nn.Module, example: Inputs, *, classifier: bool = False, forward: Forward | None = None
 ) -> list[Layer]:
-    """Find all layers with filters, in execution order.
+    """Find the convolutions and linear layers that a forward pass calls, in execution order.
+
+    `pruneviz.model.coverage` also finds all other weights.
 
     Args:
         model: Any network; it does not change.
@@ -108,7 +112,7 @@ def find_layers(
         forward: Callable of (model, example) that calls the network.
 
     Raises:
-        MeasureError: If the model has no filters, or a weight is not a parameter.
+        MeasureError: If the model has no filters.
     """
     return layers_of(model, Trace(model, example, forward), classifier=classifier)
 
@@ -129,11 +133,7 @@ def layers_of(model: nn.Module, trace: Trace, *, classifier: bool = False) -> li
 
 
 def weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Convolutions and linear layers with their names, each weight once.
-
-    Raises:
-        MeasureError: If a weight is computed, not a parameter.
-    """
+    """Convolutions and linear layers with their names, each weight once."""
     seen: set[str] = set()
     for name, module in weight_users(model):
         if name not in seen:
@@ -144,23 +144,15 @@ def weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def weight_users(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """All convolutions and linear layers with their names.
 
-    Layers with tied weights are one set of filters, named after the first layer.
-
-    Raises:
-        MeasureError: If a weight is computed, not a parameter.
+    Layers with tied weights are one set of filters, named after the first layer. A layer whose
+    weight is computed, as by a parametrization, is left out; reading it would run the computation.
     """
-    parameters = {id(p) for p in model.parameters()}
     names: dict[int, str] = {}
     for name, module in model.named_modules():
         if not isinstance(module, (_ConvNd, nn.Linear)) or isinstance(module, _ConvTransposeNd):
             continue
-        # never `module.weight`: reading a computed weight may move its state
-        if id(dict(module.named_parameters(recurse=False)).get("weight")) not in parameters:
-            raise MeasureError(
-                f"the weight of {name} is computed, not a parameter; "
-                "remove its parametrization or pruning wrapper first"
-            )
-        yield names.setdefault(id(module.weight), name), module
+        if not computes_weight(module):
+            yield names.setdefault(id(own_parameters(module)["weight"]), name), module
 
 
 def _layer(name: str, module: nn.Module, weights: dict[int, str], trace: Trace) -> Layer:
@@ -178,15 +170,17 @@ class Trace:
 
     Args:
         model: Any network; it does not change.
-        example: Inputs as in `pruneviz.model.sample`. Two examples are used, because some networks
-            squeeze dimensions of size 1.
+        example: Inputs as in `pruneviz.model.sample`.
         forward: Callable of (model, example) that calls the network.
+        examples: Number of examples that are used, None for all. Two, because some networks squeeze
+            dimensions of size 1.
 
     Attributes:
         order: Layers ordered by first call.
         norms: {layer: {filter: (batch norm, channel) or None}}, the first norm that reads a filter;
             None if it reads the filter at several channels.
-        output_layers: Layers whose filters are network outputs.
+        uses: How the network uses its parameters.
+        output_layers: The last layers before the output, see `pruneviz.model.uses`.
         folded: Layers whose output does not keep the examples in its first dimension.
         read: For each layer, norm and transposed convolution, one list per call: the set of (layer,
             filter) in each input channel, or None if unknown.
@@ -194,21 +188,27 @@ class Trace:
         together: {layer: operation} that normalises several of its filters by a common statistic.
     """
 
-    def __init__(self, model: nn.Module, example: Inputs, forward: Forward | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Inputs,
+        forward: Forward | None = None,
+        examples: int | None = 2,
+    ) -> None:
         self.order: list[str] = []
         self.norms: dict[str, dict[int, NormChannel | None]] = {}
         self.folded: set[str] = set()
         self.read: dict[str, list[list[frozenset[FilterOf] | None]]] = {}
-        example = _copied(first_of(example, 2), model_dtype(model))
+        example = _copied(first_of(example, examples), model_dtype(model))
         self._examples = examples_in(example)
         self._owner: list[FilterOf] = []  # origin number -> (layer, filter)
         self._tracer = ChannelTracer()
         self._origins = {
             name: self._number(name, module) for name, module in weighted_modules(model)
         }
-        outputs = self._run(model, example, forward)
-        at_output = {self._owner[o][0] for tensor in outputs for o in self._known(tensor)}
-        self.output_layers = at_output or set(self.order[-1:])
+        self._run(model, example, forward)
+        self.uses = Uses(model, example, forward)
+        self.output_layers = self.uses.last or set(self.order[-1:])
         self.multiplied = {(self._owner[a], self._owner[b]) for a, b in self._tracer.multiplied}
         self.together = dict(self._normalised_together())
 
@@ -217,8 +217,8 @@ class Trace:
         self._owner += [(name, p) for p in range(filters)]
         return torch.arange(start, start + filters)
 
-    def _run(self, model: nn.Module, example: Inputs, forward: Forward | None) -> list[Tensor]:
-        """Run one forward pass with hooks; returns the network's output tensors."""
+    def _run(self, model: nn.Module, example: Inputs, forward: Forward | None) -> None:
+        """Run one forward pass with hooks."""
         with ExitStack() as stack:
             stack.enter_context(isolated(model))
             for handle in self._hooks(model):
@@ -229,8 +229,7 @@ class Trace:
                 self._tracer.mark(leaf, MIXED)
             tensors = copied_tensors(model)
             stack.enter_context(self._tracer)
-            output = call_with(model, tensors, example, forward)
-        return tensors_in(output)
+            call_with(model, tensors, example, forward)
 
     def _hooks(self, model: nn.Module) -> Iterator[RemovableHandle]:
         for name, module in weight_users(model):
@@ -298,11 +297,6 @@ class Trace:
             for group in groups:
                 times = Counter(self._owner[origin][0] for origin in group)
                 yield from ((layer, operation) for layer, filters in times.items() if filters > 1)
-
-    def _known(self, output: Tensor) -> list[int]:
-        """Numbers of all single filters with elements in an output."""
-        origins = self._tracer.origins(output)
-        return [] if origins is None else [o for o in origins.unique().tolist() if is_single(o)]
 
 
 def _copied(example: Inputs, dtype: torch.dtype) -> Inputs:

@@ -11,17 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from pruneviz.model.isolation import flags_preserved
-from pruneviz.model.weights import Dims, LinearMap, computes_weight, maps_of
+from pruneviz.model.isolation import evaluate, isolated
+from pruneviz.model.sample import Forward, Inputs, call_with, tensors_in
+from pruneviz.model.weights import Dims, LinearMap, computes_weight, maps_of, own_parameters
 
 _aten = torch.ops.aten
 # matrix products: {operation: ((operand, dimension that the product sums over), ...)}
@@ -46,7 +44,8 @@ class Uses:
 
     Args:
         model: Any network; it does not change.
-        call: Calls the network on an example: `call(model)`.
+        example: Inputs as in `pruneviz.model.sample`.
+        forward: Callable of (model, example) that calls the network.
 
     Attributes:
         matrices: {parameter: how it acts}, for every parameter that is multiplied with an
@@ -55,7 +54,7 @@ class Uses:
             output. Empty if the output has no gradient.
     """
 
-    def __init__(self, model: nn.Module, call: Callable[[nn.Module], object]) -> None:
+    def __init__(self, model: nn.Module, example: Inputs, forward: Forward | None = None) -> None:
         self._outputs: dict[Node, str] = {}  # node of a layer's output -> layer
         parameters = {
             name: p.detach().clone().requires_grad_(p.is_floating_point())
@@ -64,15 +63,13 @@ class Uses:
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         matrices = _Matrices(parameters)
         with ExitStack() as stack:
-            stack.enter_context(flags_preserved(model))
+            stack.enter_context(isolated(model))
             for handle in self._hooks(model):
                 stack.callback(handle.remove)
-            model.eval()
-            given = {**buffers, **parameters}
-            stack.enter_context(_reparametrize_module(model, given, tie_weights=True))
+            evaluate(model)
             stack.enter_context(torch.enable_grad())
             stack.enter_context(matrices)
-            output = call(model)
+            output = call_with(model, {**buffers, **parameters}, example, forward)
         self.matrices = matrices.found
         roots = [t.grad_fn for t in tensors_in(output) if t.grad_fn is not None]
         nodes = _sorted(roots)
@@ -80,9 +77,13 @@ class Uses:
         self.last = self._last(nodes)
 
     def _hooks(self, model: nn.Module) -> Iterator[Any]:
+        first: dict[int, str] = {}  # a layer with a tied weight goes by its first name
         for name, module in model.named_modules():
-            if (maps_of(module) or computes_weight(module)) and not list(module.children()):
+            if computes_weight(module):
                 yield module.register_forward_hook(self._note(name))
+            elif maps_of(module) and not list(module.children()):
+                weight = next(iter(own_parameters(module).values()))
+                yield module.register_forward_hook(self._note(first.setdefault(id(weight), name)))
 
     def _note(self, name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
@@ -110,16 +111,21 @@ class Uses:
                     self._outputs.setdefault(node, name)
 
     def _last(self, nodes: Sequence[Node]) -> set[str]:
-        """Layers with an output that no other layer reads."""
-        read: set[Node] = set()  # nodes below some layer
-        last = set()
+        """Layers whose output reaches the network's output, and that feed no other layer."""
+        fed: dict[Node, set[str]] = {}  # node -> layers that read it; two say as much as all
+        last, inner = set(), set()
         for node in reversed(nodes):
-            is_layer = node in self._outputs
-            if is_layer and node not in read:
-                last.add(self._outputs[node])
-            if is_layer or node in read:
-                read.update(_inputs(node))
-        return last
+            above = fed.pop(node, set())
+            layer = self._outputs.get(node)
+            if layer is not None:
+                last.add(layer)
+                inner |= {layer} if above - {layer} else set()
+                above = {layer} | above
+            for child in _inputs(node):
+                known = fed.setdefault(child, set())
+                if len(known) < 2:
+                    known |= above
+        return last - inner
 
 
 class _Matrices(TorchDispatchMode):
@@ -161,19 +167,6 @@ class _Matrices(TorchDispatchMode):
         if not isinstance(tensor, Tensor) or not tensor.numel():
             return None
         return self._names.get(tensor.untyped_storage().data_ptr())
-
-
-def tensors_in(output: object) -> list[Tensor]:
-    """All tensors in the output of a network or module: in tuples, mappings and data classes."""
-    found = []
-    for leaf in tree_leaves(output):
-        if isinstance(leaf, Tensor):
-            found.append(leaf)
-        elif isinstance(leaf, Mapping):
-            found += [t for value in leaf.values() for t in tensors_in(value)]
-        elif is_dataclass(leaf):
-            found += [t for field in fields(leaf) for t in tensors_in(getattr(leaf, field.name))]
-    return found
 
 
 def _row_dims(parameter: Tensor, view: Tensor, summed: int) -> Dims:

@@ -1,9 +1,9 @@
 """Which parameters of a module act as linear maps, and along which dimensions their rows run.
 
-A row of a weight is what one output reads: y_p = <row_p, x>. `MAPS` names the weights of torch's own
-modules. Other modules' parameters count as linear maps where a forward pass multiplies them with an
-activation (`pruneviz.model.uses`). A weight that is computed, as by a parametrization, is never
-read: that would run the computation.
+A row of a weight is what one output reads: y_p = <row_p, x>. `MAPS` names the weights of torch's
+own modules. Other modules' parameters count as linear maps where a forward pass multiplies them
+with an activation (`pruneviz.model.uses`). A weight that is computed, as by a parametrization, is
+never read: that would run the computation.
 """
 
 from __future__ import annotations

@@ -341,14 +341,32 @@ COMPUTED = {
 
 
 @pytest.mark.parametrize("kind", COMPUTED)
-def test_a_weight_that_is_no_parameter_is_refused_by_name(kind: str) -> None:
+def test_a_layer_with_a_computed_weight_is_left_out(kind: str) -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 3, 2), nn.Sequential(COMPUTED[kind](nn.Conv2d(3, 3, 2))), *head(3)
     )
-    with pytest.raises(
-        MeasureError, match=r"the weight of 1\.0 is computed.*remove its parametrization"
-    ):
-        find_layers(model, DIGITS)
+    assert list(found(model)) == ["0"]
+
+
+def test_a_network_that_also_returns_its_features_keeps_its_last_convolution() -> None:
+    model = Net(
+        lambda net, x: (net.fc(net.conv(x).mean((2, 3))), {"features": net.conv(x)}),
+        conv=nn.Conv2d(1, 3, 2),
+        fc=nn.Linear(3, 2),
+    )
+    assert list(found(model)) == ["conv"]
+
+
+def test_a_classifier_with_a_computed_weight_does_not_pass_its_role_on() -> None:
+    fc = parametrizations.weight_norm(nn.Linear(3, 2))
+    model = Net(lambda net, x: net.fc(net.conv(x).mean((2, 3))), conv=nn.Conv2d(1, 3, 2), fc=fc)
+    assert list(found(model)) == ["conv"]
+
+
+def test_a_frozen_backbone_does_not_become_the_classifier() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 2), nn.ReLU(inplace=True), *head(3))
+    model[0].requires_grad_(False)
+    assert list(found(model)) == ["0"]
 
 
 def test_a_network_without_filters_is_refused_with_what_to_do() -> None:

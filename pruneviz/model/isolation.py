@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pruneviz.errors import MeasureError
 from pruneviz.model.attributes import Attributes
 from pruneviz.model.hooks import defines_function, hooks_put_aside
+from pruneviz.model.replaced import without_autocast, without_checkpointing
 from pruneviz.model.sample import model_device
 
 # environment variable; "1" also compares checksums of the weights before and after
@@ -34,10 +35,11 @@ def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
     """Context in which forward passes move nothing of a network.
 
     The person's hooks are put aside (`pruneviz.model.hooks` says which ones are), Python attributes
-    and members of all modules, modes and random generators are restored, and torch's fast path for
-    attention is off. Attributes are also restored before every forward pass, so that no pass sees
-    what an earlier one cached. Call the network with `torch.func.functional_call` on
-    `copied_tensors` or other tensors, so that parameters and buffers stay as they are too.
+    and members of all modules, modes and random generators are restored. Checkpointed functions run
+    directly; autocast and torch's fast path for attention are off. Attributes are also restored
+    before every forward pass, so that no pass sees what an earlier one cached. Call the network
+    with `torch.func.functional_call` on `copied_tensors` or other tensors, so that parameters and
+    buffers stay as they are too.
 
     Args:
         model: Any network.
@@ -61,6 +63,8 @@ def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
         stack.callback(attributes.restore)
         stack.enter_context(hooks_put_aside(attributes.modules, keep))
         stack.enter_context(_slow_attention())
+        stack.enter_context(without_checkpointing())
+        stack.enter_context(without_autocast())
         handle = model.register_forward_pre_hook(_Restoring(attributes), prepend=True)
         stack.callback(handle.remove)
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 import pruneviz as pv
-from pruneviz.errors import MeasureError
 from tests.support.cases import BY_NAME, CLASSES, Net, as_pair, digit_batches, head, randomise
 from tests.support.reference import reference_columns
 
@@ -137,18 +137,22 @@ def with_checkpoint(net: Net, x: Tensor) -> Tensor:
     return net.fc(inner.mean((2, 3)))
 
 
-def test_a_batch_norm_that_is_computed_anew_is_refused_with_the_repair() -> None:
-    def forward(net: Net, x: Tensor) -> Tensor:
-        return net.fc(
-            checkpoint(lambda y: torch.tanh(net.norm(net.conv(y))), x, use_reentrant=False).mean(
-                (2, 3)
-            )
-        )
+def test_a_checkpointed_batch_norm_is_measured_as_it_ran() -> None:
+    def forward(net: Net, x: Tensor, run: Callable[..., Tensor]) -> Tensor:
+        return net.fc(run(lambda y: torch.tanh(net.norm(net.conv(y))), x).mean((2, 3)))
 
-    with pytest.raises(MeasureError, match="switch activation checkpointing off while measuring"):
-        pv.measure(
-            awkward(forward, norm=nn.BatchNorm2d(3), **CONV, **FC), as_pair(digit_batches((4,)))
-        )
+    def checkpointed(net: Net, x: Tensor) -> Tensor:
+        return forward(net, x, partial(checkpoint, use_reentrant=False))
+
+    def plain(net: Net, x: Tensor) -> Tensor:
+        return forward(net, x, lambda function, given: function(given))
+
+    norm, sample = nn.BatchNorm2d(3), as_pair(digit_batches((4,)))
+    frames = [
+        pv.measure(awkward(f, norm=norm, **CONV, **FC), sample, dtype=torch.float64)
+        for f in (checkpointed, plain)
+    ]
+    pd.testing.assert_frame_equal(*frames)
 
 
 def with_relu_on_views(net: Net, x: Tensor) -> Tensor:

@@ -1,0 +1,125 @@
+"""Networks whose parts have no plain second derivative are measured right, beside float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+
+import pruneviz as pv
+from tests.support.plain_columns import classified, plain_columns, worst_error
+
+COLUMNS = ["theta_g", "theta_hg"]
+
+
+def agrees(
+    model: nn.Module, inputs: Tensor, *, plain: nn.Module | None = None, within: float = 1e-9
+) -> None:
+    """Measuring in float64 agrees with plain autograd on the network, or on a plain twin."""
+    targets = torch.arange(len(inputs)) % 3
+    frame = pv.measure(model, (inputs, targets), columns=COLUMNS, dtype=torch.float64)
+    layers = list(frame["layer"].unique())
+    expected = plain_columns(plain or model, classified(inputs, targets), layers)
+    assert expected["theta_hg"].abs().max() > 1e-6
+    assert worst_error(frame, expected) < within
+
+
+class Checkpointed(nn.Module):
+    """Square linear layers with bias, run in one of the ways of activation checkpointing."""
+
+    def __init__(self, run: Callable[[nn.Sequential, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.run = run
+        self.first = nn.Linear(6, 6)
+        self.body = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh())
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.run(self.body, self.first(x)))
+
+
+CHECKPOINTED = {
+    "reentrant": partial(checkpoint, use_reentrant=True),
+    "not reentrant": partial(checkpoint, use_reentrant=False),
+    "sequential, reentrant": lambda body, x: checkpoint_sequential(body, 2, x, use_reentrant=True),
+    "sequential": lambda body, x: checkpoint_sequential(body, 2, x, use_reentrant=False),
+}
+
+
+@pytest.mark.parametrize("way", CHECKPOINTED)
+def test_checkpointed_networks(way: str) -> None:
+    torch.manual_seed(0)
+    model, plain = Checkpointed(CHECKPOINTED[way]), Checkpointed(lambda body, x: body(x))
+    plain.load_state_dict(model.state_dict())
+    agrees(model, torch.randn(8, 6), plain=plain)
+
+
+def test_checkpointing_is_back_after_measuring() -> None:
+    body, calls = nn.Linear(6, 6), []
+    model = Checkpointed(CHECKPOINTED["not reentrant"])
+    pv.measure(model, (torch.randn(4, 6), torch.arange(4) % 3), columns="theta_g")
+
+    def counted(x: Tensor) -> Tensor:
+        calls.append(1)
+        return body(x).tanh()
+
+    checkpoint(counted, torch.randn(2, 6), use_reentrant=False).sum().backward()
+    assert len(calls) == 2
+
+
+class Automatic(nn.Module):
+    """Computes in bfloat16 inside its own forward."""
+
+    def __init__(self, *, own: bool) -> None:
+        super().__init__()
+        self.own = own
+        self.first, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.own):
+            return self.head(torch.tanh(self.first(x)))
+
+
+def test_autocast_inside_forward() -> None:
+    torch.manual_seed(0)
+    model, plain = Automatic(own=True), Automatic(own=False)
+    plain.load_state_dict(model.state_dict())
+    agrees(model, torch.randn(8, 6), plain=plain)
+    assert model.first(torch.randn(2, 6)).dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.first(torch.randn(2, 6)).dtype == torch.bfloat16
+
+
+class Encoder(nn.Module):
+    """An encoder of sequences with padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, dropout=0.1)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = torch.zeros(x.shape[:2], dtype=torch.bool)
+        padding[1::2, -2:] = True
+        return self.head(self.encoder(x, src_key_padding_mask=padding).mean(1))
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors.*:UserWarning")
+@pytest.mark.parametrize("frozen", [False, True])
+def test_transformer_encoders_with_padding(frozen: bool) -> None:
+    torch.manual_seed(0)
+    model = Encoder()
+    model.encoder.requires_grad_(not frozen)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        agrees(model, torch.randn(6, 5, 8))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    table = pv.measure(model, (torch.randn(6, 5, 8), torch.arange(6) % 3), columns=COLUMNS)
+    assert table["theta_hg"].notna().all()

@@ -23,13 +23,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from pruneviz.measuring.bilinear import Call, bilinear_call
 from pruneviz.measuring.objective import NamedTensors
+from pruneviz.measuring.rewritten import follows, rewritten
 
 Phase = Literal["gradient", "slope", "curvature"]
 Gather: TypeAlias = Callable[[str, Tensor], None]  # (weight, terms [examples, filters])
@@ -135,11 +134,12 @@ class Followed(TorchFunctionMode):
         kwargs = kwargs or {}
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        if func in _RELUS:
-            return _relu(func, args, kwargs)
+        replacement = rewritten(func)
+        if replacement is not None:
+            return replacement(*args, **kwargs)
         call = bilinear_call(func, args, kwargs)
         name = self._names.get(id(call.weight)) if call else None
-        if call is None or name is None:
+        if call is None or name is None or not follows(call.x):
             return func(*args, **kwargs)
         bias_name = None if call.bias is None else self._names.get(id(call.bias))
         node = _Node(self, call, name, bias_name)
@@ -294,49 +294,6 @@ class _SlopeLayer(torch.autograd.Function):
         if node.is_gathered:
             node.gather(carried, gy)
         return carried.add_(u), by_input, by_weight, None, None
-
-
-class _Relu(torch.autograd.Function):
-    """A ReLU without second derivative; torch's own creates one of zeros and adds it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.relu()
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _Masked.apply(gradients[0], *ctx.saved_tensors)
-
-
-class _Masked(torch.autograd.Function):
-    """Gradient of a ReLU: `gy` where the activation is positive, 0 elsewhere."""
-
-    @staticmethod
-    def forward(ctx: Any, gy: Tensor, y: Tensor) -> Tensor:
-        ctx.save_for_backward(y)
-        return torch.ops.aten.threshold_backward(gy, y, 0)
-
-    @staticmethod
-    def backward(ctx: Any, *along: Tensor) -> tuple[Tensor, None]:
-        return torch.ops.aten.threshold_backward(along[0], *ctx.saved_tensors, 0), None
-
-
-_RELUS = {F.relu, torch.relu, Tensor.relu}
-
-
-def _relu(func: Any, args: Any, kwargs: Any) -> Any:
-    """A ReLU, as `_Relu` if possible."""
-    in_place = kwargs.get("inplace", len(args) > 1 and args[1])
-    x = args[0] if args else kwargs["input"]
-    return func(*args, **kwargs) if in_place or not _is_plain(x) else _Relu.apply(x)
-
-
-def _is_plain(x: Tensor) -> bool:
-    """Whether an activation needs only a gradient: no vmap, forward mode or subclass."""
-    alone = type(x) is Tensor and torch._C._functorch.maybe_current_level() is None
-    return alone and x.requires_grad and forward_ad.unpack_dual(x).tangent is None
 
 
 def _inner(first: Tensor, second: Tensor) -> Tensor:

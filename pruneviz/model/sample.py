@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.utils.data import Dataset, IterableDataset
 
 from pruneviz.errors import DataError, MeasureError
+from pruneviz.model.one_dtype import in_one_dtype
 
 Inputs: TypeAlias = Any  # a tensor, or a mapping or sequence of tensors
 Batch: TypeAlias = tuple[Inputs, Any]
@@ -66,16 +67,19 @@ def call_with(
 ) -> Any:
     """`call_model` with other tensors in place of the model's parameters and buffers.
 
+    The network computes in their dtype, if they share one, whatever casts it makes.
+
     Args:
         model: The network.
         state: Tensors by name; parameters and buffers that are not named stay.
         inputs, forward: As for `call_model`.
     """
-    if forward is None:
-        args, kwargs = _arguments(model, inputs)
-        return functional_call(model, dict(state), args, kwargs)
-    named = {f"{_MARK}{name}": tensor for name, tensor in state.items()}
-    return functional_call(_Called(model, forward), named, (inputs,))
+    with in_one_dtype(state):
+        if forward is None:
+            args, kwargs = _arguments(model, inputs)
+            return functional_call(model, dict(state), args, kwargs)
+        named = {f"{_MARK}{name}": tensor for name, tensor in state.items()}
+        return functional_call(_Called(model, forward), named, (inputs,))
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

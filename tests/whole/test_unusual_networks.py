@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
@@ -123,3 +124,80 @@ def test_transformer_encoders_with_padding(frozen: bool) -> None:
         torch.backends.mha.set_fastpath_enabled(fast)
     table = pv.measure(model, (torch.randn(6, 5, 8), torch.arange(6) % 3), columns=COLUMNS)
     assert table["theta_hg"].notna().all()
+
+
+class Hard(nn.Module):
+    """Hard activation functions as modules and functions, in place and not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(6, 6), nn.Hardswish(), nn.Linear(6, 6), nn.Hardswish(inplace=True)
+        )
+        self.gate = nn.Sequential(nn.Linear(6, 6), nn.Hardsigmoid(inplace=True))
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(3 * x)
+        return self.head(F.hardswish(x * self.gate(x) * F.hardsigmoid(x)))
+
+
+class Formulas(Hard):
+    """The same by formulas."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        def sigmoid(y: Tensor) -> Tensor:
+            return (y + 3).clamp(0, 6) / 6
+
+        for layer in (self.body[0], self.body[2]):
+            y = layer(3 * x if layer is self.body[0] else x)
+            x = y * sigmoid(y)
+        x = x * sigmoid(self.gate[0](x)) * sigmoid(x)
+        return self.head(x * sigmoid(x))
+
+
+def test_hard_activation_functions() -> None:
+    torch.manual_seed(0)
+    model, plain = Hard(), Formulas()
+    plain.load_state_dict(model.state_dict())
+    agrees(model, torch.randn(8, 6), plain=plain)
+    table = pv.measure(model, (torch.randn(4, 6), torch.arange(4) % 3))
+    assert not table.isna().all().loc["theta_hg"]
+
+
+class Cast(nn.Module):
+    """A body in bfloat16 whose head computes in float32."""
+
+    def __init__(self, *, casts: bool) -> None:
+        super().__init__()
+        self.casts = casts
+        self.body, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.casts:
+            return self.head(torch.tanh(self.body(x)))
+        x = torch.tanh(self.body(x.to(torch.bfloat16))).float()
+        return self.head(x + torch.zeros(6, dtype=torch.float32)).to(torch.float32)
+
+
+def test_casts_inside_forward() -> None:
+    torch.manual_seed(0)
+    plain = Cast(casts=False)
+    model = Cast(casts=True)
+    model.load_state_dict(plain.state_dict())
+    agrees(model, torch.randn(8, 6), plain=plain)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_a_forward_mode_derivative_inside_forward() -> None:
+    class Slope(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.inner, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.body(x)
+            return self.head(torch.func.jvp(lambda y: self.inner(y).tanh(), (x,), (x,))[1])
+
+    torch.manual_seed(0)
+    agrees(Slope(), torch.randn(8, 6))

@@ -1,0 +1,72 @@
+"""Forward passes in one floating-point dtype, whatever casts a network makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_CASTS = {
+    Tensor.half: torch.float16,
+    Tensor.bfloat16: torch.bfloat16,
+    Tensor.float: torch.float32,
+    Tensor.double: torch.float64,
+}
+_TO = {Tensor.to, Tensor.type}
+
+
+@contextmanager
+def in_one_dtype(state: Mapping[str, Tensor]) -> Iterator[None]:
+    """Context in which casts to a narrower dtype than that of the tensors in `state` do nothing.
+
+    A network may cast activations to a precision of its own, as a `.float()` head does; with
+    parameters in another dtype this rounds, or fails. New tensors get the same dtype. No-op if the
+    tensors have several dtypes.
+
+    Args:
+        state: Parameters and buffers by name.
+    """
+    dtypes = {t.dtype for t in state.values() if t.is_floating_point()}
+    if len(dtypes) != 1:
+        yield
+        return
+    dtype, default = dtypes.pop(), torch.get_default_dtype()
+    if _bits(dtype) > _bits(default):
+        torch.set_default_dtype(dtype)
+    try:
+        with _OneDtype(dtype):
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+class _OneDtype(TorchFunctionMode):
+    """Replaces narrower floating-point dtypes in all calls."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _CASTS and not args[0].is_complex():
+            return args[0].to(self._widened(_CASTS[func]))
+        if func in _TO:
+            args = tuple(self._widened(value) for value in args)
+        if "dtype" in kwargs:
+            kwargs = {**kwargs, "dtype": self._widened(kwargs["dtype"])}
+        return func(*args, **kwargs)
+
+    def _widened(self, value: Any) -> Any:
+        """The one dtype in place of a narrower one; any other value unchanged."""
+        if not isinstance(value, torch.dtype) or not value.is_floating_point:
+            return value
+        return self._dtype if _bits(value) < _bits(self._dtype) else value
+
+
+def _bits(dtype: torch.dtype) -> int:
+    return torch.finfo(dtype).bits

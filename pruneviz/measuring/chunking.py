@@ -90,9 +90,13 @@ def _bytes_kept_for_backward(sample: Objective) -> int:
     own = {p.untyped_storage().data_ptr() for p in sample.parameters.values()}
 
     def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage
+        try:
+            storage = tensor.untyped_storage()
+            address = storage.data_ptr()
+        except RuntimeError:  # a tensor without memory of its own, such as a sparse one
+            return tensor
+        if address not in own:
+            kept[address] = storage
         # holding an output itself would make a reference cycle with its graph
         return tensor.detach()
 

@@ -94,15 +94,19 @@ class ChannelTracer(TorchDispatchMode):
 
     def mark(self, tensor: Tensor, origins: Tensor | int) -> None:
         """Set the origins of an activation: integers in its shape, or one number for all."""
-        if self.origins(tensor) is None:
+        address = _address(tensor)
+        if address is not None and self.origins(tensor) is None:
             elements = tensor.untyped_storage().nbytes() // tensor.element_size()
-            self._memory[_address(tensor)] = torch.full((elements,), MIXED, dtype=_DTYPE)
+            self._memory[address] = torch.full((elements,), MIXED, dtype=_DTYPE)
             self._alive.append(tensor)
-        self.origins(tensor)[...] = origins  # type: ignore[index]
+        known = self.origins(tensor)
+        if known is not None:
+            known[...] = origins
 
     def origins(self, tensor: Tensor) -> Tensor | None:
         """The origins of an activation; None for constants and parameters."""
-        memory = self._memory.get(_address(tensor))
+        address = _address(tensor)
+        memory = None if address is None else self._memory.get(address)
         if memory is None:
             return None
         if len(memory) != tensor.untyped_storage().nbytes() // tensor.element_size():
@@ -119,7 +123,8 @@ class ChannelTracer(TorchDispatchMode):
         kwargs = kwargs or {}
         known = [o for o in (self.origins(t) for t in _tensors((args, kwargs))) if o is not None]
         result = func(*args, **kwargs)
-        if known and func.overloadpacket not in _CONSTANTS:
+        packet = getattr(func, "overloadpacket", None)  # operations of higher order have none
+        if known and packet is not None and packet not in _CONSTANTS:
             # an output without new memory that was not written to is a view
             written = func._schema.is_mutable
             outputs = [t for t in _tensors(result) if written or self.origins(t) is None]
@@ -132,11 +137,10 @@ class ChannelTracer(TorchDispatchMode):
         return value if origins is None else origins
 
     def _mark_results(self, call: _Call) -> None:
-        rule = _rule(call.func)
-        self._note_together(call.func.overloadpacket, call.args)
         try:
-            origins = rule(self, call)
-        except (RuntimeError, IndexError, TypeError, NotImplementedError):
+            self._note_together(call.func.overloadpacket, call.args)
+            origins = _rule(call.func)(self, call)
+        except Exception:  # whatever an operation does, tracing goes on
             origins = _mix(self, call)
         for output, origin in zip(call.outputs, origins, strict=False):
             fits = origin is not None and origin.shape == output.shape
@@ -327,5 +331,9 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
 
 
-def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+def _address(tensor: Tensor) -> int | None:
+    """The address of a tensor's memory; None if it has none of its own, as a sparse tensor."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return None

@@ -207,3 +207,39 @@ def test_an_operation_that_nobody_foresaw_mixes_rather_than_fails() -> None:
     }.items():
         model.add_module(name, module)
     assert find_layers(model, torch.ones(2, 1, 4, 4))[0].norms == (None,) * 3
+
+
+def _nested(x: Tensor) -> Tensor:
+    parts = torch.nested.nested_tensor([x[0], x[1]], layout=torch.jagged)
+    return torch.stack(list((parts * 2).unbind()))
+
+
+STRANGE = {
+    "scatter_add": lambda x: torch.zeros_like(x).scatter_add(0, torch.ones_like(x).long(), x),
+    "index_add": lambda x: x.index_add(0, torch.tensor([0, 1]), x),
+    "index_put": lambda x: x.index_put((torch.tensor([0]),), x[1:]),
+    "masked_scatter": lambda x: x.masked_scatter(x > 0, x),
+    "sparse": lambda x: torch.sparse.mm(torch.eye(len(x)).to_sparse(), x.flatten(1)).view_as(x),
+    "complex": lambda x: torch.fft.irfft(torch.fft.rfft(x), n=x.shape[-1]),
+    "view_as_real": lambda x: torch.view_as_real(torch.complex(x, x))[..., 0],
+    "jagged": _nested,
+    "vmap": lambda x: torch.func.vmap(torch.sin)(x),
+    "forward mode": lambda x: torch.func.jvp(torch.sin, (x,), (x,))[0],
+    "sort": lambda x: x.sort(-1).values,
+    "unique": lambda x: x + x.unique().sum(),
+    "another dtype": lambda x: x.view(torch.int32).view(torch.float32),
+    "no elements": lambda x: torch.cat([x, x[:0].clone()]),
+    "quantised": lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).dequantize(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*(Sparse|nested tensors|torch.jit.script|Quant|quant).*")
+@pytest.mark.parametrize("name", STRANGE)
+def test_no_operation_stops_tracing(name: str) -> None:
+    torch.manual_seed(0)
+    model = Net(
+        lambda net, x: net.head(STRANGE[name](net.one(x)).flatten(1)),
+        one=nn.Conv1d(3, 4, 1),
+        head=nn.Linear(20, 2),
+    )
+    assert [layer.name for layer in find_layers(model, torch.randn(2, 3, 5))] == ["one"]

@@ -34,6 +34,7 @@ class _Subcommands(Group):
             "pruneviz.findings",
             "Test the paper's claims against recordings, as tables.",
         ),
+        "thin": ("pruneviz.thin", "Copy finished runs without the epochs between measurements."),
     }
 
 

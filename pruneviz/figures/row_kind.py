@@ -23,6 +23,7 @@ from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.words import listed, scientific
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import Column, filter_column
+from pruneviz.log.thinning import THINNED
 from pruneviz.log.vocabulary import CorrelationMethod
 
 # A sum over a single weight has one term, so both forms of loss preservation are equal.
@@ -103,12 +104,19 @@ def _computed_correlations(
 
 
 def _computed_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
-    """Computed run by run, because the scales of all runs may not fit into memory."""
+    """Computed run by run, because the scales of all runs may not fit into memory.
+
+    Thin copies lack the epochs between measurements, so that their distances come from the log.
+    """
     score = options.masks_by("unpruned")
     found = []
     for _, run in spec.groupby("run", sort=False):
         filters = filters_of(runs, run, ["kept", *NEEDS[score]])
         distances = mask_distance(filters, score=score, ratio=options.mask_ratio)
+        if _is_thin(run):
+            _check_masks(run, options, "unpruned")
+            logged = _logged_distances(runs, run, options)
+            distances = logged.assign(chance=distances["chance"].mean())
         found.append(distances.astype({"run": "str"}))
     return pd.concat(found)
 
@@ -147,25 +155,42 @@ def _recorded(
 
 
 def _recorded_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
-    """Mask distances over all weights, logged while recording, to the previous epoch."""
-    _check_masks(spec, options)
+    """Mask distances over all weights, logged while recording."""
+    _check_masks(spec, options, "weights")
+    return _logged_distances(runs, spec, options)
+
+
+_WHY_LOGGED = {
+    "weights": "computed over all weights while recording",
+    "unpruned": "because it is a thin copy without the epochs between measurements",
+}
+
+
+def _is_thin(spec: pd.DataFrame) -> bool:
+    return THINNED in spec and bool(spec[THINNED].notna().any())
+
+
+def _logged_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+    """Mask distances to the previous epoch, logged while recording."""
     columns = ["run", "epoch", "mask_distance"]
     rows = runs.named(spec["run"]).read("epochs", columns).sort_values(["run", "epoch"])
     before = rows.groupby("run", observed=True)["epoch"].shift()
     chance = 2 * options.mask_ratio * (1 - options.mask_ratio)
     distances = rows.rename(columns={"mask_distance": "distance"})
-    return distances.assign(ref_epoch=before, chance=chance).astype({"distance": "float64"})
+    found = distances.assign(ref_epoch=before, chance=chance)
+    return found.astype({"run": "str", "distance": "float64"})
 
 
-def _check_masks(spec: pd.DataFrame, options: DrawOptions) -> None:
-    score, ratio = options.masks_by("weights"), options.mask_ratio
+def _check_masks(spec: pd.DataFrame, options: DrawOptions, kind: str) -> None:
+    """Check that the log holds the distances of the wanted masks."""
+    score, ratio = options.masks_by(kind), options.mask_ratio
     held = list(dict.fromkeys(zip(spec["mask_score"], spec["mask_ratio"], strict=True)))
     if held != [(score, ratio)]:
         have = listed(f"{name} at a ratio of {scientific(share)}" for name, share in held)
         raise FigureError(
-            f"masks of weights by {score} at a ratio of {scientific(ratio)} were asked for, but "
-            f"the log holds only mask distances by {have}, computed over all weights while "
-            "recording; choose these with --mask-score and --mask-ratio"
+            f"masks by {score} at a ratio of {scientific(ratio)} were asked for, but the log of "
+            f"{listed(spec['run'])} holds only mask distances by {have}, {_WHY_LOGGED[kind]}; "
+            "choose these with --mask-score and --mask-ratio"
         )
 
 

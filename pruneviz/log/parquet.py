@@ -129,9 +129,9 @@ def arrow_table(table: str, frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_arrays([_column(frame, field) for field in described], schema=described)
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table as a Parquet file, atomically."""
-    options = _write_options(table.schema)
+def write_table(path: Path, table: pa.Table, *, level: int | None = None) -> None:
+    """Write a table as a Parquet file, atomically, at a compression level of zstd."""
+    options = {**_write_options(table.schema), "compression_level": level}
     write_whole(
         path, lambda file: pq.write_table(table, file, row_group_size=_GROUP_ROWS, **options)
     )

@@ -169,16 +169,30 @@ class RunLog:
                     shutil.rmtree(folder)
 
     def _write_whole_tables(self) -> None:
-        for table in schema.TABLES:
-            rows = sort_rows(self.read(table), table)
-            write_table(self.path / f"{table}.parquet", arrow_table(table, rows))
         version = {"schema_version": schema.SCHEMA_VERSION}
         spec = RunSpec.from_dict({**self.spec.to_dict(), **self._noted, **version})
-        _write_spec(self.path, spec, sealed=True)
+        write_sealed(self.path, spec, {table: self.read(table) for table in schema.TABLES})
 
     def part(self, table: str, epoch: int) -> Path:
         """The file of a table's rows of one epoch, while the run is recorded."""
         return self.path / _PARTS / f"{table}-{epoch:05d}.parquet"
+
+
+def write_sealed(
+    path: Path, spec: RunSpec, tables: Mapping[str, pd.DataFrame], *, level: int | None = None
+) -> None:
+    """Write the whole tables of a run and then its spec, which marks the run finished.
+
+    Args:
+        path: Existing run directory.
+        spec: Facts of the run.
+        tables: Rows by table name.
+        level: Compression level of zstd, up to 22. Default: a quick one.
+    """
+    for table, rows in tables.items():
+        whole = arrow_table(table, sort_rows(rows, table))
+        write_table(path / f"{table}.parquet", whole, level=level)
+    _write_spec(path, spec, sealed=True)
 
 
 def run_paths(path: str | Path) -> list[Path]:

@@ -1,0 +1,53 @@
+"""`pruneviz thin`: copies of finished runs that are small enough to ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pruneviz.console.command import command_app
+from pruneviz.console.words import counted
+
+EXAMPLES = """
+  # One run
+  pruneviz thin data/mine/vgg13-cifar100-unpruned-s0 --out data/to-ship
+
+  # All runs in a folder
+  pruneviz thin data/mine --out data/to-ship
+"""
+
+
+def thin(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN",
+            help="Run directories of finished runs, or folders with such runs.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the thin copies.")],
+) -> None:
+    """Copy finished runs without the epochs between measurements.
+
+    The filters table keeps the epochs at which derivatives were measured. The other tables are
+    copied whole, no value changes, and the spec says what was left out. Thin copies draw the same
+    figures; a mask distance by another measure or ratio than the logged one needs the full run.
+    """
+    from pruneviz.log.run_directory import run_paths
+    from pruneviz.log.thinning import thin as thin_run
+
+    for path in [path for given in runs for path in run_paths(given)]:
+        done = thin_run(path, out)
+        typer.echo(
+            f"{done.path}: filters at {done.epochs} of {counted(done.all_epochs, 'epoch')}, "
+            f"{done.size / 2**20:.1f} of {done.full_size / 2**20:.1f} MiB"
+        )
+
+
+app = command_app(thin, "thin", EXAMPLES)
+
+if __name__ == "__main__":
+    app(prog_name="pruneviz thin")

@@ -1,0 +1,131 @@
+"""Thin copies: filters at measured epochs only, everything else as it was recorded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import pruneviz as pv
+from pruneviz.errors import FigureError, LogError
+from pruneviz.figures.draw import compose
+from pruneviz.figures.options import DrawOptions
+from pruneviz.log import thinning
+from pruneviz.log.run_directory import SPEC_FILE
+from pruneviz.log.schema import FILTER_KEYS
+from pruneviz.log.thinning import thin
+from pruneviz.thin import app
+from tests.support.synthetic_runs import SMALL, make_runs, save_runs
+
+NETWORKS = {"vgg13": SMALL["vgg13"]}
+MEASURED = [0, 4, 8, 12]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one run of 12 epochs, measured every 4 epochs."""
+    folder = tmp_path_factory.mktemp("full")
+    save_runs(with_logged_distances(make_runs(NETWORKS, seeds=(0,), epochs=12, every=4)), folder)
+    return folder
+
+
+def with_logged_distances(runs: pv.Runs) -> pv.Runs:
+    """The runs with the mask distances that a recorder would have logged."""
+    distances = pv.mask_distance(runs.filters).set_index("epoch")["distance"]
+    logged = runs.epochs["epoch"].map(distances).astype("float64")
+    return replace(runs, epochs=runs.epochs.assign(mask_distance=logged))
+
+
+@pytest.fixture(scope="module")
+def run(full: Path) -> Path:
+    return next(full.iterdir())
+
+
+@pytest.fixture(scope="module")
+def thinned(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("thin")
+    done = thin(run, folder)
+    assert (done.path, done.epochs, done.all_epochs) == (folder / run.name, 4, 13)
+    assert done.size < done.full_size
+    return folder
+
+
+def test_rows_at_measured_epochs_and_all_other_tables_are_unchanged(
+    full: Path, thinned: Path
+) -> None:
+    before, after = pv.load(full), pv.load(thinned)
+    kept = before.filters[before.filters["epoch"].isin(MEASURED)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(after.filters, kept)
+    for table in ("epochs", "rounds"):
+        pd.testing.assert_frame_equal(getattr(after, table), getattr(before, table))
+
+
+def test_the_spec_says_what_was_left_out(run: Path, thinned: Path) -> None:
+    before = json.loads((run / SPEC_FILE).read_text(encoding="utf-8"))
+    after = json.loads((thinned / run.name / SPEC_FILE).read_text(encoding="utf-8"))
+    left_out = after.pop("thinned")
+    assert after == before
+    rows = 9 * sum(NETWORKS["vgg13"])
+    assert (left_out["epochs"], left_out["of_epochs"], left_out["rows_left_out"]) == (4, 13, rows)
+
+
+def test_figure_2_of_a_thin_run_is_that_of_the_full_run(full: Path, thinned: Path) -> None:
+    drawn = [
+        compose("2", pv.load(folder), networks=["vgg13"]).numbers for folder in (full, thinned)
+    ]
+    assert drawn[0]["mask_distance"].notna().sum() > len(MEASURED)
+    pd.testing.assert_frame_equal(drawn[1], drawn[0], check_dtype=False, rtol=1e-6)
+
+
+def test_other_masks_of_a_thin_run_are_refused(thinned: Path) -> None:
+    with pytest.raises(FigureError, match=r"vgg13.* holds only .* because it is a thin copy"):
+        compose("2", pv.load(thinned), networks=["vgg13"], options=DrawOptions(mask_ratio=0.5))
+
+
+def test_a_copy_is_not_thinned_again_and_nothing_is_overwritten(
+    run: Path, thinned: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(LogError, match="is thin already: it holds the filters at 4 of 13 epochs"):
+        thin(thinned / run.name, tmp_path)
+    with pytest.raises(LogError, match="already exists"):
+        thin(run, thinned)
+    with pytest.raises(LogError, match="already exists"):
+        thin(run, run.parent)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unfinished_run_and_one_without_derivatives_are_refused(tmp_path: Path) -> None:
+    runs = make_runs(NETWORKS, seeds=(0,), epochs=4, every=4)
+    name = runs.spec["run"][0]
+    save_runs(runs, tmp_path / "unfinished", unfinished=[name])
+    with pytest.raises(LogError, match="is unfinished; finish its recording first"):
+        thin(tmp_path / "unfinished" / name, tmp_path / "out")
+    cheap = [*FILTER_KEYS, "kept", "theta_norm2", "theta_l1", "sigma", "sigma_delta"]
+    nothing = runs.filters[cheap].reindex(columns=runs.filters.columns)
+    save_runs(replace(runs, filters=nothing), tmp_path / "cheap")
+    with pytest.raises(LogError, match="measured no derivative at any epoch"):
+        thin(tmp_path / "cheap" / name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_copy_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(thinning, "write_sealed", full_disk)
+    with pytest.raises(LogError, match=r"cannot write to .*No space left on device"):
+        thin(run, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_thins_every_run_of_a_folder(full: Path, run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [str(full), "--out", str(tmp_path)])
+    assert done.exit_code == 0
+    assert f"{run.name}: filters at 4 of 13 epochs" in done.stdout.replace("\n", "")
+    assert (tmp_path / run.name / SPEC_FILE).exists()

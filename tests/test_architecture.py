@@ -29,7 +29,7 @@ TORCH_FREE = {
     "analysis": {"console", "log"},
     "figures": {"console", "log", "plans", "analysis"},
 }
-TORCH = ("model", "pruning", "measuring", "recording", "experiment")
+TORCH = ("model", "pruning", "measuring", "recording", "loops", "experiment")
 MAY_IMPORT = TORCH_FREE | {
     wing: set(TORCH_FREE) | set(TORCH[:place]) for place, wing in enumerate(TORCH)
 }

@@ -1,0 +1,1 @@
+"""Recording in other people's training loops: callbacks for Lightning and Transformers."""

@@ -1,0 +1,178 @@
+"""A recorder that follows a trainer: it opens or continues the log, and writes epochs late.
+
+Trainers evaluate after an epoch has ended, and save checkpoints after that. So an epoch is measured
+when it ends, and written when its metrics are known, before the checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import nn
+
+from pruneviz.errors import LogError
+from pruneviz.log.run_directory import SPEC_FILE, reopen
+from pruneviz.recording.epoch_facts import checked_facts
+from pruneviz.recording.ranks import rank
+from pruneviz.recording.recorder import Recorder
+
+_logger = logging.getLogger("pruneviz")
+
+
+class Follower:
+    """Record the training that a trainer runs.
+
+    Under `torch.distributed` only rank 0 records; elsewhere all methods do nothing.
+
+    Args:
+        sample: Measurement sample, as for `pruneviz.Recorder`.
+        out: Run directory.
+        options: Further options of `pruneviz.Recorder`.
+        continuing: How a person resumes this trainer, for error messages.
+    """
+
+    def __init__(
+        self, sample: Any, out: str | Path, options: Mapping[str, Any], continuing: str
+    ) -> None:
+        wrong = [name for name in ("resume", "every_rank") if name in options]
+        if wrong:
+            raise LogError(
+                f"{wrong[0]} is no option here; the run continues when the trainer does: "
+                f"{continuing}"
+            )
+        self._sample, self._out, self._options = sample, Path(out), dict(options)
+        self._continuing = continuing
+        self._recorder: Recorder | None = None
+        self._write: Callable[..., None] | None = None
+        self._trial: TemporaryDirectory[str] | None = None
+
+    @property
+    def run(self) -> str:
+        """Name of the run directory."""
+        return self._out.name
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The last recorded epoch; None before the first and where nothing is recorded."""
+        return self._recorder.last_epoch if self._recorder else None
+
+    def start(self, model: nn.Module) -> None:
+        """Start a new run, and record the initialisation.
+
+        Raises:
+            LogError: If the folder is in use.
+        """
+        if rank() > 0:
+            return
+        if (self._out / SPEC_FILE).exists():
+            raise LogError(
+                f"{self._out} already holds a run, and this training starts anew; to continue it, "
+                f"{self._continuing}; otherwise choose another folder, or delete it"
+            )
+        self._recorder = self._opened(model, self._out)
+        self._recorder.after_epoch(0)
+
+    def go_on(self, model: nn.Module, done: int, *, inside: bool, lost: bool = False) -> None:
+        """Continue the run of a training that was resumed; a finished run is reopened.
+
+        Epochs after the checkpoint are dropped. Without a run in the folder, a new one starts here.
+
+        Args:
+            model: The restored network.
+            done: Number of complete epochs.
+            inside: Whether the checkpoint was saved inside the next epoch.
+            lost: Whether a run is expected in the folder.
+
+        Raises:
+            LogError: If a run is expected and missing, or epochs are missing in it.
+        """
+        if rank() > 0:
+            return
+        if (self._out / SPEC_FILE).exists():
+            reopen(self._out)
+            self._recorder = self._opened(model, self._out, resume=True)
+            self._recorder.rewind(done)
+        elif lost:
+            raise LogError(
+                f"the checkpoint continues the run {self.run}, which is not in {self._out}; "
+                "put the run directory back, or record into a folder of another name"
+            )
+        else:
+            self._recorder = self._opened(model, self._out)
+            _logger.warning("%s starts at epoch %d, where training resumes", self._out, done)
+        self._catch_up(self._recorder, done, inside)
+
+    def rehearse(self, model: nn.Module) -> None:
+        """Record a trial run into a temporary folder, which is deleted at its end."""
+        if rank() == 0:
+            self._trial = TemporaryDirectory(prefix="pruneviz-")
+            self._recorder = self._opened(model, Path(self._trial.name) / self.run)
+            self._recorder.after_epoch(0)
+
+    def observe(self, epoch: int, **facts: Any) -> None:
+        """Measure the network after an epoch; `flush` writes it."""
+        if self._recorder:
+            self._write = self._recorder.observe(epoch, **facts)
+
+    def flush(self, facts: Mapping[str, Any]) -> None:
+        """Write the observed epoch, if there is one, with facts known by now."""
+        write, self._write = self._write, None
+        if write:
+            write(**facts)
+
+    def finish(self) -> None:
+        """Seal the run."""
+        if self._recorder:
+            self._recorder.close()
+        if self._trial:
+            self._trial.cleanup()
+        self._recorder = self._trial = None
+
+    def _opened(self, model: nn.Module, out: Path, *, resume: bool = False) -> Recorder:
+        return Recorder(model, self._sample, out, resume=resume, **self._options)
+
+    def _catch_up(self, recorder: Recorder, done: int, inside: bool) -> None:
+        """Record the restored network if the log lacks it; refuse a log with a gap."""
+        last = recorder.last_epoch
+        if last == done or (last is None and inside):
+            return
+        if inside or (last is not None and last < done - 1):
+            raise LogError(
+                f"{self._out} ends after epoch {last}, and the checkpoint continues after epoch "
+                f"{done}; resume from a checkpoint of this run, or record into another folder"
+            )
+        recorder.after_epoch(done)
+
+
+def checked_metrics(
+    metrics: Mapping[str, str] | None, usual: Mapping[str, tuple[str, ...]]
+) -> Mapping[str, tuple[str, ...]]:
+    """Metric names by column of the epochs table.
+
+    Args:
+        metrics: Names by column; None for the usual ones.
+        usual: Usual names by column, the first that was logged is taken.
+
+    Raises:
+        LogError: If a column is unknown.
+    """
+    if metrics is None:
+        return usual
+    checked_facts(dict.fromkeys(metrics, float("nan")))
+    return {column: (name,) for column, name in metrics.items()}
+
+
+def chosen_facts(
+    logged: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]
+) -> dict[str, float]:
+    """Facts of an epoch from logged metrics; metrics that were not logged are left out."""
+    found = {}
+    for column, candidates in names.items():
+        first = next((name for name in candidates if name in logged), None)
+        if first is not None:
+            found[column] = float(logged[first])
+    return found

@@ -10,7 +10,7 @@ SHIPPED := 2 3 13 14 15 H1a
 # Figures that share runs. Each group is drawn as soon as its runs are recorded.
 GROUPS  := "2 3 13 14 15 H1a H1b" "16 17" "4 5 6 7 8 9" "1 10 11 12"
 
-.PHONY: help setup shipped record figures test lint format bench bench-quick clean
+.PHONY: help setup shipped record figures test test-networks networks lint format bench bench-quick clean
 
 help:
 	@echo "make setup        create $(VENV) and install pruneviz with the tested versions"
@@ -18,6 +18,8 @@ help:
 	@echo "make figures      make shipped, then record the embedded experiment (once, minutes) and draw it"
 	@echo "make record       record the embedded experiment without drawing it"
 	@echo "make test         run the test suite (records first, once: notebooks need the recordings)"
+	@echo "make test-networks  check 100 public architectures against plain autograd (minutes)"
+	@echo "make networks     the same, and rebuild the tables of docs/networks.md"
 	@echo "make lint         check style and types"
 	@echo "make format       fix style"
 	@echo "make bench        measure everything in docs/benchmarks.md on this machine (an hour or more)"
@@ -46,6 +48,12 @@ figures: shipped
 
 test: record
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-networks: setup
+	$(BIN)/python -m tests.networks
+
+networks: setup
+	$(BIN)/python -m tests.networks --write
 
 lint: setup
 	$(BIN)/ruff check .

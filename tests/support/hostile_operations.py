@@ -252,6 +252,17 @@ class TwoInputs(nn.Module):
         return self.head((self.one(x) + scale * self.two(context)).tanh())
 
 
+class Padded(nn.Module):
+    """A bag of words that counts what the mask shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.one, self.head = nn.Embedding(11, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.head((self.one(self.embed(ids)).tanh() * mask[..., None]).sum(1))
+
+
 def _second() -> Tensor:
     return vectors(6, 4)
 
@@ -581,15 +592,7 @@ INPUTS: Mapping[str, Case] = {
     ),
     "one tensor for two inputs": Case(TwoInputs, flat, refused="context|argument|input", plain=mlp),
     "padded tokens and a mask": Case(
-        lambda: Net(
-            lambda net, ids, mask: net.head(
-                (net.one(net.embed(ids)).tanh() * mask[..., None]).sum(1)
-            ),
-            embed=nn.Embedding(11, 8),
-            one=nn.Linear(8, 8),
-            head=nn.Linear(8, CLASSES),
-        ),
-        lambda: labelled({"ids": tokens()[0], "mask": (tokens()[1] != -100).float()}),
+        Padded, lambda: labelled({"ids": tokens()[0], "mask": (tokens()[1] != -100).float()})
     ),
     "a target that is a dict": Case(
         mlp,

@@ -1,0 +1,1 @@
+"""Public architectures against plain float64 autograd: `python -m tests.networks`."""

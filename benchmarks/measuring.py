@@ -44,8 +44,8 @@ from benchmarks.peers import (
     published_loader,
 )
 from benchmarks.subjects import Batches, Subject, subject
+from pruneviz.measuring.building import objective
 from pruneviz.measuring.derivatives import gradients, hessian_products
-from pruneviz.measuring.objective import objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.snapshot import take_snapshot
 from pruneviz.model.filters import find_layers

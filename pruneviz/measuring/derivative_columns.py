@@ -89,7 +89,7 @@ def _first_order(
     if not with_errors:
         return *gradients(sample, chunk), {}
     terms = _terms(sample, layers, complete=True)
-    return *gradients(sample, chunk, terms), terms.standard_errors()
+    return *gradients(sample, chunk, terms), _errors(sample, terms)
 
 
 def _second_order(
@@ -102,7 +102,15 @@ def _second_order(
         return [_per_row(sample, layers, h, torch.mul, unit) for h in hg], {}, ghg
     terms = [_terms(sample, layers, complete=False) for _ in g]
     ghg = filter_products(sample, g, chunk, terms)
-    return [gathered.products() for gathered in terms], terms[0].standard_errors(), ghg
+    return [gathered.products() for gathered in terms], _errors(sample, terms[0]), ghg
+
+
+def _errors(sample: Objective, terms: FilterTerms) -> NamedTensors:
+    """Standard errors; NaN if examples have unequal weights in the loss, a ratio of two means."""
+    errors = terms.standard_errors()
+    if sample.weights is None:
+        return errors
+    return {name: torch.full_like(values, float("nan")) for name, values in errors.items()}
 
 
 def _terms(sample: Objective, layers: list[Layer], *, complete: bool) -> FilterTerms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from torch.func import grad, vmap
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.outputs import logits_of
+from pruneviz.model.casts import no_lower_precision
 from pruneviz.model.filters import Layer
 from pruneviz.model.isolation import evaluate, flags_preserved
-from pruneviz.model.sample import Forward, Inputs, call_with, mapped, tensors_in
+from pruneviz.model.sample import Batch, Forward, Inputs, call_with, mapped, split, tensors_in
 
 _EXAMPLES_PER_GRADIENT = 16  # ratio of chunk sizes: sums over per-example gradients
 
@@ -33,34 +34,74 @@ def squared_gradient_columns(
     References:
         Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018.
     """
-    if not sample.rechunk:
+    if sample.whole:
         raise MeasureError(
-            "theta2_g2 needs the gradient of every example, which bn='batch' does not define; "
-            "use bn='eval' or 'calibrated'"
+            f"theta2_g2 needs the gradient of every example, but {sample.whole}; leave out the "
+            "column theta2_g2, or with bn='batch' use bn='eval' or 'calibrated'"
         )
     # vmap has no rules for other memory layouts
-    ordinary = {
-        name: p.detach().clone(memory_format=torch.contiguous_format)
-        for name, p in sample.parameters.items()
-    }
+    ordinary = {name: _contiguous(p.detach()) for name, p in sample.parameters.items()}
     weights = {layer.weight: ordinary.pop(layer.weight) for layer in layers}
     totals = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in weights.items()}
 
     def example_loss(chosen: NamedTensors, x: Inputs, y: Any) -> Tensor:
         state = {**ordinary, **chosen, **sample.buffers}
-        x, y = mapped((x, y), lambda leaf: leaf[None])
-        output = sample.read(call_with(sample.model, state, x, sample.forward))
+        with no_lower_precision(sample.dtype):
+            output = sample.read(call_with(sample.model, state, x, sample.forward))
         return sample.loss_at(output, y, sample.temperatures[0])
 
-    example_gradients = vmap(grad(example_loss), in_dims=(None, 0, 0))
     # every example has a gradient of all weights, so fewer examples fit than for the sum
     for x, y in sample.chunks(max(1, chunk // _EXAMPLES_PER_GRADIENT)):
-        found = example_gradients(weights, mapped(x, _contiguous), y)
-        for name, g in found.items():
-            totals[name] += g.square().sum(0, dtype=torch.float64) / sample.examples
+        x = mapped(x, _contiguous)
+        for name, squares in _squared(example_loss, weights, (x, y), sample).items():
+            totals[name] += squares / sample.examples
     return {
         layer.name: weights[layer.weight].double().square() * totals[layer.weight]
         for layer in layers
+    }
+
+
+def _squared(
+    loss: Callable[..., Tensor], weights: NamedTensors, batch: Batch, sample: Objective
+) -> NamedTensors:
+    """The sum over examples of their squared gradients, float64; with their weights in the loss."""
+    times = sample.relative_weights(batch)
+    try:
+        found = vmap(grad(_of_one(loss)), in_dims=(None, 0, 0))(weights, *batch)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, NotImplementedError):  # not every network has rules for vmap
+        found = _one_by_one(loss, weights, batch)
+    if times is None:
+        return {name: g.square().sum(0, dtype=torch.float64) for name, g in found.items()}
+    times = times.to(sample.device)
+    return {
+        # an example without weight has no loss, which is NaN
+        name: torch.tensordot(times[times > 0], g[times > 0].double().square(), 1)
+        for name, g in found.items()
+    }
+
+
+def _of_one(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A loss of batches as one of single examples."""
+
+    def of_one(chosen: NamedTensors, x: Inputs, y: Any) -> Tensor:
+        return loss(chosen, *mapped((x, y), lambda leaf: leaf[None]))
+
+    return of_one
+
+
+def _one_by_one(loss: Callable[..., Tensor], weights: NamedTensors, batch: Batch) -> NamedTensors:
+    """The gradient of every example, by ordinary differentiation."""
+    leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+    rows = []
+    for x, y in zip(split(batch[0], 1), split(batch[1], 1), strict=True):
+        parts = torch.autograd.grad(
+            loss(leaves, x, y), list(leaves.values()), materialize_grads=True
+        )
+        rows.append(parts)
+    return {
+        name: torch.stack(row) for name, row in zip(leaves, zip(*rows, strict=True), strict=True)
     }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from pruneviz.errors import MeasureError, unknown_name
 from pruneviz.log import schema
 from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
-from pruneviz.measuring.objective import Loss
+from pruneviz.measuring.losses import Loss
 
 _TUPLES = ("temperatures", "columns", "layers", "skip")
 

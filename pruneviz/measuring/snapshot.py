@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from pruneviz.log import schema
+from pruneviz.measuring.building import objective
 from pruneviz.measuring.calibration import calibrated
 from pruneviz.measuring.cheap_columns import CheapColumns
 from pruneviz.measuring.chunking import automatic_chunk
 from pruneviz.measuring.derivative_columns import Derivatives, derivative_columns, reduced
 from pruneviz.measuring.extra_columns import synflow_columns
-from pruneviz.measuring.objective import Loss, NamedTensors, Objective, objective
+from pruneviz.measuring.losses import Loss
+from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import pruned_mask, rows_per_filter
 from pruneviz.model.filters import Layer, find_layers, unwrap
@@ -166,6 +168,7 @@ def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options
         rechunk=options.bn != "batch",
         dtype=options.dtype or model_dtype(model),
         forward=options.forward,
+        loss_weight=options.loss_weight,
     )
     return calibrated(sample) if options.bn == "calibrated" else sample
 

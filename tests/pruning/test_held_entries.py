@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pruneviz as pv
+from pruneviz.measuring.building import objective
 from pruneviz.measuring.derivatives import gradients, hessian_products
-from pruneviz.measuring.objective import objective
 from pruneviz.pruning.held_entries import (
     expect_pruned,
     hold_pruned,

@@ -161,7 +161,7 @@ OPTIONS: Mapping[str, tuple[dict[str, Any], str]] = {
     "integers": ({"dtype": torch.int64}, r"dtype=torch\.int64 has no derivatives"),
     "no per-example gradient": (
         {"columns": ["theta2_g2"], "bn": "batch"},
-        "theta2_g2 needs the gradient of every example",
+        "theta2_g2 needs the gradient of every example, but bn='batch' normalises every batch",
     ),
 }
 

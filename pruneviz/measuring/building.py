@@ -1,0 +1,138 @@
+"""Build the objective of a network: its parameters, its loss, and whether batches may be split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruneviz.errors import MeasureError
+from pruneviz.measuring.labels import check_labels
+from pruneviz.measuring.losses import CrossEntropy, Loss, loss_of_output, understood
+from pruneviz.measuring.objective import NamedTensors, Objective
+from pruneviz.measuring.outputs import logits_of, own_loss
+from pruneviz.measuring.parts import reason_against_splitting, with_parts
+from pruneviz.model.sample import Batch, Forward
+from pruneviz.pruning.held_entries import kept_entries
+
+_SHARED = "bn='batch' normalises every batch by its own statistics"
+
+
+def objective(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    temperatures: tuple[float, ...],
+    loss: Loss | None,
+    rechunk: bool,
+    dtype: torch.dtype,
+    forward: Forward | None = None,
+    loss_weight: Callable[..., Any] | None = None,
+) -> Objective:
+    """Build the objective of a model that is already in the mode for measuring.
+
+    Theta is all floating-point parameters of the model, including frozen ones.
+
+    Raises:
+        MeasureError: If the output is not a tensor, the loss is not a scalar, or a cross-entropy
+            label has no output.
+    """
+    parameters, buffers = _tensors(model, dtype)
+    known = understood(loss)
+    built = Objective(
+        model,
+        parameters,
+        buffers,
+        batches,
+        temperatures,
+        known or loss or CrossEntropy(),
+        "" if rechunk else _SHARED,
+        kept_entries(model),
+        forward=forward,
+    )
+    if rechunk:
+        built = replace(built, whole=reason_against_splitting(built))
+    built = _with_loss_of(built, by_default=loss is None)
+    _check_loss(built, by_default=loss is None)
+    built = with_parts(built, loss_weight)
+    # oneDNN has no float64 convolutions, and torch's fallback gains nothing from channels last
+    faster_turned = built.device.type == "cpu" and dtype == torch.float32
+    return _turned(built) if faster_turned else built
+
+
+def _tensors(model: nn.Module, dtype: torch.dtype) -> tuple[NamedTensors, NamedTensors]:
+    """Copies of all parameters and buffers, in the measuring dtype."""
+    # converted, because on a GPU measuring is faster in the default layout than in channels last
+    parameters = {
+        name: _copy(p, dtype).contiguous().requires_grad_()
+        for name, p in model.named_parameters()
+        if p.is_floating_point()
+    }
+    buffers = {name: _copy(b, dtype) for name, b in model.named_buffers()}
+    return parameters, buffers
+
+
+def _copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    # never an alias, because a network may write into its weights in place
+    return tensor.detach().to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
+
+
+def _with_loss_of(sample: Objective, *, by_default: bool) -> Objective:
+    """The objective with the loss in the network's output, or cross-entropy of its logits."""
+    if not isinstance(sample.loss, CrossEntropy):
+        return sample
+    output = sample.output(sample.first_examples()[0])
+    if by_default and own_loss(output) is not None:
+        return replace(sample, loss=loss_of_output)
+    only = not isinstance(output, Tensor) and logits_of(output) is not None
+    return replace(sample, logits_only=only)
+
+
+def _turned(sample: Objective) -> Objective:
+    """The objective in channels last, if the network can be called with such tensors."""
+    turned = replace(sample, channels_last=True)
+    parameters = {
+        name: turned.laid_out(p.detach()).requires_grad_() for name, p in sample.parameters.items()
+    }
+    turned = replace(turned, parameters=parameters)
+    try:
+        _first_loss(turned)
+    except RuntimeError:  # a network that views activations as vectors needs the ordinary layout
+        return sample
+    return turned
+
+
+def _first_loss(sample: Objective) -> tuple[Any, Any, Any]:
+    """Output, target and loss of the first examples."""
+    x, y = sample.first_examples()
+    output = sample.output(x)
+    return output, y, sample.loss_at(output, y, 1.0)
+
+
+def _check_loss(sample: Objective, *, by_default: bool) -> None:
+    x, y = sample.first_examples()
+    output, loss = sample.output(x), sample.loss
+    if not isinstance(output, Tensor):
+        _check_other_output(sample, output)
+    elif isinstance(loss, CrossEntropy):
+        check_labels(loss, sample.batches, output, y, by_default=by_default)
+    value = sample.loss_at(output, y, 1.0)
+    if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
+        is_tensor = isinstance(value, Tensor)
+        shape = f"tensor of shape {tuple(value.shape)}" if is_tensor else type(value).__name__
+        raise MeasureError(
+            f"the loss is a {shape}; it must be the mean over the examples, "
+            "one number with a gradient by the parameters"
+        )
+
+
+def _check_other_output(sample: Objective, output: object) -> None:
+    """Check that an output that is not a tensor has a custom loss and no temperature."""
+    came = f"the model returns {type(output).__name__}"
+    if isinstance(sample.loss, CrossEntropy):
+        raise MeasureError(f"{came}, not a tensor of logits; pass loss=callable(output, target)")
+    if sample.temperatures != (1.0,):
+        raise MeasureError(f"{came}, which no temperature divides; pass temperatures=(1.0,)")

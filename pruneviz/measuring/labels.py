@@ -1,0 +1,98 @@
+"""Check that targets fit a cross-entropy: labels within the outputs, or probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pruneviz.errors import MeasureError
+from pruneviz.measuring.losses import CrossEntropy
+from pruneviz.model.sample import Batch
+
+_NO_LABELS = (torch.bool, torch.int8, torch.int16, torch.int32)
+_OTHER_LOSSES = (
+    "pass loss=F.mse_loss for values, or loss=F.binary_cross_entropy_with_logits for yes or no in "
+    "several labels (F is torch.nn.functional)"
+)
+_ROUNDING = 1e-3
+
+
+def check_labels(
+    loss: CrossEntropy, batches: Sequence[Batch], output: Tensor, y: Any, *, by_default: bool
+) -> None:
+    """Check the targets of a sample.
+
+    Args:
+        loss: The cross-entropy.
+        batches: The sample.
+        output: Logits of some examples.
+        y: The target of the same examples.
+        by_default: Whether the loss was not chosen, so that targets may be meant for another one.
+
+    Raises:
+        MeasureError: If a target does not fit.
+    """
+    if not isinstance(y, Tensor):
+        raise MeasureError(
+            f"the target is a {type(y).__name__}, and the model's output has no loss; give "
+            "(inputs, labels), or pass loss=callable(output, target)"
+        )
+    _check_shape(output, y)
+    if output.shape[1] == 1 and by_default:
+        raise MeasureError(
+            f"the network has one output (shape {tuple(output.shape)}), for which cross-entropy "
+            f"is always 0; {_OTHER_LOSSES}"
+        )
+    if y.is_floating_point():
+        if by_default:
+            _check_probabilities([y for _, y in batches])
+    else:
+        _check_range([y for _, y in batches], output.shape[1], loss.ignore_index)
+
+
+def _check_shape(output: Tensor, y: Tensor) -> None:
+    if y.is_floating_point():
+        fits = y.shape == output.shape and output.ndim > 1
+    else:
+        fits = y.shape == output.shape[:1] + output.shape[2:] and output.ndim > 1
+    if not fits or y.dtype in _NO_LABELS:
+        raise MeasureError(
+            f"for {len(y)} examples, {y.dtype} labels of shape {tuple(y.shape)} do not fit outputs "
+            f"of shape {tuple(output.shape)}; give int64 labels, one per example, or probabilities "
+            f"of the outputs' shape, or pass loss=callable; {_OTHER_LOSSES}"
+        )
+
+
+def _check_probabilities(targets: Sequence[Tensor]) -> None:
+    for y in targets:
+        if not y.is_floating_point():
+            continue
+        lowest, sums = float(y.min()), y.sum(1)
+        # NaN is not refused here: its place is named later
+        furthest = float((sums - 1).abs().max())
+        if lowest < 0 or furthest > _ROUNDING:
+            worst = float(sums.flatten()[(sums - 1).abs().argmax()])
+            raise MeasureError(
+                "floating-point targets of the default cross-entropy are probabilities: rows >= 0 "
+                f"that sum to 1, but the lowest value is {lowest:.3g} and a row sums to "
+                f"{worst:.3g}; {_OTHER_LOSSES}"
+            )
+
+
+def _check_range(targets: Sequence[Tensor], classes: int, ignored: int) -> None:
+    labels = [y for y in targets if not y.is_floating_point()]
+    counted = [kept for kept in (y[y != ignored] for y in labels) if kept.numel()]
+    if labels and not counted:
+        raise MeasureError(
+            f"all labels are {ignored}, which the loss ignores; give labels of some examples"
+        )
+    low = min((int(y.min()) for y in counted), default=0)
+    high = max((int(y.max()) for y in counted), default=0)
+    if low < 0 or high >= classes:
+        raise MeasureError(
+            f"labels run from {low} to {high}, but the network has {classes} outputs; "
+            f"labels must lie in 0..{classes - 1}"
+        )

@@ -227,7 +227,7 @@ def test_masks_that_were_not_recorded_are_refused(
     runs: Runs, options: DrawOptions, asked: str
 ) -> None:
     held = r"by magnitude at a ratio of 0\.2.*--mask-score and --mask-ratio"
-    with pytest.raises(FigureError, match=rf"masks of weights {asked} were asked for.*{held}"):
+    with pytest.raises(FigureError, match=rf"masks {asked} were asked for.*{held}"):
         curve_of(runs, options)
 
 

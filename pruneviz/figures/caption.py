@@ -32,6 +32,8 @@ RECORDING_FACTS: Mapping[str, str] = {
     "bn": "batch norm while measuring",
     "temperatures": "logits temperatures while measuring (theta_g at the first)",
     "lag": "lag of the changes sigma_delta and theta_delta (epochs)",
+    "precision": "floating-point precision of training",
+    "device_name": "hardware",
     "threads": "CPU threads a run (sums in another order give other numbers)",
     "sample_size": "measurement sample (images)",
 }

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from pruneviz.log.schema import filter_column as filter_column
     from pruneviz.measuring.snapshot import measure as measure
     from pruneviz.pruning.held_entries import hold_pruned as hold_pruned
+    from pruneviz.pruning.held_entries import prune_like as prune_like
+    from pruneviz.pruning.masked_state import load_with_masks as load_with_masks
+    from pruneviz.pruning.masked_state import state_with_masks as state_with_masks
     from pruneviz.pruning.pruner import Pruner as Pruner
     from pruneviz.pruning.removal import remove as remove
     from pruneviz.pruning.rounds import pruned_after as pruned_after
@@ -62,6 +65,9 @@ _HOMES = {
     "keep_mask": "pruneviz.analysis.masks",
     "leave_one_layer_out": "pruneviz.analysis.robustness",
     "load": "pruneviz.log.runs",
+    "load_with_masks": "pruneviz.pruning.masked_state",
+    "prune_like": "pruneviz.pruning.held_entries",
+    "state_with_masks": "pruneviz.pruning.masked_state",
     "load_dataset": "pruneviz.experiment.datasets",
     "mask_distance": "pruneviz.analysis.masks",
     "measure": "pruneviz.measuring.snapshot",

@@ -10,7 +10,7 @@ import torch
 from pruneviz.errors import TrainingError
 from pruneviz.experiment.training import TrainingState
 from pruneviz.log.files import disk_errors, write_whole
-from pruneviz.pruning.held_entries import expect_pruned, hold_pruned
+from pruneviz.pruning.masked_state import load_with_masks, state_with_masks
 
 
 def save_checkpoint(state: TrainingState, folder: Path) -> None:
@@ -20,7 +20,7 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
         LogError: If the disk cannot be written to; an older checkpoint stays.
     """
     parts = {
-        "network": state.network.state_dict(),
+        "network": state_with_masks(state.network),
         "optimizer": state.optimizer.state_dict(),
         "generator": state.generator.get_state(),
         "epoch": state.epoch,
@@ -57,9 +57,7 @@ def restore_checkpoint(state: TrainingState, folder: Path) -> bool:
     # There are many error types, and torch's own messages advise to unpickle the file.
     try:
         parts = torch.load(file, map_location=device, weights_only=True)
-        expect_pruned(state.network, parts["network"])
-        state.network.load_state_dict(parts["network"])
-        hold_pruned(state.network)
+        load_with_masks(state.network, parts["network"])
         state.optimizer.load_state_dict(parts["optimizer"])
         state.generator.set_state(parts["generator"].cpu())
         state.epoch, state.wall_seconds = parts["epoch"], parts["wall_seconds"]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pruneviz.experiment.images import ImageData, augment, normalise
 from pruneviz.model.isolation import tried_kernels
+from pruneviz.pruning.held_entries import kept_entries
 
 # Eager steps before a batch size is captured; warming up changes no result. In the first one,
 # libraries choose kernels and allocate memory, and the optimiser creates its momentum.
@@ -234,7 +235,7 @@ class CapturedStep:
         numbers: list[object] = []
         for group in optimizer.param_groups:
             numbers += [value for name, value in group.items() if name != "params"]
-        tensors = [*network.parameters(), *network.buffers()]
+        tensors = [*network.parameters(), *network.buffers(), *kept_entries(network).values()]
         for state in optimizer.state.values():
             tensors += [value for value in state.values() if isinstance(value, Tensor)]
         return *numbers, *(tensor.data_ptr() for tensor in tensors)

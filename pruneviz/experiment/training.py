@@ -207,7 +207,6 @@ def put_back_best(state: TrainingState) -> int | None:
     if state.best is None:
         return None
     state.network.load_state_dict(state.best["network"])
-    hold_pruned(state.network)
     return int(state.best["epoch"])
 
 

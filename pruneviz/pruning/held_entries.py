@@ -1,48 +1,46 @@
-"""Pruned entries of a network's parameters, marked in buffers and held at zero.
+"""Pruned entries of a network's parameters, held at zero.
 
-The module that owns a parameter with pruned entries has a boolean buffer `<parameter>_kept` of the
-same shape. Copies and checkpoints therefore know their pruned entries, and measuring excludes them
-from derivatives. A hook on the parameter zeroes its gradient there, so neither the optimiser nor
-weight decay moves an entry away from zero, once `hold_pruned` has cleared momentum from before.
+Every module with pruned entries has a boolean mask for each of its own parameters that has some.
+Copies and checkpoints therefore know their pruned entries, and measuring excludes them from
+derivatives. `pruneviz.pruning.mask_hooks` applies the masks: no optimiser, weight decay or momentum
+moves a pruned entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from pruneviz.errors import PruningError
-
-_SUFFIX = "_kept"
-_HOOKED = "_gradient_is_blanked"
-
-
-def kept_buffer(parameter: str) -> str:
-    """Name of the buffer that marks a parameter's kept entries."""
-    return parameter + _SUFFIX
-
-
-def parameter_of(buffer: str) -> str | None:
-    """Name of the parameter that a `_kept` buffer belongs to; None for any other buffer."""
-    return buffer.removesuffix(_SUFFIX) if buffer.endswith(_SUFFIX) else None
+from pruneviz.pruning.mask_hooks import (
+    blank_state,
+    gradient_mask,
+    hold,
+    mask_on,
+    masks_of,
+    set_mask,
+    watch_over,
+)
 
 
 def kept_of(module: nn.Module, parameter: str) -> Tensor | None:
     """Boolean mask of kept entries in a module's own parameter; None if none is pruned."""
-    kept = getattr(module, kept_buffer(parameter), None)
-    return kept if isinstance(kept, Tensor) else None
+    return mask_on(module, parameter)
 
 
 def set_kept(module: nn.Module, parameter: str, kept: Tensor | None) -> None:
     """Record the kept entries of a module's own parameter, or forget them (None)."""
-    if kept is not None:
-        module.register_buffer(kept_buffer(parameter), kept)
-    elif kept_of(module, parameter) is not None:
-        delattr(module, kept_buffer(parameter))
+    set_mask(module, parameter, kept)
+
+
+def forget_masks(model: nn.Module) -> None:
+    """Forget which entries are pruned; their zeros stay until something moves them."""
+    for module in model.modules():
+        for parameter in tuple(masks_of(module)):
+            set_mask(module, parameter, None)
 
 
 def kept_entries(model: nn.Module) -> dict[str, Tensor]:
@@ -78,6 +76,34 @@ def prune_entries(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
     hold_pruned(model)
 
 
+def prune_like(network: nn.Module, pruned: nn.Module) -> None:
+    """Prune a network at the entries that are pruned in another of the same architecture.
+
+    For averages of weights (EMA, SWA) that were started before the pruning: their values at pruned
+    entries are those of unpruned networks, and would only fade.
+
+    Args:
+        network: Network to prune in place; for `AveragedModel`, its `module`.
+        pruned: Network pruned by `Pruner`.
+
+    Raises:
+        PruningError: If the network lacks a pruned parameter, or its shape differs.
+
+    Example:
+        >>> pruner.prune(table, "magnitude", gone)
+        >>> pv.prune_like(averaged.module, network)
+    """
+    own, kept = dict(network.named_parameters()), kept_entries(pruned)
+    for name, keep in kept.items():
+        if name not in own or own[name].shape != keep.shape:
+            found = tuple(own[name].shape) if name in own else "none"
+            raise PruningError(
+                f"the pruned network has {name} of shape {tuple(keep.shape)}, this network has "
+                f"{found}; give two networks of the same architecture"
+            )
+    prune_entries(network, kept)
+
+
 def restart_statistics(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
     """Reset the running statistics of pruned channels to mean 0 and variance 1.
 
@@ -92,36 +118,30 @@ def restart_statistics(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
 
 
 def hold_pruned(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Zero all pruned entries and their gradients, and hold them at zero from now on.
+    """Zero all pruned entries now, not before the next forward pass or step.
 
-    Call it with the optimiser after pruning in the middle of training: momentum from before would
-    move pruned entries away from zero. Call it after copying a pruned network or loading its state
-    dict: a copy has the buffers that mark pruned entries, but not the gradient hooks. Repeated
-    calls are harmless; no-op without pruned entries.
+    Training needs no call: pruned entries are zeroed before every forward pass and after every step
+    of any torch optimiser. Call it after overwriting weights by hand, before they are read.
+    Repeated calls are harmless; no-op without pruned entries.
 
     Args:
         model: Network pruned by `Pruner`, changed in place.
-        optimizer: Optimiser whose state, such as momentum, is zeroed at pruned entries. Not needed
-            if it has not stepped yet.
+        optimizer: Optimiser whose gradients and state, such as momentum, are zeroed too.
 
     Example:
-        >>> pruner.prune_filters({"features.0": [3]})
-        >>> pv.hold_pruned(network, optimizer)
-        >>> copied = copy.deepcopy(network)
-        >>> pv.hold_pruned(copied)
+        >>> with torch.no_grad():
+        ...     network.features[0].weight.add_(noise)
+        >>> pv.hold_pruned(network)
     """
-    for name, kept in kept_entries(model).items():
-        module, own = _owner(model, name)
-        parameter = module.get_parameter(own)
-        with torch.no_grad():
-            for held in (parameter, parameter.grad):
-                if held is not None:
-                    held.masked_fill_(~kept, 0.0)
-        _blank_gradient(module, own, parameter)
-        state = {} if optimizer is None else optimizer.state.get(parameter, {})
-        for value in state.values():
-            if isinstance(value, Tensor) and value.shape == kept.shape:
-                value.masked_fill_(~kept, 0.0)
+    watch_over(model)
+    for module in model.modules():
+        hold(module)
+    for parameter in model.parameters():
+        mask = gradient_mask(parameter)
+        if mask is not None:
+            mask.zero(parameter.grad)
+    if optimizer is not None:
+        blank_state(optimizer)
 
 
 def check_held(model: nn.Module) -> None:
@@ -134,51 +154,15 @@ def check_held(model: nn.Module) -> None:
         module, own = _owner(model, name)
         if module.get_parameter(own).detach()[~kept].any():
             raise PruningError(
-                f"pruned entries of {name} are no longer zero: momentum from before the pruning "
-                "moved them, or they were overwritten; call pruneviz.hold_pruned(model, optimizer) "
-                "right after pruning, and train again from there"
+                f"pruned entries of {name} are no longer zero: something other than a torch "
+                "optimiser wrote to them; call pruneviz.hold_pruned(model), which zeroes them"
             )
-
-
-def expect_pruned(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Register the buffers named by the state dict of a pruned network, so that it can be loaded.
-
-    Call `hold_pruned` after loading.
-    """
-    for name in state:
-        parameter = parameter_of(name)
-        if parameter is None:
-            continue
-        with suppress(
-            AttributeError
-        ):  # a state of another network; loading it reports the difference
-            module, own = _owner(model, parameter)
-            set_kept(module, own, torch.ones_like(module.get_parameter(own), dtype=torch.bool))
 
 
 def pruned_rows(model: nn.Module, weight: str) -> Tensor | None:
     """Mask of fully pruned filters: boolean [filters]; None if no entry is pruned."""
     kept = kept_of(*_owner(model, weight))
     return None if kept is None else ~kept.flatten(1).any(1)
-
-
-def _blank_gradient(module: nn.Module, own: str, parameter: nn.Parameter) -> None:
-    # Check the hooks themselves: a copy has the attributes of its original, but not its hooks.
-    hooks: Mapping[int, object] = getattr(parameter, "_post_accumulate_grad_hooks", None) or {}
-    if any(getattr(hook, _HOOKED, False) for hook in hooks.values()):
-        return
-
-    def blank(leaf: Tensor) -> None:
-        kept = kept_of(module, own)
-        if leaf.grad is not None and kept is not None:
-            leaf.grad.masked_fill_(~kept, 0.0)
-
-    setattr(blank, _HOOKED, True)
-    # Only a parameter that requires a gradient accepts a hook; freezing it again keeps the hook.
-    frozen = not parameter.requires_grad
-    parameter.requires_grad_(True)
-    parameter.register_post_accumulate_grad_hook(blank)
-    parameter.requires_grad_(not frozen)
 
 
 def _restart(norm: nn.Module, kept: Tensor) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pruneviz.errors import LogError
 from pruneviz.log.files import disk_errors, write_whole
-from pruneviz.pruning.held_entries import expect_pruned, hold_pruned
+from pruneviz.pruning.masked_state import load_with_masks, state_with_masks
 
 _FOLDER, _ENDING = "weights", ".safetensors"
 
@@ -36,7 +36,7 @@ def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
     # Copies, because tied weights share memory, which this format refuses.
     state = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in network.state_dict().items()
+        for name, value in state_with_masks(network).items()
     }
     with disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -77,15 +77,12 @@ def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
             "record it with `pruneviz record --keep-weights`"
         )
     try:
-        state = load_file(file)
-        expect_pruned(network, state)
-        network.load_state_dict(state)
+        load_with_masks(network, load_file(file))
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise LogError(
             f"{file} is corrupt, or of another network than {type(network).__name__} "
             f"({type(error).__name__}: {error})"
         ) from error
-    hold_pruned(network)
 
 
 def _save(state: dict[str, Tensor], path: Path) -> None:

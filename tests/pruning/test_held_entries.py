@@ -16,15 +16,13 @@ import pruneviz as pv
 from pruneviz.measuring.building import objective
 from pruneviz.measuring.derivatives import gradients, hessian_products
 from pruneviz.pruning.held_entries import (
-    expect_pruned,
-    hold_pruned,
-    kept_buffer,
+    forget_masks,
     kept_entries,
     kept_of,
-    parameter_of,
     pruned_rows,
     set_kept,
 )
+from pruneviz.pruning.masked_state import load_with_masks
 from pruneviz.pruning.pruner import Pruner
 from tests.support.removed_twins import IMAGES, LABELS, TWINS, Twin
 
@@ -42,20 +40,6 @@ COLUMNS = [
     "g_norm2",
     "theta_g_se",
 ]
-Optimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
-OPTIMIZERS: dict[str, Optimizer] = {
-    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=1e-2),
-    "nesterov": lambda parameters: torch.optim.SGD(
-        parameters, lr=0.05, momentum=0.9, weight_decay=1e-2, nesterov=True, foreach=True
-    ),
-    "adam": lambda parameters: torch.optim.Adam(
-        parameters, lr=0.01, weight_decay=1e-2, amsgrad=True
-    ),
-    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=1e-1),
-    "rmsprop": lambda parameters: torch.optim.RMSprop(
-        parameters, lr=0.01, momentum=0.9, weight_decay=1e-2
-    ),
-}
 
 
 def masked(twin: Twin) -> nn.Module:
@@ -73,7 +57,7 @@ def train(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> N
 
 
 def sgd(network: nn.Module) -> torch.optim.Optimizer:
-    return OPTIMIZERS["sgd"](list(network.parameters()))
+    return torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-2)
 
 
 def pruned_values(network: nn.Module) -> dict[str, Tensor]:
@@ -216,45 +200,6 @@ def test_measuring_moves_nothing_of_a_pruned_network_and_leaves_its_masks_at_wor
     assert_still_pruned(network)
 
 
-# Every optimizer and every network, each with momentum carried over and not.
-HUNDRED_STEPS = [
-    (name, optimizer, (i + j) % 2 == 0)
-    for i, name in enumerate(("conv relu bn", "residual", "depthwise x2", "gate"))
-    for j, optimizer in enumerate(OPTIMIZERS)
-]
-
-
-@pytest.mark.parametrize(("name", "optimizer", "carried"), HUNDRED_STEPS)
-def test_pruned_weights_are_exactly_as_left_after_100_further_steps(
-    name: str, optimizer: str, carried: bool
-) -> None:
-    network = BY_NAME[name].whole()
-    stepper = OPTIMIZERS[optimizer](list(network.parameters()))
-    train(network, stepper, 5)
-    Pruner(network, IMAGES).prune_filters(BY_NAME[name].prune)
-    before = {key: p.detach().clone() for key, p in network.named_parameters()}
-    if carried:
-        hold_pruned(network, stepper)
-    else:
-        stepper = OPTIMIZERS[optimizer](list(network.parameters()))
-    train(network, stepper, 100)
-    assert_still_pruned(network)
-    assert all(not torch.equal(p, before[key]) for key, p in network.named_parameters())
-    assert any("bn" in key for key in kept_entries(network))
-
-
-def test_momentum_that_is_carried_without_being_held_would_bring_them_back() -> None:
-    network = BY_NAME["residual"].whole()
-    optimizer = sgd(network)
-    train(network, optimizer, 5)
-    Pruner(network, IMAGES).prune_filters(BY_NAME["residual"].prune)
-    train(network, optimizer, 1)
-    assert any(value.any() for value in pruned_values(network).values())
-    hold_pruned(network, optimizer)
-    train(network, optimizer, 5)
-    assert_still_pruned(network)
-
-
 def test_a_gradient_from_before_pruning_moves_nothing_that_is_pruned() -> None:
     network = BY_NAME["conv relu bn"].whole()
     F.cross_entropy(network(IMAGES), LABELS).backward()
@@ -314,16 +259,13 @@ def saved_whole(network: nn.Module) -> nn.Module:
 
 
 def loaded_state(network: nn.Module) -> nn.Module:
-    fresh = BY_NAME["residual"].whole()
     stream = io.BytesIO()
     torch.save(network.state_dict(), stream)
     stream.seek(0)
-    state = torch.load(stream, weights_only=True)
-    with pytest.raises(RuntimeError, match="weight_kept"):
-        fresh.load_state_dict(state)
-    expect_pruned(fresh, state)
-    fresh.load_state_dict(state)
-    return fresh
+    again = copy.deepcopy(network)
+    forget_masks(again)
+    load_with_masks(again, torch.load(stream, weights_only=True))
+    return again
 
 
 def in_float32(network: nn.Module) -> nn.Module:
@@ -333,7 +275,7 @@ def in_float32(network: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(
     "way", [deep_copied, saved_whole, loaded_state, in_float32], ids=lambda way: way.__name__
 )
-def test_a_copy_is_pruned_and_once_held_stays_so(way: Callable[[nn.Module], nn.Module]) -> None:
+def test_a_copy_is_pruned_and_stays_so(way: Callable[[nn.Module], nn.Module]) -> None:
     network = masked(BY_NAME["residual"])
     train(network, sgd(network), 2)
     output = network.eval()(IMAGES).detach()
@@ -344,17 +286,8 @@ def test_a_copy_is_pruned_and_once_held_stays_so(way: Callable[[nn.Module], nn.M
     assert {name: keep.tolist() for name, keep in kept_entries(again).items()} == {
         name: keep.tolist() for name, keep in expected.items()
     }
-    hold_pruned(again)
-    hold_pruned(again)
-    assert all(len(again.get_parameter(name)._post_accumulate_grad_hooks) == 1 for name in expected)
     train(again, sgd(again), 5)
     assert_still_pruned(again)
-
-
-def test_a_state_from_before_pruning_is_not_taken_for_one_of_the_pruned_network() -> None:
-    network = masked(BY_NAME["residual"])
-    with pytest.raises(RuntimeError, match="kept"):
-        network.load_state_dict(BY_NAME["residual"].whole().state_dict())
 
 
 def test_pruning_again_keeps_what_was_pruned() -> None:
@@ -366,31 +299,24 @@ def test_pruning_again_keeps_what_was_pruned() -> None:
     assert pruned_rows(network, "c1.weight").tolist() == [False, True, False, True]
     assert Pruner(network, IMAGES).gone == 2
     assert (
-        network.bn1.weight_kept.tolist()
-        == network.bn1.bias_kept.tolist()
+        kept_of(network.bn1, "weight").tolist()
+        == kept_of(network.bn1, "bias").tolist()
         == [True, False, True, False]
     )
     assert network.bn1.running_mean[[1, 3]].tolist() == [0, 0]
     assert network.bn1.running_var[[1, 3]].tolist() == [1, 1]
 
 
-def test_the_name_of_a_buffer_tells_its_parameter() -> None:
-    assert kept_buffer("weight") == "weight_kept"
-    assert parameter_of("block.conv.weight_kept") == "block.conv.weight"
-    assert parameter_of("bn1.running_mean") is None
-    network = masked(BY_NAME["conv bn relu"])
-    buffers = [name for name, _ in network.named_buffers() if parameter_of(name)]
-    assert {parameter_of(name) for name in buffers} == set(kept_entries(network))
-
-
 def test_kept_entries_of_a_module_are_set_and_forgotten() -> None:
     module = nn.Linear(2, 3)
     kept = torch.tensor([True, False, True])
+    plain = set(module.state_dict())
     assert kept_of(module, "bias") is None
     set_kept(module, "bias", kept)
     assert kept_of(module, "bias") is kept
-    assert "bias_kept" in module.state_dict()
+    assert set(module.state_dict()) == plain
     for _ in range(2):
         set_kept(module, "bias", None)
         assert kept_of(module, "bias") is None
-    assert "bias_kept" not in module.state_dict()
+    assert not module._forward_pre_hooks and not module._state_dict_hooks
+    assert not module._load_state_dict_pre_hooks and not module._load_state_dict_post_hooks

@@ -18,6 +18,7 @@ from pruneviz.analysis.scores import SCORES
 from pruneviz.errors import DataError, PruningError, ScoreError
 from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
 from pruneviz.experiment.networks.resnet56 import resnet56
+from pruneviz.pruning.held_entries import kept_of
 from pruneviz.pruning.pruner import Pruner
 from pruneviz.pruning.rounds import flowandprune_after, pruned_after
 from tests.support.cases import BY_NAME, CLASSES, Net, digit_batches, head, norm2d, randomise
@@ -309,7 +310,7 @@ def test_a_second_pruner_sees_what_the_first_one_pruned() -> None:
 def test_a_network_in_a_wrapper_is_pruned_inside() -> None:
     network = BY_NAME["conv_bn_relu"].model()
     Pruner(nn.DataParallel(network), digit_batches((2,))[0][0]).prune_filters({"0": [2]})
-    assert network[0].weight_kept.flatten(1).all(1).tolist() == [True, True, False]
+    assert kept_of(network[0], "weight").flatten(1).all(1).tolist() == [True, True, False]
 
 
 def refused(message: str, error: type[Exception] = PruningError) -> object:

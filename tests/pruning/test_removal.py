@@ -22,7 +22,7 @@ from pruneviz.errors import PrunevizError, PruningError
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.model.filters import NUMBERS, find_layers
 from pruneviz.pruning.cost import cost
-from pruneviz.pruning.held_entries import hold_pruned, kept_entries, prune_entries
+from pruneviz.pruning.held_entries import hold_pruned, kept_entries, kept_of, prune_entries
 from pruneviz.pruning.pruner import Pruner
 from pruneviz.pruning.removal import Removed, remove
 from tests.support.cases import BY_NAME, Net, as_pair, digit_batches, head, norm2d, randomise
@@ -416,7 +416,7 @@ def test_a_filter_whose_readers_are_alive_stays() -> None:
     assert (removed.removed, removed.masked_filters) == (0, {"0": (2,)})
     assert removed.reasons == {"0": ("layers that read the channels are alive there (3)",)}
     assert_same_outputs(network, removed.network, IMAGES, 0.0)
-    assert torch.equal(removed.network[0].weight_kept, keep)
+    assert torch.equal(kept_of(removed.network[0], "weight"), keep)
 
 
 class Softmax(nn.Module):

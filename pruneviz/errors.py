@@ -25,6 +25,14 @@ class MeasureError(PrunevizError):
     """
 
 
+class UnsupportedError(MeasureError):
+    """A part of a network cannot be differentiated, traced or read; names the layer.
+
+    Examples: an operation without second derivative, parameters without values, a scripted or
+    sharded network.
+    """
+
+
 class LogError(PrunevizError):
     """A run directory is missing, unfinished, corrupt, too new, or holds another run."""
 

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import CheckpointError
 
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.objective import Objective
 from pruneviz.model.sample import examples_in
+from pruneviz.model.supported import is_out_of_memory
 
 Answer = TypeVar("Answer")
 
@@ -27,20 +27,13 @@ def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tup
         The result, and the chunk that fits.
 
     Raises:
-        MeasureError: If not even one example fits, or activation checkpointing recomputes a
-            different result.
+        MeasureError: If not even one example fits.
     """
     while True:
         try:
             return measure(chunk), chunk
-        except CheckpointError as error:
-            raise MeasureError(
-                "a part of the network that is recomputed for its derivative is not measured "
-                "as it ran; switch activation checkpointing off while measuring, such as with "
-                "model.set_grad_checkpointing(False)"
-            ) from error
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if chunk == 1:
                 raise MeasureError(
@@ -77,11 +70,6 @@ def _memory_budget(device: torch.device) -> int:
     # processes that share a GPU are each limited to a fraction of it
     share = total * torch.cuda.get_per_process_memory_fraction(device) - used
     return int(min(free, share)) // 2
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    texts = ("can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 
 def _bytes_kept_for_backward(sample: Objective) -> int:

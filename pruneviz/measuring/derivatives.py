@@ -26,6 +26,7 @@ from torch import Tensor
 
 from pruneviz.measuring.directional import Followed
 from pruneviz.measuring.objective import NamedTensors, Objective
+from pruneviz.measuring.underivable import check_differentiable_twice, derivatives_explained
 from pruneviz.model.sample import examples_in
 
 
@@ -72,11 +73,12 @@ def gradients(
             # moved, because a loss may be computed on another device
             loss_totals += torch.stack(losses).detach().double().to(sample.device)
             for i, (loss, total) in enumerate(zip(losses, totals, strict=True)):
-                part = followed.gradient(
-                    loss,
-                    gather=listener.gather if i == 0 else None,
-                    retain_graph=i + 1 < len(losses),
-                )
+                with derivatives_explained(sample, 1):
+                    part = followed.gradient(
+                        loss,
+                        gather=listener.gather if i == 0 else None,
+                        retain_graph=i + 1 < len(losses),
+                    )
                 _add(total, part)
                 if i == 0:
                     listener.end_chunk(examples_in(x), part)
@@ -92,12 +94,15 @@ def hessian_products(
         {parameter: float64 tensor} per temperature.
     """
     totals = [_zeros(sample.parameters) for _ in vectors]
-    for x, y in sample.chunks(chunk):
+    for n, (x, y) in enumerate(sample.chunks(chunk)):
         with Followed(sample.parameters, whole=sample.parameters) as followed:
             losses = sample.losses(x, y)
+            if n == 0:
+                check_differentiable_twice(sample, losses[0])
             for i, (loss, vector, total) in enumerate(zip(losses, vectors, totals, strict=True)):
-                slope = followed.slope(loss, _direction(sample, vector))
-                _add(total, slope.curvature(retain_graph=i + 1 < len(losses)))
+                with derivatives_explained(sample, 2):
+                    slope = followed.slope(loss, _direction(sample, vector))
+                    _add(total, slope.curvature(retain_graph=i + 1 < len(losses)))
     return [_without_pruned(sample, total) for total in totals]
 
 
@@ -120,17 +125,20 @@ def filter_products(
         v^T H v at the first temperature.
     """
     bend = torch.zeros((), dtype=torch.float64, device=sample.device)
-    for x, y in sample.chunks(chunk):
+    for n, (x, y) in enumerate(sample.chunks(chunk)):
         with Followed(sample.parameters, filters=listeners[0].filters) as followed:
             losses = sample.losses(x, y)
+            if n == 0:
+                check_differentiable_twice(sample, losses[0])
             jobs = zip(losses, vectors, listeners, strict=True)
             for i, (loss, vector, listener) in enumerate(jobs):
-                slope = followed.slope(loss, _direction(sample, vector))
-                part = slope.curvature(
-                    gather=listener.gather,
-                    bend=bend if i == 0 else None,
-                    retain_graph=i + 1 < len(losses),
-                )
+                with derivatives_explained(sample, 2):
+                    slope = followed.slope(loss, _direction(sample, vector))
+                    part = slope.curvature(
+                        gather=listener.gather,
+                        bend=bend if i == 0 else None,
+                        retain_graph=i + 1 < len(losses),
+                    )
                 listener.end_chunk(examples_in(x), part)
                 if i == 0:
                     for name, d in part.items():

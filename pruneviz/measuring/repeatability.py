@@ -24,6 +24,7 @@ from pruneviz.model.sample import (
     model_dtype,
     same_batches,
 )
+from pruneviz.model.supported import check_supported
 
 # relative; summation order on a GPU changes about 1e-6, dropout about 1e-1
 _TOLERANCE = 1e-4
@@ -35,8 +36,10 @@ def fixed_batches(model: nn.Module, sample: Sample, options: Options) -> list[Ba
     """The batches of a repeatable sample.
 
     Raises:
+        UnsupportedError: If the network is of a kind that cannot be measured.
         DataError: If a second iteration differs from the first (shuffled, augmented, exhausted).
     """
+    check_supported(model)
     device, dtype = model_device(model), options.dtype or model_dtype(model)
     with generators_preserved(sample, device):
         first = as_batches(sample, device, dtype, options.forward)

@@ -25,6 +25,7 @@ from pruneviz.measuring.rows import pruned_mask, rows_per_filter
 from pruneviz.model.filters import Layer, find_layers, unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.sample import Batch, Sample, as_batches, first_of, model_device, model_dtype
+from pruneviz.model.supported import check_supported
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def take_snapshot(
         layers: The network's layers, if it was already traced.
     """
     model = unwrap(model)
+    check_supported(model)
     device = model_device(model)
     with generators_preserved(sample, device), exact_float32():
         dtype = options.dtype or model_dtype(model)

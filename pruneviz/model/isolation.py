@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pruneviz.errors import MeasureError
+from pruneviz.errors import MeasureError, UnsupportedError
 from pruneviz.model.attributes import Attributes
 from pruneviz.model.hooks import defines_function, hooks_put_aside
 from pruneviz.model.replaced import without_autocast, without_checkpointing
 from pruneviz.model.sample import model_device
+from pruneviz.model.supported import check_supported
 
 # environment variable; "1" also compares checksums of the weights before and after
 DEBUG = "PRUNEVIZ_DEBUG"
@@ -46,17 +47,20 @@ def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
         hooks: Whether the person's hooks run.
 
     Raises:
+        UnsupportedError: If the network is of a kind that cannot be measured.
         MeasureError: If a parameter was moved nevertheless; names it.
 
     Example:
         >>> with isolated(model):
         ...     output = functional_call(model, copied_tensors(model), (images,))
     """
+    check_supported(model)
     attributes = Attributes(model)
     parameters = _named(model, attributes.modules)
     before = _marks(parameters)
     keep = _is_not_restoring if hooks else defines_function
     with ExitStack() as stack:
+        stack.enter_context(_gradients_put_aside(parameters))
         stack.enter_context(generators_preserved(None, model_device(model)))
         stack.enter_context(flags_preserved(model))
         stack.callback(attributes.restore_members)
@@ -118,6 +122,31 @@ def _named(model: nn.Module, modules: list[nn.Module]) -> dict[str, Tensor]:
             if id(parameter) not in known:
                 found[f"{own} of the unregistered {type(module).__name__} ({i})"] = parameter
     return found
+
+
+@contextmanager
+def _gradients_put_aside(parameters: dict[str, Tensor]) -> Iterator[None]:
+    """Put `.grad` of all parameters aside and back.
+
+    A function that recomputes a part of the network in its backward pass would add to it.
+
+    Raises:
+        UnsupportedError: If something did; names the parameter.
+    """
+    before = {name: parameter.grad for name, parameter in parameters.items()}
+    for parameter in parameters.values():
+        parameter.grad = None
+    try:
+        yield
+        written = [name for name, parameter in parameters.items() if parameter.grad is not None]
+    finally:
+        for name, parameter in parameters.items():
+            parameter.grad = before[name]
+    if written:
+        raise UnsupportedError(
+            f"the network differentiates a part of itself that holds {written[0]}, as activation "
+            "checkpointing of its own does; switch that off while measuring"
+        )
 
 
 def _marks(parameters: dict[str, Tensor]) -> dict[str, tuple[object, ...]]:

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from pruneviz.errors import DataError, MeasureError
 from pruneviz.model.one_dtype import in_one_dtype
+from pruneviz.model.supported import forward_explained
 
 Inputs: TypeAlias = Any  # a tensor, or a mapping or sequence of tensors
 Batch: TypeAlias = tuple[Inputs, Any]
@@ -74,7 +75,7 @@ def call_with(
         state: Tensors by name; parameters and buffers that are not named stay.
         inputs, forward: As for `call_model`.
     """
-    with in_one_dtype(state):
+    with forward_explained(model), in_one_dtype(state):
         if forward is None:
             args, kwargs = _arguments(model, inputs)
             return functional_call(model, dict(state), args, kwargs)

@@ -100,8 +100,8 @@ def _turned(sample: Objective) -> Objective:
     turned = replace(turned, parameters=parameters)
     try:
         _first_loss(turned)
-    except RuntimeError:  # a network that views activations as vectors needs the ordinary layout
-        return sample
+    except (RuntimeError, MeasureError):
+        return sample  # a network that views activations as vectors needs the ordinary layout
     return turned
 
 

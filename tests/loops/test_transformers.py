@@ -11,7 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 import pruneviz as pv
 from pruneviz.errors import LogError
@@ -31,8 +37,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.model = network()
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Any:
-        logits = self.model(images)
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> Any:
+        logits = self.model(pixel_values)
         if labels is None:
             return logits
         return {"loss": F.cross_entropy(logits, labels), "logits": logits}
@@ -45,7 +51,7 @@ class Examples(TorchDataset[dict[str, Tensor]]):
         return len(SAMPLE[0])
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"images": SAMPLE[0][index], "labels": SAMPLE[1][index]}
+        return {"pixel_values": SAMPLE[0][index], "labels": SAMPLE[1][index]}
 
 
 class InOrder(Trainer):
@@ -59,7 +65,27 @@ def accuracy(prediction: Any) -> dict[str, float]:
     return {"accuracy": float((prediction.predictions.argmax(1) == prediction.label_ids).mean())}
 
 
-def train(folder: Path, *callbacks: Any, resume: Any = None, **options: Any) -> nn.Module:
+def transformer() -> nn.Module:
+    """A small vision transformer with dropout."""
+    torch.manual_seed(0)
+    channels, size = SAMPLE[0].shape[1:3]
+    config = ViTConfig(
+        image_size=size,
+        patch_size=size // 2,
+        num_channels=channels,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=int(SAMPLE[1].max()) + 1,
+        hidden_dropout_prob=0.1,
+    )
+    return ViTForImageClassification(config)
+
+
+def train(
+    folder: Path, *callbacks: Any, resume: Any = None, model: Any = None, **options: Any
+) -> nn.Module:
     """Train from the same start; returns the network."""
     given: dict[str, Any] = {
         "num_train_epochs": EPOCHS,
@@ -82,7 +108,7 @@ def train(folder: Path, *callbacks: Any, resume: Any = None, **options: Any) -> 
         seed=0,
         **given,
     )
-    data, model = Examples(), Classifier()
+    data, model = Examples(), model or Classifier()
     trainer = InOrder(
         model,
         arguments,
@@ -143,13 +169,21 @@ def test_the_log_and_the_weights_are_those_of_a_plain_loop(tmp_path: Path) -> No
     assert_same_tables(found, expected)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["stored", "checkpointed"])
 def test_training_in_mixed_precision_is_bit_equal_with_and_without_the_callback(
-    tmp_path: Path,
+    tmp_path: Path, checkpointing: bool
 ) -> None:
-    model = train(tmp_path, PruningDynamics(SAMPLE, tmp_path / "run", every=1), bf16=True)
-    assert_equal_weights(model, train(tmp_path, bf16=True))
-    measured = pv.measure(model.model, SAMPLE)["theta_hg"].astype("float32")  # type: ignore[arg-type]
-    assert at(pv.load(tmp_path / "run"), EPOCHS)["theta_hg"].equals(measured)
+    how = {"bf16": True, "gradient_checkpointing": checkpointing}
+    sample = {"pixel_values": SAMPLE[0]}, SAMPLE[1]
+    dynamics = PruningDynamics(sample, tmp_path / "run", every=1)
+    model = train(tmp_path, dynamics, model=transformer(), **how)
+    assert_equal_weights(model, train(tmp_path, model=transformer(), **how))
+    exact = transformer()
+    exact.load_state_dict(model.state_dict())
+    measured = pv.measure(exact, sample)
+    logged = at(pv.load(tmp_path / "run"), EPOCHS)
+    for column in ("theta_g", "theta_hg"):
+        assert logged[column].equals(measured[column].astype("float32")), column
 
 
 class Seeded(TrainerCallback):  # type: ignore[misc]

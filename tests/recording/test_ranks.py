@@ -46,6 +46,13 @@ def test_an_idle_rank_has_no_table_and_says_where_it_is(seen: list[dict[str, obj
     assert "on rank 0" in str(seen[1]["table"])
 
 
+def test_what_follows_a_trainer_is_idle_on_other_ranks(
+    folder: Path, seen: list[dict[str, object]]
+) -> None:
+    assert [rank["followed"] for rank in seen] == [1, None]
+    assert pv.load(folder / "followed").epochs["test_acc"].tolist()[1:] == [0.8]
+
+
 def test_every_rank_records_into_its_own_folder_on_request(
     folder: Path, seen: list[dict[str, object]]
 ) -> None:

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import pruneviz as pv
 from pruneviz.errors import PrunevizError
+from pruneviz.loops.follower import Follower
 from tests.support.short_recordings import SAMPLE, network
 
 EPOCHS = 2
@@ -57,6 +58,12 @@ def recorded_twice(rank: int, folder: Path) -> dict[str, object]:
     second.note(size=3)
     second.close()
     seen["last"] = second.last_epoch
+    follower = Follower(SAMPLE, folder / "followed", {"every": 1}, "resume it")
+    follower.start(model)
+    follower.observe(1, lr=0.1)
+    follower.flush({"test_acc": 0.8})
+    seen["followed"] = follower.last_epoch
+    follower.finish()
     own = folder / f"own{rank}"
     with pv.Recorder(network(), SAMPLE, own, every_rank=True) as each:
         each.after_epoch(0)

@@ -167,7 +167,8 @@ class PruningDynamics(_Callback):
                 raise LogError(
                     f"{type(module).__name__} has no submodule {self._network!r}; it has {children}"
                 ) from error
-        if type(module).forward.__module__.startswith(tuple(f"{h}." for h in _HOMES)):
+        home = str(type(module).forward.__module__)
+        if home.startswith(tuple(f"{library}." for library in _HOMES)):
             raise LogError(
                 f"{type(module).__name__} has no forward(inputs) that could be measured; define "
                 "it, or name the submodule to record, such as network='model'"

@@ -37,7 +37,12 @@ PAGES = [
     ROOT / "figures" / "README.md",
 ]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PUBLIC_MODULES = ("pruneviz.errors", "pruneviz.figures")
+PUBLIC_MODULES = (
+    "pruneviz.errors",
+    "pruneviz.figures",
+    "pruneviz.loops.lightning",
+    "pruneviz.loops.transformers",
+)
 OTHER_OPTIONS = {"--check"}  # of ruff
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`]+)`")
@@ -155,6 +160,8 @@ SHORTER = {  # what makes the examples of docs short enough for a test
 }
 
 
+# Trainers advise on workers, devices and logging intervals.
+@pytest.mark.filterwarnings("ignore:::lightning|torch.utils.data|accelerate|transformers")
 @pytest.mark.parametrize("page", [name for name, text in texts().items() if "```python" in text])
 def test_examples_in_docs_run(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

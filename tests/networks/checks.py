@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import pruneviz as pv
 from pruneviz.errors import PrunevizError
 from tests.networks.subjects import Subject
-from tests.support.plain_autograd import call, in_float64, products, worst_error
+from tests.support.double_backward import call, in_float64, products, worst_error
 
 EXACT = 1e-6  # largest error of float64, relative to a layer's largest value
 SINGLE = 2e-3  # largest error of float32, relative to the norm of the column

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.support.plain_autograd import call
+from tests.support.double_backward import call
 
 CLASSES = 5
 

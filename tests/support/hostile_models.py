@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 import pruneviz as pv
 from pruneviz.errors import PrunevizError
 from tests.support.cases import Net
-from tests.support.plain_autograd import products, worst_error
+from tests.support.double_backward import products, worst_error
 
 CLASSES = 3
 

@@ -1,0 +1,132 @@
+"""theta * g and theta * Hg of every parameter by plain autograd in float64, for any network.
+
+Written from the definitions; nothing of the package is imported. For networks of up to some million
+parameters: the gradient is differentiated once more along itself, no Hessian is formed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+Products = dict[str, dict[str, Tensor]]  # {column: {parameter: theta * g, or theta * Hg}}
+
+
+class _TwiceDifferentiable(TorchFunctionMode):
+    """Hard activations by their formulas: torch cannot differentiate its own kernels twice."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func in (F.hardswish, torch._C._nn.hardswish):
+            return args[0] * torch.clamp(args[0] + 3, 0, 6) / 6
+        if func in (F.hardsigmoid, torch._C._nn.hardsigmoid):
+            return torch.clamp(args[0] + 3, 0, 6) / 6
+        return func(*args, **(kwargs or {}))
+
+
+def in_float64(tree: Any) -> Any:
+    """The same nested containers with floating-point tensors in float64."""
+    return tree_map(
+        lambda leaf: (
+            leaf.detach().double()
+            if isinstance(leaf, Tensor) and leaf.is_floating_point()
+            else leaf
+        ),
+        tree,
+    )
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """The output for inputs that are one tensor, positional or keyword arguments."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+
+
+def products(
+    model: nn.Module, inputs: Any, target: Any, loss: Callable[[Any, Any], Tensor]
+) -> Products:
+    """Products of all parameters with the gradient, and with the Hessian times the gradient.
+
+    Args:
+        model: The network; a float64 copy in evaluation mode is differentiated.
+        inputs: The whole sample in one piece.
+        target: Its targets.
+        loss: The loss of the whole sample, from output and target.
+    """
+    twin = copy.deepcopy(model).double().eval()
+    parameters = {name: p.requires_grad_() for name, p in twin.named_parameters()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable():
+            value = loss(call(twin, in_float64(inputs)), in_float64(target))
+            g = _gradient(value, parameters, create_graph=True)
+            along = sum(_inner(part, part.detach()).sum() for part in g.values())
+            hg = _gradient(along, parameters) if along.requires_grad else {}
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return {
+        "theta_g": {name: _inner(p, g[name]).detach() for name, p in parameters.items()},
+        "theta_hg": {
+            name: _inner(p, hg.get(name, torch.zeros_like(p))).detach()
+            for name, p in parameters.items()
+        },
+    }
+
+
+def _inner(one: Tensor, other: Tensor) -> Tensor:
+    """Entry by entry, the product; of complex numbers, as vectors of their parts."""
+    return (one.conj() * other).real if one.is_complex() else one * other
+
+
+def _gradient(
+    value: Tensor, parameters: Mapping[str, Tensor], create_graph: bool = False
+) -> dict[str, Tensor]:
+    found = torch.autograd.grad(
+        value,
+        list(parameters.values()),
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return dict(zip(parameters, found, strict=True))
+
+
+def worst_error(table: pd.DataFrame, truth: Mapping[str, Tensor], column: str) -> float:
+    """Largest error of a column, relative to the largest value of the same layer.
+
+    Values below a thousandth of the network's largest count as if they were that large, because
+    they are remainders of cancelling sums.
+
+    Args:
+        table: Rows of filters, from `pruneviz.measure`.
+        truth: Products of a parameter's entries, by name.
+        column: "theta_g" or "theta_hg".
+    """
+    largest = float(table[column].abs().max())
+    errors = [0.0]
+    for layer, rows in table.groupby("layer", observed=True, sort=False):
+        want = _of_filters(truth, str(layer))[rows["filter"].to_numpy()]
+        got = rows[column].to_numpy(dtype=np.float64)
+        scale = max(float(np.abs(want).max()), 1e-3 * largest)
+        difference = float(np.abs(got - want).max())
+        errors.append(difference / scale if scale else difference)
+    return float("nan") if np.isnan(errors).any() else max(errors)
+
+
+def _of_filters(truth: Mapping[str, Tensor], layer: str) -> np.ndarray:
+    of_weight = truth[f"{layer}.weight"]
+    sums: np.ndarray = of_weight.flatten(1).sum(1).numpy()
+    return sums

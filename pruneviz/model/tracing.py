@@ -59,7 +59,9 @@ _OF_DIMS = {
     _aten._softmax, _aten._log_softmax, _aten.mean,
     _aten.var, _aten.var_mean, _aten.std, _aten.std_mean,
 }  # fmt: skip
-_REDUCTIONS = {_aten.mean, _aten.amax, _aten.amin, _aten.sum}
+_REDUCTIONS = {
+    _aten.mean, _aten.amax, _aten.amin, _aten.sum, _aten.var, _aten.std, _aten.linalg_vector_norm,
+}  # fmt: skip
 _CONSTANTS = {
     _aten.empty_like,
     _aten.zeros_like,
@@ -234,7 +236,7 @@ def _rule(func: Any) -> _Rule:
         return _pool
     if packet in _REDUCTIONS:
         return _reduce
-    return _meet if _is_elementwise(packet) or packet in _NORMS else _mix
+    return _meet if is_elementwise(packet) or packet in _NORMS else _mix
 
 
 def _with_common_statistics(packet: Any, origins: Tensor, args: Any) -> Tensor | None:
@@ -257,7 +259,8 @@ def _with_common_statistics(packet: Any, origins: Tensor, args: Any) -> Tensor |
     return origins.movedim(dims, list(range(-len(dims), 0))).reshape(-1, elements)
 
 
-def _is_elementwise(packet: Any) -> bool:
+def is_elementwise(packet: Any) -> bool:
+    """Whether an operation computes every element of its output from those at the same place."""
     # without the underscore, because hardtanh_ lacks the tag of hardtanh
     packet = getattr(_aten, packet.__name__.removesuffix("_"), packet)
     tags = (getattr(packet, name).tags for name in packet.overloads())
@@ -302,7 +305,8 @@ def _pool(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
 
 def _reduce(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
     """One origin per reduced element, if all source elements share it."""
-    origins, given = call.known[0], call.args[1]
+    origins, place = call.known[0], 2 if call.func.overloadpacket is _aten.linalg_vector_norm else 1
+    given = call.args[place]
     dims = [given] if isinstance(given, int) else list(given)
     keepdim = call.outputs[0].ndim == origins.ndim
     return [_agreed(origins.amin(dims, keepdim=keepdim), origins.amax(dims, keepdim=keepdim))]

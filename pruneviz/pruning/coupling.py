@@ -21,8 +21,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from pruneviz.errors import PruningError
 from pruneviz.model.filters import FilterOf, Layer, Trace, layers_of, weight_users, weighted_modules
+from pruneviz.model.sample import Inputs
+from pruneviz.pruning.flow import Flow, Sources
 
-Sources = frozenset[FilterOf] | None  # the filters in a channel; None if unknown
 Kept = tuple[nn.Parameter, Tensor]  # a parameter and its boolean mask of kept entries
 
 
@@ -52,30 +53,28 @@ class Coupling:
 
     Args:
         network: Network to trace.
-        example: One or more inputs.
+        example: One or more inputs, as in `pruneviz.model.sample`.
 
     Attributes:
         layers: Layers whose filters can be pruned, in execution order; never the classifier.
-        left_out: {layer: reason} for layers whose filters share the statistics of a norm.
+        left_out: {layer: reason} for layers whose filters, at zero, are not as if they were absent:
+            they share the statistics of a norm, or leave a constant.
+        flow: Where their channels go.
 
     Raises:
         PruningError: If no filter can be pruned.
         MeasureError: If the network has no filters.
     """
 
-    def __init__(self, network: nn.Module, example: Tensor) -> None:
+    def __init__(self, network: nn.Module, example: Inputs) -> None:
         self._network = network
         self._modules = dict(weighted_modules(network))
         self._trace = Trace(network, example)
-        self._sources = {name: _over_calls(calls) for name, calls in self._trace.read.items()}
-        self.layers: list[Layer] = []
-        self.left_out: dict[str, str] = {}
-        for layer in layers_of(network, self._trace):
-            operation = self._trace.together.get(layer.name)
-            if operation:
-                self.left_out[layer.name] = _shared_statistics(layer.name, operation)
-            else:
-                self.layers.append(layer)
+        self.flow = Flow(network, example)
+        self._sources = self.flow.read
+        layers = layers_of(network, self._trace)
+        self.left_out = self._reasons([layer.name for layer in layers])
+        self.layers = [layer for layer in layers if layer.name not in self.left_out]
         if not self.layers:
             reasons = "; ".join(self.left_out.values())
             raise PruningError(
@@ -180,6 +179,23 @@ class Coupling:
                 found[name] = _alive(channels, pruned)
         return found
 
+    def _reasons(self, layers: list[str]) -> dict[str, str]:
+        """{layer: why its filters cannot be pruned}."""
+        found = {name: why for name, why in self.flow.leaves.items() if name in layers}
+        for name, operation in self._trace.together.items():
+            if name in layers:
+                found[name] = _shared_statistics(name, operation)
+        factors, waiting = self._factors(), True
+        while waiting:  # a gate is as good as absent only if it goes with what it multiplies
+            alone = {
+                filter_[0]
+                for filter_, partners in self.flow.gates.items()
+                if partners != {factors.get(filter_, filter_)} or factors[filter_][0] in found
+            }
+            waiting = bool(alone & set(layers) - set(found))
+            found |= {name: _constant_factor(name) for name in layers if name in alone - set(found)}
+        return {name: found[name] for name in layers if name in found}
+
     def _read_by_grouped(self) -> dict[FilterOf, frozenset[FilterOf]]:
         """{filter of a grouped convolution: filters that it reads}."""
         found = {}
@@ -259,15 +275,6 @@ class _DisjointSets:
         self._above[second] = first
 
 
-def _over_calls(calls: list[list[Sources]]) -> list[Sources]:
-    """The filters in each input channel of a layer or norm over all its calls."""
-    together: list[Sources] = []
-    for channel in zip(*calls, strict=False):
-        known = [sources for sources in channel if sources is not None]
-        together.append(frozenset().union(*known) if len(known) == len(calls) else None)
-    return together
-
-
 def _feeds(name: str, module: nn.Module, channels: list[Sources]) -> list[Feed]:
     groups = _conv_groups(module)
     inputs = len(channels) // groups
@@ -285,6 +292,13 @@ def _shared_statistics(layer: str, operation: str) -> str:
     return (
         f"the filters of {layer} share the statistics of a {operation}, "
         "so that removing one changes the others"
+    )
+
+
+def _constant_factor(layer: str) -> str:
+    return (
+        f"a pruned filter of {layer} would leave a constant factor, so that what it multiplies "
+        "would not be as without it"
     )
 
 

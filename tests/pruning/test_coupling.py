@@ -37,7 +37,7 @@ def own(layer: str, filters: int) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize(
     "case",
-    [c for c in CASES if c.name not in ("grouped", "bias_free", "group_norm")],
+    [c for c in CASES if c.name not in ("grouped", "bias_free", "group_norm", "shared_norm")],
     ids=lambda case: case.name,
 )
 def test_without_grouped_layers_every_filter_decides_for_itself(case: Case) -> None:

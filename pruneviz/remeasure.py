@@ -10,7 +10,7 @@ import typer
 from pruneviz.console.command import command_app, command_line, may_be_incomplete
 from pruneviz.console.options import Download, ImagesFolder, Jobs, one_of
 from pruneviz.console.words import counted
-from pruneviz.log.vocabulary import BN_MODES, DTYPES, PRECISIONS, ROW_KINDS
+from pruneviz.log.vocabulary import BN_MODES, CNN_ROW_KINDS, DTYPES, PRECISIONS
 
 EXAMPLES = """
   # Record a run with its weights, then measure it with batch statistics
@@ -49,7 +49,7 @@ def remeasure(
         str,
         typer.Option(
             help="Record one row per filter, or one per single weight.",
-            **one_of("row kind", ROW_KINDS),
+            **one_of("row kind", CNN_ROW_KINDS),
         ),
     ] = "filter",
     every: Annotated[

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from pruneviz import remeasure
 from pruneviz.experiment import campaign, remeasuring
 from pruneviz.experiment.remeasuring import Remeasuring
-from pruneviz.log.vocabulary import BN_MODES, DTYPES, ROW_KINDS
+from pruneviz.log.vocabulary import BN_MODES, CNN_ROW_KINDS, DTYPES
 
 RUN = Path("data/cifar-mini/vgg13-cifar100-unpruned-s0").resolve()
 
@@ -84,4 +84,4 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_the_help_names_all_choices() -> None:
     shown = invoke("--help").stdout
-    assert all("|".join(names) in shown for names in (BN_MODES, ROW_KINDS, DTYPES))
+    assert all("|".join(names) in shown for names in (BN_MODES, CNN_ROW_KINDS, DTYPES))

@@ -32,7 +32,7 @@ class RunSpec:
         width: Network width; 1 is the paper's.
         image_size: Image side in pixels, if images were scaled.
         epochs: Number of training epochs.
-        unit: Row kind of the filters table, "filter" or "weight".
+        unit: Row kind of the filters table, one of `ROW_KINDS`.
         weight_rows: Number of stored single weights.
         weight_rows_seed: Seed that selects these weights.
         weights: Number of all single weights in the network.
@@ -120,7 +120,7 @@ class RunSpec:
         clash = sorted(set(self.extra) & {"sealed", "extra", *SPEC_FACTS})
         _require(slug, "run", self.run, "a slug of letters, digits, '.', '_' and '-'")
         _require(self.bn in BN_MODES, "bn", self.bn, f"one of {', '.join(BN_MODES)}")
-        _require(self.unit in ROW_KINDS, "unit", self.unit, "'filter' or 'weight'")
+        _require(self.unit in ROW_KINDS, "unit", self.unit, f"one of {', '.join(ROW_KINDS)}")
         _require(
             isinstance(self.lag, numbers.Integral) and self.lag >= 1,
             "lag",

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pruneviz.errors import LogError
+from pruneviz.log.vocabulary import ROW_KINDS
 
 SCHEMA_VERSION = 2  # 2 added the table `correlations` and the columns of single weights
 
@@ -38,12 +39,14 @@ _SINGLE, _DOUBLE, _TEXT = pa.float32(), pa.float64(), pa.string()
 FILTERS: Mapping[str, Column] = {
     "run": Column(_KEY, "", "name of the run"),
     "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
-    "layer": Column(_KEY, "", "name of the layer in named_modules()"),
-    "filter": Column(_INT, "", "output channel of the unpruned layer"),
+    "layer": Column(
+        _KEY, "", "name of the layer in named_modules(), of a parameter, or of a group of units"
+    ),
+    "filter": Column(_INT, "", "output channel of the unpruned layer, or number of the unit in it"),
     "weight": Column(
         _INT, "", "position in the filter's flattened weights, from 0; null where a row is a filter"
     ),
-    "kept": Column(_FLAG, "", "whether the filter, or the weight, is still in the network"),
+    "kept": Column(_FLAG, "", "whether the filter, weight or unit is still in the network"),
     "theta": Column(_SINGLE, "weight", "the weight, signed; of single weights", r"$\theta_j$"),
     "theta_delta": Column(
         _SINGLE,
@@ -110,15 +113,17 @@ DERIVATIVE_COLUMNS = (
 REQUEST_COLUMNS = ("theta2_g2", "synflow")
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
 
-# Columns by row kind. The standard error of a single weight would need the gradient of every
-# example.
+# Columns by row kind. Standard errors of single weights and of units over several parameters would
+# need the gradient of every example.
+_WITHOUT_ERRORS = tuple(name for name in MEASURED_COLUMNS if name not in STANDARD_ERRORS)
 CHEAP_OF_UNIT: Mapping[str, tuple[str, ...]] = {
-    "filter": CHEAP_COLUMNS,
+    **dict.fromkeys(ROW_KINDS, CHEAP_COLUMNS),
     "weight": ("theta", *CHEAP_COLUMNS),
 }
 MEASURED_OF_UNIT: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(ROW_KINDS, _WITHOUT_ERRORS),
     "filter": MEASURED_COLUMNS,
-    "weight": ("theta", *(name for name in MEASURED_COLUMNS if name not in STANDARD_ERRORS)),
+    "weight": ("theta", *_WITHOUT_ERRORS),
 }
 
 EPOCHS: Mapping[str, Column] = {

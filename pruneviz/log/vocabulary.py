@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-ROW_KINDS = ("filter", "weight")  # what a row of the filters table describes
+# what a row of the filters table describes; "group" is one of an explicit grouping
+ROW_KINDS = (
+    "filter",
+    "weight",
+    "channel",
+    "group",
+)
 
 DTYPES = ("float32", "float64")  # arithmetic of measuring
+
+CNN_ROW_KINDS = ("filter", "weight")  # those of the reference experiment
 
 BN_MODES = {
     "eval": "evaluation mode with the running statistics as they are",
@@ -16,7 +24,10 @@ BN_MODES = {
 }
 
 # Pruning measure and pruned fraction of the logged and drawn masks, by row kind.
-MASK_SCORES: Mapping[str, str] = {"filter": "bn_scale", "weight": "magnitude"}
+MASK_SCORES: Mapping[str, str] = {
+    **dict.fromkeys(ROW_KINDS, "magnitude"),
+    "filter": "bn_scale",
+}
 MASK_RATIO = 0.2
 
 PruningSchedule = Literal["published", "linear"]

@@ -7,7 +7,7 @@ host.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,9 @@ from torch.nn.utils import get_total_norm
 
 from pruneviz.errors import MeasureError
 from pruneviz.log import schema
-from pruneviz.measuring.rows import key_columns, rows_per_filter
+from pruneviz.measuring.rows import AnyLayer, PrunedRows, key_columns, rows_per_filter
 from pruneviz.model.filters import Layer
+from pruneviz.model.units import Units
 
 TERMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "theta": lambda theta: theta,
@@ -40,12 +41,14 @@ class CheapValues:
     Attributes:
         terms: {column: one number per row}.
         scales: One scale per channel of the batch norms.
+        pruned: Whether each row is pruned, boolean.
         bounded: Whether the norm of all parameters is finite. If not, a parameter is not finite or
             too large to be squared.
     """
 
     terms: Mapping[str, np.ndarray]
     scales: np.ndarray
+    pruned: np.ndarray
     bounded: bool
 
 
@@ -54,15 +57,33 @@ class CheapColumns:
 
     Args:
         model: The network.
-        layers: Its layers, from `pruneviz.model.filters.find_layers`.
-        unit: Row kind, "filter" or "weight".
+        layers: Its layers, from `pruneviz.measuring.selection.choose_rows`.
+        unit: Row kind.
+        kept: Which rows count as kept: "masks", all that pruneviz did not prune, or "nonzero", of
+            these all with a weight that is not zero.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], unit: str = "filter") -> None:
-        self._model, self._unit = model, unit
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[AnyLayer],
+        unit: str = "filter",
+        kept: str = "masks",
+    ) -> None:
+        self._model, self._unit, self._kept = model, unit, kept
         self._columns = [name for name in schema.CHEAP_OF_UNIT[unit] if name in TERMS]
         self._keys = pd.DataFrame(key_columns(model, layers, unit))
-        self._groups, self._at = _of_one_shape(model, layers, unit)
+        sizes = [layer.filters * rows_per_filter(model, layer, unit) for layer in layers]
+        places = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+        self._units = [layer for layer in layers if isinstance(layer, Units)]
+        self._groups = _of_one_shape(model, layers)
+        order = [places[i] for group in self._groups for i, _ in group]
+        at_units = [p for p, layer in zip(places, layers, strict=True) if isinstance(layer, Units)]
+        self._at = np.concatenate([*order, *at_units])
+        self._pruned = [
+            (PrunedRows(model, layer, unit), rows)
+            for layer, rows in zip(layers, places, strict=True)
+        ]
         norms = [
             name for name in _norms(layers) if isinstance(model.get_submodule(name).weight, Tensor)
         ]  # norms without affine parameters have no scale
@@ -74,20 +95,27 @@ class CheapColumns:
         """Read the current network; synchronises with its device once."""
         # only one walk over the modules, because it takes longer than everything else
         named = dict(self._model.named_parameters(remove_duplicate=False))
-        weights = [torch.stack([named[name] for name in group]).double() for group in self._groups]
+        weights = [
+            torch.stack([layer.rows(named[layer.weight]) for _, layer in group]).double()
+            for group in self._groups
+        ]
         norm = get_total_norm([p for p in named.values() if p.is_floating_point()]).double()
-        terms = [
-            _ROWS[self._unit](TERMS[column](stacked))
-            for column in self._columns
-            for stacked in weights
+        terms = [part for name in self._columns for part in self._terms(name, weights, named)]
+        masks = [
+            (mask, rows) for pruned, rows in self._pruned if (mask := pruned.mask()) is not None
         ]
         found = [_scale(self._model, name) for name in self._norms]
         scales = [torch.cat(found).double()] if found else []
-        seen = torch.cat([norm[None], *terms, *scales]).cpu().numpy()
+        masked = [mask.double() for mask, _ in masks]
+        seen = torch.cat([norm[None], *terms, *masked, *scales]).cpu().numpy()
         ends = 1 + len(self._at) * np.arange(1, len(self._columns) + 1)
-        bound, *by_column, rest = np.split(seen, [1, *ends])
+        hidden = ends[-1] + sum(map(len, masked))
+        bound, *by_column, at_masks, rest = np.split(seen, [1, *ends, hidden])
         of_terms = dict(zip(self._columns, by_column, strict=True))
-        return CheapValues(of_terms, rest, bool(np.isfinite(bound[0])))
+        pruned = np.zeros(len(self._at), dtype=bool)
+        if masks:
+            pruned[np.concatenate([rows for _, rows in masks])] = at_masks != 0
+        return CheapValues(of_terms, rest, pruned, bool(np.isfinite(bound[0])))
 
     def table(self, values: CheapValues) -> pd.DataFrame:
         """Build a table: keys, `kept` and the cheap columns in float64.
@@ -97,7 +125,20 @@ class CheapColumns:
         found = {column: self._in_order(terms) for column, terms in values.terms.items()}
         found["sigma"] = np.append(values.scales, np.nan)[self._channels]
         columns = {name: found[name] for name in schema.CHEAP_OF_UNIT[self._unit]}
-        return self._keys.assign(kept=found["theta_l1"] != 0, **columns)
+        kept = ~values.pruned
+        if self._kept == "nonzero":
+            kept &= found["theta_l1"] != 0
+        return self._keys.assign(kept=kept, **columns)
+
+    def _terms(
+        self, column: str, weights: Sequence[Tensor], named: Mapping[str, Tensor]
+    ) -> Iterator[Tensor]:
+        """One number per row: of the layers in `weights`, then of the units."""
+        term = TERMS[column]
+        for stacked in weights:
+            yield _ROWS[self._unit](term(stacked))
+        for units in self._units:
+            yield units.sums({name: term(named[name].double()) for name in units.parameters})
 
     def _in_order(self, values: np.ndarray) -> np.ndarray:
         ordered = np.empty_like(values)
@@ -105,21 +146,18 @@ class CheapColumns:
         return ordered
 
 
-def _of_one_shape(
-    model: nn.Module, layers: Sequence[Layer], unit: str
-) -> tuple[list[list[str]], np.ndarray]:
-    """Weights grouped by shape and dtype, and the row of each number read from them."""
-    groups: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
+def _of_one_shape(model: nn.Module, layers: Sequence[AnyLayer]) -> list[list[tuple[int, Layer]]]:
+    """(position, layer) of the layers with filters, grouped by shape and dtype of their rows."""
+    groups: dict[tuple[object, ...], list[tuple[int, Layer]]] = {}
     for place, layer in enumerate(layers):
-        weight = model.get_parameter(layer.weight)
-        groups.setdefault((weight.shape, weight.dtype), []).append(place)
-    sizes = [layer.filters * rows_per_filter(model, layer, unit) for layer in layers]
-    rows = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    names = [[layers[place].weight for place in group] for group in groups.values()]
-    return names, np.concatenate([rows[place] for group in groups.values() for place in group])
+        if isinstance(layer, Layer):
+            weight = model.get_parameter(layer.weight)
+            alike = (weight.shape, weight.dtype, layer.dims, layer.groups)
+            groups.setdefault(alike, []).append((place, layer))
+    return list(groups.values())
 
 
-def _norms(layers: Sequence[Layer]) -> list[str]:
+def _norms(layers: Sequence[AnyLayer]) -> list[str]:
     """Unique names of the norms that follow filters."""
     return list(dict.fromkeys(norm[0] for layer in layers for norm in layer.norms if norm))
 
@@ -133,7 +171,7 @@ def _scale(model: nn.Module, norm: str) -> Tensor:
 
 
 def _channels(
-    model: nn.Module, layers: Sequence[Layer], norms: Sequence[str], unit: str
+    model: nn.Module, layers: Sequence[AnyLayer], norms: Sequence[str], unit: str
 ) -> np.ndarray:
     """Index of each row's scale in the channels of these norms; past the end for none."""
     sizes = [len(_scale(model, name)) for name in norms]

@@ -12,9 +12,9 @@ from torch import Tensor
 from pruneviz.log import schema
 from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.derivatives import filter_products, gradients, hessian_products
-from pruneviz.measuring.extra_columns import squared_gradient_columns
+from pruneviz.measuring.extra_columns import squared_gradients
 from pruneviz.measuring.objective import NamedTensors, Objective, check_finite
-from pruneviz.measuring.rows import REDUCTIONS
+from pruneviz.measuring.rows import AnyLayer, parameters_of, reduced
 from pruneviz.measuring.standard_errors import FilterTerms
 from pruneviz.model.filters import Layer
 
@@ -47,7 +47,7 @@ class Derivatives:
 
 
 def derivative_columns(
-    sample: Objective, layers: list[Layer], wanted: Sequence[str], chunk: int, unit: str
+    sample: Objective, layers: Sequence[AnyLayer], wanted: Sequence[str], chunk: int, unit: str
 ) -> Derivatives:
     """Measure the wanted columns, halving the chunk if memory runs out."""
     first, chunk = halved_on_out_of_memory(
@@ -69,40 +69,46 @@ def derivative_columns(
         for name, h in zip(names, hg, strict=True):
             found[name] = {layer.name: h[layer.name] for layer in layers}
     if "theta2_g2" in wanted:
+        names = parameters_of(layers)
         squares, _ = halved_on_out_of_memory(
-            lambda size: squared_gradient_columns(sample, layers, size), chunk
+            lambda size: squared_gradients(sample, names, size), chunk
         )
-        found["theta2_g2"] = reduced(squares, unit)
+        found["theta2_g2"] = by_layer(layers, squares, unit)
     g_norm2 = float(torch.stack([t.square().sum() for t in g[0].values()]).sum())
     return Derivatives(found, losses[0], g_norm2, ghg)
 
 
-def reduced(values: NamedTensors, unit: str) -> NamedTensors:
-    """{layer: one number per row}, from one number per weight."""
-    return {name: REDUCTIONS[unit](value) for name, value in values.items()}
+def by_layer(layers: Sequence[AnyLayer], values: NamedTensors, unit: str) -> NamedTensors:
+    """{layer: one number per row}, from one number per entry of every parameter."""
+    return {layer.name: reduced(layer, values.__getitem__, unit) for layer in layers}
 
 
 def _first_order(
-    sample: Objective, layers: list[Layer], chunk: int, with_errors: bool
+    sample: Objective, layers: Sequence[AnyLayer], chunk: int, with_errors: bool
 ) -> tuple[list[float], list[NamedTensors], NamedTensors]:
     """Losses and gradients, and the standard errors of theta^T g."""
-    if not with_errors:
+    filters = _filters_of(layers)
+    if not with_errors or not filters:
         return *gradients(sample, chunk), {}
-    terms = _terms(sample, layers, complete=True)
+    terms = _terms(sample, filters, complete=True)
     return *gradients(sample, chunk, terms), _errors(sample, terms)
 
 
 def _second_order(
-    sample: Objective, layers: list[Layer], g: list[NamedTensors], chunk: int, unit: str
+    sample: Objective, layers: Sequence[AnyLayer], g: list[NamedTensors], chunk: int, unit: str
 ) -> tuple[list[NamedTensors], NamedTensors, float]:
     """theta H g per row at every temperature, standard errors at the first, and g^T H g."""
-    if unit == "weight":
-        hg = hessian_products(sample, g, chunk)
-        ghg = float(torch.stack([(g[0][name] * hg[0][name]).sum() for name in g[0]]).sum())
-        return [_per_row(sample, layers, h, torch.mul, unit) for h in hg], {}, ghg
-    terms = [_terms(sample, layers, complete=False) for _ in g]
-    ghg = filter_products(sample, g, chunk, terms)
-    return [gathered.products() for gathered in terms], _errors(sample, terms[0]), ghg
+    filters = _filters_of(layers) if unit == "filter" else []
+    if len(filters) == len(layers) and all(layer.is_gathered for layer in filters):
+        terms = [_terms(sample, filters, complete=False) for _ in g]
+        ghg = filter_products(sample, g, chunk, terms)
+        return [gathered.products() for gathered in terms], _errors(sample, terms[0]), ghg
+    # rows that cross the outputs of a layer, or several parameters, need H g in full
+    listener = _terms(sample, filters, complete=True) if filters else None
+    hg = hessian_products(sample, g, chunk, listener)
+    ghg = float(torch.stack([(g[0][name] * hg[0][name]).sum() for name in g[0]]).sum())
+    errors = _errors(sample, listener) if listener else {}
+    return [_per_row(sample, layers, h, torch.mul, unit) for h in hg], errors, ghg
 
 
 def _errors(sample: Objective, terms: FilterTerms) -> NamedTensors:
@@ -122,7 +128,7 @@ def _terms(sample: Objective, layers: list[Layer], *, complete: bool) -> FilterT
 
 def _per_row(
     sample: Objective,
-    layers: list[Layer],
+    layers: Sequence[AnyLayer],
     derivative: NamedTensors,
     per_weight: Callable[[Tensor, Tensor], Tensor],
     unit: str,
@@ -130,6 +136,14 @@ def _per_row(
     """{layer: one number per row}, from `per_weight` of the weights and their derivatives."""
     found = {}
     for layer in layers:
-        theta = sample.parameters[layer.weight].detach().double()
-        found[layer.name] = REDUCTIONS[unit](per_weight(theta, derivative[layer.weight]))
+
+        def per_entry(name: str) -> Tensor:
+            theta = sample.parameters[name].detach().double()
+            return per_weight(theta, derivative[name])
+
+        found[layer.name] = reduced(layer, per_entry, unit)
     return found
+
+
+def _filters_of(layers: Sequence[AnyLayer]) -> list[Layer]:
+    return [layer for layer in layers if isinstance(layer, Layer)]

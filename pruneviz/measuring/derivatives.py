@@ -86,23 +86,39 @@ def gradients(
 
 
 def hessian_products(
-    sample: Objective, vectors: Sequence[NamedTensors], chunk: int
+    sample: Objective,
+    vectors: Sequence[NamedTensors],
+    chunk: int,
+    listener: Listener | None = None,
 ) -> list[NamedTensors]:
     """Hessian-vector product on the whole sample, per temperature.
+
+    Args:
+        sample: The loss to differentiate.
+        vectors: One vector per temperature.
+        chunk: Examples per pass.
+        listener: Receives the contributions at the first temperature; `part` is complete.
 
     Returns:
         {parameter: float64 tensor} per temperature.
     """
     totals = [_zeros(sample.parameters) for _ in vectors]
+    gathered = listener.filters if listener else ()
     for n, (x, y) in enumerate(sample.chunks(chunk)):
-        with Followed(sample.parameters, whole=sample.parameters) as followed:
+        with Followed(sample.parameters, filters=gathered, whole=sample.parameters) as followed:
             losses = sample.losses(x, y)
             if n == 0:
                 check_differentiable_twice(sample, losses[0])
             for i, (loss, vector, total) in enumerate(zip(losses, vectors, totals, strict=True)):
+                heard = listener if i == 0 else None
                 with derivatives_explained(sample, 2):
                     slope = followed.slope(loss, _direction(sample, vector))
-                    _add(total, slope.curvature(retain_graph=i + 1 < len(losses)))
+                    part = slope.curvature(
+                        gather=heard.gather if heard else None, retain_graph=i + 1 < len(losses)
+                    )
+                _add(total, part)
+                if heard:
+                    heard.end_chunk(examples_in(x), part)
     return [_without_pruned(sample, total) for total in totals]
 
 

@@ -13,20 +13,22 @@ from pruneviz.errors import MeasureError
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.outputs import logits_of
 from pruneviz.model.casts import no_lower_precision
-from pruneviz.model.filters import Layer
 from pruneviz.model.isolation import evaluate, flags_preserved
 from pruneviz.model.sample import Batch, Forward, Inputs, call_with, mapped, split, tensors_in
 
 _EXAMPLES_PER_GRADIENT = 16  # ratio of chunk sizes: sums over per-example gradients
 
 
-def squared_gradient_columns(
-    sample: Objective, layers: Sequence[Layer], chunk: int
-) -> NamedTensors:
-    """theta_j^2 E[g_j^2] of every weight, E over the examples, at the first temperature.
+def squared_gradients(sample: Objective, names: Sequence[str], chunk: int) -> NamedTensors:
+    """theta_j^2 E[g_j^2] of every entry, E over the examples, at the first temperature.
+
+    Args:
+        sample: The loss to differentiate.
+        names: Parameters whose entries are wanted.
+        chunk: Examples that fit for a second derivative of their sum.
 
     Returns:
-        {layer: float64 tensor shaped like its weight}.
+        {parameter: float64 tensor in its shape}.
 
     Raises:
         MeasureError: With bn="batch", where single examples have no gradient.
@@ -41,7 +43,7 @@ def squared_gradient_columns(
         )
     # vmap has no rules for other memory layouts
     ordinary = {name: _contiguous(p.detach()) for name, p in sample.parameters.items()}
-    weights = {layer.weight: ordinary.pop(layer.weight) for layer in layers}
+    weights = {name: ordinary.pop(name) for name in names}
     totals = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in weights.items()}
 
     def example_loss(chosen: NamedTensors, x: Inputs, y: Any) -> Tensor:
@@ -55,10 +57,7 @@ def squared_gradient_columns(
         x = mapped(x, _contiguous)
         for name, squares in _squared(example_loss, weights, (x, y), sample).items():
             totals[name] += squares / sample.examples
-    return {
-        layer.name: weights[layer.weight].double().square() * totals[layer.weight]
-        for layer in layers
-    }
+    return {name: weights[name].double().square() * totals[name] for name in names}
 
 
 def _squared(
@@ -109,16 +108,16 @@ def _contiguous(tensor: Tensor) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
-def synflow_columns(
-    model: nn.Module, layers: Sequence[Layer], example: Inputs, forward: Forward | None = None
+def synaptic_flow(
+    model: nn.Module, names: Sequence[str], example: Inputs, forward: Forward | None = None
 ) -> NamedTensors:
-    """Synaptic flow through each weight, |theta_j| dR/d|theta_j|.
+    """Synaptic flow through each entry of some parameters, |theta_j| dR/d|theta_j|.
 
     R is the summed output of the network with absolute weights on an input of ones (one example),
     in evaluation mode and float64.
 
     Returns:
-        {layer: float64 tensor shaped like its weight}.
+        {parameter: float64 tensor in its shape}.
 
     Raises:
         MeasureError: If the network's inputs are integers.
@@ -151,9 +150,9 @@ def synflow_columns(
             f"synflow sums the logits, but the model returns {type(output).__name__} with several "
             "tensors; leave out the column synflow"
         )
-    chosen = [parameters[layer.weight] for layer in layers]
+    chosen = [parameters[name] for name in names]
     parts = torch.autograd.grad(logits.sum(), chosen, materialize_grads=True)
-    return {layer.name: w.detach() * g for layer, w, g in zip(layers, chosen, parts, strict=True)}
+    return {name: w.detach() * g for name, w, g in zip(names, chosen, parts, strict=True)}
 
 
 def _ones(leaf: Tensor) -> Tensor:

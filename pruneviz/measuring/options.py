@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +15,9 @@ from pruneviz.errors import MeasureError, unknown_name
 from pruneviz.log import schema
 from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
 from pruneviz.measuring.losses import Loss
+from pruneviz.model.units import Grouping
 
+KEPT = ("masks", "nonzero")  # what `kept` says of a row
 _TUPLES = ("temperatures", "columns", "layers", "skip")
 
 
@@ -30,7 +32,7 @@ class Options:
     loss: Loss | None = None
     dtype: torch.dtype | None = None
     classifier: bool = False
-    unit: str = "filter"
+    unit: str | Grouping = "filter"
     loss_weight: Callable[..., Any] | None = None
     forward: Callable[..., Any] | None = None
     parameters: str = "all"
@@ -60,10 +62,7 @@ class Options:
         return cls(**{**given, **tuples})
 
     def __post_init__(self) -> None:
-        if self.unit not in ROW_KINDS:
-            raise MeasureError(
-                f"unit={self.unit!r}; a row is a 'filter' or a single 'weight', choose one of them"
-            )
+        self._check_rows()
         if self.bn not in tuple(BN_MODES):
             raise MeasureError(
                 f"bn={self.bn!r} is not a batch-norm mode; choose one of {', '.join(BN_MODES)}"
@@ -78,13 +77,23 @@ class Options:
             if name not in self.available():
                 hint = f"measured at temperatures {self.temperatures}"
                 raise MeasureError(
-                    unknown_name(f"{self.unit} column", name, self.available(), hint)
+                    unknown_name(f"{self.row_kind} column", name, self.available(), hint)
                 )
+
+    @property
+    def row_kind(self) -> str:
+        """The row kind: `unit`, or "group" for an explicit grouping."""
+        return self.unit if isinstance(self.unit, str) else "group"
+
+    @property
+    def grouping(self) -> Grouping | None:
+        """The explicit grouping; None for a row kind by name."""
+        return None if isinstance(self.unit, str) else self.unit
 
     def available(self) -> tuple[str, ...]:
         """All measurable columns for this row kind and these temperatures."""
         further = [schema.temperature_column(t) for t in self.temperatures[1:]]
-        known = schema.MEASURED_OF_UNIT[self.unit]
+        known = schema.MEASURED_OF_UNIT[self.row_kind]
         given = [name for name in known if name != "theta_hg_t200" or name in further]
         return tuple(dict.fromkeys([*given, *further]))
 
@@ -93,6 +102,36 @@ class Options:
         if self.columns is not None:
             return self.columns
         return tuple(c for c in self.available() if c not in schema.REQUEST_COLUMNS)
+
+    def _check_rows(self) -> None:
+        """Check which rows are measured, and what counts as kept."""
+        kinds = [kind for kind in ROW_KINDS if kind != "group"]
+        if not isinstance(self.unit, Mapping) and self.unit not in kinds:
+            raise MeasureError(
+                f"unit={self.unit!r}; choose one of {', '.join(map(repr, kinds))}, or give a "
+                "grouping {name: [(parameter, dim, indices), ...]}"
+            )
+        if self.kept not in KEPT:
+            raise MeasureError(
+                f"kept={self.kept!r}; choose 'masks', entries that pruneviz pruned, or 'nonzero', "
+                "all zeros too"
+            )
+        for name in ("layers", "skip"):
+            patterns = getattr(self, name) or ()
+            if not all(isinstance(pattern, str) and pattern for pattern in patterns):
+                raise MeasureError(
+                    f"{name}={patterns!r}; give names or patterns, such as {name}='layer4.*'"
+                )
+        self._check_trace_examples()
+
+    def _check_trace_examples(self) -> None:
+        given = self.trace_examples
+        whole = isinstance(given, numbers.Integral) and not isinstance(given, bool)
+        if given is not None and not (whole and given >= 1):
+            raise MeasureError(
+                f"trace_examples={given!r}; give the number of examples that the network is traced "
+                "with, 1 or more, or None for the whole first batch"
+            )
 
     def _check_arithmetic(self) -> None:
         chunk, dtype, loss = self.chunk, self.dtype, self.loss

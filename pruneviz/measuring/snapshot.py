@@ -16,16 +16,18 @@ from pruneviz.measuring.building import objective
 from pruneviz.measuring.calibration import calibrated
 from pruneviz.measuring.cheap_columns import CheapColumns
 from pruneviz.measuring.chunking import automatic_chunk
-from pruneviz.measuring.derivative_columns import Derivatives, derivative_columns, reduced
-from pruneviz.measuring.extra_columns import synflow_columns
+from pruneviz.measuring.derivative_columns import Derivatives, by_layer, derivative_columns
+from pruneviz.measuring.extra_columns import synaptic_flow
 from pruneviz.measuring.losses import Loss
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
-from pruneviz.measuring.rows import pruned_mask, rows_per_filter
-from pruneviz.model.filters import Layer, find_layers, unwrap
+from pruneviz.measuring.rows import AnyLayer, parameters_of, pruned_mask, rows_per_filter
+from pruneviz.measuring.selection import Rows, choose_rows
+from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.sample import Batch, Sample, as_batches, first_of, model_device, model_dtype
 from pruneviz.model.supported import check_supported
+from pruneviz.model.units import Grouping
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Snapshot:
     """
 
     filters: pd.DataFrame
-    layers: Sequence[Layer] = ()
+    layers: Sequence[AnyLayer] = ()
     sample_loss: float = float("nan")
     g_norm2: float = float("nan")
     ghg: float = float("nan")
@@ -59,7 +61,7 @@ def measure(
     loss: Loss | None = None,
     dtype: torch.dtype | None = None,
     classifier: bool = False,
-    unit: str = "filter",
+    unit: str | Grouping = "filter",
     loss_weight: Callable[..., Any] | None = None,
     forward: Callable[..., Any] | None = None,
     parameters: str = "all",
@@ -132,12 +134,12 @@ def measure(
         hooks=hooks,
     )
     snapshot = take_snapshot(model, sample, options)
-    cheap = CheapColumns(unwrap(model), snapshot.layers, unit)
+    cheap = CheapColumns(unwrap(model), snapshot.layers, options.row_kind, kept)
     return _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
 
 
 def take_snapshot(
-    model: nn.Module, sample: Sample, options: Options, layers: Sequence[Layer] | None = None
+    model: nn.Module, sample: Sample, options: Options, layers: Sequence[AnyLayer] | None = None
 ) -> Snapshot:
     """Measure what `options` ask for, except the cheap columns.
 
@@ -153,11 +155,28 @@ def take_snapshot(
     with generators_preserved(sample, device), exact_float32():
         dtype = options.dtype or model_dtype(model)
         batches = as_batches(sample, device, dtype, options.forward)
-        layers = layers or find_layers(
-            model, batches[0][0], classifier=options.classifier, forward=options.forward
-        )
+        layers = layers or rows_of(model, batches, options).layers
         with isolated(model, hooks=options.hooks), module_modes(model, options.bn):
             return _snapshot(model, batches, list(layers), options)
+
+
+def rows_of(model: nn.Module, batches: Sequence[Batch], options: Options) -> Rows:
+    """The layers or units that a table of these options describes, and what is left out.
+
+    Args:
+        model: The network, unwrapped; it does not change.
+        batches: The sample, on the network's device.
+        options: Measuring options.
+
+    Raises:
+        MeasureError: If nothing can be measured, or a name matches nothing.
+    """
+
+    def build() -> Objective:
+        return build_objective(model, batches, options)
+
+    with exact_float32(), isolated(model, hooks=options.hooks), module_modes(model, options.bn):
+        return choose_rows(model, batches[0][0], options, build)
 
 
 def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options) -> Objective:
@@ -181,32 +200,35 @@ def chunk_for(sample: Objective, options: Options) -> int:
 
 
 def _snapshot(
-    model: nn.Module, batches: list[Batch], layers: list[Layer], options: Options
+    model: nn.Module, batches: list[Batch], layers: list[AnyLayer], options: Options
 ) -> Snapshot:
-    wanted = [name for name in options.wanted() if name not in schema.CHEAP_OF_UNIT[options.unit]]
+    wanted = [
+        name for name in options.wanted() if name not in schema.CHEAP_OF_UNIT[options.row_kind]
+    ]
     whole = Derivatives({})
     # `theta` of single weights counts too, so that network facts are measured with it alone
     if set(options.wanted()) - set(schema.CHEAP_COLUMNS):
         sample = build_objective(model, batches, options)
         chunk = chunk_for(sample, options)
-        whole = derivative_columns(sample, layers, wanted, chunk, options.unit)
+        whole = derivative_columns(sample, layers, wanted, chunk, options.row_kind)
         if "synflow" in wanted:
-            flow = synflow_columns(model, layers, first_of(batches[0][0], 1), options.forward)
-            whole.columns["synflow"] = reduced(flow, options.unit)
+            example = first_of(batches[0][0], 1)
+            flow = synaptic_flow(model, parameters_of(layers), example, options.forward)
+            whole.columns["synflow"] = by_layer(layers, flow, options.row_kind)
     found = {name: _without_pruned(model, layers, whole.columns[name], options) for name in wanted}
-    rows = sum(layer.filters * rows_per_filter(model, layer, options.unit) for layer in layers)
+    rows = sum(layer.filters * rows_per_filter(model, layer, options.row_kind) for layer in layers)
     frame = pd.DataFrame(found, index=pd.RangeIndex(rows), copy=False)
     return Snapshot(frame, layers, whole.sample_loss, whole.g_norm2, whole.ghg)
 
 
 def _without_pruned(
-    model: nn.Module, layers: Sequence[Layer], column: NamedTensors, options: Options
+    model: nn.Module, layers: Sequence[AnyLayer], column: NamedTensors, options: Options
 ) -> np.ndarray:
     """A column over all layers, NaN at pruned filters or weights."""
     parts = []
     for layer in layers:
         values = column[layer.name].double()
-        pruned = pruned_mask(model, layer, options.unit)
+        pruned = pruned_mask(model, layer, options.row_kind)
         if pruned is not None:
             values = values.masked_fill(pruned.to(values.device), float("nan"))
         parts.append(values)

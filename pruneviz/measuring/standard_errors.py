@@ -80,7 +80,7 @@ class FilterTerms(Listener):
     ) -> None:
         self._layers, self._parameters, self._examples = layers, parameters, examples
         self._by_batch, self._complete = by_batch, complete
-        self.filters = tuple(layer.weight for layer in layers)
+        self.filters = tuple(layer.weight for layer in layers if layer.is_gathered)
         device = parameters[layers[0].weight].device
         filters = sum(layer.filters for layer in layers)
         self._gathered, self._part = torch.zeros(2, filters, dtype=torch.float64, device=device)
@@ -144,7 +144,7 @@ class FilterTerms(Listener):
         if layer.weight not in part:
             return torch.zeros(layer.filters, dtype=torch.float64, device=self._part.device)
         theta = self._parameters[layer.weight].detach().double()
-        return (theta * part[layer.weight].detach()).flatten(1).sum(1)
+        return layer.rows(theta * part[layer.weight].detach()).flatten(1).sum(1)
 
     def _by_layer(self, values: Tensor) -> NamedTensors:
         names = [layer.name for layer in self._layers]

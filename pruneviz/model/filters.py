@@ -57,6 +57,8 @@ class Layer:
         numbers: Output channels in the unpruned layer; 0, 1, ... unless filters were removed.
         dims: Dimensions of the parameter along which its filters run.
         groups: Groups of a transposed convolution, see `pruneviz.model.weights.LinearMap`.
+        is_gathered: Whether the filters are the outputs of a product, so that their inner products
+            can be gathered there.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Layer:
     numbers: tuple[int, ...] = ()
     dims: Dims = (0,)
     groups: int = 1
+    is_gathered: bool = True
 
     @property
     def dim(self) -> int:
@@ -107,14 +110,14 @@ def find_layers(
 
     Args:
         model: Any network; it does not change.
-        example: Inputs as in `pruneviz.model.sample`; at most two examples are used.
+        example: Inputs as in `pruneviz.model.sample`; two examples are used if they suffice.
         classifier: Whether to include the output layer.
         forward: Callable of (model, example) that calls the network.
 
     Raises:
         MeasureError: If the model has no filters.
     """
-    return layers_of(model, Trace(model, example, forward), classifier=classifier)
+    return layers_of(model, Trace.of(model, example, forward), classifier=classifier)
 
 
 def layers_of(model: nn.Module, trace: Trace, *, classifier: bool = False) -> list[Layer]:
@@ -211,6 +214,30 @@ class Trace:
         self.output_layers = self.uses.last or set(self.order[-1:])
         self.multiplied = {(self._owner[a], self._owner[b]) for a, b in self._tracer.multiplied}
         self.together = dict(self._normalised_together())
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        example: Inputs,
+        forward: Forward | None = None,
+        examples: int | None = 2,
+    ) -> Trace:
+        """Trace a network with a few examples, or with all if it does not run on a few.
+
+        Networks that read a graph, keep batch-sized buffers or choose among the examples need a
+        whole batch.
+        """
+        try:
+            return cls(model, example, forward, examples)
+        except (RuntimeError, IndexError, ValueError, AssertionError):
+            if examples is None or examples >= examples_in(example):
+                raise
+            try:
+                return cls(model, example, forward, None)
+            except (RuntimeError, IndexError, ValueError, AssertionError):
+                pass
+            raise  # the first error, of the smaller example
 
     def _number(self, name: str, module: nn.Module) -> Tensor:
         start, filters = len(self._owner), len(module.get_parameter("weight"))

@@ -203,7 +203,8 @@ def channel_origins(origins: Tensor, dim: int) -> Tensor:
     Returns:
         Integers [channels].
     """
-    flat = origins.movedim(dim, 0).flatten(1)
+    flat = origins.movedim(dim, 0)
+    flat = flat[:, None] if flat.ndim == 1 else flat.flatten(1)
     if not flat.shape[1]:
         return torch.full(flat.shape[:1], MIXED, dtype=_DTYPE)
     return _agreed(flat.amin(1), flat.amax(1))

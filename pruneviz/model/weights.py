@@ -41,6 +41,8 @@ def rows_along(values: Tensor, dims: Dims, groups: int = 1) -> Tensor:
     if groups > 1:
         values = values.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
         return values.flatten(1)
+    if not dims:
+        return values.reshape(1, -1)
     others = [dim for dim in range(values.ndim) if dim not in dims]
     rows = math.prod(values.shape[dim] for dim in dims)
     return values.permute(*dims, *others).reshape(rows, -1)

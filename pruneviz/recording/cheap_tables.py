@@ -11,7 +11,7 @@ from torch import nn
 from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.cheap_columns import CheapColumns, CheapValues
-from pruneviz.model.filters import Layer
+from pruneviz.measuring.rows import AnyLayer
 
 _LARGEST = torch.finfo(torch.float32).max  # largest number that the log can store
 
@@ -21,13 +21,14 @@ class CheapTables:
 
     Args:
         model: Network to read.
-        layers: Its layers, from `pruneviz.model.filters.find_layers`.
-        unit: Row kind, "filter" or "weight".
+        layers: Its layers, from `pruneviz.measuring.selection.choose_rows`.
+        unit: Row kind.
+        kept: Which rows count as kept, as for `CheapColumns`.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], unit: str) -> None:
+    def __init__(self, model: nn.Module, layers: Sequence[AnyLayer], unit: str, kept: str) -> None:
         self._model = model
-        self._columns = CheapColumns(model, layers, unit)
+        self._columns = CheapColumns(model, layers, unit, kept)
         self._dtypes = dict.fromkeys(schema.CHEAP_OF_UNIT[unit], "float32")
 
     def read(self) -> CheapValues:

@@ -22,8 +22,9 @@ from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.options import Options, as_tuple
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
-from pruneviz.measuring.snapshot import Snapshot, take_snapshot
-from pruneviz.model.filters import find_layers, unwrap
+from pruneviz.measuring.rows import parameters_of
+from pruneviz.measuring.snapshot import Snapshot, rows_of, take_snapshot
+from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import generators_preserved, tried_kernels
 from pruneviz.model.sample import Sample, model_device
 from pruneviz.recording.cheap_tables import CheapTables
@@ -114,20 +115,16 @@ class Recorder:
             return
         self._model, self._sample = unwrap(model), sample
         self._options = Options.of(**measuring)
-        unit = self._options.unit
+        unit = self._options.row_kind
         self._is_measured = measured_at(every)
         mask_score = MASK_SCORES[unit] if mask_score is None else mask_score
         check_mask_score(mask_score, unit)
         check_one_rank(self._model, self._options.bn)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
-            self._layers = find_layers(
-                self._model,
-                batches[0][0],
-                classifier=self._options.classifier,
-                forward=self._options.forward,
-            )
-        self._cheap = CheapTables(self._model, self._layers, unit)
+            rows_found = rows_of(self._model, batches, self._options)
+        self._layers = rows_found.layers
+        self._cheap = CheapTables(self._model, self._layers, unit, self._options.kept)
         measured = {
             "lag": lag,
             "mask_score": mask_score,
@@ -294,9 +291,11 @@ class Recorder:
     def _choose_rows(self, rows: int, seed: int) -> dict[str, Any]:
         """Choose the stored rows; returns the facts about them."""
         self._rows: np.ndarray | slice = slice(None)
-        if self._options.unit == "filter":
+        if self._options.row_kind != "weight":
             return {}
-        weights = sum(self._model.get_parameter(layer.weight).numel() for layer in self._layers)
+        weights = sum(
+            self._model.get_parameter(name).numel() for name in parameters_of(self._layers)
+        )
         self._rows = stored_rows(weights, rows, seed)
         return {"weight_rows": int(rows), "weight_rows_seed": int(seed), "weights": weights}
 
@@ -337,7 +336,7 @@ class Recorder:
         row["ghg"] = snapshot.ghg
         table = _joined(cheap, snapshot.filters)
         correlations = None
-        if self._options.unit == "weight" and len(snapshot.filters):
+        if self._options.row_kind == "weight" and len(snapshot.filters):
             correlations = weight_correlations(table).assign(epoch=epoch)
         self.log.append(
             epoch,
@@ -363,7 +362,7 @@ class Recorder:
         if last is None:
             return History(self.spec, {}, None)
         filters = self.log.read("filters")
-        if self._options.unit == "weight":
+        if self._options.row_kind == "weight":
             stored = filters[filters["epoch"] == last]
             return History(self.spec, self._weights_of(stored, last), last)
         needed = [epoch for epoch in self.log.epochs if epoch >= last - self.spec.lag]

@@ -44,7 +44,7 @@ def measured_facts(model: nn.Module, options: Options, every: Every) -> dict[str
     """Facts about how a network is measured, under their names in the spec."""
     dtype = options.dtype or model_dtype(model)
     return {
-        "unit": options.unit,
+        "unit": options.row_kind,
         "bn": options.bn,
         "temperatures": options.temperatures,
         "columns": options.wanted(),

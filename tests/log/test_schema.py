@@ -8,7 +8,7 @@ import pytest
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.vocabulary import ROW_KINDS
+from pruneviz.log.vocabulary import CNN_ROW_KINDS
 
 EVERY_COLUMN = [
     (table, name, column)
@@ -36,7 +36,7 @@ GROUPS = {
 }
 GROUPS |= {
     f"{group} of a {kind}": of[kind]
-    for kind in ROW_KINDS
+    for kind in CNN_ROW_KINDS
     for group, of in [("cheap", schema.CHEAP_OF_UNIT), ("measured", schema.MEASURED_OF_UNIT)]
 }
 

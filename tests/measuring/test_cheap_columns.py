@@ -13,9 +13,10 @@ from torch import Tensor, nn
 import pruneviz as pv
 from pruneviz.experiment.networks.registry import NETWORKS, build_network
 from pruneviz.log import schema
-from pruneviz.log.vocabulary import ROW_KINDS
+from pruneviz.log.vocabulary import CNN_ROW_KINDS
 from pruneviz.measuring.cheap_columns import CheapColumns
 from pruneviz.model.filters import Layer, find_layers
+from pruneviz.pruning.held_entries import prune_entries
 from tests.support.cases import BY_NAME, digit_batches
 
 
@@ -44,16 +45,18 @@ def layer_by_layer(model: nn.Module, layers: list[Layer], unit: str) -> dict[str
 
 
 # networks with many layers of one shape, in both kinds of row; the small cases take turns
-NAMES = [(name, unit) for name in NETWORKS for unit in ROW_KINDS]
-NAMES += list(zip(BY_NAME, cycle(ROW_KINDS), strict=False))
+NAMES = [(name, unit) for name in NETWORKS for unit in CNN_ROW_KINDS]
+NAMES += list(zip(BY_NAME, cycle(CNN_ROW_KINDS), strict=False))
 
 
 @pytest.mark.parametrize(("name", "unit"), NAMES)
 def test_all_layers_at_once_equal_layers_one_by_one(name: str, unit: str) -> None:
     model, x = built(name)
     layers = find_layers(model, x)
-    with torch.no_grad():
-        model.get_parameter(layers[-1].weight)[0] = 0.0
+    weight = layers[-1].weight
+    kept = torch.ones_like(model.get_parameter(weight), dtype=torch.bool)
+    kept[0] = False
+    prune_entries(model, {weight: kept})
     cheap = CheapColumns(model, layers, unit)
     table, twin = cheap.table(cheap.read()), layer_by_layer(model, layers, unit)
     keys = ["layer", "filter", *(["weight"] if unit == "weight" else [])]
@@ -69,7 +72,7 @@ def test_all_layers_at_once_equal_layers_one_by_one(name: str, unit: str) -> Non
     assert rows == {layer.name: layer.filters * per_filter[layer.name] for layer in layers}
 
 
-@pytest.mark.parametrize("unit", ROW_KINDS)
+@pytest.mark.parametrize("unit", CNN_ROW_KINDS)
 def test_measure_gives_the_same_cheap_columns(unit: str) -> None:
     model, x = built("concatenated")
     cheap = CheapColumns(model, find_layers(model, x), unit)
@@ -96,7 +99,7 @@ def test_the_memory_layout_changes_nothing() -> None:
     assert all((seen.terms[column] == values).all() for column, values in expected.terms.items())
 
 
-@pytest.mark.parametrize("unit", ROW_KINDS)
+@pytest.mark.parametrize("unit", CNN_ROW_KINDS)
 def test_a_network_is_read_in_one_transfer_and_few_kernels(
     monkeypatch: pytest.MonkeyPatch, unit: str
 ) -> None:
@@ -119,7 +122,7 @@ def test_a_network_is_read_in_one_transfer_and_few_kernels(
     assert sum(name in kernels for name in names) < 60, "57 layers of 8 shapes"
 
 
-@pytest.mark.parametrize("unit", ROW_KINDS)
+@pytest.mark.parametrize("unit", CNN_ROW_KINDS)
 def test_values_read_stay_when_the_network_trains_on(unit: str) -> None:
     model, x = built("conv_bn_relu")
     model = model.double()  # nothing is converted, so that a view could pass for a copy

@@ -202,8 +202,9 @@ def attention(batch_first: bool) -> nn.Module:
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_attention_is_differentiated_twice(batch_first: bool) -> None:
     model = attention(batch_first)
-    frame = pv.measure(model, as_pair(digit_batches((6,))), columns=[*SUMS, *ERRORS, "theta2_g2"])
-    assert list(frame["layer"].unique()) == ["embed", "encoder.linear1", "encoder.linear2"]
+    layers = ["embed", "encoder.linear1", "encoder.linear2"]
+    columns = [*SUMS, *ERRORS, "theta2_g2"]
+    frame = pv.measure(model, as_pair(digit_batches((6,))), columns=columns, layers=layers)
     with sdpa_kernel(SDPBackend.MATH):
         assert_like_twin(model, frame, [*SUMS, "theta2_g2"] + (ERRORS if batch_first else []), 6)
     assert frame[ERRORS].isna().all(axis=None) == (not batch_first)

@@ -132,16 +132,24 @@ def test_without_batch_norm_sigma_and_mask_distance_are_null(tmp_path: Path) -> 
     assert runs.epochs["mask_distance"].isna().all()
 
 
-def test_kept_is_what_has_a_weight(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kept", "gone"), [("masks", [("4", 3)]), ("nonzero", [("4", 0), ("4", 3)])]
+)
+def test_kept_is_what_no_mask_prunes_or_on_request_what_is_not_zero(
+    tmp_path: Path, kept: str, gone: list[tuple[str, int]]
+) -> None:
     model = network()
-    with pv.Recorder(model, SAMPLE, tmp_path / "run") as recorder:
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", kept=kept) as recorder:
         recorder.after_epoch(0)
-        model[4].weight.data[[0, 3]] = 0.0  # type: ignore[union-attr, operator, index]
+        model[4].weight.data[0] = 0.0  # type: ignore[union-attr, operator, index]
+        mask = torch.ones_like(model[4].weight, dtype=torch.bool)  # type: ignore[arg-type]
+        mask[3] = False
+        prune_entries(model, {"4.weight": mask})
         recorder.after_epoch(1)
     runs = pv.load(tmp_path / "run")
-    assert runs.epochs["kept_fraction"].tolist() == [1.0, 5 / 7]
-    gone = at(runs, 1).query("not kept")
-    assert list(zip(gone["layer"], gone["filter"], strict=True)) == [("4", 0), ("4", 3)]
+    assert runs.epochs["kept_fraction"].tolist() == [1.0, (7 - len(gone)) / 7]
+    found = at(runs, 1).query("not kept")
+    assert list(zip(found["layer"], found["filter"], strict=True)) == gone
 
 
 def test_facts_are_stored_as_given_and_the_rest_is_null(tmp_path: Path) -> None:

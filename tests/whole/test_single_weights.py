@@ -192,8 +192,8 @@ def test_scores_and_masks_rank_single_weights() -> None:
     ("options", "said"),
     [
         (
-            {"unit": "channel"},
-            "unit='channel'; a row is a 'filter' or a single 'weight'",
+            {"unit": "chanel"},
+            "unit='chanel'; choose one of 'filter', 'weight', 'channel'",
         ),
         (
             {"unit": "weight", "columns": ["theta_g_se"]},

@@ -1,0 +1,136 @@
+"""The rows of one measurement: which layers, or which units, of a network are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from pruneviz.errors import MeasureError, unknown_name
+from pruneviz.measuring.chunking import automatic_chunk
+from pruneviz.measuring.objective import Objective
+from pruneviz.measuring.options import Options
+from pruneviz.measuring.rows import AnyLayer
+from pruneviz.model.coverage import choose_layers, matches
+from pruneviz.model.filters import Trace
+from pruneviz.model.sample import Inputs
+from pruneviz.model.unit_kinds import find_units
+from pruneviz.model.units import Units, grouped
+
+NOT_REACHED = "the loss on this sample does not depend on it"
+_FROZEN = "frozen; parameters='all' adds it"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the rows of a table describe.
+
+    Attributes:
+        layers: Layers with filters or with units, in the order of the table.
+        left_out: {parameter: reason} for parameters without measured entries.
+    """
+
+    layers: tuple[AnyLayer, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def choose_rows(
+    model: nn.Module, example: Inputs, options: Options, build: Callable[[], Objective]
+) -> Rows:
+    """Choose the layers or units that `options` ask for.
+
+    Weights that the traced examples do not use, such as those of experts, are measured if the loss
+    on the sample depends on them.
+
+    Args:
+        model: The network.
+        example: Inputs of a batch, to trace the network with.
+        options: Measuring options.
+        build: Builds the loss on the sample; called only if it is needed.
+
+    Raises:
+        MeasureError: If a name matches nothing, or nothing is left to measure.
+    """
+    if options.grouping is not None:
+        return _of_units(model, grouped(model, options.grouping), options)
+    trace = Trace.of(model, example, options.forward, options.trace_examples)
+    if options.row_kind not in ("filter", "weight"):
+        return _of_units(model, find_units(model, options.row_kind, trace), options)
+    chosen = choose_layers(
+        model, trace, classifier=options.classifier, layers=options.layers, skip=options.skip
+    )
+    dropped = {
+        layer.weight: _FROZEN for layer in chosen.layers if _is_frozen(model, layer, options)
+    }
+    doubtful = {layer.weight for layer in chosen.layers} & chosen.uncalled - set(dropped)
+    if doubtful:
+        dropped |= dict.fromkeys(doubtful - reached(build(), doubtful), NOT_REACHED)
+    layers = tuple(layer for layer in chosen.layers if layer.weight not in dropped)
+    if not layers:
+        reasons = "; ".join(f"{weight}: {why}" for weight, why in dropped.items())
+        raise MeasureError(f"no layer is left to measure ({reasons})")
+    return Rows(layers, {**chosen.left_out, **dropped})
+
+
+def reached(sample: Objective, parameters: Collection[str]) -> set[str]:
+    """The parameters on which the loss depends on some example; one gradient over the sample."""
+    missing = set(parameters) & set(sample.parameters)
+    found: set[str] = set()
+    for x, y in sample.chunks(automatic_chunk(sample)):
+        names = sorted(missing - found)
+        if not names:
+            break
+        loss = sample.losses(x, y)[0]
+        chosen = [sample.parameters[name] for name in names]
+        parts = torch.autograd.grad(loss, chosen, allow_unused=True)
+        found |= {name for name, part in zip(names, parts, strict=True) if part is not None}
+    return found
+
+
+def _of_units(model: nn.Module, units: Sequence[Units], options: Options) -> Rows:
+    names = [layer.name for layer in units]
+    wanted = set(names) if options.layers is None else _named(options.layers, names, "layers")
+    wanted -= _named(options.skip, names, "skip")
+    layers = [_trainable(model, layer, options) for layer in units if layer.name in wanted]
+    layers = [layer for layer in layers if layer.slices]
+    if not layers:
+        raise MeasureError(
+            f"layers={options.layers!r}, skip={options.skip!r} and "
+            f"parameters={options.parameters!r} leave no {options.row_kind}; there are those of "
+            f"{', '.join(names)}"
+        )
+    held = {name for layer in layers for name in layer.parameters}
+    why = f"no {options.row_kind} holds entries of it"
+    left_out = {name: why for name, _ in model.named_parameters() if name not in held}
+    return Rows(tuple(layers), left_out)
+
+
+def _named(patterns: Sequence[str], names: Sequence[str], option: str) -> set[str]:
+    """The names that match a pattern.
+
+    Raises:
+        MeasureError: If a pattern matches none.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = {name for name in names if matches(pattern, name)}
+        if not matching:
+            raise MeasureError(unknown_name(f"layer of units for {option}", pattern, names))
+        found |= matching
+    return found
+
+
+def _is_frozen(model: nn.Module, layer: AnyLayer, options: Options) -> bool:
+    if options.parameters != "trainable" or isinstance(layer, Units):
+        return False
+    return not model.get_parameter(layer.weight).requires_grad
+
+
+def _trainable(model: nn.Module, layer: Units, options: Options) -> Units:
+    """The units without entries of frozen parameters, if only trainable ones are measured."""
+    if options.parameters != "trainable":
+        return layer
+    parts = tuple(p for p in layer.slices if model.get_parameter(p.parameter).requires_grad)
+    return replace(layer, slices=parts)

@@ -15,6 +15,7 @@ from pruneviz.measuring.losses import CrossEntropy, Loss, loss_of_output, unders
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.outputs import logits_of, own_loss
 from pruneviz.measuring.parts import reason_against_splitting, with_parts
+from pruneviz.model.isolation import copied
 from pruneviz.model.sample import Batch, Forward
 from pruneviz.pruning.held_entries import kept_entries
 
@@ -64,20 +65,15 @@ def objective(
 
 
 def _tensors(model: nn.Module, dtype: torch.dtype) -> tuple[NamedTensors, NamedTensors]:
-    """Copies of all parameters and buffers, in the measuring dtype."""
+    """Copies of all parameters and buffers, as a network may write into its own in place."""
     # converted, because on a GPU measuring is faster in the default layout than in channels last
     parameters = {
-        name: _copy(p, dtype).contiguous().requires_grad_()
+        name: copied(p, dtype).contiguous().requires_grad_()
         for name, p in model.named_parameters()
         if p.is_floating_point()
     }
-    buffers = {name: _copy(b, dtype) for name, b in model.named_buffers()}
+    buffers = {name: copied(b, dtype) for name, b in model.named_buffers()}
     return parameters, buffers
-
-
-def _copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    # never an alias, because a network may write into its weights in place
-    return tensor.detach().to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
 def _with_loss_of(sample: Objective, *, by_default: bool) -> Objective:

@@ -12,7 +12,6 @@ from torch.func import grad, vmap
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.outputs import logits_of
-from pruneviz.model.casts import no_lower_precision
 from pruneviz.model.isolation import evaluate, flags_preserved
 from pruneviz.model.sample import Batch, Forward, Inputs, call_with, mapped, split, tensors_in
 
@@ -48,8 +47,7 @@ def squared_gradients(sample: Objective, names: Sequence[str], chunk: int) -> Na
 
     def example_loss(chosen: NamedTensors, x: Inputs, y: Any) -> Tensor:
         state = {**ordinary, **chosen, **sample.buffers}
-        with no_lower_precision(sample.dtype):
-            output = sample.read(call_with(sample.model, state, x, sample.forward))
+        output = sample.read(call_with(sample.model, state, x, sample.forward))
         return sample.loss_at(output, y, sample.temperatures[0])
 
     # every example has a gradient of all weights, so fewer examples fit than for the sum

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.losses import CrossEntropy, Loss, Weigh
 from pruneviz.measuring.outputs import logits_of
-from pruneviz.model.casts import no_lower_precision
 from pruneviz.model.finite import first_nonfinite_layer
+from pruneviz.model.one_dtype import in_one_dtype
 from pruneviz.model.sample import (
     Batch,
     Forward,
@@ -84,11 +84,6 @@ class Objective:
         """The sample's device."""
         return tensors_in(self.batches[0])[0].device
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of all floating-point tensors."""
-        return next(iter(self.parameters.values())).dtype
-
     @cached_property
     def weights(self) -> Tensor | None:
         """The weight of every example, float64; None for equal weights."""
@@ -136,9 +131,8 @@ class Objective:
     def output(self, x: Inputs) -> Any:
         """The network's output. Its graph reaches `parameters`; `x` and buffers are copied."""
         copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        with no_lower_precision(self.dtype):
-            state = {**self.parameters, **copies}
-            return self.read(call_with(self.model, state, mapped(x, Tensor.clone), self.forward))
+        state = {**self.parameters, **copies}
+        return self.read(call_with(self.model, state, mapped(x, Tensor.clone), self.forward))
 
     def read(self, output: Any) -> Any:
         """The part of a network's output that the loss takes."""
@@ -154,7 +148,7 @@ class Objective:
 
     def loss_at(self, output: Any, y: Any, temperature: float) -> Tensor:
         """The loss of an output at one temperature."""
-        with no_lower_precision(self.dtype):
+        with in_one_dtype(self.parameters):
             return self.loss(output if temperature == 1 else output / temperature, y)
 
     def first_examples(self) -> Batch:

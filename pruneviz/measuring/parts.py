@@ -89,9 +89,7 @@ def reason_against_splitting(sample: Objective) -> str:
             return "" if _is_separate(sample, chosen(x, positions), len(positions)) else _DEPENDENT
     except torch.OutOfMemoryError:
         return ""
-    except MeasureError:
-        raise
-    except _REFUSALS:
+    except (MeasureError, *_REFUSALS):
         return _DEPENDENT if _runs_whole(sample) else ""
 
 
@@ -160,7 +158,7 @@ def _runs_whole(sample: Objective) -> bool:
     try:
         with torch.no_grad():
             sample.output(sample.batches[0][0])
-    except _REFUSALS:  # raised again, with its place, when the sample is measured
+    except (MeasureError, *_REFUSALS):  # raised again, with its place, when the sample is measured
         return False
     return True
 

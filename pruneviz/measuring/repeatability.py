@@ -20,8 +20,8 @@ from pruneviz.model.sample import (
     Forward,
     Sample,
     as_batches,
+    measuring_dtype,
     model_device,
-    model_dtype,
     same_batches,
 )
 from pruneviz.model.supported import check_supported
@@ -40,7 +40,7 @@ def fixed_batches(model: nn.Module, sample: Sample, options: Options) -> list[Ba
         DataError: If a second iteration differs from the first (shuffled, augmented, exhausted).
     """
     check_supported(model)
-    device, dtype = model_device(model), options.dtype or model_dtype(model)
+    device, dtype = model_device(model), measuring_dtype(model, options.dtype)
     with generators_preserved(sample, device):
         first = as_batches(sample, device, dtype, options.forward)
         second = _second_walk(sample, device, dtype, options.forward)

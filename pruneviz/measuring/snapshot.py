@@ -25,7 +25,7 @@ from pruneviz.measuring.rows import AnyLayer, parameters_of, pruned_mask, rows_p
 from pruneviz.measuring.selection import Rows, choose_rows
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
-from pruneviz.model.sample import Batch, Sample, as_batches, first_of, model_device, model_dtype
+from pruneviz.model.sample import Batch, Sample, as_batches, first_of, measuring_dtype, model_device
 from pruneviz.model.supported import check_supported
 from pruneviz.model.units import Grouping
 
@@ -153,7 +153,7 @@ def take_snapshot(
     check_supported(model)
     device = model_device(model)
     with generators_preserved(sample, device), exact_float32():
-        dtype = options.dtype or model_dtype(model)
+        dtype = measuring_dtype(model, options.dtype)
         batches = as_batches(sample, device, dtype, options.forward)
         layers = layers or rows_of(model, batches, options).layers
         with isolated(model, hooks=options.hooks), module_modes(model, options.bn):
@@ -187,7 +187,7 @@ def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options
         temperatures=options.temperatures,
         loss=options.loss,
         rechunk=options.bn != "batch",
-        dtype=options.dtype or model_dtype(model),
+        dtype=measuring_dtype(model, options.dtype),
         forward=options.forward,
         loss_weight=options.loss_weight,
     )

@@ -29,7 +29,7 @@ from pruneviz.model.sample import (
     examples_in,
     first_of,
     mapped,
-    model_dtype,
+    measuring_dtype,
     tensors_in,
 )
 from pruneviz.model.tracing import MIXED, ChannelTracer, channel_origins, is_single
@@ -202,7 +202,7 @@ class Trace:
         self.norms: dict[str, dict[int, NormChannel | None]] = {}
         self.folded: set[str] = set()
         self.read: dict[str, list[list[frozenset[FilterOf] | None]]] = {}
-        example = _copied(first_of(example, examples), model_dtype(model))
+        example = _copied(first_of(example, examples), measuring_dtype(model))
         self._examples = examples_in(example)
         self._owner: list[FilterOf] = []  # origin number -> (layer, filter)
         self._tracer = ChannelTracer()
@@ -254,7 +254,7 @@ class Trace:
             stack.enter_context(torch.no_grad())
             for leaf in tensors_in(example):
                 self._tracer.mark(leaf, MIXED)
-            tensors = copied_tensors(model)
+            tensors = copied_tensors(model, measuring_dtype(model))
             stack.enter_context(self._tracer)
             call_with(model, tensors, example, forward)
 

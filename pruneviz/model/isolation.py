@@ -75,17 +75,24 @@ def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
     _check_unmoved(before, _marks(parameters))
 
 
-def copied_tensors(model: nn.Module) -> dict[str, Tensor]:
+def copied_tensors(model: nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """Copies of all parameters and buffers by name, for `torch.func.functional_call`.
 
     Args:
         model: Any network.
+        dtype: Dtype of floating-point tensors. Default: each its own.
 
     Returns:
         Tensors without gradients.
     """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    return {name: copied(tensor, dtype) for name, tensor in tensors.items()}
+
+
+def copied(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A copy of a tensor without gradient; in the given dtype if it is a floating-point tensor."""
+    wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to(wanted, copy=True)
 
 
 class _Restoring:

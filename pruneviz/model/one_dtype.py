@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -17,13 +18,18 @@ _CASTS = {
     Tensor.double: torch.float64,
 }
 _TO = {Tensor.to, Tensor.type}
+# losses whose class weights must have the dtype of their input
+_WITH_WEIGHTS = {
+    F.cross_entropy, F.nll_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits,
+    F.multi_margin_loss, F.multilabel_soft_margin_loss,
+}  # fmt: skip
 
 
 @contextmanager
 def in_one_dtype(state: Mapping[str, Tensor]) -> Iterator[None]:
     """Context in which casts to a narrower dtype than that of the tensors in `state` do nothing.
 
-    A network may cast activations to a precision of its own, as a `.float()` head does; with
+    A network, or a loss, may cast to a precision of its own, as a `.float()` head does; with
     parameters in another dtype this rounds, or fails. New tensors get the same dtype. No-op if the
     tensors have several dtypes.
 
@@ -57,9 +63,17 @@ class _OneDtype(TorchFunctionMode):
             return args[0].to(self._widened(_CASTS[func]))
         if func in _TO:
             args = tuple(self._widened(value) for value in args)
+        if func in _WITH_WEIGHTS:
+            args = tuple(map(self._converted, args))
+            kwargs = {name: self._converted(value) for name, value in kwargs.items()}
         if "dtype" in kwargs:
             kwargs = {**kwargs, "dtype": self._widened(kwargs["dtype"])}
         return func(*args, **kwargs)
+
+    def _converted(self, value: Any) -> Any:
+        """A tensor of a narrower dtype in the one dtype; any other value unchanged."""
+        narrow = isinstance(value, Tensor) and self._widened(value.dtype) is not value.dtype
+        return value.to(self._dtype) if narrow else value
 
     def _widened(self, value: Any) -> Any:
         """The one dtype in place of a narrower one; any other value unchanged."""

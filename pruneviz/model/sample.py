@@ -40,6 +40,20 @@ def model_dtype(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
+def measuring_dtype(model: nn.Module, chosen: torch.dtype | None = None) -> torch.dtype:
+    """The dtype that a model is measured in.
+
+    Args:
+        model: The model.
+        chosen: A dtype that a person chose. Default: the widest of the model's parameters, and
+            float32 at least, because half precision is too coarse for derivatives.
+    """
+    if chosen is not None:
+        return chosen
+    wide = torch.float64 in {p.dtype for p in model.parameters()}
+    return torch.float64 if wide else torch.float32
+
+
 def call_model(model: nn.Module, inputs: Inputs, forward: Forward | None = None) -> Any:
     """Call a network on the inputs of a batch.
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pruneviz.model.isolation import evaluate, isolated
-from pruneviz.model.sample import Forward, Inputs, call_with, tensors_in
+from pruneviz.model.isolation import copied, evaluate, isolated
+from pruneviz.model.sample import Forward, Inputs, call_with, measuring_dtype, tensors_in
 from pruneviz.model.weights import Dims, LinearMap, computes_weight, maps_of, own_parameters
 
 _aten = torch.ops.aten
@@ -56,11 +56,12 @@ class Uses:
 
     def __init__(self, model: nn.Module, example: Inputs, forward: Forward | None = None) -> None:
         self._outputs: dict[Node, str] = {}  # node of a layer's output -> layer
+        dtype = measuring_dtype(model)
         parameters = {
-            name: p.detach().clone().requires_grad_(p.is_floating_point())
+            name: copied(p, dtype).requires_grad_(p.is_floating_point())
             for name, p in model.named_parameters()
         }
-        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        buffers = {name: copied(buffer, dtype) for name, buffer in model.named_buffers()}
         matrices = _Matrices(parameters)
         with ExitStack() as stack:
             stack.enter_context(isolated(model))

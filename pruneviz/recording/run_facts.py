@@ -16,7 +16,7 @@ from torch import nn
 from pruneviz.errors import LogError
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.measuring.options import Options
-from pruneviz.model.sample import model_device, model_dtype
+from pruneviz.model.sample import measuring_dtype, model_device
 from pruneviz.recording.measured_epochs import Every, in_spec
 
 _PACKAGES = ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow")
@@ -42,7 +42,7 @@ def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> 
 
 def measured_facts(model: nn.Module, options: Options, every: Every) -> dict[str, Any]:
     """Facts about how a network is measured, under their names in the spec."""
-    dtype = options.dtype or model_dtype(model)
+    dtype = measuring_dtype(model, options.dtype)
     return {
         "unit": options.row_kind,
         "bn": options.bn,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch.distributed as dist
 from torch import nn
 
@@ -37,3 +41,19 @@ def check_one_rank(model: nn.Module, bn: str) -> None:
                 f"bn={bn!r} computes batch statistics, and batch norm {name} waits for those of "
                 "the other ranks, which do not measure; measure with bn='eval'"
             )
+
+
+@contextmanager
+def one_writer() -> Iterator[None]:
+    """Explain errors of opening a log where several processes do so unknown to torch."""
+    try:
+        yield
+    except LogError as error:
+        processes = os.environ.get("WORLD_SIZE", "1")
+        if processes == "1" or (dist.is_available() and dist.is_initialized()):
+            raise
+        raise LogError(
+            f"{error}. {processes} processes run this script (WORLD_SIZE), and without a process "
+            "group each of them records: call torch.distributed.init_process_group before the "
+            "recorder is made, then only rank 0 records"
+        ) from error

@@ -31,7 +31,7 @@ from pruneviz.recording.cheap_tables import CheapTables
 from pruneviz.recording.epoch_facts import checked_facts
 from pruneviz.recording.history import History, check_mask_score
 from pruneviz.recording.measured_epochs import Every, measured_at
-from pruneviz.recording.ranks import check_one_rank, nothing_here, rank
+from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
 from pruneviz.recording.run_facts import machine_facts, measured_facts, spec_of
 from pruneviz.recording.stored_rows import stored_rows
 
@@ -135,7 +135,8 @@ class Recorder:
         }
         given = {**machine_facts(self._model), **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)
-        self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
+        with one_writer():
+            self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
         self._history = self._recorded_history()
         if resume:
             _logger.info("continuing %s after epoch %s", self.log.path, self.last_epoch)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import pruneviz as pv
+from pruneviz.errors import LogError
 from tests.support.short_recordings import SAMPLE, assert_same_tables, network
 from tests.support.two_ranks import EPOCHS, train_epoch, train_on_two_ranks
 
@@ -63,3 +64,15 @@ def test_one_rank_does_not_wait_for_batch_statistics_of_others(
     seen: list[dict[str, object]],
 ) -> None:
     assert "measure with bn='eval'" in str(seen[0]["synced"])
+
+
+def test_processes_without_a_group_learn_why_their_folder_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    with pytest.raises(LogError) as alone:
+        pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun does
+    with pytest.raises(LogError, match=r"already holds .*init_process_group .* only rank 0"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    assert "init_process_group" not in str(alone.value)

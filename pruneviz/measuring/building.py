@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,21 +32,28 @@ def objective(
     dtype: torch.dtype,
     forward: Forward | None = None,
     loss_weight: Callable[..., Any] | None = None,
+    theta: Collection[str] | None = None,
 ) -> Objective:
     """Build the objective of a model that is already in the mode for measuring.
 
-    Theta is all floating-point parameters of the model, including frozen ones.
+    Args:
+        model: The network, unwrapped.
+        batches: The sample.
+        temperatures, loss, dtype, forward, loss_weight: As for `pruneviz.measure`.
+        rechunk: Whether batches may be split.
+        theta: Names of the parameters in Theta. Default: all floating-point parameters, including
+            frozen ones.
 
     Raises:
         MeasureError: If the output is not a tensor, the loss is not a scalar, or a cross-entropy
             label has no output.
     """
-    parameters, buffers = _tensors(model, dtype)
+    parameters, constants = _tensors(model, dtype, theta)
     known = understood(loss)
     built = Objective(
         model,
         parameters,
-        buffers,
+        constants,
         batches,
         temperatures,
         known or loss or CrossEntropy(),
@@ -64,16 +71,19 @@ def objective(
     return _turned(built) if faster_turned else built
 
 
-def _tensors(model: nn.Module, dtype: torch.dtype) -> tuple[NamedTensors, NamedTensors]:
-    """Copies of all parameters and buffers, as a network may write into its own in place."""
+def _tensors(
+    model: nn.Module, dtype: torch.dtype, theta: Collection[str] | None
+) -> tuple[NamedTensors, NamedTensors]:
+    """Copies of Theta, and of all other tensors: a network may write into its own in place."""
     # converted, because on a GPU measuring is faster in the default layout than in channels last
-    parameters = {
-        name: copied(p, dtype).contiguous().requires_grad_()
-        for name, p in model.named_parameters()
-        if p.is_floating_point()
+    every = {name: copied(p, dtype).contiguous() for name, p in model.named_parameters()}
+    chosen = {
+        name: p.requires_grad_()
+        for name, p in every.items()
+        if p.is_floating_point() and (theta is None or name in theta)
     }
-    buffers = {name: copied(b, dtype) for name, b in model.named_buffers()}
-    return parameters, buffers
+    constants = {name: p for name, p in every.items() if name not in chosen}
+    return chosen, constants | {name: copied(b, dtype) for name, b in model.named_buffers()}
 
 
 def _with_loss_of(sample: Objective, *, by_default: bool) -> Objective:

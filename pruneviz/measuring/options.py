@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pruneviz.errors import MeasureError, unknown_name
 from pruneviz.log import schema
 from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
 from pruneviz.measuring.losses import Loss
+from pruneviz.model.theta import theta_of
 from pruneviz.model.units import Grouping
 
 KEPT = ("masks", "nonzero")  # what `kept` says of a row
@@ -35,7 +36,7 @@ class Options:
     unit: str | Grouping = "filter"
     loss_weight: Callable[..., Any] | None = None
     forward: Callable[..., Any] | None = None
-    parameters: str = "all"
+    parameters: str | tuple[str, ...] = "all"
     layers: tuple[str, ...] | None = None
     skip: tuple[str, ...] = ()
     trace_examples: int | None = 2
@@ -59,6 +60,8 @@ class Options:
         for name in ("columns", "layers"):
             if given.get(name) is None:
                 tuples.pop(name, None)
+        if "parameters" in given and given["parameters"] not in ("all", "trainable"):
+            tuples["parameters"] = as_tuple(given["parameters"])
         return cls(**{**given, **tuples})
 
     def __post_init__(self) -> None:
@@ -79,6 +82,15 @@ class Options:
                 raise MeasureError(
                     unknown_name(f"{self.row_kind} column", name, self.available(), hint)
                 )
+
+    def with_fixed_theta(self, model: nn.Module) -> Options:
+        """The same options with the parameters that are trainable now, by name.
+
+        Flags may change while a network is trained, rows of a recording may not.
+        """
+        if self.parameters != "trainable":
+            return self
+        return replace(self, parameters=tuple(theta_of(model, "trainable")))
 
     @property
     def row_kind(self) -> str:

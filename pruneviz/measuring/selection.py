@@ -16,11 +16,13 @@ from pruneviz.measuring.rows import AnyLayer
 from pruneviz.model.coverage import choose_layers, matches
 from pruneviz.model.filters import Trace
 from pruneviz.model.sample import Inputs
+from pruneviz.model.theta import theta_of
 from pruneviz.model.unit_kinds import find_units
 from pruneviz.model.units import Units, grouped
 
 NOT_REACHED = "the loss on this sample does not depend on it"
-_FROZEN = "frozen; parameters='all' adds it"
+_OUTSIDE = {"trainable": "frozen; parameters='all' adds it"}
+_UNMATCHED = "not in parameters={!r}"
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,8 @@ def choose_rows(
     chosen = choose_layers(
         model, trace, classifier=options.classifier, layers=options.layers, skip=options.skip
     )
-    dropped = {
-        layer.weight: _FROZEN for layer in chosen.layers if _is_frozen(model, layer, options)
-    }
+    theta, why = _theta(model, options)
+    dropped = {layer.weight: why for layer in chosen.layers if layer.weight not in theta}
     doubtful = {layer.weight for layer in chosen.layers} & chosen.uncalled - set(dropped)
     if doubtful:
         dropped |= dict.fromkeys(doubtful - reached(build(), doubtful), NOT_REACHED)
@@ -93,7 +94,8 @@ def _of_units(model: nn.Module, units: Sequence[Units], options: Options) -> Row
     names = [layer.name for layer in units]
     wanted = set(names) if options.layers is None else _named(options.layers, names, "layers")
     wanted -= _named(options.skip, names, "skip")
-    layers = [_trainable(model, layer, options) for layer in units if layer.name in wanted]
+    theta, _ = _theta(model, options)
+    layers = [_within(theta, layer) for layer in units if layer.name in wanted]
     layers = [layer for layer in layers if layer.slices]
     if not layers:
         raise MeasureError(
@@ -122,15 +124,13 @@ def _named(patterns: Sequence[str], names: Sequence[str], option: str) -> set[st
     return found
 
 
-def _is_frozen(model: nn.Module, layer: AnyLayer, options: Options) -> bool:
-    if options.parameters != "trainable" or isinstance(layer, Units):
-        return False
-    return not model.get_parameter(layer.weight).requires_grad
+def _theta(model: nn.Module, options: Options) -> tuple[set[str], str]:
+    """The parameters in Theta, and why others are not."""
+    asked = options.parameters
+    why = _OUTSIDE.get(asked) if isinstance(asked, str) else None
+    return set(theta_of(model, asked)), why or _UNMATCHED.format(asked)
 
 
-def _trainable(model: nn.Module, layer: Units, options: Options) -> Units:
-    """The units without entries of frozen parameters, if only trainable ones are measured."""
-    if options.parameters != "trainable":
-        return layer
-    parts = tuple(p for p in layer.slices if model.get_parameter(p.parameter).requires_grad)
-    return replace(layer, slices=parts)
+def _within(theta: Collection[str], layer: Units) -> Units:
+    """The units without entries of parameters outside Theta."""
+    return replace(layer, slices=tuple(p for p in layer.slices if p.parameter in theta))

@@ -27,6 +27,7 @@ from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.sample import Batch, Sample, as_batches, first_of, measuring_dtype, model_device
 from pruneviz.model.supported import check_supported
+from pruneviz.model.theta import theta_of
 from pruneviz.model.units import Grouping
 
 
@@ -64,7 +65,7 @@ def measure(
     unit: str | Grouping = "filter",
     loss_weight: Callable[..., Any] | None = None,
     forward: Callable[..., Any] | None = None,
-    parameters: str = "all",
+    parameters: str | Sequence[str] = "all",
     layers: str | Sequence[str] | None = None,
     skip: str | Sequence[str] = (),
     trace_examples: int | None = 2,
@@ -190,6 +191,7 @@ def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options
         dtype=measuring_dtype(model, options.dtype),
         forward=options.forward,
         loss_weight=options.loss_weight,
+        theta=theta_of(model, options.parameters),
     )
     return calibrated(sample) if options.bn == "calibrated" else sample
 

@@ -32,7 +32,7 @@ from pruneviz.recording.epoch_facts import checked_facts
 from pruneviz.recording.history import History, check_mask_score
 from pruneviz.recording.measured_epochs import Every, measured_at
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
-from pruneviz.recording.run_facts import machine_facts, measured_facts, spec_of
+from pruneviz.recording.run_facts import machine_facts, measured_facts, spec_of, theta_facts
 from pruneviz.recording.stored_rows import stored_rows
 
 _logger = logging.getLogger("pruneviz")
@@ -114,7 +114,7 @@ class Recorder:
             self._idle_epoch = last_epoch_of(out) if resume else None
             return
         self._model, self._sample = unwrap(model), sample
-        self._options = Options.of(**measuring)
+        self._options = Options.of(**measuring).with_fixed_theta(self._model)
         unit = self._options.row_kind
         self._is_measured = measured_at(every)
         mask_score = MASK_SCORES[unit] if mask_score is None else mask_score
@@ -133,7 +133,7 @@ class Recorder:
             "sample_size": check_repeatable(self._model, batches, self._options),
             **self._choose_rows(rows, rows_seed),
         }
-        given = {**machine_facts(self._model), **(spec or {})}
+        given = {**machine_facts(self._model), **theta_facts(measuring), **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)
         with one_writer():
             self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)

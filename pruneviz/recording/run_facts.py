@@ -54,6 +54,14 @@ def measured_facts(model: nn.Module, options: Options, every: Every) -> dict[str
     }
 
 
+def theta_facts(measuring: Mapping[str, Any]) -> dict[str, Any]:
+    """Which parameters Theta holds, as given to the recorder; nothing for all of them."""
+    asked = measuring.get("parameters", "all")
+    if asked == "all":
+        return {}
+    return {"parameters": asked if isinstance(asked, str) else list(asked)}
+
+
 def machine_facts(model: nn.Module) -> dict[str, Any]:
     """Facts that a user may override: network name, machine, command and versions."""
     return {

@@ -13,7 +13,7 @@ from pruneviz.errors import DataError, MeasureError
 from pruneviz.measuring.derivatives import gradients
 from pruneviz.measuring.objective import NamedTensors
 from pruneviz.measuring.options import Options
-from pruneviz.measuring.snapshot import build_objective, chunk_for
+from pruneviz.measuring.snapshot import build_objective, caches_emptied, chunk_for
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.sample import (
     Batch,
@@ -66,6 +66,7 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
         exact_float32(),
         isolated(model, hooks=options.hooks),
         module_modes(model, options.bn),
+        caches_emptied(model, batches, options),
     ):
         built = build_objective(model, batches, options)
         chunk = chunk_for(built, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer, parameters_of, pruned_mask, rows_per_filter
 from pruneviz.measuring.selection import Rows, choose_rows
+from pruneviz.model.caches import without_caches
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.sample import Batch, Sample, as_batches, first_of, measuring_dtype, model_device
@@ -157,7 +159,11 @@ def take_snapshot(
         dtype = measuring_dtype(model, options.dtype)
         batches = as_batches(sample, device, dtype, options.forward)
         layers = layers or rows_of(model, batches, options).layers
-        with isolated(model, hooks=options.hooks), module_modes(model, options.bn):
+        with (
+            isolated(model, hooks=options.hooks),
+            module_modes(model, options.bn),
+            caches_emptied(model, batches, options),
+        ):
             return _snapshot(model, batches, list(layers), options)
 
 
@@ -178,6 +184,14 @@ def rows_of(model: nn.Module, batches: Sequence[Batch], options: Options) -> Row
 
     with exact_float32(), isolated(model, hooks=options.hooks), module_modes(model, options.bn):
         return choose_rows(model, batches[0][0], options, build)
+
+
+def caches_emptied(
+    model: nn.Module, batches: Sequence[Batch], options: Options
+) -> AbstractContextManager[None]:
+    """Context in which modules of an isolated model keep no tensors made from parameters."""
+    inputs = first_of(batches[0][0], options.trace_examples)
+    return without_caches(model, inputs, options.forward, hooks=options.hooks)
 
 
 def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options) -> Objective:

@@ -2,8 +2,9 @@
 
 Forward passes may count, cache or collect in attributes. They are put back in place, so that every
 object keeps its identity: attributes of every module, and the contents of lists, dicts, sets,
-deques, plain tensors, arrays and generators found there. Other objects are kept by reference,
-unless they are dataclasses, namespaces or helpers defined beside their module.
+deques, plain tensors, arrays and generators found there, and in the variables of functions found
+there. Other objects are kept by reference, unless they are dataclasses, namespaces or helpers
+defined beside their module.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import is_dataclass
-from types import FunctionType, ModuleType, SimpleNamespace
+from functools import partial
+from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -53,10 +56,13 @@ class Attributes:
             self._save_module(module)
 
     def restore(self) -> None:
-        """Put the attributes back, and forget members that were added since."""
+        """Put the attributes back, and forget members that were added or filled since."""
         for now, before in self._members:
-            for name in [name for name in now if name not in before]:
-                del now[name]
+            for name in list(now):
+                if name not in before:
+                    del now[name]
+                elif before[name] is None:
+                    now[name] = None
         for put_back in self._restores:
             put_back()
 
@@ -89,11 +95,42 @@ class Attributes:
         if isinstance(value, nn.Module):
             self._save_hidden(value)
             return
+        if isinstance(value, (FunctionType, MethodType, partial)):
+            self.save_function(value)
+            return
         put_back = _content(value, home)
         if put_back is not None:
             self._restores.append(put_back)
         for part in _parts(value, home):
             self._save(part, home)
+
+    def save_function(self, function: Any) -> None:
+        """Save what a function keeps: its closure, its globals, and the object it belongs to.
+
+        Args:
+            function: A function, method, partial function or callable object.
+        """
+        while isinstance(function, partial):
+            for value in (*function.args, *function.keywords.values()):
+                self._save(value, "")
+            function = function.func
+        owner = getattr(function, "__self__", function)
+        if not isinstance(owner, (FunctionType, ModuleType)):
+            self._save(owner, type(owner).__module__)
+        code = getattr(function, "__func__", function)
+        if isinstance(code, FunctionType):
+            self._save_variables(code)
+
+    def _save_variables(self, function: FunctionType) -> None:
+        for cell in function.__closure__ or ():
+            with suppress(ValueError):  # a variable that has no value yet
+                self._restores.append(_of_cell(cell))
+                self._save(cell.cell_contents, function.__module__)
+        space = function.__globals__
+        for name in function.__code__.co_names:
+            if isinstance(space.get(name), (int, float, *_CONTENTS)):
+                self._restores.append(partial(space.__setitem__, name, space[name]))
+                self._save(space[name], function.__module__)
 
     def _save_hidden(self, module: nn.Module) -> None:
         """Save a module that is not registered, such as a teacher kept in a list."""
@@ -140,6 +177,15 @@ def _is_helper(value: Any, home: str) -> bool:
         return False
     own = type(value).__module__ == home
     return own or is_dataclass(value) or isinstance(value, SimpleNamespace)
+
+
+def _of_cell(cell: CellType) -> _Restore:
+    before = cell.cell_contents
+
+    def put_back() -> None:
+        cell.cell_contents = before
+
+    return put_back
 
 
 def _of_list(value: list[Any]) -> _Restore:

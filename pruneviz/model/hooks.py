@@ -47,6 +47,16 @@ def defines_function(kind: str, hook: Any) -> bool:
     return kind.removeprefix("_global") in _FORWARD and _returns_value(hook)
 
 
+def kept_hooks(modules: Iterable[nn.Module]) -> list[Any]:
+    """The hooks of modules that stay because they define the network's function.
+
+    Args:
+        modules: Modules whose hooks are asked for.
+    """
+    held = [(name, vars(module).get(name) or {}) for module in modules for name in _HOOKS]
+    return [hook for name, own in held for hook in own.values() if defines_function(name, hook)]
+
+
 @contextmanager
 def hooks_put_aside(modules: Iterable[nn.Module], keep: Keep = defines_function) -> Iterator[None]:
     """Put aside the hooks of modules, and hooks of all modules; put all back.

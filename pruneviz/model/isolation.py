@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruneviz.errors import MeasureError, UnsupportedError
 from pruneviz.model.attributes import Attributes
-from pruneviz.model.hooks import defines_function, hooks_put_aside
+from pruneviz.model.hooks import defines_function, hooks_put_aside, kept_hooks
 from pruneviz.model.replaced import without_autocast, without_checkpointing
 from pruneviz.model.sample import model_device
 from pruneviz.model.supported import check_supported
@@ -56,6 +56,8 @@ def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
     """
     check_supported(model)
     attributes = Attributes(model)
+    for hook in [] if hooks else kept_hooks(attributes.modules):
+        attributes.save_function(hook)
     parameters = _named(model, attributes.modules)
     before = _marks(parameters)
     keep = _is_not_restoring if hooks else defines_function

@@ -59,6 +59,21 @@ def hooked() -> nn.Module:
     return model
 
 
+def remembering() -> nn.Module:
+    """A hook that changes the output by what it keeps in a closure and in an object."""
+    model, history, meter, calls = body(), [0.0], Meter(), 0
+
+    def after(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        history.append(float(output.detach().mean()))
+        meter.update(output.detach())
+        return output + 0.1 * sum(history) + meter.mean + 0.01 * calls
+
+    model[0].register_forward_hook(after)
+    return model
+
+
 class Counting(nn.Module):
     """The scale of the output depends on the number of calls, counted in several ways."""
 
@@ -119,6 +134,7 @@ def computed(normalise: Callable[[nn.Module], nn.Module]) -> nn.Module:
 CASES: Mapping[str, Callable[[], nn.Module]] = {
     "embedding with max_norm": bounded_embedding,
     "hooks with statistics": hooked,
+    "hooks with memory": remembering,
     "counter in forward": Counting,
     "weights clamped in forward": Clamped,
     "statistics in an object": Collecting,

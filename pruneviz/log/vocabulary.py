@@ -9,7 +9,10 @@ from typing import Literal
 ROW_KINDS = (
     "filter",
     "weight",
+    "head",
+    "neuron",
     "channel",
+    "expert",
     "group",
 )
 

@@ -182,6 +182,8 @@ class Trace:
         order: Layers ordered by first call.
         norms: {layer: {filter: (batch norm, channel) or None}}, the first norm that reads a filter;
             None if it reads the filter at several channels.
+        example: The examples that were used.
+        forward: As given.
         uses: How the network uses its parameters.
         output_layers: The last layers before the output, see `pruneviz.model.uses`.
         folded: Layers whose output does not keep the examples in its first dimension.
@@ -203,6 +205,7 @@ class Trace:
         self.folded: set[str] = set()
         self.read: dict[str, list[list[frozenset[FilterOf] | None]]] = {}
         example = _copied(first_of(example, examples), measuring_dtype(model))
+        self.example, self.forward = example, forward
         self._examples = examples_in(example)
         self._owner: list[FilterOf] = []  # origin number -> (layer, filter)
         self._tracer = ChannelTracer()
@@ -211,7 +214,7 @@ class Trace:
         }
         self._run(model, example, forward)
         self.uses = Uses(model, example, forward)
-        self.output_layers = self.uses.last or set(self.order[-1:])
+        self.output_layers = self._last(model) or set(self.order[-1:])
         self.multiplied = {(self._owner[a], self._owner[b]) for a, b in self._tracer.multiplied}
         self.together = dict(self._normalised_together())
 
@@ -238,6 +241,17 @@ class Trace:
             except (RuntimeError, IndexError, ValueError, AssertionError):
                 pass
             raise  # the first error, of the smaller example
+
+    def _last(self, model: nn.Module) -> set[str]:
+        """Names of the last layers, and of their weights."""
+        weights = {id(p): name for name, p in model.named_parameters()}
+        last = self.uses.last
+        named = {
+            name
+            for name, module in weighted_modules(model)
+            if weights[id(module.get_parameter("weight"))] in last
+        }
+        return named | last
 
     def _number(self, name: str, module: nn.Module) -> Tensor:
         start, filters = len(self._owner), len(module.get_parameter("weight"))

@@ -50,12 +50,14 @@ class Uses:
     Attributes:
         matrices: {parameter: how it acts}, for every parameter that is multiplied with an
             activation, in order of first use.
-        last: Modules, and parameters used without a call of their module, that come last before the
-            output. Empty if the output has no gradient.
+        feeds: {weight: weights of the layers that read its layer's output through no other layer}.
+            A layer whose weight is computed goes by the name of its module.
+        last: Weights of the layers that come last before the output; empty if the output has no
+            gradient.
     """
 
     def __init__(self, model: nn.Module, example: Inputs, forward: Forward | None = None) -> None:
-        self._outputs: dict[Node, str] = {}  # node of a layer's output -> layer
+        self._outputs: dict[Node, str] = {}  # node of a layer's output -> its weight
         dtype = measuring_dtype(model)
         parameters = {
             name: copied(p, dtype).requires_grad_(p.is_floating_point())
@@ -75,16 +77,17 @@ class Uses:
         roots = [t.grad_fn for t in tensors_in(output) if t.grad_fn is not None]
         nodes = _sorted(roots)
         self._add_direct_uses(nodes, parameters)
+        self.feeds: dict[str, set[str]] = {}
         self.last = self._last(nodes)
 
     def _hooks(self, model: nn.Module) -> Iterator[Any]:
-        first: dict[int, str] = {}  # a layer with a tied weight goes by its first name
-        for name, module in model.named_modules():
+        names = {id(p): name for name, p in model.named_parameters()}
+        for path, module in model.named_modules():
             if computes_weight(module):
-                yield module.register_forward_hook(self._note(name))
+                yield module.register_forward_hook(self._note(path))
             elif maps_of(module) and not list(module.children()):
-                weight = next(iter(own_parameters(module).values()))
-                yield module.register_forward_hook(self._note(first.setdefault(id(weight), name)))
+                weight = own_parameters(module)[maps_of(module)[0][0]]
+                yield module.register_forward_hook(self._note(names[id(weight)]))
 
     def _note(self, name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
@@ -105,6 +108,8 @@ class Uses:
                     only[node] = name
                 continue
             children = _inputs(node)
+            if node.name().startswith("Embedding"):  # a lookup's rows are activations
+                continue
             if len(node.next_functions) == 1 and children and children[0] in only:
                 only[node] = only[children[0]]
             elif _PRODUCT_NODES.fullmatch(node.name()):
@@ -113,20 +118,18 @@ class Uses:
 
     def _last(self, nodes: Sequence[Node]) -> set[str]:
         """Layers whose output reaches the network's output, and that feed no other layer."""
-        fed: dict[Node, set[str]] = {}  # node -> layers that read it; two say as much as all
-        last, inner = set(), set()
+        read_by: dict[Node, set[str]] = {}  # node -> layers that read it through no other
+        last = set()
         for node in reversed(nodes):
-            above = fed.pop(node, set())
+            readers = read_by.pop(node, set())
             layer = self._outputs.get(node)
             if layer is not None:
+                self.feeds.setdefault(layer, set()).update(readers - {layer})
                 last.add(layer)
-                inner |= {layer} if above - {layer} else set()
-                above = {layer} | above
+                readers = {layer}
             for child in _inputs(node):
-                known = fed.setdefault(child, set())
-                if len(known) < 2:
-                    known |= above
-        return last - inner
+                read_by.setdefault(child, set()).update(readers)
+        return {layer for layer in last if not self.feeds[layer]}
 
 
 class _Matrices(TorchDispatchMode):

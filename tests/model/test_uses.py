@@ -59,14 +59,14 @@ def test_a_parameter_that_is_added_or_looked_up_is_no_matrix() -> None:
 
 
 LAST = {
-    "plain": (lambda net, x: net.b(net.a(x)), {"b"}),
-    "features too": (lambda net, x: (net.b(net.a(x)), net.a(x)), {"b"}),
-    "two heads": (lambda net, x: {"a": net.a(x), "b": net.b(x)}, {"a", "b"}),
-    "side branch": (lambda net, x: net.a(x) + 0 * net.b(x).detach(), {"a"}),
+    "plain": (lambda net, x: net.b(net.a(x)), {"b.weight"}),
+    "features too": (lambda net, x: (net.b(net.a(x)), net.a(x)), {"b.weight"}),
+    "two heads": (lambda net, x: {"a": net.a(x), "b": net.b(x)}, {"a.weight", "b.weight"}),
+    "side branch": (lambda net, x: net.a(x) + 0 * net.b(x).detach(), {"a.weight"}),
     "functional": (lambda net, x: F.linear(net.a(x), net.b.weight), {"b.weight"}),
-    "applied twice": (lambda net, x: net.a(net.a(x)), {"a"}),
-    "residual": (lambda net, x: net.b(x + net.a(x)), {"b"}),
-    "in place": (lambda net, x: net.b(net.a(x).relu_()), {"b"}),
+    "applied twice": (lambda net, x: net.a(net.a(x)), {"a.weight"}),
+    "residual": (lambda net, x: net.b(x + net.a(x)), {"b.weight"}),
+    "in place": (lambda net, x: net.b(net.a(x).relu_()), {"b.weight"}),
 }
 
 
@@ -84,5 +84,5 @@ def test_a_tied_embedding_does_not_hide_the_classifier() -> None:
     model.out = nn.Linear(3, 5, bias=False)
     model.out.weight = model.table.weight
     uses = Uses(model, torch.tensor([[1, 2]]))
-    assert uses.last == {"out"}
+    assert uses.last == {"table.weight"}
     assert list(uses.matrices) == ["fc.weight", "table.weight"]

@@ -23,20 +23,24 @@ _HOMES = ("lightning.pytorch", "pytorch_lightning")
 _CONTINUING = "pass ckpt_path to trainer.fit"
 
 
-def _callback() -> Any:
-    """The base class of callbacks, of the package that is in use."""
-    for home in sorted(_HOMES, key=lambda name: name not in sys.modules):
+def _callbacks() -> tuple[Any, ...]:
+    """The base classes of callbacks of the packages in use; a trainer takes its own package's."""
+    in_use = [name for name in _HOMES if name in sys.modules]
+    for homes in (in_use, *([name] for name in _HOMES)):
         try:
-            return importlib.import_module(home).Callback
+            found = tuple(importlib.import_module(name).Callback for name in homes)
         except ModuleNotFoundError as error:
             missing = error
+        else:
+            if found:
+                return found
     raise ImportError(
         "pruneviz.loops.lightning needs Lightning, which is not installed: "
         "pip install 'pruneviz[lightning]'"
     ) from missing
 
 
-_Callback: Any = _callback()
+_Callback: Any = type("_Callback", _callbacks(), {})
 
 
 class PruningDynamics(_Callback):

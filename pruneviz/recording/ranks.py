@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from pruneviz.errors import LogError, MeasureError
+from pruneviz.model.supported import check_supported
 
 
 def rank() -> int:
@@ -30,8 +31,10 @@ def check_one_rank(model: nn.Module, bn: str) -> None:
     """Check that one rank can measure a network without the others.
 
     Raises:
+        UnsupportedError: If the network is sharded.
         MeasureError: If batch norms would wait for the statistics of other ranks.
     """
+    check_supported(model)
     alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
     if alone or bn == "eval":
         return

@@ -108,18 +108,18 @@ class Recorder:
         every_rank: bool = False,
         **measuring: Any,
     ) -> None:
+        self._model, self._sample = unwrap(model), sample
+        self._options = Options.of(**measuring).with_fixed_theta(self._model)
+        check_one_rank(self._model, self._options.bn)
         self.records = every_rank or rank() == 0
         self._closed, self._unwritten = False, False
         if not self.records:
             self._idle_epoch = last_epoch_of(out) if resume else None
             return
-        self._model, self._sample = unwrap(model), sample
-        self._options = Options.of(**measuring).with_fixed_theta(self._model)
         unit = self._options.row_kind
         self._is_measured = measured_at(every)
         mask_score = MASK_SCORES[unit] if mask_score is None else mask_score
         check_mask_score(mask_score, unit)
-        check_one_rank(self._model, self._options.bn)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
             rows_found = rows_of(self._model, batches, self._options)

@@ -63,7 +63,9 @@ def test_every_rank_records_into_its_own_folder_on_request(
 def test_one_rank_does_not_wait_for_batch_statistics_of_others(
     seen: list[dict[str, object]],
 ) -> None:
-    assert "measure with bn='eval'" in str(seen[0]["synced"])
+    for rank in seen:  # all of them stop, none waits for one that has failed
+        assert "measure with bn='eval'" in str(rank["synced"])
+        assert "is not initialised yet" in str(rank["unsupported"])
 
 
 def test_processes_without_a_group_learn_why_their_folder_is_in_use(

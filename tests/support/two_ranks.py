@@ -68,6 +68,8 @@ def recorded_twice(rank: int, folder: Path) -> dict[str, object]:
     with pv.Recorder(network(), SAMPLE, own, every_rank=True) as each:
         each.after_epoch(0)
     synced = nn.SyncBatchNorm.convert_sync_batchnorm(network())
+    lazy = nn.LazyLinear(2)  # stands for networks that no rank can record
+    seen["unsupported"] = said(lambda: pv.Recorder(lazy, SAMPLE, folder / "lazy"))
     seen["synced"] = said(lambda: pv.Recorder(synced, SAMPLE, folder / "synced", bn="batch"))
     return seen
 

@@ -10,16 +10,41 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.errors import MeasureError
+from pruneviz.measuring.calibration import calibrated
+from pruneviz.measuring.chunking import automatic_chunk
 from pruneviz.measuring.labels import check_labels
 from pruneviz.measuring.losses import CrossEntropy, Loss, loss_of_output, understood
 from pruneviz.measuring.objective import NamedTensors, Objective
+from pruneviz.measuring.options import Options
 from pruneviz.measuring.outputs import logits_of, own_loss
 from pruneviz.measuring.parts import reason_against_splitting, with_parts
 from pruneviz.model.isolation import copied
-from pruneviz.model.sample import Batch, Forward
+from pruneviz.model.sample import Batch, Forward, measuring_dtype
+from pruneviz.model.theta import theta_of
 from pruneviz.pruning.held_entries import kept_entries
 
 _SHARED = "bn='batch' normalises every batch by its own statistics"
+
+
+def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options) -> Objective:
+    """The loss on these batches, for a model that is already in the mode `options.bn`."""
+    sample = objective(
+        model,
+        batches,
+        temperatures=options.temperatures,
+        loss=options.loss,
+        rechunk=options.bn != "batch",
+        dtype=measuring_dtype(model, options.dtype),
+        forward=options.forward,
+        loss_weight=options.loss_weight,
+        theta=theta_of(model, options.parameters),
+    )
+    return calibrated(sample) if options.bn == "calibrated" else sample
+
+
+def chunk_for(sample: Objective, options: Options) -> int:
+    """The requested chunk, or one that fits into memory; unused if batches must stay whole."""
+    return options.chunk or (automatic_chunk(sample) if sample.rechunk else 1)
 
 
 def objective(

@@ -8,7 +8,9 @@ from a network or a loss. What fails is measured batch by batch in one piece.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import Any, TypeAlias
@@ -35,9 +37,12 @@ from pruneviz.model.sample import (
     mapped,
     tensors_in,
 )
+from pruneviz.model.supported import is_out_of_memory
 
 _PROBED = 4  # examples
-_TOLERANCE = 1e-3  # relative to a norm; far above rounding, far below a share of an example
+# relative to a norm, times the rounding of a number; a sum in another order changes less
+_ROUNDINGS = 200
+_ROUNDINGS_OF_NETWORK = 2000
 _PIECES = (1, 2, 3, 5, 7, 11, 13, 17, 23, 31, 41, 53)
 _LAST_PIECE = 61
 _BATCHES = 16  # of which the losses are compared if their targets differ in shape
@@ -85,12 +90,20 @@ def reason_against_splitting(sample: Objective) -> str:
         return ""
     positions = _spread(n, _PROBED)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _without_warnings():
             return "" if _is_separate(sample, chosen(x, positions), len(positions)) else _DEPENDENT
-    except torch.OutOfMemoryError:
-        return ""
-    except (MeasureError, *_REFUSALS):
+    except (MeasureError, *_REFUSALS) as error:
+        if is_out_of_memory(error):
+            return ""
         return _DEPENDENT if _runs_whole(sample) else ""
+
+
+def few_examples(sample: Objective, count: int = _PROBED) -> Batch:
+    """A few examples, spread over a batch; the whole first batch if it cannot be split."""
+    x, y = sample.batches[0]
+    if not is_splittable((x, y)) or sample.whole == _DEPENDENT:
+        return mapped((x, y), Tensor.clone)
+    return chosen((x, y), _spread(examples_in(x), count))
 
 
 def with_parts(sample: Objective, loss_weight: Callable[..., Any] | None) -> Objective:
@@ -111,10 +124,13 @@ def with_parts(sample: Objective, loss_weight: Callable[..., Any] | None) -> Obj
     if loss_weight is not None:
         _ = replace(sample, weigh=weighings[0]).weights  # refused if they are no weights
     try:
-        tried = list(_splits(sample, weighings))
-    except (MeasureError, torch.OutOfMemoryError):
+        with _without_warnings():
+            tried = list(_splits(sample, weighings))
+    except MeasureError:
         raise
-    except _REFUSALS:
+    except _REFUSALS as error:
+        if is_out_of_memory(error):
+            raise
         return _in_one_piece(sample, loss_weight)
     for weigh in weighings:
         if all(_adds_up(split, weigh) for split in tried):
@@ -149,7 +165,9 @@ def _is_separate(sample: Objective, x: Inputs, n: int) -> bool:
             continue  # its place is named later
         if sum(map(len, apart)) == len(together):
             joined = torch.cat(apart)
-            if joined.shape != together.shape or not _close([joined], [together]):
+            if joined.shape != together.shape or not _close(
+                [joined], [together], _ROUNDINGS_OF_NETWORK
+            ):
                 return False
     return True
 
@@ -260,9 +278,11 @@ def _adds_up(split: _Split, weigh: Weigh | None) -> bool:
     # a part without weight has no loss: its mean over nothing is NaN
     values = [p.value * share for p, share in zip(parts, shares, strict=True) if share]
     sizes = torch.stack([whole.value, *values]).abs()
-    if not abs(float(torch.stack(values).sum() - whole.value)) <= _TOLERANCE * float(sizes.max()):
+    apart = float((torch.stack(values).sum() - whole.value).abs())
+    roundings = _ROUNDINGS if whole.by_rows else _ROUNDINGS_OF_NETWORK
+    if not apart <= roundings * torch.finfo(sizes.dtype).eps * float(sizes.max()):
         return False
-    return _close(_added(parts, shares), whole.gradient)
+    return _close(_added(parts, shares), whole.gradient, roundings)
 
 
 def _added(parts: Sequence[_Part], shares: Sequence[float]) -> list[Tensor]:
@@ -277,7 +297,16 @@ def _added(parts: Sequence[_Part], shares: Sequence[float]) -> list[Tensor]:
     return [torch.stack(column).sum(0) for column in columns]
 
 
-def _close(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Context for trials on a few examples, which may lack what the whole sample has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _close(first: Sequence[Tensor], second: Sequence[Tensor], roundings: int) -> bool:
     apart = sum(float((a - b).double().square().sum()) for a, b in zip(first, second, strict=True))
     norm = sum(float(b.double().square().sum()) for b in second)
-    return apart <= _TOLERANCE**2 * norm
+    tolerance = roundings * max(torch.finfo(b.dtype).eps for b in second)
+    return apart <= tolerance**2 * norm

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+import warnings
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import nn
 
 from pruneviz.errors import DataError, MeasureError
+from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.derivatives import gradients
-from pruneviz.measuring.objective import NamedTensors
+from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
-from pruneviz.measuring.snapshot import build_objective, caches_emptied, chunk_for
+from pruneviz.measuring.parts import few_examples
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
+from pruneviz.model.random_calls import RandomCalls
 from pruneviz.model.sample import (
     Batch,
     Forward,
@@ -24,7 +29,7 @@ from pruneviz.model.sample import (
     model_device,
     same_batches,
 )
-from pruneviz.model.supported import check_supported
+from pruneviz.model.supported import check_supported, is_out_of_memory
 
 # relative; summation order on a GPU changes about 1e-6, dropout about 1e-1
 _TOLERANCE = 1e-4
@@ -53,25 +58,62 @@ def fixed_batches(model: nn.Module, sample: Sample, options: Options) -> list[Ba
 
 
 def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Options) -> int:
-    """Evaluate loss and gradient twice and compare.
+    """Evaluate loss and gradient on the whole sample twice and compare.
 
     Returns:
         Number of examples in the sample.
 
     Raises:
-        MeasureError: If the results differ (dropout, noise).
+        MeasureError: If the results differ (dropout, noise); names the cause.
     """
     with (
         generators_preserved(batches, model_device(model)),
         exact_float32(),
         isolated(model, hooks=options.hooks),
         module_modes(model, options.bn),
-        caches_emptied(model, batches, options),
     ):
         built = build_objective(model, batches, options)
         chunk = chunk_for(built, options)
-        _compare(gradients(built, chunk), gradients(built, chunk))
+        _check(built, lambda: gradients(built, chunk))
         return built.examples
+
+
+def check_answers_twice(sample: Objective) -> None:
+    """Evaluate loss and gradient on a few examples twice and compare.
+
+    Four examples at most, so that it costs little beside a measurement.
+
+    Raises:
+        MeasureError: If the results differ; names the cause.
+    """
+    for count in (4, 1):
+        try:
+            _check_few(sample, few_examples(sample, count))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            continue
+        return
+
+
+def _check_few(sample: Objective, batch: Batch) -> None:
+    def answer() -> _LossesAndGradients:
+        loss = sample.loss_at(sample.output(batch[0]), batch[1], 1.0)
+        parts = torch.autograd.grad(loss, list(sample.parameters.values()), materialize_grads=True)
+        return [float(loss.detach())], [dict(zip(sample.parameters, parts, strict=True))]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a few examples may lack what the whole sample has
+        _check(sample, answer)
+
+
+def _check(sample: Objective, answer: Callable[[], _LossesAndGradients]) -> None:
+    difference = _difference(answer(), answer())
+    if difference:
+        raise MeasureError(
+            f"the model gives different results when evaluated twice: {difference}. "
+            f"{_cause(sample, answer)}"
+        )
 
 
 def _second_walk(
@@ -86,24 +128,44 @@ def _second_walk(
         ) from None
 
 
-def _compare(first: _LossesAndGradients, second: _LossesAndGradients) -> None:
+def _difference(first: _LossesAndGradients, second: _LossesAndGradients) -> str:
+    """What differs between two evaluations; "" for nothing."""
     for before, after in zip(first[0], second[0], strict=True):
         same = math.isclose(before, after, rel_tol=_TOLERANCE, abs_tol=1e-12)
         if not same and math.isfinite(before):
-            raise MeasureError(_unrepeatable(f"the loss was {before:.6g}, then {after:.6g}"))
+            return f"the loss was {before:.6g}, then {after:.6g}"
     for before_g, after_g in zip(first[1], second[1], strict=True):
         norm = _norm(before_g)
         apart = _norm({name: before_g[name] - after_g[name] for name in before_g})
         if apart > _TOLERANCE * norm:
-            raise MeasureError(_unrepeatable(f"the gradient moved by {apart:.3g} of {norm:.3g}"))
+            return f"the gradient moved by {apart:.3g} of {norm:.3g}"
+    return ""
 
 
 def _norm(vector: NamedTensors) -> float:
     return math.sqrt(sum(float(part.square().sum()) for part in vector.values()))
 
 
-def _unrepeatable(what: str) -> str:
+def _cause(sample: Objective, answer: Callable[[], _LossesAndGradients]) -> str:
+    """Why two evaluations differ, and the repair."""
+    if _difference(_seeded(sample, answer), _seeded(sample, answer)):
+        return (
+            "They differ with equal random numbers too, so it keeps state that measuring does not "
+            "put back, such as in a global variable or a closure, or an operation is not "
+            "deterministic; reset that state in forward=callable(model, batch), or see "
+            "torch.use_deterministic_algorithms"
+        )
+    with RandomCalls(sample.model) as seen:
+        sample.output(few_examples(sample)[0])
     return (
-        f"the model gives different results when evaluated twice: {what}. Use nn.Dropout rather "
-        "than functional dropout, and switch off any noise in evaluation mode"
+        f"It draws random numbers{seen.described()}. Use nn.Dropout rather than functional dropout "
+        "(or pass training=self.training), and switch off any noise in evaluation mode"
     )
+
+
+def _seeded(sample: Objective, answer: Callable[[], _LossesAndGradients]) -> _LossesAndGradients:
+    with generators_preserved(None, sample.device):
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        return answer()

@@ -13,15 +13,14 @@ import torch
 from torch import nn
 
 from pruneviz.log import schema
-from pruneviz.measuring.building import objective
-from pruneviz.measuring.calibration import calibrated
+from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.cheap_columns import CheapColumns
-from pruneviz.measuring.chunking import automatic_chunk
 from pruneviz.measuring.derivative_columns import Derivatives, by_layer, derivative_columns
 from pruneviz.measuring.extra_columns import synaptic_flow
 from pruneviz.measuring.losses import Loss
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
+from pruneviz.measuring.repeatability import check_answers_twice
 from pruneviz.measuring.rows import AnyLayer, parameters_of, pruned_mask, rows_per_filter
 from pruneviz.measuring.selection import Rows, choose_rows
 from pruneviz.model.caches import without_caches
@@ -29,7 +28,6 @@ from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.sample import Batch, Sample, as_batches, first_of, measuring_dtype, model_device
 from pruneviz.model.supported import check_supported
-from pruneviz.model.theta import theta_of
 from pruneviz.model.units import Grouping
 
 
@@ -136,13 +134,18 @@ def measure(
         kept=kept,
         hooks=hooks,
     )
-    snapshot = take_snapshot(model, sample, options)
+    snapshot = take_snapshot(model, sample, options, check=True)
     cheap = CheapColumns(unwrap(model), snapshot.layers, options.row_kind, kept)
     return _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
 
 
 def take_snapshot(
-    model: nn.Module, sample: Sample, options: Options, layers: Sequence[AnyLayer] | None = None
+    model: nn.Module,
+    sample: Sample,
+    options: Options,
+    layers: Sequence[AnyLayer] | None = None,
+    *,
+    check: bool = False,
 ) -> Snapshot:
     """Measure what `options` ask for, except the cheap columns.
 
@@ -151,6 +154,7 @@ def take_snapshot(
         sample: Inputs [N, ...] and targets [N], or an iterable of such batches.
         options: What to measure, and how.
         layers: The network's layers, if it was already traced.
+        check: Whether to check on a few examples that the network gives the same answer twice.
     """
     model = unwrap(model)
     check_supported(model)
@@ -164,7 +168,7 @@ def take_snapshot(
             module_modes(model, options.bn),
             caches_emptied(model, batches, options),
         ):
-            return _snapshot(model, batches, list(layers), options)
+            return _snapshot(model, batches, list(layers), options, check)
 
 
 def rows_of(model: nn.Module, batches: Sequence[Batch], options: Options) -> Rows:
@@ -194,29 +198,12 @@ def caches_emptied(
     return without_caches(model, inputs, options.forward, hooks=options.hooks)
 
 
-def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options) -> Objective:
-    """The loss on these batches, for a model that is already in the mode `options.bn`."""
-    sample = objective(
-        model,
-        batches,
-        temperatures=options.temperatures,
-        loss=options.loss,
-        rechunk=options.bn != "batch",
-        dtype=measuring_dtype(model, options.dtype),
-        forward=options.forward,
-        loss_weight=options.loss_weight,
-        theta=theta_of(model, options.parameters),
-    )
-    return calibrated(sample) if options.bn == "calibrated" else sample
-
-
-def chunk_for(sample: Objective, options: Options) -> int:
-    """The requested chunk, or one that fits into memory; unused if batches must stay whole."""
-    return options.chunk or (automatic_chunk(sample) if sample.rechunk else 1)
-
-
 def _snapshot(
-    model: nn.Module, batches: list[Batch], layers: list[AnyLayer], options: Options
+    model: nn.Module,
+    batches: list[Batch],
+    layers: list[AnyLayer],
+    options: Options,
+    check: bool,
 ) -> Snapshot:
     wanted = [
         name for name in options.wanted() if name not in schema.CHEAP_OF_UNIT[options.row_kind]
@@ -225,6 +212,8 @@ def _snapshot(
     # `theta` of single weights counts too, so that network facts are measured with it alone
     if set(options.wanted()) - set(schema.CHEAP_COLUMNS):
         sample = build_objective(model, batches, options)
+        if check:
+            check_answers_twice(sample)
         chunk = chunk_for(sample, options)
         whole = derivative_columns(sample, layers, wanted, chunk, options.row_kind)
         if "synflow" in wanted:

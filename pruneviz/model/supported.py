@@ -65,7 +65,7 @@ def forward_explained(model: nn.Module) -> Iterator[None]:
             raise
         raise MeasureError(
             f"the forward pass fails in {where}: {type(error).__name__}: {error}; give inputs with "
-            "which the network can be called in evaluation mode"
+            f"which the network can be called in evaluation mode{_state(model)}"
         ) from error
 
 
@@ -77,6 +77,19 @@ def described_layer(model: nn.Module, name: str) -> str:
         name: Name in `model.named_modules()`; "" for the network itself.
     """
     return _named(name, model.get_submodule(name))
+
+
+def _state(model: nn.Module) -> str:
+    """Advice about tensors that a layer may have kept from an earlier call."""
+    for name, module in model.named_modules():
+        for own, value in vars(module).items():
+            if isinstance(value, Tensor) and value.ndim:
+                return (
+                    f"; {_named(name, module)} holds {own} of shape "
+                    f"{tuple(value.shape)}; if it is state of an earlier batch, reset it before "
+                    "measuring"
+                )
+    return ""
 
 
 def _named(name: str, module: nn.Module) -> str:

@@ -16,9 +16,9 @@ from torch.utils._pytree import tree_flatten
 
 import pruneviz as pv
 from pruneviz.errors import MeasureError
+from pruneviz.measuring.building import build_objective
 from pruneviz.measuring.chunking import _memory_budget, automatic_chunk
 from pruneviz.measuring.options import Options
-from pruneviz.measuring.snapshot import build_objective
 from pruneviz.model.sample import as_batches
 from tests.support.cases import BY_NAME, Net, as_pair, digit_batches, head
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pruneviz.measuring.building import build_objective
 from pruneviz.measuring.options import Options
-from pruneviz.measuring.snapshot import build_objective
 from pruneviz.model.sample import as_batches
 from tests.support.cases import head
 

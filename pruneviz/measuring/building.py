@@ -85,6 +85,7 @@ def objective(
         "" if rechunk else _SHARED,
         kept_entries(model),
         forward=forward,
+        complex=frozenset(name for name, p in model.named_parameters() if p.is_complex()),
     )
     if rechunk:
         built = replace(built, whole=reason_against_splitting(built))
@@ -103,9 +104,9 @@ def _tensors(
     # converted, because on a GPU measuring is faster in the default layout than in channels last
     every = {name: copied(p, dtype).contiguous() for name, p in model.named_parameters()}
     chosen = {
-        name: p.requires_grad_()
+        name: (torch.view_as_real(p) if p.is_complex() else p).requires_grad_()
         for name, p in every.items()
-        if p.is_floating_point() and (theta is None or name in theta)
+        if (p.is_floating_point() or p.is_complex()) and (theta is None or name in theta)
     }
     constants = {name: p for name, p in every.items() if name not in chosen}
     return chosen, constants | {name: copied(b, dtype) for name, b in model.named_buffers()}

@@ -33,7 +33,8 @@ def calibrated(sample: Objective) -> Objective:
     }
     with _estimating(sample.model), torch.no_grad():
         for x, _ in sample.batches:
-            call_with(sample.model, {**sample.parameters, **buffers}, x, sample.forward)
+            state = {**sample.as_called(sample.parameters), **buffers}
+            call_with(sample.model, state, x, sample.forward)
     return replace(sample, buffers=buffers)
 
 

@@ -46,7 +46,7 @@ def squared_gradients(sample: Objective, names: Sequence[str], chunk: int) -> Na
     totals = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in weights.items()}
 
     def example_loss(chosen: NamedTensors, x: Inputs, y: Any) -> Tensor:
-        state = {**ordinary, **chosen, **sample.buffers}
+        state = {**sample.as_called({**ordinary, **chosen}), **sample.buffers}
         output = sample.read(call_with(sample.model, state, x, sample.forward))
         return sample.loss_at(output, y, sample.temperatures[0])
 

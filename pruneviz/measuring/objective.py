@@ -53,6 +53,8 @@ class Objective:
         logits_only: Whether `output` returns the logits of the network's output alone.
         weigh: Weights of examples in the mean; None for equal weights.
         summed: Whether the loss is a sum over examples, not a mean.
+        complex: Names of complex parameters; Theta has their real and imaginary parts [..., 2].
+        versions: Version counters of the parameters, by which writing into them is noticed.
     """
 
     model: nn.Module
@@ -68,6 +70,8 @@ class Objective:
     logits_only: bool = False
     weigh: Weigh | None = None
     summed: bool = False
+    complex: frozenset[str] = frozenset()
+    versions: dict[str, int] = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
@@ -130,9 +134,27 @@ class Objective:
 
     def output(self, x: Inputs) -> Any:
         """The network's output. Its graph reaches `parameters`; `x` and buffers are copied."""
+        self._undo_writing()
         copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        state = {**self.parameters, **copies}
+        state = {**self.as_called(self.parameters), **copies}
         return self.read(call_with(self.model, state, mapped(x, Tensor.clone), self.forward))
+
+    def as_called(self, parameters: NamedTensors) -> NamedTensors:
+        """Parts of Theta as the network takes them, complex ones from their real parts."""
+        return {
+            name: torch.view_as_complex(p.contiguous()) if name in self.complex else p
+            for name, p in parameters.items()
+        }
+
+    def _undo_writing(self) -> None:
+        """Undo what the network wrote into its parameters, or froze, in the pass before."""
+        for name, p in self.parameters.items():
+            if p._version != self.versions.setdefault(name, p._version):
+                live = self.model.get_parameter(name).detach()
+                with torch.no_grad():
+                    p.copy_(torch.view_as_real(live) if name in self.complex else live)
+                self.versions[name] = p._version
+            p.requires_grad_()
 
     def read(self, output: Any) -> Any:
         """The part of a network's output that the loss takes."""

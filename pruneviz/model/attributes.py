@@ -45,6 +45,7 @@ class Attributes:
     def __init__(self, model: nn.Module) -> None:
         self.modules: list[nn.Module] = []
         self._restores: list[_Restore] = []
+        self._buffers: list[_Restore] = []
         self._members: list[tuple[dict[str, Any], dict[str, Any]]] = []
         members = [*model.parameters(), *model.buffers()]
         self._seen = {id(tensor) for tensor in members}
@@ -54,6 +55,9 @@ class Attributes:
             self._seen.add(id(module))
         for module in registered:
             self._save_module(module)
+        # forward passes have copies, but a hook of an activation may write into the buffers
+        saved = [_of_tensor(buffer) for buffer in model.buffers()]
+        self._buffers = [put_back for put_back in saved if put_back is not None]
 
     def restore(self) -> None:
         """Put the attributes back, and forget members that were added or filled since."""
@@ -67,11 +71,13 @@ class Attributes:
             put_back()
 
     def restore_members(self) -> None:
-        """Put back which parameters, buffers and modules every module holds."""
+        """Put back which parameters, buffers and modules every module holds, and their buffers."""
         for now, before in self._members:
             if not _identical(now, before):
                 now.clear()
                 now.update(before)
+        for put_back in self._buffers:
+            put_back()
 
     def _save_module(self, module: nn.Module) -> None:
         self.modules.append(module)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -71,6 +72,7 @@ def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
         stack.enter_context(_slow_attention())
         stack.enter_context(without_checkpointing())
         stack.enter_context(without_autocast())
+        stack.enter_context(_own_warnings_ignored())
         handle = model.register_forward_pre_hook(_Restoring(attributes), prepend=True)
         stack.callback(handle.remove)
         yield
@@ -92,8 +94,10 @@ def copied_tensors(model: nn.Module, dtype: torch.dtype | None = None) -> dict[s
 
 
 def copied(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A copy of a tensor without gradient; in the given dtype if it is a floating-point tensor."""
-    wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+    """A copy of a tensor without gradient; in the precision of a dtype if it is not of integers."""
+    wanted = tensor.dtype
+    if dtype is not None and (tensor.is_floating_point() or tensor.is_complex()):
+        wanted = dtype.to_complex() if tensor.is_complex() else dtype
     return tensor.detach().to(wanted, copy=True)
 
 
@@ -109,6 +113,15 @@ class _Restoring:
 
 def _is_not_restoring(kind: str, hook: object) -> bool:
     return not isinstance(hook, _Restoring)
+
+
+@contextmanager
+def _own_warnings_ignored() -> Iterator[None]:
+    """Context without warnings that torch gives about itself, which may be errors."""
+    with warnings.catch_warnings():
+        message = ".*torch.jit.script.*is deprecated"
+        warnings.filterwarnings("ignore", message, category=DeprecationWarning)
+        yield
 
 
 @contextmanager

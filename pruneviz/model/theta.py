@@ -18,13 +18,14 @@ def theta_of(model: nn.Module, parameters: Choice) -> list[str]:
 
     Args:
         model: Any network.
-        parameters: "all" floating-point parameters, the "trainable" ones (`requires_grad`), or
+        parameters: "all" real and complex parameters, the "trainable" ones (`requires_grad`), or
             names and patterns such as "blocks.*.weight".
 
     Raises:
         MeasureError: If a pattern matches none, or no parameter is trainable.
     """
-    floating = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+    known = model.named_parameters()
+    floating = {name: p for name, p in known if p.is_floating_point() or p.is_complex()}
     if parameters == "all":
         return list(floating)
     if parameters == "trainable":

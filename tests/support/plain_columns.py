@@ -50,7 +50,7 @@ def plain_columns(
 
 
 def _products(theta: dict[str, Tensor], parts: dict[str, Tensor], layer: str) -> Tensor:
-    weight = f"{layer}.weight"
+    weight = layer if layer in theta else f"{layer}.weight"
     return (theta[weight] * parts[weight]).detach().flatten(1).sum(1)
 
 

@@ -74,6 +74,38 @@ def remembering() -> nn.Module:
     return model
 
 
+def hooked_output() -> nn.Module:
+    """A hook that registers a hook on the output, which writes into a buffer."""
+    model = body()
+    model[0].register_buffer("calls", torch.zeros(()))
+
+    def count(gradient: Tensor) -> None:
+        model[0].calls.add_(1)
+
+    def after(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        if output.requires_grad:
+            output.register_hook(count)
+        return output / (1 + 0.1 * module.calls)
+
+    model[0].register_forward_hook(after)
+    return model
+
+
+class Changing(nn.Module):
+    """Shrinks a weight in every pass, and freezes another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.calls = body(), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        with torch.no_grad():
+            self.layers[0].weight.mul_(0.99)
+        self.layers[2].weight.requires_grad_(self.calls < 3)
+        return self.layers(x)
+
+
 class Counting(nn.Module):
     """The scale of the output depends on the number of calls, counted in several ways."""
 
@@ -135,6 +167,8 @@ CASES: Mapping[str, Callable[[], nn.Module]] = {
     "embedding with max_norm": bounded_embedding,
     "hooks with statistics": hooked,
     "hooks with memory": remembering,
+    "hooks of outputs": hooked_output,
+    "weights changed and frozen in forward": Changing,
     "counter in forward": Counting,
     "weights clamped in forward": Clamped,
     "statistics in an object": Collecting,

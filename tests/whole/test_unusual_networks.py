@@ -188,6 +188,37 @@ def test_casts_inside_forward() -> None:
     agrees(model, torch.randn(8, 6), plain=plain)
 
 
+class Fourier(nn.Module):
+    """A complex weight between real layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.weight = nn.Parameter(torch.randn(4, 4, dtype=torch.cdouble))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.fft.rfft(self.body(x))
+        return self.head(torch.fft.irfft(h @ self.weight.to(h.dtype), n=6).tanh())
+
+
+def parts(g: Tensor) -> Tensor:
+    return torch.view_as_real(g) if g.is_complex() else g
+
+
+def test_complex_weights_are_a_part_of_theta() -> None:
+    torch.manual_seed(0)
+    model, inputs, targets = Fourier().double(), torch.randn(8, 6).double(), torch.arange(8) % 3
+    model.weight.data = model.weight.data.cdouble()
+    frame = pv.measure(model, (inputs, targets), columns=["theta_g", "theta_hg"], layers="body")
+    theta = dict(model.named_parameters())
+    loss = F.cross_entropy(model(inputs), targets)
+    g = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
+    slope = sum((parts(one) * parts(one).detach()).sum() for one in g)
+    hg = torch.autograd.grad(slope, model.body.weight)[0]
+    expected = (model.body.weight * hg).sum(1).detach().numpy()
+    assert abs(frame["theta_hg"].to_numpy() - expected).max() < 1e-9 * abs(expected).max()
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_a_forward_mode_derivative_inside_forward() -> None:
     class Slope(nn.Module):

@@ -72,13 +72,13 @@ def measure(
     kept: str = "masks",
     hooks: bool = False,
 ) -> pd.DataFrame:
-    """Measure every filter, or every single weight, of a network on a sample.
+    """Measure every filter, single weight or unit of a network on a sample.
 
     The model does not change: parameters, gradients, buffers, modes and random state are preserved.
 
     Args:
-        model: Any network. Its convolutions and linear layers, except the classifier, are found by
-            tracing one forward pass.
+        model: Any network. All weights that act as linear maps, except the classifier, are found
+            by tracing one forward pass; `pruneviz.coverage` lists them.
         sample: Inputs [N, ...] and targets [N], or an iterable of such batches.
         temperatures: Divisors of the logits. The first is used for `theta_g` and `theta_hg`; each
             further T adds a column `theta_hg_tT` with both g and H at T.
@@ -94,15 +94,25 @@ def measure(
         dtype: Floating-point type of the computation, such as torch.float64 for exact work.
             Default: the model's own.
         classifier: Whether to measure the output layer too.
-        unit: Row kind, "filter" or "weight".
+        unit: Row kind: "filter" or "weight", or units over several parameters: "head", "neuron",
+            "channel" (of embeddings), "expert", or a grouping {name: [(parameter, dim, indices),
+            ...]}, with a list of such lists for several units of one name.
+        layers: Names or patterns (`*`, `?`) of the layers to measure, also of any parameter, such
+            as "attn.in_proj_weight" or "*.bias". A name chooses the classifier too; a pattern that
+            matches no layer is matched with all parameters. Default: all linear maps.
+        skip: Names or patterns of layers to leave out.
+        trace_examples: Number of examples that the network is traced with; None for the whole
+            first batch, which is also tried if a few do not run.
+        kept: What counts as kept: "masks", all that pruneviz did not prune, or "nonzero", of these
+            all with a weight that is not zero.
 
     Returns:
-        One row per filter or weight: `layer` (name in `named_modules()`), `filter` (output channel
-        of the unpruned layer), with unit="weight" also `weight` (position in the filter's flattened
-        weights), `kept` (whether any weight is not zero), and the columns as float64, with the
-        units listed in `pruneviz.log.schema.FILTERS`. Undefined values are NaN: `sigma` without a
-        batch norm, derivatives of pruned filters. Columns of single weights summed over a filter
-        give the filter's columns.
+        One row per filter, weight or unit: `layer` (name in `named_modules()`, of a parameter, or
+        of a group of units), `filter` (output channel of the unpruned layer, or number of the
+        unit), with unit="weight" also `weight` (position in the filter's flattened weights),
+        `kept`, and the columns as float64, with the units listed in `pruneviz.log.schema.FILTERS`.
+        Undefined values are NaN: `sigma` without a batch norm, derivatives of pruned rows. Columns
+        of single weights summed over a filter or unit give its columns.
 
     Raises:
         DataError: If the sample is empty or not a sample.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pruneviz.model.filters import Trace
 from pruneviz.model.isolation import copied_tensors, evaluate, isolated
-from pruneviz.model.sample import call_with, tensors_in
+from pruneviz.model.sample import call_with, measuring_dtype, tensors_in
 from pruneviz.model.units import Units
 
 _LEAK = 1e-3  # relative to the change where the units are read
@@ -29,7 +29,7 @@ def act_alone(model: nn.Module, trace: Trace, layers: Sequence[Units]) -> bool:
         layers: Layers of units, tried together.
     """
     generator = torch.Generator().manual_seed(0)
-    state = _awake(copied_tensors(model), generator)
+    state = _awake(copied_tensors(model, measuring_dtype(model)), generator)
     moved, silent = dict(state), dict(state)
     for layer in layers:
         for unit in {0, layer.filters - 1}:

@@ -20,9 +20,9 @@ from pruneviz.errors import LogError, PrunevizError
 from pruneviz.log.run_directory import RunLog, last_epoch_of
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 from pruneviz.measuring.cheap_columns import CheapValues
+from pruneviz.measuring.coverage import coverage_of
 from pruneviz.measuring.options import Options, as_tuple
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
-from pruneviz.measuring.rows import parameters_of
 from pruneviz.measuring.snapshot import Snapshot, rows_of, take_snapshot
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import generators_preserved, tried_kernels
@@ -32,8 +32,14 @@ from pruneviz.recording.epoch_facts import checked_facts
 from pruneviz.recording.history import History, check_mask_score
 from pruneviz.recording.measured_epochs import Every, measured_at
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
-from pruneviz.recording.run_facts import machine_facts, measured_facts, spec_of, theta_facts
-from pruneviz.recording.stored_rows import stored_rows
+from pruneviz.recording.run_facts import (
+    coverage_facts,
+    machine_facts,
+    measured_facts,
+    spec_of,
+    theta_facts,
+)
+from pruneviz.recording.stored_rows import rows_to_store
 
 _logger = logging.getLogger("pruneviz")
 
@@ -73,6 +79,7 @@ class Recorder:
     Attributes:
         spec: Run facts (`RunSpec`).
         log: Open run directory (`RunLog`).
+        coverage: Which parameters are measured, and why the others are not (`Coverage`).
         records: Whether this process records; otherwise there is no `spec` and no `log`.
 
     Raises:
@@ -124,22 +131,29 @@ class Recorder:
         with generators_preserved(batches, model_device(model)):
             rows_found = rows_of(self._model, batches, self._options)
         self._layers = rows_found.layers
+        self.coverage = coverage_of(self._model, rows_found)
         self._cheap = CheapTables(self._model, self._layers, unit, self._options.kept)
+        self._rows, row_facts = rows_to_store(self._model, self._layers, unit, rows, rows_seed)
         measured = {
             "lag": lag,
             "mask_score": mask_score,
             "mask_ratio": mask_ratio,
             **measured_facts(self._model, self._options, every),
             "sample_size": check_repeatable(self._model, batches, self._options),
-            **self._choose_rows(rows, rows_seed),
+            **row_facts,
         }
-        given = {**machine_facts(self._model), **theta_facts(measuring), **(spec or {})}
+        found = {**machine_facts(self._model), **coverage_facts(self.coverage)}
+        given = {**found, **theta_facts(measuring), **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)
         with one_writer():
             self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
         self._history = self._recorded_history()
         if resume:
             _logger.info("continuing %s after epoch %s", self.log.path, self.last_epoch)
+        else:
+            # a gap that nobody asked for must be seen
+            level = logging.INFO if self.coverage.is_as_chosen else logging.WARNING
+            _logger.log(level, "%s", self.coverage.line())
 
     @property
     def last_epoch(self) -> int | None:
@@ -288,17 +302,6 @@ class Recorder:
     ) -> None:
         if kind is None:  # after an error the run stays open, so that it can be resumed
             self.close()
-
-    def _choose_rows(self, rows: int, seed: int) -> dict[str, Any]:
-        """Choose the stored rows; returns the facts about them."""
-        self._rows: np.ndarray | slice = slice(None)
-        if self._options.row_kind != "weight":
-            return {}
-        weights = sum(
-            self._model.get_parameter(name).numel() for name in parameters_of(self._layers)
-        )
-        self._rows = stored_rows(weights, rows, seed)
-        return {"weight_rows": int(rows), "weight_rows_seed": int(seed), "weights": weights}
 
     def _check_call(self, epoch: int) -> None:
         if self._closed:

@@ -15,6 +15,7 @@ from torch import nn
 
 from pruneviz.errors import LogError
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.options import Options
 from pruneviz.model.sample import measuring_dtype, model_device
 from pruneviz.recording.measured_epochs import Every, in_spec
@@ -60,6 +61,12 @@ def theta_facts(measuring: Mapping[str, Any]) -> dict[str, Any]:
     if asked == "all":
         return {}
     return {"parameters": asked if isinstance(asked, str) else list(asked)}
+
+
+def coverage_facts(coverage: Coverage) -> dict[str, Any]:
+    """Measured fraction of the matrix weights, and what is left out of them."""
+    left_out = [f"{name}: {reason}" for name, reason in coverage.left_out.items()]
+    return {"coverage": coverage.of_matrices, "left_out": left_out}
 
 
 def machine_facts(model: nn.Module) -> dict[str, Any]:

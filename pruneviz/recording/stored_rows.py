@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 
 import numpy as np
+from torch import nn
 
 from pruneviz.errors import LogError
+from pruneviz.measuring.rows import AnyLayer, parameters_of
+
+
+def rows_to_store(
+    model: nn.Module, layers: Sequence[AnyLayer], kind: str, rows: int, seed: int
+) -> tuple[np.ndarray | slice, dict[str, int]]:
+    """Which rows of a table a log stores, and the facts about them: all, or some single weights.
+
+    Args:
+        model: The network.
+        layers: The layers of the table.
+        kind: Row kind.
+        rows, seed: As for `stored_rows`.
+    """
+    if kind != "weight":
+        return slice(None), {}
+    weights = sum(model.get_parameter(name).numel() for name in parameters_of(layers))
+    facts = {"weight_rows": int(rows), "weight_rows_seed": int(seed), "weights": weights}
+    return stored_rows(weights, rows, seed), facts
 
 
 def stored_rows(weights: int, rows: int, seed: int) -> np.ndarray:

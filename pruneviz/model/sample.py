@@ -179,24 +179,6 @@ def as_batches(
     return [mapped(batch, lambda leaf: _placed(leaf, device, dtype)) for batch in batches]
 
 
-def check_example(example: object) -> None:
-    """Check that a network can be called with an example.
-
-    Raises:
-        DataError: If it is not a tensor with at least one input.
-    """
-    if not isinstance(example, Tensor):
-        raise DataError(
-            "the example must be a tensor, a batch of inputs alone such as images[:2], "
-            f"got {type(example).__name__}"
-        )
-    if example.ndim == 0 or len(example) == 0:
-        raise DataError(
-            "the example must hold one input or more, such as images[:2], "
-            f"got a tensor of shape {tuple(example.shape)}"
-        )
-
-
 def sample_size(batches: Sequence[Batch]) -> int:
     """Number of examples over all batches."""
     return sum(examples_in(x) for x, _ in batches)

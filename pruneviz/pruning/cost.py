@@ -13,7 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import generators_preserved
-from pruneviz.model.sample import model_device, model_dtype
+from pruneviz.model.sample import (
+    Inputs,
+    call_model,
+    first_of,
+    mapped,
+    model_device,
+    model_dtype,
+    tensors_in,
+)
 
 _WARM_UPS, _REPEATS = 2, 7
 
@@ -35,47 +43,53 @@ class Cost:
     seconds: float
 
 
-def cost(network: nn.Module, example: Tensor) -> Cost:
+def cost(network: nn.Module, example: Inputs) -> Cost:
     """Count and time the forward pass of a network in evaluation mode.
 
     Args:
         network: Network to run; it does not change.
-        example: Inputs [examples, ...]; all are timed, the first one is counted.
+        example: Inputs as in `pruneviz.model.sample`; all are timed, the first one is counted.
     """
     # A copy, because a network may count its calls or keep its inputs.
     network = copy.deepcopy(unwrap(network)).eval()
     example = placed(network, example)
-    with generators_preserved(None, example.device), torch.no_grad():
+    with generators_preserved(None, model_device(network)), torch.no_grad():
         return Cost(
             parameters=sum(p.numel() for p in network.parameters()),
-            macs=_macs(network, example[:1]),
+            macs=_macs(network, first_of(example, 1)),
             seconds=_seconds(network, example),
         )
 
 
-def placed(network: nn.Module, example: Tensor) -> Tensor:
+def placed(network: nn.Module, example: Inputs) -> Inputs:
     """Copy an example to the device of a network and, if floating-point, to its dtype."""
-    dtype = model_dtype(network) if example.is_floating_point() else example.dtype
-    return example.detach().to(model_device(network), dtype, copy=True)
+    device, dtype = model_device(network), model_dtype(network)
+
+    def place(leaf: Tensor) -> Tensor:
+        kind = dtype if leaf.is_floating_point() else leaf.dtype
+        return leaf.detach().to(device, kind, copy=True)
+
+    return mapped(example, place)
 
 
-def _macs(network: nn.Module, example: Tensor) -> int:
+def _macs(network: nn.Module, example: Inputs) -> int:
     with FlopCounterMode(display=False) as counter:
-        network(example)
+        call_model(network, example)
     return counter.get_total_flops() // 2
 
 
-def _seconds(network: nn.Module, example: Tensor) -> float:
+def _seconds(network: nn.Module, example: Inputs) -> float:
     for _ in range(_WARM_UPS):
-        network(example)
+        call_model(network, example)
     return statistics.median(_timed(network, example) for _ in range(_REPEATS))
 
 
-def _timed(network: nn.Module, example: Tensor) -> float:
-    _wait_for(example.device)
+def _timed(network: nn.Module, example: Inputs) -> float:
+    device = next((leaf.device for leaf in tensors_in(example)), torch.device("cpu"))
+    _wait_for(device)
     start = time.perf_counter()
-    network(example)
-    _wait_for(example.device)
+    call_model(network, example)
+    _wait_for(device)
     return time.perf_counter() - start
 
 

@@ -22,6 +22,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from pruneviz.errors import PruningError
 from pruneviz.model.filters import FilterOf, Layer, Trace, layers_of, weight_users, weighted_modules
 from pruneviz.model.sample import Inputs
+from pruneviz.pruning.disjoint_sets import DisjointSets
 from pruneviz.pruning.flow import Flow, Sources
 
 Kept = tuple[nn.Parameter, Tensor]  # a parameter and its boolean mask of kept entries
@@ -85,7 +86,7 @@ class Coupling:
     def leads(self) -> dict[FilterOf, FilterOf]:
         """{filter: first filter of its group}."""
         filters = [(layer.name, p) for layer in self.layers for p in range(layer.filters)]
-        groups = _DisjointSets(filters)
+        groups = DisjointSets(filters)
         read_by = self._read_by_grouped()
         factors = self._factors()
         for own in filters:
@@ -249,30 +250,6 @@ class Coupling:
                 if isinstance(parameter, nn.Parameter):
                     parts.append((parameter, channels))
         return parts
-
-
-class _DisjointSets:
-    """Disjoint sets of items that can be joined; a set is named by its first item."""
-
-    def __init__(self, items: Collection[FilterOf]) -> None:
-        self._place = {item: place for place, item in enumerate(items)}
-        self._above: dict[FilterOf, FilterOf] = {}
-
-    def first(self, item: FilterOf) -> FilterOf:
-        while item in self._above:
-            item = self._above[item]
-        return item
-
-    def join(self, item: FilterOf, other: FilterOf) -> None:
-        """Join two sets; no-op for unknown items."""
-        if other not in self._place:
-            return
-        first, second = self.first(item), self.first(other)
-        if first == second:
-            return
-        if self._place[second] < self._place[first]:
-            first, second = second, first
-        self._above[second] = first
 
 
 def _feeds(name: str, module: nn.Module, channels: list[Sources]) -> list[Feed]:

@@ -1,38 +1,37 @@
-"""Removable channels of a pruned network, from Torch-Pruning's dependency graph.
+"""Removable channels of a pruned network: which filters share channels, and who reads them.
 
-A filter's channel is removed everywhere: in the rows of all layers that write it, the columns of
-all layers that read it, and the norms and depthwise filters in between. Outputs do not change if
-all these rows and columns are pruned, because nothing alive then writes or reads the channel.
+Filters that meet in a channel, as in a residual sum or a product, can only be taken out together:
+in the rows of all layers that write it, the columns of all layers that read it, and the norms and
+depthwise filters in between. Outputs do not change if all these rows and columns are pruned,
+because nothing alive then writes or reads the channel.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvTransposeNd
 
-from pruneviz.errors import PruningError
-from pruneviz.model.filters import Layer
-from pruneviz.model.isolation import exact_float32, flags_preserved
-from pruneviz.pruning.held_entries import kept_of
+from pruneviz.model.filters import FilterOf, weight_users, weighted_modules
+from pruneviz.pruning.disjoint_sets import DisjointSets
+from pruneviz.pruning.flow import Flow
+from pruneviz.pruning.held_entries import kept_of, pruned_rows
+from pruneviz.pruning.slicing import IN, OUT, Slices, is_depthwise
 
-OUT, IN = "out", "in"
-Slices = Mapping[tuple[str, str], frozenset[int]]  # (module, OUT or IN) -> channels to remove
-
-WRITTEN, READ, WHOLE, OUTPUT, LAST, OTHER = "written", "read", "whole", "output", "last", "other"
+WRITTEN, READ, WHOLE, OUTPUT, LAST = "written", "read", "whole", "output", "last"
+OTHER, TIME = "other", "time"
 REASONS: Mapping[str, str] = {
     WRITTEN: "other layers meet them in a sum or product and are alive there ({})",
     READ: "layers that read the channels are alive there ({})",
     WHOLE: "single channels cannot be taken out of {}",
     OUTPUT: "the channels are outputs of the network",
     LAST: "{} would be left without a channel",
-    OTHER: "without them the network would compute something else",
+    OTHER: "without them the network would compute something else{}",
+    TIME: "the time limit was over before their removal was tried",
 }
 Obstacle = tuple[str, str]  # a key of REASONS, and the responsible module
 _NAMES = 3  # modules listed by name in a reason
@@ -48,153 +47,170 @@ class Removal:
         layer: Layer name.
         slices: Channels to remove with the filters.
         obstacles: {filter: reasons} for pruned filters that must stay.
+        otherwise: Why other filters stay, if they do.
     """
 
     layer: str
     slices: Slices
     obstacles: Mapping[int, frozenset[Obstacle]]
-
-
-@dataclass(frozen=True)
-class _Member:
-    """A module that carries channels of filters.
-
-    On one `side` with `size` channels, channel `channels[i]` belongs to filter `roots[i]`.
-    """
-
-    name: str
-    side: str
-    size: int
-    channels: tuple[int, ...]
-    roots: tuple[int, ...]
+    otherwise: Obstacle = (OTHER, "")
 
 
 class Graph:
-    """Dependency graph of a network, queried by layer and filters.
+    """The channels of a network: filters that can only go together, and what reads them.
 
     Args:
-        network: Network to trace; it does not change.
-        example: A batch of inputs.
-
-    Raises:
-        PruningError: If Torch-Pruning is not installed or cannot trace the network.
+        network: Pruned network; it does not change.
+        flow: Where its filters go.
     """
 
-    def __init__(self, network: nn.Module, example: Tensor) -> None:
-        self._library = _library()
-        # Tracing needs gradients and leaves the network in evaluation mode.
-        self._network = deepcopy(network)
-        self._name = {id(module): name for name, module in self._network.named_modules()}
-        owners = Counter(
-            id(p) for module in self._network.modules() for p in module.parameters(recurse=False)
+    def __init__(self, network: nn.Module, flow: Flow) -> None:
+        self._network, self._flow = network, flow
+        self._modules = dict(weighted_modules(network))
+        self._alive = {
+            (name, p) for name, m in self._modules.items() for p in _alive_filters(network, name, m)
+        }
+        self._sets = DisjointSets(
+            [(name, p) for name, m in self._modules.items() for p in range(len(m.weight))]  # type: ignore[arg-type]
         )
-        self._tied = {parameter for parameter, modules in owners.items() if modules > 1}
-        self._graph = self._traced(example)
+        self._join()
+        self._members: dict[FilterOf, list[FilterOf]] = {}
+        for name, module in self._modules.items():
+            for p in range(len(module.get_parameter("weight"))):
+                self._members.setdefault(self._sets.first((name, p)), []).append((name, p))
+        self._readers = self._channels_read()
+        self._blocked = self._obstacles()
 
-    def removal(self, layer: Layer, pruned: Iterable[int]) -> Removal:
-        """Channels to remove with a layer's pruned filters, and obstacles to the rest."""
-        left = sorted(pruned)
-        obstacles: dict[int, frozenset[Obstacle]] = {}
-        while left:
-            members = self._members(layer.name, left)
-            found = self._obstacles(members, left) or self._emptied(members)
-            if not found:
-                return Removal(layer.name, _slices(members), obstacles)
-            obstacles |= found
-            # The next pass finds filters that are coupled to the ones that stay.
-            left = [root for root in left if root not in found]
-        return Removal(layer.name, {}, obstacles)
+    def removals(self, pruned: Mapping[str, Iterable[int]]) -> list[Removal]:
+        """Channels to remove with the pruned filters of each layer, and obstacles to the rest."""
+        leads = {
+            name: {p: self._sets.first((name, p)) for p in own} for name, own in pruned.items()
+        }
+        blocked = dict(self._blocked)
+        free = {lead for own in leads.values() for lead in own.values() if lead not in blocked}
+        while emptied := self._emptied(free):
+            blocked |= emptied
+            free -= set(emptied)
+        return [
+            Removal(
+                name,
+                self._slices({lead for lead in own.values() if lead in free}),
+                {p: blocked[lead] for p, lead in own.items() if lead in blocked},
+            )
+            for name, own in leads.items()
+        ]
 
-    def _traced(self, example: Tensor) -> Any:
-        for parameter in self._network.parameters():
-            parameter.requires_grad_(True)  # the library follows the autograd graph
-        try:
-            with exact_float32(), flags_preserved(self._network):
-                # Not verbose: it would warn about unknown parameters, which keep their channels
-                # (WHOLE), and unknown operations, for which `remove` compares outputs.
-                return self._library.DependencyGraph().build_dependency(
-                    self._network,
-                    (example.clone(),),
-                    forward_fn=lambda network, inputs: network(*inputs),
-                    verbose=False,
-                )
-        except Exception as error:
-            raise self._refused(error) from error
+    def _join(self) -> None:
+        for channels in self._flow.read.values():
+            for sources in channels:
+                self._join_all(sources or ())
+        for sources in self._flow.met:
+            self._join_all(sources)
+        for name, module in self._modules.items():
+            if is_depthwise(module):
+                channels = self._flow.read.get(name, [])
+                each = len(module.get_parameter("weight")) // max(1, len(channels))
+                for c, sources in enumerate(channels):
+                    own = [(name, p) for p in range(c * each, (c + 1) * each)]
+                    self._join_all([*own, *(sources or ())])
 
-    def _refused(self, error: Exception) -> PruningError:
-        return PruningError(
-            f"Torch-Pruning cannot follow {type(self._network).__name__} "
-            f"({type(error).__name__}: {error}), so none of its filters can be removed; "
-            "its masked form computes the same and remains usable"
-        )
+    def _join_all(self, filters: Iterable[FilterOf]) -> None:
+        ordered = sorted(filters)
+        for other in ordered[1:]:
+            self._sets.join(ordered[0], other)
 
-    def _members(self, layer: str, filters: Sequence[int]) -> list[_Member]:
-        module = self._network.get_submodule(layer)
-        handler = self._graph.get_pruner_of_module(module).prune_out_channels
-        try:
-            group = self._graph.get_pruning_group(module, handler, list(filters))
-        except Exception as error:
-            raise self._refused(error) from error
-        members = [self._member(item) for item in group]
-        return [member for member in members if member is not None]
-
-    def _member(self, item: Any) -> _Member | None:
-        """One module of a group; None if it only forwards channels."""
-        kind, module, kinds = item.dep.target.type, item.dep.target.module, self._library.ops.OPTYPE
-        channels, roots = tuple(item.idxs), tuple(item.root_idxs)
-        if kind == kinds.OUTPUT:
-            return _Member("", OUTPUT, 0, channels, roots)
-        if kind == kinds.PARAMETER:
-            return _Member(self._graph._param_to_name[module], WHOLE, 0, channels, roots)
-        if id(module) not in self._name or (kind == kinds.PRELU and module.num_parameters == 1):
-            return None
-        side = self._side(kind, module, item.dep.handler)
-        pruner = self._graph.get_pruner_of_module(module)
-        count = pruner.get_in_channels if side == IN else pruner.get_out_channels
-        return _Member(self._name[id(module)], side, count(module), channels, roots)
-
-    def _side(self, kind: Any, module: Any, handler: Any) -> str:
-        """Side on which a module loses channels; WHOLE if single channels cannot be removed."""
-        kinds = self._library.ops.OPTYPE
-        if any(id(p) in self._tied for p in module.parameters(recurse=False)):
-            return WHOLE
-        if kind in (kinds.BN, kinds.PRELU) or (kind == kinds.IN and not module.track_running_stats):
-            return OUT
-        if kind in (kinds.CONV, kinds.DEPTHWISE_CONV) and module.groups > 1:
-            is_depthwise = module.groups == module.in_channels == module.out_channels
-            return OUT if is_depthwise else WHOLE
-        if kind in (kinds.CONV, kinds.DEPTHWISE_CONV, kinds.LINEAR):
-            writes = handler == self._graph.get_pruner_of_module(module).prune_out_channels
-            return OUT if writes else IN
-        return WHOLE
-
-    def _obstacles(
-        self, members: Sequence[_Member], left: Sequence[int]
-    ) -> dict[int, frozenset[Obstacle]]:
-        found: dict[int, frozenset[Obstacle]] = {}
-        for member in members:
-            reason, roots = self._kept_by(member)
-            for root in left if None in roots else roots:
-                found[root] = found.get(root, frozenset()) | {(reason, member.name)}
-        return {root: _causes(obstacles) for root, obstacles in found.items()}
-
-    def _kept_by(self, member: _Member) -> tuple[str, set[int]]:
-        """The filters that must stay because of a member, and the reason."""
-        if member.side in (WHOLE, OUTPUT):
-            return member.side, set(member.roots)
-        alive = _alive(self._network.get_submodule(member.name), member.side)
-        pairs = zip(member.channels, member.roots, strict=True)
-        reason = WRITTEN if member.side == OUT else READ
-        return reason, {root for channel, root in pairs if channel in alive}
-
-    def _emptied(self, members: Sequence[_Member]) -> dict[int, frozenset[Obstacle]]:
-        """The filter of the first channel in each module that would lose all its channels."""
-        found = {}
-        for member in members:
-            if len(member.channels) == member.size:
-                first = member.roots[member.channels.index(0)]
-                found[first] = frozenset({(LAST, member.name)})
+    def _channels_read(self) -> dict[FilterOf, list[tuple[str, int]]]:
+        """{first filter of a set: (module, input channel) that reads it}."""
+        found: dict[FilterOf, list[tuple[str, int]]] = {}
+        for name, channels in self._flow.read.items():
+            for c, sources in enumerate(channels):
+                if sources:
+                    found.setdefault(self._sets.first(min(sources)), []).append((name, c))
         return found
+
+    def _obstacles(self) -> dict[FilterOf, frozenset[Obstacle]]:
+        """{first filter of a set: why it must stay}."""
+        tied = self._tied()
+        found = {}
+        for lead, members in self._members.items():
+            writers = {name for name, _ in members}
+            readers = self._readers.get(lead, [])
+            obstacles = {(WRITTEN, name) for name, p in members if (name, p) in self._alive}
+            obstacles |= {(READ, name) for name, c in readers if self._reads_alive(name, c)}
+            touched = writers | {name for name, _ in readers}
+            obstacles |= {(WHOLE, name) for name in touched if self._is_whole(name) or name in tied}
+            for member in members:
+                obstacles |= {(WHOLE, name) for name in self._flow.whole.get(member, ())}
+            if not self._flow.outputs.isdisjoint(members):
+                obstacles.add((OUTPUT, ""))
+            if obstacles:
+                found[lead] = _causes(frozenset(obstacles))
+        return found
+
+    def _reads_alive(self, name: str, channel: int) -> bool:
+        """Whether a layer has an alive weight on an input channel; norms have none of their own."""
+        module = self._network.get_submodule(name)
+        if isinstance(module, (_NormBase, nn.PReLU)) or getattr(module, "groups", 1) > 1:
+            return False
+        dim = 0 if isinstance(module, _ConvTransposeNd) else 1
+        kept = kept_of(module, "weight")
+        return kept is None or bool(kept.select(dim, channel).any())
+
+    def _is_whole(self, name: str) -> bool:
+        module = self._network.get_submodule(name)
+        if isinstance(module, nn.PReLU):
+            return False
+        return getattr(module, "groups", 1) > 1 and not is_depthwise(module)
+
+    def _tied(self) -> set[str]:
+        """Layers whose weight a module of another kind also holds, such as an embedding."""
+        layers = {id(module) for _, module in weight_users(self._network)}
+        others = Counter(
+            id(p)
+            for module in self._network.modules()
+            for p in module.parameters(recurse=False)
+            if id(module) not in layers
+        )
+        return {name for name, m in self._modules.items() if id(m.weight) in others}
+
+    def _emptied(self, free: set[FilterOf]) -> dict[FilterOf, frozenset[Obstacle]]:
+        """The set with the first channel of each module that would lose all its channels."""
+        found = {}
+        for (name, side), channels in self._slices(free).items():
+            total = self._size(name, side)
+            if len(channels) == total:
+                found[self._lead_of(name, side)] = frozenset({(LAST, name)})
+        return found
+
+    def _size(self, name: str, side: str) -> int:
+        if side == IN or name not in self._modules:
+            return len(self._flow.read[name])
+        return len(self._modules[name].get_parameter("weight"))
+
+    def _lead_of(self, name: str, side: str) -> FilterOf:
+        """The set of the first channel of a module."""
+        if side == IN or name not in self._modules:
+            return self._sets.first(min(self._flow.read[name][0] or ()))
+        return self._sets.first((name, 0))
+
+    def _slices(self, leads: Iterable[FilterOf]) -> dict[tuple[str, str], frozenset[int]]:
+        found: dict[tuple[str, str], set[int]] = {}
+        for lead in leads:
+            for name, p in self._members[lead]:
+                found.setdefault((name, OUT), set()).add(p)
+            for name, c in self._readers.get(lead, ()):
+                module = self._network.get_submodule(name)
+                if isinstance(module, (_NormBase, nn.PReLU)):
+                    found.setdefault((name, OUT), set()).add(c)
+                elif not is_depthwise(module):
+                    found.setdefault((name, IN), set()).add(c)
+        return {place: frozenset(channels) for place, channels in found.items()}
+
+
+def _alive_filters(network: nn.Module, name: str, module: nn.Module) -> Sequence[int]:
+    rows = pruned_rows(network, f"{name}.weight" if name else "weight")
+    filters = len(module.get_parameter("weight"))
+    return range(filters) if rows is None else (~rows).nonzero().flatten().tolist()
 
 
 def _causes(obstacles: frozenset[Obstacle]) -> frozenset[Obstacle]:
@@ -226,51 +242,6 @@ def union(removals: Iterable[Removal]) -> Slices:
     return together
 
 
-def take_out(network: nn.Module, slices: Slices) -> None:
-    """Remove channels from the modules of a network in place.
-
-    Changes parameters, running statistics and channel counts.
-    """
-    for (name, side), channels in slices.items():
-        library, module = _library(), network.get_submodule(name)
-        pruner = library.PrunerBox[library.ops.module2type(module)]
-        take = pruner.prune_out_channels if side == OUT else pruner.prune_in_channels
-        take(module, sorted(channels))
-
-
-def _alive(module: nn.Module, side: str) -> set[int]:
-    """Channels that a layer writes (OUT) or reads (IN) and that are not pruned.
-
-    Norms and activations have no channels of their own.
-    """
-    if not isinstance(module, (_ConvNd, nn.Linear)):
-        return set()
-    weight, kept = module.get_parameter("weight"), kept_of(module, "weight")
-    if kept is None:
-        kept = torch.ones(weight.shape, dtype=torch.bool)
-    # A transposed weight is [input channels, output channels, ...]; a depthwise one is always
-    # [channels, 1, ...].
-    transposed = isinstance(module, _ConvTransposeNd) and module.groups == 1
-    dim = int((side == IN) != transposed)
-    return set(kept.movedim(dim, 0).flatten(1).any(1).nonzero().flatten().tolist())
-
-
-def _slices(members: Iterable[_Member]) -> dict[tuple[str, str], frozenset[int]]:
-    return {(member.name, member.side): frozenset(member.channels) for member in members}
-
-
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - _NAMES
     return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _library() -> Any:
-    try:
-        import torch_pruning
-    except ImportError as error:
-        raise PruningError(
-            "removing filters needs Torch-Pruning, which is not installed: "
-            "pip install 'pruneviz[removal]'; until then the masked form of the network "
-            "computes the same and remains usable"
-        ) from error
-    return torch_pruning

@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 
 from pruneviz.analysis.scores import NEEDS, SCORES
 from pruneviz.errors import PruningError, ScoreError, unknown_name
 from pruneviz.log.schema import CHEAP_COLUMNS
 from pruneviz.model.filters import FilterOf, unwrap
-from pruneviz.model.sample import check_example
+from pruneviz.model.sample import Inputs
 from pruneviz.pruning.coupling import Coupling
+from pruneviz.pruning.example import check_example
 from pruneviz.pruning.held_entries import prune_entries, pruned_rows, restart_statistics
 from pruneviz.pruning.rounds import (
     group_scores,
@@ -38,7 +39,8 @@ class Pruner:
 
     Args:
         network: Network to prune. It may be wrapped (DataParallel, DDP).
-        example: One or more inputs for tracing.
+        example: One or more inputs for tracing, such as images[:2]: a tensor, a mapping of keyword
+            arguments or a tuple of positional ones.
         keep_at_least: Fraction of every unpruned layer that is always kept, plus one filter, by
             highest score. With 0 there is no minimum, and pruning a whole layer is an error.
         flowandprune: Imitate the paper's published code: the minimum is chosen by position, and a
@@ -65,7 +67,7 @@ class Pruner:
     def __init__(
         self,
         network: nn.Module,
-        example: Tensor,
+        example: Inputs,
         *,
         keep_at_least: float = 0.05,
         flowandprune: bool = False,
@@ -75,8 +77,8 @@ class Pruner:
                 f"keep_at_least={keep_at_least!r}; "
                 "give the fraction of every layer that always stays, from 0 to below 1"
             )
-        check_example(example)
         self._network = unwrap(network)
+        check_example(self._network, example)
         self._flowandprune = flowandprune
         self.coupling = Coupling(self._network, example)
         self._minimum = {

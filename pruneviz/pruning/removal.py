@@ -6,19 +6,27 @@ channel, as in a residual sum: it stays masked in the smaller network and is lis
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from pruneviz.model.filters import NUMBERS, Layer, find_layers, unwrap
-from pruneviz.model.isolation import exact_float32, generators_preserved
-from pruneviz.model.sample import check_example
+from pruneviz.model.isolation import (
+    copied_tensors,
+    evaluate,
+    exact_float32,
+    isolated,
+)
+from pruneviz.model.sample import Inputs, call_with, first_of, mapped, tensors_in
 from pruneviz.pruning.cost import Cost, cost, placed
-from pruneviz.pruning.dependency import OTHER, Graph, Removal, Slices, explain, take_out, union
+from pruneviz.pruning.dependency import OTHER, TIME, Graph, Obstacle, Removal, explain, union
+from pruneviz.pruning.example import check_example
+from pruneviz.pruning.flow import Flow, branch_as_in_training
 from pruneviz.pruning.held_entries import (
     check_held,
     hold_pruned,
@@ -26,6 +34,7 @@ from pruneviz.pruning.held_entries import (
     pruned_rows,
     set_kept,
 )
+from pruneviz.pruning.slicing import Slices, take_out
 
 _TITLES: Mapping[str, str] = {
     "parameters": "parameters",
@@ -33,7 +42,6 @@ _TITLES: Mapping[str, str] = {
     "seconds": "seconds a batch",
 }
 _TOLERANCE = 1e-9  # for float64 outputs, relative to the largest
-_DO_NOT_FIT = (RuntimeError, ValueError, IndexError, AssertionError)  # raised in a forward pass
 
 
 @dataclass(frozen=True)
@@ -78,15 +86,20 @@ class Removed:
         return "\n".join([*_gains(self.before, self.after), *_losses(self)])
 
 
-def remove(network: nn.Module, example: Tensor) -> Removed:
+def remove(network: nn.Module, example: Inputs, *, limit: float = 120.0) -> Removed:
     """Build a smaller network with the outputs of a masked one, in training and evaluation mode.
 
-    Outputs are compared in float64; filters whose removal would change them stay masked.
+    Outputs are compared in float64, also in branches that only run in training; filters whose
+    removal would change them stay masked. First the filters of all layers are removed at once; if
+    outputs change, ever smaller parts are tried until `limit`.
 
     Args:
         network: Network pruned by `pruneviz.Pruner`; it does not change. It may be wrapped
             (DataParallel, DDP).
-        example: A batch of inputs for tracing and timing.
+        example: Inputs for tracing and timing: a tensor, a mapping of keyword arguments or a tuple
+            of positional ones.
+        limit: Seconds after which no further removal is tried. What was removed by then is right;
+            the other filters stay masked, and `reasons` says so.
 
     Returns:
         The smaller network and the fate of each filter. The network holds masked filters at zero
@@ -94,34 +107,31 @@ def remove(network: nn.Module, example: Tensor) -> Removed:
         parameters are new, so create a new optimiser. Without pruned filters it is a copy.
 
     Raises:
-        PruningError: If Torch-Pruning is not installed or cannot trace the network, or a pruned
-            entry is no longer zero.
+        PruningError: If a pruned entry is no longer zero, or the network cannot be traced.
         MeasureError: If the network has no filters.
         DataError: If the example is not a batch of inputs.
-
-    References:
-        Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023 (Torch-Pruning).
 
     Example:
         >>> removed = pv.remove(network, images)
         >>> print(removed.summary())
         >>> optimizer = torch.optim.SGD(removed.network.parameters(), lr=0.1)
     """
-    check_example(example)
     network = unwrap(network)
+    check_example(network, example)
     check_held(network)
     example = placed(network, example)
     layers = find_layers(network, example)
     pruned = {layer.name: _pruned(network, layer) for layer in layers}
-    removals = _removals(network, example[:2], layers, pruned)
-    fitting = _fitting(network, example[:2], removals)
-    smaller, entries = _smaller(network, union(fitting))
+    concerned = {name: filters for name, filters in pruned.items() if filters}
+    removals, rejected = _fitting(network, example, concerned, time.monotonic() + limit)
+    smaller, entries = _smaller(network, union(removals))
     left = {layer.name: _rows_left(network, layer, entries[layer.weight]) for layer in layers}
+    for layer in layers:
+        _number(smaller.get_submodule(layer.name), layer, left[layer.name])
     masked = {
         layer.name: sorted(set(pruned[layer.name]) & set(left[layer.name])) for layer in layers
     }
-    for layer in layers:
-        _number(smaller.get_submodule(layer.name), layer, left[layer.name])
+    of = {removal.layer: removal for removal in [*removals, *rejected]}
     return Removed(
         network=smaller,
         filters={layer.name: _numbers(layer, left[layer.name]) for layer in layers},
@@ -131,11 +141,7 @@ def remove(network: nn.Module, example: Tensor) -> Removed:
             for layer in layers
             if masked[layer.name]
         },
-        reasons={
-            removal.layer: _reasons(removal, masked[removal.layer])
-            for removal in removals
-            if masked[removal.layer]
-        },
+        reasons={name: _reasons(of[name], rows) for name, rows in masked.items() if rows},
         entries=entries,
         before=cost(network, example),
         after=cost(smaller, example),
@@ -147,40 +153,72 @@ def _pruned(network: nn.Module, layer: Layer) -> list[int]:
     return [] if rows is None else rows.nonzero().flatten().tolist()
 
 
-def _removals(
-    network: nn.Module,
-    example: Tensor,
-    layers: Sequence[Layer],
-    pruned: Mapping[str, Sequence[int]],
-) -> list[Removal]:
-    """Removals for all layers with pruned filters; builds no graph if there are none."""
-    concerned = [layer for layer in layers if pruned[layer.name]]
-    if not concerned:
-        return []
-    graph = Graph(network, example)
-    return [graph.removal(layer, pruned[layer.name]) for layer in concerned]
+def _fitting(
+    network: nn.Module, example: Inputs, pruned: Mapping[str, Sequence[int]], deadline: float
+) -> tuple[list[Removal], list[Removal]]:
+    """Removals that do not change the outputs, and the others with the reason."""
+    if not pruned:
+        return [], []
+    example = first_of(example, 2)
+    flow = Flow(network, example)
+    trial = _Trial(network, example, bool(flow.only_training), deadline)
+    return trial.fitting([], Graph(network, flow).removals(pruned))
 
 
-def _fitting(network: nn.Module, example: Tensor, removals: Sequence[Removal]) -> list[Removal]:
-    """Removals that do not change the outputs: all at once, or tested one by one."""
-    want = _outputs(network, example)
-    if _fits(network, example, want, removals):
-        return list(removals)
-    fitting: list[Removal] = []
-    for removal in removals:
-        if _fits(network, example, want, [*fitting, removal]):
-            fitting.append(removal)
-    return fitting
+class _Trial:
+    """Tries removals on a network until a deadline, comparing outputs."""
+
+    def __init__(
+        self, network: nn.Module, example: Inputs, branches: bool, deadline: float
+    ) -> None:
+        self._network, self._example, self._deadline = network, example, deadline
+        self._branches, self._tried = branches, False
+        self._want = self._outputs(network)
+        # Outputs that differ by themselves, as with dropout in a function, compare with nothing.
+        if branches and not _same(self._outputs(network), self._want):
+            self._branches, self._want = False, self._outputs(network, branches=False)
+
+    def fitting(
+        self, base: list[Removal], more: list[Removal]
+    ) -> tuple[list[Removal], list[Removal]]:
+        """Removals of `base` and `more` that keep the outputs, and those of `more` that do not."""
+        if not more:
+            return base, []
+        if self._tried and time.monotonic() > self._deadline:
+            return base, [_kept_back(removal, (TIME, "")) for removal in more]
+        error = self._error([*base, *more])
+        if error is None:
+            return [*base, *more], []
+        if len(more) == 1:
+            return base, [_kept_back(more[0], (OTHER, error))]
+        half = len(more) // 2
+        base, rejected = self.fitting(base, more[:half])
+        base, others = self.fitting(base, more[half:])
+        return base, [*rejected, *others]
+
+    def _error(self, removals: Sequence[Removal]) -> str | None:
+        """Why outputs are not those of the network; "" if they differ, None if they agree."""
+        self._tried = True
+        # Shapes that no longer fit raise errors of many types.
+        try:
+            smaller, _ = _smaller(self._network, union(removals))
+            outputs = self._outputs(smaller)
+        except Exception as error:
+            return f" ({type(error).__name__}: {str(error).splitlines()[0][:100]})"
+        return None if _same(outputs, self._want) else ""
+
+    def _outputs(self, network: nn.Module, branches: bool | None = None) -> list[Tensor]:
+        both = self._branches if branches is None else branches
+        modes = [False, True] if both else [False]
+        return [output for mode in modes for output in _outputs(network, self._example, mode)]
 
 
-def _fits(
-    network: nn.Module, example: Tensor, want: Sequence[Tensor], removals: Sequence[Removal]
-) -> bool:
-    try:
-        smaller, _ = _smaller(network, union(removals))
-        outputs = _outputs(smaller, example)
-    except _DO_NOT_FIT:  # shapes of the smaller network do not match
-        return False
+def _kept_back(removal: Removal, obstacle: Obstacle) -> Removal:
+    """A removal that was not made; filters without an obstacle of their own have this one."""
+    return replace(removal, slices={}, otherwise=obstacle)
+
+
+def _same(outputs: Sequence[Tensor], want: Sequence[Tensor]) -> bool:
     return len(outputs) == len(want) and all(map(_close, outputs, want))
 
 
@@ -196,13 +234,18 @@ def _close(output: Tensor, want: Tensor) -> bool:
     return bool(difference <= _TOLERANCE * (1 + largest))
 
 
-def _outputs(network: nn.Module, example: Tensor) -> list[Tensor]:
-    """Output tensors of the network in evaluation mode and float64."""
-    exact = deepcopy(network).double().eval()
-    dtype = torch.float64 if example.is_floating_point() else example.dtype
-    with generators_preserved(None, example.device), exact_float32(), torch.no_grad():
-        output = exact(example.to(dtype, copy=True))
-    return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+def _outputs(network: nn.Module, example: Inputs, training: bool) -> list[Tensor]:
+    """Output tensors in float64, in evaluation mode or with the branches of training."""
+    exact = deepcopy(network).double()
+    given = mapped(example, lambda t: t.double() if t.is_floating_point() else t.clone())
+    with ExitStack() as stack:
+        stack.enter_context(isolated(exact))
+        stack.enter_context(exact_float32())
+        stack.enter_context(torch.no_grad())
+        evaluate(exact)
+        if training:
+            branch_as_in_training(exact)
+        return tensors_in(call_with(exact, copied_tensors(exact), given))
 
 
 def _smaller(network: nn.Module, slices: Slices) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -264,7 +307,7 @@ def _numbers(layer: Layer, rows: Sequence[int]) -> tuple[int, ...]:
 
 def _reasons(removal: Removal, masked: Sequence[int]) -> tuple[str, ...]:
     obstacles = [
-        obstacle for row in masked for obstacle in removal.obstacles.get(row, [(OTHER, "")])
+        obstacle for row in masked for obstacle in removal.obstacles.get(row, [removal.otherwise])
     ]
     return explain(obstacles)
 

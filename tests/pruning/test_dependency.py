@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pruneviz.pruning.dependency import IN, OUT, READ, WHOLE, WRITTEN, Removal, explain, union
+from pruneviz.pruning.dependency import READ, WHOLE, WRITTEN, Removal, explain, union
+from pruneviz.pruning.slicing import IN, OUT
 
 
 def test_reasons_are_told_once_in_a_fixed_order_with_three_names_at_most() -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +15,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 import pruneviz as pv
-from pruneviz.errors import PrunevizError, PruningError
+from pruneviz.errors import DataError, PrunevizError, PruningError
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.model.filters import NUMBERS, find_layers
 from pruneviz.pruning.cost import cost
@@ -187,7 +184,7 @@ def test_outputs_are_the_same_in_evaluation_and_in_training(name: str) -> None:
 
 
 def test_what_is_normalised_together_or_used_twice_stays() -> None:
-    for name in ("group_norm", "shared_norm", "reused_conv"):
+    for name in ("group_norm", "reused_conv"):
         network = BY_NAME[name].model()
         chosen = third(network, IMAGES)
         layers = [layer.name for layer in Pruner(network, IMAGES).coupling.layers]
@@ -386,10 +383,7 @@ def test_nothing_of_the_masked_network_or_of_the_world_changes() -> None:
     assert all(p.grad is None and p.dtype == torch.float64 for p in removed.network.parameters())
 
 
-def test_without_pruned_filters_the_removed_network_is_a_copy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch_pruning", None)  # nothing needs it then
+def test_without_pruned_filters_the_removed_network_is_a_copy() -> None:
     network = small()
     removed = remove(network, IMAGES)
     assert (removed.removed, removed.masked, removed.reasons) == (0, 0, {})
@@ -437,6 +431,10 @@ def test_filters_that_something_unseen_mixes_stay_masked_and_the_others_go() -> 
         "5.weight": alive.expand(3, 4),
     }
     prune_entries(network, by_hand)
+    late = remove(network, IMAGES, limit=0.0)
+    assert late.masked_filters == {"0": (2, 3), "2": (1,)}
+    over = ("the time limit was over before their removal was tried",)
+    assert late.reasons == {"0": over, "2": over}
     removed = remove(network, IMAGES)
     assert_same_outputs(network, removed.network, IMAGES, 1e-12)
     assert removed.filters == {"0": (0, 1, 4, 5), "2": (0, 1, 2, 3)}
@@ -456,54 +454,64 @@ def test_an_example_of_another_dtype_will_do() -> None:
     assert remove(masked_small(), IMAGES.float()).removed == 3
 
 
-def test_without_the_graph_library_an_error_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch_pruning", None)
-    message = (
-        r"needs Torch-Pruning, which is not installed: pip install 'pruneviz\[removal\]'; "
-        "until then the masked form .* remains usable"
-    )
-    with pytest.raises(PruningError, match=message):
-        remove(masked_small(), IMAGES)
-
-
-HIDDEN = """
-import sys
-sys.modules["torch_pruning"] = None  # importing it fails
-import torch
-from torch import nn
-import pruneviz as pv
-
-for name in pv.__all__:
-    getattr(pv, name)
-torch.manual_seed(0)
-layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3)
-network, images, labels = nn.Sequential(*layers), torch.randn(3, 1, 6, 6), torch.arange(3)
-pruner = pv.Pruner(network, images)
-with pv.Recorder(network, (images, labels), sys.argv[1]) as recorder:
-    recorder.after_epoch(0)
-    pruner.prune(recorder.table(1, ["theta_g"]), "loss_preservation_abs_of_sum", gone=2)
-    recorder.after_epoch(1, rounds=pruner.counts().assign(round=1))
-print(pruner.gone, pv.load(sys.argv[1]).rounds["kept"].tolist())
-"""
-
-
-def test_all_else_works_without_the_graph_library(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HIDDEN, str(tmp_path / "run")]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.stdout.strip() == "2 [2]", told.stderr
-
-
-def test_a_network_that_the_graph_library_cannot_follow_is_named() -> None:
+def test_channels_that_are_split_and_shuffled_can_go() -> None:
     images = torch.randn(2, 3, 64, 64)
     network = models.shufflenet_v2_x0_5(weights=None, num_classes=4)
     pruned(network, images, {"conv1.0": (1,), "conv5.0": (3,)})
-    with pytest.raises(
-        PruningError,
-        match=r"Torch-Pruning cannot follow ShuffleNetV2 .*; its masked form .* remains usable",
-    ):
-        remove(network, images)
+    removed = remove(network, images)
+    assert_same_outputs(network, removed.network, images, 1e-6)
+    assert (removed.removed, removed.masked) == (3, 0)  # and a depthwise filter
+
+
+def test_branches_that_run_only_in_training_lose_the_channels_too() -> None:
+    torch.manual_seed(0)
+    network = models.googlenet(weights=None, init_weights=False, num_classes=4).double()
+    images = torch.randn(2, 3, 64, 64).double()
+    pruned(network, images, {"inception4a.branch1.conv": tuple(range(50))})
+    removed = remove(network, images)
+    assert (removed.removed, removed.masked) == (50, 0)
+    assert removed.network.aux1.conv.conv.in_channels == 512 - 50
+    for module in (*network.modules(), *removed.network.modules()):
+        module.training = next(module.children(), None) is not None
+    for ours, smaller in zip(network(images), removed.network(images), strict=True):
+        torch.testing.assert_close(ours, smaller, rtol=1e-9, atol=1e-9)
+
+
+class Arguments(nn.Module):
+    """A network of two arguments that returns a mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.fc = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.fc(F.relu(self.a(x + scale))), "hidden": x * 2}
+
+
+@pytest.mark.parametrize("form", [dict, tuple], ids=lambda form: form.__name__)
+def test_examples_are_keyword_or_positional_arguments_and_outputs_any_tree(
+    form: Callable[..., object],
+) -> None:
+    network, x, scale = Arguments(), torch.randn(2, 4), torch.ones(2, 1)
+    example = form({"x": x, "scale": scale}) if form is dict else (x, scale)
+    Pruner(network, example).prune_filters({"a": (1, 2)})
+    removed = remove(network, example)
+    assert removed.filters == {"a": (0, 3, 4, 5)}
+    assert removed.after.macs == 4 * 4 + 4 * 3
+    want, got = network(x, scale), removed.network(x, scale)
+    torch.testing.assert_close(got, want)
+
+
+def test_a_single_input_without_batch_dimension_and_what_does_not_fit_are_refused() -> None:
+    network, images = models.resnet18(num_classes=4), torch.randn(2, 3, 32, 32)
+    with pytest.raises(DataError, match=r"a single input of shape \(3, 32, 32\).*images\[:2\]"):
+        pv.Pruner(network, images[0])
+    with pytest.raises(DataError, match=r"got Tensor of shape \(2, 1, 32, 32\), on which ResNet"):
+        pv.remove(network, images[:, :1])
+    with pytest.raises(DataError, match=r"batch of inputs alone, such as images\[:2\], got int"):
+        pv.Pruner(network, 3)
+    with pytest.raises(DataError, match="must hold one input or more"):
+        pv.Pruner(network, images[:0])
 
 
 def test_a_network_without_filters_is_refused() -> None:

@@ -89,8 +89,10 @@ def objective(
     )
     if rechunk:
         built = replace(built, whole=reason_against_splitting(built))
-    built = _with_loss_of(built, by_default=loss is None)
-    _check_loss(built, by_default=loss is None)
+    x, y = built.first_examples()
+    output = built.output(x)
+    built = _with_loss_of(built, output, by_default=loss is None)
+    _check_loss(built, built.read(output), y, by_default=loss is None)
     built = with_parts(built, loss_weight)
     # oneDNN has no float64 convolutions, and torch's fallback gains nothing from channels last
     faster_turned = built.device.type == "cpu" and dtype == torch.float32
@@ -112,11 +114,10 @@ def _tensors(
     return chosen, constants | {name: copied(b, dtype) for name, b in model.named_buffers()}
 
 
-def _with_loss_of(sample: Objective, *, by_default: bool) -> Objective:
+def _with_loss_of(sample: Objective, output: Any, *, by_default: bool) -> Objective:
     """The objective with the loss in the network's output, or cross-entropy of its logits."""
     if not isinstance(sample.loss, CrossEntropy):
         return sample
-    output = sample.output(sample.first_examples()[0])
     if by_default and own_loss(output) is not None:
         return replace(sample, loss=loss_of_output)
     only = not isinstance(output, Tensor) and logits_of(output) is not None
@@ -131,22 +132,15 @@ def _turned(sample: Objective) -> Objective:
     }
     turned = replace(turned, parameters=parameters)
     try:
-        _first_loss(turned)
+        x, y = turned.first_examples()
+        turned.loss_at(turned.output(x), y, 1.0)
     except (RuntimeError, MeasureError):
         return sample  # a network that views activations as vectors needs the ordinary layout
     return turned
 
 
-def _first_loss(sample: Objective) -> tuple[Any, Any, Any]:
-    """Output, target and loss of the first examples."""
-    x, y = sample.first_examples()
-    output = sample.output(x)
-    return output, y, sample.loss_at(output, y, 1.0)
-
-
-def _check_loss(sample: Objective, *, by_default: bool) -> None:
-    x, y = sample.first_examples()
-    output, loss = sample.output(x), sample.loss
+def _check_loss(sample: Objective, output: Any, y: Any, *, by_default: bool) -> None:
+    loss = sample.loss
     if not isinstance(output, Tensor):
         _check_other_output(sample, output)
     elif isinstance(loss, CrossEntropy):

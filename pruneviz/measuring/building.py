@@ -44,7 +44,7 @@ def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options
 
 def chunk_for(sample: Objective, options: Options) -> int:
     """The requested chunk, or one that fits into memory; unused if batches must stay whole."""
-    return options.chunk or (automatic_chunk(sample) if sample.rechunk else 1)
+    return 1 if sample.whole else options.chunk or automatic_chunk(sample)
 
 
 def objective(

@@ -20,8 +20,15 @@ _CPU_BUDGET = 5 * 1024**3 // 2  # bytes; larger chunks are hardly faster on a CP
 _SECOND_DERIVATIVE = 6  # measured: memory for a second derivative, relative to the forward graph
 
 
-def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tuple[Answer, int]:
+def halved_on_out_of_memory(
+    measure: Callable[[int], Answer], chunk: int, whole: str = ""
+) -> tuple[Answer, int]:
     """Run `measure(chunk)`, halving the chunk as long as memory runs out.
+
+    Args:
+        measure: Measures in chunks of a size.
+        chunk: The first size.
+        whole: Why batches stay whole, for the error; "" if they are split.
 
     Returns:
         The result, and the chunk that fits.
@@ -36,13 +43,20 @@ def halved_on_out_of_memory(measure: Callable[[int], Answer], chunk: int) -> tup
             if not is_out_of_memory(error):
                 raise
             if chunk == 1:
-                raise MeasureError(
-                    "out of memory at the smallest chunk; use smaller batches or a larger device"
-                ) from error
+                raise MeasureError(_no_room(whole)) from error
         # outside the handler, whose traceback would keep the tensors of the failed attempt
         chunk //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _no_room(whole: str) -> str:
+    if not whole:
+        return "out of memory at the smallest chunk; use smaller batches or a larger device"
+    return (
+        f"out of memory, and a batch cannot be split: {whole}; use a list of smaller batches, a "
+        "larger device, or loss_weight=callable(target) if the loss divides by known weights"
+    )
 
 
 def automatic_chunk(sample: Objective) -> int:

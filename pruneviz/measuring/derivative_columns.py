@@ -51,7 +51,7 @@ def derivative_columns(
 ) -> Derivatives:
     """Measure the wanted columns, halving the chunk if memory runs out."""
     first, chunk = halved_on_out_of_memory(
-        lambda size: _first_order(sample, layers, size, "theta_g_se" in wanted), chunk
+        lambda size: _first_order(sample, layers, size, "theta_g_se" in wanted), chunk, sample.whole
     )
     losses, g, standard_errors = first
     check_finite(sample, losses, g, "the loss or its gradient")
@@ -61,7 +61,7 @@ def derivative_columns(
     ghg = float("nan")
     if any(name.startswith("theta_hg") for name in wanted):
         second, chunk = halved_on_out_of_memory(
-            lambda size: _second_order(sample, layers, g, size, unit), chunk
+            lambda size: _second_order(sample, layers, g, size, unit), chunk, sample.whole
         )
         hg, found["theta_hg_se"], ghg = second
         check_finite(sample, losses, hg, "the Hessian-gradient product")

@@ -163,6 +163,25 @@ class Options:
             raise MeasureError(
                 f"loss={loss!r}; give a callable of (output, target), or None for cross-entropy"
             )
+        self._check_callables()
+
+    def _check_callables(self) -> None:
+        if self.forward is not None and not callable(self.forward):
+            raise MeasureError(f"forward={self.forward!r}; give a callable of (model, batch)")
+        if self.loss_weight is not None and not callable(self.loss_weight):
+            raise MeasureError(
+                f"loss_weight={self.loss_weight!r}; give a callable of a target that returns the "
+                "weight of its examples"
+            )
+        if self.loss_weight is not None and self.loss is None:
+            raise MeasureError("loss_weight belongs to a loss of your own; pass loss=callable too")
+        patterns = self.parameters
+        given = (patterns,) if isinstance(patterns, str) else patterns
+        if not given or not all(isinstance(pattern, str) and pattern for pattern in given):
+            raise MeasureError(
+                f"parameters={patterns!r}; give 'all', 'trainable', or names and patterns of "
+                "parameters, such as '*.weight'"
+            )
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:

@@ -79,7 +79,9 @@ def measure(
     Args:
         model: Any network. All weights that act as linear maps, except the classifier, are found
             by tracing one forward pass; `pruneviz.coverage` lists them.
-        sample: Inputs [N, ...] and targets [N], or an iterable of such batches.
+        sample: A pair of inputs and target, or an iterable of such batches, such as a DataLoader.
+            Inputs are a tensor [N, ...], a tuple of positional arguments or a mapping of keyword
+            arguments; a mapping without target holds its labels itself.
         temperatures: Divisors of the logits. The first is used for `theta_g` and `theta_hg`; each
             further T adds a column `theta_hg_tT` with both g and H at T.
         bn: Batch-norm mode. "eval" uses the running statistics as they are; "calibrated"
@@ -89,14 +91,21 @@ def measure(
             expensive.
         chunk: Number of examples differentiated at once. Limits memory; affects only rounding.
             Default: as many as fit.
-        loss: Callable of (output, target) that returns the mean over examples. Default:
-            cross-entropy.
+        loss: Callable of (output, target) that returns one number. Default: the loss in the
+            network's output, if it has one, or cross-entropy of its logits. Batches are split only
+            if it is a sum or a mean over examples.
         dtype: Floating-point type of the computation, such as torch.float64 for exact work.
-            Default: the model's own.
+            Default: float64 if a parameter is, else float32, also for half precision.
         classifier: Whether to measure the output layer too.
         unit: Row kind: "filter" or "weight", or units over several parameters: "head", "neuron",
             "channel" (of embeddings), "expert", or a grouping {name: [(parameter, dim, indices),
             ...]}, with a list of such lists for several units of one name.
+        loss_weight: Callable of a target that returns what `loss` divides its sum by, such as the
+            number of tokens that count: a tensor, whose entries are added up, or one number.
+        forward: Callable of (model, batch) that returns the output; batches may then be anything
+            with tensors, and `loss` gets (output, target) for a pair, else (output, batch).
+        parameters: Theta: "all", "trainable" (those that require a gradient), or names and patterns
+            of parameters. Rows of others are left out.
         layers: Names or patterns (`*`, `?`) of the layers to measure, also of any parameter, such
             as "attn.in_proj_weight" or "*.bias". A name chooses the classifier too; a pattern that
             matches no layer is matched with all parameters. Default: all linear maps.

@@ -91,8 +91,16 @@ def unwrap(model: nn.Module) -> nn.Module:
     """The network inside `DataParallel`, `DistributedDataParallel` and `torch.compile` wrappers.
 
     These do not support double backward.
+
+    Raises:
+        MeasureError: If it is not an `nn.Module`.
     """
     while True:
+        if not isinstance(model, nn.Module):
+            raise MeasureError(
+                f"the model is a {type(model).__name__}, not an nn.Module; "
+                "the model comes first, as in pv.measure(model, sample)"
+            )
         if hasattr(model, "_orig_mod"):
             model = model._orig_mod  # type: ignore[assignment]
         elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):

@@ -318,6 +318,8 @@ def _iterated(sample: Any) -> Iterable[Any]:
             f"{_EXPECTED}, got Tensor, inputs without targets; "
             "give both, as in pv.measure(model, (images, labels))"
         )
+    if isinstance(sample, nn.Module):
+        raise DataError(f"{_EXPECTED}, got a network; call pv.measure(model, sample)")
     if not isinstance(sample, Iterable):
         raise DataError(f"{_EXPECTED}, got {type(sample).__name__}")
     return sample

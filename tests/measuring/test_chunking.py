@@ -173,3 +173,14 @@ def test_the_chunk_bounds_the_memory_and_the_sample_does_not() -> None:
     at_once, chunked, larger_sample = peak_of(64, 64), peak_of(64, 8), peak_of(256, 8)
     assert chunked < at_once / 6
     assert larger_sample < 1.02 * chunked
+
+
+def test_a_batch_that_must_stay_whole_and_does_not_fit_names_the_repair() -> None:
+    def spread(output: Tensor, target: Tensor) -> Tensor:
+        return output.var(0).sum()
+
+    with pytest.raises(
+        MeasureError,
+        match=r"cannot be split: the loss is no mean .* smaller batches, .* loss_weight=",
+    ):
+        pv.measure(scarce(4), as_pair(digit_batches((12,))), loss=spread)

@@ -76,3 +76,18 @@ def test_values_of_a_wrong_kind_are_refused_with_the_repair(
 ) -> None:
     with pytest.raises(MeasureError, match=match):
         pv.measure(BY_NAME["mlp"].model(), digit_batches(), **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"forward": 3}, r"forward=3; give a callable of \(model, batch\)"),
+        ({"loss_weight": 2.0, "loss": max}, "loss_weight=2.0; give a callable of a target"),
+        ({"loss_weight": abs}, "loss_weight belongs to a loss of your own"),
+        ({"parameters": ()}, r"parameters=\(\); give 'all', 'trainable', or names"),
+        ({"parameters": [1]}, r"parameters=\(1,\); give 'all'"),
+    ],
+)
+def test_options_of_losses_and_theta_are_checked(given: dict[str, object], match: str) -> None:
+    with pytest.raises(MeasureError, match=match):
+        Options.of(**given)

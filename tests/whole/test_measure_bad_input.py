@@ -172,6 +172,13 @@ def test_unknown_options_raise(kind: str) -> None:
     refuses(MeasureError, match, network(), (X, Y), **options)
 
 
+def test_a_network_and_a_sample_in_the_wrong_order_are_told() -> None:
+    with pytest.raises(MeasureError, match=r"the model is a tuple, not an nn\.Module; the model"):
+        pv.measure((X, Y), network())  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"got a network; call pv\.measure\(model, sample\)"):
+        pv.measure(network(), network())
+
+
 def test_a_column_may_be_named_without_a_list() -> None:
     assert list(pv.measure(network(), (X, Y), columns="theta_g").columns) == [
         "layer",

@@ -49,7 +49,6 @@ class _Pass:
     bend: Tensor | None = None  # v^T H v so far, float64
 
 
-_FREEZING = {Tensor.requires_grad_, Tensor.requires_grad.__set__}  # type: ignore[attr-defined]
 _OUTSIDE = _Pass()  # a network that differentiates itself gets plain gradients
 
 
@@ -133,9 +132,6 @@ class Followed(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _FREEZING and id(args[0]) in self._names:
-            # a network may freeze a parameter, but its derivative is asked for
-            return args[0].requires_grad_()
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
         replacement = rewritten(func)

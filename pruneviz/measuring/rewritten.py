@@ -1,6 +1,7 @@
 """Functions of torch rewritten so that they can be differentiated twice, or faster.
 
 torch has no second derivative of its kernels for hard activation functions; their formulas have.
+Recurrent layers of cuDNN have none either, and no first one in evaluation mode.
 """
 
 from __future__ import annotations
@@ -66,11 +67,8 @@ def _relu(func: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         in_place = kwargs.get("inplace", len(args) > 1 and args[1])
         x = args[0] if args else kwargs["input"]
-        return (
-            func(*args, **kwargs)
-            if in_place or not (x.requires_grad and follows(x))
-            else _Relu.apply(x)
-        )
+        replaced = not in_place and x.requires_grad and follows(x)
+        return _Relu.apply(x) if replaced else func(*args, **kwargs)
 
     return call
 
@@ -79,6 +77,14 @@ def _by_formula(formula: Callable[[Tensor], Tensor], *, overwrites: bool = False
     def call(input: Tensor, inplace: bool = False) -> Tensor:
         # a copy, because the formula keeps its input for the derivative
         return input.copy_(formula(input.clone())) if inplace or overwrites else formula(input)
+
+    return call
+
+
+def _without_cudnn(func: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with torch.backends.cudnn.flags(enabled=False):
+            return func(*args, **kwargs)
 
     return call
 
@@ -92,8 +98,15 @@ def _hardswish(x: Tensor) -> Tensor:
 
 
 _nn: Any = torch._C._nn
+# layers call these functions through another module, as other objects
+_recurrent: Any = [
+    getattr(where, name)
+    for where in (torch, torch._VF)
+    for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+]
 _REWRITTEN: Mapping[Any, Callable[..., Any]] = {
     **{func: _relu(func) for func in (F.relu, torch.relu, Tensor.relu)},
+    **{func: _without_cudnn(func) for func in _recurrent},
     F.hardsigmoid: _by_formula(_hardsigmoid),
     F.hardswish: _by_formula(_hardswish),
     _nn.hardsigmoid: _by_formula(_hardsigmoid),

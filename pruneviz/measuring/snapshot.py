@@ -114,6 +114,9 @@ def measure(
             first batch, which is also tried if a few do not run.
         kept: What counts as kept: "masks", all that pruneviz did not prune, or "nonzero", of these
             all with a weight that is not zero.
+        hooks: Whether your own hooks run too. By default only hooks that define the network's
+            function do: of `torch.nn.utils`, of the network's own modules, and forward hooks that
+            return a value.
 
     Returns:
         One row per filter, weight or unit: `layer` (name in `named_modules()`, of a parameter, or

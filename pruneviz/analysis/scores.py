@@ -54,6 +54,7 @@ def score(
 
     Raises:
         ScoreError: If the measure is unknown; if a column is missing (says how to record it); if
+            the measure is one of single weights and the rows are not; if
             `out` is missing for a `Scan` or given for a table.
         LogError: If `out` exists or cannot be written.
 
@@ -80,6 +81,11 @@ def score(
     missing = [column for column in NEEDS[name] if column not in filters.columns]
     if missing:
         raise ScoreError(_missing_message(filters, name, missing))
+    if "theta" in NEEDS[name] and len(filters) and filters["theta"].isna().all():
+        raise ScoreError(
+            f"measure {name} is one of single weights, and these rows have no theta; "
+            f"{_how_to_record('theta')}"
+        )
     return SCORES[name](filters).rename(name)
 
 

@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, unknown_name
 from pruneviz.log import schema
 from pruneviz.log.parquet import TablePart, check_file, joined, read_file, rows_of_runs
 from pruneviz.log.run_directory import SPEC_FILE, is_sealed, parts_of, read_spec, run_paths
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 
+# facts with a fixed set of values, of which a set of runs need not have all
+_WORDS = ("unit", "bn", "dtype", "precision", "device", "mask_score")
 _CORRELATIONS_SINCE = 2  # first schema version with that table in sealed runs
 
 
@@ -130,7 +132,7 @@ class Runs:
         """Select the runs whose spec has these values; the result may be empty.
 
         Raises:
-            LogError: If the spec has no such column.
+            LogError: If the spec has no such column, or no run has a given name, such as a network.
 
         Example:
             >>> runs.select(network="resnet56", seed=0)
@@ -138,6 +140,9 @@ class Runs:
         schema.check_columns(self.spec, list(facts), "the spec of these runs", "choose among these")
         chosen = self.spec
         for fact, value in facts.items():
+            known = list(dict.fromkeys(self.spec[fact].dropna()))
+            if isinstance(value, str) and value not in known and fact not in _WORDS:
+                raise LogError(unknown_name(f"run with the {fact}", value, list(map(str, known))))
             chosen = chosen[chosen[fact] == value]
         return self.named(chosen["run"])
 

@@ -71,7 +71,7 @@ def choose_layers(
     skipped = {
         weight: f"left out by skip={pattern!r}"
         for pattern in skip
-        for weight in _matched("skip", pattern, maps, others)
+        for weight in _matched("skip", pattern, maps, others, _computed_paths(model))
     }
     kept = [layer for weight, layer in pool.items() if weight in chosen - set(skipped)]
     if not kept:
@@ -176,9 +176,20 @@ def _chosen(
 
 
 def _matched(
-    option: str, pattern: str, maps: Mapping[str, Layer], others: Mapping[str, Layer]
+    option: str,
+    pattern: str,
+    maps: Mapping[str, Layer],
+    others: Mapping[str, Layer],
+    unmeasured: Sequence[str] = (),
 ) -> set[str]:
     """Weights whose layer or parameter matches; other parameters only if no layer does.
+
+    Args:
+        option: The option's name.
+        pattern: A name or pattern.
+        maps: Layers of the linear maps, by weight.
+        others: Layers of all other parameters.
+        unmeasured: Layers that may be named although they have no weight to measure.
 
     Raises:
         MeasureError: If nothing matches.
@@ -189,12 +200,17 @@ def _matched(
             for weight, layer in pool.items()
             if matches(pattern, layer.name) or matches(pattern, weight)
         }
-        if found:
+        if found or any(matches(pattern, name) for name in unmeasured):
             return found
     names = [layer.name for layer in maps.values()]
     known = list(dict.fromkeys([*names, *others, *maps]))
     kind = f"layer or parameter for {option}"
     raise MeasureError(unknown_name(kind, pattern, known if len(known) < 60 else names))
+
+
+def _computed_paths(model: nn.Module) -> list[str]:
+    """Layers with a computed weight, which are never measured."""
+    return [path for path, module in model.named_modules() if computes_weight(module)]
 
 
 def _reason(name: str, ndim: int, maps: Mapping[str, Layer], last: set[str]) -> str:

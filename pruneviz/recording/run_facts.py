@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import platform
 import shlex
 import sys
@@ -14,12 +15,13 @@ import torch
 from torch import nn
 
 from pruneviz.errors import LogError
-from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.options import Options
 from pruneviz.model.sample import measuring_dtype, model_device
 from pruneviz.recording.measured_epochs import Every, in_spec
 
+_ALMOST = 0.85  # similarity of a misspelt name: "sed" and "seed"
 _PACKAGES = ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow")
 
 
@@ -27,8 +29,16 @@ def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> 
     """Merge measured and user-given facts into the spec of a run.
 
     Raises:
-        LogError: If a given fact contradicts a measured one.
+        LogError: If a given fact contradicts a measured one, or its name is almost one that every
+            spec has.
     """
+    for name in given:
+        close = difflib.get_close_matches(name, SPEC_FACTS, n=1, cutoff=_ALMOST)
+        if close and name not in SPEC_FACTS:
+            raise LogError(
+                f"spec has the fact {name!r}; did you mean {close[0]!r}? Give a fact of your own "
+                "another name"
+            )
     spec = RunSpec.from_dict({"run": run, **measured, **given})
     true = RunSpec.from_dict({"run": run, **measured})
     for name in measured:

@@ -220,3 +220,9 @@ def test_the_repair_fits_the_column(name: str, repair: str) -> None:
 def test_anything_but_a_table_is_refused() -> None:
     with pytest.raises(ScoreError, match=r"not str; pass runs\.filters"):
         score("magnitude", filters_table())  # type: ignore[arg-type]
+
+
+def test_a_measure_of_single_weights_refuses_rows_that_are_filters() -> None:
+    rows = pd.DataFrame({"theta": [None, None], "theta_delta": [None, None]}, dtype="float32")
+    with pytest.raises(ScoreError, match=r"theta_change is one of single weights.*unit='weight'"):
+        score(rows, "theta_change")

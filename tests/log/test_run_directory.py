@@ -600,3 +600,10 @@ def test_a_finished_run_that_is_reopened_goes_on_as_if_it_had_never_been_sealed(
     expected = load(record(tmp_path / "at_once" / "run", epochs=4))
     for table in schema.TABLES:
         pd.testing.assert_frame_equal(getattr(load(path), table), getattr(expected, table))
+
+
+def test_select_refuses_a_name_that_no_run_has(tmp_path: Path) -> None:
+    record(tmp_path / "a", epochs=1, seed=0, network="mine")
+    with pytest.raises(LogError, match=r"no run with the network 'min'; did you mean 'mine'\?"):
+        load(tmp_path).select(network="min")
+    assert len(load(tmp_path).select(unit="weight").spec) == 0

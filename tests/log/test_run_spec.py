@@ -41,7 +41,7 @@ def test_a_spec_is_frozen_and_flat() -> None:
 REFUSED = {
     "run": ["", "a/b", "../a", "a b", ".hidden"],
     "bn": ["train"],
-    "unit": ["channel"],
+    "unit": ["chanel"],
     "target": [1.0, -0.1],
     "rounds": [-1],
     "lag": [0, 1.5, "1"],

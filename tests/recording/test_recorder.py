@@ -592,3 +592,9 @@ def test_weights_whose_square_is_beyond_float32_are_no_divergence_where_no_filte
     with pv.Recorder(model, SAMPLE, tmp_path / "run", every=lambda epoch: False) as recorder:
         recorder.after_epoch(0)
     assert pv.load(tmp_path / "run").filters["theta_norm2"].notna().all()
+
+
+def test_a_misspelt_fact_of_the_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="spec has the fact 'sed'; did you mean 'seed'"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={"sed": 0})
+    assert not (tmp_path / "run").exists()

@@ -187,6 +187,8 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
         last = state.epoch or -1
         recorder.rewind(last)
         drop_kept_after(path, last)
+        if state.epoch:
+            report(state.epoch, f"continuing after epoch {state.epoch}")
         weights_into = path if setting.keep_weights else None
         example = sample[0][:_TIMED_IMAGES]
         ExperimentRun(state, data, example, plan, recorder, report, weights_into).finish()

@@ -283,7 +283,9 @@ def test_an_interrupted_run_ends_as_if_it_had_never_been(
         with pytest.raises(KeyboardInterrupt):
             record_run(plan, Setting(tmp_path / "cut"), interrupt(at, note))
         assert not is_recorded(plan, tmp_path / "cut")
-    record_run(plan, Setting(tmp_path / "cut"), ignore)
+    told: list[tuple[float, str]] = []
+    record_run(plan, Setting(tmp_path / "cut"), lambda *said: told.append(said))
+    assert told[0][1] == f"continuing after epoch {told[0][0]:g}"
     runs = pv.load(tmp_path / "cut")
     pd.testing.assert_frame_equal(runs.filters, whole.filters)
     pd.testing.assert_frame_equal(runs.rounds, whole.rounds)

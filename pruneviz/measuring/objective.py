@@ -133,11 +133,11 @@ class Objective:
         return tensor.contiguous(memory_format=form)
 
     def output(self, x: Inputs) -> Any:
-        """The network's output. Its graph reaches `parameters`; `x` and buffers are copied."""
+        """The network's output. Its graph reaches `parameters`; buffers stay as they are."""
         self._undo_writing()
         copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
         state = {**self.as_called(self.parameters), **copies}
-        return self.read(call_with(self.model, state, mapped(x, Tensor.clone), self.forward))
+        return self.read(call_with(self.model, state, x, self.forward))
 
     def as_called(self, parameters: NamedTensors) -> NamedTensors:
         """Parts of Theta as the network takes them, complex ones from their real parts."""

@@ -34,6 +34,7 @@ from pruneviz.model.sample import (
     chosen,
     examples_in,
     is_splittable,
+    joined,
     mapped,
     tensors_in,
 )
@@ -126,9 +127,7 @@ def with_parts(sample: Objective, loss_weight: Callable[..., Any] | None) -> Obj
     try:
         with _without_warnings():
             tried = list(_splits(sample, weighings))
-    except MeasureError:
-        raise
-    except _REFUSALS as error:
+    except (MeasureError, *_REFUSALS) as error:
         if is_out_of_memory(error):
             raise
         return _in_one_piece(sample, loss_weight)
@@ -183,7 +182,7 @@ def _runs_whole(sample: Objective) -> bool:
 
 def _splits(sample: Objective, weighings: Sequence[Weigh]) -> Iterator[_Split]:
     """The loss of examples, beside those of their parts."""
-    x, y = max(sample.batches, key=lambda batch: examples_in(batch[0]))
+    x, y = _largest(sample.batches)
     n = examples_in(x)
     few = _spread(n, n if sample.whole else _PROBED)
     with torch.no_grad():
@@ -195,10 +194,20 @@ def _splits(sample: Objective, weighings: Sequence[Weigh]) -> Iterator[_Split]:
         return
     probe = chosen((x, y), _most_uneven((x, y), weighings))
     size = examples_in(probe[0])
-    for first in {1, size - 1} - {0}:
+    for first in {1, size - 1} - {0, size}:
         at = torch.arange(size)
         parts = [chosen(probe, at[:first]), chosen(probe, at[first:])]
         yield _through_network(sample, probe), [_through_network(sample, part) for part in parts]
+
+
+def _largest(batches: Sequence[Batch]) -> Batch:
+    """The largest batch; if all hold one example, a few of the same shape as one batch."""
+    found = max(batches, key=lambda batch: examples_in(batch[0]))
+    if examples_in(found[0]) > 1:
+        return found
+    shapes = [leaf.shape for leaf in tensors_in(found)]
+    alike = [b for b in batches if [leaf.shape for leaf in tensors_in(b)] == shapes]
+    return joined([alike[int(i)] for i in _spread(len(alike), _PROBED)])
 
 
 def _targets(batches: Sequence[Batch]) -> list[Any]:

@@ -89,6 +89,8 @@ def call_with(
         state: Tensors by name; parameters and buffers that are not named stay.
         inputs, forward: As for `call_model`.
     """
+    # a copy, because a network may write into its inputs in place
+    inputs = mapped(inputs, Tensor.clone)
     with forward_explained(model), in_one_dtype(state):
         if forward is None:
             args, kwargs = _arguments(model, inputs)
@@ -121,6 +123,17 @@ def mapped(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
 def examples_in(inputs: Inputs) -> int:
     """Number of examples: the first dimension of the first tensor that has dimensions."""
     return next((len(leaf) for leaf in _leaves(inputs) if leaf.ndim), 0)
+
+
+def joined(trees: Sequence[Any]) -> Any:
+    """Mappings or sequences of the same structure as one, with the examples of all.
+
+    Raises:
+        RuntimeError: If tensors cannot be joined.
+    """
+    columns = zip(*map(tensors_in, trees), strict=True)
+    found = iter([torch.cat(leaves) if leaves[0].ndim else leaves[0] for leaves in columns])
+    return mapped(trees[0], lambda leaf: next(found))
 
 
 def first_of(inputs: Inputs, n: int | None) -> Inputs:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def plain_products(
@@ -25,7 +26,9 @@ def plain_products(
     names, parameters = zip(*twin.named_parameters(), strict=True)
     for parameter in parameters:
         parameter.requires_grad_()
-    g = torch.autograd.grad(loss(twin), parameters, create_graph=True, materialize_grads=True)
+    with sdpa_kernel(SDPBackend.MATH):  # other kernels have no second derivative
+        value = loss(twin)
+    g = torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True)
     slope = sum((part * part.detach()).sum() for part in g)
     hg = torch.autograd.grad(slope, parameters, materialize_grads=True)
     found = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 import pruneviz as pv
@@ -243,3 +245,50 @@ def test_a_mask_of_one_channel_asks_for_its_loss() -> None:
     loss = F.binary_cross_entropy_with_logits
     frame = pv.measure(model, (images, masks), loss=loss, **EXACT)
     assert_as_plain(frame, model, lambda net: loss(net(images.double()), masks.double()))
+
+
+def test_a_language_model_is_exact_in_chunks_and_in_batches_of_one() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(4)
+    sizes = {"n_positions": 8, "n_embd": 8, "n_layer": 1, "n_head": 2}
+    ends = {"bos_token_id": 0, "eos_token_id": 0}
+    config = transformers.GPT2Config(vocab_size=7, **sizes, **ends)
+    model = transformers.GPT2LMHeadModel(config)
+    mask = (torch.arange(6) < LENGTHS[:, None]).long()
+    whole = {"input_ids": IDS, "attention_mask": mask, "labels": TAGS}
+    ones = [{name: t[i : i + 1] for name, t in whole.items()} for i in range(len(IDS))]
+    twin = copy.deepcopy(model).double().eval()
+    names = [f"transformer.h.0.{name}.weight" for name in ("attn.c_attn", "mlp.c_fc")]
+    theta = [twin.get_parameter(name) for name in names]
+    with sdpa_kernel(SDPBackend.MATH):
+        g = torch.autograd.grad(twin(**whole).loss, theta)
+    encoded = transformers.BatchEncoding(whole)
+    for sample, chunk in ((whole, None), (whole, 3), (encoded, 1), (ones, 1)):
+        frame = pv.measure(model, sample, chunk=chunk, columns="theta_g", **EXACT)
+        for name, p, g_p in zip(names, theta, g, strict=True):
+            rows = frame[frame["layer"] == name.removesuffix(".weight")]
+            want = (p.detach() * g_p).sum(0).numpy()
+            # the twin casts its logits to float32
+            np.testing.assert_allclose(rows["theta_g"], want, atol=1e-5 * np.linalg.norm(want))
+
+
+class InPlace(nn.Module):
+    """A network that writes into its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.a, self.b = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x.mul_(2).add_(1)).tanh())
+
+
+@pytest.mark.parametrize("bn", ["eval", "calibrated", "batch"])
+def test_a_sample_is_not_written_to(bn: str) -> None:
+    x = A.clone()
+    frame = pv.measure(InPlace(), (x, Y), bn=bn, **EXACT)
+    assert torch.equal(x, A)
+    assert_as_plain(frame, InPlace(), lambda net: F.cross_entropy(net(A.clone()), Y))
+    pv.measure(InPlace(), (x, Y), columns=["theta2_g2", "synflow"], **EXACT)
+    assert torch.equal(x, A)

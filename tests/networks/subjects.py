@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from tests.support.double_backward import call
 
@@ -46,8 +47,15 @@ class Subject:
         """The network with seeded weights, in training mode; no norm and no scale is trivial."""
         torch.manual_seed(0)
         model = lively(self.build().train())
+        norms = [m for m in model.modules() if isinstance(m, BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = None
         with torch.no_grad():
-            call(model, self.inputs())  # statistics of norms that fit
+            call(model, self.inputs())  # running statistics that fit
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.running_var.clamp_(min=0.1)  # of three examples it can be nearly zero
         return model
 
 
@@ -55,10 +63,9 @@ def lively(model: nn.Module) -> nn.Module:
     """Draw scales of norms and zero-initialised weights, so that all of them matter."""
     generator = torch.Generator().manual_seed(1)
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+        if isinstance(module, BatchNorm) and module.affine:
             module.weight.data.uniform_(0.5, 1.5, generator=generator)
             module.bias.data.uniform_(-0.3, 0.3, generator=generator)
-            module.momentum = 0.9
     for parameter in model.parameters():
         if parameter.numel() and parameter.detach().abs().max() < 1e-3:
             parameter.data.normal_(0, 0.05, generator=generator)

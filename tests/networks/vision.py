@@ -108,7 +108,7 @@ SUBJECTS = (
     _plain("mobilenet_v2", width_mult=0.35),
     _plain("mobilenet_v3_small", quick=True),
     _plain("mobilenet_v3_large", reduced_tail=True),
-    _plain("mnasnet0_5"),
+    _plain("mnasnet0_5", 64),
     _plain("shufflenet_v2_x0_5"),
     _plain("efficientnet_b0", quick=True),
     _plain("efficientnet_v2_s", 32),

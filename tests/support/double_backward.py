@@ -104,13 +104,16 @@ def _gradient(
     return dict(zip(parameters, found, strict=True))
 
 
-def worst_error(table: pd.DataFrame, truth: Mapping[str, Tensor], column: str) -> float:
+def worst_error(
+    model: nn.Module, table: pd.DataFrame, truth: Mapping[str, Tensor], column: str
+) -> float:
     """Largest error of a column, relative to the largest value of the same layer.
 
     Values below a thousandth of the network's largest count as if they were that large, because
     they are remainders of cancelling sums.
 
     Args:
+        model: The network, whose modules say along which dimension their filters run.
         table: Rows of filters, from `pruneviz.measure`.
         truth: Products of a parameter's entries, by name.
         column: "theta_g" or "theta_hg".
@@ -118,15 +121,40 @@ def worst_error(table: pd.DataFrame, truth: Mapping[str, Tensor], column: str) -
     largest = float(table[column].abs().max())
     errors = [0.0]
     for layer, rows in table.groupby("layer", observed=True, sort=False):
-        want = _of_filters(truth, str(layer))[rows["filter"].to_numpy()]
         got = rows[column].to_numpy(dtype=np.float64)
-        scale = max(float(np.abs(want).max()), 1e-3 * largest)
-        difference = float(np.abs(got - want).max())
-        errors.append(difference / scale if scale else difference)
+        chosen = rows["filter"].to_numpy()
+        found = []
+        for sums in _row_sums(model, truth, str(layer), int(chosen.max()) + 1):
+            want = sums[chosen]
+            scale = max(float(np.abs(want).max()), 1e-3 * largest)
+            difference = float(np.abs(got - want).max())
+            found.append(difference / scale if scale else difference)
+        errors.append(min(found, default=float("inf")))
     return float("nan") if np.isnan(errors).any() else max(errors)
 
 
-def _of_filters(truth: Mapping[str, Tensor], layer: str) -> np.ndarray:
-    of_weight = truth[f"{layer}.weight"]
-    sums: np.ndarray = of_weight.flatten(1).sum(1).numpy()
-    return sums
+def _row_sums(
+    model: nn.Module, truth: Mapping[str, Tensor], layer: str, filters: int
+) -> list[np.ndarray]:
+    """Sums over the rows of a layer's weight; of a bare parameter, along every dimension that fits.
+
+    Layers are named after their module, or after the parameter if it is no module's `weight`.
+    """
+    if f"{layer}.weight" not in truth:
+        values = truth[layer]
+        ways = [(dim,) for dim in range(values.ndim)]
+        ways += [(0, dim) for dim in range(1, values.ndim)]  # a stack of matrices
+        fitting = [w for w in ways if np.prod([values.shape[dim] for dim in w]) >= filters]
+        return [_sums(values, way) for way in fitting]
+    values, module = truth[f"{layer}.weight"], model.get_submodule(layer)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        values = values.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
+    if type(module).__name__ == "Conv1D":  # of GPT-2, whose weight is [inputs, outputs]
+        values = values.T
+    return [_sums(values, (0,))]
+
+
+def _sums(values: Tensor, dims: tuple[int, ...]) -> np.ndarray:
+    others = [dim for dim in range(values.ndim) if dim not in dims]
+    sums: np.ndarray = values.permute(*dims, *others).flatten(0, len(dims) - 1)[:, None]
+    return sums.flatten(1).sum(1).numpy()

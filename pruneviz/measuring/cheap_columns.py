@@ -15,11 +15,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.rows import AnyLayer, PrunedRows, key_columns, rows_per_filter
 from pruneviz.model.filters import Layer
+from pruneviz.model.isolation import evaluate, isolated
 from pruneviz.model.units import Units
 
 TERMS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -84,9 +86,8 @@ class CheapColumns:
             (PrunedRows(model, layer, unit), rows)
             for layer, rows in zip(layers, places, strict=True)
         ]
-        norms = [
-            name for name in _norms(layers) if isinstance(model.get_submodule(name).weight, Tensor)
-        ]  # norms without affine parameters have no scale
+        # norms without affine parameters have no scale
+        norms = [name for name in _norms(layers) if _own_scale(model, name) is not None]
         self._norms = norms
         self._channels = _channels(model, layers, norms, unit)
 
@@ -162,10 +163,21 @@ def _norms(layers: Sequence[AnyLayer]) -> list[str]:
     return list(dict.fromkeys(norm[0] for layer in layers for norm in layer.norms if norm))
 
 
+def _own_scale(model: nn.Module, norm: str) -> Tensor | None:
+    """The scale of a norm, if it has one; reading a computed one moves nothing."""
+    module = model.get_submodule(norm)
+    if not is_parametrized(module):
+        return module.weight if isinstance(module.weight, Tensor) else None
+    with isolated(module):
+        evaluate(module)
+        scale = module.weight
+        return scale.detach().clone() if isinstance(scale, Tensor) else None
+
+
 def _scale(model: nn.Module, norm: str) -> Tensor:
     """Scale of a norm [channels]: a parameter, a buffer, or computed by a parametrization."""
-    scale = model.get_submodule(norm).weight
-    if not isinstance(scale, Tensor):
+    scale = _own_scale(model, norm)
+    if scale is None:
         raise MeasureError(f"{norm} has no scale any more; measure the model it had at first")
     return scale
 

@@ -103,9 +103,11 @@ def embedding_channels(model: nn.Module, trace: Trace) -> list[Units]:
     names = {id(p): name for name, p in model.named_parameters()}
     found = []
     for path, module in model.named_modules():
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        # a weight that is computed is no parameter, and reading it may move its state
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and weight is not None:
             index = torch.arange(module.embedding_dim)
-            part = Slices(names[id(module.weight)], 1, index, index)
+            part = Slices(names[id(weight)], 1, index, index)
             found.append(Units(path, "channel", len(index), (part,)))
     if not found:
         raise MeasureError(

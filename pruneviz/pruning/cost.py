@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pruneviz.model.filters import unwrap
+from pruneviz.model.hooks import hooks_put_aside
 from pruneviz.model.isolation import generators_preserved
 from pruneviz.model.sample import (
     Inputs,
@@ -53,7 +54,11 @@ def cost(network: nn.Module, example: Inputs) -> Cost:
     # A copy, because a network may count its calls or keep its inputs.
     network = copy.deepcopy(unwrap(network)).eval()
     example = placed(network, example)
-    with generators_preserved(None, model_device(network)), torch.no_grad():
+    with (
+        generators_preserved(None, model_device(network)),
+        hooks_put_aside(network.modules()),  # the hooks of a copy are those of its original
+        torch.no_grad(),
+    ):
         return Cost(
             parameters=sum(p.numel() for p in network.parameters()),
             macs=_macs(network, first_of(example, 1)),

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
 import pruneviz as pv
 from pruneviz.experiment.networks.registry import NETWORKS, build_network
@@ -169,3 +170,29 @@ def test_scales_that_are_no_parameters_are_read_too() -> None:
         model(inputs)
         table = pv.measure(model, (inputs, labels), columns=["sigma"])
         np.testing.assert_array_equal(table["sigma"], norm.weight.detach().double())
+
+
+class Drawn(nn.Module):
+    """A parametrization that draws, and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        self.calls += 1
+        self.seen += 1
+        return weight + 0 * torch.rand(())
+
+
+def test_reading_a_computed_scale_moves_nothing() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(27, 2))
+    drawn, sample = Drawn(), (torch.randn(4, 1, 4, 4), torch.arange(4) % 2)
+    register_parametrization(model[1], "weight", drawn)
+    before = torch.get_rng_state(), drawn.calls, drawn.seen.clone()
+    table = pv.measure(model, sample, columns="sigma")
+    assert table["sigma"].eq(1).all()
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (drawn.calls, drawn.seen) == before[1:]

@@ -16,6 +16,7 @@ from pruneviz.figures.chosen_runs import different, missing_runs
 from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
+from pruneviz.figures.row_kind import row_kind_of
 from pruneviz.figures.words import dataset_title, measure_title
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.vocabulary import BN_MODES
@@ -115,7 +116,7 @@ def _values_heading(entry: Entry, table: pd.DataFrame, spec: pd.DataFrame) -> st
     single = "of a single seed"
     if entry.kind in CORRELATIONS:
         several += ", in brackets the 95 % interval of the mean (Student's t)"
-        rows = "single weights" if spec["unit"].eq("weight").any() else "filters"
+        rows = "single weights" if spec["unit"].eq("weight").any() else f"{row_kind_of(spec).noun}s"
         single += (
             f", in brackets the 95 % interval over its {rows} (Fisher), too narrow where few large "
             "values decide"

@@ -16,6 +16,7 @@ from pruneviz.figures.words import listed
 from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTER_KEYS
+from pruneviz.log.vocabulary import CNN_ROW_KINDS
 from pruneviz.plans.needs import FIGURE_NEEDS
 
 # Facts that must agree before runs are averaged over seeds.
@@ -220,8 +221,25 @@ def _of_kind(spec: pd.DataFrame, entry: Entry) -> pd.DataFrame:
         & spec["network"].isin(need.networks)
         & spec["rounds"].fillna(0).isin(need.rounds)
     ]
+    of_kind = _of_one_unit(of_kind)
     of_kind = of_kind.assign(dataset=_named_datasets(of_kind))
     return of_kind if need.measures == (None,) else of_kind[of_kind["measure"].isin(need.measures)]
+
+
+def _of_one_unit(spec: pd.DataFrame) -> pd.DataFrame:
+    """The runs of filters (or single weights); if there are none, those of another unit.
+
+    Raises:
+        FigureError: If they have rows of several other units.
+    """
+    plain = spec[spec["unit"].isin(CNN_ROW_KINDS)]
+    others = list(map(str, different(spec["unit"])))
+    if len(plain) or len(others) < 2:
+        return plain if len(plain) else spec
+    raise FigureError(
+        f"these runs have rows of {listed(others)}; choose one kind first, such as with "
+        f"runs.select(unit={others[0]!r})"
+    )
 
 
 def _named_datasets(spec: pd.DataFrame) -> pd.Series:

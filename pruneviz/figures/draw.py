@@ -97,9 +97,9 @@ def compose(
     heading = f"Figure {figure_name(figure)}"
     if networks is not None:
         entry, heading = entry.with_networks(networks), f"As {heading}"
-    options = (options or DrawOptions()).for_kind(entry.need.kind)
-    picture = PICTURES[entry.kind]
+    picture, options = PICTURES[entry.kind], options or DrawOptions()
     spec = chosen_spec(runs.spec, entry, options)
+    options = options.for_unit(str(spec["unit"].iloc[0]))
     numbers = picture.table(runs, entry, options)
     findings = [picture.finding(numbers, options)]
     tables: Mapping[str, pd.DataFrame] = {}

@@ -60,14 +60,13 @@ class DrawOptions:
                 "0.2"
             )
 
-    def masks_by(self, kind: str) -> str:
-        """The pruning measure for masks in a figure of this run kind."""
-        default = MASK_SCORES["weight" if kind == "weights" else "filter"]
-        return default if self.mask_score is None else self.mask_score
+    def masks_by(self, unit: str) -> str:
+        """The pruning measure for masks in a figure of runs with rows of this unit."""
+        return MASK_SCORES[unit] if self.mask_score is None else self.mask_score
 
-    def for_kind(self, kind: str) -> DrawOptions:
-        """These options with `mask_score` filled in for this kind of runs."""
-        return replace(self, mask_score=self.masks_by(kind))
+    def for_unit(self, unit: str) -> DrawOptions:
+        """These options with `mask_score` filled in for runs with rows of this unit."""
+        return replace(self, mask_score=self.masks_by(unit))
 
     @property
     def loss_preservation_score(self) -> str:

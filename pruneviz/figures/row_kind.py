@@ -79,14 +79,15 @@ class RowKind:
         return self.columns[name] if name in self.columns else filter_column(name)
 
 
-def row_kind_of(kind: str) -> RowKind:
-    """The row kind for a kind of runs (see `pruneviz.plans.needs.Need`)."""
-    return WEIGHT if kind == "weights" else FILTER
+def row_kind_of(spec: pd.DataFrame) -> RowKind:
+    """The row kind of the runs in a figure, from their spec."""
+    return ROW_KINDS_BY_UNIT[str(spec["unit"].iloc[0])]
 
 
 def row_kind_in(table: pd.DataFrame) -> RowKind:
     """The row kind of a figure's table."""
-    return WEIGHT if WEIGHT.counted in table else FILTER
+    kinds = ROW_KINDS_BY_UNIT.values()
+    return next((kind for kind in kinds if kind.counted in table), FILTER)
 
 
 def _computed_correlations(
@@ -108,13 +109,13 @@ def _computed_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) ->
 
     Thin copies lack the epochs between measurements, so that their distances come from the log.
     """
-    score = options.masks_by("unpruned")
+    score = options.masks_by(str(spec["unit"].iloc[0]))
     found = []
     for _, run in spec.groupby("run", sort=False):
         filters = filters_of(runs, run, ["kept", *NEEDS[score]])
         distances = mask_distance(filters, score=score, ratio=options.mask_ratio)
         if _is_thin(run):
-            _check_masks(run, options, "unpruned")
+            _check_masks(run, options)
             logged = _logged_distances(runs, run, options)
             distances = logged.assign(chance=distances["chance"].mean())
         found.append(distances.astype({"run": "str"}))
@@ -156,13 +157,13 @@ def _recorded(
 
 def _recorded_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
     """Mask distances over all weights, logged while recording."""
-    _check_masks(spec, options, "weights")
+    _check_masks(spec, options)
     return _logged_distances(runs, spec, options)
 
 
 _WHY_LOGGED = {
-    "weights": "computed over all weights while recording",
-    "unpruned": "because it is a thin copy without the epochs between measurements",
+    True: "computed over all weights while recording",
+    False: "because it is a thin copy without the epochs between measurements",
 }
 
 
@@ -181,15 +182,16 @@ def _logged_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> p
     return found.astype({"run": "str", "distance": "float64"})
 
 
-def _check_masks(spec: pd.DataFrame, options: DrawOptions, kind: str) -> None:
+def _check_masks(spec: pd.DataFrame, options: DrawOptions) -> None:
     """Check that the log holds the distances of the wanted masks."""
-    score, ratio = options.masks_by(kind), options.mask_ratio
+    score, ratio = options.masks_by(str(spec["unit"].iloc[0])), options.mask_ratio
     held = list(dict.fromkeys(zip(spec["mask_score"], spec["mask_ratio"], strict=True)))
     if held != [(score, ratio)]:
+        why = _WHY_LOGGED[bool(spec["unit"].iloc[0] == "weight")]
         have = listed(f"{name} at a ratio of {scientific(share)}" for name, share in held)
         raise FigureError(
             f"masks by {score} at a ratio of {scientific(ratio)} were asked for, but the log of "
-            f"{listed(spec['run'])} holds only mask distances by {have}, {_WHY_LOGGED[kind]}; "
+            f"{listed(spec['run'])} holds only mask distances by {have}, {why}; "
             "choose these with --mask-score and --mask-ratio"
         )
 
@@ -230,3 +232,32 @@ WEIGHT = RowKind(
     correlations=_recorded_correlations,
     mask_distances=_recorded_distances,
 )
+
+
+def _of_units(noun: str, counted: str) -> RowKind:
+    """A kind of units over several parameters: computed from all rows, as for filters."""
+
+    def correlations(
+        runs: Runs,
+        spec: pd.DataFrame,
+        x: str,
+        y: str,
+        options: DrawOptions,
+        epochs: Sequence[int] | None = None,
+    ) -> pd.DataFrame:
+        found = _computed_correlations(runs, spec, x, y, options, epochs)
+        return found.rename(columns={FILTER.counted: counted})
+
+    return replace(FILTER, noun=noun, counted=counted, without_masks="", correlations=correlations)
+
+
+# row kinds by the unit in a run's spec
+ROW_KINDS_BY_UNIT: Mapping[str, RowKind] = {
+    "filter": FILTER,
+    "weight": WEIGHT,
+    "head": _of_units("attention head", "heads"),
+    "neuron": _of_units("neuron", "neurons"),
+    "channel": _of_units("embedding channel", "channels"),
+    "expert": _of_units("expert", "experts"),
+    "group": _of_units("group", "groups"),
+}

@@ -19,7 +19,14 @@ from pruneviz.model.isolation import generators_preserved
 from pruneviz.model.sample import Sample, as_batches, measuring_dtype, model_device
 
 _NAMED = 6  # matrices named one by one in a summary
-_CHOSEN = ("the classifier", "left out by skip=", "not among", "not in parameters", "frozen")
+_CHOSEN = (  # how reasons begin that an option gives
+    "the classifier",
+    "left out by skip=",
+    "not among",
+    "not in parameters",
+    "frozen",
+    "no ",
+)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,6 @@ def test_a_wrong_option_is_refused_with_what_is_allowed(wrong: dict[str, object]
 
 
 def test_masks_are_those_of_the_kind_of_runs_unless_named() -> None:
-    assert DrawOptions().for_kind("unpruned").mask_score == "bn_scale"
-    assert DrawOptions().for_kind("weights").mask_score == "magnitude"
-    assert DrawOptions(mask_score="l1_norm").for_kind("weights").mask_score == "l1_norm"
+    assert DrawOptions().for_unit("filter").mask_score == "bn_scale"
+    assert DrawOptions().for_unit("weight").mask_score == "magnitude"
+    assert DrawOptions(mask_score="l1_norm").for_unit("weight").mask_score == "l1_norm"

@@ -19,9 +19,16 @@ from pruneviz.figures.catalogue import find
 from pruneviz.figures.draw import compose
 from pruneviz.figures.kinds import correlation_curve, scatter
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.row_kind import FILTER, WEIGHT, row_kind_in, row_kind_of
+from pruneviz.figures.row_kind import (
+    FILTER,
+    ROW_KINDS_BY_UNIT,
+    WEIGHT,
+    row_kind_in,
+    row_kind_of,
+)
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import CORRELATIONS
+from pruneviz.log.vocabulary import ROW_KINDS
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_runs
@@ -97,9 +104,9 @@ def words_of(figure: Figure) -> str:
 
 
 def test_row_kinds_are_told_by_the_kind_of_runs_and_by_the_table(runs: Runs) -> None:
-    kinds = {"unpruned": FILTER, "pruned": FILTER, "prune_phase": FILTER, "weights": WEIGHT}
-    for kind, row_kind in kinds.items():
-        assert row_kind_of(kind) is row_kind
+    for unit, row_kind in {"filter": FILTER, "weight": WEIGHT}.items():
+        assert row_kind_of(pd.DataFrame({"unit": [unit]})) is row_kind
+    assert set(ROW_KINDS_BY_UNIT) == set(ROW_KINDS)
     assert row_kind_in(scatter_of(runs)) is WEIGHT
     assert WEIGHT.column("theta_g").meaning != FILTER.column("theta_g").meaning
     assert WEIGHT.column("sigma") == FILTER.column("sigma")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import pruneviz as pv
-from pruneviz.errors import MeasureError
+from pruneviz.errors import FigureError, MeasureError
 from pruneviz.pruning.held_entries import prune_entries
 from tests.model.test_unit_kinds import Block, Fused, Separate, Torch
 from tests.support.entries import entry_columns
@@ -152,3 +152,26 @@ def test_heads_are_recorded_scored_and_compared_like_filters(tmp_path: Path) -> 
         runs.filters[runs.filters["epoch"] == 0]["theta_g"].reset_index(drop=True),
         pv.measure(network("fused"), SAMPLE, unit="head")["theta_g"].astype("float32"),
     )
+
+
+def test_a_recording_of_heads_is_drawn_with_its_own_words(tmp_path: Path) -> None:
+    model = network("fused")
+    spec = {"network": "mine", "dataset": "digits", "seed": 0}
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", 1, spec, unit="head") as recorder:
+        for epoch in range(3):
+            recorder.after_epoch(epoch)
+            with torch.no_grad():
+                model.attention.qkv.weight.mul_(1.1)
+    composed = pv.compose("13", pv.load(tmp_path), networks=["mine"])
+    assert "One point is one attention head" in composed.caption
+    assert composed.numbers["heads"].eq(4).all()
+    assert len(composed.numbers) == 2 * 4
+
+
+def test_recordings_of_several_units_are_told_apart(tmp_path: Path) -> None:
+    for unit in ("head", "neuron"):
+        spec = {"network": "mine", "dataset": "digits", "seed": 0}
+        with pv.Recorder(network(), SAMPLE, tmp_path / unit, 1, spec, unit=unit) as recorder:
+            recorder.after_epoch(0)
+    with pytest.raises(FigureError, match=r"choose one kind first, .* runs.select\(unit='head'\)"):
+        pv.draw("13", pv.load(tmp_path), networks=["mine"])

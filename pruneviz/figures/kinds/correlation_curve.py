@@ -55,8 +55,8 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
         FigureError: If the two measures were never recorded together, or not in the requested form;
             as for `chosen_spec`.
     """
-    spec, row_kind = chosen_spec(runs.spec, entry, options), row_kind_of(entry.need.kind)
-    options = options.for_kind(entry.need.kind)
+    spec = chosen_spec(runs.spec, entry, options)
+    row_kind, options = row_kind_of(spec), options.for_unit(str(spec["unit"].iloc[0]))
     networks = spec.groupby("network", sort=False, observed=True)
     parts = [_of_network(runs, rows, row_kind, options) for _, rows in networks]
     return pd.concat(parts, ignore_index=True)

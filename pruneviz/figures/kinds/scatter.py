@@ -67,7 +67,8 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
         FigureError: If no epoch has both quantities in all runs, or the requested seed was not
             recorded; as for `chosen_spec`.
     """
-    spec, row_kind = chosen_spec(runs.spec, entry, options), row_kind_of(entry.need.kind)
+    spec = chosen_spec(runs.spec, entry, options)
+    row_kind = row_kind_of(spec)
     schedule = _schedule(runs, spec)
     epochs = nearest_epochs(_measured(runs, spec), schedule, FRACTIONS)
     means = row_kind.correlations(runs, spec, X, Y, options, epochs)

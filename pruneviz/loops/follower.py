@@ -60,20 +60,29 @@ class Follower:
         """The last recorded epoch; None before the first and where nothing is recorded."""
         return self._recorder.last_epoch if self._recorder else None
 
-    def start(self, model: nn.Module) -> None:
+    def start(self, model: nn.Module, *, again: bool = False) -> None:
         """Start a new run, and record the initialisation.
+
+        Args:
+            model: The network before training.
+            again: Whether the trainer has started anew by itself; then its first try is dropped.
 
         Raises:
             LogError: If the folder is in use.
         """
         if rank() > 0:
             return
-        if (self._out / SPEC_FILE).exists():
+        if again and self._recorder:
+            self._write = None
+            self._recorder = self._opened(model, self._out, resume=True)
+            self._recorder.rewind(-1)
+        elif (self._out / SPEC_FILE).exists():
             raise LogError(
                 f"{self._out} already holds a run, and this training starts anew; to continue it, "
                 f"{self._continuing}; otherwise choose another folder, or delete it"
             )
-        self._recorder = self._opened(model, self._out)
+        else:
+            self._recorder = self._opened(model, self._out)
         self._recorder.after_epoch(0)
 
     def go_on(self, model: nn.Module, done: int, *, inside: bool, lost: bool = False) -> None:

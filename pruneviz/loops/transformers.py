@@ -91,7 +91,8 @@ class PruningDynamics(_Callback):
         """Open the log, and record the initialisation of a training that starts."""
         self._resumed = state.global_step
         if self._resumed == 0:
-            self._follower.start(model)
+            # After running out of memory it tries again with smaller batches.
+            self._follower.start(model, again=args.auto_find_batch_size)
             return
         trained = self._resumed / self._steps if self._steps else state.epoch
         done = math.floor(trained + _ROUNDING)

@@ -149,10 +149,11 @@ def test_the_log_and_the_weights_are_those_of_a_plain_loop(
     assert_same_tables(found, plain[0])
 
 
-def test_training_in_mixed_precision_is_bit_equal_with_and_without_the_callback(
-    tmp_path: Path,
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_training_in_any_precision_is_bit_equal_with_and_without_the_callback(
+    tmp_path: Path, precision: str
 ) -> None:
-    how = {"precision": "bf16-mixed"}
+    how = {"precision": precision}
     lit = fit(tmp_path, PruningDynamics(SAMPLE, tmp_path / "run", every=1), **how)
     assert_equal_weights(lit, fit(tmp_path, **how))
     measured = pv.measure(lit, SAMPLE)["theta_hg"].astype("float32")
@@ -198,6 +199,17 @@ def test_a_training_resumed_inside_an_epoch_records_every_epoch_once(tmp_path: P
     lost = PruningDynamics(SAMPLE, tmp_path / "elsewhere" / "run")
     with pytest.raises(LogError, match="put the run directory back"):
         fit(tmp_path, lost, ckpt=kept)
+
+
+def test_a_training_that_counts_steps_records_its_last_part_of_an_epoch(tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(tmp_path / "kept")
+    first = PruningDynamics(SAMPLE, tmp_path / "run")
+    fit(tmp_path, first, checkpoint, epochs=-1, max_steps=4, enable_checkpointing=True)
+    assert pv.load(tmp_path / "run").epochs["epoch"].tolist() == [0, 1, 2]
+    kept = next((tmp_path / "kept").glob("*.ckpt"))
+    fit(tmp_path, PruningDynamics(SAMPLE, tmp_path / "run"), epochs=-1, max_steps=9, ckpt=kept)
+    epochs = pv.load(tmp_path / "run").epochs["epoch"].tolist()
+    assert epochs == list(range(epochs[-1] + 1)) and epochs[-1] > 2
 
 
 def test_a_training_that_was_not_recorded_before_is_recorded_from_where_it_resumes(

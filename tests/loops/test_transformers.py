@@ -236,6 +236,29 @@ def test_a_finished_training_can_be_made_longer(tmp_path: Path) -> None:
         train(tmp_path, PruningDynamics(SAMPLE, tmp_path / "run"))
 
 
+class OutOfMemoryOnce(TrainerCallback):  # type: ignore[misc]
+    """Runs out of memory in the second epoch of the first try."""
+
+    failed = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == BATCHES + 1 and not self.failed:
+            self.failed = True
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def test_a_trainer_that_starts_again_with_smaller_batches_starts_the_log_again(
+    tmp_path: Path,
+) -> None:
+    dynamics = PruningDynamics(SAMPLE, tmp_path / "run", every=1)
+    how = {"auto_find_batch_size": True, "num_train_epochs": 2}
+    model = train(tmp_path, dynamics, OutOfMemoryOnce(), **how)
+    runs = pv.load(tmp_path / "run")
+    assert runs.epochs["epoch"].tolist() == [0, 1, 2]
+    measured = pv.measure(model, SAMPLE)["theta_g"].astype("float32")
+    assert at(runs, 2)["theta_g"].equals(measured)
+
+
 def test_metrics_are_named_and_a_wrong_interval_is_refused(tmp_path: Path) -> None:
     dynamics = PruningDynamics(SAMPLE, tmp_path / "run", metrics={"train_acc": "eval_accuracy"})
     train(tmp_path, dynamics, num_train_epochs=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -81,7 +82,7 @@ def objective(
         constants,
         batches,
         temperatures,
-        known or loss or CrossEntropy(),
+        known or _own_copy(loss, dtype),
         "" if rechunk else _SHARED,
         kept_entries(model),
         forward=forward,
@@ -112,6 +113,13 @@ def _tensors(
     }
     constants = {name: p for name, p in every.items() if name not in chosen}
     return chosen, constants | {name: copied(b, dtype) for name, b in model.named_buffers()}
+
+
+def _own_copy(loss: Loss | None, dtype: torch.dtype) -> Loss:
+    """A copy of a loss that is a module, which may keep state, in the measuring dtype."""
+    if isinstance(loss, nn.Module):
+        return copy.deepcopy(loss).to(dtype)
+    return loss or CrossEntropy()
 
 
 def _with_loss_of(sample: Objective, output: Any, *, by_default: bool) -> Objective:
@@ -153,6 +161,27 @@ def _check_loss(sample: Objective, output: Any, y: Any, *, by_default: bool) -> 
             f"the loss is a {shape}; it must be the mean over the examples, "
             "one number with a gradient by the parameters"
         )
+    _check_reads_copies(sample.model, value)
+
+
+def _check_reads_copies(model: nn.Module, value: Tensor) -> None:
+    """Check that a loss reaches parameters through the network that is called, not beside it."""
+    own = {id(p): name for name, p in model.named_parameters()}
+    seen, stack = set(), [value.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        name = own.get(id(getattr(node, "variable", None)))
+        if name is not None:
+            raise MeasureError(
+                f"the loss reads the parameter {name} of the network itself, but the network is "
+                "measured with copies of its parameters, so this derivative would be missing; let "
+                "the network return it, as in forward=lambda model, batch: (model(batch[0]), "
+                "penalty(model)), with a loss of both"
+            )
+        stack += [child for child, _ in node.next_functions]
 
 
 def _check_other_output(sample: Objective, output: object) -> None:

@@ -58,6 +58,12 @@ def _check_shape(output: Tensor, y: Tensor) -> None:
         fits = y.shape == output.shape and output.ndim > 1
     else:
         fits = y.shape == output.shape[:1] + output.shape[2:] and output.ndim > 1
+    if not fits and output.ndim > 2 and y.shape == output.shape[:-1]:
+        raise MeasureError(
+            f"outputs of shape {tuple(output.shape)} have their classes last, where cross-entropy "
+            "expects them second; pass loss=lambda o, y: F.cross_entropy(o.flatten(0, -2), "
+            "y.flatten()) and loss_weight=lambda y: y != -100 (F is torch.nn.functional)"
+        )
     if not fits or y.dtype in _NO_LABELS:
         raise MeasureError(
             f"for {len(y)} examples, {y.dtype} labels of shape {tuple(y.shape)} do not fit outputs "

@@ -166,12 +166,20 @@ class Objective:
         if not share:  # a mean over nothing would be 0/0
             nothing = sum(t.sum() for t in tensors_in(output) if t.requires_grad) * 0.0
             return [nothing for _ in self.temperatures]  # type: ignore[misc]
-        return [self.loss_at(output, y, t) * share for t in self.temperatures]
+        # scaled first, because a loss may write into its arguments in place
+        scaled = [_scaled(output, t) for t in self.temperatures]
+        return [self.loss_of(part, y) * share for part in scaled]
 
     def loss_at(self, output: Any, y: Any, temperature: float) -> Tensor:
         """The loss of an output at one temperature."""
+        return self.loss_of(_scaled(output, temperature), y)
+
+    def loss_of(self, output: Any, y: Any) -> Tensor:
+        """The loss of an output."""
+        if not isinstance(self.loss, CrossEntropy):
+            y = mapped(y, Tensor.clone)
         with in_one_dtype(self.parameters):
-            return self.loss(output if temperature == 1 else output / temperature, y)
+            return self.loss(output, y)
 
     def first_examples(self) -> Batch:
         """Two examples, or a whole batch without `rechunk`.
@@ -180,6 +188,10 @@ class Objective:
         """
         x, y = (first_of(part, 2 if self.rechunk else None) for part in self.batches[0])
         return mapped(x, lambda leaf: self.laid_out(leaf).clone()), mapped(y, Tensor.clone)
+
+
+def _scaled(output: Any, temperature: float) -> Any:
+    return output if temperature == 1 else output / temperature
 
 
 def check_finite(

@@ -46,6 +46,7 @@ _ROUNDINGS = 200
 _ROUNDINGS_OF_NETWORK = 2000
 _PIECES = (1, 2, 3, 5, 7, 11, 13, 17, 23, 31, 41, 53)
 _LAST_PIECE = 61
+_MOST_PIECES = 32
 _BATCHES = 16  # of which the losses are compared if their targets differ in shape
 _TILED = 4 * 1024**2  # elements of repeated outputs
 _REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, KeyError)
@@ -247,7 +248,8 @@ def _of_repeated_outputs(sample: Objective, target: Any, output: Any, rows: int)
         for leaf in leaves:
             leaf.requires_grad_()
         own = chosen(y, at)
-        value = sample.loss_at(given, own, sample.temperatures[0])
+        # not the leaves, which a loss cannot write into in place
+        value = sample.loss_at(mapped(given, Tensor.clone), own, sample.temperatures[0])
         return _Part((own, own), value.detach(), _gradient(value, leaves), by_rows=True)
 
     everything = torch.arange(examples_in(y))
@@ -258,7 +260,7 @@ def _pieces(positions: Tensor) -> tuple[Tensor, ...]:
     """Uneven pieces, small ones first."""
     sizes: list[int] = []
     rest = len(positions)
-    for size in chain(_PIECES, repeat(_LAST_PIECE)):
+    for size in chain(_PIECES, repeat(max(_LAST_PIECE, rest // _MOST_PIECES | 1))):
         if not rest:
             return positions.split(sizes)
         sizes.append(min(size, rest))

@@ -228,3 +228,67 @@ def test_weights_that_do_not_fit_the_loss_are_refused() -> None:
         )
     with pytest.raises(MeasureError, match=r"weights of the examples run from 0\.0 to 0\.0"):
         pv.measure(network(), (X, Y), loss=weighted, loss_weight=lambda y: 0 * y, **EXACT)
+
+
+def clipped_in_place(output: Tensor, target: Tensor) -> Tensor:
+    """A loss that writes into both of its arguments."""
+    target[target == 2] = -100
+    return F.cross_entropy(output.mul_(2), target)
+
+
+@pytest.mark.parametrize("chunk", [None, 4])
+def test_a_loss_may_write_into_its_arguments(chunk: int | None) -> None:
+    given, labels = network(), Y.clone()
+    frame = pv.measure(given, (X, labels), loss=clipped_in_place, chunk=chunk, dtype=torch.float64)
+    assert torch.equal(labels, Y)
+    assert_as_plain(frame, given, lambda net: clipped_in_place(net(X) * 1, Y.clone()))
+    at_200 = pv.measure(
+        given, (X, labels), loss=clipped_in_place, dtype=torch.float64, temperatures=(200.0,)
+    )
+    np.testing.assert_allclose(frame["theta_hg_t200"], at_200["theta_hg"], rtol=1e-9)
+
+
+class Centred(nn.Module):
+    """A loss with weights, and with state that every call moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("scale", torch.tensor([1.0, 2.0, 0.5]))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        self.calls += 1
+        return F.cross_entropy(output @ torch.diag(self.scale), target)
+
+
+def test_the_state_of_a_loss_stays() -> None:
+    loss = Centred()
+    frame = pv.measure(network(), (X, Y), loss=loss, chunk=5, **EXACT)
+    assert loss.calls == 0 and loss.scale.dtype == torch.float32
+    assert_as_plain(frame, network(), lambda net: Centred().double()(net(X), Y))
+
+
+def test_a_penalty_on_the_parameters_themselves_is_refused_or_measured_by_forward() -> None:
+    model = network()
+
+    def penalised(output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, target) + model[0].weight.square().sum()
+
+    with pytest.raises(MeasureError, match=r"loss reads the parameter 0\.weight .* forward=lambda"):
+        pv.measure(model, (X, Y), loss=penalised)
+    frame = pv.measure(
+        model,
+        (X, Y),
+        forward=lambda net, batch: (net(batch[0]), net[0].weight.square().sum()),
+        loss=lambda output, target: F.cross_entropy(output[0], target) + output[1],
+        **EXACT,
+    )
+    assert_as_plain(
+        frame, model, lambda net: F.cross_entropy(net(X), Y) + net[0].weight.square().sum()
+    )
+
+
+def test_classes_in_the_last_dimension_name_the_loss() -> None:
+    words, labels = tokens()
+    with pytest.raises(MeasureError, match=r"classes last, .* loss_weight=lambda y: y != -100"):
+        pv.measure(language_model(), (words, labels))

@@ -69,7 +69,7 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
     with (
         generators_preserved(batches, model_device(model)),
         exact_float32(),
-        isolated(model, hooks=options.hooks),
+        isolated(model, hooks=options.hooks, also=options.loss),
         module_modes(model, options.bn),
     ):
         built = build_objective(model, batches, options)

@@ -186,7 +186,7 @@ def take_snapshot(
         batches = as_batches(sample, device, dtype, options.forward)
         layers = layers or rows_of(model, batches, options).layers
         with (
-            isolated(model, hooks=options.hooks),
+            isolated(model, hooks=options.hooks, also=options.loss),
             module_modes(model, options.bn),
             caches_emptied(model, batches, options),
         ):
@@ -208,7 +208,11 @@ def rows_of(model: nn.Module, batches: Sequence[Batch], options: Options) -> Row
     def build() -> Objective:
         return build_objective(model, batches, options)
 
-    with exact_float32(), isolated(model, hooks=options.hooks), module_modes(model, options.bn):
+    with (
+        exact_float32(),
+        isolated(model, hooks=options.hooks, also=options.loss),
+        module_modes(model, options.bn),
+    ):
         return choose_rows(model, batches[0][0], options, build)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import is_dataclass
 from functools import partial
 from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -29,6 +29,7 @@ _NOT_SAVED = {
     "_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_backward_pre_hooks",
     "_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
 }  # fmt: skip
+_CONSTANTS = (type(None), bool, int, float, complex, str, bytes, range)
 _Restore: TypeAlias = Callable[[], None]
 
 
@@ -49,12 +50,14 @@ class Attributes:
         self._members: list[tuple[dict[str, Any], dict[str, Any]]] = []
         members = [*model.parameters(), *model.buffers()]
         self._seen = {id(tensor) for tensor in members}
+        self._todo: list[tuple[Any, str]] = []  # values to save, with the file of their module
         self._alive: list[object] = [members]  # so that no id is reused
         registered = list(model.modules())
         for module in registered:
             self._seen.add(id(module))
         for module in registered:
             self._save_module(module)
+        self._save_all()
         # forward passes have copies, but a hook of an activation may write into the buffers
         saved = [_of_tensor(buffer) for buffer in model.buffers()]
         self._buffers = [put_back for put_back in saved if put_back is not None]
@@ -86,15 +89,15 @@ class Attributes:
         self._restores.append(_attributes_of(module))
         for name, value in list(vars(module).items()):
             if name not in _NOT_SAVED:
-                self._save(value, type(module).__module__)
+                self._todo.append((value, type(module).__module__))
+
+    def _save_all(self) -> None:
+        """Save the content of all waiting values, and of what they hold."""
+        while self._todo:
+            self._save(*self._todo.pop())
 
     def _save(self, value: Any, home: str) -> None:
-        """Save the content of a value, and of all it holds."""
-        if id(value) in self._seen:
-            return
-        if isinstance(value, tuple):
-            for part in value:
-                self._save(part, home)
+        if isinstance(value, _CONSTANTS) or id(value) in self._seen:
             return
         self._seen.add(id(value))
         self._alive.append(value)
@@ -102,27 +105,29 @@ class Attributes:
             self._save_hidden(value)
             return
         if isinstance(value, (FunctionType, MethodType, partial)):
-            self.save_function(value)
+            self._save_function(value)
             return
         put_back = _content(value, home)
         if put_back is not None:
             self._restores.append(put_back)
-        for part in _parts(value, home):
-            self._save(part, home)
+        self._todo += [(part, home) for part in _parts(value, home)]
 
     def save_function(self, function: Any) -> None:
         """Save what a function keeps: its closure, its globals, and the object it belongs to.
 
         Args:
-            function: A function, method, partial function or callable object.
+            function: A function, method, partial function, or callable object or module.
         """
+        self._save_function(function)
+        self._save_all()
+
+    def _save_function(self, function: Any) -> None:
         while isinstance(function, partial):
-            for value in (*function.args, *function.keywords.values()):
-                self._save(value, "")
+            self._todo += [(v, "") for v in (*function.args, *function.keywords.values())]
             function = function.func
         owner = getattr(function, "__self__", function)
         if not isinstance(owner, (FunctionType, ModuleType)):
-            self._save(owner, type(owner).__module__)
+            self._todo.append((owner, type(owner).__module__))
         code = getattr(function, "__func__", function)
         if isinstance(code, FunctionType):
             self._save_variables(code)
@@ -131,12 +136,12 @@ class Attributes:
         for cell in function.__closure__ or ():
             with suppress(ValueError):  # a variable that has no value yet
                 self._restores.append(_of_cell(cell))
-                self._save(cell.cell_contents, function.__module__)
+                self._todo.append((cell.cell_contents, function.__module__))
         space = function.__globals__
         for name in function.__code__.co_names:
             if isinstance(space.get(name), (int, float, *_CONTENTS)):
                 self._restores.append(partial(space.__setitem__, name, space[name]))
-                self._save(space[name], function.__module__)
+                self._todo.append((space[name], function.__module__))
 
     def _save_hidden(self, module: nn.Module) -> None:
         """Save a module that is not registered, such as a teacher kept in a list."""
@@ -145,7 +150,45 @@ class Attributes:
             self._seen.add(id(part))
             self._save_module(part)
             for buffer in part.buffers(recurse=False):
-                self._save(buffer, type(part).__module__)
+                self._todo.append((buffer, type(part).__module__))
+
+
+class Restoring:
+    """Forward pre-hook that restores attributes before a pass.
+
+    Args:
+        attributes: What to restore.
+    """
+
+    def __init__(self, attributes: Attributes) -> None:
+        self._attributes, self._inside = attributes, False
+
+    def __call__(self, module: nn.Module, inputs: object) -> None:
+        if not self._inside:
+            self._attributes.restore()
+
+    @contextmanager
+    def one_pass(self) -> Iterator[None]:
+        """Context of one pass, in which the network may be called several times, or by parts."""
+        self._attributes.restore()
+        self._inside = True
+        try:
+            yield
+        finally:
+            self._inside = False
+
+
+@contextmanager
+def one_pass(model: nn.Module) -> Iterator[None]:
+    """Context of one forward pass of an isolated network, however its parts are called.
+
+    Args:
+        model: The network; nothing happens if it is not isolated.
+    """
+    hooks = vars(model)["_forward_pre_hooks"].values()
+    restoring = next((hook for hook in hooks if isinstance(hook, Restoring)), None)
+    with nullcontext() if restoring is None else restoring.one_pass():
+        yield
 
 
 def _attributes_of(module: nn.Module) -> _Restore:
@@ -171,7 +214,7 @@ def _content(value: Any, home: str) -> _Restore | None:
 def _parts(value: Any, home: str) -> Iterator[Any]:
     if isinstance(value, dict):
         yield from list(value.values())
-    elif isinstance(value, (list, set, deque)):
+    elif isinstance(value, (list, tuple, set, deque)):
         yield from list(value)
     elif not isinstance(value, tuple(_LEAVES)) and _is_helper(value, home):
         yield from list(vars(value).values())

@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruneviz.errors import MeasureError, UnsupportedError
-from pruneviz.model.attributes import Attributes
+from pruneviz.model.attributes import Attributes, Restoring
 from pruneviz.model.hooks import defines_function, hooks_put_aside, kept_hooks
 from pruneviz.model.replaced import without_autocast, without_checkpointing
 from pruneviz.model.sample import model_device
@@ -33,7 +33,7 @@ DEBUG = "PRUNEVIZ_DEBUG"
 
 
 @contextmanager
-def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
+def isolated(model: nn.Module, *, hooks: bool = False, also: object = None) -> Iterator[None]:
     """Context in which forward passes move nothing of a network.
 
     The person's hooks are put aside (`pruneviz.model.hooks` says which ones are), Python attributes
@@ -46,6 +46,7 @@ def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
     Args:
         model: Any network.
         hooks: Whether the person's hooks run.
+        also: A loss, whose attributes and buffers are put back too if it is a module.
 
     Raises:
         UnsupportedError: If the network is of a kind that cannot be measured.
@@ -59,6 +60,8 @@ def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
     attributes = Attributes(model)
     for hook in [] if hooks else kept_hooks(attributes.modules):
         attributes.save_function(hook)
+    if isinstance(also, nn.Module):
+        attributes.save_function(also)
     parameters = _named(model, attributes.modules)
     before = _marks(parameters)
     keep = _is_not_restoring if hooks else defines_function
@@ -73,7 +76,7 @@ def isolated(model: nn.Module, *, hooks: bool = False) -> Iterator[None]:
         stack.enter_context(without_checkpointing())
         stack.enter_context(without_autocast())
         stack.enter_context(_own_warnings_ignored())
-        handle = model.register_forward_pre_hook(_Restoring(attributes), prepend=True)
+        handle = model.register_forward_pre_hook(Restoring(attributes), prepend=True)
         stack.callback(handle.remove)
         yield
     _check_unmoved(before, _marks(parameters))
@@ -101,18 +104,8 @@ def copied(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return tensor.detach().to(wanted, copy=True)
 
 
-class _Restoring:
-    """Forward pre-hook that restores attributes."""
-
-    def __init__(self, attributes: Attributes) -> None:
-        self._attributes = attributes
-
-    def __call__(self, module: nn.Module, inputs: object) -> None:
-        self._attributes.restore()
-
-
 def _is_not_restoring(kind: str, hook: object) -> bool:
-    return not isinstance(hook, _Restoring)
+    return not isinstance(hook, Restoring)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch.nn.utils import prune, weight_norm
 
 from pruneviz.errors import MeasureError
 from pruneviz.model.isolation import DEBUG, copied_tensors, isolated
+from pruneviz.model.sample import call_with
 
 
 class Helper:
@@ -210,3 +211,75 @@ def test_a_context_inside_another_restores_relative_to_its_own_start() -> None:
             assert model.count == 8
         assert model.count == 7
     assert model.count == 0
+
+
+class Loss(nn.Module):
+    """A loss with running centers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(2))
+        self.calls = 0
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        self.calls += 1
+        self.center += output.detach().mean(0)
+        return (output - self.center).square().mean()
+
+
+def test_a_loss_module_is_put_back_too() -> None:
+    model, loss = nn.Linear(3, 2), Loss()
+    with isolated(model, also=loss):
+        for _ in range(2):
+            loss(model(torch.ones(4, 3)), torch.zeros(4))
+    assert loss.calls == 0
+    assert not loss.center.any()
+
+
+class Parts(nn.Module):
+    """Counts the calls of its parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.calls = nn.Linear(3, 2), 0
+
+    def encode(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.layer(x) * self.calls
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encode(x)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda m, x: m.encode(x) + m.encode(x), lambda m, x: m(x) + m(x)],
+    ids=["by parts", "twice"],
+)
+def test_a_pass_of_several_calls_starts_once(call: Callable[..., Tensor]) -> None:
+    model, x = Parts(), torch.ones(4, 3)
+    with isolated(model):
+        outputs = [call_with(model, copied_tensors(model), x, call) for _ in range(2)]
+        assert model.calls == 2
+    assert torch.equal(outputs[0], outputs[1])
+    torch.testing.assert_close(outputs[0], 3 * model.layer(x))
+    assert model.calls == 0
+
+
+def test_long_chains_of_attributes_are_put_back() -> None:
+    model = nn.Linear(3, 2)
+    chain: list[object] = []
+    model.chain = chain
+    for _ in range(5000):
+        chain.append([])
+        chain = chain[0]
+    with isolated(model):
+        chain.append(1)
+    assert chain == []
+
+
+def test_networks_made_in_inference_mode_can_be_isolated() -> None:
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    with isolated(model):
+        functional_call(model, copied_tensors(model), (torch.ones(4, 3),))

@@ -259,5 +259,6 @@ ROW_KINDS_BY_UNIT: Mapping[str, RowKind] = {
     "neuron": _of_units("neuron", "neurons"),
     "channel": _of_units("embedding channel", "channels"),
     "expert": _of_units("expert", "experts"),
+    "residual": _of_units("residual channel", "residual_channels"),
     "group": _of_units("group", "groups"),
 }

@@ -13,6 +13,7 @@ ROW_KINDS = (
     "neuron",
     "channel",
     "expert",
+    "residual",
     "group",
 )
 

@@ -98,8 +98,9 @@ def measure(
             Default: float64 if a parameter is, else float32, also for half precision.
         classifier: Whether to measure the output layer too.
         unit: Row kind: "filter" or "weight", or units over several parameters: "head", "neuron",
-            "channel" (of embeddings), "expert", or a grouping {name: [(parameter, dim, indices),
-            ...]}, with a list of such lists for several units of one name.
+            "channel" (of embeddings), "expert", "residual" (channels of the residual stream), or a
+            grouping {name: [(parameter, dim, indices), ...]}, with a list of such lists for several
+            units of one name.
         loss_weight: Callable of a target that returns what `loss` divides its sum by, such as the
             number of tokens that count: a tensor, whose entries are added up, or one number.
         forward: Callable of (model, batch) that returns the output; batches may then be anything

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pruneviz.errors import MeasureError
 from pruneviz.model.filters import Trace
+from pruneviz.model.residual_units import Finder, residual_channels
 from pruneviz.model.unit_trials import act_alone
 from pruneviz.model.units import Slices, Units
 from pruneviz.model.weights import linear_maps
@@ -351,11 +352,15 @@ def _named(found: Sequence[Units], kind: str) -> list[Units]:
     ]
 
 
-Finder = Callable[[nn.Module, Trace], list[Units]]
+def residual_stream(model: nn.Module, trace: Trace) -> list[Units]:
+    """Channels of the residual stream: all rows that write one, all columns that read it."""
+    return residual_channels(model, trace, (attention_heads, hidden_neurons))
+
 
 KINDS: Mapping[str, Finder] = {
     "head": attention_heads,
     "neuron": hidden_neurons,
     "channel": embedding_channels,
     "expert": experts,
+    "residual": residual_stream,
 }

@@ -1,7 +1,8 @@
 """Trials of units on a network: what is taken for a unit must act as one.
 
 Once the entries that read a unit's activations are zero, the entries that make them no longer
-matter: changing them leaves the output as it is. Units whose rows were assigned wrongly fail.
+matter: changing them leaves the output as it is. Channels of a residual stream can be exchanged.
+Units whose entries were assigned wrongly fail.
 """
 
 from __future__ import annotations
@@ -45,6 +46,37 @@ def act_alone(model: nn.Module, trace: Trace, layers: Sequence[Units]) -> bool:
     base, heard, off, both = _outputs(model, trace, [state, moved, silent, {**silent, **changed}])
     effect = (heard - base).abs().max()
     return bool(effect > 0) and bool((both - off).abs().max() <= _LEAK * effect)
+
+
+@torch.no_grad()
+def are_exchangeable(model: nn.Module, trace: Trace, units: Units) -> bool:
+    """Whether exchanging the first and the last unit in all their entries keeps the output.
+
+    An output along these units, as of a network without a head, is exchanged with them.
+    """
+    last = units.filters - 1
+    generator = torch.Generator().manual_seed(0)
+    state = _awake(copied_tensors(model, measuring_dtype(model)), generator)
+    both, one = dict(state), dict(state)
+    for part in units.slices:
+        swapped = _exchanged(both[part.parameter], part.dim, part.of(0), part.of(last))
+        both[part.parameter] = swapped
+        if not part.reads:
+            one[part.parameter] = swapped
+    base, exchanged, broken = _outputs(model, trace, [state, both, one])
+    effect = (broken - base).abs().max()
+    candidates = [base]
+    if base.shape[-1] == units.filters:
+        candidates.append(_exchanged(base, -1, torch.tensor([0]), torch.tensor([last])))
+    leak = min(float((exchanged - kept).abs().max()) for kept in candidates)
+    return bool(effect > 0) and leak <= _LEAK * float(effect)
+
+
+def _exchanged(tensor: Tensor, dim: int, first: Tensor, second: Tensor) -> Tensor:
+    """A copy with two sets of positions exchanged along a dimension."""
+    order = torch.arange(tensor.shape[dim])
+    order[first], order[second] = second, first
+    return tensor.index_select(dim, order.to(tensor.device))
 
 
 def _outputs(model: nn.Module, trace: Trace, states: Sequence[dict[str, Tensor]]) -> list[Tensor]:

@@ -197,7 +197,14 @@ SUBJECTS = (
     _generating("Qwen2", **FEW_HEADS),
     _generating("Gemma", head_dim=6, **FEW_HEADS),
     _generating("Phi", without="hidden_size", hidden_size=32),
-    _generating("Mixtral", quick=True, num_local_experts=4, num_experts_per_tok=2, **FEW_HEADS),
+    _generating(
+        "Mixtral",
+        quick=True,
+        experts_implementation="eager",
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        **FEW_HEADS,
+    ),
     _generating(
         "Mamba",
         without="max_position_embeddings num_attention_heads intermediate_size",

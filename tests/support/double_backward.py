@@ -140,13 +140,15 @@ def _row_sums(
 
     Layers are named after their module, or after the parameter if it is no module's `weight`.
     """
-    if f"{layer}.weight" not in truth:
+    names = {id(p): name for name, p in model.named_parameters()}  # a tied one has its first name
+    if layer in truth:
         values = truth[layer]
         ways = [(dim,) for dim in range(values.ndim)]
         ways += [(0, dim) for dim in range(1, values.ndim)]  # a stack of matrices
         fitting = [w for w in ways if np.prod([values.shape[dim] for dim in w]) >= filters]
         return [_sums(values, way) for way in fitting]
-    values, module = truth[f"{layer}.weight"], model.get_submodule(layer)
+    module = model.get_submodule(layer)
+    values = truth[names[id(module.weight)]]
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
         values = values.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
     if type(module).__name__ == "Conv1D":  # of GPT-2, whose weight is [inputs, outputs]

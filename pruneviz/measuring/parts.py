@@ -49,7 +49,8 @@ _LAST_PIECE = 61
 _MOST_PIECES = 32
 _BATCHES = 16  # of which the losses are compared if their targets differ in shape
 _TILED = 4 * 1024**2  # elements of repeated outputs
-_REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, KeyError)
+# errors of a network or a loss that does not run on these examples
+REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, KeyError)
 
 _TREE = (
     "the tensors of a batch differ in their first dimension, so they cannot be split by examples"
@@ -94,7 +95,7 @@ def reason_against_splitting(sample: Objective) -> str:
     try:
         with torch.no_grad(), _without_warnings():
             return "" if _is_separate(sample, chosen(x, positions), len(positions)) else _DEPENDENT
-    except (MeasureError, *_REFUSALS) as error:
+    except (MeasureError, *REFUSALS) as error:
         if is_out_of_memory(error):
             return ""
         return _DEPENDENT if _runs_whole(sample) else ""
@@ -128,7 +129,7 @@ def with_parts(sample: Objective, loss_weight: Callable[..., Any] | None) -> Obj
     try:
         with _without_warnings():
             tried = list(_splits(sample, weighings))
-    except (MeasureError, *_REFUSALS) as error:
+    except (MeasureError, *REFUSALS) as error:
         if is_out_of_memory(error):
             raise
         return _in_one_piece(sample, loss_weight)
@@ -176,7 +177,7 @@ def _runs_whole(sample: Objective) -> bool:
     try:
         with torch.no_grad():
             sample.output(sample.batches[0][0])
-    except (MeasureError, *_REFUSALS):  # raised again, with its place, when the sample is measured
+    except (MeasureError, *REFUSALS):  # raised again, with its place, when the sample is measured
         return False
     return True
 

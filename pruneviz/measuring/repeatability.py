@@ -17,7 +17,7 @@ from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.derivatives import gradients
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
-from pruneviz.measuring.parts import few_examples
+from pruneviz.measuring.parts import REFUSALS, few_examples
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.random_calls import RandomCalls
 from pruneviz.model.sample import (
@@ -29,7 +29,7 @@ from pruneviz.model.sample import (
     model_device,
     same_batches,
 )
-from pruneviz.model.supported import check_supported, is_out_of_memory
+from pruneviz.model.supported import check_supported
 
 # relative; summation order on a GPU changes about 1e-6, dropout about 1e-1
 _TOLERANCE = 1e-4
@@ -74,41 +74,46 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
     ):
         built = build_objective(model, batches, options)
         chunk = chunk_for(built, options)
-        _check(built, lambda: gradients(built, chunk))
+        twice = gradients(built, chunk), gradients(built, chunk)
+        _refuse(_difference(*twice), built, lambda: gradients(built, chunk))
         return built.examples
 
 
 def check_answers_twice(sample: Objective) -> None:
     """Evaluate loss and gradient on a few examples twice and compare.
 
-    Four examples at most, so that it costs little beside a measurement.
+    Four examples, so that it costs little beside a measurement; one if memory runs out, and a whole
+    batch if the network does not run on fewer. What fails here is named by the measurement itself.
 
     Raises:
         MeasureError: If the results differ; names the cause.
     """
-    for count in (4, 1):
+    for batch in (few_examples(sample), few_examples(sample, 1), sample.batches[0]):
+        answer = _answer_of(sample, batch)
         try:
-            _check_few(sample, few_examples(sample, count))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
+            difference = _difference(answer(), answer())
+        except (*REFUSALS, MeasureError):
             continue
+        _refuse(difference, sample, answer)
         return
 
 
-def _check_few(sample: Objective, batch: Batch) -> None:
+def _answer_of(sample: Objective, batch: Batch) -> Callable[[], _LossesAndGradients]:
+    """Loss and gradient of some examples, without warnings: they may lack what all of them have."""
+
     def answer() -> _LossesAndGradients:
-        loss = sample.loss_at(sample.output(batch[0]), batch[1], 1.0)
-        parts = torch.autograd.grad(loss, list(sample.parameters.values()), materialize_grads=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loss = sample.loss_at(sample.output(batch[0]), batch[1], 1.0)
+            parts = torch.autograd.grad(
+                loss, list(sample.parameters.values()), materialize_grads=True
+            )
         return [float(loss.detach())], [dict(zip(sample.parameters, parts, strict=True))]
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a few examples may lack what the whole sample has
-        _check(sample, answer)
+    return answer
 
 
-def _check(sample: Objective, answer: Callable[[], _LossesAndGradients]) -> None:
-    difference = _difference(answer(), answer())
+def _refuse(difference: str, sample: Objective, answer: Callable[[], _LossesAndGradients]) -> None:
     if difference:
         raise MeasureError(
             f"the model gives different results when evaluated twice: {difference}. "
@@ -156,7 +161,7 @@ def _cause(sample: Objective, answer: Callable[[], _LossesAndGradients]) -> str:
             "torch.use_deterministic_algorithms"
         )
     with RandomCalls(sample.model) as seen:
-        sample.output(few_examples(sample)[0])
+        sample.output(sample.batches[0][0])
     return (
         f"It draws random numbers{seen.described()}. Use nn.Dropout rather than functional dropout "
         "(or pass training=self.training), and switch off any noise in evaluation mode"

@@ -100,6 +100,13 @@ def test_examples_that_depend_on_their_batch_are_measured_together(
         pv.measure(model, (X, Y), columns="theta2_g2", **given)
 
 
+@pytest.mark.parametrize("bn", ["batch", "calibrated"])
+def test_a_network_that_runs_on_whole_batches_alone_is_measured_in_every_norm_mode(bn: str) -> None:
+    model = network(of_twelve)
+    frame = pv.measure(model, (X, Y), bn=bn, trace_examples=None, **EXACT)
+    assert_as_plain(frame, model, lambda net: F.cross_entropy(net(X), Y))
+
+
 def test_batches_of_such_examples_stay_whole() -> None:
     model = network(DEPENDENT["mean over the batch"])
     batches = [(X[:7], Y[:7]), (X[7:], Y[7:])]

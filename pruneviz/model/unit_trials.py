@@ -7,7 +7,7 @@ Units whose entries were assigned wrongly fail.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,8 @@ def act_alone(model: nn.Module, trace: Trace, layers: Sequence[Units]) -> bool:
         layers: Layers of units, tried together.
     """
     generator = torch.Generator().manual_seed(0)
-    state = _awake(copied_tensors(model, measuring_dtype(model)), generator)
+    names = {name for name, _ in model.named_parameters()}
+    state = _awake(copied_tensors(model, measuring_dtype(model)), names, generator)
     moved, silent = dict(state), dict(state)
     for layer in layers:
         for unit in {0, layer.filters - 1}:
@@ -90,11 +91,16 @@ def _outputs(model: nn.Module, trace: Trace, states: Sequence[dict[str, Tensor]]
     return found
 
 
-def _awake(state: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """The tensors, with noise in place of those that are zero, which would hide what they read."""
+def _awake(
+    state: dict[str, Tensor], parameters: Collection[str], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The tensors, with noise in place of zeros in weights, which would hide what they read.
+
+    Weights start at zero in some layers, and pruned ones are zero.
+    """
     return {
-        name: _noise(tensor, generator)
-        if tensor.is_floating_point() and tensor.ndim > 1 and not tensor.any()
+        name: torch.where(tensor == 0, _noise(tensor, generator), tensor)
+        if name in parameters and tensor.is_floating_point() and tensor.ndim > 1
         else tensor
         for name, tensor in state.items()
     }

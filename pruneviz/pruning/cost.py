@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pruneviz.model.filters import unwrap
 from pruneviz.model.hooks import hooks_put_aside
-from pruneviz.model.isolation import generators_preserved
+from pruneviz.model.isolation import generators_preserved, isolated
 from pruneviz.model.sample import (
     Inputs,
     call_model,
@@ -78,7 +78,8 @@ def placed(network: nn.Module, example: Inputs) -> Inputs:
 
 
 def _macs(network: nn.Module, example: Inputs) -> int:
-    with FlopCounterMode(display=False) as counter:
+    # isolated, because torch's fast path for attention has no counter
+    with isolated(network), FlopCounterMode(display=False) as counter:
         call_model(network, example)
     return counter.get_total_flops() // 2
 

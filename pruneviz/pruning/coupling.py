@@ -22,8 +22,10 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from pruneviz.errors import PruningError
 from pruneviz.model.filters import FilterOf, Layer, Trace, layers_of, weight_users, weighted_modules
 from pruneviz.model.sample import Inputs
+from pruneviz.model.units import Units
 from pruneviz.pruning.disjoint_sets import DisjointSets
 from pruneviz.pruning.flow import Flow, Sources
+from pruneviz.pruning.held_entries import pruned_rows
 
 Kept = tuple[nn.Parameter, Tensor]  # a parameter and its boolean mask of kept entries
 
@@ -117,7 +119,7 @@ class Coupling:
                     return True
         return False
 
-    def coupled_to(self, layer: Layer) -> str | None:
+    def coupled_to(self, layer: Layer | Units) -> str | None:
         """The only other layer that leads all groups of a layer's filters; None otherwise."""
         leading = {self.leads[layer.name, p][0] for p in range(layer.filters)}
         if len(leading) == 1 and layer.name not in leading:
@@ -178,6 +180,15 @@ class Coupling:
             channels = self._sources.get(name)
             if isinstance(module, _NormBase) and channels:
                 found[name] = _alive(channels, pruned)
+        return found
+
+    def pruned(self) -> set[FilterOf]:
+        """Pruned filters, according to the network's own masks."""
+        found: set[FilterOf] = set()
+        for layer in self.layers:
+            rows = pruned_rows(self._network, layer.weight)
+            if rows is not None:
+                found |= {(layer.name, p) for p in rows.nonzero().flatten().tolist()}
         return found
 
     def _reasons(self, layers: list[str]) -> dict[str, str]:

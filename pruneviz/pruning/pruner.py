@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 from torch import nn
@@ -12,11 +12,12 @@ from torch import nn
 from pruneviz.analysis.scores import NEEDS, SCORES
 from pruneviz.errors import PruningError, ScoreError, unknown_name
 from pruneviz.log.schema import CHEAP_COLUMNS
-from pruneviz.model.filters import FilterOf, unwrap
+from pruneviz.model.filters import FilterOf, Layer, unwrap
 from pruneviz.model.sample import Inputs
+from pruneviz.model.units import Units
 from pruneviz.pruning.coupling import Coupling
 from pruneviz.pruning.example import check_example
-from pruneviz.pruning.held_entries import prune_entries, pruned_rows, restart_statistics
+from pruneviz.pruning.held_entries import prune_entries, restart_statistics
 from pruneviz.pruning.rounds import (
     group_scores,
     kept_minimum,
@@ -28,6 +29,7 @@ from pruneviz.pruning.rounds import (
     ranked_groups,
 )
 from pruneviz.pruning.selection import Selection, with_dependents
+from pruneviz.pruning.unit_coupling import UnitCoupling, UnitKind
 
 
 class Pruner:
@@ -45,6 +47,9 @@ class Pruner:
             highest score. With 0 there is no minimum, and pruning a whole layer is an error.
         flowandprune: Imitate the paper's published code: the minimum is chosen by position, and a
             dependent filter inherits the score of the filter it depends on and counts again.
+        unit: What is pruned and ranked: "filter", or a unit of several parameters, such as "head"
+            or "neuron", or an explicit grouping; as for `pruneviz.measure`, which gives the table
+            to rank. Where filters are named here, units are meant then.
 
     Attributes:
         coupling: Groups of coupled filters, and the excluded layers (`left_out`).
@@ -71,6 +76,7 @@ class Pruner:
         *,
         keep_at_least: float = 0.05,
         flowandprune: bool = False,
+        unit: UnitKind = "filter",
     ) -> None:
         if not 0 <= keep_at_least < 1:
             raise PruningError(
@@ -80,7 +86,11 @@ class Pruner:
         self._network = unwrap(network)
         check_example(self._network, example)
         self._flowandprune = flowandprune
-        self.coupling = Coupling(self._network, example)
+        self.coupling: Coupling | UnitCoupling = (
+            Coupling(self._network, example)
+            if unit == "filter"
+            else UnitCoupling(self._network, example, unit)
+        )
         self._minimum = {
             layer.name: kept_minimum(layer.filters, keep_at_least) for layer in self.coupling.layers
         }
@@ -96,8 +106,8 @@ class Pruner:
     def gone(self) -> int:
         """Number of pruned `groups`."""
         if self._flowandprune:
-            return len(self._pruned())
-        return self.coupling.count_groups(self._pruned())
+            return len(self.coupling.pruned())
+        return self.coupling.count_groups(self.coupling.pruned())
 
     @property
     def kept_fraction(self) -> float:
@@ -166,7 +176,7 @@ class Pruner:
             raise PruningError(
                 f"there is no filter {number} of layer {layer!r} to prune; the layers are {known}"
             )
-        self._mask(with_dependents(self.coupling, self._pruned() | named))
+        self._mask(with_dependents(self.coupling, self.coupling.pruned() | named))
 
     def counts(self) -> pd.DataFrame:
         """Number of unpruned and kept filters in every layer.
@@ -175,9 +185,10 @@ class Pruner:
             One row per layer in execution order: layer, layer_index, filters (unpruned), kept,
             coupled_to (the layer that leads all its groups, or None).
         """
-        gone = Counter(layer for layer, _ in self._pruned())
+        gone = Counter(layer for layer, _ in self.coupling.pruned())
         rows = []
-        for index, layer in enumerate(self.coupling.layers):
+        layers: Sequence[Layer | Units] = self.coupling.layers
+        for index, layer in enumerate(layers):
             kept = layer.filters - gone[layer.name]
             coupled_to = self.coupling.coupled_to(layer)
             rows.append((layer.name, index, layer.filters, kept, coupled_to))
@@ -187,7 +198,7 @@ class Pruner:
         """Choose the next `number` groups, including groups that go with others."""
         keys = ranked.loc[ranked["protected"], ["layer", "position"]]
         protected = set(keys.itertuples(index=False, name=None))
-        chosen = Selection(self.coupling, self._pruned(), protected)
+        chosen = Selection(self.coupling, self.coupling.pruned(), protected)
         chosen.take([self._leads[group] for group in ranked_groups(ranked)], number)
         if chosen.more < number:
             raise PruningError(out_of_reach(ranked, number, chosen.more))
@@ -196,7 +207,7 @@ class Pruner:
     def _chosen_entries(self, ranked: pd.DataFrame, number: int) -> Selection:
         """Choose the groups of the `number` lowest filters, ranked individually."""
         entries = lowest_groups(ranked.assign(group=range(len(ranked))), number)
-        chosen = Selection(self.coupling, self._pruned())
+        chosen = Selection(self.coupling, self.coupling.pruned())
         chosen.take_all([self._leads[group] for group in ranked["group"].to_numpy()[entries]])
         return chosen
 
@@ -217,7 +228,7 @@ class Pruner:
             for layer in self.coupling.layers
             for p, number in enumerate(layer.numbers)
         }
-        pruned, leads = self._pruned(), self.coupling.leads
+        pruned, leads = self.coupling.pruned(), self.coupling.leads
         layers = table["layer"].astype(str)
         position: list[int] = []
         group: list[int] = []
@@ -232,18 +243,9 @@ class Pruner:
         if len(rows) != expected or rows.duplicated(["layer", "position"]).any():
             raise PruningError(
                 f"the table has {len(rows)} rows of filters that this network still has, "
-                f"which are {expected}; measure this network as it is now"
+                f"which are {expected}; measure this network as it is now, with the same unit"
             )
         return rows
-
-    def _pruned(self) -> set[FilterOf]:
-        """Pruned filters, according to the network's own masks."""
-        found: set[FilterOf] = set()
-        for layer in self.coupling.layers:
-            rows = pruned_rows(self._network, layer.weight)
-            if rows is not None:
-                found |= {(layer.name, p) for p in rows.nonzero().flatten().tolist()}
-        return found
 
     def _mask(self, pruned: Collection[FilterOf]) -> None:
         prune_entries(self._network, self.coupling.kept(pruned))

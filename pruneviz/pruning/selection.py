@@ -12,9 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pruneviz.errors import PruningError
 from pruneviz.model.filters import FilterOf
 from pruneviz.pruning.coupling import Coupling
+from pruneviz.pruning.unit_coupling import UnitCoupling
 
 
-def with_dependents(coupling: Coupling, pruned: Collection[FilterOf]) -> set[FilterOf]:
+def with_dependents(
+    coupling: Coupling | UnitCoupling, pruned: Collection[FilterOf]
+) -> set[FilterOf]:
     """Add all members of the filters' groups, and all filters that read nothing else.
 
     Raises:
@@ -34,7 +37,7 @@ class Gone:
         filters: All pruned filters, including dependents.
     """
 
-    def __init__(self, coupling: Coupling, pruned: Collection[FilterOf]) -> None:
+    def __init__(self, coupling: Coupling | UnitCoupling, pruned: Collection[FilterOf]) -> None:
         self.filters: set[FilterOf] = set()
         self._coupling = coupling
         self._left = [len(feed.sources) for feed in coupling.feeds]
@@ -92,7 +95,10 @@ class Selection:
     """
 
     def __init__(
-        self, coupling: Coupling, before: Collection[FilterOf], protected: Collection[FilterOf] = ()
+        self,
+        coupling: Coupling | UnitCoupling,
+        before: Collection[FilterOf],
+        protected: Collection[FilterOf] = (),
     ) -> None:
         self._coupling, self._protected = coupling, set(protected)
         self._gone = Gone(coupling, before)

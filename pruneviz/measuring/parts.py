@@ -28,6 +28,7 @@ from pruneviz.measuring.losses import (
     loss_of_output,
 )
 from pruneviz.measuring.objective import Objective
+from pruneviz.measuring.underivable import derivatives_explained
 from pruneviz.model.sample import (
     Batch,
     Inputs,
@@ -272,7 +273,8 @@ def _pieces(positions: Tensor) -> tuple[Tensor, ...]:
 def _through_network(sample: Objective, batch: Batch) -> _Part:
     """The loss of a batch, and its gradient by the parameters."""
     value = sample.loss_at(sample.output(batch[0]), batch[1], sample.temperatures[0])
-    gradient = _gradient(value, list(sample.parameters.values()))
+    with derivatives_explained(sample, 1):
+        gradient = _gradient(value, list(sample.parameters.values()))
     return _Part(batch, value.detach(), gradient, by_rows=False)
 
 

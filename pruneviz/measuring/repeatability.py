@@ -18,6 +18,7 @@ from pruneviz.measuring.derivatives import gradients
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.parts import REFUSALS, few_examples
+from pruneviz.measuring.underivable import derivatives_explained
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.random_calls import RandomCalls
 from pruneviz.model.sample import (
@@ -105,9 +106,9 @@ def _answer_of(sample: Objective, batch: Batch) -> Callable[[], _LossesAndGradie
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             loss = sample.loss_at(sample.output(batch[0]), batch[1], 1.0)
-            parts = torch.autograd.grad(
-                loss, list(sample.parameters.values()), materialize_grads=True
-            )
+            theta = list(sample.parameters.values())
+            with derivatives_explained(sample, 1):
+                parts = torch.autograd.grad(loss, theta, materialize_grads=True)
         return [float(loss.detach())], [dict(zip(sample.parameters, parts, strict=True))]
 
     return answer

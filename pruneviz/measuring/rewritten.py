@@ -1,7 +1,6 @@
 """Functions of torch rewritten so that they can be differentiated twice, or faster.
 
 torch has no second derivative of its kernels for hard activation functions; their formulas have.
-Recurrent layers of cuDNN have none either, and no first one in evaluation mode.
 """
 
 from __future__ import annotations
@@ -81,14 +80,6 @@ def _by_formula(formula: Callable[[Tensor], Tensor], *, overwrites: bool = False
     return call
 
 
-def _without_cudnn(func: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with torch.backends.cudnn.flags(enabled=False):
-            return func(*args, **kwargs)
-
-    return call
-
-
 def _hardsigmoid(x: Tensor) -> Tensor:
     return F.relu6(x + 3) / 6
 
@@ -98,15 +89,8 @@ def _hardswish(x: Tensor) -> Tensor:
 
 
 _nn: Any = torch._C._nn
-# layers call these functions through another module, as other objects
-_recurrent: Any = [
-    getattr(where, name)
-    for where in (torch, torch._VF)
-    for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
-]
 _REWRITTEN: Mapping[Any, Callable[..., Any]] = {
     **{func: _relu(func) for func in (F.relu, torch.relu, Tensor.relu)},
-    **{func: _without_cudnn(func) for func in _recurrent},
     F.hardsigmoid: _by_formula(_hardsigmoid),
     F.hardswish: _by_formula(_hardswish),
     _nn.hardsigmoid: _by_formula(_hardsigmoid),

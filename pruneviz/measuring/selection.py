@@ -13,6 +13,7 @@ from pruneviz.measuring.chunking import automatic_chunk
 from pruneviz.measuring.objective import Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
+from pruneviz.measuring.underivable import derivatives_explained
 from pruneviz.model.coverage import choose_layers, matches
 from pruneviz.model.filters import Trace
 from pruneviz.model.sample import Inputs
@@ -85,7 +86,8 @@ def reached(sample: Objective, parameters: Collection[str]) -> set[str]:
             break
         loss = sample.losses(x, y)[0]
         chosen = [sample.parameters[name] for name in names]
-        parts = torch.autograd.grad(loss, chosen, allow_unused=True)
+        with derivatives_explained(sample, 1):
+            parts = torch.autograd.grad(loss, chosen, allow_unused=True)
         found |= {name for name, part in zip(names, parts, strict=True) if part is not None}
     return found
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from pruneviz.errors import UnsupportedError
+from pruneviz.errors import PrunevizError, UnsupportedError
 from pruneviz.measuring.directional import Followed
 from pruneviz.measuring.objective import Objective
 from pruneviz.model.sample import mapped, tensors_in
@@ -38,7 +38,9 @@ def derivatives_explained(sample: Objective, order: Order) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except PrunevizError:
+        raise
+    except Exception as error:  # a backward pass of a custom function may raise anything
         if is_out_of_memory(error):
             raise
         where = _blamed(sample, order)
@@ -162,7 +164,7 @@ def _differentiates(
         slopes = [slope for slope in slopes if slope.requires_grad]
         if slopes:
             torch.autograd.grad(torch.stack(slopes).sum(), leaves, allow_unused=True)
-    except RuntimeError as error:
+    except Exception as error:
         return is_out_of_memory(error)
     return True
 

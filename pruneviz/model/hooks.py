@@ -9,11 +9,12 @@ hooks that return a value, which replaces an input or output.
 from __future__ import annotations
 
 import dis
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
 from torch import nn
@@ -90,17 +91,21 @@ def _replace(hooks: OrderedDict[int, Any], content: OrderedDict[int, Any]) -> No
     hooks.update(content)
 
 
-def _returns_value(hook: Any) -> bool:
-    """Whether a function may return something other than None, read from its code."""
+def _returns_value(hook: Any, depth: int = 3) -> bool:
+    """Whether a function may return something other than None, read from its code.
+
+    A function whose result it returns is read too, down to some depth.
+    """
     call = hook if hasattr(hook, "__code__") or hasattr(hook, "__func__") else type(hook).__call__
-    code = getattr(getattr(call, "__func__", call), "__code__", None)
+    function = getattr(call, "__func__", call)
+    code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):  # a builtin, such as the method of a list
         return getattr(hook, "__name__", "") not in _RETURN_NOTHING
     statement: list[dis.Instruction] = []
     for instruction in dis.get_instructions(code):
         if instruction.opname == "RETURN_CONST" and instruction.argval is not None:
             return True
-        if instruction.opname == "RETURN_VALUE" and not _is_nothing(statement):
+        if instruction.opname == "RETURN_VALUE" and not _is_nothing(statement, function, depth):
             return True
         if instruction.opname.startswith(("POP_", "STORE_", "RETURN_", "RESUME")):
             statement = []
@@ -109,10 +114,29 @@ def _returns_value(hook: Any) -> bool:
     return False
 
 
-def _is_nothing(statement: list[dis.Instruction]) -> bool:
-    """Whether a returned expression is None, or a call of a method that returns None."""
+def _is_nothing(statement: list[dis.Instruction], function: Any, depth: int) -> bool:
+    """Whether a returned expression is None, or a call of a function that returns None."""
     last = statement[-1] if statement else None
     if last is None or (last.opname == "LOAD_CONST" and last.argval is None):
         return True
-    called = {str(instruction.argval) for instruction in statement}
-    return last.opname.startswith("CALL") and bool(called & _RETURN_NOTHING)
+    if not last.opname.startswith("CALL"):
+        return False
+    if {str(instruction.argval) for instruction in statement} & _RETURN_NOTHING:
+        return True
+    called = _called(statement, function)
+    return called is not None and depth > 0 and not _returns_value(called, depth - 1)
+
+
+def _called(statement: list[dis.Instruction], function: Any) -> Any:
+    """The Python function, or method of an object, that a statement calls; None if unknown."""
+    names = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
+    loads = [i for i in statement if i.opname.startswith("LOAD_")]
+    first = loads[0] if loads else None
+    if first is None or first.opname not in ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME"):
+        return None
+    found = names.get(first.argval)
+    for load in loads[1:]:
+        if load.opname not in ("LOAD_METHOD", "LOAD_ATTR"):
+            break
+        found = inspect.getattr_static(found, load.argval, None)
+    return found if isinstance(found, FunctionType) else None

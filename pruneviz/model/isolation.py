@@ -24,7 +24,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pruneviz.errors import MeasureError, UnsupportedError
 from pruneviz.model.attributes import Attributes, Restoring
 from pruneviz.model.hooks import defines_function, hooks_put_aside, kept_hooks
-from pruneviz.model.replaced import without_autocast, without_checkpointing
+from pruneviz.model.replaced import (
+    without_autocast,
+    without_checkpointing,
+    without_cudnn_recurrence,
+)
 from pruneviz.model.sample import model_device
 from pruneviz.model.supported import check_supported
 
@@ -75,6 +79,7 @@ def isolated(model: nn.Module, *, hooks: bool = False, also: object = None) -> I
         stack.enter_context(_slow_attention())
         stack.enter_context(without_checkpointing())
         stack.enter_context(without_autocast())
+        stack.enter_context(without_cudnn_recurrence())
         stack.enter_context(_own_warnings_ignored())
         handle = model.register_forward_pre_hook(Restoring(attributes), prepend=True)
         stack.callback(handle.remove)

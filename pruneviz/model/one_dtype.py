@@ -17,7 +17,6 @@ _CASTS = {
     Tensor.float: torch.float32,
     Tensor.double: torch.float64,
 }
-_FREEZING = {Tensor.requires_grad_, Tensor.requires_grad.__set__}  # type: ignore[attr-defined]
 _TO = {Tensor.to, Tensor.type}
 # losses whose class weights must have the dtype of their input
 _WITH_WEIGHTS = {
@@ -31,37 +30,35 @@ def in_one_dtype(state: Mapping[str, Tensor]) -> Iterator[None]:
     """Context in which casts to a narrower dtype than that of the tensors in `state` do nothing.
 
     A network, or a loss, may cast to a precision of its own, as a `.float()` head does; with
-    parameters in another dtype this rounds, or fails. New tensors get the same dtype. Casts stay if
-    the tensors have several dtypes. Tensors in `state` that are differentiated cannot be frozen.
+    parameters in another dtype this rounds, or fails. New tensors get the same dtype. No-op if the
+    tensors have several dtypes.
 
     Args:
         state: Parameters and buffers by name.
     """
     dtypes = {t.dtype for t in state.values() if t.is_floating_point()}
-    dtype, default = dtypes.pop() if len(dtypes) == 1 else None, torch.get_default_dtype()
-    if dtype is not None and _bits(dtype) > _bits(default):
+    if len(dtypes) != 1:
+        yield
+        return
+    dtype, default = dtypes.pop(), torch.get_default_dtype()
+    if _bits(dtype) > _bits(default):
         torch.set_default_dtype(dtype)
-    differentiated = {id(tensor) for tensor in state.values() if tensor.requires_grad}
     try:
-        with _OneDtype(dtype, differentiated):
+        with _OneDtype(dtype):
             yield
     finally:
         torch.set_default_dtype(default)
 
 
 class _OneDtype(TorchFunctionMode):
-    """Replaces narrower floating-point dtypes in all calls, and keeps tensors differentiated."""
+    """Replaces narrower floating-point dtypes in all calls."""
 
-    def __init__(self, dtype: torch.dtype | None, differentiated: set[int]) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
-        self._dtype, self._differentiated = dtype, differentiated
+        self._dtype = dtype
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _FREEZING and id(args[0]) in self._differentiated:
-            return args[0].requires_grad_()
-        if self._dtype is None:
-            return func(*args, **kwargs)
         if func in _CASTS and not args[0].is_complex():
             return args[0].to(self._widened(_CASTS[func]))
         if func in _TO:
@@ -82,7 +79,6 @@ class _OneDtype(TorchFunctionMode):
         """The one dtype in place of a narrower one; any other value unchanged."""
         if not isinstance(value, torch.dtype) or not value.is_floating_point:
             return value
-        assert self._dtype is not None
         return self._dtype if _bits(value) < _bits(self._dtype) else value
 
 

@@ -1,4 +1,4 @@
-"""Functions of torch replaced while measuring, and put back: checkpointing and autocast.
+"""Functions of torch replaced while measuring, and put back.
 
 A network may have imported these functions under any name, so the parts that they look up when they
 run are replaced, not the functions.
@@ -7,7 +7,7 @@ run are replaced, not the functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -42,6 +42,24 @@ def without_autocast() -> Iterator[None]:
 
     with _replaced(torch.autocast, "__enter__", enter_disabled):
         yield
+
+
+@contextmanager
+def without_cudnn_recurrence() -> Iterator[None]:
+    """Run recurrent layers without cuDNN, which has no derivative of them in evaluation mode."""
+    with ExitStack() as stack:
+        for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+            own = _without_cudnn(getattr(torch._VF, name))
+            stack.enter_context(_replaced(torch._VF, name, own))
+        yield
+
+
+def _without_cudnn(func: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with torch.backends.cudnn.flags(enabled=False):
+            return func(*args, **kwargs)
+
+    return call
 
 
 class _Direct:

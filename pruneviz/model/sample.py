@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, IterableDataset
 from pruneviz.errors import DataError, MeasureError
 from pruneviz.model.attributes import one_pass
 from pruneviz.model.one_dtype import in_one_dtype
+from pruneviz.model.stand_ins import stand_ins
 from pruneviz.model.supported import forward_explained
 
 Inputs: TypeAlias = Any  # a tensor, or a mapping or sequence of tensors
@@ -92,7 +93,12 @@ def call_with(
     """
     # a copy, because a network may write into its inputs in place
     inputs = mapped(inputs, Tensor.clone)
-    with forward_explained(model), one_pass(model), in_one_dtype(state):
+    with (
+        forward_explained(model),
+        one_pass(model),
+        stand_ins(model, state),
+        in_one_dtype(state),
+    ):
         if forward is None:
             args, kwargs = _arguments(model, inputs)
             return functional_call(model, dict(state), args, kwargs)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from pruneviz.measuring.rewritten import rewritten
 
@@ -40,34 +38,6 @@ def test_hard_activations_have_a_second_derivative(function: Callable[..., Tenso
     own = rewritten(function)
     assert own is not None
     assert torch.autograd.gradgradcheck(own, x)
-
-
-class Spy(TorchFunctionMode):
-    """Notes whether cuDNN is enabled where a recurrent layer runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.enabled: list[bool] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in ("lstm", "gru"):
-            self.enabled.append(torch.backends.cudnn.enabled)
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
-def test_recurrent_layers_run_without_cudnn(kind: type[nn.Module]) -> None:
-    class Rewriting(TorchFunctionMode):
-        def __torch_function__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            return (rewritten(func) or func)(*args, **(kwargs or {}))
-
-    layer, x = kind(3, 4), torch.randn(2, 5, 3)
-    with Spy() as spy, Rewriting():
-        output = layer(x)[0]
-    assert spy.enabled == [False]
-    assert torch.equal(output, layer(x)[0])
 
 
 def test_other_functions_stay() -> None:

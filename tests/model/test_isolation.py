@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import prune, weight_norm
 
 from pruneviz.errors import MeasureError
+from pruneviz.model.hooks import defines_function
 from pruneviz.model.isolation import DEBUG, copied_tensors, isolated
 from pruneviz.model.sample import call_with
 
@@ -99,6 +100,38 @@ def test_attributes_are_put_back_after_an_error() -> None:
     with pytest.raises(RuntimeError), isolated(model):
         functional_call(model, copied_tensors(model), (torch.ones(4, 5),))
     assert contents(model) == before
+
+
+def logged(module: nn.Module, *values: object) -> None:
+    """Returns nothing, as loggers do."""
+    LOG.append(type(module).__name__)
+
+
+class Logger:
+    def log(self, module: nn.Module, *values: object) -> None:
+        logged(module)
+
+
+LOG: list[str] = []
+LOGGER = Logger()
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda *a: LOG.append("called"),
+        lambda *a: logged(*a),
+        lambda *a: LOGGER.log(*a),
+        lambda *a: logged(*reversed(a)),
+        LOGGER.log,
+        logged,
+        LOG.append,
+    ],
+)
+def test_hooks_that_return_the_nothing_of_another_function_are_put_aside(
+    hook: Callable[..., None],
+) -> None:
+    assert not defines_function("_forward_hooks", hook)
 
 
 @pytest.mark.parametrize("hooks", [False, True])

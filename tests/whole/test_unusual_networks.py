@@ -232,3 +232,39 @@ def test_a_forward_mode_derivative_inside_forward() -> None:
 
     torch.manual_seed(0)
     agrees(Slope(), torch.randn(8, 6))
+
+
+class Aliased(nn.Module):
+    """Uses parameters that it keeps in a list, a closure and by a view of another module."""
+
+    def __init__(self, *, aliased: bool) -> None:
+        super().__init__()
+        self.body, self.inner, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.aliased = aliased
+        self.weights, bias = [self.inner.weight], self.inner.bias
+        self.shift = lambda x: x + bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.body(x))
+        if not self.aliased:
+            return self.head(torch.tanh(self.inner(x)) @ self.inner.weight)
+        x = torch.tanh(self.shift(F.linear(x, self.weights[0])))
+        return self.head(x @ torch.cat([self.weights[0][:3], self.weights[0][3:]]))
+
+
+def test_parameters_kept_in_lists_and_closures() -> None:
+    torch.manual_seed(0)
+    model, plain = Aliased(aliased=True), Aliased(aliased=False)
+    plain.load_state_dict(model.state_dict())
+    agrees(model, torch.randn(8, 6), plain=plain)
+
+
+def test_embeddings_with_sparse_gradients() -> None:
+    torch.manual_seed(0)
+    made = [
+        nn.Sequential(nn.Embedding(9, 6, sparse=sparse), nn.Flatten(), nn.Linear(24, 6), nn.Tanh())
+        for sparse in (True, False)
+    ]
+    model, plain = (nn.Sequential(*layers, nn.Linear(6, 3)) for layers in made)
+    plain.load_state_dict(model.state_dict())
+    agrees(model, torch.randint(0, 9, (8, 4)), plain=plain)

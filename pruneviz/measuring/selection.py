@@ -21,7 +21,7 @@ from pruneviz.model.theta import theta_of
 from pruneviz.model.unit_kinds import find_units
 from pruneviz.model.units import Units, grouped
 
-NOT_REACHED = "the loss on this sample does not depend on it"
+NOT_REACHED = "the loss on this sample, in evaluation mode, does not depend on it"
 _OUTSIDE = {"trainable": "frozen; parameters='all' adds it"}
 _UNMATCHED = "not in parameters={!r}"
 

@@ -37,7 +37,7 @@ def test_every_parameter_has_a_row_with_its_reason() -> None:
     begins = {
         "table.weight": "not multiplied with an activation; layers=('*', 'table.weight') adds it",
         "mid.bias": "a vector, not a matrix; layers=('*', 'mid.bias') adds it",
-        "idle.weight": "the loss on this sample does not depend on it",
+        "idle.weight": "the loss on this sample, in evaluation mode, does not depend on it",
         "normed.parametrizations.weight.original1": "the weight of normed is computed from it",
         "fc.weight": "the classifier; classifier=True adds it",
     }

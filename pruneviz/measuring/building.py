@@ -14,7 +14,7 @@ from pruneviz.errors import MeasureError
 from pruneviz.measuring.calibration import calibrated
 from pruneviz.measuring.chunking import automatic_chunk
 from pruneviz.measuring.labels import check_labels
-from pruneviz.measuring.losses import CrossEntropy, Loss, loss_of_output, understood
+from pruneviz.measuring.losses import CrossEntropy, Loss, labels_of, loss_of_output, understood
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.outputs import logits_of, own_loss
@@ -127,9 +127,20 @@ def _with_loss_of(sample: Objective, output: Any, *, by_default: bool) -> Object
     if not isinstance(sample.loss, CrossEntropy):
         return sample
     if by_default and own_loss(output) is not None:
+        _check_one_loss(sample)
         return replace(sample, loss=loss_of_output)
     only = not isinstance(output, Tensor) and logits_of(output) is not None
     return replace(sample, logits_only=only)
+
+
+def _check_one_loss(sample: Objective) -> None:
+    """Check that a target is not left unused beside the loss of the network's output."""
+    x, y = sample.batches[0]
+    if sample.forward is None and y is not x and labels_of((x, y)) is None:
+        raise MeasureError(
+            "the model's output has a loss of its own, and the sample a target; pass a loss, such "
+            "as loss=lambda output, target: F.cross_entropy(output['logits'], target)"
+        )
 
 
 def _turned(sample: Objective) -> Objective:

@@ -122,7 +122,9 @@ def with_parts(sample: Objective, loss_weight: Callable[..., Any] | None) -> Obj
     """
     loss = sample.loss
     if isinstance(loss, CrossEntropy) and loss_weight is None:
-        return replace(sample, weigh=loss.weights, summed=loss.reduction == "sum")
+        if loss.reduction == "sum":
+            return replace(sample, summed=True)
+        return replace(sample, weigh=loss.weights)
     candidates = label_weights() if loss is loss_of_output else (equal_weights,)
     weighings = candidates if loss_weight is None else (given_weights(loss_weight),)
     if loss_weight is not None:

@@ -196,7 +196,7 @@ def as_batches(
         raise DataError(
             "the sample is empty; give at least one (inputs, targets) pair with one example"
         )
-    return [mapped(batch, lambda leaf: _placed(leaf, device, dtype)) for batch in batches]
+    return [_placed_batch(batch, device, dtype) for batch in batches]
 
 
 def sample_size(batches: Sequence[Batch]) -> int:
@@ -381,6 +381,11 @@ def _check_pair(x: Tensor, y: Tensor) -> None:
             "the inputs are uint8 images; normalise them first, such as with "
             "pruneviz.normalise(images)"
         )
+
+
+def _placed_batch(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+    x, y = (mapped(part, lambda leaf: _placed(leaf, device, dtype)) for part in batch)
+    return x, x if batch[1] is batch[0] else y
 
 
 def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

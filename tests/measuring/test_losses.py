@@ -69,6 +69,7 @@ LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Tensor]] = {
     "ignored class": (nn.CrossEntropyLoss(ignore_index=0), Y),
     "ignored class by partial": (partial(F.cross_entropy, ignore_index=0), Y),
     "sum module": (nn.CrossEntropyLoss(reduction="sum"), Y),
+    "weighted sum": (nn.CrossEntropyLoss(weight=CLASS_WEIGHTS, reduction="sum"), Y),
     "sum function": (summed, Y),
     "smoothed function": (smoothed, Y),
     "likelihood": (nn.NLLLoss(weight=CLASS_WEIGHTS), Y),
@@ -148,7 +149,12 @@ def test_standard_errors_of_such_losses_are_unknown(kind: str) -> None:
 
 
 def test_standard_errors_of_a_sum_are_those_of_the_mean_times_the_examples() -> None:
-    of_sum = pv.measure(network(), (X, Y), loss=summed, columns=["theta_g_se"], **EXACT)
+    of_module = nn.CrossEntropyLoss(reduction="sum", weight=torch.ones(CLASSES))
+    of_sum, again = (
+        pv.measure(network(), (X, Y), loss=loss, columns=["theta_g_se"], **EXACT)
+        for loss in (summed, of_module)
+    )
+    np.testing.assert_allclose(of_sum["theta_g_se"], again["theta_g_se"], rtol=1e-9)
     of_mean = pv.measure(network(), (X, Y), columns=["theta_g_se"], **EXACT)
     np.testing.assert_allclose(of_sum["theta_g_se"], N * of_mean["theta_g_se"], rtol=1e-9)
 

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 import pruneviz as pv
-from pruneviz.errors import MeasureError
+from pruneviz.errors import DataError, MeasureError
 from tests.support.plain_autograd import assert_as_plain
 
 torch.manual_seed(0)
@@ -192,6 +192,42 @@ def test_the_loss_of_a_network_is_exact_in_chunks(shifted: bool, chunk: int | No
 def test_the_loss_of_a_network_has_no_temperature() -> None:
     with pytest.raises(MeasureError, match=r"no temperature divides; pass temperatures=\(1\.0,\)"):
         pv.measure(Tagger(shifted=True), {"input_ids": IDS, "labels": TAGS})
+
+
+def test_a_loss_in_the_output_beside_a_target_is_not_guessed() -> None:
+    class Quantised(TwoInputs):
+        """An output with an auxiliary loss, which is not that of the target."""
+
+        def forward(self, a: Tensor, b: Tensor, scale: float = 1.0) -> Any:
+            logits = super().forward(a, b)
+            return Answer(logits=logits, loss=logits.square().mean())
+
+    with pytest.raises(MeasureError, match="has a loss of its own, and the sample a target; pass"):
+        pv.measure(Quantised(), ((A, B), Y))
+    frame = pv.measure(
+        Quantised(), ((A, B), Y), loss=lambda out, y: F.cross_entropy(out.logits, y), **EXACT
+    )
+    assert_as_plain(frame, TwoInputs(), plain)
+
+
+def test_labels_of_any_name_are_passed_on() -> None:
+    class Named(Tagger):
+        def forward(self, input_ids: Tensor, targets: Tensor) -> Answer:  # type: ignore[override]
+            return super().forward(input_ids, targets)
+
+    model = Named(shifted=False)
+    frame = pv.measure(model, {"input_ids": IDS, "targets": TAGS}, chunk=2, **EXACT)
+    assert_as_plain(frame, model, lambda net: net(IDS, TAGS)["loss"])
+
+
+def test_a_loader_is_walked_through_once(tmp_path: Any) -> None:
+    """So a shuffled loader, or a generator, can be measured; a recorder needs a fixed sample."""
+    loader = DataLoader(PAIRED, batch_size=4, shuffle=True)
+    assert_as_plain(pv.measure(TwoInputs(), loader, **EXACT), TwoInputs(), plain)
+    once = (batch for batch in [((A, B), Y)])
+    assert_as_plain(pv.measure(TwoInputs(), once, **EXACT), TwoInputs(), plain)
+    with pytest.raises(DataError, match="shuffled or augmented"):
+        pv.Recorder(TwoInputs(), loader, tmp_path / "run")
 
 
 def test_logits_without_a_target_ask_for_one() -> None:

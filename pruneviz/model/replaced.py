@@ -56,7 +56,8 @@ def without_cudnn_recurrence() -> Iterator[None]:
 
 def _without_cudnn(func: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        with torch.backends.cudnn.flags(enabled=False):
+        # not `flags()`, which cannot read precision settings of the new kind
+        with _replaced(torch.backends.cudnn, "enabled", value=False):
             return func(*args, **kwargs)
 
     return call

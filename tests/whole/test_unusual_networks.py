@@ -268,3 +268,18 @@ def test_embeddings_with_sparse_gradients() -> None:
     model, plain = (nn.Sequential(*layers, nn.Linear(6, 3)) for layers in made)
     plain.load_state_dict(model.state_dict())
     agrees(model, torch.randint(0, 9, (8, 4)), plain=plain)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_networks(kind: type[nn.Module]) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = kind(8, 6, 2, batch_first=True, bidirectional=True, dropout=0.2)
+            self.head = nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.layer(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    agrees(Recurrent(), torch.randn(6, 4, 8))

@@ -66,7 +66,11 @@ def products(
         loss: The loss of the whole sample, from output and target.
     """
     twin = copy.deepcopy(model).double().eval()
-    parameters = {name: p.requires_grad_() for name, p in twin.named_parameters()}
+    parameters = {
+        name: p.requires_grad_()
+        for name, p in twin.named_parameters()
+        if p.is_floating_point() or p.is_complex()
+    }
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -18,7 +18,13 @@ from torch import nn
 
 import pruneviz as pv
 from pruneviz.errors import PrunevizError
-from tests.support import hostile_models, hostile_operations, hostile_pruning, hostile_training
+from tests.support import (
+    hostile_models,
+    hostile_operations,
+    hostile_pruning,
+    hostile_training,
+    hostile_use,
+)
 from tests.support.cases import Net
 from tests.support.hostile_models import CACHES, Case, cnn, flat, images, labelled, mlp, verdict
 from tests.support.hostile_pruning import CHANNELWISE, OPTIMISERS, REMOVED
@@ -37,6 +43,7 @@ KINDS = {
     "output": hostile_operations.OUTPUTS,
     "input": hostile_operations.INPUTS,
     "structure": hostile_operations.STRUCTURES,
+    "use": hostile_use.USE,
 }
 CASES: Mapping[str, Case] = {
     f"{kind}: {name}": case for kind, cases in KINDS.items() for name, case in cases.items()

@@ -298,7 +298,7 @@ _FIXED = (
     *("bn", "temperatures", "columns", "every", "lag", "mask_score", "mask_ratio"),
     *("weight_rows", "weight_rows_seed", "sample_size", "sample_seed", "dtype"),
     *("batch_size", "train_images", "lr", "lr_drops", "momentum", "weight_decay"),
-    *("train_temperature", "augment", "precision"),
+    *("train_temperature", "augment", "precision", "rows", "kept"),
 )
 
 

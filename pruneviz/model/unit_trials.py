@@ -57,7 +57,8 @@ def are_exchangeable(model: nn.Module, trace: Trace, units: Units) -> bool:
     """
     last = units.filters - 1
     generator = torch.Generator().manual_seed(0)
-    state = _awake(copied_tensors(model, measuring_dtype(model)), generator)
+    names = {name for name, _ in model.named_parameters()}
+    state = _awake(copied_tensors(model, measuring_dtype(model)), names, generator)
     both, one = dict(state), dict(state)
     for part in units.slices:
         swapped = _exchanged(both[part.parameter], part.dim, part.of(0), part.of(last))

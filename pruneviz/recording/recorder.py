@@ -36,6 +36,7 @@ from pruneviz.recording.run_facts import (
     coverage_facts,
     machine_facts,
     measured_facts,
+    rows_facts,
     spec_of,
     theta_facts,
 )
@@ -143,6 +144,7 @@ class Recorder:
             **row_facts,
         }
         found = {**machine_facts(self._model), **coverage_facts(self.coverage)}
+        found |= rows_facts(self._layers, self._options)
         given = {**found, **theta_facts(measuring), **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)
         with one_writer():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -18,6 +19,8 @@ from pruneviz.errors import LogError
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.options import Options
+from pruneviz.measuring.rows import AnyLayer
+from pruneviz.model.filters import Layer
 from pruneviz.model.sample import measuring_dtype, model_device
 from pruneviz.recording.measured_epochs import Every, in_spec
 
@@ -77,6 +80,23 @@ def coverage_facts(coverage: Coverage) -> dict[str, Any]:
     """Measured fraction of the matrix weights, and what is left out of them."""
     left_out = [f"{name}: {reason}" for name, reason in coverage.left_out.items()]
     return {"coverage": coverage.of_matrices, "left_out": left_out}
+
+
+def rows_facts(layers: Sequence[AnyLayer], options: Options) -> dict[str, Any]:
+    """What the rows of the log are, in a form that tells other choices of them apart."""
+    text = "".join(map(_described, layers))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    rows = sum(layer.filters for layer in layers)
+    what = "filter" if options.row_kind == "weight" else options.row_kind
+    return {"rows": f"{rows} x {what} in {len(layers)} layers ({digest})", "kept": options.kept}
+
+
+def _described(layer: AnyLayer) -> str:
+    """A layer and the entries of its rows as text."""
+    if isinstance(layer, Layer):
+        return f"{layer.name} {layer.weight} {layer.filters} {layer.dims} {layer.groups};"
+    parts = [(p.parameter, p.dim, p.index.tolist(), p.unit.tolist()) for p in layer.slices]
+    return f"{layer.name} {layer.filters} {parts};"
 
 
 def machine_facts(model: nn.Module) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import pruneviz as pv
-from pruneviz.errors import FigureError, MeasureError
+from pruneviz.errors import FigureError, LogError, MeasureError
 from pruneviz.pruning.held_entries import prune_entries
 from tests.model.test_unit_kinds import Block, Fused, Separate, Torch
 from tests.support.entries import entry_columns
@@ -175,3 +175,17 @@ def test_recordings_of_several_units_are_told_apart(tmp_path: Path) -> None:
             recorder.after_epoch(0)
     with pytest.raises(FigureError, match=r"choose one kind first, .* runs.select\(unit='head'\)"):
         pv.draw("13", pv.load(tmp_path), networks=["mine"])
+
+
+def test_a_recording_of_units_is_not_resumed_with_others(tmp_path: Path) -> None:
+    one = {"a": [("up.weight", 0, [0, 1])]}
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", 1, unit=one)
+    recorder.after_epoch(0)  # and not closed
+    other = {"a": [("up.weight", 0, [0, 2])]}
+    with pytest.raises(LogError, match=r"rows was '1 x group in 1 layers .*, now"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", 1, unit=other, resume=True)
+    with pytest.raises(LogError, match="kept was 'masks', now 'nonzero'"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", 1, unit=one, kept="nonzero", resume=True)
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", 1, unit=one, resume=True) as recorder:
+        recorder.after_epoch(1)
+    assert len(pv.load(tmp_path).filters) == 2

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 _FREEZING = {Tensor.requires_grad_, Tensor.requires_grad.__set__}  # type: ignore[attr-defined]
+
+_HOOKING = {Tensor.register_hook, Tensor.register_post_accumulate_grad_hook}
 
 
 @contextmanager
@@ -18,7 +22,7 @@ def stand_ins(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[None]:
 
     `torch.func.functional_call` replaces the tensors that modules hold. A network may also keep a
     parameter in a list or a closure: the derivative would miss that use, and writing into it would
-    reach the network. Tensors in `state` that are differentiated cannot be frozen.
+    reach the network. Tensors in `state` get no hooks, and cannot be frozen if differentiated.
 
     Args:
         model: The network.
@@ -35,6 +39,7 @@ class _StandIns(TorchFunctionMode):
     def __init__(self, instead: Mapping[int, Tensor], state: Mapping[str, Tensor]) -> None:
         super().__init__()
         self._instead = instead
+        self._standing_in = {id(tensor) for tensor in state.values()}
         self._differentiated = {id(tensor) for tensor in state.values() if tensor.requires_grad}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -42,6 +47,8 @@ class _StandIns(TorchFunctionMode):
         kwargs = {name: self._replaced(value) for name, value in (kwargs or {}).items()}
         if func in _FREEZING and id(args[0]) in self._differentiated:
             return args[0].requires_grad_()
+        if func in _HOOKING and id(args[0]) in self._standing_in:
+            return RemovableHandle(OrderedDict())
         return func(*args, **kwargs)
 
     def _replaced(self, value: Any) -> Any:

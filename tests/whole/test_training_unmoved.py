@@ -226,6 +226,36 @@ def test_hooks_are_not_called_unless_asked() -> None:
     assert calls
 
 
+def test_hooks_on_weights_registered_in_forward_do_not_run() -> None:
+    calls: list[int] = []
+
+    class Hooking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = body()
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight = self.layers[0].weight
+            handle = weight.register_hook(lambda g: note(g))
+            output = self.layers(x)
+            if not weight.requires_grad:
+                handle.remove()
+            return output
+
+    def note(gradient: Tensor) -> Tensor:
+        calls.append(1)
+        return 0 * gradient
+
+    torch.manual_seed(0)
+    model, given = Hooking(), sample(words=False)
+    table = pv.measure(model, given)
+    assert not calls
+    plain = pv.measure(model.layers, given)
+    assert table["theta_hg"].tolist() == plain["theta_hg"].tolist()
+    F.cross_entropy(model(given[0]), given[1]).backward()
+    assert calls
+
+
 def test_weights_written_through_an_alias_are_reported() -> None:
     model = body()
     moved = [model[0].weight]

@@ -34,7 +34,7 @@ MAY_IMPORT = TORCH_FREE | {
     wing: set(TORCH_FREE) | set(TORCH[:place]) for place, wing in enumerate(TORCH)
 }
 TOP = {"__init__", "__main__", "errors", "cli", "record", "remeasure", "findings", "thin"}
-TORCH_PACKAGES = {"torch", "torchvision", "safetensors", "torch_pruning"}
+TORCH_PACKAGES = {"torch", "torchvision", "safetensors"}
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 50

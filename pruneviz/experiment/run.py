@@ -216,8 +216,7 @@ def removal_facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
     Returns:
         Parameters, MACs of one example and seconds of a forward pass, each before and after;
         filters_removed; filters_masked, which stay as zeros because something else needs their
-        channel. Only not_removed, with the reason, if Torch-Pruning is missing or cannot trace the
-        network.
+        channel. Only not_removed, with the reason, if the network cannot be traced.
     """
     try:
         removed = remove(network, example)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from pruneviz.errors import PruningError
+from pruneviz.errors import MeasureError, PruningError
 from pruneviz.model.filters import FilterOf, Layer, Trace, layers_of, weight_users, weighted_modules
 from pruneviz.model.sample import Inputs
 from pruneviz.model.units import Units
@@ -75,7 +75,7 @@ class Coupling:
         self._trace = Trace(network, example)
         self.flow = Flow(network, example)
         self._sources = self.flow.read
-        layers = layers_of(network, self._trace)
+        layers = _layers_of(network, self._trace)
         self.left_out = self._reasons([layer.name for layer in layers])
         self.layers = [layer for layer in layers if layer.name not in self.left_out]
         if not self.layers:
@@ -261,6 +261,17 @@ class Coupling:
                 if isinstance(parameter, nn.Parameter):
                     parts.append((parameter, channels))
         return parts
+
+
+def _layers_of(network: nn.Module, trace: Trace) -> list[Layer]:
+    try:
+        return layers_of(network, trace)
+    except MeasureError as error:
+        raise MeasureError(
+            f"{error}; filters of transposed convolutions, recurrent layers and GPT-2's Conv1D are "
+            "not pruned, but units of several parameters are: unit='neuron', unit='head', or a "
+            "grouping {name: [(parameter, dim, indices), ...]}"
+        ) from error
 
 
 def _feeds(name: str, module: nn.Module, channels: list[Sources]) -> list[Feed]:

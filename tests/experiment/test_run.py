@@ -461,12 +461,12 @@ def test_a_run_ends_whole_where_its_filters_cannot_be_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(network: torch.nn.Module, example: torch.Tensor) -> None:
-        raise PruningError("Torch-Pruning is not installed")
+        raise PruningError("the network cannot be traced")
 
     monkeypatch.setattr(run, "remove", refuse)
     record_run(ONE_ROUND, Setting(tmp_path), ignore)
     extra = read_spec(tmp_path / "r0").extra
-    assert extra["not_removed"] == "Torch-Pruning is not installed"
+    assert extra["not_removed"] == "the network cannot be traced"
     assert "parameters_after" not in extra
     assert pv.load(tmp_path).epochs["epoch"].tolist() == [0, 1, 2]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.ops.misc import SqueezeExcitation
 
-from pruneviz.errors import PruningError
+from pruneviz.errors import MeasureError, PruningError
 from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
 from pruneviz.experiment.networks.resnet56 import resnet56
 from pruneviz.pruning.coupling import Coupling
@@ -322,3 +322,9 @@ def test_the_layer_norms_of_a_convnext_keep_what_they_normalise() -> None:
     }
     assert set(coupling.left_out) == normalised - downsampling
     assert {layer.name for layer in coupling.layers} >= downsampling
+
+
+def test_a_network_whose_weights_are_no_filters_is_told_of_units() -> None:
+    network = nn.Sequential(nn.ConvTranspose2d(1, 3, 2), nn.Flatten(), nn.Linear(75, CLASSES))
+    with pytest.raises(MeasureError, match=r"has no filters.*transposed.*unit='neuron'"):
+        Coupling(network, DIGITS)

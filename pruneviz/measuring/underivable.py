@@ -101,8 +101,8 @@ def _message(where: str, order: Order, error: object) -> str:
     operation = _OPERATION.search(text)
     reason = f"of {operation[1]}" if operation else f"here: {text}"
     leave_out = (
-        "leave it out by freezing it and the parameters before it and passing "
-        "parameters='trainable', or use another operation"
+        "leave it out by parameters= with names or patterns of the parameters after it alone, so "
+        "that no derivative passes through it"
     )
     if order == 1:
         return f"{where} cannot be differentiated: torch has no derivative {reason}; {leave_out}"

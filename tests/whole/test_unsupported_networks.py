@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import textwrap
@@ -85,6 +86,22 @@ def test_a_layer_without_second_derivative_is_named_and_first_order_columns_are_
     assert function == Once.apply or isinstance(e.value.__cause__, RuntimeError)
     frame = pv.measure(network, sample(), columns=FIRST_ORDER, dtype=torch.float64)
     expected = plain_columns(network, classified(*sample()), ["0"], second=False)
+    assert worst_error(frame, expected) < 1e-9
+
+
+def test_what_has_no_second_derivative_can_be_left_out() -> None:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(6, 16), Applied(sampled))
+    head = nn.Sequential(nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
+    with pytest.raises(UnsupportedError, match="parameters="):
+        pv.measure(nn.Sequential(body, head), sample())
+    inputs, targets = sample()
+    frame = pv.measure(
+        nn.Sequential(body, head), (inputs, targets), parameters="1.*", dtype=torch.float64
+    )
+    features = copy.deepcopy(body).double()(inputs.double()).detach()
+    expected = plain_columns(head, classified(features, targets), ["0"])
+    assert list(frame["layer"].unique()) == ["1.0"]
     assert worst_error(frame, expected) < 1e-9
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, IterableDataset
 from pruneviz.errors import DataError, MeasureError
 from pruneviz.model.attributes import one_pass
 from pruneviz.model.one_dtype import in_one_dtype
-from pruneviz.model.stand_ins import stand_ins
+from pruneviz.model.stand_ins import every_place, stand_ins
 from pruneviz.model.supported import forward_explained
 
 Inputs: TypeAlias = Any  # a tensor, or a mapping or sequence of tensors
@@ -99,11 +99,13 @@ def call_with(
         stand_ins(model, state),
         in_one_dtype(state),
     ):
+        # each place once: torch leaves the new tensors in modules that are registered twice
+        state = every_place(model, state)
         if forward is None:
             args, kwargs = _arguments(model, inputs)
-            return functional_call(model, dict(state), args, kwargs)
+            return functional_call(model, state, args, kwargs, tie_weights=False)
         named = {f"{_MARK}{name}": tensor for name, tensor in state.items()}
-        return functional_call(_Called(model, forward), named, (inputs,))
+        return functional_call(_Called(model, forward), named, (inputs,), tie_weights=False)
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

@@ -33,6 +33,26 @@ def stand_ins(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[None]:
         yield
 
 
+def every_place(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors in `state` by every place that holds them: a tied weight has several.
+
+    A module that is registered twice is one place, unlike for `torch.func.functional_call`.
+
+    Args:
+        model: The network.
+        state: Parameters and buffers by name.
+    """
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    instead = {id(tensor): state[name] for name, tensor in own.items() if name in state}
+    found = {}
+    for path, module in model.named_modules():
+        mine = {**module._parameters, **module._buffers}
+        for name, tensor in mine.items():
+            if tensor is not None and id(tensor) in instead:
+                found[f"{path}.{name}" if path else name] = instead[id(tensor)]
+    return found
+
+
 class _StandIns(TorchFunctionMode):
     """Replaces tensors in the arguments of all calls."""
 

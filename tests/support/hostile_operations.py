@@ -386,6 +386,19 @@ def _tied() -> nn.Module:
     return model
 
 
+class Twice(nn.Module):
+    """Registers a layer under two names, and uses it under the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(8, 8)
+        self.body = nn.Sequential(self.one, nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 8))
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).tanh())
+
+
 def _used_by_function() -> nn.Module:
     """Uses the weight of a module without calling it."""
     return Net(
@@ -601,6 +614,10 @@ INPUTS: Mapping[str, Case] = {
 STRUCTURES: Mapping[str, Case] = {
     "tied weights": Case(_tied, flat),
     "a layer called twice": Case(_called_twice, flat),
+    "a layer registered twice": Case(Twice, flat),
+    "a layer registered twice, in batch mode": Case(
+        Twice, flat, options={"columns": ["theta_g", "theta_hg"], "chunk": 2}
+    ),
     "a weight used by a function": Case(_used_by_function, flat),
     "bare parameters": Case(_bare_parameter, flat),
     "a layer that is not used": Case(_unused_layer, vision),

@@ -273,6 +273,15 @@ def quantised_aware() -> nn.Module:
     return nn.Sequential(model[0], observer, *model[1:])
 
 
+def registered_twice() -> nn.Module:
+    """A layer under two names, the second in a container."""
+    layer = nn.Linear(8, 8)
+    body = nn.Sequential(layer, nn.Tanh(), nn.BatchNorm1d(8))
+    return Net(
+        lambda net, x: net.head(net.body(x)), one=layer, body=body, head=nn.Linear(8, CLASSES)
+    )
+
+
 def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
@@ -297,6 +306,7 @@ TRAINED: Mapping[str, tuple[Callable[[], nn.Module], Callable[[], Sample]]] = {
     "torch's own masks": (masked_by_torch, lambda: labelled(vectors())),
     "a teacher": (with_a_teacher, lambda: labelled(vectors())),
     "observers of quantisation": (quantised_aware, lambda: labelled(vectors())),
+    "a layer registered twice": (registered_twice, lambda: labelled(vectors())),
     "a CNN": (cnn, vision),
     **{
         f"forward: {act.__name__}": (

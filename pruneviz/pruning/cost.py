@@ -53,6 +53,7 @@ def cost(network: nn.Module, example: Inputs) -> Cost:
     """
     # A copy, because a network may count its calls or keep its inputs.
     network = copy.deepcopy(unwrap(network)).eval()
+    network.requires_grad_(False)  # torch's counter hooks parameters given to modules as inputs
     example = placed(network, example)
     with (
         generators_preserved(None, model_device(network)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pruneviz.pruning.cost import cost
 from tests.support.cases import as_pair, digit_batches, head
@@ -26,3 +26,20 @@ def test_cost_counts_one_example_and_shared_parameters_once_and_changes_nothing(
     assert counted.macs == 2 * 2 * 54 + 1 * 24 + 2 * 36
     assert counted.macs == cost(both, IMAGES[:1]).macs
     assert both.training and torch.is_grad_enabled() and torch.equal(torch.get_rng_state(), before)
+
+
+class Token(nn.Module):
+    """A network that gives a parameter to a module, as a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.fc = nn.Parameter(torch.ones(1, 4)), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.token) + self.fc(x)
+
+
+def test_a_network_that_gives_parameters_to_its_modules_can_be_counted() -> None:
+    network = Token()
+    assert cost(network, torch.ones(2, 4)).macs == 2 * 12
+    assert network.token.requires_grad

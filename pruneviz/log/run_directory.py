@@ -278,12 +278,11 @@ def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
     was, given = before.to_dict(), now.to_dict()
     # Options added by a later pruneviz version are not stored and cannot differ.
     compared = [name for name in _FIXED if name in options and name in stored]
-    differing = [
-        f"{name} was {was[name]!r}, now {given[name]!r}"
-        for name in compared
-        if was[name] != given[name]
-    ]
-    if differing:
+    changed = [name for name in compared if was[name] != given[name]]
+    # other rows follow from another network; alone they are a choice of layers or units
+    changed = [name for name in changed if name != "rows"] or changed
+    if changed:
+        differing = (f"{name} was {was[name]!r}, now {given[name]!r}" for name in changed)
         raise LogError(
             f"{path} was started with other options: {'; '.join(differing)}; "
             "use the old ones, or another folder"

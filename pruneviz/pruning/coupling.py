@@ -206,6 +206,10 @@ class Coupling:
             }
             waiting = bool(alone & set(layers) - set(found))
             found |= {name: _constant_factor(name) for name in layers if name in alone - set(found)}
+        for filters, operation in self.flow.leave_together:
+            own = {layer for layer, _ in filters}
+            if own <= set(layers) and own.isdisjoint(found):  # or they are never all pruned
+                found |= {name: _constant_of_sum(name, operation) for name in own}
         return {name: found[name] for name in layers if name in found}
 
     def _read_by_grouped(self) -> dict[FilterOf, frozenset[FilterOf]]:
@@ -291,6 +295,13 @@ def _shared_statistics(layer: str, operation: str) -> str:
     return (
         f"the filters of {layer} share the statistics of a {operation}, "
         "so that removing one changes the others"
+    )
+
+
+def _constant_of_sum(layer: str, operation: str) -> str:
+    return (
+        f"filters of {layer}, pruned with those that they are added to, would leave a constant in "
+        f"{operation}, where others are alive"
     )
 
 

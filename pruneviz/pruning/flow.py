@@ -43,6 +43,8 @@ class Flow:
         only_training: Modules that run only in training, such as an auxiliary head.
         met: Sets of filters that meet in one place.
         leaves: {layer: why one of its filters, pruned, is not as if it were absent}.
+        leave_together: Filters that meet, and leave a constant if all of them are pruned, and the
+            operation where it is left.
         gates: {filter that leaves a constant factor: the filters that it multiplies, or None}.
         whole: {filter: parameters and modules that read it, of which no channel can be taken out}.
         outputs: Filters in the network's output.
@@ -71,6 +73,7 @@ class Flow:
             name: _over_calls([c for c, _ in calls]) for name, calls in self._calls.items()
         }
         self.met = [self._filters(origin) or frozenset() for origin in self._tracer.unions()]
+        self.leave_together: list[tuple[frozenset[FilterOf], str]] = []
         self.leaves = dict(self._reasons())
         self.gates: dict[FilterOf, frozenset[FilterOf | None]] = {}
         for origin in self._tracer.gates:
@@ -225,7 +228,10 @@ class Flow:
 
     def _reasons(self) -> Iterator[tuple[str, str]]:
         for origin, (text, operation) in {**self._tracer.unknown, **self._tracer.left}.items():
-            for layer, _ in self._filters(origin) or ():
+            filters = self._filters(origin) or frozenset()
+            if len(filters) > 1:
+                self.leave_together.append((filters, operation))
+            for layer, _ in filters if len(filters) == 1 else ():
                 yield layer, text.format(layer=layer, operation=operation)
         for name, calls in self._calls.items():
             for channels, left in calls:

@@ -168,6 +168,23 @@ def test_gates_are_left_out_unless_they_go_with_what_they_multiply() -> None:
     assert list(Coupling(network(of_normalised), X).left_out) == ["stem", "a"]
 
 
+def test_a_sum_that_leaves_a_constant_matters_only_if_all_its_filters_can_be_pruned() -> None:
+    def of_both(net: Net, x: Tensor) -> Tensor:
+        y = net.stem(x)
+        y = y + torch.sigmoid(net.a(y) + net.other(X[: len(x)]))
+        return net.fc(F.relu(net.c(y)).mean((2, 3)))
+
+    def with_position(net: Net, x: Tensor) -> Tensor:
+        y = net.stem(x) + net.shift.weight.view(1, 3, 1, 1)
+        y = y + net.a(y)
+        y = y + net.other(X[: len(x)])
+        return net.fc(F.relu(net.c(y)).mean((2, 3)))
+
+    both = Coupling(network(of_both), X).left_out
+    assert set(both) == {"a", "other"} and "constant in the operation add" in both["a"]
+    assert list(Coupling(network(with_position), X).left_out) == ["stem"]
+
+
 def test_a_norm_that_two_layers_share_leaves_its_shift_for_either() -> None:
     def forward(net: Net, x: Tensor) -> Tensor:
         return net.fc(F.relu(net.c(net.bn(net.a(net.bn(net.stem(x)))))).mean((2, 3)))

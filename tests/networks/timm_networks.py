@@ -72,7 +72,7 @@ SUBJECTS = (
     _model("efficientvit_b0"),
     _model("fastvit_t8"),
     _model("ghostnet_050"),
-    _model("mobilenetv4_conv_small", quick=True),
+    _model("mobilenetv4_conv_small"),
     _model("ecaresnet26t"),
     _model("resnetblur18"),
     _model("seresnext26ts"),

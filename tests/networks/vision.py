@@ -98,7 +98,7 @@ ALEXNET, VGG = (
 SUBJECTS = (
     _subject("alexnet", _narrow("alexnet", ALEXNET), 64),
     _subject("vgg11_bn", _narrow("vgg11_bn", VGG)),
-    _plain("resnet18", quick=True),
+    _plain("resnet18"),
     _subject("resnet50 (one block each)", _bottlenecks()),
     _subject("resnext50_32x4d (one block each)", _bottlenecks(groups=32, width_per_group=4)),
     _subject("densenet", lambda: models.DenseNet(8, (3, 4, 3), 16, num_classes=CLASSES)),
@@ -110,7 +110,7 @@ SUBJECTS = (
     _plain("mobilenet_v3_large", reduced_tail=True),
     _plain("mnasnet0_5", 64),
     _plain("shufflenet_v2_x0_5"),
-    _plain("efficientnet_b0", quick=True),
+    _plain("efficientnet_b0"),
     _plain("efficientnet_v2_s", 32),
     _plain("regnet_x_400mf"),
     _plain("regnet_y_400mf"),

@@ -552,10 +552,16 @@ GRAPHS: Mapping[str, Case] = {
     "adjacency in a buffer, nothing said": Case(
         Graph, unshared_examples, refused="trace_examples", either=True
     ),
+    "adjacency in a buffer, bn='batch'": Case(
+        Graph, unshared_examples, options={"trace_examples": None, "bn": "batch"}
+    ),
     "edges as an input": Case(
         EdgeGraph,
         lambda: labelled((vectors(), torch.tensor([[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]]))),
         options={"trace_examples": None, "bn": "batch"},
+    ),
+    "a buffer as long as the batch": Case(
+        Positions, flat, options={"trace_examples": None, "bn": "batch"}
     ),
     "top-k over the batch": Case(OverBatch, flat, options={"trace_examples": None, "bn": "batch"}),
     "top-k over the batch, nothing said": Case(
@@ -635,6 +641,9 @@ STRUCTURES: Mapping[str, Case] = {
     ),
     "spectral norm": Case(
         _parametrised(parametrizations.spectral_norm), flat, refused="parametri", either=True
+    ),
+    "weight norm, layer left out": Case(
+        _parametrised(parametrizations.weight_norm), flat, options={"skip": ("2",)}
     ),
     "ConvTranspose": Case(
         lambda: Net(

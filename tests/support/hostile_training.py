@@ -326,6 +326,7 @@ TRAINED: Mapping[str, tuple[Callable[[], nn.Module], Callable[[], Sample]]] = {
             drawing_of_its_own: lambda: {"generator": _generator()},
             shuffling: lambda: {"python": random.Random(3), "numpy": np.random.default_rng(3)},
             buffering: dict,
+            switching: lambda: {"calls": 0},
             waking: lambda: {"calls": 0},
             quantising: lambda: {"low": 0.0, "high": 0.0},
         }.items()

@@ -44,7 +44,7 @@ def write_whole(path: Path, write: Callable[[Path], object], *, flush: bool = Tr
         flush: Wait until the content is on the disk, so that it survives a power failure; this
             takes some milliseconds per file.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    temporary = _temporary(path)
     try:
         write(temporary)
         if path.exists():
@@ -59,10 +59,31 @@ def write_whole(path: Path, write: Callable[[Path], object], *, flush: bool = Tr
         _flush_folder(path.parent)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Write a folder atomically: a temporary folder that becomes `path` at the end.
+
+    Args:
+        path: The folder; must not exist. Its parents are made.
+    """
+    temporary = _temporary(path)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _flush_folder(path.parent)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove half-written files of killed processes in a folder and its subfolders."""
     for stray in folder.rglob(f".*{UNFINISHED}"):
         stray.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
 
 
 def _flush_folder(folder: Path) -> None:

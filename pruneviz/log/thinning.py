@@ -6,8 +6,6 @@ holds just cheap columns. A figure needs these only for mask distances, which th
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import pandas as pd
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.files import UNFINISHED, disk_errors
+from pruneviz.log.files import disk_errors, whole_folder
 from pruneviz.log.parquet import joined, read_file
 from pruneviz.log.run_directory import is_sealed, read_spec, write_sealed
 from pruneviz.log.run_spec import RunSpec
@@ -78,7 +76,8 @@ def thin(run: str | Path, out: str | Path) -> Thinned:
         "rows_left_out": len(filters) - len(kept),
     }
     thin_spec = RunSpec.from_dict({**spec.to_dict(), THINNED: left_out})
-    _write_run(target, thin_spec, tables)
+    with disk_errors(target), whole_folder(target) as folder:
+        write_sealed(folder, thin_spec, tables, level=_LEVEL)
     sizes = [sum(_file(path, name).stat().st_size for name in tables) for path in (target, run)]
     return Thinned(target, len(measured), every_epoch, *sizes)
 
@@ -106,18 +105,6 @@ def _measured_epochs(filters: pd.DataFrame, run: Path) -> list[int]:
             "ship it as it is"
         )
     return sorted(measured.unique().tolist())
-
-
-def _write_run(target: Path, spec: RunSpec, tables: dict[str, pd.DataFrame]) -> None:
-    """Write a run under a temporary name, and rename it when it is complete."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{UNFINISHED}")
-    with disk_errors(target):
-        temporary.mkdir(parents=True)
-        try:
-            write_sealed(temporary, spec, tables, level=_LEVEL)
-            temporary.rename(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _file(run: Path, table: str) -> Path:

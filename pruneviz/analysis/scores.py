@@ -42,7 +42,7 @@ def score(
     """Score every row of a filters table by one pruning measure; the lowest is pruned first.
 
     Args:
-        filters: One row per filter or single weight, with the columns that the measure needs; or a
+        filters: One row per filter, weight or unit, with the columns that the measure needs; or a
             `Scan` for tables on disk.
         name: Key in `pruneviz.SCORES`.
         out: Parquet file to write. Required for a `Scan`, not allowed for a table.

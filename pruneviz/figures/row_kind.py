@@ -1,4 +1,4 @@
-"""Row kinds, filter or single weight: their names in captions and the source of correlations.
+"""Row kinds (filters, single weights, units): names in captions, and sources of correlations.
 
 Runs of filters hold every filter, so correlations and mask distances are computed from the rows.
 Runs of single weights hold a sample of rows and, separately, correlations and mask distances over

@@ -42,7 +42,7 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 CorrelationMethod = Literal["pearson", "spearman", "kendall"]
 
-# Training precisions by device, default first; measuring always uses exact float32.
+# Training precisions by device, default first; measuring always uses exact float32 or float64.
 PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
     "cpu": ("fp32",),
     "cuda": ("tf32", "fp32", "bf16"),

@@ -1,4 +1,4 @@
-"""One snapshot: raw columns of a network on a sample, one row per filter or weight."""
+"""One snapshot: raw columns of a network on a sample, one row per filter, weight or unit."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def _snapshot(
 def _without_pruned(
     model: nn.Module, layers: Sequence[AnyLayer], column: NamedTensors, options: Options
 ) -> np.ndarray:
-    """A column over all layers, NaN at pruned filters or weights."""
+    """A column over all layers, NaN at pruned rows."""
     parts = []
     for layer in layers:
         values = column[layer.name].double()

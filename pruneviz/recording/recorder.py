@@ -66,7 +66,7 @@ class Recorder:
         spec: Run facts (`seed`, `network`, `dataset` and any others), stored in `spec.json`.
         lag: Epochs between the two values of `sigma_delta` and `theta_delta`.
         mask_score: Pruning measure for the logged distance between masks of consecutive epochs; it
-            must need only cheap columns. Default: `bn_scale` for filters, `magnitude` for weights.
+            must need only cheap columns. Default: `bn_scale` for filters, else `magnitude`.
         mask_ratio: Fraction that these masks prune.
         resume: Continue the unfinished run in `out`.
         rows: Number of weights to store with unit "weight". Mask distances and correlations are
@@ -239,8 +239,8 @@ class Recorder:
             temperatures: Logit temperatures. Default: the recorder's.
 
         Returns:
-            One row per filter or weight: run, epoch, keys, `kept`, the cheap columns and their
-            changes, and `columns`; null as in the log.
+            One row per filter, weight or unit: run, epoch, keys, `kept`, the cheap columns and
+            their changes, and `columns`; null as in the log.
 
         Raises:
             MeasureError: If a column cannot be measured, or a value is not finite.

@@ -29,6 +29,7 @@ from torch.overrides import TorchFunctionMode
 from pruneviz.measuring.bilinear import Call, bilinear_call
 from pruneviz.measuring.objective import NamedTensors
 from pruneviz.measuring.rewritten import follows, rewritten
+from pruneviz.measuring.swapped import swapped
 
 Phase = Literal["gradient", "slope", "curvature"]
 Gather: TypeAlias = Callable[[str, Tensor], None]  # (weight, terms [examples, filters])
@@ -242,12 +243,14 @@ class _Layer(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, step: Tensor, node: _Node
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.node = node
+        ctx.node, ctx.address = node, weight.data_ptr()
         return node.output(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), node, gy = ctx.saved_tensors, ctx.node, gradients[0]
+        if weight.data_ptr() != ctx.address:
+            raise swapped(node.name)
         needs, now = ctx.needs_input_grad, node.followed.current
         if now.phase == "slope":
             by_input, by_step = _SlopeLayer.apply(gy, x, weight, node, needs[0])

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from pruneviz.errors import DataError, MeasureError
+from pruneviz.errors import DataError, MeasureError, UnsupportedError
 from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.derivatives import gradients
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.parts import REFUSALS, few_examples
+from pruneviz.measuring.swapped import UsedWeights
 from pruneviz.measuring.underivable import derivatives_explained
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.random_calls import RandomCalls
@@ -74,6 +75,9 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
         module_modes(model, options.bn),
     ):
         built = build_objective(model, batches, options)
+        with UsedWeights(built.parameters) as used:
+            built.output(few_examples(built)[0])
+        used.check_kept()
         chunk = chunk_for(built, options)
         twice = gradients(built, chunk), gradients(built, chunk)
         _refuse(_difference(*twice), built, lambda: gradients(built, chunk))
@@ -93,6 +97,8 @@ def check_answers_twice(sample: Objective) -> None:
         answer = _answer_of(sample, batch)
         try:
             difference = _difference(answer(), answer())
+        except UnsupportedError:
+            raise
         except (*REFUSALS, MeasureError):
             continue
         _refuse(difference, sample, answer)
@@ -105,7 +111,10 @@ def _answer_of(sample: Objective, batch: Batch) -> Callable[[], _LossesAndGradie
     def answer() -> _LossesAndGradients:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            loss = sample.loss_at(sample.output(batch[0]), batch[1], 1.0)
+            with UsedWeights(sample.parameters) as used:
+                output = sample.output(batch[0])
+            used.check_kept()
+            loss = sample.loss_at(output, batch[1], 1.0)
             theta = list(sample.parameters.values())
             with derivatives_explained(sample, 1):
                 parts = torch.autograd.grad(loss, theta, materialize_grads=True)

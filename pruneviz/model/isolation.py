@@ -28,6 +28,7 @@ from pruneviz.model.replaced import (
     without_autocast,
     without_checkpointing,
     without_cudnn_recurrence,
+    without_sparse_gradients,
 )
 from pruneviz.model.sample import model_device
 from pruneviz.model.supported import check_supported
@@ -80,6 +81,7 @@ def isolated(model: nn.Module, *, hooks: bool = False, also: object = None) -> I
         stack.enter_context(without_checkpointing())
         stack.enter_context(without_autocast())
         stack.enter_context(without_cudnn_recurrence())
+        stack.enter_context(without_sparse_gradients())
         stack.enter_context(_own_warnings_ignored())
         handle = model.register_forward_pre_hook(Restoring(attributes), prepend=True)
         stack.callback(handle.remove)

@@ -54,6 +54,26 @@ def without_cudnn_recurrence() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def without_sparse_gradients() -> Iterator[None]:
+    """Make lookups in embeddings have dense gradients, which can be differentiated again."""
+    with (
+        _replaced(torch, "embedding", _dense(torch.embedding, 4)),
+        _replaced(torch, "embedding_bag", _dense(torch.embedding_bag, 5)),
+    ):
+        yield
+
+
+def _dense(func: Callable[..., Any], place: int) -> Callable[..., Any]:
+    """A lookup whose argument `sparse`, positional at `place`, is always false."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = (*args[:place], False, *args[place + 1 :]) if len(args) > place else args
+        return func(*given, **(kwargs | {"sparse": False} if "sparse" in kwargs else kwargs))
+
+    return call
+
+
 def _without_cudnn(func: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         # not `flags()`, which cannot read precision settings of the new kind

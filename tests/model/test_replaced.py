@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
@@ -14,6 +14,7 @@ from pruneviz.model.replaced import (
     without_autocast,
     without_checkpointing,
     without_cudnn_recurrence,
+    without_sparse_gradients,
 )
 
 
@@ -64,3 +65,17 @@ def test_autocast_does_nothing_and_is_back() -> None:
         assert layer(x).dtype == torch.float32
     with mine:
         assert layer(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("bag", [False, True])
+def test_lookups_have_dense_gradients(bag: bool) -> None:
+    table = (nn.EmbeddingBag if bag else nn.Embedding)(5, 3, sparse=True)
+    words = torch.tensor([[0, 2], [2, 4]])
+
+    def gradient() -> Tensor:
+        return torch.autograd.grad(table(words).square().sum(), table.weight)[0]
+
+    with without_sparse_gradients():
+        dense = gradient()
+    assert gradient().is_sparse
+    assert torch.equal(dense, gradient().to_dense())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -283,3 +284,20 @@ def test_a_graph_is_traced_with_the_whole_batch() -> None:
     np.testing.assert_allclose(table["theta_g"], want, rtol=1e-9)
     with pytest.raises(MeasureError, match="trace_examples=0; give the number"):
         pv.measure(model, (floats(3), TARGET), trace_examples=0)
+
+
+def test_rows_of_a_lookup_with_sparse_gradients_are_those_of_a_dense_one() -> None:
+    torch.manual_seed(0)
+    words, labels = torch.randint(0, 9, (12, 4)), torch.arange(12) % 3
+    tables = []
+    for sparse in (False, True):
+        torch.manual_seed(1)
+        layers = (
+            nn.Embedding(9, 6, sparse=sparse),
+            nn.Linear(6, 5),
+            nn.Flatten(),
+            nn.Linear(20, 3),
+        )
+        model = nn.Sequential(*layers)
+        tables.append(pv.measure(model, (words, labels), layers=["*", "0.weight"]))
+    pd.testing.assert_frame_equal(*tables, check_exact=True)

@@ -139,7 +139,7 @@ def test_an_average_of_a_pruned_network_is_pruned(how: str) -> None:
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @pytest.mark.parametrize("name", REMOVED)
 def test_removal_gives_the_outputs_of_the_masked_network(name: str, training: bool) -> None:
-    assert not hostile_pruning.removal(REMOVED[name], training)
+    assert not hostile_pruning.removal(name, training)
 
 
 @pytest.mark.parametrize("name", CHANNELWISE)

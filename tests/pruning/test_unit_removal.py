@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+import transformers as t
 from torch import Tensor, nn
 from torchvision import models
 
@@ -33,19 +35,16 @@ def vision() -> tuple[nn.Module, Any, Tensor]:
 
 
 def timm_vision() -> tuple[nn.Module, Any, Tensor]:
-    timm = pytest.importorskip("timm")
     sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4}
     return timm.models.VisionTransformer(num_classes=3, **sizes), IMAGES, LABELS
 
 
 def bert() -> tuple[nn.Module, Any, Tensor]:
-    t = pytest.importorskip("transformers")
     network = t.BertForSequenceClassification(t.BertConfig(num_labels=3, **SMALL))
     return network, {"input_ids": TOKENS, "attention_mask": (TOKENS > 1).long()}, LABELS
 
 
 def gpt2() -> tuple[nn.Module, Any, Tensor]:
-    t = pytest.importorskip("transformers")
     ends = {"bos_token_id": 1, "eos_token_id": 1}
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16, "vocab_size": 16}
     return t.GPT2LMHeadModel(t.GPT2Config(**sizes, **ends)), {"input_ids": TOKENS}, TOKENS
@@ -53,7 +52,6 @@ def gpt2() -> tuple[nn.Module, Any, Tensor]:
 
 def llama() -> tuple[nn.Module, Any, Tensor]:
     """With grouped queries: two heads read each key-value head."""
-    t = pytest.importorskip("transformers")
     network = t.LlamaForCausalLM(t.LlamaConfig(num_key_value_heads=2, **SMALL))
     return network, {"input_ids": TOKENS}, TOKENS
 

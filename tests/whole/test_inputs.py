@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
@@ -284,7 +285,6 @@ def test_a_mask_of_one_channel_asks_for_its_loss() -> None:
 
 
 def test_a_language_model_is_exact_in_chunks_and_in_batches_of_one() -> None:
-    transformers = pytest.importorskip("transformers")
     torch.manual_seed(4)
     sizes = {"n_positions": 8, "n_embd": 8, "n_layer": 1, "n_head": 2}
     ends = {"bos_token_id": 0, "eos_token_id": 0}

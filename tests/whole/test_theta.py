@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import peft
 import pytest
 import torch
 import torch.nn.functional as F
@@ -109,7 +110,6 @@ def test_a_choice_without_parameters_is_refused() -> None:
 
 def test_adapters_are_measured_alone() -> None:
     """LoRA: the frozen weights beside the adapters are constants."""
-    peft = pytest.importorskip("peft")
     config = peft.LoraConfig(target_modules=["0", "2"], r=2, init_lora_weights=False)
     torch.manual_seed(2)
     model = peft.get_peft_model(network(), config).double()

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor, nn
 
 import pruneviz as pv
 from tests.support.entries import entry_columns
-
-transformers = pytest.importorskip("transformers")
 
 WIDTH, HEADS, SIZE = 16, 4, 4
 IDS = torch.randint(1, 20, (3, 6), generator=torch.Generator().manual_seed(0))

@@ -5,4 +5,4 @@ from __future__ import annotations
 from tests.networks import language, plain, timm_networks, vision
 
 SUBJECTS = (*plain.SUBJECTS, *vision.SUBJECTS, *timm_networks.SUBJECTS, *language.SUBJECTS)
-BY_NAME = {f"{subject.library}: {subject.name}": subject for subject in SUBJECTS}
+BY_NAME = {subject.title: subject for subject in SUBJECTS}

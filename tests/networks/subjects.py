@@ -32,6 +32,7 @@ class Subject:
         loss: Mean loss from output and target.
         options: Further options of `pv.measure`.
         quick: Whether `make test` checks it too.
+        single: Largest error of `theta_hg` in float32, where it is not that of all networks.
     """
 
     name: str
@@ -42,6 +43,12 @@ class Subject:
     loss: Callable[[Any, Any], Tensor] = F.cross_entropy
     options: Mapping[str, Any] | None = None
     quick: bool = False
+    single: float | None = None
+
+    @property
+    def title(self) -> str:
+        """Library and name, by which the table knows it."""
+        return f"{self.library}: {self.name}"
 
     def network(self) -> nn.Module:
         """The network with seeded weights, in training mode; no norm and no scale is trivial."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("timm")
-pytest.importorskip("transformers")
-
 from tests.networks.checks import check
 from tests.networks.registry import BY_NAME
 

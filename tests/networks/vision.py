@@ -20,9 +20,10 @@ def _plain(name: str, size: int = 32, quick: bool = False, **options: Any) -> Su
 
 
 def _subject(
-    name: str, build: Callable[[], nn.Module], size: int = 32, quick: bool = False
+    name: str, build: Callable[[], nn.Module], size: int = 32, quick: bool = False, **more: Any
 ) -> Subject:
-    return Subject(name, "torchvision", build, pictures(size), labels(), classified, quick=quick)
+    own = (name, "torchvision", build, pictures(size), labels(), classified)
+    return Subject(*own, quick=quick, **more)
 
 
 def _narrow(name: str, heads: dict[int, tuple[int, int]]) -> Callable[[], nn.Module]:
@@ -99,7 +100,8 @@ SUBJECTS = (
     _subject("alexnet", _narrow("alexnet", ALEXNET), 64),
     _subject("vgg11_bn", _narrow("vgg11_bn", VGG)),
     _plain("resnet18"),
-    _subject("resnet50 (one block each)", _bottlenecks()),
+    # a ReLU so close to zero that changes of 1e-6 in the weights switch it, for plain autograd too
+    _subject("resnet50 (one block each)", _bottlenecks(), single=2e-2),
     _subject("resnext50_32x4d (one block each)", _bottlenecks(groups=32, width_per_group=4)),
     _subject("densenet", lambda: models.DenseNet(8, (3, 4, 3), 16, num_classes=CLASSES)),
     _plain("googlenet", 64, init_weights=False, aux_logits=True),

@@ -267,7 +267,7 @@ def our_product(model: nn.Module, batches: Batches) -> tuple[list[Tensor], Run]:
     """g, and a call that computes Hg."""
     dtype, chunk = batches[0][0].dtype, len(batches[0][0])
     sample = objective(
-        model, batches, temperatures=(1.0,), loss=F.cross_entropy, rechunk=True, dtype=dtype
+        model, batches, temperatures=(1.0,), loss=F.cross_entropy, whole="", dtype=dtype
     )
     _, g = gradients(sample, chunk)
     return [part.to(dtype) for part in g[0].values()], lambda: list(

@@ -27,14 +27,23 @@ from pruneviz.pruning.held_entries import kept_entries
 _SHARED = "bn='batch' normalises every batch by its own statistics"
 
 
-def build_objective(model: nn.Module, batches: Sequence[Batch], options: Options) -> Objective:
-    """The loss on these batches, for a model that is already in the mode `options.bn`."""
+def build_objective(
+    model: nn.Module, batches: Sequence[Batch], options: Options, whole: str = ""
+) -> Objective:
+    """The loss on these batches, for a model that is already in the mode `options.bn`.
+
+    Args:
+        model: The network.
+        batches: The sample.
+        options: Measuring options.
+        whole: Why batches cannot be split, if that is known.
+    """
     sample = objective(
         model,
         batches,
         temperatures=options.temperatures,
         loss=options.loss,
-        rechunk=options.bn != "batch",
+        whole=_SHARED if options.bn == "batch" else whole,
         dtype=measuring_dtype(model, options.dtype),
         forward=options.forward,
         loss_weight=options.loss_weight,
@@ -54,7 +63,7 @@ def objective(
     *,
     temperatures: tuple[float, ...],
     loss: Loss | None,
-    rechunk: bool,
+    whole: str,
     dtype: torch.dtype,
     forward: Forward | None = None,
     loss_weight: Callable[..., Any] | None = None,
@@ -66,7 +75,7 @@ def objective(
         model: The network, unwrapped.
         batches: The sample.
         temperatures, loss, dtype, forward, loss_weight: As for `pruneviz.measure`.
-        rechunk: Whether batches may be split.
+        whole: Why batches stay whole; "" to find out whether they may be split.
         theta: Names of the parameters in Theta. Default: all floating-point parameters, including
             frozen ones.
 
@@ -83,12 +92,13 @@ def objective(
         batches,
         temperatures,
         known or _own_copy(loss, dtype),
-        "" if rechunk else _SHARED,
+        whole,
         kept_entries(model),
         forward=forward,
         complex=frozenset(name for name, p in model.named_parameters() if p.is_complex()),
     )
-    if rechunk:
+    built = replace(built, settled=_settled(built))
+    if not whole:
         built = replace(built, whole=reason_against_splitting(built))
     x, y = built.first_examples()
     output = built.output(x)
@@ -113,6 +123,23 @@ def _tensors(
     }
     constants = {name: p for name, p in every.items() if name not in chosen}
     return chosen, constants | {name: copied(b, dtype) for name, b in model.named_buffers()}
+
+
+def _settled(sample: Objective) -> NamedTensors:
+    """Embeddings with `max_norm` as a pass over the whole sample leaves them."""
+    limited = {
+        f"{name}.weight".lstrip(".")
+        for name, module in sample.model.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
+    } & set(sample.parameters)
+    found = {name: sample.parameters[name].detach().clone() for name in limited}
+    for x, _ in sample.batches if limited else ():
+        with torch.no_grad():
+            sample.output(x)  # from the live values: every pass undoes what the last one wrote
+        for name, before in found.items():
+            now, live = sample.parameters[name].detach(), sample.model.get_parameter(name)
+            found[name] = torch.where(now != live.to(now.dtype), now, before)
+    return found
 
 
 def _own_copy(loss: Loss | None, dtype: torch.dtype) -> Loss:

@@ -18,6 +18,7 @@ Answer = TypeVar("Answer")
 
 _CPU_BUDGET = 5 * 1024**3 // 2  # bytes; larger chunks are hardly faster on a CPU
 _SECOND_DERIVATIVE = 6  # measured: memory for a second derivative, relative to the forward graph
+_FORWARD = 4  # tensors of the largest size at once in a forward pass without graph
 
 
 def halved_on_out_of_memory(
@@ -66,10 +67,16 @@ def automatic_chunk(sample: Objective) -> int:
     memory of this process, or 2.5 GB on a CPU. Chunks have about equal sizes: a small last one
     would take the host longer to launch than a GPU to run.
     """
-    per_example = _SECOND_DERIVATIVE * _bytes_kept_for_backward(sample)
-    most = max(1, _memory_budget(sample.device) // max(1, per_example))
+    per_example = _SECOND_DERIVATIVE * sum(_bytes_kept_for_backward(sample))
+    most = max(1, int(_memory_budget(sample.device) // max(1, int(per_example))))
     largest = max(examples_in(x) for x, _ in sample.batches)
     return math.ceil(largest / math.ceil(largest / most))
+
+
+def forward_size(sample: Objective) -> int:
+    """The number of examples whose forward pass without graph fits the memory budget."""
+    per_example = _FORWARD * max(_bytes_kept_for_backward(sample), default=0.0)
+    return max(1, int(_memory_budget(sample.device) // max(1.0, per_example)))
 
 
 def _memory_budget(device: torch.device) -> int:
@@ -86,8 +93,11 @@ def _memory_budget(device: torch.device) -> int:
     return int(min(free, share)) // 2
 
 
-def _bytes_kept_for_backward(sample: Objective) -> int:
-    """Bytes per example that a forward pass keeps for its backward pass, without parameters."""
+def _bytes_kept_for_backward(sample: Objective) -> list[float]:
+    """Bytes per example of the tensors that a forward pass keeps for its backward pass.
+
+    Parameters are left out.
+    """
     kept: dict[int, torch.UntypedStorage] = {}  # holds the storages, so that no address is reused
     own = {p.untyped_storage().data_ptr() for p in sample.parameters.values()}
 
@@ -105,4 +115,4 @@ def _bytes_kept_for_backward(sample: Objective) -> int:
     x, y = sample.first_examples()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         sample.losses(x, y)
-    return sum(storage.nbytes() for storage in kept.values()) // examples_in(x)
+    return [storage.nbytes() / examples_in(x) for storage in kept.values()]

@@ -55,6 +55,8 @@ class Objective:
         summed: Whether the loss is a sum over examples, not a mean.
         complex: Names of complex parameters; Theta has their real and imaginary parts [..., 2].
         versions: Version counters of the parameters, by which writing into them is noticed.
+        settled: {parameter: values} that a pass over the whole sample leaves, of embeddings that
+            renormalise what they are asked for.
     """
 
     model: nn.Module
@@ -72,6 +74,7 @@ class Objective:
     summed: bool = False
     complex: frozenset[str] = frozenset()
     versions: dict[str, int] = field(default_factory=dict)
+    settled: NamedTensors = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
@@ -150,7 +153,7 @@ class Objective:
         """Undo what the network wrote into its parameters, or froze, in the pass before."""
         for name, p in self.parameters.items():
             if p._version != self.versions.setdefault(name, p._version):
-                live = self.model.get_parameter(name).detach()
+                live = self.settled.get(name, self.model.get_parameter(name).detach())
                 with torch.no_grad():
                     p.copy_(torch.view_as_real(live) if name in self.complex else live)
                 self.versions[name] = p._version
@@ -164,8 +167,7 @@ class Objective:
         """A chunk's part of L at every temperature, from one forward pass."""
         output, share = self.output(x), self.share((x, y))
         if not share:  # a mean over nothing would be 0/0
-            nothing = sum(t.sum() for t in tensors_in(output) if t.requires_grad) * 0.0
-            return [nothing for _ in self.temperatures]  # type: ignore[misc]
+            return [_nothing(output, self.parameters) for _ in self.temperatures]
         # scaled first, because a loss may write into its arguments in place
         scaled = [_scaled(output, t) for t in self.temperatures]
         return [self.loss_of(part, y) * share for part in scaled]
@@ -188,6 +190,13 @@ class Objective:
         """
         x, y = (first_of(part, 2 if self.rechunk else None) for part in self.batches[0])
         return mapped(x, lambda leaf: self.laid_out(leaf).clone()), mapped(y, Tensor.clone)
+
+
+def _nothing(output: Any, parameters: NamedTensors) -> Tensor:
+    """Zero, with the graph of an output; not that of its own loss, whose gradient is 0/0 too."""
+    reached = [t for t in tensors_in(output) if t.requires_grad and t.ndim]
+    nothing: Tensor = sum(t.sum() for t in reached or parameters.values()) * 0.0  # type: ignore[assignment]
+    return nothing
 
 
 def _scaled(output: Any, temperature: float) -> Any:

@@ -39,7 +39,7 @@ from pruneviz.model.sample import (
     mapped,
     tensors_in,
 )
-from pruneviz.model.supported import is_out_of_memory
+from pruneviz.model.supported import described_layer, is_out_of_memory
 
 _PROBED = 4  # examples
 # relative to a norm, times the rounding of a number; a sum in another order changes less
@@ -56,8 +56,10 @@ REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, Key
 _TREE = (
     "the tensors of a batch differ in their first dimension, so they cannot be split by examples"
 )
-_DEPENDENT = "an example's output depends on the other examples of its batch"
-_NO_MEAN = "the loss is no mean over examples"
+# reasons why batches stay whole
+DEPENDENT = "an example's output depends on the other examples of its batch"
+NO_MEAN = "the loss is no mean over examples"
+_BY_FREQUENCY = "{} scales its gradient by how often the batch has a word (scale_grad_by_freq)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,28 +88,31 @@ def reason_against_splitting(sample: Objective) -> str:
     Returns:
         "" if every example's output is the same alone and among others.
     """
+    for name, module in sample.model.named_modules():
+        if getattr(module, "scale_grad_by_freq", False):
+            return _BY_FREQUENCY.format(described_layer(sample.model, name))
     if not all(map(is_splittable, sample.batches)):
         return _TREE
     x, _ = max(sample.batches, key=lambda batch: examples_in(batch[0]))
     n = examples_in(x)
     if n < 2:
         return ""
-    positions = _spread(n, _PROBED)
+    positions = spread(n, _PROBED)
     try:
-        with torch.no_grad(), _without_warnings():
-            return "" if _is_separate(sample, chosen(x, positions), len(positions)) else _DEPENDENT
+        with torch.no_grad(), without_warnings():
+            return "" if _is_separate(sample, chosen(x, positions), len(positions)) else DEPENDENT
     except (MeasureError, *REFUSALS) as error:
         if is_out_of_memory(error):
             return ""
-        return _DEPENDENT if _runs_whole(sample) else ""
+        return DEPENDENT if _runs_whole(sample) else ""
 
 
 def few_examples(sample: Objective, count: int = _PROBED) -> Batch:
     """A few examples, spread over a batch; the whole first batch if it cannot be split."""
     x, y = sample.batches[0]
-    if not is_splittable((x, y)) or sample.whole == _DEPENDENT:
+    if not is_splittable((x, y)) or sample.whole == DEPENDENT:
         return mapped((x, y), Tensor.clone)
-    return chosen((x, y), _spread(examples_in(x), count))
+    return chosen((x, y), spread(examples_in(x), count))
 
 
 def with_parts(sample: Objective, loss_weight: Callable[..., Any] | None) -> Objective:
@@ -130,7 +135,7 @@ def with_parts(sample: Objective, loss_weight: Callable[..., Any] | None) -> Obj
     if loss_weight is not None:
         _ = replace(sample, weigh=weighings[0]).weights  # refused if they are no weights
     try:
-        with _without_warnings():
+        with without_warnings():
             tried = list(_splits(sample, weighings))
     except (MeasureError, *REFUSALS) as error:
         if is_out_of_memory(error):
@@ -144,6 +149,27 @@ def with_parts(sample: Objective, loss_weight: Callable[..., Any] | None) -> Obj
     return _in_one_piece(sample, loss_weight)
 
 
+def loss_adds_up(sample: Objective, output: Any, y: Any, size: int) -> bool:
+    """Whether the loss of outputs is that of pieces of `size` examples, with their weights.
+
+    Args:
+        sample: The objective with the weights of its examples.
+        output: Outputs of the network on some examples.
+        y: The target of these examples.
+        size: Examples per piece.
+
+    Returns:
+        True also for cross-entropy, of which this is known, and for outputs that are not by
+        example.
+    """
+    if isinstance(sample.loss, CrossEntropy) or not _is_by_example(output, examples_in(y)):
+        return True
+    weigh = None if sample.summed else sample.weigh or equal_weights
+    positions = torch.arange(examples_in(y)).split(size)
+    with torch.enable_grad():
+        return _adds_up(_of_outputs(sample, y, output, positions), weigh)
+
+
 def _in_one_piece(sample: Objective, loss_weight: Callable[..., Any] | None) -> Objective:
     if loss_weight is not None:
         raise MeasureError(
@@ -151,7 +177,7 @@ def _in_one_piece(sample: Objective, loss_weight: Callable[..., Any] | None) -> 
             "whole; loss_weight(target) must return what the loss divides its sum by, such as the "
             "number of tokens that count"
         )
-    return replace(sample, whole=sample.whole or _NO_MEAN)
+    return replace(sample, whole=sample.whole or NO_MEAN)
 
 
 def _is_separate(sample: Objective, x: Inputs, n: int) -> bool:
@@ -189,11 +215,10 @@ def _splits(sample: Objective, weighings: Sequence[Weigh]) -> Iterator[_Split]:
     """The loss of examples, beside those of their parts."""
     x, y = _largest(sample.batches)
     n = examples_in(x)
-    few = _spread(n, n if sample.whole else _PROBED)
+    few = spread(n, n if sample.whole else _PROBED)
     with torch.no_grad():
         output = sample.output(chosen(x, few))
-    leaves = [leaf for leaf in tensors_in(output) if leaf.is_floating_point()]
-    if all(leaf.ndim and len(leaf) == len(few) for leaf in leaves):
+    if _is_by_example(output, len(few)):
         for target in _targets(sample.batches):
             yield _of_repeated_outputs(sample, target, output, len(few))
         return
@@ -205,6 +230,12 @@ def _splits(sample: Objective, weighings: Sequence[Weigh]) -> Iterator[_Split]:
         yield _through_network(sample, probe), [_through_network(sample, part) for part in parts]
 
 
+def _is_by_example(output: Any, n: int) -> bool:
+    """Whether all real tensors of an output have n examples."""
+    leaves = [leaf for leaf in tensors_in(output) if leaf.is_floating_point()]
+    return all(leaf.ndim and len(leaf) == n for leaf in leaves)
+
+
 def _largest(batches: Sequence[Batch]) -> Batch:
     """The largest batch; if all hold one example, a few of the same shape as one batch."""
     found = max(batches, key=lambda batch: examples_in(batch[0]))
@@ -212,7 +243,7 @@ def _largest(batches: Sequence[Batch]) -> Batch:
         return found
     shapes = [leaf.shape for leaf in tensors_in(found)]
     alike = [b for b in batches if [leaf.shape for leaf in tensors_in(b)] == shapes]
-    return joined([alike[int(i)] for i in _spread(len(alike), _PROBED)])
+    return joined([alike[int(i)] for i in spread(len(alike), _PROBED)])
 
 
 def _targets(batches: Sequence[Batch]) -> list[Any]:
@@ -220,20 +251,20 @@ def _targets(batches: Sequence[Batch]) -> list[Any]:
     targets = [y for _, y in batches]
     if all(isinstance(y, Tensor) and y.shape[1:] == targets[0].shape[1:] for y in targets):
         return [torch.cat(targets)]
-    return [targets[int(i)] for i in _spread(len(targets), _BATCHES)]
+    return [targets[int(i)] for i in spread(len(targets), _BATCHES)]
 
 
 def _most_uneven(batch: Batch, weighings: Sequence[Weigh]) -> Tensor:
     """Positions of a few examples, with the largest and smallest weights among them."""
     n = examples_in(batch[0])
-    found = set(_spread(n, _PROBED).tolist())
+    found = set(spread(n, _PROBED).tolist())
     for weigh in weighings:
         weights = weigh(batch)
         found |= {int(weights.argmin()), int(weights.argmax())}
     return torch.tensor(sorted(found))
 
 
-def _spread(n: int, count: int) -> Tensor:
+def spread(n: int, count: int) -> Tensor:
     """Positions of at most `count` of n examples, spread evenly."""
     return torch.linspace(0, n - 1, min(n, count)).round().long().unique()
 
@@ -242,12 +273,17 @@ def _of_repeated_outputs(sample: Objective, target: Any, output: Any, rows: int)
     """Losses of all targets with a few outputs, repeated: the network itself is not needed."""
     n = examples_in(target)
     width = max(1, sum(leaf[0].numel() for leaf in tensors_in(output)))
-    y = chosen(target, _spread(n, max(rows, _TILED // width)))
-    repeated = torch.arange(examples_in(y)) % rows
+    y = chosen(target, spread(n, max(rows, _TILED // width)))
+    everything = torch.arange(examples_in(y))
+    return _of_outputs(sample, y, chosen(output, everything % rows), _pieces(everything))
+
+
+def _of_outputs(sample: Objective, y: Any, output: Any, pieces: Sequence[Tensor]) -> _Split:
+    """The loss of outputs, one for each target, beside those of pieces of them."""
 
     def part(at: Tensor) -> _Part:
         # a copy, the start of its own graph
-        given = mapped(chosen(output, repeated[at]), lambda leaf: leaf.detach().clone())
+        given = mapped(chosen(output, at), lambda leaf: leaf.detach().clone())
         leaves = [leaf for leaf in tensors_in(given) if leaf.is_floating_point()]
         for leaf in leaves:
             leaf.requires_grad_()
@@ -256,8 +292,7 @@ def _of_repeated_outputs(sample: Objective, target: Any, output: Any, rows: int)
         value = sample.loss_at(mapped(given, Tensor.clone), own, sample.temperatures[0])
         return _Part((own, own), value.detach(), _gradient(value, leaves), by_rows=True)
 
-    everything = torch.arange(examples_in(y))
-    return part(everything), [part(at) for at in _pieces(everything)]
+    return part(torch.arange(examples_in(y))), [part(at) for at in pieces]
 
 
 def _pieces(positions: Tensor) -> tuple[Tensor, ...]:
@@ -314,7 +349,7 @@ def _added(parts: Sequence[_Part], shares: Sequence[float]) -> list[Tensor]:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Context for trials on a few examples, which may lack what the whole sample has."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -6,6 +6,7 @@ import math
 import random
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import nn
 from pruneviz.errors import DataError, MeasureError, UnsupportedError
 from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.derivatives import gradients
+from pruneviz.measuring.independence import reason_against_chunks
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.parts import REFUSALS, few_examples
@@ -59,11 +61,11 @@ def fixed_batches(model: nn.Module, sample: Sample, options: Options) -> list[Ba
     return first
 
 
-def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Options) -> int:
+def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Options) -> str:
     """Evaluate loss and gradient on the whole sample twice and compare.
 
     Returns:
-        Number of examples in the sample.
+        Why batches cannot be split into chunks; "" if they may be.
 
     Raises:
         MeasureError: If the results differ (dropout, noise); names the cause.
@@ -79,9 +81,10 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
             built.output(few_examples(built)[0])
         used.check_kept()
         chunk = chunk_for(built, options)
+        built = replace(built, whole=reason_against_chunks(built, chunk))
         twice = gradients(built, chunk), gradients(built, chunk)
         _refuse(_difference(*twice), built, lambda: gradients(built, chunk))
-        return built.examples
+        return built.whole
 
 
 def check_answers_twice(sample: Objective) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.cheap_columns import CheapColumns
 from pruneviz.measuring.derivative_columns import Derivatives, by_layer, derivative_columns
 from pruneviz.measuring.extra_columns import synaptic_flow
+from pruneviz.measuring.independence import reason_against_chunks
 from pruneviz.measuring.losses import Loss
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
@@ -169,6 +170,7 @@ def take_snapshot(
     layers: Sequence[AnyLayer] | None = None,
     *,
     check: bool = False,
+    whole: str = "",
 ) -> Snapshot:
     """Measure what `options` ask for, except the cheap columns.
 
@@ -177,7 +179,9 @@ def take_snapshot(
         sample: Inputs [N, ...] and targets [N], or an iterable of such batches.
         options: What to measure, and how.
         layers: The network's layers, if it was already traced.
-        check: Whether to check on a few examples that the network gives the same answer twice.
+        check: Whether to check on a few examples that the network gives the same answer twice, and
+            on all of them that batches may be cut into chunks.
+        whole: Why batches cannot be split, if that is known.
     """
     model = unwrap(model)
     check_supported(model)
@@ -191,7 +195,7 @@ def take_snapshot(
             module_modes(model, options.bn),
             caches_emptied(model, batches, options),
         ):
-            return _snapshot(model, batches, list(layers), options, check)
+            return _snapshot(model, batches, list(layers), options, check, whole)
 
 
 def rows_of(model: nn.Module, batches: Sequence[Batch], options: Options) -> Rows:
@@ -231,6 +235,7 @@ def _snapshot(
     layers: list[AnyLayer],
     options: Options,
     check: bool,
+    known: str,
 ) -> Snapshot:
     wanted = [
         name for name in options.wanted() if name not in schema.CHEAP_OF_UNIT[options.row_kind]
@@ -238,10 +243,11 @@ def _snapshot(
     whole = Derivatives({})
     # `theta` of single weights counts too, so that network facts are measured with it alone
     if set(options.wanted()) - set(schema.CHEAP_COLUMNS):
-        sample = build_objective(model, batches, options)
+        sample = build_objective(model, batches, options, known)
+        chunk = chunk_for(sample, options)
         if check:
             check_answers_twice(sample)
-        chunk = chunk_for(sample, options)
+            sample = replace(sample, whole=reason_against_chunks(sample, chunk))
         whole = derivative_columns(sample, layers, wanted, chunk, options.row_kind)
         if "synflow" in wanted:
             example = first_of(batches[0][0], 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -153,11 +154,14 @@ def first_of(inputs: Inputs, n: int | None) -> Inputs:
 def split(inputs: Inputs, n: int) -> Iterator[Inputs]:
     """Split into pieces of at most n examples.
 
+    No last piece is a single example if n > 2: some networks do not run with one.
     Tensors without dimensions, and values that are not tensors, are in every piece.
     """
     examples = examples_in(inputs)
-    for start in range(0, examples, n):
-        yield _slice(inputs, examples, start, start + n)
+    starts = [*range(0, examples, n), examples]
+    if n > 2 and examples > n and examples % n == 1:
+        starts[-2] -= 1
+    yield from (_slice(inputs, examples, *ends) for ends in pairwise(starts))
 
 
 def chosen(inputs: Inputs, positions: Tensor) -> Inputs:

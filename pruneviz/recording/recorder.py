@@ -26,7 +26,7 @@ from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
 from pruneviz.measuring.snapshot import Snapshot, rows_of, take_snapshot
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import generators_preserved, tried_kernels
-from pruneviz.model.sample import Sample, model_device
+from pruneviz.model.sample import Sample, model_device, sample_size
 from pruneviz.recording.cheap_tables import CheapTables
 from pruneviz.recording.epoch_facts import checked_facts
 from pruneviz.recording.history import History, check_mask_score
@@ -135,12 +135,13 @@ class Recorder:
         self.coverage = coverage_of(self._model, rows_found)
         self._cheap = CheapTables(self._model, self._layers, unit, self._options.kept)
         self._rows, row_facts = rows_to_store(self._model, self._layers, unit, rows, rows_seed)
+        self._whole = check_repeatable(self._model, batches, self._options)
         measured = {
             "lag": lag,
             "mask_score": mask_score,
             "mask_ratio": mask_ratio,
             **measured_facts(self._model, self._options, every),
-            "sample_size": check_repeatable(self._model, batches, self._options),
+            "sample_size": sample_size(batches),
             **row_facts,
         }
         found = {**machine_facts(self._model), **coverage_facts(self.coverage)}
@@ -206,9 +207,8 @@ class Recorder:
         given = checked_facts(facts)
         with _epoch_named(epoch):
             seen = self._cheap.read()
-        snapshot = Snapshot(pd.DataFrame())
-        if self._is_measured(epoch):
-            snapshot = self._measured(epoch, self._options)
+        measure = self._is_measured(epoch)
+        snapshot = self._measured(epoch, self._options) if measure else Snapshot(pd.DataFrame())
         self._unwritten = True
 
         def write(**late: float | str) -> None:
@@ -361,7 +361,8 @@ class Recorder:
     def _measured(self, epoch: int, options: Options) -> Snapshot:
         # Kernels are benchmarked only once, because all snapshots have the same shapes.
         with _epoch_named(epoch), tried_kernels(model_device(self._model)):
-            return take_snapshot(self._model, self._sample, options, self._layers)
+            own = self._model, self._sample
+            return take_snapshot(*own, options, self._layers, whole=self._whole)
 
     def _recorded_history(self) -> History:
         last = max(self.log.epochs, default=None)
@@ -369,8 +370,8 @@ class Recorder:
             return History(self.spec, {}, None)
         filters = self.log.read("filters")
         if self._options.row_kind == "weight":
-            stored = filters[filters["epoch"] == last]
-            return History(self.spec, self._weights_of(stored, last), last)
+            weights = self._weights_of(filters[filters["epoch"] == last], last)
+            return History(self.spec, weights, last)
         needed = [epoch for epoch in self.log.epochs if epoch >= last - self.spec.lag]
         tables = {e: filters[filters["epoch"] == e].reset_index(drop=True) for e in needed}
         return History(self.spec, tables, last)

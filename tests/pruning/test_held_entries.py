@@ -170,7 +170,7 @@ def test_the_gradient_of_the_whole_network_leaves_out_what_is_pruned() -> None:
             [(IMAGES, LABELS)],
             temperatures=(1.0,),
             loss=None,
-            rechunk=True,
+            whole="",
             dtype=torch.float64,
         )
         g = gradients(sample, 3)[1]

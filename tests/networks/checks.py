@@ -24,7 +24,7 @@ import pruneviz as pv
 from pruneviz.errors import PrunevizError
 from tests.networks.refused import ALLOWED
 from tests.networks.subjects import Subject
-from tests.support.double_backward import call, in_float64, products, worst_error
+from tests.support.double_backward import call, in_float64, products, weight_of, worst_error
 
 EXACT = 1e-6  # largest error of float64, relative to a layer's largest value
 SINGLE = 2e-3  # largest error of float32, relative to the norm of the column
@@ -184,7 +184,7 @@ def coverage(context: Context) -> Cell:
     """Share of the entries of all matrices that rows of the table cover, as `pv.coverage` says."""
     matrices = {n: p.numel() for n, p in context.model.named_parameters() if p.ndim > 1}
     layers = context.exact["layer"].astype(str).unique()
-    measured = {name for layer in layers for name in (layer, f"{layer}.weight")}
+    measured = {weight_of(context.model, layer) for layer in layers}
     share = sum(size for n, size in matrices.items() if n in measured) / sum(matrices.values())
     told = pv.coverage(context.model, context.sample, classifier=True).of_matrices
     return Cell(f"{share:.0%}", abs(told - share) < 1e-9, f"pv.coverage says {told:.4%}")

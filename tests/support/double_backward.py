@@ -144,20 +144,24 @@ def _row_sums(
 
     Layers are named after their module, or after the parameter if it is no module's `weight`.
     """
-    names = {id(p): name for name, p in model.named_parameters()}  # a tied one has its first name
+    values = truth[weight_of(model, layer)]
     if layer in truth:
-        values = truth[layer]
         ways = [(dim,) for dim in range(values.ndim)]
         ways += [(0, dim) for dim in range(1, values.ndim)]  # a stack of matrices
         fitting = [w for w in ways if np.prod([values.shape[dim] for dim in w]) >= filters]
         return [_sums(values, way) for way in fitting]
     module = model.get_submodule(layer)
-    values = truth[names[id(module.weight)]]
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
         values = values.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
     if type(module).__name__ == "Conv1D":  # of GPT-2, whose weight is [inputs, outputs]
         values = values.T
     return [_sums(values, (0,))]
+
+
+def weight_of(model: nn.Module, layer: str) -> str:
+    """The parameter that a layer of the table is named after; a tied one has its first name."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return layer if layer in names.values() else names[id(model.get_submodule(layer).weight)]
 
 
 def _sums(values: Tensor, dims: tuple[int, ...]) -> np.ndarray:

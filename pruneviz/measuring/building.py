@@ -18,9 +18,15 @@ from pruneviz.measuring.losses import CrossEntropy, Loss, labels_of, loss_of_out
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.outputs import logits_of, own_loss
-from pruneviz.measuring.parts import reason_against_splitting, with_parts
+from pruneviz.measuring.parts import (
+    NO_MEAN,
+    REFUSALS,
+    reason_against_splitting,
+    with_parts,
+)
 from pruneviz.model.isolation import copied
-from pruneviz.model.sample import Batch, Forward, measuring_dtype
+from pruneviz.model.sample import Batch, Forward, mapped, measuring_dtype
+from pruneviz.model.supported import is_out_of_memory
 from pruneviz.model.theta import theta_of
 from pruneviz.pruning.held_entries import kept_entries
 
@@ -103,6 +109,10 @@ def objective(
     x, y = built.first_examples()
     output = built.output(x)
     built = _with_loss_of(built, output, by_default=loss is None)
+    if not _loss_runs(built, output, y) and built.rechunk:
+        built = replace(built, whole=NO_MEAN)  # such as weights of all examples in the loss
+        x, y = built.first_examples()
+        output = built.output(x)
     _check_loss(built, built.read(output), y, by_default=loss is None)
     built = with_parts(built, loss_weight)
     # oneDNN has no float64 convolutions, and torch's fallback gains nothing from channels last
@@ -140,6 +150,20 @@ def _settled(sample: Objective) -> NamedTensors:
             now, live = sample.parameters[name].detach(), sample.model.get_parameter(name)
             found[name] = torch.where(now != live.to(now.dtype), now, before)
     return found
+
+
+def _loss_runs(sample: Objective, output: Any, y: Any) -> bool:
+    """Whether a loss other than a cross-entropy, which is checked by its labels, runs on these."""
+    if isinstance(sample.loss, CrossEntropy):
+        return True
+    try:
+        with torch.no_grad():
+            sample.loss_at(mapped(output, Tensor.clone), y, 1.0)
+    except REFUSALS as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def _own_copy(loss: Loss | None, dtype: torch.dtype) -> Loss:

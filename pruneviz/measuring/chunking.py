@@ -67,8 +67,8 @@ def automatic_chunk(sample: Objective) -> int:
     memory of this process, or 2.5 GB on a CPU. Chunks have about equal sizes: a small last one
     would take the host longer to launch than a GPU to run.
     """
-    per_example = _SECOND_DERIVATIVE * sum(_bytes_kept_for_backward(sample))
-    most = max(1, int(_memory_budget(sample.device) // max(1, int(per_example))))
+    per_example = _SECOND_DERIVATIVE * int(sum(_bytes_kept_for_backward(sample)))
+    most = max(1, _memory_budget(sample.device) // max(1, per_example))
     largest = max(examples_in(x) for x, _ in sample.batches)
     return math.ceil(largest / math.ceil(largest / most))
 

@@ -15,7 +15,7 @@ from pruneviz.errors import MeasureError
 from pruneviz.measuring.losses import CrossEntropy, Loss, Weigh
 from pruneviz.measuring.outputs import logits_of
 from pruneviz.model.finite import first_nonfinite_layer
-from pruneviz.model.one_dtype import in_one_dtype
+from pruneviz.model.one_dtype import dtypes_explained, in_one_dtype
 from pruneviz.model.sample import (
     Batch,
     Forward,
@@ -140,7 +140,8 @@ class Objective:
         self._undo_writing()
         copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
         state = {**self.as_called(self.parameters), **copies}
-        return self.read(call_with(self.model, state, x, self.forward))
+        with dtypes_explained(self.parameters):
+            return self.read(call_with(self.model, state, x, self.forward))
 
     def as_called(self, parameters: NamedTensors) -> NamedTensors:
         """Parts of Theta as the network takes them, complex ones from their real parts."""
@@ -180,7 +181,7 @@ class Objective:
         """The loss of an output."""
         if not isinstance(self.loss, CrossEntropy):
             y = mapped(y, Tensor.clone)
-        with in_one_dtype(self.parameters):
+        with dtypes_explained(self.parameters), in_one_dtype(self.parameters):
             return self.loss(output, y)
 
     def first_examples(self) -> Batch:

@@ -29,6 +29,7 @@ from pruneviz.model.sample import (
     Forward,
     Sample,
     as_batches,
+    mapped,
     measuring_dtype,
     model_device,
     same_batches,
@@ -127,11 +128,30 @@ def _answer_of(sample: Objective, batch: Batch) -> Callable[[], _LossesAndGradie
 
 
 def _refuse(difference: str, sample: Objective, answer: Callable[[], _LossesAndGradients]) -> None:
+    if difference and _loss_moves(sample):
+        raise MeasureError(
+            f"the loss gives different results when evaluated twice: {difference}. It keeps state, "
+            "such as a buffer that every call moves, or draws random numbers; pass a function of "
+            "(output, target) alone, such as with that state as it is now"
+        )
     if difference:
         raise MeasureError(
             f"the model gives different results when evaluated twice: {difference}. "
             f"{_cause(sample, answer)}"
         )
+
+
+def _loss_moves(sample: Objective) -> bool:
+    """Whether the loss of the same output differs in a second call."""
+    x, y = few_examples(sample)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            output = sample.output(x)
+            values = [sample.loss_at(mapped(output, torch.clone), y, 1.0) for _ in range(2)]
+        except (*REFUSALS, MeasureError):
+            return False
+    return not math.isclose(*map(float, values), rel_tol=_TOLERANCE)
 
 
 def _second_walk(

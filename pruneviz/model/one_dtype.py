@@ -11,12 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pruneviz.errors import MeasureError
+
 _CASTS = {
     Tensor.half: torch.float16,
     Tensor.bfloat16: torch.bfloat16,
     Tensor.float: torch.float32,
     Tensor.double: torch.float64,
 }
+_TWO_DTYPES = ("same dtype", "expected scalar type", "should be the same", "have the same type")
+_ADVICE = "but forward=, the loss or the network holds tensors or layers that are not among its own"
 _TO = {Tensor.to, Tensor.type}
 # losses whose class weights must have the dtype of their input
 _WITH_WEIGHTS = {
@@ -48,6 +52,29 @@ def in_one_dtype(state: Mapping[str, Tensor]) -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(default)
+
+
+@contextmanager
+def dtypes_explained(state: Mapping[str, Tensor]) -> Iterator[None]:
+    """Context of calls that names why tensors of several dtypes meet.
+
+    Args:
+        state: Parameters by name, in the dtype of the computation.
+
+    Raises:
+        MeasureError: If an operation needs one dtype and got two.
+    """
+    try:
+        yield
+    except (MeasureError, RuntimeError) as error:
+        dtypes = sorted({str(t.dtype) for t in state.values()})
+        if not any(text in str(error) for text in _TWO_DTYPES) or _ADVICE in str(error):
+            raise
+        raise MeasureError(
+            f"{error}. The network is measured in {', '.join(dtypes)}, {_ADVICE}; convert them, "
+            "such as by teacher.double(), register them as submodules or buffers of the network, "
+            "or leave out dtype="
+        ) from error
 
 
 class _OneDtype(TorchFunctionMode):

@@ -298,3 +298,51 @@ def test_classes_in_the_last_dimension_name_the_loss() -> None:
     words, labels = tokens()
     with pytest.raises(MeasureError, match=r"classes last, .* loss_weight=lambda y: y != -100"):
         pv.measure(language_model(), (words, labels))
+
+
+def test_a_loss_with_weights_of_all_examples_is_measured_in_one_piece() -> None:
+    weights = torch.rand(N, 1, dtype=torch.float64) + 0.1
+    target = (X[:, :1] > 0).double()
+    weighted = nn.BCEWithLogitsLoss(weight=weights)
+    held = network()
+
+    def of_held_labels(output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, Y)
+
+    for chunk in (None, 4):
+        model = network(1)
+        frame = pv.measure(model, (X, target), loss=weighted, chunk=chunk, **EXACT)
+        assert_as_plain(frame, model, lambda net: weighted(net(X), target))
+        frame = pv.measure(held, (X, Y), loss=of_held_labels, chunk=chunk, **EXACT)
+        assert_as_plain(frame, held, lambda net: F.cross_entropy(net(X), Y))
+
+
+def test_a_loss_that_moves_with_every_call_is_named() -> None:
+    class Moving(Centred):
+        def forward(self, output: Tensor, target: Tensor) -> Tensor:
+            return super().forward(output, target) * self.calls
+
+    with pytest.raises(MeasureError, match=r"the loss gives different results .* keeps state"):
+        pv.measure(network(), (X, Y), loss=Moving())
+
+
+def test_layers_of_another_dtype_beside_the_network_name_the_repair() -> None:
+    teacher = nn.Linear(5, CLASSES)
+
+    def distilled(net: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        return net(batch[0]), teacher(batch[0])
+
+    def distance(output: Any, target: Any) -> Tensor:
+        return F.mse_loss(*output)
+
+    options: dict[str, Any] = {"forward": distilled, "loss": distance, **EXACT}
+    with pytest.raises(
+        MeasureError, match=r"measured in torch\.float64, but forward=.* teacher\.double"
+    ):
+        pv.measure(network(), (X, Y), **options)
+    vector = torch.ones(CLASSES)
+    with pytest.raises(MeasureError, match=r"measured in torch\.float64, but .* the loss"):
+        pv.measure(network(), (X, Y), loss=lambda o, y: (o.square() @ vector).mean(), **EXACT)
+    teacher.double()
+    frame = pv.measure(network(), (X, Y), **options)
+    assert_as_plain(frame, network(), lambda net: F.mse_loss(net(X), teacher(X)))

@@ -190,6 +190,18 @@ def test_the_loss_of_a_network_is_exact_in_chunks(shifted: bool, chunk: int | No
         assert_as_plain(frame, model, lambda net: net(IDS, TAGS)["loss"])
 
 
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+def test_parts_without_any_label_count_nothing(chunk: int | None) -> None:
+    tags, model = TAGS.clone(), Tagger(shifted=False)
+    tags[:3] = -100
+    whole = {"input_ids": IDS, "labels": tags}
+    halves = [{name: t[at] for name, t in whole.items()} for at in (slice(3), slice(3, 8))]
+    for sample in (whole, halves):
+        frame = pv.measure(model, sample, chunk=chunk, **EXACT)
+        assert_as_plain(frame, model, lambda net: net(IDS, tags)["loss"])
+        assert frame["theta_hg"].notna().all()
+
+
 def test_the_loss_of_a_network_has_no_temperature() -> None:
     with pytest.raises(MeasureError, match=r"no temperature divides; pass temperatures=\(1\.0,\)"):
         pv.measure(Tagger(shifted=True), {"input_ids": IDS, "labels": TAGS})

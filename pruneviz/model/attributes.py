@@ -1,26 +1,41 @@
 """The Python attributes of a network's modules, saved and put back.
 
 Forward passes may count, cache or collect in attributes. They are put back in place, so that every
-object keeps its identity: attributes of every module, and the contents of lists, dicts, sets,
-deques, plain tensors, arrays and generators found there, and in the variables of functions found
-there. Other objects are kept by reference, unless they are dataclasses, namespaces or helpers
-defined beside their module.
+object keeps its identity: attributes of every module, and the contents of containers, plain
+tensors, random generators, namespaces, queues, dataclasses and objects of the person's own classes
+found there. Of the person's own code, also what its forward methods, and functions found in
+attributes, refer to: global variables, closures, mutable defaults, attributes of functions and of
+classes. Objects of libraries are kept by reference.
 """
 
 from __future__ import annotations
 
-import random
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import is_dataclass
 from functools import partial
-from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
-from typing import Any, TypeAlias
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from pruneviz.model.contents import (
+    SIMPLE,
+    Restore,
+    class_data,
+    content_of,
+    identical,
+    is_data,
+    is_helper,
+    is_iterator,
+    lent,
+    of_cell,
+    of_class,
+    of_dict,
+    of_tensor,
+    of_variable,
+    parts_of,
+)
+from pruneviz.model.own_code import called_methods, is_own, methods_of, names_in
 
 # parts of a module that other contexts keep: modes, hooks, and tensors swapped by functional_call
 _MEMBERS = ("_parameters", "_buffers", "_modules")
@@ -30,7 +45,6 @@ _NOT_SAVED = {
     "_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
 }  # fmt: skip
 _CONSTANTS = (type(None), bool, int, float, complex, str, bytes, range)
-_Restore: TypeAlias = Callable[[], None]
 
 
 class Attributes:
@@ -45,11 +59,13 @@ class Attributes:
 
     def __init__(self, model: nn.Module) -> None:
         self.modules: list[nn.Module] = []
-        self._restores: list[_Restore] = []
-        self._buffers: list[_Restore] = []
+        self._restores: list[Restore] = []
+        self._buffers: list[Restore] = []
         self._members: list[tuple[dict[str, Any], dict[str, Any]]] = []
         members = [*model.parameters(), *model.buffers()]
         self._seen = {id(tensor) for tensor in members}
+        self._lent: list[tuple[dict[str, Any], str, Any]] = []  # iterators, and who holds them
+        self._variables: set[tuple[int, str]] = set()
         self._todo: list[tuple[Any, str]] = []  # values to save, with the file of their module
         self._alive: list[object] = [members]  # so that no id is reused
         registered = list(model.modules())
@@ -59,7 +75,7 @@ class Attributes:
             self._save_module(module)
         self._save_all()
         # forward passes have copies, but a hook of an activation may write into the buffers
-        saved = [_of_tensor(buffer) for buffer in model.buffers()]
+        saved = [of_tensor(buffer) for buffer in model.buffers()]
         self._buffers = [put_back for put_back in saved if put_back is not None]
 
     def restore(self) -> None:
@@ -72,11 +88,19 @@ class Attributes:
                     now[name] = None
         for put_back in self._restores:
             put_back()
+        for space, name, iterator in self._lent:
+            space[name] = lent(iterator)
+
+    def restore_last(self) -> None:
+        """`restore`, with the iterators themselves where copies were lent."""
+        self.restore()
+        for space, name, iterator in self._lent:
+            space[name] = iterator
 
     def restore_members(self) -> None:
         """Put back which parameters, buffers and modules every module holds, and their buffers."""
         for now, before in self._members:
-            if not _identical(now, before):
+            if not identical(now, before):
                 now.clear()
                 now.update(before)
         for put_back in self._buffers:
@@ -87,9 +111,31 @@ class Attributes:
         for kind in _MEMBERS:
             self._members.append((vars(module)[kind], dict(vars(module)[kind])))
         self._restores.append(_attributes_of(module))
-        for name, value in list(vars(module).items()):
-            if name not in _NOT_SAVED:
-                self._todo.append((value, type(module).__module__))
+        own = type(module)
+        values = {n: v for n, v in vars(module).items() if n not in _NOT_SAVED}
+        self._hold(values, vars(module), own.__module__)
+        if (id(own), "forward") not in self._variables:
+            self._variables.add((id(own), "forward"))
+            for base in own.__mro__:
+                self._save_class(base)
+            for method in called_methods(own):
+                self._save_variables(method)
+
+    def _hold(self, values: dict[str, Any], space: dict[str, Any], home: str) -> None:
+        """Save the values of attributes."""
+        for name, value in values.items():
+            if is_iterator(value):
+                self._lent.append((space, name, value))
+            elif not isinstance(value, _CONSTANTS):
+                self._todo.append((value, home))
+
+    def _save_class(self, kind: type) -> None:
+        """Save the attributes of a class of the person's own."""
+        if (id(kind), "") in self._variables or not is_own(kind.__module__):
+            return
+        self._variables.add((id(kind), ""))
+        self._restores.append(of_class(kind))
+        self._todo += [(value, kind.__module__) for value in class_data(kind).values()]
 
     def _save_all(self) -> None:
         """Save the content of all waiting values, and of what they hold."""
@@ -107,10 +153,31 @@ class Attributes:
         if isinstance(value, (FunctionType, MethodType, partial)):
             self._save_function(value)
             return
-        put_back = _content(value, home)
+        if isinstance(value, type):
+            self._save_class(value)
+            return
+        put_back = content_of(value, home)
         if put_back is not None:
             self._restores.append(put_back)
-        self._todo += [(part, home) for part in _parts(value, home)]
+        self._todo += [(v, home) for v in parts_of(value, home) if not isinstance(v, _CONSTANTS)]
+        if isinstance(value, dict) or hasattr(value, "__dict__"):
+            self._lend(value, home)
+        if is_own(type(value).__module__) and is_helper(value, home):
+            for base in type(value).__mro__:
+                self._save_methods(base)
+
+    def _lend(self, value: Any, home: str) -> None:
+        """Note the iterators that a dict or helper holds."""
+        if isinstance(value, dict) or is_helper(value, home):
+            space = value if isinstance(value, dict) else vars(value)
+            self._lent += [(space, n, v) for n, v in list(space.items()) if is_iterator(v)]
+
+    def _save_methods(self, kind: type) -> None:
+        """Save the attributes of a helper's class, and what its methods refer to."""
+        if (id(kind), "") not in self._variables and is_own(kind.__module__):
+            self._save_class(kind)
+            for method in methods_of(kind).values():
+                self._save_variables(method)
 
     def save_function(self, function: Any) -> None:
         """Save what a function keeps: its closure, its globals, and the object it belongs to.
@@ -123,7 +190,7 @@ class Attributes:
 
     def _save_function(self, function: Any) -> None:
         while isinstance(function, partial):
-            self._todo += [(v, "") for v in (*function.args, *function.keywords.values())]
+            self._todo += [(v, "") for v in (*function.args, function.keywords)]
             function = function.func
         owner = getattr(function, "__self__", function)
         if not isinstance(owner, (FunctionType, ModuleType)):
@@ -133,15 +200,47 @@ class Attributes:
             self._save_variables(code)
 
     def _save_variables(self, function: FunctionType) -> None:
+        """Save what a function keeps or refers to."""
+        if (id(function), "") in self._variables:
+            return
+        self._variables.add((id(function), ""))
+        home = function.__module__
         for cell in function.__closure__ or ():
             with suppress(ValueError):  # a variable that has no value yet
-                self._restores.append(_of_cell(cell))
-                self._todo.append((cell.cell_contents, function.__module__))
-        space = function.__globals__
-        for name in function.__code__.co_names:
-            if isinstance(space.get(name), (int, float, *_CONTENTS)):
-                self._restores.append(partial(space.__setitem__, name, space[name]))
-                self._todo.append((space[name], function.__module__))
+                self._restores.append(of_cell(cell))
+                self._todo.append((cell.cell_contents, home))
+        if is_own(home):
+            self._restores.append(of_dict(vars(function)))
+            kept = (function.__defaults__, function.__kwdefaults__, vars(function))
+            self._todo += [(value, home) for value in kept if value]
+        space, names = function.__globals__, names_in(function.__code__)
+        for name in names & space.keys():
+            if is_own(home) or isinstance(space[name], SIMPLE):
+                self._save_global(space, name, names, home)
+
+    def _save_global(
+        self, space: dict[str, Any], name: str, names: set[str], home: str, depth: int = 2
+    ) -> None:
+        """Save a global variable; of a Python module of the person's, those that are named."""
+        value = space[name]
+        if isinstance(value, ModuleType):
+            if is_own(value.__name__) and depth:
+                for own in names & vars(value).keys():
+                    self._save_global(vars(value), own, names, value.__name__, depth - 1)
+        elif (id(space), name) in self._variables:
+            return
+        elif isinstance(value, (FunctionType, type)):
+            if is_own(value.__module__):
+                self._todo.append((value, home))
+        elif is_data(value, home):
+            self._variables.add((id(space), name))
+            self._restores.append(of_variable(space, name))
+            if is_iterator(value):
+                self._lent.append((space, name, value))
+            else:
+                self._todo.append((value, home))
+        elif isinstance(value, nn.Module):
+            self._todo.append((value, home))
 
     def _save_hidden(self, module: nn.Module) -> None:
         """Save a module that is not registered, such as a teacher kept in a list."""
@@ -191,7 +290,7 @@ def one_pass(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _attributes_of(module: nn.Module) -> _Restore:
+def _attributes_of(module: nn.Module) -> Restore:
     now = vars(module)
     before = {name: value for name, value in now.items() if name not in _NOT_SAVED}
 
@@ -201,151 +300,3 @@ def _attributes_of(module: nn.Module) -> _Restore:
         now.update(before)
 
     return put_back
-
-
-def _content(value: Any, home: str) -> _Restore | None:
-    """How to put back the content of a value; None for values that keep nothing."""
-    for kinds, save in _CONTENTS.items():
-        if isinstance(value, kinds):
-            return save(value)
-    return _of_dict(vars(value)) if _is_helper(value, home) else None
-
-
-def _parts(value: Any, home: str) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from list(value.values())
-    elif isinstance(value, (list, tuple, set, deque)):
-        yield from list(value)
-    elif not isinstance(value, tuple(_LEAVES)) and _is_helper(value, home):
-        yield from list(vars(value).values())
-
-
-def _is_helper(value: Any, home: str) -> bool:
-    """Whether an object's attributes count as its module's own."""
-    if not hasattr(value, "__dict__") or isinstance(value, (type, FunctionType, ModuleType)):
-        return False
-    own = type(value).__module__ == home
-    return own or is_dataclass(value) or isinstance(value, SimpleNamespace)
-
-
-def _of_cell(cell: CellType) -> _Restore:
-    before = cell.cell_contents
-
-    def put_back() -> None:
-        cell.cell_contents = before
-
-    return put_back
-
-
-def _of_list(value: list[Any]) -> _Restore:
-    before = list(value)
-
-    def put_back() -> None:
-        if len(value) != len(before) or any(a is not b for a, b in zip(value, before, strict=True)):
-            value[:] = before
-
-    return put_back
-
-
-def _of_dict(value: dict[Any, Any]) -> _Restore:
-    before = dict(value)
-
-    def put_back() -> None:
-        if not _identical(value, before):
-            value.clear()
-            value.update(before)
-
-    return put_back
-
-
-def _of_set(value: set[Any]) -> _Restore:
-    before = set(value)
-
-    def put_back() -> None:
-        if value != before:
-            value.clear()
-            value.update(before)
-
-    return put_back
-
-
-def _of_deque(value: deque[Any]) -> _Restore:
-    before = list(value)
-
-    def put_back() -> None:
-        if len(value) != len(before) or any(a is not b for a, b in zip(value, before, strict=True)):
-            value.clear()
-            value.extend(before)
-
-    return put_back
-
-
-def _of_tensor(value: Tensor) -> _Restore | None:
-    if value.layout is not torch.strided or value.is_meta or value.is_nested:
-        return None
-    before = value.detach().clone()
-
-    def put_back() -> None:
-        # compared, not counted: an in-place change of `.data` moves no version counter
-        if value.shape != before.shape:
-            value.data = before.clone()
-        elif not torch.equal(value.detach(), before):
-            value.data.copy_(before)
-
-    return put_back
-
-
-def _of_array(value: np.ndarray) -> _Restore | None:
-    if not value.flags.writeable or value.dtype.hasobject:
-        return None
-    before = value.copy()
-    return lambda: np.copyto(value, before)
-
-
-def _of_generator(value: torch.Generator) -> _Restore:
-    before = value.get_state()
-    return lambda: None if torch.equal(value.get_state(), before) else _set_state(value, before)
-
-
-def _set_state(generator: torch.Generator, state: Tensor) -> None:
-    generator.set_state(state)
-
-
-def _of_random(value: random.Random) -> _Restore:
-    before = value.getstate()
-    return lambda: value.setstate(before)
-
-
-def _of_numpy_generator(value: np.random.Generator) -> _Restore:
-    before = value.bit_generator.state
-
-    def put_back() -> None:
-        value.bit_generator.state = before
-
-    return put_back
-
-
-def _of_numpy_state(value: np.random.RandomState) -> _Restore:
-    before = value.get_state()
-    return lambda: value.set_state(before)
-
-
-def _identical(now: dict[Any, Any], before: dict[Any, Any]) -> bool:
-    return list(now) == list(before) and all(now[name] is before[name] for name in before)
-
-
-_LEAVES: dict[type, Callable[[Any], _Restore | None]] = {
-    Tensor: _of_tensor,
-    np.ndarray: _of_array,
-    torch.Generator: _of_generator,
-    random.Random: _of_random,
-    np.random.Generator: _of_numpy_generator,
-    np.random.RandomState: _of_numpy_state,
-}
-_CONTENTS: dict[type, Callable[[Any], _Restore | None]] = {
-    list: _of_list,
-    dict: _of_dict,
-    set: _of_set,
-    deque: _of_deque,
-    **_LEAVES,
-}

@@ -75,7 +75,7 @@ def isolated(model: nn.Module, *, hooks: bool = False, also: object = None) -> I
         stack.enter_context(generators_preserved(None, model_device(model)))
         stack.enter_context(flags_preserved(model))
         stack.callback(attributes.restore_members)
-        stack.callback(attributes.restore)
+        stack.callback(attributes.restore_last)
         stack.enter_context(hooks_put_aside(attributes.modules, keep))
         stack.enter_context(_slow_attention())
         stack.enter_context(without_checkpointing())

@@ -10,7 +10,7 @@ classes. Objects of libraries are kept by reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
@@ -64,7 +64,7 @@ class Attributes:
         self._members: list[tuple[dict[str, Any], dict[str, Any]]] = []
         members = [*model.parameters(), *model.buffers()]
         self._seen = {id(tensor) for tensor in members}
-        self._lent: list[tuple[dict[str, Any], str, Any]] = []  # iterators, and who holds them
+        self._lent: list[tuple[Callable[[Any], None], Any]] = []  # how to set iterators, and which
         self._variables: set[tuple[int, str]] = set()
         self._todo: list[tuple[Any, str]] = []  # values to save, with the file of their module
         self._alive: list[object] = [members]  # so that no id is reused
@@ -88,14 +88,14 @@ class Attributes:
                     now[name] = None
         for put_back in self._restores:
             put_back()
-        for space, name, iterator in self._lent:
-            space[name] = lent(iterator)
+        for put, iterator in self._lent:
+            put(lent(iterator))
 
     def restore_last(self) -> None:
         """`restore`, with the iterators themselves where copies were lent."""
         self.restore()
-        for space, name, iterator in self._lent:
-            space[name] = iterator
+        for put, iterator in self._lent:
+            put(iterator)
 
     def restore_members(self) -> None:
         """Put back which parameters, buffers and modules every module holds, and their buffers."""
@@ -125,7 +125,7 @@ class Attributes:
         """Save the values of attributes."""
         for name, value in values.items():
             if is_iterator(value):
-                self._lent.append((space, name, value))
+                self._lent.append((partial(space.__setitem__, name), value))
             elif not isinstance(value, _CONSTANTS):
                 self._todo.append((value, home))
 
@@ -135,7 +135,10 @@ class Attributes:
             return
         self._variables.add((id(kind), ""))
         self._restores.append(of_class(kind))
-        self._todo += [(value, kind.__module__) for value in class_data(kind).values()]
+        for name, value in class_data(kind).items():
+            if is_iterator(value):
+                self._lent.append((partial(setattr, kind, name), value))
+            self._todo.append((value, kind.__module__))
 
     def _save_all(self) -> None:
         """Save the content of all waiting values, and of what they hold."""
@@ -160,17 +163,22 @@ class Attributes:
         if put_back is not None:
             self._restores.append(put_back)
         self._todo += [(v, home) for v in parts_of(value, home) if not isinstance(v, _CONSTANTS)]
-        if isinstance(value, dict) or hasattr(value, "__dict__"):
-            self._lend(value, home)
+        self._lend(value, home)
         if is_own(type(value).__module__) and is_helper(value, home):
             for base in type(value).__mro__:
                 self._save_methods(base)
 
     def _lend(self, value: Any, home: str) -> None:
-        """Note the iterators that a dict or helper holds."""
-        if isinstance(value, dict) or is_helper(value, home):
-            space = value if isinstance(value, dict) else vars(value)
-            self._lent += [(space, n, v) for n, v in list(space.items()) if is_iterator(v)]
+        """Note the iterators that a dict, list or helper holds."""
+        space: Any = value
+        if isinstance(value, list):
+            entries: Any = enumerate(value)
+        else:
+            if not isinstance(value, dict):
+                space = getattr(value, "__dict__", {}) if is_helper(value, home) else {}
+            entries = space.items()
+        held = [(name, part) for name, part in entries if is_iterator(part)]
+        self._lent += [(partial(space.__setitem__, name), part) for name, part in held]
 
     def _save_methods(self, kind: type) -> None:
         """Save the attributes of a helper's class, and what its methods refer to."""
@@ -209,6 +217,8 @@ class Attributes:
             with suppress(ValueError):  # a variable that has no value yet
                 self._restores.append(of_cell(cell))
                 self._todo.append((cell.cell_contents, home))
+                if is_iterator(cell.cell_contents):
+                    self._lent.append((partial(setattr, cell, "cell_contents"), cell.cell_contents))
         if is_own(home):
             self._restores.append(of_dict(vars(function)))
             kept = (function.__defaults__, function.__kwdefaults__, vars(function))
@@ -236,7 +246,7 @@ class Attributes:
             self._variables.add((id(space), name))
             self._restores.append(of_variable(space, name))
             if is_iterator(value):
-                self._lent.append((space, name, value))
+                self._lent.append((partial(space.__setitem__, name), value))
             else:
                 self._todo.append((value, home))
         elif isinstance(value, nn.Module):

@@ -38,7 +38,7 @@ def network(change: Callable[[Tensor], Tensor]) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), Between(change), nn.Linear(6, 3)).double()
 
 
-calls = itertools.count()
+next_call = itertools.count().__next__
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "functional dropout": (
         lambda x: F.dropout(x, 0.5),
@@ -54,7 +54,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
         "the gradient moved by .* random numbers by rand in layer 2",
     ),
     "a counter that no module holds": (
-        lambda x: x * (1 + next(calls)),
+        lambda x: x * (1 + next_call()),
         r"differ with equal random numbers too, so it keeps state .* forward=callable",
     ),
 }

@@ -101,6 +101,10 @@ def of_default(model: Any, calls: list[int] = [0]) -> float:  # noqa: B006
     return calls[0]
 
 
+def closure(numbers: itertools.count[int]) -> Callable[[Any], float]:
+    return lambda model: next(numbers)
+
+
 def reset() -> None:
     global CALLS
     CALLS = Settings.step = 0
@@ -127,6 +131,8 @@ MAKERS: dict[str, Callable[[], nn.Module]] = {
     "cycle": lambda: Stepping(
         lambda model: next(model.numbers), numbers=itertools.cycle([1, 2, 3])
     ),
+    "count in a list": lambda: Stepping(lambda model: next(model.all[0]), all=[itertools.count()]),
+    "count in a closure": lambda: Stepping(closure(itertools.count())),
     "random": lambda: Stepping(lambda model: NUMBERS.random()),
     "RandomState": lambda: Stepping(lambda model: OLD_NUMBERS.rand()),
     "Generator": lambda: Stepping(lambda model: NEW_NUMBERS.random()),

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.hooks import RemovableHandle
 
 from pruneviz.errors import MeasureError
-from pruneviz.model.isolation import copied_tensors, evaluate, isolated
+from pruneviz.model.isolation import copied, copied_tensors, evaluate, isolated
 from pruneviz.model.sample import (
     Forward,
     Inputs,
@@ -38,7 +38,6 @@ from pruneviz.model.weights import Dims, computes_weight, own_parameters, rows_a
 
 NormChannel = tuple[str, int]
 FilterOf = tuple[str, int]  # layer, filter
-Note = Callable[[str, list[int]], None]  # (module name, origins of its input channels)
 
 # buffer in a layer with removed filters: original numbers of the remaining ones
 NUMBERS = "filter_numbers"
@@ -195,8 +194,6 @@ class Trace:
         uses: How the network uses its parameters.
         output_layers: The last layers before the output, see `pruneviz.model.uses`.
         folded: Layers whose output does not keep the examples in its first dimension.
-        read: For each layer, norm and transposed convolution, one list per call: the set of (layer,
-            filter) in each input channel, or None if unknown.
         multiplied: Pairs of filters whose outputs are multiplied with each other.
         together: {layer: operation} that normalises several of its filters by a common statistic.
     """
@@ -211,15 +208,11 @@ class Trace:
         self.order: list[str] = []
         self.norms: dict[str, dict[int, NormChannel | None]] = {}
         self.folded: set[str] = set()
-        self.read: dict[str, list[list[frozenset[FilterOf] | None]]] = {}
-        example = _copied(first_of(example, examples), measuring_dtype(model))
+        example = copied_inputs(first_of(example, examples), measuring_dtype(model))
         self.example, self.forward = example, forward
         self._examples = examples_in(example)
-        self._owner: list[FilterOf] = []  # origin number -> (layer, filter)
         self._tracer = ChannelTracer()
-        self._origins = {
-            name: self._number(name, module) for name, module in weighted_modules(model)
-        }
+        self._owner, self._origins = numbered_filters(model)
         self._run(model, example, forward)
         self.uses = Uses(model, example, forward)
         self.output_layers = self._last(model) or set(self.order[-1:])
@@ -261,11 +254,6 @@ class Trace:
         }
         return named | last
 
-    def _number(self, name: str, module: nn.Module) -> Tensor:
-        start, filters = len(self._owner), len(module.get_parameter("weight"))
-        self._owner += [(name, p) for p in range(filters)]
-        return torch.arange(start, start + filters)
-
     def _run(self, model: nn.Module, example: Inputs, forward: Forward | None) -> None:
         """Run one forward pass with hooks."""
         with ExitStack() as stack:
@@ -282,20 +270,16 @@ class Trace:
 
     def _hooks(self, model: nn.Module) -> Iterator[RemovableHandle]:
         for name, module in weight_users(model):
-            before = self._before(name, self._note_read)
-            yield module.register_forward_pre_hook(before, with_kwargs=True)
             yield module.register_forward_hook(self._after_layer(name))
         for name, module in model.named_modules():
-            if isinstance(module, (_NormBase, _ConvTransposeNd)):
-                note = self._note_norm if isinstance(module, _BatchNorm) else self._note_read
-                before = self._before(name, note)
-                yield module.register_forward_pre_hook(before, with_kwargs=True)
+            if isinstance(module, _BatchNorm):
+                yield module.register_forward_pre_hook(self._before_norm(name), with_kwargs=True)
 
     def _after_layer(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if name not in self.order:
                 self.order.append(name)
-            channel = _channel_dim(module, output)
+            channel = output_channel_dim(module, output)
             if len(output) != self._examples or channel == 0:
                 self.folded.add(name)
             shape = [1] * output.ndim
@@ -305,8 +289,8 @@ class Trace:
 
         return hook
 
-    def _before(
-        self, name: str, note: Note
+    def _before_norm(
+        self, name: str
     ) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
             given = args[0] if args else kwargs["input"]
@@ -314,24 +298,14 @@ class Trace:
                 origins = self._tracer.origins(given)
                 channels: list[int] = []
                 if origins is not None:
-                    dim = _input_channel_dim(module, given)
+                    dim = input_channel_dim(module, given)
                     channels = channel_origins(origins, dim).tolist()
-                note(name, channels)
+                self._note_norm(name, channels)
 
         return hook
 
-    def _note_read(self, name: str, channels: list[int]) -> None:
-        """Record which filters meet in each input channel of a module."""
-        sets = {origin: self._tracer.filters(origin) for origin in set(channels)}
-        named = {
-            origin: None if found is None else frozenset(self._owner[o] for o in found)
-            for origin, found in sets.items()
-        }
-        self.read.setdefault(name, []).append([named[origin] for origin in channels])
-
     def _note_norm(self, name: str, channels: list[int]) -> None:
         """Record the norm of every filter that it reads first."""
-        self._note_read(name, channels)
         times = Counter(channels)
         for channel, origin in enumerate(channels):
             if is_single(origin):
@@ -348,18 +322,37 @@ class Trace:
                 yield from ((layer, operation) for layer, filters in times.items() if filters > 1)
 
 
-def _copied(example: Inputs, dtype: torch.dtype) -> Inputs:
-    """A copy of an example, with floating-point tensors in the given dtype."""
-    return mapped(example, lambda t: t.to(dtype if t.is_floating_point() else t.dtype, copy=True))
+def numbered_filters(model: nn.Module) -> tuple[list[FilterOf], dict[str, Tensor]]:
+    """Number all filters of a network.
+
+    Returns:
+        The filter of each number, and {layer: numbers of its filters}.
+    """
+    owners: list[FilterOf] = []
+    numbers = {}
+    for name, module in weighted_modules(model):
+        start, filters = len(owners), len(module.get_parameter("weight"))
+        owners += [(name, p) for p in range(filters)]
+        numbers[name] = torch.arange(start, start + filters)
+    return owners, numbers
 
 
-def _channel_dim(module: nn.Module, output: Tensor) -> int:
+def copied_inputs(inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    """A copy of inputs, in the precision of a dtype where they are not integers."""
+    return mapped(inputs, lambda leaf: copied(leaf, dtype))
+
+
+def output_channel_dim(module: nn.Module, output: Tensor) -> int:
+    """The dimension of the output of a convolution or linear layer that holds its filters."""
     if isinstance(module, nn.Linear):
         return output.ndim - 1
     return output.ndim - len(module.kernel_size) - 1  # type: ignore[arg-type]
 
 
-def _input_channel_dim(module: nn.Module, given: Tensor) -> int:
+def input_channel_dim(module: nn.Module, given: Tensor) -> int:
+    """The dimension of the input of a layer or norm that holds its channels."""
     if isinstance(module, _ConvNd):
-        return _channel_dim(module, given)
-    return given.ndim - 1 if isinstance(module, nn.Linear) else 1
+        return output_channel_dim(module, given)
+    if isinstance(module, nn.Linear):
+        return given.ndim - 1
+    return min(1, given.ndim - 1)

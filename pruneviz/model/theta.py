@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from torch import nn
 
 from pruneviz.errors import MeasureError, unknown_name
+from pruneviz.model.coverage import matches
 
 Choice: TypeAlias = str | Sequence[str]  # "all", "trainable", or names and patterns
 
@@ -37,7 +37,7 @@ def theta_of(model: nn.Module, parameters: Choice) -> list[str]:
             )
         return found
     patterns = (parameters,) if isinstance(parameters, str) else parameters
-    matched = {pattern: {n for n in floating if fnmatchcase(n, pattern)} for pattern in patterns}
+    matched = {pattern: {n for n in floating if matches(pattern, n)} for pattern in patterns}
     for pattern, names in matched.items():
         if not names:
             hint = "parameters is 'all', 'trainable', or names and patterns such as '*.weight'"

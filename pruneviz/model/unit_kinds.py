@@ -61,7 +61,7 @@ def find_units(model: nn.Module, kind: str, trace: Trace) -> list[Units]:
         MeasureError: If the network has no such units, or they are not understood.
 
     Example:
-        >>> heads = find_units(model, "head", Trace(model, images))
+        >>> heads = find_units(model, "head", Trace.of(model, images))
     """
     return KINDS[kind](model, trace)
 
@@ -82,7 +82,7 @@ def attention_heads(model: nn.Module, trace: Trace) -> list[Units]:
             f"one of {', '.join(HEAD_COUNTS)} (or such a config) in which query, key and value "
             f"meet in an output projection; {_GROUPING}"
         )
-    return _named(found, "head")
+    return _named(found)
 
 
 def hidden_neurons(model: nn.Module, trace: Trace) -> list[Units]:
@@ -96,7 +96,7 @@ def hidden_neurons(model: nn.Module, trace: Trace) -> list[Units]:
             f"{type(model).__name__} has no neurons: no linear layer that only other linear layers "
             f"read, through elementwise functions; {_GROUPING}"
         )
-    return _named(found, "neuron")
+    return _named(found)
 
 
 def embedding_channels(model: nn.Module, trace: Trace) -> list[Units]:
@@ -311,7 +311,7 @@ def _bias_of(model: nn.Module, weight: str) -> str | None:
 
 def _heads_of(model: nn.Module, weights: Sequence[str]) -> int | None:
     """Number of heads in the closest module around some weights, or in a part of it."""
-    path = _ancestor(weights)
+    path = common_path(weights)
     module = model.get_submodule(path)
     for holder in (module, *module.children()):
         count = _attribute(holder, HEAD_COUNTS)
@@ -330,7 +330,7 @@ def _attribute(module: nn.Module, names: Sequence[str]) -> int | None:
     return None
 
 
-def _ancestor(weights: Sequence[str]) -> str:
+def common_path(weights: Sequence[str]) -> str:
     """Path of the closest module that holds all these parameters."""
     paths = [name.split(".")[:-1] for name in weights]
     alike = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
@@ -338,10 +338,10 @@ def _ancestor(weights: Sequence[str]) -> str:
 
 
 def _common_path(meeting: Meeting) -> str:
-    return _ancestor([*meeting.makers, *meeting.readers])
+    return common_path([*meeting.makers, *meeting.readers])
 
 
-def _named(found: Sequence[Units], kind: str) -> list[Units]:
+def _named(found: Sequence[Units]) -> list[Units]:
     """Units named after their module, or after their first layer where several would share it."""
     times = Counter(units.name for units in found)
     return [

@@ -144,15 +144,15 @@ class _Matrices(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet = func.overloadpacket
         if packet in _PRODUCTS:
-            self._note_product([(args[at], dim) for at, dim in _PRODUCTS[packet]], args)
+            self._note_product([(args[at], dim) for at, dim in _PRODUCTS[packet]])
         elif packet is _aten.convolution:
             dims = (1,) if args[6] else (0,)
             self._add(args[1], lambda name: LinearMap(name, dims, args[8] if args[6] else 1))
         elif packet in _GROUPED:
-            self._note_product([(args[1], 1)], args)
+            self._note_product([(args[1], 1)])
         return func(*args, **(kwargs or {}))
 
-    def _note_product(self, operands: list[tuple[Tensor, int]], args: Any) -> None:
+    def _note_product(self, operands: list[tuple[Tensor, int]]) -> None:
         named = [(tensor, dim) for tensor, dim in operands if self._name(tensor)]
         # a product of two parameters, as of learned queries, does not say which one is the map
         if len(named) == 1:

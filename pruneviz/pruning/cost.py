@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pruneviz.model.filters import unwrap
 from pruneviz.model.hooks import hooks_put_aside
-from pruneviz.model.isolation import generators_preserved, isolated
+from pruneviz.model.isolation import copied, generators_preserved, isolated
 from pruneviz.model.sample import (
     Inputs,
     call_model,
@@ -70,12 +70,7 @@ def cost(network: nn.Module, example: Inputs) -> Cost:
 def placed(network: nn.Module, example: Inputs) -> Inputs:
     """Copy an example to the device of a network and, if floating-point, to its dtype."""
     device, dtype = model_device(network), model_dtype(network)
-
-    def place(leaf: Tensor) -> Tensor:
-        kind = dtype if leaf.is_floating_point() else leaf.dtype
-        return leaf.detach().to(device, kind, copy=True)
-
-    return mapped(example, place)
+    return mapped(example, lambda leaf: copied(leaf, dtype).to(device))
 
 
 def _macs(network: nn.Module, example: Inputs) -> int:

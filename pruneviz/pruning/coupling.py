@@ -72,7 +72,7 @@ class Coupling:
     def __init__(self, network: nn.Module, example: Inputs) -> None:
         self._network = network
         self._modules = dict(weighted_modules(network))
-        self._trace = Trace(network, example)
+        self._trace = Trace.of(network, example)
         self.flow = Flow(network, example)
         self._sources = self.flow.read
         layers = _layers_of(network, self._trace)

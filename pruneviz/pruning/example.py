@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from pruneviz.errors import DataError
+from pruneviz.model.filters import copied_inputs
 from pruneviz.model.isolation import copied_tensors, evaluate, isolated
-from pruneviz.model.sample import Inputs, call_with, examples_in, mapped, model_dtype, tensors_in
+from pruneviz.model.sample import Inputs, call_with, examples_in, model_dtype, tensors_in
 
 
 def check_example(network: nn.Module, example: Inputs) -> None:
@@ -46,8 +47,7 @@ def check_example(network: nn.Module, example: Inputs) -> None:
 
 
 def _call(network: nn.Module, example: Inputs) -> None:
-    dtype = model_dtype(network)
-    given = mapped(example, lambda t: t.to(dtype if t.is_floating_point() else t.dtype, copy=True))
+    given = copied_inputs(example, model_dtype(network))
     shapes = {tuple(leaf.shape) for leaf in tensors_in(given)}
 
     def check(module: nn.Module, inputs: tuple[Any, ...]) -> None:

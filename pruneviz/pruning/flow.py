@@ -16,12 +16,19 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from pruneviz.errors import PruningError
-from pruneviz.model.filters import FilterOf, weight_users, weighted_modules
+from pruneviz.model.filters import (
+    FilterOf,
+    copied_inputs,
+    input_channel_dim,
+    numbered_filters,
+    output_channel_dim,
+    weight_users,
+)
 from pruneviz.model.isolation import copied_tensors, evaluate, isolated
-from pruneviz.model.sample import Inputs, call_with, first_of, mapped, model_dtype, tensors_in
+from pruneviz.model.sample import Inputs, call_with, first_of, model_dtype, tensors_in
 from pruneviz.model.tracing import MIXED, channel_origins
 from pruneviz.pruning.silence import Silence
 
@@ -56,10 +63,9 @@ class Flow:
     def __init__(self, network: nn.Module, example: Inputs) -> None:
         self._network = network
         self._calls: dict[str, list[_Read]] = {}
-        self._owner: list[FilterOf] = []
         self._named: dict[int, Sources] = {}
         self._tracer = Silence()
-        self._numbers = {name: self._number(name, m) for name, m in weighted_modules(network)}
+        self._owner, self._numbers = numbered_filters(network)
         self.whole: dict[FilterOf, set[str]] = {}
         self.outputs: set[FilterOf] = set()
         self._called: set[str] = set()
@@ -91,11 +97,6 @@ class Flow:
             found |= filters if filters is not None and len(filters) == 1 else {None}
         return frozenset(found)
 
-    def _number(self, name: str, module: nn.Module) -> Tensor:
-        start, filters = len(self._owner), len(module.get_parameter("weight"))
-        self._owner += [(name, p) for p in range(filters)]
-        return torch.arange(start, start + filters)
-
     def _filters(self, origin: int) -> Sources:
         if origin not in self._named:
             found = self._tracer.filters(origin)
@@ -126,7 +127,8 @@ class Flow:
             if training:
                 branch_as_in_training(self._network)
             stack.enter_context(torch.no_grad())
-            example = _copied(example, model_dtype(self._network))
+            # two examples, since some networks squeeze dimensions of size 1
+            example = copied_inputs(first_of(example, 2), model_dtype(self._network))
             for leaf in tensors_in(example):
                 self._tracer.mark(leaf, MIXED)
             tensors = copied_tensors(self._network)
@@ -184,7 +186,7 @@ class Flow:
 
     def _read(self, module: nn.Module, given: Tensor, origins: Tensor, name: str) -> list[int]:
         """The origin of each input channel; notes what is left in channels that mix filters."""
-        dim = _input_dim(module, given)
+        dim = input_channel_dim(module, given)
         channels = channel_origins(origins, dim)
         mixed = (channels == MIXED).view([-1 if d == dim else 1 for d in range(given.ndim)])
         alone = mixed & (origins != MIXED)
@@ -195,8 +197,8 @@ class Flow:
     def _left_in(self, module: nn.Module, given: Tensor) -> list[bool]:
         """Whether each input channel has another value than zero."""
         if isinstance(module, _NormBase):  # whose shift is left
-            return [True] * given.shape[_input_dim(module, given)]
-        return (given.movedim(_input_dim(module, given), 0).flatten(1) != 0).any(1).tolist()
+            return [True] * given.shape[input_channel_dim(module, given)]
+        return (given.movedim(input_channel_dim(module, given), 0).flatten(1) != 0).any(1).tolist()
 
     def _leave(self, name: str) -> Hook:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
@@ -204,7 +206,7 @@ class Flow:
             given = args[0] if args else kwargs["input"]
             with torch.utils._python_dispatch._disable_current_modes():
                 if name in self._numbers and not isinstance(module, (_NormBase, nn.PReLU)):
-                    dim = _output_dim(module, output)
+                    dim = output_channel_dim(module, output)
                     shape = [-1 if d == dim else 1 for d in range(output.ndim)]
                     output.zero_()
                     numbers = self._numbers[name].to(output.device)
@@ -219,7 +221,7 @@ class Flow:
         origins = self._tracer.origins(given)
         if origins is None:
             return
-        dim = _input_dim(module, given)
+        dim = input_channel_dim(module, given)
         alone = channel_origins(origins, dim) != MIXED
         shape = [-1 if d == dim else 1 for d in range(given.ndim)]
         # scale and shift are pruned too; without them, statistics are 0 and 1
@@ -249,12 +251,6 @@ def branch_as_in_training(network: nn.Module) -> None:
         module.training = next(module.children(), None) is not None
 
 
-def _copied(example: Inputs, dtype: torch.dtype) -> Inputs:
-    """Two examples at most, since some networks squeeze dimensions of size 1."""
-    two = first_of(example, 2)
-    return mapped(two, lambda t: t.to(dtype if t.is_floating_point() else t.dtype, copy=True))
-
-
 def _over_calls(calls: Sequence[list[Sources]]) -> list[Sources]:
     """The filters in each input channel of a module over all its calls."""
     together: list[Sources] = []
@@ -269,17 +265,3 @@ def _reads_whole(module: nn.Module) -> bool:
     own = next(module.parameters(recurse=False), None) is not None
     leaf = next(module.children(), None) is None
     return own and (leaf or isinstance(module, nn.MultiheadAttention))
-
-
-def _output_dim(module: nn.Module, output: Tensor) -> int:
-    if isinstance(module, nn.Linear):
-        return output.ndim - 1
-    return output.ndim - len(module.kernel_size) - 1  # type: ignore[arg-type]
-
-
-def _input_dim(module: nn.Module, given: Tensor) -> int:
-    if isinstance(module, _ConvNd):
-        return _output_dim(module, given)
-    if isinstance(module, nn.Linear):
-        return given.ndim - 1
-    return min(1, given.ndim - 1)

@@ -24,7 +24,7 @@ from pruneviz.pruning.shrinking import shrunk
 from pruneviz.pruning.slicing import take_out
 from pruneviz.pruning.trial import Trial
 from pruneviz.pruning.unit_coupling import UnitKind
-from pruneviz.pruning.unit_removal import WithoutUnits, without_units
+from pruneviz.pruning.unit_removal import Smaller, without_units
 
 _TITLES: Mapping[str, str] = {
     "parameters": "parameters",
@@ -34,7 +34,7 @@ _TITLES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Removed:
+class Removed(Smaller):
     """A network without its pruned filters, and the fate of each filter.
 
     Filters have their numbers in the unpruned network. With another unit than filters, all that is
@@ -52,12 +52,6 @@ class Removed:
         after: Cost of the smaller network.
     """
 
-    network: nn.Module
-    filters: Mapping[str, tuple[int, ...]]
-    removed: int
-    masked_filters: Mapping[str, tuple[int, ...]]
-    reasons: Mapping[str, tuple[str, ...]]
-    entries: Mapping[str, Tensor]
     before: Cost
     after: Cost
 
@@ -131,7 +125,7 @@ def remove(
     )
 
 
-def _without_filters(network: nn.Module, example: Inputs, deadline: float) -> WithoutUnits:
+def _without_filters(network: nn.Module, example: Inputs, deadline: float) -> Smaller:
     layers = find_layers(network, example)
     pruned = {layer.name: _pruned(network, layer) for layer in layers}
     concerned = {name: filters for name, filters in pruned.items() if filters}
@@ -144,7 +138,7 @@ def _without_filters(network: nn.Module, example: Inputs, deadline: float) -> Wi
         layer.name: sorted(set(pruned[layer.name]) & set(left[layer.name])) for layer in layers
     }
     of = {removal.layer: removal for removal in [*removals, *rejected]}
-    return WithoutUnits(
+    return Smaller(
         network=smaller,
         filters={layer.name: _numbers(layer, left[layer.name]) for layer in layers},
         removed=sum(layer.filters - len(left[layer.name]) for layer in layers),

@@ -99,7 +99,7 @@ def units_of(network: nn.Module, example: Inputs, unit: UnitKind) -> list[Units]
     if unit not in KINDS:
         known = ["filter", *KINDS]
         raise PruningError(unknown_name("unit", unit, known, "or give a grouping, {name: [...]}"))
-    return find_units(network, unit, Trace(network, example))
+    return find_units(network, unit, Trace.of(network, example))
 
 
 def pruned_units(units: Units, kept: Mapping[str, Tensor]) -> list[int]:

@@ -24,8 +24,18 @@ _ATTRIBUTES: Mapping[str, tuple[tuple[str, ...], ...]] = {
 
 
 @dataclass(frozen=True)
-class WithoutUnits:
-    """A network without its pruned units; members as of `Removed`."""
+class Smaller:
+    """A network without its pruned units.
+
+    Attributes:
+        network: The smaller network.
+        filters: {layer: units left}.
+        removed: Number of removed units.
+        masked_filters: {layer: pruned units that stay as zeros}.
+        reasons: {layer: why its masked units stay}.
+        entries: {parameter: indices of its entries in the flattened old parameter}, to convert
+            optimiser state.
+    """
 
     network: nn.Module
     filters: Mapping[str, tuple[int, ...]]
@@ -35,9 +45,7 @@ class WithoutUnits:
     entries: Mapping[str, Tensor]
 
 
-def without_units(
-    network: nn.Module, example: Inputs, unit: UnitKind, deadline: float
-) -> WithoutUnits:
+def without_units(network: nn.Module, example: Inputs, unit: UnitKind, deadline: float) -> Smaller:
     """Remove pruned units where the outputs stay the same.
 
     Args:
@@ -56,7 +64,7 @@ def without_units(
     gone = {units.name: set(numbers) for units, numbers in made}
     masked = {name: [p for p in own if p not in gone.get(name, ())] for name, own in pruned.items()}
     last = {name: (LAST, name) for name in masked}
-    return WithoutUnits(
+    return Smaller(
         network=smaller,
         filters={
             units.name: tuple(p for p in units.numbers if p not in gone.get(units.name, ()))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
 
 import torch
 from torch import nn
 
-from pruneviz.model.unit_kinds import HEAD_COUNTS
+from pruneviz.model.unit_kinds import HEAD_COUNTS, common_path
 from pruneviz.model.units import Slices, Units
 from pruneviz.pruning.attention import with_fewer_heads
 from pruneviz.pruning.slicing import cut_tensor
@@ -70,9 +69,7 @@ def _cut(network: nn.Module, part: Slices, gone: Sequence[int]) -> None:
 
 def _holders(network: nn.Module, units: Units) -> Iterator[nn.Module]:
     """The closest module around the parameters of some units, and the parts of it."""
-    paths = [name.split(".")[:-1] for name in units.parameters]
-    alike = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
-    module = network.get_submodule(".".join(parts[0] for parts in alike))
+    module = network.get_submodule(common_path(units.parameters))
     yield module
     for child in module.children():
         if not isinstance(child, nn.Linear):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from pruneviz.errors import DataError
+from pruneviz.errors import DataError, UnsupportedError
 from pruneviz.model.filters import copied_inputs
 from pruneviz.model.isolation import copied_tensors, evaluate, isolated
 from pruneviz.model.sample import Inputs, call_with, examples_in, model_dtype, tensors_in
@@ -21,6 +21,7 @@ def check_example(network: nn.Module, example: Inputs) -> None:
     Raises:
         DataError: If it holds no input, is a single input without a batch dimension, or the network
             does not take it.
+        UnsupportedError: If the network is of a kind that is never called, such as a sharded one.
     """
     leaves = tensors_in(example)
     if not leaves:
@@ -36,7 +37,7 @@ def check_example(network: nn.Module, example: Inputs) -> None:
         )
     try:
         _call(network, example)
-    except DataError:
+    except (DataError, UnsupportedError):
         raise
     except Exception as error:
         raise DataError(

@@ -7,8 +7,8 @@ parameters: the gradient is differentiated once more along itself, no Hessian is
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -65,29 +65,56 @@ def products(
         target: Its targets.
         loss: The loss of the whole sample, from output and target.
     """
+    found = derivatives(model, lambda net: loss(call(net, in_float64(inputs)), in_float64(target)))
+    return {
+        "theta_g": {name: _inner(p, found.g[name]) for name, p in found.theta.items()},
+        "theta_hg": {name: _inner(p, found.hg[name]) for name, p in found.theta.items()},
+    }
+
+
+class Derivatives(NamedTuple):
+    """Parameters of a float64 copy by name, the gradient g by them and the Hessian times g."""
+
+    theta: Mapping[str, Tensor]
+    g: Mapping[str, Tensor]
+    hg: Mapping[str, Tensor]
+
+
+def derivatives(
+    model: nn.Module,
+    loss: Callable[[nn.Module], Tensor],
+    names: Sequence[str] | None = None,
+    second: bool = True,
+) -> Derivatives:
+    """Differentiate a loss by the parameters of a network, twice.
+
+    Args:
+        model: The network; a float64 copy in evaluation mode is differentiated.
+        loss: The loss of the whole sample, as a function of the network.
+        names: Parameters to differentiate by; None for all.
+        second: Whether to differentiate twice; if not, Hg is 0.
+    """
     twin = copy.deepcopy(model).double().eval()
     parameters = {
         name: p.requires_grad_()
         for name, p in twin.named_parameters()
-        if p.is_floating_point() or p.is_complex()
+        if (p.is_floating_point() or p.is_complex()) and (names is None or name in names)
     }
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable():
-            value = loss(call(twin, in_float64(inputs)), in_float64(target))
-            g = _gradient(value, parameters, create_graph=True)
+            g = _gradient(loss(twin), parameters, create_graph=second)
             along = sum(_inner(part, part.detach()).sum() for part in g.values())
             hg = _gradient(along, parameters) if along.requires_grad else {}
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    return {
-        "theta_g": {name: _inner(p, g[name]).detach() for name, p in parameters.items()},
-        "theta_hg": {
-            name: _inner(p, hg.get(name, torch.zeros_like(p))).detach()
-            for name, p in parameters.items()
-        },
-    }
+    theta = {name: p.detach() for name, p in parameters.items()}
+    return Derivatives(
+        theta,
+        {name: part.detach() for name, part in g.items()},
+        {name: hg.get(name, torch.zeros_like(p)) for name, p in theta.items()},
+    )
 
 
 def _inner(one: Tensor, other: Tensor) -> Tensor:

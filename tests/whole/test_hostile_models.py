@@ -206,32 +206,6 @@ def test_copies_and_loaded_networks_stay_pruned_under_their_own_optimisers() -> 
     assert (table.loc[~table["kept"], "theta_norm2"] == 0).all()
 
 
-def sharded(model: nn.Module, folder: Path) -> nn.Module:
-    """The network as FSDP2 shards it, in a group of one process."""
-    from torch.distributed import init_process_group
-    from torch.distributed.fsdp import fully_shard
-
-    init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
-    return fully_shard(model, mesh=torch.distributed.init_device_mesh("cpu", (1,)))
-
-
-@pytest.mark.filterwarnings("ignore")  # of torch, on its own internals
-@pytest.mark.parametrize(
-    "act",
-    [lambda m: pv.measure(m, flat()), lambda m: pv.Pruner(m, flat()[0])],
-    ids=["measure", "Pruner"],
-)
-def test_sharded_networks_are_refused_by_name(
-    act: Callable[[nn.Module], Any], tmp_path: Path
-) -> None:
-    try:
-        model = sharded(mlp(), tmp_path)
-        with pytest.raises(PrunevizError, match=r"FSDP|shard"):
-            act(model)
-    finally:
-        torch.distributed.destroy_process_group()
-
-
 def test_samples_in_any_batches_give_the_numbers_of_one_batch() -> None:
     model, (x, y) = cnn(), labelled(images())
     weight = torch.tensor([0.2, 1.0, 7.0])

@@ -10,10 +10,11 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 import pruneviz as pv
 from pruneviz.errors import MeasureError
+from tests.support.double_backward import derivatives
 
 torch.manual_seed(0)
 X, Y = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3
@@ -30,22 +31,12 @@ def products(
     model: nn.Module, names: list[str], layers: list[str]
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """theta^T g and theta^T H g of the layers' rows, and g^T H g, with Theta the named ones."""
-    theta = [model.get_parameter(name) for name in names]
-    flags = [parameter.requires_grad for parameter in theta]
-    for parameter in theta:
-        parameter.requires_grad_()
-    g = torch.autograd.grad(F.cross_entropy(model(X), Y), theta, create_graph=True)
-    slope = sum((part * part.detach()).sum() for part in g)
-    hg = torch.autograd.grad(slope, theta)  # type: ignore[arg-type]
-    for parameter, flag in zip(theta, flags, strict=True):
-        parameter.requires_grad_(flag)
-    rows: dict[str, list[Tensor]] = {"g": [], "hg": []}
-    for layer in layers:
-        at = names.index(f"{layer}.weight")
-        for key, vector in (("g", g), ("hg", hg)):
-            rows[key].append((theta[at] * vector[at]).sum(1).detach())
-    ghg = sum(float((a.detach() * b).sum()) for a, b in zip(g, hg, strict=True))
-    return torch.cat(rows["g"]).numpy(), torch.cat(rows["hg"]).numpy(), ghg
+    theta, g, hg = derivatives(model, lambda net: F.cross_entropy(net(X), Y), names)
+    rows = [
+        torch.cat([(theta[f"{layer}.weight"] * part[f"{layer}.weight"]).sum(1) for layer in layers])
+        for part in (g, hg)
+    ]
+    return rows[0].numpy(), rows[1].numpy(), sum(float((g[n] * hg[n]).sum()) for n in names)
 
 
 CHOICES: dict[str, tuple[Any, list[str], list[str]]] = {

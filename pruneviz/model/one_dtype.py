@@ -71,9 +71,9 @@ def dtypes_explained(state: Mapping[str, Tensor]) -> Iterator[None]:
         if not any(text in str(error) for text in _TWO_DTYPES) or _ADVICE in str(error):
             raise
         raise MeasureError(
-            f"{error}. The network is measured in {', '.join(dtypes)}, {_ADVICE}; convert them, "
-            "such as by teacher.double(), register them as submodules or buffers of the network, "
-            "or leave out dtype="
+            f"{error}. The network is measured in {', '.join(dtypes)}, {_ADVICE}; register "
+            "them as submodules or buffers of the network, convert both, such as by "
+            "teacher.double() and copy.deepcopy(model).double(), or leave out dtype="
         ) from error
 
 

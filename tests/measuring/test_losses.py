@@ -344,5 +344,5 @@ def test_layers_of_another_dtype_beside_the_network_name_the_repair() -> None:
     with pytest.raises(MeasureError, match=r"measured in torch\.float64, but .* the loss"):
         pv.measure(network(), (X, Y), loss=lambda o, y: (o.square() @ vector).mean(), **EXACT)
     teacher.double()
-    frame = pv.measure(network(), (X, Y), **options)
+    frame = pv.measure(network().double(), (X, Y), **options)
     assert_as_plain(frame, network(), lambda net: F.mse_loss(net(X), teacher(X)))

@@ -16,6 +16,7 @@ import pruneviz as pv
 from pruneviz.errors import DataError, MeasureError
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
+from pruneviz.model.sample import sample_size
 from tests.support.cases import BY_NAME, CLASSES, Net, as_pair, digit_batches, head
 
 X, Y = as_pair(digit_batches((6,), torch.float32))
@@ -386,7 +387,9 @@ def test_synflow_needs_floating_point_inputs() -> None:
 
 def check(model: nn.Module, sample: Any, **options: Any) -> int:
     chosen = Options(**options)
-    return check_repeatable(model, fixed_batches(model, sample, chosen), chosen)
+    batches = fixed_batches(model, sample, chosen)
+    check_repeatable(model, batches, chosen)
+    return sample_size(batches)
 
 
 @pytest.mark.parametrize("bn", ["eval", "calibrated", "batch"])

@@ -62,15 +62,13 @@ _OF_DIMS = {
 _REDUCTIONS = {
     _aten.mean, _aten.amax, _aten.amin, _aten.sum, _aten.var, _aten.std, _aten.linalg_vector_norm,
 }  # fmt: skip
-_CONSTANTS = {
-    _aten.empty_like,
-    _aten.zeros_like,
-    _aten.ones_like,
-    _aten.full_like,
-    _aten.new_empty,
-    _aten.new_zeros,
-    _aten.new_ones,
-}
+# operations that read only the shape of a tensor
+CONSTANTS = {
+    _aten.empty_like, _aten.zeros_like, _aten.ones_like, _aten.full_like, _aten.rand_like,
+    _aten.randn_like, _aten.randint_like, _aten.new_empty, _aten.new_empty_strided,
+    _aten.new_zeros, _aten.new_ones, _aten.new_full,
+}  # fmt: skip
+_INDEXED = {_aten.index, _aten.index_select}
 _DTYPE = torch.int32
 
 
@@ -126,9 +124,9 @@ class ChannelTracer(TorchDispatchMode):
         known = [o for o in (self.origins(t) for t in _tensors((args, kwargs))) if o is not None]
         result = func(*args, **kwargs)
         packet = getattr(func, "overloadpacket", None)  # operations of higher order have none
-        if known and packet is not None and packet not in _CONSTANTS:
+        if known and packet is not None and packet not in CONSTANTS:
             # an output without new memory that was not written to is a view
-            written = func._schema.is_mutable
+            written = func._schema.is_mutable and torch.Tag.inplace_view not in func.tags
             outputs = [t for t in _tensors(result) if written or self.origins(t) is None]
             self._mark_results(_Call(func, args, kwargs, outputs, known))
         return result
@@ -270,6 +268,9 @@ def is_elementwise(packet: Any) -> bool:
 
 def _move(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
     """The same operation on the origins."""
+    if call.func.overloadpacket in _INDEXED:  # positions that were computed stay positions
+        origins = tracer.origins(call.args[0])
+        return [None if origins is None else call.func(origins, *call.args[1:], **call.kwargs)]
     args, kwargs = tree_map(tracer.origins_or_self, (call.args, call.kwargs))
     if call.func.overloadpacket in (_aten.cat, _aten.stack):
         # constants among the parts have no origin

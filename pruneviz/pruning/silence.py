@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pruneviz.model.sample import tensors_in
-from pruneviz.model.tracing import MIXED, ChannelTracer, is_elementwise, is_single
+from pruneviz.model.tracing import CONSTANTS, MIXED, ChannelTracer, is_elementwise, is_single
 
 _aten = torch.ops.aten
 # elementwise operations in which a zero operand is an absent one
@@ -19,6 +19,14 @@ _SUMS = {
 }  # fmt: skip
 _PRODUCTS = {_aten.mul, _aten.mul_}
 _QUOTIENTS = {_aten.div, _aten.div_}
+_CHOICES = {_aten.where, _aten.masked_fill, _aten.masked_fill_}
+# operations that read positions from an integer or boolean operand
+_INDEXED = {
+    _aten.index, _aten.index_select, _aten.gather, _aten.take, _aten.masked_select, _aten.scatter,
+    _aten.scatter_, _aten.scatter_add, _aten.scatter_add_, _aten.index_put, _aten.index_put_,
+    _aten.index_add, _aten.index_add_, _aten.index_copy, _aten.index_copy_, _aten.embedding,
+    _aten.one_hot,
+}  # fmt: skip
 _FOLLOWED = {_aten.native_batch_norm, _aten._native_batch_norm_legit_no_training}
 # other operations in which zero is absence: linear maps, sums, Euclidean norms, rearrangements
 _LINEAR = {
@@ -32,6 +40,7 @@ _LINEAR = {
     _aten.index_put_, _aten.index_add, _aten.index_add_, _aten.index_copy, _aten._fft_r2c,
     _aten._fft_c2c, _aten._fft_c2r, _aten.lstm, _aten.gru, _aten.rnn_tanh, _aten.rnn_relu,
     _aten.mkldnn_rnn_layer, _aten.copy_, _aten.expand, _aten.slice_scatter, _aten.select_scatter,
+    _aten.any,
 }  # fmt: skip
 Reason = tuple[str, str]  # text with {layer} and {operation}, and the operation
 
@@ -117,7 +126,9 @@ class Silence(ChannelTracer):
         self, packet: Any, i: int, values: Tensor, origins: Tensor, others: Tensor, meets: Tensor
     ) -> None:
         left = meets & (values != 0) & ~values.isnan()
-        if packet in _SUMS or (packet in _QUOTIENTS and i == 0):
+        if packet in _CHOICES and values.dtype == torch.bool:
+            self._note_unknown(packet, origins[meets])  # an absent filter chooses nothing
+        elif packet in _SUMS or (packet in _QUOTIENTS and i == 0):
             self.leave(origins[left], f"the operation {_named(packet)}")
         elif packet in _PRODUCTS:
             codes = (origins[left].long() << 32) + (others[left] - MIXED)  # unique pairs are slow
@@ -129,8 +140,12 @@ class Silence(ChannelTracer):
     def _note_mixing(self, func: Any, followed: list[tuple[Tensor, Tensor]], result: Any) -> None:
         """Note what an operation reads whose results cannot be followed."""
         packet = func.overloadpacket
-        outputs = [t for t in tensors_in(result) if t.is_floating_point() or t.is_complex()]
-        if is_elementwise(packet) or packet in _FOLLOWED or not outputs:
+        if packet in _INDEXED:
+            for values, origins in followed:
+                if not (values.is_floating_point() or values.is_complex()):
+                    self._note_unknown(packet, origins)
+        outputs = tensors_in(result)
+        if is_elementwise(packet) or packet in _FOLLOWED or packet in CONSTANTS or not outputs:
             return
         if any(self.known(output) for output in outputs):
             return

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from pruneviz.model.isolation import copied_tensors, evaluate, exact_float32, isolated
 from pruneviz.model.sample import Inputs, call_with, mapped, tensors_in
@@ -106,7 +108,19 @@ def _outputs(network: nn.Module, example: Inputs, training: bool) -> list[Tensor
         stack.enter_context(isolated(exact))
         stack.enter_context(exact_float32())
         stack.enter_context(torch.no_grad())
+        stack.enter_context(_NoEmptyAttention())
         evaluate(exact)
         if training:
             branch_as_in_training(exact)
         return tensors_in(call_with(exact, copied_tensors(exact), given))
+
+
+class _NoEmptyAttention(TorchFunctionMode):
+    """Refuses attention without heads, which ends the process in torch's kernels."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = tensors_in((args, kwargs or {}))
+        if func is F.scaled_dot_product_attention and any(not t.numel() for t in given):
+            shapes = ", ".join(str(tuple(t.shape)) for t in given[:3])
+            raise ValueError(f"attention of empty tensors, of shapes {shapes}")
+        return func(*args, **(kwargs or {}))

@@ -243,3 +243,35 @@ def test_no_operation_stops_tracing(name: str) -> None:
         head=nn.Linear(20, 2),
     )
     assert [layer.name for layer in find_layers(model, torch.randn(2, 3, 5))] == ["one"]
+
+
+@pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool2d(1), nn.MaxPool2d(2), nn.Identity()])
+def test_channels_last_keeps_the_origins(pool: nn.Module) -> None:
+    network = nn.Sequential(nn.Sigmoid(), pool, nn.Flatten())
+    origins = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = torch.zeros(2, 3, 4, 4).to(memory_format=layout)
+        tracer = ChannelTracer()
+        tracer.mark(x, torch.arange(3).view(3, 1, 1))
+        with tracer:
+            y = network(x)
+        found = tracer.origins(y)
+        assert found is not None
+        origins.append(found)
+    assert torch.equal(*origins)
+    assert set(origins[0].unique().tolist()) == {0, 1, 2}
+
+
+def test_computed_positions_are_no_origins() -> None:
+    x, table = torch.zeros(2, 3), torch.ones(3, 4)
+    tracer = ChannelTracer()
+    tracer.mark(x, torch.arange(3))
+    with tracer:
+        chosen = table[x.argmax(1)]
+        kept = x[:, (x >= 0).all(0)]
+    for result in (chosen, kept):
+        found = tracer.origins(result)
+        assert found is not None
+        assert set(found.unique().tolist()) <= {MIXED, 0, 1, 2}
+    assert tracer.origins(chosen).eq(MIXED).all()  # type: ignore[union-attr]
+    assert tracer.origins(kept).eq(torch.arange(3)).all()  # type: ignore[union-attr]

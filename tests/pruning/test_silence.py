@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from pruneviz.pruning.silence import Silence
 
@@ -48,3 +51,40 @@ def test_a_parameter_with_an_entry_for_each_channel_is_noted() -> None:
     with tracer:
         x * scale * number
     assert tracer.scaled == {(0, "scale"), (1, "scale"), (2, "scale")}
+
+
+def test_positions_comparisons_and_choices_carry_no_zero_of_a_filter() -> None:
+    shape, filters = (2, 3), torch.arange(3).expand(2, 3)
+    table = torch.nn.Embedding(8, 2)
+    uses: dict[str, Callable[[Tensor, Tensor], object]] = {
+        "argmax": lambda x, other: table(x.argmax(1)),
+        "sum": lambda x, other: (x >= 0).sum(1),
+        "bucketize": lambda x, other: torch.bucketize(x, torch.tensor([-1.0, 1.0])),
+        "where": lambda x, other: torch.where(x > 0, other, 1.0),
+        "masked_fill": lambda x, other: other.masked_fill(x > 0, 1.0),
+        "index": lambda x, other: other[x >= 0],
+    }
+    for name, use in uses.items():
+        tracer = Silence()
+        tracer.begin({})
+        x, other = torch.zeros(shape), torch.zeros(shape)
+        tracer.mark(x, filters)
+        tracer.mark(other, filters + 3)
+        with tracer:
+            use(x, other)
+        noted = {**tracer.unknown, **tracer.left}
+        assert set(noted) == {0, 1, 2}, name
+        assert noted[0][1].endswith(name)
+
+
+def test_what_reads_only_the_shape_and_a_test_for_nan_note_nothing() -> None:
+    tracer = Silence()
+    tracer.begin({})
+    x = torch.zeros(2, 3)
+    tracer.mark(x, torch.arange(3).expand(2, 3))
+    with tracer:
+        torch.zeros_like(x), torch.rand_like(x), torch.empty_like(x), x.new_full((4,), 2.0)
+        torch.nn.functional.rrelu(x)
+        x.isnan().any()
+    assert not tracer.unknown
+    assert not tracer.left

@@ -182,6 +182,19 @@ def test_heads_that_the_code_counts_itself_stay_masked_with_a_reason() -> None:
     assert late.masked_filters == {"1": (1,)}
 
 
+def test_attention_that_would_be_left_without_heads_is_not_run() -> None:
+    config = t.Phi3Config(
+        vocab_size=20, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=4, num_key_value_heads=2, pad_token_id=0,
+    )  # fmt: skip
+    model = t.Phi3ForCausalLM(config).eval()
+    words = {"input_ids": torch.arange(8).view(2, 4)}
+    pv.Pruner(model, words, unit="head").prune_filters({"model.layers.0.self_attn": [0]})
+    removed = pv.remove(model, words, unit="head")
+    assert removed.masked_filters == {"model.layers.0.self_attn": (0,)}
+    assert "attention of empty tensors" in removed.reasons["model.layers.0.self_attn"][0]
+
+
 def test_a_grouping_can_be_pruned_and_removed() -> None:
     network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
     units = {

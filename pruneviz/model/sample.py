@@ -21,6 +21,7 @@ from torch.utils.data import Dataset, IterableDataset
 from pruneviz.errors import DataError, MeasureError
 from pruneviz.model.attributes import one_pass
 from pruneviz.model.one_dtype import in_one_dtype
+from pruneviz.model.own_gradients import retried_with_gradients
 from pruneviz.model.stand_ins import every_place, stand_ins
 from pruneviz.model.supported import forward_explained
 
@@ -77,6 +78,7 @@ def call_model(model: nn.Module, inputs: Inputs, forward: Forward | None = None)
     return model(*args, **kwargs)
 
 
+@retried_with_gradients
 def call_with(
     model: nn.Module,
     state: Mapping[str, Tensor],
@@ -94,12 +96,7 @@ def call_with(
     """
     # a copy, because a network may write into its inputs in place
     inputs = mapped(inputs, Tensor.clone)
-    with (
-        forward_explained(model),
-        one_pass(model),
-        stand_ins(model, state),
-        in_one_dtype(state),
-    ):
+    with forward_explained(model), one_pass(model), stand_ins(model, state), in_one_dtype(state):
         # each place once: torch leaves the new tensors in modules that are registered twice
         state = every_place(model, state)
         if forward is None:

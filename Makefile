@@ -18,7 +18,7 @@ help:
 	@echo "make figures      make shipped, then record the embedded experiment (once, minutes) and draw it"
 	@echo "make record       record the embedded experiment without drawing it"
 	@echo "make test         run the test suite (records first, once: notebooks need the recordings)"
-	@echo "make test-networks  check 74 public architectures against plain autograd (minutes)"
+	@echo "make test-networks  check 104 public architectures against plain autograd (minutes)"
 	@echo "make networks     the same, and rebuild the tables of docs/networks.md"
 	@echo "make lint         check style and types"
 	@echo "make format       fix style"

@@ -214,7 +214,8 @@ def _check_loss(sample: Objective, output: Any, y: Any, *, by_default: bool) -> 
     if not isinstance(output, Tensor):
         _check_other_output(sample, output)
     elif isinstance(loss, CrossEntropy):
-        check_labels(loss, sample.batches, output, y, by_default=by_default)
+        entry = sample.logits_only
+        check_labels(loss, sample.batches, output, y, by_default=by_default, entry=entry)
     value = sample.loss_at(output, y, 1.0)
     if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
         is_tensor = isinstance(value, Tensor)

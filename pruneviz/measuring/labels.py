@@ -21,7 +21,13 @@ _ROUNDING = 1e-3
 
 
 def check_labels(
-    loss: CrossEntropy, batches: Sequence[Batch], output: Tensor, y: Any, *, by_default: bool
+    loss: CrossEntropy,
+    batches: Sequence[Batch],
+    output: Tensor,
+    y: Any,
+    *,
+    by_default: bool,
+    entry: bool,
 ) -> None:
     """Check the targets of a sample.
 
@@ -31,6 +37,7 @@ def check_labels(
         output: Logits of some examples.
         y: The target of the same examples.
         by_default: Whether the loss was not chosen, so that targets may be meant for another one.
+        entry: Whether the logits are an entry of the model's output.
 
     Raises:
         MeasureError: If a target does not fit.
@@ -40,7 +47,7 @@ def check_labels(
             f"the target is a {type(y).__name__}, and the model's output has no loss; give "
             "(inputs, labels), or pass loss=callable(output, target)"
         )
-    _check_shape(output, y)
+    _check_shape(output, y, "o['logits']" if entry else "o")
     if output.shape[1] == 1 and by_default:
         raise MeasureError(
             f"the network has one output (shape {tuple(output.shape)}), for which cross-entropy "
@@ -53,7 +60,7 @@ def check_labels(
         _check_range([y for _, y in batches], output.shape[1], loss.ignore_index)
 
 
-def _check_shape(output: Tensor, y: Tensor) -> None:
+def _check_shape(output: Tensor, y: Tensor, logits: str) -> None:
     if y.is_floating_point():
         fits = y.shape == output.shape and output.ndim > 1
     else:
@@ -61,7 +68,7 @@ def _check_shape(output: Tensor, y: Tensor) -> None:
     if not fits and output.ndim > 2 and y.shape == output.shape[:-1]:
         raise MeasureError(
             f"outputs of shape {tuple(output.shape)} have their classes last, where cross-entropy "
-            "expects them second; pass loss=lambda o, y: F.cross_entropy(o.flatten(0, -2), "
+            f"expects them second; pass loss=lambda o, y: F.cross_entropy({logits}.flatten(0, -2), "
             "y.flatten()) and loss_weight=lambda y: y != -100 (F is torch.nn.functional)"
         )
     if not fits or y.dtype in _NO_LABELS:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from pruneviz.errors import MeasureError, unknown_name
-from pruneviz.model.filters import Layer, Trace, layers_of
+from pruneviz.model.filters import Layer, Trace, layers_of, no_filters
 from pruneviz.model.weights import LinearMap, computes_weight, linear_maps
 
 _WILD = "*?["
@@ -247,11 +247,7 @@ def _nothing_left(
             f"layers={layers!r} and skip={skip!r} leave no layer of {name}; "
             f"its layers are {', '.join(layer.name for layer in maps.values())}"
         )
-    computed = "; all other weights are computed, see pruneviz.coverage" if _computed(model) else ""
-    only = "; its only layer is the classifier, measured with classifier=True" if maps else ""
-    return (
-        f"{name} has no filters: no convolution or linear layer before its output{only}{computed}"
-    )
+    return no_filters(model, classifier=bool(maps))
 
 
 def _uncalled(maps: Mapping[str, Layer], trace: Trace) -> frozenset[str]:

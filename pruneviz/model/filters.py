@@ -132,14 +132,25 @@ def layers_of(model: nn.Module, trace: Trace, *, classifier: bool = False) -> li
     modules = dict(weighted_modules(model))
     names = [name for name in trace.order if classifier or name not in trace.output_layers]
     if not names:
-        only = "; its only layer is the classifier, measured with classifier=True"
-        raise MeasureError(
-            f"{type(model).__name__} has no filters: no convolution or linear layer before its "
-            f"output{only if trace.order else ''}"
-        )
+        raise MeasureError(no_filters(model, classifier=bool(trace.order)))
     # a tied weight is named after its first use
     weights = {id(p): parameter for parameter, p in model.named_parameters()}
     return [_layer(name, modules[name], weights, trace) for name in names]
+
+
+def no_filters(model: nn.Module, *, classifier: bool) -> str:
+    """The message for a model without filters.
+
+    Args:
+        model: Any network.
+        classifier: Whether it has an output layer.
+    """
+    computed = [name for name, module in model.named_modules() if computes_weight(module)]
+    return (
+        f"{type(model).__name__} has no filters: no weight that acts as a linear map before its "
+        f"output{'; its only layer is the classifier, measured with classifier=True' * classifier}"
+        + (f"; the weight of {', '.join(computed[:3])} is computed" if computed else "")
+    )
 
 
 def weighted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -23,6 +23,7 @@ from pruneviz.errors import MeasureError, PruningError
 from pruneviz.model.filters import FilterOf, Layer, Trace, layers_of, weight_users, weighted_modules
 from pruneviz.model.sample import Inputs
 from pruneviz.model.units import Units
+from pruneviz.model.weights import computes_weight
 from pruneviz.pruning.disjoint_sets import DisjointSets
 from pruneviz.pruning.flow import Flow, Sources
 from pruneviz.pruning.held_entries import pruned_rows
@@ -61,7 +62,8 @@ class Coupling:
     Attributes:
         layers: Layers whose filters can be pruned, in execution order; never the classifier.
         left_out: {layer: reason} for layers whose filters, at zero, are not as if they were absent:
-            they share the statistics of a norm, or leave a constant.
+            they share the statistics of a norm, or leave a constant. Also layers with a computed
+            weight, and transposed convolutions.
         flow: Where their channels go.
 
     Raises:
@@ -78,6 +80,7 @@ class Coupling:
         layers = _layers_of(network, self._trace)
         self.left_out = self._reasons([layer.name for layer in layers])
         self.layers = [layer for layer in layers if layer.name not in self.left_out]
+        self.left_out |= _other_layers(network)
         if not self.layers:
             reasons = "; ".join(self.left_out.values())
             raise PruningError(
@@ -276,6 +279,20 @@ def _layers_of(network: nn.Module, trace: Trace) -> list[Layer]:
             "not pruned, but units of several parameters are: unit='neuron', unit='head', or a "
             "grouping {name: [(parameter, dim, indices), ...]}"
         ) from error
+
+
+def _other_layers(network: nn.Module) -> dict[str, str]:
+    """{layer that has no filters here: why}."""
+    found = {}
+    for name, module in network.named_modules():
+        if isinstance(module, (_ConvNd, nn.Linear)) and computes_weight(module):
+            found[name] = (
+                f"the weight of {name} is computed, as by weight_norm or spectral_norm; remove the "
+                "parametrization to prune its filters"
+            )
+        elif isinstance(module, _ConvTransposeNd):
+            found[name] = f"filters of a transposed convolution such as {name} are not pruned"
+    return found
 
 
 def _feeds(name: str, module: nn.Module, channels: list[Sources]) -> list[Feed]:

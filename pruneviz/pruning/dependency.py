@@ -229,7 +229,7 @@ def explain(obstacles: Iterable[Obstacle]) -> tuple[str, ...]:
     for reason, name in sorted(set(obstacles)):
         names.setdefault(reason, []).append(name)
     return tuple(
-        text.format(_listed(names[reason])) for reason, text in REASONS.items() if reason in names
+        text.format(listed(names[reason])) for reason, text in REASONS.items() if reason in names
     )
 
 
@@ -242,6 +242,7 @@ def union(removals: Iterable[Removal]) -> Slices:
     return together
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first names, and the number of others."""
     more = len(names) - _NAMES
     return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from pruneviz.errors import PruningError
 from pruneviz.model.filters import (
@@ -48,6 +49,7 @@ class Flow:
         read: {module: the filters in each of its input channels}, for convolutions, linear layers,
             norms and PReLU, over all calls. Modules that run only in training are among them.
         only_training: Modules that run only in training, such as an auxiliary head.
+        not_run: Layers and norms that did not run in either mode.
         met: Sets of filters that meet in one place.
         leaves: {layer: why one of its filters, pruned, is not as if it were absent}.
         leave_together: Filters that meet, and leave a constant if all of them are pruned, and the
@@ -75,6 +77,7 @@ class Flow:
         if silent:
             self._try_training(example)
             self.only_training = frozenset(silent & self._called)
+        self.not_run = tuple(sorted(filter(self._is_layer, self._never_called())))
         self.read = {
             name: _over_calls([c for c, _ in calls]) for name, calls in self._calls.items()
         }
@@ -109,6 +112,11 @@ class Flow:
         named = self._network.named_modules()
         owners = {n for n, m in named if next(m.parameters(recurse=False), None) is not None}
         return owners - self._called
+
+    def _is_layer(self, path: str) -> bool:
+        module = self._network.get_submodule(path)
+        held = isinstance(module, NonDynamicallyQuantizableLinear)  # attention never calls it
+        return isinstance(module, (_ConvNd, nn.Linear, _NormBase)) and not held
 
     def _try_training(self, example: Inputs) -> None:
         # A network may need more in training, such as targets; its branches then stay unknown.

@@ -154,8 +154,9 @@ def check_held(model: nn.Module) -> None:
         module, own = _owner(model, name)
         if module.get_parameter(own).detach()[~kept].any():
             raise PruningError(
-                f"pruned entries of {name} are no longer zero: something other than a torch "
-                "optimiser wrote to them; call pruneviz.hold_pruned(model), which zeroes them"
+                f"pruned entries of {name} are no longer zero: something wrote to them "
+                "that passes over the hooks of torch optimisers, such as a compiled step or an "
+                "assignment; call pruneviz.hold_pruned(model), which zeroes them"
             )
 
 

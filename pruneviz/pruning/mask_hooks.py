@@ -29,6 +29,7 @@ _HOOKS = (
     "_state_dict_hooks",
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
+    "_state_dict_pre_hooks",
 )
 
 
@@ -248,6 +249,10 @@ def _write_masks(
     metadata[METADATA] = dict(masks_of(module))
 
 
+def _before_saving(module: nn.Module, prefix: str, keep_vars: bool) -> None:
+    hold(module)
+
+
 def _read_masks(
     module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any], *rest: Any
 ) -> None:
@@ -273,6 +278,7 @@ def _dress(module: nn.Module) -> None:
     _register(module, _HOOKS[1], _write_masks, module.register_state_dict_post_hook)
     _register(module, _HOOKS[2], _read_masks, module.register_load_state_dict_pre_hook)
     _register(module, _HOOKS[3], _after_loading, module.register_load_state_dict_post_hook)
+    _register(module, _HOOKS[4], _before_saving, module.register_state_dict_pre_hook)
 
 
 def _register(
@@ -283,7 +289,7 @@ def _register(
 
 
 def _undress(module: nn.Module) -> None:
-    own = {_hold, _write_masks, _read_masks, _after_loading}
+    own = {_hold, _write_masks, _read_masks, _after_loading, _before_saving}
     for kind in _HOOKS:
         hooks = module.__dict__[kind]
         for key in [key for key, hook in hooks.items() if _plain(hook) in own]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pruneviz.model.filters import NUMBERS, Layer, find_layers, unwrap
 from pruneviz.model.sample import Inputs, first_of
 from pruneviz.pruning.cost import Cost, cost, placed
-from pruneviz.pruning.dependency import Graph, Removal, explain, union
+from pruneviz.pruning.dependency import Graph, Removal, explain, listed, union
 from pruneviz.pruning.example import check_example
 from pruneviz.pruning.flow import Flow
 from pruneviz.pruning.held_entries import check_held, pruned_rows
@@ -48,6 +48,9 @@ class Removed(Smaller):
         reasons: {layer: why its masked filters stay}.
         entries: {parameter: indices of its entries in the flattened old parameter}, to convert
             optimiser state.
+        not_run: Layers and norms that the example did not run, in evaluation or training mode. They
+            are not cut, and no longer fit if one reads a removed channel: remove with an example
+            that runs them. Found only for filters, and if some are pruned.
         before: Cost of the masked network.
         after: Cost of the smaller network.
     """
@@ -120,6 +123,7 @@ def remove(
         masked_filters=made.masked_filters,
         reasons=made.reasons,
         entries=made.entries,
+        not_run=made.not_run,
         before=cost(network, example),
         after=cost(made.network, example),
     )
@@ -129,7 +133,7 @@ def _without_filters(network: nn.Module, example: Inputs, deadline: float) -> Sm
     layers = find_layers(network, example)
     pruned = {layer.name: _pruned(network, layer) for layer in layers}
     concerned = {name: filters for name, filters in pruned.items() if filters}
-    removals, rejected = _fitting(network, example, concerned, deadline)
+    removals, rejected, not_run = _fitting(network, example, concerned, deadline)
     smaller, entries = shrunk(network, lambda copied: take_out(copied, union(removals)))
     left = {layer.name: _rows_left(network, layer, entries[layer.weight]) for layer in layers}
     for layer in layers:
@@ -149,6 +153,7 @@ def _without_filters(network: nn.Module, example: Inputs, deadline: float) -> Sm
         },
         reasons={name: _reasons(of[name], rows) for name, rows in masked.items() if rows},
         entries=entries,
+        not_run=not_run,
     )
 
 
@@ -159,10 +164,10 @@ def _pruned(network: nn.Module, layer: Layer) -> list[int]:
 
 def _fitting(
     network: nn.Module, example: Inputs, pruned: Mapping[str, Sequence[int]], deadline: float
-) -> tuple[list[Removal], list[Removal]]:
-    """Removals that do not change the outputs, and the others with the reason."""
+) -> tuple[list[Removal], list[Removal], tuple[str, ...]]:
+    """Removals that do not change the outputs, others with the reason, and layers not run."""
     if not pruned:
-        return [], []
+        return [], [], ()
 
     def build(removals: Sequence[Removal]) -> nn.Module:
         return shrunk(network, lambda copied: take_out(copied, union(removals)))[0]
@@ -172,7 +177,8 @@ def _fitting(
     branches = bool(flow.only_training)
     trial = Trial(network, example, build, branches=branches, deadline=deadline)
     made, rejected = trial.fitting([], Graph(network, flow).removals(pruned))
-    return made, [replace(removal, slices={}, otherwise=why) for removal, why in rejected]
+    kept = [replace(removal, slices={}, otherwise=why) for removal, why in rejected]
+    return made, kept, flow.not_run
 
 
 def _rows_left(network: nn.Module, layer: Layer, entries: Tensor) -> list[int]:
@@ -219,5 +225,10 @@ def _losses(removed: Removed) -> list[str]:
         reasons = "; ".join(removed.reasons[layer])
         lines.append(
             f"  {layer}: {len(filters)} of {len(removed.filters[layer])}, because {reasons}"
+        )
+    if removed.not_run:
+        lines.append(
+            f"{listed(removed.not_run)} were not called with this example: not cut, and they may "
+            "no longer fit if they read a removed channel; give an example that runs them"
         )
     return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -35,6 +35,8 @@ class Smaller:
         reasons: {layer: why its masked units stay}.
         entries: {parameter: indices of its entries in the flattened old parameter}, to convert
             optimiser state.
+        not_run: Layers and norms that the example did not run, in evaluation or training mode;
+            what they read was not cut or compared.
     """
 
     network: nn.Module
@@ -43,6 +45,7 @@ class Smaller:
     masked_filters: Mapping[str, tuple[int, ...]]
     reasons: Mapping[str, tuple[str, ...]]
     entries: Mapping[str, Tensor]
+    not_run: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 def without_units(network: nn.Module, example: Inputs, unit: UnitKind, deadline: float) -> Smaller:

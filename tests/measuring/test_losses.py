@@ -300,6 +300,20 @@ def test_classes_in_the_last_dimension_name_the_loss() -> None:
         pv.measure(language_model(), (words, labels))
 
 
+def test_logits_in_an_entry_of_the_output_are_named_in_the_loss() -> None:
+    class Entry(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = language_model()
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": self.net(x)}
+
+    words, labels = tokens()
+    with pytest.raises(MeasureError, match=r"cross_entropy\(o\['logits'\]\.flatten"):
+        pv.measure(Entry(), (words, labels))
+
+
 def test_a_loss_with_weights_of_all_examples_is_measured_in_one_piece() -> None:
     weights = torch.rand(N, 1, dtype=torch.float64) + 0.1
     target = (X[:, :1] > 0).double()

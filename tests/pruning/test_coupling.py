@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 
@@ -328,3 +329,16 @@ def test_a_network_whose_weights_are_no_filters_is_told_of_units() -> None:
     network = nn.Sequential(nn.ConvTranspose2d(1, 3, 2), nn.Flatten(), nn.Linear(75, CLASSES))
     with pytest.raises(MeasureError, match=r"has no filters.*transposed.*unit='neuron'"):
         Coupling(network, DIGITS)
+
+
+def test_layers_with_computed_weights_and_transposed_ones_are_named() -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
+    mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), normed, nn.ConvTranspose2d(4, 4, 1), mean)
+    coupling = Coupling(network, torch.randn(2, 3, 4, 4))
+    assert [layer.name for layer in coupling.layers] == ["0"]
+    assert set(coupling.left_out) == {"1", "2"}
+    assert "weight of 1 is computed" in coupling.left_out["1"]
+    assert "transposed convolution" in coupling.left_out["2"]
+    with pytest.raises(MeasureError, match=r"no weight that acts .* weight of 0 is computed"):
+        Coupling(nn.Sequential(copy.deepcopy(normed), mean), torch.randn(2, 4, 4, 4))

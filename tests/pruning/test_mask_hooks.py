@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import pruneviz as pv
 from pruneviz.errors import PruningError
 from pruneviz.pruning.held_entries import check_held, forget_masks, kept_entries, prune_entries
+from pruneviz.pruning.mask_hooks import set_mask
 from pruneviz.pruning.pruner import Pruner
 from tests.support.removed_twins import IMAGES, LABELS, TWINS
 
@@ -365,3 +366,13 @@ def test_masks_can_be_forgotten_and_then_everything_moves() -> None:
     optimizer.step()
     network(IMAGES)
     assert network[1].weight[2].all()
+
+
+def test_a_state_dict_has_zeros_whatever_wrote_to_the_weights() -> None:
+    layer = nn.Linear(3, 2)
+    set_mask(layer, "weight", torch.tensor([[True] * 3, [False] * 3]))
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+    assert layer.state_dict()["weight"].tolist() == [[2.0] * 3, [0.0] * 3]
+    set_mask(layer, "weight", None)
+    assert not layer._state_dict_pre_hooks

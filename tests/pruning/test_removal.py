@@ -554,3 +554,24 @@ def test_a_network_whose_pruned_entries_moved_is_refused() -> None:
         network.body[0].weight[1] += 0.1
     with pytest.raises(PruningError, match=r"of body\.0\.weight are no longer zero.*hold_pruned"):
         remove(network, example)
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.d, self.fc = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).relu()
+        return self.fc((self.d(y) if x.shape[-1] > 4 else y).mean((2, 3)))
+
+
+def test_layers_that_the_example_did_not_run_are_named() -> None:
+    network, x = Branching(), torch.randn(2, 3, 4, 4)
+    Pruner(network, x).prune_filters({"a": [1]})
+    removed = remove(network, x)
+    assert removed.not_run == ("d",)
+    assert "d were not called with this example" in removed.summary()
+    other = remove(network, torch.randn(2, 3, 6, 6))
+    assert other.not_run == ()
+    assert "not called" not in other.summary()

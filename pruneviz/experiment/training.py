@@ -193,6 +193,7 @@ def settle_optimizer(state: TrainingState, carry_momentum: bool) -> None:
             "not the network's; create it from network.parameters()"
         )
     if carry_momentum:
+        # Masks do this after the next step only; a checkpoint may be written before it.
         hold_pruned(state.network, state.optimizer)
     else:
         state.optimizer.state.clear()

@@ -32,6 +32,8 @@ _HOOKS = (
     "_state_dict_pre_hooks",
 )
 
+_META = torch.device("meta")
+
 
 def masks_of(module: nn.Module) -> Mapping[str, Tensor]:
     """The masks of a module's own parameters: {name: boolean, False at pruned entries}."""
@@ -299,6 +301,3 @@ def _undress(module: nn.Module) -> None:
 def _plain(hook: Any) -> Any:
     """The function in torch's wrapper of a hook."""
     return getattr(hook, "hook", hook)
-
-
-_META = torch.device("meta")

@@ -173,8 +173,10 @@ class Pruner:
         if unknown:
             layer, number = unknown[0]
             known = ", ".join(layer.name for layer in self.coupling.layers)
+            first = self.coupling.layers[0]
+            kind = first.kind if isinstance(first, Units) else "filter"
             raise PruningError(
-                f"there is no filter {number} of layer {layer!r} to prune; the layers are {known}"
+                f"there is no {kind} {number} of layer {layer!r} to prune; the layers are {known}"
             )
         self._mask(with_dependents(self.coupling, self.coupling.pruned() | named))
 

@@ -131,6 +131,13 @@ def _float(example: Any) -> Any:
     return example.float() if isinstance(example, Tensor) else example
 
 
+def test_a_head_that_does_not_exist_is_refused() -> None:
+    network, example, _ = case("vision", torch.float64)
+    pruner = pv.Pruner(network, example, unit="head")
+    with pytest.raises(PruningError, match="there is no head 9 of layer 'nowhere'"):
+        pruner.prune_filters({"nowhere": [9]})
+
+
 def test_heads_and_neurons_go_one_after_the_other() -> None:
     network, example, _ = case("vision", torch.float64)
     for unit, layer in (("head", "encoder.layers.encoder_layer_1"), ("neuron", "encoder.layers")):

@@ -23,7 +23,7 @@ from pruneviz.model.attributes import one_pass
 from pruneviz.model.one_dtype import in_one_dtype
 from pruneviz.model.own_gradients import retried_with_gradients
 from pruneviz.model.stand_ins import every_place, stand_ins
-from pruneviz.model.supported import forward_explained
+from pruneviz.model.supported import forward_explained, not_nested, rows_of
 
 Inputs: TypeAlias = Any  # a tensor, or a mapping or sequence of tensors
 Batch: TypeAlias = tuple[Inputs, Any]
@@ -294,7 +294,7 @@ def _is_tree(value: Any) -> bool:
 
 def _slice(tree: Any, examples: int, start: int, stop: int) -> Any:
     def cut(leaf: Tensor) -> Tensor:
-        return leaf[start:stop] if leaf.ndim and len(leaf) == examples else leaf
+        return rows_of(leaf, start, stop) if leaf.ndim and len(leaf) == examples else leaf
 
     return mapped(tree, cut)
 
@@ -392,6 +392,6 @@ def _placed_batch(batch: Batch, device: torch.device, dtype: torch.dtype) -> Bat
 
 
 def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    placed = tensor.detach().to(device, dtype if tensor.is_floating_point() else None)
+    placed = not_nested(tensor).to(device, dtype if tensor.is_floating_point() else None).detach()
     # an inference tensor cannot take part in a derivative
     return placed.clone() if placed.is_inference() else placed

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from pruneviz.errors import MeasureError, PrunevizError, UnsupportedError
+from pruneviz.errors import DataError, MeasureError, PrunevizError, UnsupportedError
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory")
 
@@ -40,6 +40,37 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
     known = any(text in str(error) for text in _NO_MEMORY)
     return isinstance(error, torch.OutOfMemoryError) or known
+
+
+def not_nested(tensor: Tensor) -> Tensor:
+    """A tensor of a sample, whose first dimension counts examples.
+
+    Raises:
+        DataError: If it is a nested tensor.
+    """
+    if tensor.is_nested:
+        raise DataError(
+            "the sample holds a nested tensor, which cannot be split by examples; give a padded "
+            "one, as torch.nested.to_padded_tensor(x, 0.0), with a mask of what counts"
+        )
+    return tensor
+
+
+def rows_of(tensor: Tensor, start: int, stop: int) -> Tensor:
+    """A slice of a tensor's first dimension.
+
+    Raises:
+        DataError: If torch cannot slice its layout, such as a sparse one.
+    """
+    try:
+        return tensor[start:stop]
+    except RuntimeError as error:
+        if tensor.layout is torch.strided:
+            raise
+        raise DataError(
+            f"the sample holds a tensor in the layout {tensor.layout}, of which torch takes no "
+            "first examples; give a dense one, such as adjacency.to_dense()"
+        ) from error
 
 
 @contextmanager

@@ -340,3 +340,21 @@ def test_a_sample_is_not_written_to(bn: str) -> None:
     assert_as_plain(frame, InPlace(), lambda net: F.cross_entropy(net(A.clone()), Y))
     pv.measure(InPlace(), (x, Y), columns=["theta2_g2", "synflow"], **EXACT)
     assert torch.equal(x, A)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse .* support is in beta")
+@pytest.mark.parametrize("made", [Tensor.to_sparse, Tensor.to_sparse_csr])
+def test_sparse_inputs_that_cannot_be_cut_ask_for_dense_ones(made: Any) -> None:
+    class Graph(TwoInputs):
+        def forward(self, a: Tensor, b: Tensor, scale: float = 1.0) -> Any:
+            return self.fc(torch.sparse.mm(b, self.a(a)).tanh())
+
+    near = torch.eye(N, dtype=torch.float64) + torch.eye(N, dtype=torch.float64).roll(1, 0)
+    with pytest.raises(DataError, match=r"layout torch\.sparse_\w+, .* adjacency\.to_dense"):
+        pv.measure(Graph(), ((A, made(near)), Y), **EXACT)
+
+
+def test_nested_inputs_ask_for_padded_ones() -> None:
+    nested = torch.nested.nested_tensor([A[0], A[1, :2]], layout=torch.jagged)
+    with pytest.raises(DataError, match=r"nested tensor.* give a padded one"):
+        pv.measure(TwoInputs(), (nested, Y[:2]))

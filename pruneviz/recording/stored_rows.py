@@ -26,8 +26,8 @@ def rows_to_store(
     if kind != "weight":
         return slice(None), {}
     weights = sum(model.get_parameter(name).numel() for name in parameters_of(layers))
-    facts = {"weight_rows": int(rows), "weight_rows_seed": int(seed), "weights": weights}
-    return stored_rows(weights, rows, seed), facts
+    stored = stored_rows(weights, rows, seed)  # checks both numbers
+    return stored, {"weight_rows": int(rows), "weight_rows_seed": int(seed), "weights": weights}
 
 
 def stored_rows(weights: int, rows: int, seed: int) -> np.ndarray:

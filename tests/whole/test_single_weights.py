@@ -193,7 +193,7 @@ def test_scores_and_masks_rank_single_weights() -> None:
     [
         (
             {"unit": "chanel"},
-            "unit='chanel'; choose one of 'filter', 'weight', 'channel'",
+            "unit='chanel'; choose one of 'filter', 'weight', 'head', .*'channel'",
         ),
         (
             {"unit": "weight", "columns": ["theta_g_se"]},

@@ -10,8 +10,7 @@ compared on a few examples: a backward pass may join what the forward pass does 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -27,6 +26,7 @@ from pruneviz.measuring.parts import (
     spread,
     without_warnings,
 )
+from pruneviz.model.isolation import slow_attention
 from pruneviz.model.sample import Batch, Inputs, chosen, examples_in, mapped, split, tensors_in
 from pruneviz.model.supported import is_out_of_memory
 
@@ -50,7 +50,7 @@ def reason_against_chunks(sample: Objective, chunk: int) -> str:
     if sample.whole or not batches:
         return sample.whole
     most = max(2 * chunk, forward_size(sample))
-    with without_warnings(), _one_path_of_attention():
+    with without_warnings(), slow_attention():
         for batch in batches:
             reason = _of_batch(sample, batch, chunk, most)
             if reason:
@@ -174,14 +174,3 @@ def _gradient(sample: Objective, x: Inputs, at: Tensor) -> list[Tensor]:
     if not terms:
         return [torch.zeros_like(p) for p in theta]
     return list(torch.autograd.grad(torch.stack(terms).sum(), theta, materialize_grads=True))
-
-
-@contextmanager
-def _one_path_of_attention() -> Iterator[None]:
-    """Context without torch's fast path of attention, which drops what is padded without graph."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)

@@ -77,7 +77,7 @@ def isolated(model: nn.Module, *, hooks: bool = False, also: object = None) -> I
         stack.callback(attributes.restore_members)
         stack.callback(attributes.restore_last)
         stack.enter_context(hooks_put_aside(attributes.modules, keep))
-        stack.enter_context(_slow_attention())
+        stack.enter_context(slow_attention())
         stack.enter_context(without_checkpointing())
         stack.enter_context(without_autocast())
         stack.enter_context(without_cudnn_recurrence())
@@ -125,7 +125,7 @@ def _own_warnings_ignored() -> Iterator[None]:
 
 
 @contextmanager
-def _slow_attention() -> Iterator[None]:
+def slow_attention() -> Iterator[None]:
     """Attention layers without their fast path, which has no derivatives and nests tensors."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

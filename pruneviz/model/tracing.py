@@ -97,7 +97,9 @@ class ChannelTracer(TorchDispatchMode):
         address = _address(tensor)
         if address is not None and self.origins(tensor) is None:
             elements = tensor.untyped_storage().nbytes() // tensor.element_size()
-            self._memory[address] = torch.full((elements,), MIXED, dtype=_DTYPE)
+            # beside the values, because some rules compare the two or index both alike
+            memory = torch.full((elements,), MIXED, dtype=_DTYPE, device=tensor.device)
+            self._memory[address] = memory
             self._alive.append(tensor)
         known = self.origins(tensor)
         if known is not None:
@@ -151,6 +153,7 @@ class ChannelTracer(TorchDispatchMode):
 
         Pairs of multiplied filters are recorded.
         """
+        second = second.to(first.device)  # single numbers on the CPU join any other device
         if torch.equal(first, second):
             return first
         codes, at = (first.long() * (2 * _UNIONS) + second).unique(return_inverse=True)
@@ -161,7 +164,8 @@ class ChannelTracer(TorchDispatchMode):
         if multiplied:
             different = {(a, b) for a, b in pairs if a != b}
             self.multiplied |= {(a, b) for a, b in different if is_single(a) and is_single(b)}
-        return torch.tensor([self._union(a, b) for a, b in pairs], dtype=_DTYPE)[at]
+        met = [self._union(a, b) for a, b in pairs]
+        return torch.tensor(met, dtype=_DTYPE, device=at.device)[at]
 
     def _note_together(self, packet: Any, args: Any) -> None:
         """Record the filters that meet in a statistic of a normalisation or an average."""
@@ -204,7 +208,7 @@ def channel_origins(origins: Tensor, dim: int) -> Tensor:
     flat = origins.movedim(dim, 0)
     flat = flat[:, None] if flat.ndim == 1 else flat.flatten(1)
     if not flat.shape[1]:
-        return torch.full(flat.shape[:1], MIXED, dtype=_DTYPE)
+        return torch.full(flat.shape[:1], MIXED, dtype=_DTYPE, device=flat.device)
     return _agreed(flat.amin(1), flat.amax(1))
 
 
@@ -275,7 +279,7 @@ def _move(tracer: ChannelTracer, call: _Call) -> list[Tensor | None]:
     if call.func.overloadpacket in (_aten.cat, _aten.stack):
         # constants among the parts have no origin
         parts = [
-            torch.full(part.shape, MIXED, dtype=_DTYPE) if part is origins else origins
+            torch.full_like(part, MIXED, dtype=_DTYPE) if part is origins else origins
             for part, origins in zip(call.args[0], args[0], strict=True)
         ]
         args = (parts, *args[1:])

@@ -115,7 +115,9 @@ class Silence(ChannelTracer):
     def _note_meeting(self, packet: Any, followed: list[tuple[Tensor, Tensor]]) -> None:
         """Note what meets different filters element by element."""
         shape = torch.broadcast_shapes(*(t.shape for t, _ in followed))
-        spread = [(t.expand(shape), o.expand(shape)) for t, o in followed]
+        # single numbers on the CPU join any other device
+        device = next((t.device for t, _ in followed if t.ndim), torch.device("cpu"))
+        spread = [(t.expand(shape).to(device), o.expand(shape).to(device)) for t, o in followed]
         for i, (values, origins) in enumerate(spread):
             for j, (_, others) in enumerate(spread):
                 meets = (origins != others) & (origins != MIXED)

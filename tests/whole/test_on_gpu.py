@@ -243,3 +243,43 @@ def test_cheap_columns_are_read_with_one_wait(unit: str) -> None:
     with waits_told("warn") as waits:
         cheap.read()
     assert len([wait for wait in waits if "called a synchronizing" in str(wait.message)]) == 1
+
+
+class Heads(nn.Module):
+    """Attention and concatenated convolutions, whose units are heads, neurons and filters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        joined = torch.cat([self.left(images).relu(), self.right(images)], 1).flip(1)
+        tokens = self.norm(joined).flatten(2).movedim(1, 2)[:, ::64]
+        return self.head(self.block(tokens).mean(1))
+
+
+@pytest.mark.parametrize("unit", ["filter", "head", "neuron"])
+def test_units_are_measured_pruned_and_removed_alike(
+    unit: str, sample: tuple[Tensor, Tensor]
+) -> None:
+    torch.manual_seed(0)
+    begun_with = Heads().double()
+    tables, counts = [], []
+    for device in ("cpu", "cuda"):
+        network = copy.deepcopy(begun_with).to(device)
+        images, labels = sample[0].to(device), sample[1].to(device)
+        table = measure(network, (images, labels), unit=unit)
+        pruner = Pruner(network, images[:2], unit=unit)
+        pruner.prune(table, "proposed", 1)
+        smaller = remove(network, images[:2], unit=unit)
+        expected = network.eval()(images)
+        assert torch.allclose(smaller.network.eval()(images), expected, atol=1e-10)
+        tables.append(table)
+        counts.append(pruner.counts())
+    assert counts[1].equals(counts[0])
+    for column in ("theta_g", "theta_hg"):
+        scale = tables[0][column].abs().max()
+        np.testing.assert_allclose(tables[1][column], tables[0][column], atol=1e-10 * scale, rtol=0)

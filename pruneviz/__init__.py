@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pruneviz import plot as plot
     from pruneviz.analysis.convergence import convergence as convergence
     from pruneviz.analysis.correlation import correlate as correlate
     from pruneviz.analysis.correlation import over_seeds as over_seeds
@@ -83,10 +84,14 @@ _HOMES = {
     "score": "pruneviz.analysis.scores",
 }
 
-__all__ = sorted([*_HOMES, "__version__"])
+_MODULES = ("plot",)
+
+__all__ = sorted([*_HOMES, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"pruneviz.{name}")
     if name not in _HOMES:
         from pruneviz.errors import unknown_name
 

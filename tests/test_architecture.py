@@ -27,7 +27,8 @@ TORCH_FREE = {
     "log": {"console"},
     "plans": {"console", "log"},
     "analysis": {"console", "log"},
-    "figures": {"console", "log", "plans", "analysis"},
+    "plot": {"console", "log", "analysis"},
+    "figures": {"console", "log", "plans", "analysis", "plot"},
 }
 TORCH = ("model", "pruning", "measuring", "recording", "loops", "experiment")
 MAY_IMPORT = TORCH_FREE | {

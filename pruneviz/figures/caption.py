@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.console.words import counted
-from pruneviz.figures.catalogue import Entry, network_title
-from pruneviz.figures.chosen_runs import different, missing_runs
+from pruneviz.figures.catalogue import Entry
+from pruneviz.figures.chosen_runs import missing_runs
 from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
-from pruneviz.figures.row_kind import row_kind_of
-from pruneviz.figures.words import dataset_title, measure_title
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.vocabulary import BN_MODES
+from pruneviz.plot.row_kind import row_kind_of
+from pruneviz.plot.rows import different
+from pruneviz.plot.words import dataset_title, measure_title, network_title
 
 WIDTH = 100  # characters
 

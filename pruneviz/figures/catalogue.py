@@ -8,14 +8,9 @@ from dataclasses import dataclass, replace
 
 from pruneviz.console.words import counted
 from pruneviz.errors import FigureError, unknown_name
-from pruneviz.figures.words import listed
 from pruneviz.plans.needs import FIGURE_NEEDS, Need, figure_name
+from pruneviz.plot.words import listed, network_title
 
-NETWORK_TITLES: Mapping[str, str] = {
-    "vgg13": "VGG-13",
-    "mobilenet_v1": "MobileNet-V1",
-    "resnet56": "ResNet-56",
-}
 PREFERRED_DATASET = "cifar100"
 
 _CURVE_TITLE = (
@@ -99,11 +94,6 @@ class Entry:
         if "(stated for" not in claim:
             claim = f"{claim} (stated for {_titles(self.networks)})"
         return replace(self, need=replace(self.need, networks=named), claim=claim)
-
-
-def network_title(network: str) -> str:
-    """Title of a network; networks that are not in the paper keep their own name."""
-    return NETWORK_TITLES.get(network, network)
 
 
 def _titles(networks: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Which recorded runs, and which of their epochs, a figure is drawn from."""
+"""Which recorded runs a figure is drawn from."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import pandas as pd
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import listed
 from pruneviz.log.pruning_options import OPTION_NAMES
-from pruneviz.log.runs import Runs
-from pruneviz.log.schema import FILTER_KEYS
 from pruneviz.log.vocabulary import CNN_ROW_KINDS
 from pruneviz.plans.needs import FIGURE_NEEDS
+from pruneviz.plot.rows import different
+from pruneviz.plot.words import listed
 
 # Facts that must agree before runs are averaged over seeds.
 RECIPE = (
@@ -165,52 +164,6 @@ def has_recorded_runs(spec: pd.DataFrame, entry: Entry, options: DrawOptions) ->
     """Whether there is any run to draw a figure from."""
     datasets = chosen_datasets(spec, entry, options)
     return bool(_of_kind(spec, entry)["dataset"].isin(datasets).any())
-
-
-def filters_of(
-    runs: Runs,
-    spec: pd.DataFrame,
-    columns: Sequence[str],
-    epochs: Sequence[int] | None = None,
-    complete: Sequence[str] = (),
-) -> pd.DataFrame:
-    """Filters-table rows of some runs.
-
-    Args:
-        runs: Recordings.
-        spec: One row per run to read.
-        columns: Columns to read besides the keys.
-        epochs: Epochs to read. Default: all.
-        complete: Columns that must not be null; rows with a null are left out.
-
-    Raises:
-        LogError: If a column was not recorded; names it.
-    """
-    names = list(dict.fromkeys([*FILTER_KEYS, *columns]))
-    return runs.named(spec["run"]).read("filters", names, epochs, complete)
-
-
-def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:
-    """Epochs at which a filters table has rows for all runs in `spec`, ascending."""
-    runs = filters.groupby("epoch")["run"].nunique()
-    return [int(epoch) for epoch in runs.index[runs == len(spec)]]
-
-
-def nearest_epochs(epochs: Sequence[int], schedule: int, fractions: Sequence[float]) -> list[int]:
-    """The epochs nearest to fractions of a schedule, without repeats.
-
-    Of 160 epochs, the fractions 0, 1/4 and 1 are epochs 0, 40 and 160.
-    """
-    known = np.asarray(epochs)
-    nearest = [int(known[np.argmin(np.abs(known - share * schedule))]) for share in fractions]
-    return list(dict.fromkeys(nearest))
-
-
-def different(values: pd.Series) -> list[object]:
-    """Distinct present values of a column in their order; lists are compared as tuples."""
-    whole = [tuple(value) if isinstance(value, list) else value for value in values]
-    present = [value for value in whole if isinstance(value, tuple) or not pd.isna(value)]
-    return list(dict.fromkeys(present))
 
 
 def _of_kind(spec: pd.DataFrame, entry: Entry) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pruneviz.console.words import counted
-from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import (
     KIND_WORDS,
     RunGroup,
@@ -16,9 +16,9 @@ from pruneviz.figures.chosen_runs import (
     missing_runs,
 )
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import dataset_title, listed, measure_title
 from pruneviz.plans.planning import record_command
 from pruneviz.plans.presets import PRESETS
+from pruneviz.plot.words import dataset_title, listed, measure_title, network_title
 
 
 def in_words(absent: Sequence[RunGroup]) -> str:

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruneviz.errors import FigureError
-from pruneviz.figures import style
 from pruneviz.log.files import disk_errors, write_whole
+from pruneviz.plot import style
 
 # No file carries a date, so that equal pictures are equal bytes.
 FORMATS: Mapping[str, dict[str, str | None]] = {

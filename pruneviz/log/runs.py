@@ -99,7 +99,11 @@ class Runs:
         """
         named = None if columns is None else tuple(columns)
         needed = [*(named or ()), *complete]
-        schema.arrow_schema(table, needed)  # raises for unknown columns
+        # A table in memory may have columns of its own.
+        own = vars(self)[table].columns if table in vars(self) else ()
+        schema.arrow_schema(
+            table, [name for name in needed if name not in own]
+        )  # raises if unknown
         part = TablePart(named, None if epochs is None else tuple(epochs), tuple(complete))
         if table not in vars(self):
             parts = [read_file(file, table, part) for file in self.files(table)]

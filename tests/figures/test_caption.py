@@ -12,9 +12,9 @@ from pruneviz.figures.catalogue import FIGURES
 from pruneviz.figures.draw import compose
 from pruneviz.figures.kinds import scatter
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import mean_and_sd
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.runs import Runs
+from pruneviz.plot.words import mean_and_sd
 from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pruneviz.errors import FigureError
-from pruneviz.figures.catalogue import FIGURES, NETWORK_TITLES, file_stem, find, ordered
+from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered
 from pruneviz.plans.needs import FIGURE_NEEDS
+from pruneviz.plot.words import NETWORK_TITLES
 
 SCATTERS = ("3", "13", "14", "15", "H1a")
 

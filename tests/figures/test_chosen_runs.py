@@ -16,9 +16,7 @@ from pruneviz.figures.chosen_runs import (
     has_recorded_runs,
     kinds_of,
     missing_runs,
-    nearest_epochs,
 )
-from pruneviz.figures.kinds import scatter
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.plans.needs import CURVE_MEASURES
@@ -39,21 +37,6 @@ def every_kind() -> pd.DataFrame:
 
 
 # Epochs
-
-
-@pytest.mark.parametrize(
-    ("epochs", "schedule", "nearest"),
-    [
-        (range(0, 161, 10), 160, [0, 40, 160]),
-        (range(17), 16, [0, 4, 16]),
-        ([0, 3, 6, 9, 10], 10, [0, 3, 10]),
-        ([0, 1], 1, [0, 1]),
-    ],
-)
-def test_epochs_keep_the_fractions_of_the_schedule(
-    epochs: list[int], schedule: int, nearest: list[int]
-) -> None:
-    assert nearest_epochs(epochs, schedule, scatter.FRACTIONS) == nearest
 
 
 # Data sets

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pruneviz.figures import style
+from pruneviz.plot import style
 
 FOLDER = Path(__file__).parent / "baselines"
 DPI = 60

@@ -19,12 +19,12 @@ from matplotlib.ticker import MaxNLocator
 
 from pruneviz.console.words import counted
 from pruneviz.errors import FigureError
-from pruneviz.figures import style
-from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import dataset_title, listed, measure_title, percent
 from pruneviz.log.runs import Runs
+from pruneviz.plot import style
+from pruneviz.plot.words import dataset_title, listed, measure_title, network_title, percent
 
 # Columns of the epochs table, and fields of DrawOptions, that the picture depends on.
 NEEDS = ("train_acc", "test_acc", "kept_fraction")

@@ -11,7 +11,9 @@ from pruneviz.console.words import counted
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import (
+from pruneviz.log.runs import Runs
+from pruneviz.plans.needs import CURVE_MEASURES
+from pruneviz.plot.words import (
     dataset_title,
     decimal,
     listed,
@@ -19,8 +21,6 @@ from pruneviz.figures.words import (
     measure_title,
     percent,
 )
-from pruneviz.log.runs import Runs
-from pruneviz.plans.needs import CURVE_MEASURES
 
 AS_CLAIMED = "as the claim has it"
 AGAINST = "against the claim"

@@ -16,21 +16,22 @@ from matplotlib.ticker import MaxNLocator
 
 from pruneviz.console.words import counted
 from pruneviz.errors import FigureError
-from pruneviz.figures import style
-from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import chosen_spec
-from pruneviz.figures.mean_correlations import KEYS
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.row_kind import RowKind, row_kind_in, row_kind_of
-from pruneviz.figures.words import (
+from pruneviz.log.runs import Runs
+from pruneviz.plot import style
+from pruneviz.plot.mean_correlations import KEYS
+from pruneviz.plot.row_kind import RowKind, row_kind_in, row_kind_of
+from pruneviz.plot.words import (
     COEFFICIENT_NAMES,
     SYMBOLS,
     decimal,
     interval,
     listed,
     mean_and_sd,
+    network_title,
 )
-from pruneviz.log.runs import Runs
 
 # Columns of the filters table, and fields of DrawOptions, that the picture depends on.
 NEEDS = ("sigma", "sigma_delta", "theta_g", "abs_theta_g")
@@ -139,7 +140,7 @@ def _of_network(
     runs: Runs, spec: pd.DataFrame, row_kind: RowKind, options: DrawOptions
 ) -> pd.DataFrame:
     preserved = options.loss_preservation_score
-    correlations = row_kind.correlations(runs, spec, row_kind.change, preserved, options)
+    correlations = row_kind.correlations(runs, spec, row_kind.change, preserved, options.methods)
     if correlations.empty:
         raise FigureError(
             f"no epoch of {listed(spec['run'])} holds both {row_kind.change} and {preserved}; "
@@ -161,7 +162,9 @@ def _with_band(correlations: pd.DataFrame, options: DrawOptions) -> pd.DataFrame
 def _mean_mask_distance(
     runs: Runs, spec: pd.DataFrame, row_kind: RowKind, options: DrawOptions
 ) -> pd.DataFrame:
-    distances = row_kind.mask_distances(runs, spec, options).dropna(subset=["distance"])
+    distances = row_kind.mask_distances(
+        runs, spec, options.masks_by(str(spec["unit"].iloc[0])), options.mask_ratio
+    ).dropna(subset=["distance"])
     if distances.empty:
         raise FigureError(
             f"no two epochs of {listed(spec['run'])} have masks by {options.mask_score}; "

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 
 from pruneviz.analysis.pruned_fractions import pruned_fractions
 from pruneviz.console.words import counted
-from pruneviz.figures import style
-from pruneviz.figures.catalogue import Entry, network_title
+from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import decimal, listed, mean_and_sd, measure_title, percent
 from pruneviz.log.runs import Runs
+from pruneviz.plot import style
+from pruneviz.plot.words import decimal, listed, mean_and_sd, measure_title, network_title, percent
 
 # Columns of the rounds table, and fields of DrawOptions, that the picture depends on.
 NEEDS = ("layer", "layer_index", "filters", "kept", "coupled_to")

@@ -20,22 +20,24 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from pruneviz.console.words import counted
 from pruneviz.errors import FigureError
-from pruneviz.figures import style
-from pruneviz.figures.catalogue import Entry, network_title
-from pruneviz.figures.chosen_runs import chosen_spec, common_epochs, filters_of, nearest_epochs
+from pruneviz.figures.catalogue import Entry
+from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.row_kind import RowKind, row_kind_in, row_kind_of
-from pruneviz.figures.signed_log import SignedLog, off_ends
-from pruneviz.figures.words import (
+from pruneviz.log.runs import Runs
+from pruneviz.plot import style
+from pruneviz.plot.row_kind import RowKind, row_kind_in, row_kind_of
+from pruneviz.plot.rows import common_epochs, filters_of, nearest_epochs
+from pruneviz.plot.signed_log import SignedLog, off_ends
+from pruneviz.plot.words import (
     COEFFICIENT_NAMES,
     SYMBOLS,
     decimal,
     interval,
     listed,
     mean_and_sd,
+    network_title,
     scientific,
 )
-from pruneviz.log.runs import Runs
 
 X, Y = "theta_g", "theta_hg"
 # Columns of the filters table, and fields of DrawOptions, that the picture depends on.
@@ -71,7 +73,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     row_kind = row_kind_of(spec)
     schedule = _schedule(runs, spec)
     epochs = nearest_epochs(_measured(runs, spec), schedule, FRACTIONS)
-    means = row_kind.correlations(runs, spec, X, Y, options, epochs)
+    means = row_kind.correlations(runs, spec, X, Y, options.methods, epochs)
     shown = _shown_run(spec, options)
     columns = (*row_kind.keys, *NEEDS, *ERRORS)
     filters = filters_of(runs, shown, columns, epochs, complete=NEEDS)

@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pruneviz.errors import FigureError
-from pruneviz.figures import style
 from pruneviz.figures.catalogue import FIGURES
 from pruneviz.figures.kinds import accuracy_curve
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import percent
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import CURVE_MEASURES
+from pruneviz.plot import style
+from pruneviz.plot.words import percent
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_pruned_runs

@@ -11,9 +11,9 @@ import pytest
 from pruneviz.figures.catalogue import FIGURES
 from pruneviz.figures.kinds import convergence_notes
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import decimal
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import CURVE_MEASURES
+from pruneviz.plot.words import decimal
 from tests.support.synthetic_runs import SMALL, make_pruned_runs
 
 DEFAULT = DrawOptions()

@@ -13,14 +13,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer
 
 from pruneviz.experiment.networks.registry import build_network
-from pruneviz.figures import style
 from pruneviz.figures.catalogue import find
 from pruneviz.figures.draw import compose, save_figure
 from pruneviz.figures.kinds import layer_ratios as picture
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import measure_title
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import RATIO_MEASURES
+from pruneviz.plot import style
+from pruneviz.plot.words import measure_title
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import LAYERS, SMALL, make_pruned_runs, with_coupled_layers

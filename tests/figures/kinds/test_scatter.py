@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from pruneviz.errors import FigureError, LogError
-from pruneviz.figures import style
 from pruneviz.figures.catalogue import FIGURES
 from pruneviz.figures.kinds import scatter
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import mean_and_sd
 from pruneviz.log.runs import Runs
+from pruneviz.plot import style
+from pruneviz.plot.words import mean_and_sd
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import MOBILENET_FILTERS, SMALL, make_runs

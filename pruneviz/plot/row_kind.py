@@ -17,19 +17,18 @@ from pruneviz.analysis.correlation import fisher_intervals
 from pruneviz.analysis.masks import mask_distance
 from pruneviz.analysis.scores import NEEDS
 from pruneviz.errors import FigureError
-from pruneviz.figures.chosen_runs import different, filters_of
-from pruneviz.figures.mean_correlations import correlations_of_rows, mean_correlations
-from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.words import listed, scientific
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import Column, filter_column
 from pruneviz.log.thinning import THINNED
 from pruneviz.log.vocabulary import CorrelationMethod
+from pruneviz.plot.mean_correlations import correlations_of_rows, mean_correlations
+from pruneviz.plot.rows import different, filters_of
+from pruneviz.plot.words import listed, scientific
 
 # A sum over a single weight has one term, so both forms of loss preservation are equal.
 _ALIKE: Mapping[str, str] = {"loss_preservation_abs_of_sum": "loss_preservation"}
 
-MaskDistances = Callable[[Runs, pd.DataFrame, DrawOptions], pd.DataFrame]
+MaskDistances = Callable[[Runs, pd.DataFrame, str, float], pd.DataFrame]
 
 
 class Correlations(Protocol):
@@ -41,7 +40,7 @@ class Correlations(Protocol):
         spec: pd.DataFrame,
         x: str,
         y: str,
-        options: DrawOptions,
+        methods: Sequence[CorrelationMethod],
         epochs: Sequence[int] | None = None,
     ) -> pd.DataFrame:
         """The table of `mean_correlations` at these epochs. Default: all."""
@@ -60,8 +59,8 @@ class RowKind:
         columns: Descriptions of columns whose meaning differs from filters.
         without_masks: Sentence on where the mask distance is missing; may be empty.
         correlations: Correlations averaged over runs.
-        mask_distances: Distances of consecutive masks (runs, spec, options), as `mask_distance`
-            gives them.
+        mask_distances: Distances of consecutive masks (runs, spec, score, ratio), as
+            `mask_distance` gives them.
     """
 
     noun: str
@@ -95,28 +94,27 @@ def _computed_correlations(
     spec: pd.DataFrame,
     x: str,
     y: str,
-    options: DrawOptions,
+    methods: Sequence[CorrelationMethod],
     epochs: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     columns = [column for name in (x, y) for column in NEEDS.get(name, (name,))]
     needed = list(dict.fromkeys(columns))
     filters = filters_of(runs, spec, needed, epochs, complete=needed)
-    return correlations_of_rows(filters, spec, x, y, options.methods)
+    return correlations_of_rows(filters, spec, x, y, methods)
 
 
-def _computed_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+def _computed_distances(runs: Runs, spec: pd.DataFrame, score: str, ratio: float) -> pd.DataFrame:
     """Computed run by run, because the scales of all runs may not fit into memory.
 
     Thin copies lack the epochs between measurements, so that their distances come from the log.
     """
-    score = options.masks_by(str(spec["unit"].iloc[0]))
     found = []
     for _, run in spec.groupby("run", sort=False):
         filters = filters_of(runs, run, ["kept", *NEEDS[score]])
-        distances = mask_distance(filters, score=score, ratio=options.mask_ratio)
+        distances = mask_distance(filters, score=score, ratio=ratio)
         if _is_thin(run):
-            _check_masks(run, options)
-            logged = _logged_distances(runs, run, options)
+            _check_masks(run, score, ratio)
+            logged = _logged_distances(runs, run, ratio)
             distances = logged.assign(chance=distances["chance"].mean())
         found.append(distances.astype({"run": "str"}))
     return pd.concat(found)
@@ -127,12 +125,12 @@ def _recorded_correlations(
     spec: pd.DataFrame,
     x: str,
     y: str,
-    options: DrawOptions,
+    methods: Sequence[CorrelationMethod],
     epochs: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     x, y = _ALIKE.get(x, x), _ALIKE.get(y, y)
     held = runs.named(spec["run"]).read("correlations", epochs=epochs)
-    by_method = {method: _recorded(held, spec, x, y, method) for method in options.methods}
+    by_method = {method: _recorded(held, spec, x, y, method) for method in methods}
     return mean_correlations(by_method, spec, WEIGHT.counted)
 
 
@@ -155,10 +153,10 @@ def _recorded(
     return found[["run", "epoch", "n", "r"]].assign(low=low, high=high)
 
 
-def _recorded_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+def _recorded_distances(runs: Runs, spec: pd.DataFrame, score: str, ratio: float) -> pd.DataFrame:
     """Mask distances over all weights, logged while recording."""
-    _check_masks(spec, options)
-    return _logged_distances(runs, spec, options)
+    _check_masks(spec, score, ratio)
+    return _logged_distances(runs, spec, ratio)
 
 
 _WHY_LOGGED = {
@@ -171,20 +169,19 @@ def _is_thin(spec: pd.DataFrame) -> bool:
     return THINNED in spec and bool(spec[THINNED].notna().any())
 
 
-def _logged_distances(runs: Runs, spec: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
+def _logged_distances(runs: Runs, spec: pd.DataFrame, ratio: float) -> pd.DataFrame:
     """Mask distances to the previous epoch, logged while recording."""
     columns = ["run", "epoch", "mask_distance"]
     rows = runs.named(spec["run"]).read("epochs", columns).sort_values(["run", "epoch"])
     before = rows.groupby("run", observed=True)["epoch"].shift()
-    chance = 2 * options.mask_ratio * (1 - options.mask_ratio)
+    chance = 2 * ratio * (1 - ratio)
     distances = rows.rename(columns={"mask_distance": "distance"})
     found = distances.assign(ref_epoch=before, chance=chance)
     return found.astype({"run": "str", "distance": "float64"})
 
 
-def _check_masks(spec: pd.DataFrame, options: DrawOptions) -> None:
+def _check_masks(spec: pd.DataFrame, score: str, ratio: float) -> None:
     """Check that the log holds the distances of the wanted masks."""
-    score, ratio = options.masks_by(str(spec["unit"].iloc[0])), options.mask_ratio
     held = list(dict.fromkeys(zip(spec["mask_score"], spec["mask_ratio"], strict=True)))
     if held != [(score, ratio)]:
         why = _WHY_LOGGED[bool(spec["unit"].iloc[0] == "weight")]
@@ -242,10 +239,10 @@ def _of_units(noun: str, counted: str) -> RowKind:
         spec: pd.DataFrame,
         x: str,
         y: str,
-        options: DrawOptions,
+        methods: Sequence[CorrelationMethod],
         epochs: Sequence[int] | None = None,
     ) -> pd.DataFrame:
-        found = _computed_correlations(runs, spec, x, y, options, epochs)
+        found = _computed_correlations(runs, spec, x, y, methods, epochs)
         return found.rename(columns={FILTER.counted: counted})
 
     return replace(FILTER, noun=noun, counted=counted, without_masks="", correlations=correlations)

@@ -8,6 +8,12 @@ from collections.abc import Iterable, Mapping
 COEFFICIENT_NAMES = {"pearson": "Pearson", "spearman": "Spearman", "kendall": "Kendall"}
 SYMBOLS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "kendall": "Kendall τ"}
 
+# Networks of the paper.
+NETWORK_TITLES: Mapping[str, str] = {
+    "vgg13": "VGG-13",
+    "mobilenet_v1": "MobileNet-V1",
+    "resnet56": "ResNet-56",
+}
 # Pruning measures under the names in the paper's legends.
 MEASURE_TITLES: Mapping[str, str] = {
     "magnitude": "Magnitude",
@@ -22,6 +28,11 @@ DATASET_TITLES: Mapping[str, str] = {
     "cifar100": "CIFAR-100",
     "tiny-imagenet": "Tiny-ImageNet",
 }
+
+
+def network_title(network: str) -> str:
+    """Title of a network; networks that are not in the paper keep their own name."""
+    return NETWORK_TITLES.get(network, network)
 
 
 def measure_title(measure: str) -> str:

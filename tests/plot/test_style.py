@@ -6,8 +6,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from pruneviz.figures import style
 from pruneviz.plans.needs import CURVE_MEASURES, RATIO_MEASURES
+from pruneviz.plot import style
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in the lightness
 

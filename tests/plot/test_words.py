@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pruneviz.figures.words import interval, listed, mean_and_sd, percent, scientific
+from pruneviz.plot.words import interval, listed, mean_and_sd, percent, scientific
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,16 @@ from pruneviz.figures.catalogue import find
 from pruneviz.figures.draw import compose
 from pruneviz.figures.kinds import correlation_curve, scatter
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.row_kind import (
+from pruneviz.log.runs import Runs
+from pruneviz.log.schema import CORRELATIONS
+from pruneviz.log.vocabulary import ROW_KINDS
+from pruneviz.plot.row_kind import (
     FILTER,
     ROW_KINDS_BY_UNIT,
     WEIGHT,
     row_kind_in,
     row_kind_of,
 )
-from pruneviz.log.runs import Runs
-from pruneviz.log.schema import CORRELATIONS
-from pruneviz.log.vocabulary import ROW_KINDS
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_runs

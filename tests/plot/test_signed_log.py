@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pruneviz.figures.signed_log import SignedLog, linear_threshold
+from pruneviz.plot.signed_log import SignedLog, linear_threshold
 
 
 def test_an_axis_holds_any_values_and_its_labels_do_not_touch() -> None:

@@ -1,0 +1,25 @@
+"""Pictures of recordings and tables: `pruneviz.plot`, without torch.
+
+The functions load on first use, as the public names of `pruneviz` do.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {"Picture": "pruneviz.plot.canvas"}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        from pruneviz.errors import unknown_name
+
+        raise AttributeError(f"pruneviz.plot: {unknown_name('plot', name, __all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

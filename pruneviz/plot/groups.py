@@ -1,0 +1,116 @@
+"""What runs differ in: groups of runs that only their seed tells apart, and their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.errors import FigureError, unknown_name
+from pruneviz.log.run_spec import SPEC_FACTS
+from pruneviz.plot.rows import different
+from pruneviz.plot.words import dataset_title, measure_title, network_title
+
+SEED = "seed"
+# Facts that do not make two runs two settings: what a run is called, where and when it was made,
+# what was stored of it, and what came out.
+_NOT_SETTINGS = frozenset(
+    {"run", SEED, "num_classes", "weight_rows", "weight_rows_seed", "weights", "columns", "every"}
+    | {"mask_score", "mask_ratio", "device", "device_name", "threads", "command", "created"}
+    | {"versions", "schema_version", "sealed", "thinned", "rows", "kept", "coverage", "left_out"}
+    | {"wall_seconds", "selected_epoch", "not_removed", "remeasured_from", "preset", "path"}
+    | {"parameters_before", "parameters_after", "macs_before", "macs_after", "filters_removed"}
+    | {"filters_masked", "forward_seconds_before", "forward_seconds_after", "forward_examples"}
+)
+_LEADING = ("network", "dataset", "measure", "rounds", "target", "bn")
+
+
+def settings_of(spec: pd.DataFrame) -> list[str]:
+    """Facts in which runs differ, besides their seed, in the order in which a label names them.
+
+    Facts that a person added count, unless they differ in every run and are not numbers or text.
+    """
+    names = [name for name in (*_LEADING, *SPEC_FACTS, *map(str, spec.columns)) if name in spec]
+    kept = [name for name in dict.fromkeys(names) if name not in _NOT_SETTINGS]
+    return [name for name in kept if _differs(spec[name])]
+
+
+def with_groups(
+    spec: pd.DataFrame, by: str | Sequence[str] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Tell runs apart that differ in more than their seed.
+
+    Args:
+        spec: One row per run (`runs.spec`).
+        by: Facts that tell runs apart. Default: all in which they differ, see `settings_of`.
+
+    Returns:
+        The spec with a column `group`, the label of the facts in words ("" if the runs do not
+        differ), sorted by these facts; and the names of the facts.
+
+    Raises:
+        FigureError: If a fact is unknown.
+    """
+    facts = settings_of(spec) if by is None else [by] if isinstance(by, str) else list(by)
+    for name in facts:
+        if name not in spec:
+            raise FigureError(unknown_name("fact of these runs", name, list(map(str, spec))))
+    labels = [label({name: row[name] for name in facts}) for _, row in spec.iterrows()]
+    order = _places(spec, facts)
+    return spec.assign(group=labels).iloc[order].reset_index(drop=True), facts
+
+
+def label(facts: dict[str, Any]) -> str:
+    """Facts of a run as a legend entry: `VGG-13, bn batch, 5 rounds`."""
+    return ", ".join(text for name, value in facts.items() if (text := _worded(name, value)))
+
+
+def _worded(name: str, value: Any) -> str:
+    if not isinstance(value, (tuple, list)) and pd.isna(value):
+        return "unpruned" if name == "measure" else f"no {name}"
+    titles = {"network": network_title, "dataset": dataset_title, "measure": measure_title}
+    if name in titles:
+        return titles[name](str(value))
+    if name == "rounds":
+        return f"{int(value)} round{'' if int(value) == 1 else 's'}"
+    if isinstance(value, (bool, np.bool_)):
+        return name if value else f"no {name}"
+    if isinstance(value, (tuple, list)):
+        items = (f"{item:g}" if isinstance(item, float) else str(item) for item in value)
+        return f"{name} {'/'.join(items)}"
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+
+
+def _differs(values: pd.Series) -> bool:
+    """Whether a fact has two values; an absent one, as of an unpruned run, counts as one."""
+    if any(isinstance(value, (dict, set)) for value in values):
+        return False
+    found = different(values)
+    absent = sum(not isinstance(v, (tuple, list)) and bool(pd.isna(v)) for v in values)
+    return len(found) + bool(absent and found) > 1
+
+
+def _places(spec: pd.DataFrame, facts: Sequence[str]) -> list[int]:
+    """Row positions, sorted by facts: numbers by size, text by first appearance, then seed."""
+
+    def place(values: pd.Series, value: Any) -> tuple[int, float]:
+        if not isinstance(value, (tuple, list)) and pd.isna(value):
+            return (0, 0.0)
+        if isinstance(value, (int, float, np.number)):
+            return (1, float(value))
+        return (
+            2,
+            float(different(values).index(tuple(value) if isinstance(value, list) else value)),
+        )
+
+    rows = list(spec.iterrows())
+    keys = [
+        (
+            *(place(spec[name], row[name]) for name in [*facts, SEED] if name in spec),
+            str(row["run"]),
+        )
+        for _, row in rows
+    ]
+    return sorted(range(len(rows)), key=lambda at: keys[at])

@@ -1,0 +1,57 @@
+"""Rows and epochs of the filters table that a picture is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.log.runs import Runs
+from pruneviz.log.schema import FILTER_KEYS
+
+
+def filters_of(
+    runs: Runs,
+    spec: pd.DataFrame,
+    columns: Sequence[str],
+    epochs: Sequence[int] | None = None,
+    complete: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Filters-table rows of some runs.
+
+    Args:
+        runs: Recordings.
+        spec: One row per run to read.
+        columns: Columns to read besides the keys.
+        epochs: Epochs to read. Default: all.
+        complete: Columns that must not be null; rows with a null are left out.
+
+    Raises:
+        LogError: If a column was not recorded; names it.
+    """
+    names = list(dict.fromkeys([*FILTER_KEYS, *columns]))
+    return runs.named(spec["run"]).read("filters", names, epochs, complete)
+
+
+def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:
+    """Epochs at which a filters table has rows for all runs in `spec`, ascending."""
+    runs = filters.groupby("epoch")["run"].nunique()
+    return [int(epoch) for epoch in runs.index[runs == len(spec)]]
+
+
+def nearest_epochs(epochs: Sequence[int], schedule: int, fractions: Sequence[float]) -> list[int]:
+    """The epochs nearest to fractions of a schedule, without repeats.
+
+    Of 160 epochs, the fractions 0, 1/4 and 1 are epochs 0, 40 and 160.
+    """
+    known = np.asarray(epochs)
+    nearest = [int(known[np.argmin(np.abs(known - share * schedule))]) for share in fractions]
+    return list(dict.fromkeys(nearest))
+
+
+def different(values: pd.Series) -> list[object]:
+    """Distinct present values of a column in their order; lists are compared as tuples."""
+    whole = [tuple(value) if isinstance(value, list) else value for value in values]
+    present = [value for value in whole if isinstance(value, tuple) or not pd.isna(value)]
+    return list(dict.fromkeys(present))

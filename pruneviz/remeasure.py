@@ -86,20 +86,22 @@ def remeasure(
     """Measure recorded runs again, with other options.
 
     Uses the weights that `pruneviz record --keep-weights` kept; nothing is trained. Finished runs
-    are skipped; interrupted ones continue after their last epoch.
+    are skipped; interrupted ones continue after their last epoch. Runs that would get one name are
+    measured into folders of their own.
     """
     from pruneviz.experiment.campaign import check_data_sets
     from pruneviz.experiment.parallel import Device, available_device, cores, runs_at_once
     from pruneviz.experiment.remeasuring import (
         Remeasuring,
-        check_new_names,
         check_remeasurable,
+        each_apart,
         remeasure_runs,
     )
-    from pruneviz.log.run_directory import read_spec, run_paths
+    from pruneviz.log.found_runs import run_paths
+    from pruneviz.log.run_directory import read_spec
 
     where = available_device(Device(device))
-    sources = [path for given in runs for path in run_paths(given)]
+    sources = run_paths(runs)
     at_once = min(len(sources), jobs or runs_at_once(where))
     how = Remeasuring(
         out=out,
@@ -113,8 +115,8 @@ def remeasure(
         threads=max(1, cores() // at_once),
         command=command_line(ctx),
     )
-    missing = [source for source in sources if check_remeasurable(source, how)]
-    check_new_names(sources, how)
+    planned = each_apart(sources, how)
+    missing = {source: own for source, own in planned.items() if check_remeasurable(source, own)}
     if len(missing) < len(sources):
         done = len(sources) - len(missing)
         typer.echo(f"{done} of {counted(len(sources), 'run')} already measured in {out}")
@@ -122,7 +124,7 @@ def remeasure(
         names = [str(read_spec(source).dataset) for source in missing]
         check_data_sets(names, images, download)
         with may_be_incomplete():
-            remeasure_runs(missing, how, min(at_once, len(missing)), typer.echo)
+            remeasure_runs(missing, min(at_once, len(missing)), typer.echo)
 
 
 app = command_app(remeasure, "remeasure", EXAMPLES)

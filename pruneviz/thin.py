@@ -35,12 +35,15 @@ def thin(
     The filters table keeps the epochs at which derivatives were measured. The other tables are
     copied whole, no value changes, and the spec says what was left out. Thin copies draw the same
     figures; a mask distance by another measure or ratio than the logged one needs the full run.
+    Runs of one name in different folders are copied into folders of their own.
     """
-    from pruneviz.log.run_directory import run_paths
+    from pruneviz.log.found_runs import folders_apart, run_paths
     from pruneviz.log.thinning import thin as thin_run
 
-    for path in [path for given in runs for path in run_paths(given)]:
-        done = thin_run(path, out)
+    paths = run_paths(runs)
+    folders = folders_apart(paths, [path.name for path in paths])
+    for path, folder in zip(paths, folders, strict=True):
+        done = thin_run(path, out / folder)
         typer.echo(
             f"{done.path}: filters at {done.epochs} of {counted(done.all_epochs, 'epoch')}, "
             f"{done.size / 2**20:.1f} of {done.full_size / 2**20:.1f} MiB"

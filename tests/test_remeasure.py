@@ -24,8 +24,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Path], Remeasuring
     """What would be measured, how, and how many runs at a time."""
     found: list[tuple[list[Path], Remeasuring, int]] = []
 
-    def note(sources: list[Path], how: Remeasuring, jobs: int, say: object) -> None:
-        found.append((sources, how, jobs))
+    def note(planned: dict[Path, Remeasuring], jobs: int, say: object) -> None:
+        found.extend(([source], how, jobs) for source, how in planned.items())
 
     def check(names: list[str], images: Path | None, download: bool) -> None:
         assert (names, images, download) == (["cifar100"], None, False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import pandas as pd
 
 from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.parallel import Job, Report, resumed_spec, run_jobs
+from pruneviz.log.found_runs import folders_apart
 from pruneviz.log.run_directory import check_same_options, is_sealed, read_spec
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import load
@@ -121,14 +122,28 @@ def remeasured_name(spec: RunSpec, how: Remeasuring) -> str:
     return f"{plain}-s{seed}"
 
 
-def remeasure_runs(
-    sources: Sequence[Path], how: Remeasuring, jobs: int, say: Callable[[str], None]
-) -> None:
-    """Measure runs again in worker processes, and show their progress.
+def each_apart(sources: Sequence[Path], how: Remeasuring) -> dict[Path, Remeasuring]:
+    """How to measure every run, those that would get the same name into folders of their own.
 
     Args:
         sources: Run directories with kept weights.
         how: How to measure them.
+
+    Raises:
+        LogError: If a run cannot be measured again.
+    """
+    names = [remeasured_name(read_spec(source), how) for source in sources]
+    folders = zip(sources, folders_apart(sources, names), strict=True)
+    return {source: replace(how, out=how.out / folder) for source, folder in folders}
+
+
+def remeasure_runs(
+    planned: Mapping[Path, Remeasuring], jobs: int, say: Callable[[str], None]
+) -> None:
+    """Measure runs again in worker processes, and show their progress.
+
+    Args:
+        planned: How to measure the runs, by run directory with kept weights.
         jobs: Number of workers.
         say: Prints one line.
 
@@ -139,7 +154,7 @@ def remeasure_runs(
 
     work = [
         Job(source.name, max([1, *kept_epochs(source)]), partial(_remeasure, source, how))
-        for source in sources
+        for source, how in planned.items()
     ]
     run_jobs(work, jobs, say)
 
@@ -227,23 +242,6 @@ def check_remeasurable(source: Path, how: Remeasuring) -> bool:
             "folder"
         )
     return not is_sealed(path)
-
-
-def check_new_names(sources: Sequence[Path], how: Remeasuring) -> None:
-    """Check that no two runs would be measured under one name.
-
-    Raises:
-        LogError: If two would.
-    """
-    seen: dict[str, Path] = {}
-    for source in sources:
-        name = remeasured_name(read_spec(source), how)
-        if name in seen:
-            raise LogError(
-                f"{seen[name]} and {source} would both be measured as {name}; "
-                "measure them into two folders"
-            )
-        seen[name] = source
 
 
 def how_facts(spec: RunSpec, how: Remeasuring) -> dict[str, Any]:

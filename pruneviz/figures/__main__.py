@@ -186,7 +186,7 @@ def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
 
 def _loaded(data: Path, figures: Sequence[str]) -> Runs:
     """The finished runs in a folder; raises `LogError` if it has none."""
-    from pruneviz.log.run_directory import run_paths
+    from pruneviz.log.found_runs import run_paths
     from pruneviz.log.runs import finished
 
     try:

@@ -46,6 +46,14 @@ class TablePart:
         rows = rows.dropna(subset=list(self.complete))
         return used_categories(rows if self.columns is None else rows[list(self.columns)])
 
+    def of_rows(self, rows: pa.Table) -> pa.Table:
+        """This part of the rows that a file holds."""
+        columns = self.columns_of(rows.column_names)
+        if not set(self.complete) <= set(rows.column_names):
+            return rows.slice(0, 0).select(columns)
+        condition = self.condition
+        return (rows if condition is None else rows.filter(condition)).select(columns)
+
     def columns_of(self, names: Sequence[str]) -> list[str]:
         """The columns to read from a file with the columns `names`."""
         if self.columns is None:
@@ -89,6 +97,27 @@ def check_file(file: Path, table: str) -> None:
     """Raise the errors of `read_file` that do not need its rows."""
     with _read_errors(file):
         _checked_schema(file, table)
+
+
+def columns_with_values(file: Path, table: str) -> list[str]:
+    """Columns of a file that are not null in every row, found without reading rows."""
+    with _read_errors(file):
+        names = _checked_schema(file, table).names
+        footer = pq.read_metadata(file)
+        groups = [footer.row_group(place) for place in range(footer.num_row_groups)]
+        return [
+            name for place, name in enumerate(names) if any(_has_value(g, place) for g in groups)
+        ]
+
+
+def renamed_run(rows: pa.Table, run: str) -> pa.Table:
+    """The rows of one run under another run name."""
+    if "run" not in rows.column_names:
+        return rows
+    place = rows.column_names.index("run")
+    names = pa.array([run] if len(rows) else [], pa.string())
+    column = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(rows)), names)
+    return rows.set_column(place, rows.field(place), column)
 
 
 def joined(
@@ -226,6 +255,14 @@ def _read_errors(file: Path) -> Iterator[None]:
         ) from None
     except (OSError, ValueError, pa.ArrowException) as error:
         raise corrupt(file, error) from error
+
+
+def _has_value(group: pq.RowGroupMetaData, column: int) -> bool:
+    if not group.num_rows:
+        return False
+    counts = group.column(column).statistics
+    # without statistics nobody knows, and the column counts as recorded
+    return counts is None or not counts.has_null_count or counts.null_count < group.num_rows
 
 
 def _checked_schema(file: Path, table: str) -> pa.Schema:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class RunLog:
     @property
     def epochs(self) -> list[int]:
         """Complete epochs on disk, ascending."""
-        return _epochs_in(self.path)
+        return complete_epochs(self.path)
 
     @property
     def checkpoint(self) -> Path:
@@ -175,7 +175,7 @@ class RunLog:
 
     def part(self, table: str, epoch: int) -> Path:
         """The file of a table's rows of one epoch, while the run is recorded."""
-        return self.path / _PARTS / f"{table}-{epoch:05d}.parquet"
+        return _part(self.path, table, epoch)
 
 
 def write_sealed(
@@ -195,24 +195,6 @@ def write_sealed(
     _write_spec(path, spec, sealed=True)
 
 
-def run_paths(path: str | Path) -> list[Path]:
-    """The run directories at or below `path`, sorted.
-
-    Raises:
-        LogError: If there are none.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        raise LogError(f"there is no folder {path}; record one with pruneviz record")
-    found = sorted(spec.parent for spec in path.rglob(SPEC_FILE))
-    if not found:
-        raise LogError(
-            f"{path} holds no recordings (no {SPEC_FILE} in it or below it); "
-            "record some with pruneviz record"
-        )
-    return found
-
-
 def read_spec(path: str | Path) -> RunSpec:
     """The spec of a run directory.
 
@@ -229,7 +211,7 @@ def read_spec(path: str | Path) -> RunSpec:
 
 def last_epoch_of(path: str | Path) -> int | None:
     """The last complete epoch of an unfinished run; None if there is no such run or epoch."""
-    return max(_epochs_in(Path(path)), default=None)
+    return max(complete_epochs(path), default=None)
 
 
 def reopen(path: str | Path) -> None:
@@ -338,16 +320,27 @@ def _as_json(facts: Mapping[str, Any]) -> str:
         ) from error
 
 
-def parts_of(path: Path, table: str) -> list[Path]:
-    """The files of a table in an unfinished run, one per complete epoch."""
-    epochs = sorted((path / _PARTS).glob("epochs-*.parquet"))
-    parts = [part.with_name(part.name.replace("epochs", table, 1)) for part in epochs]
+def parts_of(path: Path, table: str, epochs: Iterable[int] | None = None) -> list[Path]:
+    """The files of a table in an unfinished run, one per complete epoch.
+
+    Args:
+        path: Run directory.
+        table: Table name.
+        epochs: The epochs, ascending. Default: those that are complete now.
+    """
+    chosen = complete_epochs(path) if epochs is None else epochs
+    parts = [_part(path, table, epoch) for epoch in chosen]
     return [part for part in parts if part.exists()]
 
 
-def _epochs_in(path: Path) -> list[int]:
-    parts = (path / _PARTS).glob("epochs-*.parquet")
+def complete_epochs(path: str | Path) -> list[int]:
+    """Epochs of an unfinished run that are complete on disk, ascending."""
+    parts = (Path(path) / _PARTS).glob("epochs-*.parquet")
     return sorted(int(part.stem.removeprefix("epochs-")) for part in parts)
+
+
+def _part(path: Path, table: str, epoch: int) -> Path:
+    return path / _PARTS / f"{table}-{epoch:05d}.parquet"
 
 
 def _is_free(path: Path) -> bool:

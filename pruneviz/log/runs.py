@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
-import pyarrow as pa
 
 from pruneviz.errors import LogError, unknown_name
 from pruneviz.log import schema
-from pruneviz.log.parquet import TablePart, check_file, joined, read_file, rows_of_runs
-from pruneviz.log.run_directory import SPEC_FILE, is_sealed, parts_of, read_spec, run_paths
-from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
+from pruneviz.log.described_runs import in_html, in_words
+from pruneviz.log.found_runs import Where, run_paths
+from pruneviz.log.parquet import TablePart, check_file, joined, rows_of_runs
+from pruneviz.log.recordings import Recording, recordings_at, spec_table
+from pruneviz.log.run_directory import is_sealed
 
 # facts with a fixed set of values, of which a set of runs need not have all
 _WORDS = ("unit", "bn", "dtype", "precision", "device", "mask_score")
-_CORRELATIONS_SINCE = 2  # first schema version with that table in sealed runs
 
+Unfinished = Literal["include", "skip", "error"]
 
-@dataclass(frozen=True)
-class Recording:
-    """A run on disk."""
-
-    path: Path
-    spec: RunSpec
-
-    def files(self, table: str) -> list[Path]:
-        """The files of a table in a finished run: one, or none in an older schema."""
-        file = self.path / f"{table}.parquet"
-        older = self.spec.schema_version < _CORRELATIONS_SINCE
-        if table == "correlations" and older and not file.exists():
-            return []
-        return [file]
+_logger = logging.getLogger("pruneviz")
 
 
 @dataclass(frozen=True)
@@ -50,7 +39,8 @@ class Runs:
         filters: One row per run, measured epoch and filter (or single weight).
         rounds: One row per run, pruning round and layer.
         correlations: Correlations over all single weights, per run and epoch.
-        unfinished: Names of the skipped runs.
+        unfinished: Names of the runs that were not finished when they were loaded, included (up to
+            their last complete epoch) or skipped.
 
     Raises:
         LogError: If a file is corrupt; raised when it is read.
@@ -72,9 +62,11 @@ class Runs:
         return frame
 
     def __repr__(self) -> str:
-        first = ", ".join(self.spec["run"].astype(str).head(3))
-        more = ", ..." if len(self) > 3 else ""
-        return f"<{len(self)} runs: {first}{more}>"
+        return in_words(self.spec, self.unfinished)
+
+    def _repr_html_(self) -> str:
+        recorded = {table: self.recorded(table) for table in ("filters", "epochs")}
+        return in_html(self.spec, self.read("epochs", ["run", "epoch"]), recorded, self.unfinished)
 
     def __len__(self) -> int:
         return len(self.spec)
@@ -106,15 +98,55 @@ class Runs:
         )  # raises if unknown
         part = TablePart(named, None if epochs is None else tuple(epochs), tuple(complete))
         if table not in vars(self):
-            parts = [read_file(file, table, part) for file in self.files(table)]
-            return joined(parts, table, named)
+            parts = [recording.read(table, part) for recording in self._recordings]
+            return joined([rows for found in parts for rows in found], table, named)
         frame = vars(self)[table]
         repair = "record the runs with what is needed"
         schema.check_columns(frame, needed, f"the {table} table", repair)
         return part.of(frame)
 
+    def recorded(self, table: str = "filters") -> list[str]:
+        """Columns of a table that have a value in any run, in the order of the table.
+
+        Reads no rows of finished runs.
+
+        Args:
+            table: Table name.
+        """
+        if table in vars(self):
+            frame = vars(self)[table]
+            return [str(name) for name in frame.columns if frame[name].notna().any()]
+        found = [recording.columns_with_values(table) for recording in self._recordings]
+        named = [name for names in found for name in names]
+        order = schema.arrow_schema(table, named).names
+        return [name for name in order if name in named]
+
+    def filters_at(self, epoch: int) -> pd.DataFrame:
+        """The filters table at one epoch; other epochs are not read.
+
+        Args:
+            epoch: Number of epochs trained.
+
+        Returns:
+            Rows of the runs that hold this epoch, with all columns.
+
+        Raises:
+            LogError: If no run holds filters of this epoch; names the epochs that there are.
+
+        Example:
+            >>> pv.load("data/cifar-mini").filters_at(16)
+        """
+        found = self.read("filters", epochs=[epoch])
+        if found.empty:
+            held = sorted(self.read("filters", ["epoch"])["epoch"].unique().tolist())
+            raise LogError(
+                f"no run has filters of epoch {epoch}; the epochs are "
+                f"{', '.join(map(str, held)) or 'none'}"
+            )
+        return found
+
     def files(self, table: str) -> list[Path]:
-        """The files of a table; none if the runs were not loaded from disk."""
+        """The files of a table in finished runs; none if the runs were not loaded from disk."""
         return [file for recording in self._recordings for file in recording.files(table)]
 
     def with_spec(self, table: str, *facts: str) -> pd.DataFrame:
@@ -159,27 +191,35 @@ class Runs:
             for table in schema.TABLES
             if table in vars(self)
         }
-        recordings = [found for found in self._recordings if found.spec.run in set(names)]
-        return _runs(chosen, held, recordings, self.unfinished)
+        recordings = [found for found in self._recordings if found.name in set(names)]
+        # Skipped runs stay named; included ones only where they were selected.
+        gone = set(self.spec["run"]) - set(names)
+        left = tuple(name for name in self.unfinished if name not in gone)
+        return _runs(chosen, held, recordings, left)
 
 
-def load(path: str | Path, unfinished: str = "error") -> Runs:
-    """Load one run directory, or every run below a folder.
+def load(path: Where, unfinished: Unfinished = "include") -> Runs:
+    """Load one run directory, every run below a folder, or the runs of several folders.
 
-    Tables of finished runs are read on first use. If unfinished runs are included, all tables are
-    read at once, because these runs may change.
+    Tables of finished runs are read on first use. Unfinished runs are read at once, because they
+    may change, and a warning names them.
 
     Args:
-        path: Run directory, or folder with run directories.
-        unfinished: What to do with a run that is not sealed: "error", "skip" (its name is in
-            `Runs.unfinished`) or "include" (its complete epochs).
+        path: Run directory, folder with run directories, glob pattern such as "data/*/seed?", or
+            several of these. Runs of one name in different folders are told apart by a part of
+            their path, such as `a/run0` and `b/run0`, in all tables.
+        unfinished: What to do with a run that is still being recorded, or was interrupted:
+            "include" (its complete epochs), "skip" or "error". `Runs.unfinished` has their names.
 
     Returns:
         The runs as tables.
 
     Raises:
-        LogError: If there are no runs, one is unfinished, corrupt or of a newer schema, or two have
-            the same name.
+        LogError: If there are no runs, or one is corrupt or of a newer schema; with
+            unfinished="error" also if one is unfinished.
+
+    Example:
+        >>> runs = pv.load(["data/mine", "data/cifar-*"])
     """
     if unfinished not in ("error", "skip", "include"):
         raise LogError(f"unfinished={unfinished!r}; choose 'error', 'skip' or 'include'")
@@ -190,69 +230,38 @@ def load(path: str | Path, unfinished: str = "error") -> Runs:
             f"{opened[0]} is unfinished; finish its recording, or load it with "
             "unfinished='include' (or 'skip')"
         )
-    if opened and unfinished == "include":
-        return _read_at_once(recordings_at(found))
-    runs = finished(path)
+    runs = _loaded(found, include=unfinished == "include")
     for table in schema.TABLES:
         for file in runs.files(table):
             check_file(file, table)
+    if unfinished == "include" and runs.unfinished:
+        _logger.warning("%s", _unfinished_line(runs))
     return runs
 
 
-def finished(path: str | Path) -> Runs:
-    """The finished runs in a folder.
+def finished(path: Where) -> Runs:
+    """The finished runs in some folders.
 
     Like `load` with unfinished="skip", but a corrupt table raises only when it is read.
     """
-    found = run_paths(path)
-    recordings = recordings_at([run for run in found if is_sealed(run)])
-    left_out = tuple(read_spec(run).run for run in found if not is_sealed(run))
-    return _runs(spec_table([run.spec for run in recordings]), {}, recordings, left_out)
+    return _loaded(run_paths(path), include=False)
 
 
-def recordings_at(paths: Iterable[Path]) -> list[Recording]:
-    """Open several run directories.
-
-    Raises:
-        LogError: If a spec cannot be read, or two runs have the same name.
-    """
-    found: dict[str, Recording] = {}
-    for path in paths:
-        spec = read_spec(path)
-        if spec.run in found:
-            raise LogError(
-                f"{found[spec.run].path} and {path} are both called {spec.run}; "
-                f"read one folder alone, or rename one run in its {SPEC_FILE}"
-            )
-        found[spec.run] = Recording(path, spec)
-    return list(found.values())
+def _loaded(paths: Sequence[Path], *, include: bool) -> Runs:
+    recordings = recordings_at(paths, include=include)
+    used = [run for run in recordings if include or run.sealed]
+    unfinished = tuple(run.name for run in recordings if not run.sealed)
+    return _runs(spec_table([(run.name, run.spec) for run in used]), {}, used, unfinished)
 
 
-def spec_table(specs: Sequence[RunSpec]) -> pd.DataFrame:
-    """The table `Runs.spec`: one row per run, one column per fact; lists become tuples."""
-    rows = [spec.to_dict() for spec in specs]
-    names = dict.fromkeys([*SPEC_FACTS, *(name for row in rows for name in row)])
-    hashable = [
-        {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-        for row in rows
-    ]
-    return pd.DataFrame(hashable, columns=list(names))
-
-
-def _read_at_once(runs: Sequence[Recording]) -> Runs:
-    tables = {
-        name: joined([_whole_table(run, name) for run in runs], name) for name in schema.TABLES
-    }
-    return _runs(spec_table([run.spec for run in runs]), tables, (), ())
-
-
-def _whole_table(run: Recording, table: str) -> pa.Table:
-    files = run.files(table) if is_sealed(run.path) else parts_of(run.path, table)
-    empty = schema.arrow_schema(table, []).empty_table()
-    parts = [empty, *(read_file(file, table) for file in files)]
-    rows = pa.concat_tables(parts, promote_options="default")
-    keys = [(key, "ascending") for key in schema.SORT_KEYS[table] if key != "run"]
-    return rows.sort_by(keys)  # stable
+def _unfinished_line(runs: Runs) -> str:
+    """What was loaded of the unfinished runs."""
+    last = runs.read("epochs", ["run", "epoch"]).groupby("run", observed=True)["epoch"].max()
+    told = ", ".join(
+        f"{run} up to epoch {last[run]}" if run in last.index else f"{run} without an epoch"
+        for run in runs.unfinished
+    )
+    return f"unfinished runs are included: {told}; pass unfinished='skip' to leave them out"
 
 
 def _runs(

@@ -8,7 +8,7 @@ such as DuckDB would need every measure, rank and mask a second time, in SQL.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.parquet import check_file, corrupt
-from pruneviz.log.run_directory import is_sealed, run_paths
-from pruneviz.log.runs import recordings_at
+from pruneviz.log.found_runs import Where, run_paths
+from pruneviz.log.parquet import check_file, corrupt, renamed_run
+from pruneviz.log.recordings import recordings_at
+from pruneviz.log.run_directory import is_sealed
 
 # Large enough that the fixed cost per call does not matter; arrays of one block take at most
 # 100 MB.
@@ -37,12 +38,14 @@ class Scan:
         columns: Columns in any file, in log order.
         rows: Total number of rows.
         block_rows: Target number of rows per block.
+        stored: Run name in the file, of runs that have another name here.
     """
 
     files: Mapping[str, Path]
     columns: tuple[str, ...]
     rows: int
     block_rows: int = BLOCK_ROWS
+    stored: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.rows
@@ -63,8 +66,9 @@ class Scan:
         names = [name for name in self.columns if name in {"run", "epoch", *columns}]
         known = {name: self._categories[name] for name in ("run", "layer") if name in names}
         for run, file in self.files.items():
-            for table in _whole_epochs(run, file, names, self.block_rows):
-                frame = table.to_pandas()
+            stored = self.stored.get(run, run)
+            for table in _whole_epochs(stored, file, names, self.block_rows):
+                frame = (table if stored == run else renamed_run(table, run)).to_pandas()
                 for name, categories in known.items():
                     frame[name] = frame[name].cat.set_categories(categories)
                 yield frame
@@ -92,29 +96,34 @@ class Scan:
         return {"run": runs, "layer": list(layers)}
 
 
-def scan(path: str | Path) -> Scan:
-    """Open one run directory, or every run below a folder, for analysis in bounded memory.
+def scan(path: Where) -> Scan:
+    """Open finished runs for analysis in bounded memory.
 
     No rows are read yet. The memory that `pv.score`, `pv.correlate` and `pv.mask_distance` need
     grows with the largest epoch, not with the number of epochs or runs.
 
+    Args:
+        path: Run directory, folder with run directories, glob pattern, or several of these, as for
+            `pruneviz.load`.
+
     Raises:
-        LogError: If there are no runs, one is unfinished, corrupt or of a newer schema, or two have
-            the same name.
+        LogError: If there are no runs, or one is unfinished, corrupt or of a newer schema.
     """
     paths = run_paths(path)
     for run in paths:
         if not is_sealed(run):
             raise LogError(
                 f"{run} is unfinished; finish its recording, or read its complete epochs with "
-                "pruneviz.load(path, unfinished='include')"
+                "pruneviz.load(path)"
             )
-    files = {run.spec.run: run.path / "filters.parquet" for run in recordings_at(paths)}
+    recordings = recordings_at(paths)
+    files = {run.name: run.path / "filters.parquet" for run in recordings}
+    stored = {run.name: run.spec.run for run in recordings if run.name != run.spec.run}
     footers = [_footer(file) for file in files.values()]
     named = {name for names, _ in footers for name in names}
     described = schema.arrow_schema("filters", sorted(named))
     columns = tuple(name for name in described.names if name in named)
-    return Scan(files, columns, sum(rows for _, rows in footers))
+    return Scan(files, columns, sum(rows for _, rows in footers), stored=stored)
 
 
 def _footer(file: Path) -> tuple[list[str], int]:

@@ -21,6 +21,7 @@ from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.remeasuring import (
     Remeasuring,
     check_remeasurable,
+    each_apart,
     remeasure_run,
     remeasured_name,
 )
@@ -217,16 +218,16 @@ def test_sizes_of_batches_go_with_batch_statistics_alone() -> None:
         Remeasuring(Path("x"), batch_size=10)
 
 
-def test_two_runs_of_one_name_are_refused(recorded: Path, tmp_path: Path) -> None:
-    twin = edited(recorded, tmp_path / "twin")
-    result = invoke(
-        str(recorded / PLAN.run), str(twin), "--bn", "batch", "--out", str(tmp_path / "out")
-    )
-    assert result.exit_code == 2
-    assert (
-        "would both be measured as vgg13-digits-unpruned-bnbatch-s0; measure them into two folders"
-        in result.output
-    )
+def test_two_runs_of_one_name_are_measured_into_folders_of_their_own(
+    recorded: Path, tmp_path: Path
+) -> None:
+    sources = [recorded / PLAN.run, edited(recorded, tmp_path / "twin")]
+    out = tmp_path / "out"
+    alone = each_apart(sources[:1], Remeasuring(out))
+    assert alone == {sources[0]: Remeasuring(out)}
+    both = each_apart(sources, Remeasuring(out))
+    assert [how.out.parent for how in both.values()] == [out, out]
+    assert len({how.out for how in both.values()}) == 2
 
 
 def test_the_command_measures_in_processes_and_tells_what_failed_after_the_others(

@@ -153,7 +153,8 @@ def test_what_there_is_not_is_named(folder: Path) -> None:
         assert list(runs.filters) == list(FILTERS)
     with pytest.raises(AttributeError, match="no attribute 'layers'; it has spec, epochs, filters"):
         runs.layers  # noqa: B018
-    assert repr(runs) == "<3 runs: vgg13-digits-magnitude-r5-s0, vgg13-digits-s0, vgg13-digits-s1>"
+    names = "vgg13-digits-magnitude-r5-s0, vgg13-digits-s0, vgg13-digits-s1"
+    assert repr(runs) == f"<3 runs of vgg13 on digits: {names}>"
 
 
 def test_a_column_that_some_runs_lack_is_null_there_and_complete_in_none_of_their_rows(

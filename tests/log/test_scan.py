@@ -99,18 +99,26 @@ def test_runs_that_cannot_be_scanned_are_told_with_their_repair(tmp_path: Path) 
         unfinished=["vgg13-digits-s1"],
     )
     with pytest.raises(
-        LogError, match=r"s1 is unfinished; finish its recording, or read .*unfinished='include'"
+        LogError, match=r"s1 is unfinished; finish its recording, or read .*pruneviz.load"
     ):
         scan(tmp_path)
     with pytest.raises(LogError, match="there is no folder"):
         scan(tmp_path / "nowhere")
 
 
-def test_two_runs_of_one_name_are_told(tmp_path: Path) -> None:
+def test_two_runs_of_one_name_are_scanned_under_the_names_they_are_loaded_with(
+    tmp_path: Path,
+) -> None:
     for name in ("a", "b"):
         one_run(tmp_path / name)
-    with pytest.raises(LogError, match=r"are both called vgg13-digits-s0; read one folder alone"):
-        scan(tmp_path)
+    scanned, loaded = scan(tmp_path), pv.load(tmp_path)
+    assert list(scanned.files) == ["a/vgg13-digits-s0", "b/vgg13-digits-s0"]
+    found = pd.concat(blocks_of(scanned, 4), ignore_index=True)
+    pd.testing.assert_frame_equal(found, loaded.filters[KEYS])
+    pd.testing.assert_frame_equal(
+        pv.correlate(scanned, "theta_g", "theta_hg"),
+        pv.correlate(loaded.filters, "theta_g", "theta_hg"),
+    )
 
 
 def test_a_missing_or_damaged_file_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,3 +130,12 @@ def test_the_command_thins_every_run_of_a_folder(full: Path, run: Path, tmp_path
     assert done.exit_code == 0
     assert f"{run.name}: filters at 4 of 13 epochs" in done.stdout.replace("\n", "")
     assert (tmp_path / run.name / SPEC_FILE).exists()
+
+
+def test_runs_of_one_name_are_thinned_into_folders_of_their_own(run: Path, tmp_path: Path) -> None:
+    for seed in ("a", "b"):
+        shutil.copytree(run, tmp_path / "full" / seed / "run")
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, [str(tmp_path / "full"), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert sorted(spec.parent for spec in out.rglob(SPEC_FILE)) == [out / "a/run", out / "b/run"]

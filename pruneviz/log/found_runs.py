@@ -1,0 +1,122 @@
+"""Where runs are: folders, several of them or glob patterns, and names that tell runs apart."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pruneviz.errors import LogError
+from pruneviz.log.run_directory import SPEC_FILE
+
+_MAGIC = set("*?[")  # characters of a glob pattern
+
+Where = str | Path | Iterable[str | Path]
+
+
+def run_paths(where: Where) -> list[Path]:
+    """The run directories at or below some folders, each once.
+
+    Args:
+        where: A run directory, a folder with run directories, a glob pattern such as
+            "data/*/seed?" (`**` stands for folders of any depth), or several of them.
+
+    Returns:
+        Run directories in the order of `where`, sorted within each of its entries.
+
+    Raises:
+        LogError: If a folder does not exist, a pattern matches nothing, or there are no runs.
+    """
+    given = _entries(where)
+    if not given:
+        raise LogError("no folder was given; name a run directory, or a folder with some")
+    found: dict[Path, Path] = {}
+    for entry in given:
+        for path in _runs_of(entry):
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def names_apart(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Names of runs, those that occur twice with a part of their path in front.
+
+    The part is the shortest that tells them apart: runs called run0 in the folders `mine/a/run0`
+    and `mine/b/run0` become `a/run0` and `b/run0`.
+
+    Args:
+        paths: Run directories.
+        names: Their names.
+    """
+    prefixes = folders_apart(paths, names)
+    apart = zip(prefixes, names, strict=True)
+    return [f"{prefix}/{name}" if prefix else name for prefix, name in apart]
+
+
+def folders_apart(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """For every run, the part of its path that tells it from others of its name; "" if alone."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        places[name].append(place)
+    found = [""] * len(paths)
+    for same in places.values():
+        if len(same) > 1:
+            parts = [paths[place].absolute().parts for place in same]
+            for place, part in zip(same, _shortest_apart(parts), strict=True):
+                found[place] = part
+    return found
+
+
+def _shortest_apart(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """The shortest end of every path that tells it apart, without the end that all share."""
+    shared = 0
+    while all(len(path) > shared + 1 for path in paths) and _same_at(paths, shared):
+        shared += 1
+    bare = [path[: len(path) - shared] for path in paths]
+    length = 1
+    while max(Counter(path[-length:] for path in bare).values()) > 1:
+        length += 1
+    return ["/".join(path[-length:]).replace("//", "/") for path in bare]
+
+
+def _same_at(paths: Sequence[tuple[str, ...]], from_end: int) -> bool:
+    return len({path[-1 - from_end] for path in paths}) == 1
+
+
+def _entries(where: Where) -> list[str | Path]:
+    if isinstance(where, str | Path):
+        return [where]
+    if not isinstance(where, Iterable):
+        raise LogError(
+            f"{type(where).__name__} is no folder; give a path, a glob pattern, or a list of them"
+        )
+    entries = list(where)
+    wrong = [entry for entry in entries if not isinstance(entry, str | Path)]
+    if wrong:
+        raise LogError(
+            f"{wrong[0]!r} is no folder; give paths and glob patterns, as text or as Path"
+        )
+    return entries
+
+
+def _runs_of(entry: str | Path) -> list[Path]:
+    path = Path(entry)
+    if path.is_dir():
+        found = _runs_below(path)
+        if not found:
+            raise LogError(
+                f"{path} holds no recordings (no {SPEC_FILE} in it or below it); "
+                "record some with pruneviz record"
+            )
+        return found
+    if not _MAGIC & set(str(entry)):
+        raise LogError(f"there is no folder {path}; record one with pruneviz record")
+    matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    found = [run for match in matches if match.is_dir() for run in _runs_below(match)]
+    if not found:
+        what = f"matches {len(matches)} files and folders, none with" if matches else "matches no"
+        raise LogError(f"the pattern {entry} {what} recordings; check it, or name a folder")
+    return found
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    return sorted(spec.parent for spec in folder.rglob(SPEC_FILE))

@@ -1,0 +1,105 @@
+"""Runs are found below folders, by patterns and in mixes of them; equal names are told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pruneviz.errors import LogError
+from pruneviz.log.found_runs import names_apart, run_paths
+
+RUNS = ("a/run0", "a/run1", "b/run0", "b/deep/er/run2")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for run in RUNS:
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "spec.json").touch()
+    (tmp_path / "a" / "notes.txt").touch()
+    return tmp_path
+
+
+FOUND = {
+    "all": (".", sorted(RUNS)),
+    "one": ("a/run1", ["a/run1"]),
+    "several": (["b", "a"], ["b/deep/er/run2", "b/run0", "a/run0", "a/run1"]),
+    "a pattern": ("*/run0", ["a/run0", "b/run0"]),
+    "a pattern that matches files too": ("a/*", ["a/run0", "a/run1"]),
+    "any depth": ("**/run[12]", ["a/run1", "b/deep/er/run2"]),
+    "a mix names each run once": (("a", "*/run0", "a/run0"), ["a/run0", "a/run1", "b/run0"]),
+}
+
+
+@pytest.mark.parametrize(("where", "runs"), FOUND.values(), ids=list(FOUND))
+@pytest.mark.parametrize("kind", [str, Path])
+def test_runs_are_found_wherever_they_are(
+    folder: Path, where: str | list[str], runs: list[str], kind: type
+) -> None:
+    given = [kind(folder / one) for one in ([where] if isinstance(where, str) else where)]
+    found = run_paths(given[0] if isinstance(where, str) else iter(given))
+    assert found == [folder / run for run in runs]
+
+
+def test_a_relative_pattern_starts_where_python_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert run_paths("b/*") == [Path("b/deep/er/run2"), Path("b/run0")]
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path) -> None:
+    run = tmp_path / "lr[0.1]" / "run"
+    run.mkdir(parents=True)
+    (run / "spec.json").touch()
+    assert run_paths(tmp_path / "lr[0.1]") == [run]
+
+
+def test_a_link_to_a_run_is_the_same_run(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "a", target_is_directory=True)
+    assert run_paths([folder / "link", folder / "a"]) == [
+        folder / "link" / "run0",
+        folder / "link" / "run1",
+    ]
+
+
+WRONG: dict[str, tuple[object, str]] = {
+    "nothing": ([], "no folder was given"),
+    "a number": (5, "int is no folder; give a path"),
+    "a number in a list": (["a", 5], "5 is no folder; give paths"),
+    "nowhere": ("c", "there is no folder .*c; record one"),
+    "one of two nowhere": (["a", "c"], "there is no folder"),
+    "a file": ("a/notes.txt", "there is no folder"),
+    "no match": ("c*", r"the pattern c\* matches no recordings; check it"),
+    "no run": ("*/notes*", "matches 1 files and folders, none with recordings"),
+}
+
+
+@pytest.mark.parametrize(("where", "said"), WRONG.values(), ids=list(WRONG))
+def test_what_is_not_there_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, where: object, said: str
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(LogError, match=said):
+        run_paths(where)  # type: ignore[arg-type]
+
+
+APART = {
+    "two folders": ({"m/a/run0": "run0", "m/b/run0": "run0"}, ["a/run0", "b/run0"]),
+    "the folder above": ({"m/a/s/run0": "run0", "m/b/s/run0": "run0"}, ["a/run0", "b/run0"]),
+    "only equal names": ({"a/x": "x", "b/x": "x", "b/y": "y"}, ["a/x", "b/x", "y"]),
+    "folders of other names": ({"m/one": "x", "m/two": "x"}, ["one/x", "two/x"]),
+    "one above the other": ({"m/x": "x", "m/old/x": "x"}, ["m/x", "old/x"]),
+    "as much as it takes": (
+        {"a/b/x": "x", "c/b/x": "x", "c/d/x": "x"},
+        ["a/b/x", "c/b/x", "c/d/x"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("runs", "names"), APART.values(), ids=list(APART))
+def test_equal_names_get_the_part_of_the_path_that_differs(
+    runs: dict[str, str], names: list[str]
+) -> None:
+    assert names_apart([Path(path) for path in runs], list(runs.values())) == names

@@ -1,0 +1,200 @@
+"""Sets of runs: several folders, equal names, runs in progress, and what notebooks show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import pruneviz as pv
+from pruneviz.errors import LogError
+from pruneviz.log import recordings
+from pruneviz.log.run_directory import RunLog
+from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.schema import TABLES
+
+
+def epoch_of(log: RunLog, epoch: int, theta_g: float | None = None) -> None:
+    keys = {"epoch": epoch, "layer": ["stem", "stem", "head"], "filter": [0, 1, 0], "kept": True}
+    derived = {} if theta_g is None else {"theta_g": theta_g}
+    log.append(
+        epoch,
+        epochs=pd.DataFrame({"epoch": [epoch], "phase": "train", "test_acc": 0.1 * epoch}),
+        filters=pd.DataFrame({**keys, "sigma": epoch + 0.5, **derived}),
+    )
+
+
+def record(path: Path, epochs: int = 3, *, seal: bool = True, **facts: object) -> Path:
+    log = RunLog.create(path, RunSpec.from_dict({"run": path.name, **facts}))
+    for epoch in range(epochs):
+        epoch_of(log, epoch, theta_g=float(epoch) if epoch % 2 == 0 else None)
+    if seal:
+        log.seal()
+    return path
+
+
+def test_runs_of_one_name_keep_their_rows_apart_in_every_table(tmp_path: Path) -> None:
+    record(tmp_path / "a" / "run0", 1, seed=0)
+    record(tmp_path / "b" / "run0", 2, seed=1)
+    record(tmp_path / "b" / "run1", 3, seed=2, seal=False)
+    record(tmp_path / "a" / "run1", 1, seed=3)
+    runs = pv.load([tmp_path / "b", tmp_path / "a"])
+    rows = {"b/run0": 2, "b/run1": 3, "a/run0": 1, "a/run1": 1}
+    assert list(runs.spec["run"]) == list(rows)
+    assert list(runs.spec["seed"]) == [1, 2, 0, 3]
+    for table, per_epoch in (("epochs", 1), ("filters", 3)):
+        frame = getattr(runs, table)
+        assert list(frame["run"].cat.categories) == list(rows)
+        assert frame["run"].value_counts().to_dict() == {r: n * per_epoch for r, n in rows.items()}
+    facts = runs.with_spec("epochs", "seed")
+    assert dict(zip(facts["run"], facts["seed"], strict=True))["a/run0"] == 0
+    one = runs.select(seed=1)
+    assert set(one.filters["run"]) == {"b/run0"}
+    alone = pv.load(tmp_path / "b" / "run0")
+    pd.testing.assert_frame_equal(
+        one.filters.drop(columns="run"), alone.filters.drop(columns="run")
+    )
+    assert set(alone.filters["run"]) == {"run0"}
+    assert runs.read("filters", ["run"], epochs=[2])["run"].unique().tolist() == ["b/run1"]
+
+
+def test_an_unfinished_run_is_included_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(tmp_path / "done", 3)
+    record(tmp_path / "open", 2, seal=False)
+    record(tmp_path / "empty", 0, seal=False)
+    runs = pv.load(tmp_path)
+    assert caplog.messages == [
+        "unfinished runs are included: empty without an epoch, open up to epoch 1; "
+        "pass unfinished='skip' to leave them out"
+    ]
+    assert runs.unfinished == ("empty", "open")
+    assert runs.epochs.groupby("run", observed=True).size().to_dict() == {"done": 3, "open": 2}
+    assert runs.named(["done"]).unfinished == ()
+    assert runs.named(["open"]).unfinished == ("open",)
+    skipped = pv.load(tmp_path, unfinished="skip")
+    assert (list(skipped.spec["run"]), skipped.unfinished) == (["done"], ("empty", "open"))
+    assert skipped.named(["done"]).unfinished == ("empty", "open")
+    assert len(caplog.messages) == 1
+
+
+def test_finished_runs_stay_unread_beside_an_unfinished_one(tmp_path: Path) -> None:
+    done = record(tmp_path / "done", 3)
+    record(tmp_path / "open", 2, seal=False)
+    runs = pv.load(tmp_path)
+    assert not set(TABLES) & set(vars(runs))
+    assert runs.files("filters") == [done / "filters.parquet"]
+    found = runs.read("filters", ["epoch", "theta_g"], epochs=[0, 1, 2], complete=["theta_g"])
+    assert list(found["epoch"]) == [0, 0, 0, 2, 2, 2, 0, 0, 0]
+
+
+def test_an_unfinished_run_stays_as_it_was_when_it_was_loaded(tmp_path: Path) -> None:
+    log = RunLog.create(tmp_path / "open", RunSpec("open"))
+    epoch_of(log, 0)
+    runs = pv.load(tmp_path)
+    epoch_of(log, 1)
+    log.seal()
+    assert list(runs.epochs["epoch"]) == [0]
+    assert list(runs.filters["epoch"]) == [0, 0, 0]
+
+
+def test_a_run_that_is_finished_while_it_is_read_is_a_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RunLog.create(tmp_path / "open", RunSpec("open"))
+    epoch_of(log, 0)
+    parts = recordings.parts_of
+
+    def late(path: Path, table: str, epochs: list[int]) -> list[Path]:
+        found = parts(path, table, epochs)
+        log.seal()
+        return found
+
+    monkeypatch.setattr(recordings, "parts_of", late)
+    runs = pv.load(tmp_path)
+    assert runs.unfinished == ()
+    assert list(runs.epochs["epoch"]) == [0]
+
+
+def test_the_filters_of_one_epoch(tmp_path: Path) -> None:
+    for name, epochs in (("a", 3), ("b", 1)):
+        record(tmp_path / name, epochs)
+    runs = pv.load(tmp_path)
+    found = runs.filters_at(2)
+    assert "filters" not in vars(runs)
+    whole = runs.filters
+    pd.testing.assert_frame_equal(found, runs.filters_at(2))
+    assert found["sigma"].tolist() == whole.loc[whole["epoch"] == 2, "sigma"].tolist()
+    assert list(found["run"].cat.categories) == ["a"]
+    with pytest.raises(LogError, match="no run has filters of epoch 7; the epochs are 0, 1, 2"):
+        runs.filters_at(7)
+
+
+def test_what_is_recorded_is_known_without_reading_rows(tmp_path: Path) -> None:
+    record(tmp_path / "a", 2)
+    record(tmp_path / "b", 1, seal=False)
+    runs = pv.load(tmp_path)
+    found = {table: runs.recorded(table) for table in TABLES}
+    assert not set(TABLES) & set(vars(runs))
+    for table, names in found.items():
+        frame = getattr(runs, table)
+        assert names == [name for name in frame if frame[name].notna().any()]
+        assert names == runs.recorded(table), "from memory too"
+    assert "theta_g" in found["filters"] and "theta_hg" not in found["filters"]
+
+
+def test_columns_without_statistics_count_as_recorded(tmp_path: Path) -> None:
+    file = record(tmp_path / "a", 1) / "filters.parquet"
+    pq.write_table(pq.read_table(file), file, write_statistics=False)
+    assert "theta_hg" in pv.load(tmp_path).recorded()
+
+
+def test_a_set_of_runs_is_shown_as_what_it_holds(tmp_path: Path) -> None:
+    network = "<b>net</b> & $x_1$"
+    record(tmp_path / "a", 3, network=network, dataset="mine", seed=0)
+    record(tmp_path / "b", 0, network="other", dataset="mine", seed=1, seal=False)
+    runs = pv.load(tmp_path)
+    assert repr(runs) == f"<2 runs of {network}, other on mine: a, b; unfinished: b>"
+    html = runs._repr_html_()
+    assert "<b>" not in html and "&lt;b&gt;net&lt;/b&gt; &amp; $x_1$" in html
+    columns = ("run", "network", "dataset", "seed", "epochs")
+    assert "".join(f"<th>{name}</th>" for name in columns) in html
+    assert "<td>0 to 2</td>" in html and "<td>none, unfinished</td>" in html
+    assert "<code>theta_g</code>" in html and "<code>test_acc</code>" in html
+    assert "theta_hg" not in html and "<code>layer</code>" not in html
+    assert not set(TABLES) & set(vars(runs))
+
+
+def test_many_runs_are_shown_shortly(tmp_path: Path) -> None:
+    for seed in range(14):
+        record(tmp_path / f"run{seed:02}", 1, seed=seed)
+    runs = pv.load(tmp_path)
+    assert repr(runs) == "<14 runs: run00, run01, run02, ...>"
+    html = runs._repr_html_()
+    assert html.count("<tr>") == 1 + 10 + 1 and "and 4 more" in html
+    assert "<td>0</td>" in html, "one epoch is no range"
+
+
+def test_runs_made_by_hand_and_empty_ones_are_shown_too(tmp_path: Path) -> None:
+    record(tmp_path / "a", 2)
+    loaded = pv.load(tmp_path)
+    made = pv.Runs(loaded.spec, loaded.epochs[::2], loaded.filters, loaded.rounds)
+    assert repr(made) == "<1 run: a>" and "<td>0</td>" in made._repr_html_()
+    none = loaded.select(unit="head")
+    assert repr(none) == "<0 runs>" and "filters: nothing" in none._repr_html_()
+    bare = pd.DataFrame({"run": ["x"]})
+    empty = pd.DataFrame({"run": ["x"], "epoch": [3], "value": [np.nan]})
+    assert "<td>3</td>" in pv.Runs(bare, empty, empty, empty)._repr_html_()
+
+
+def test_a_spec_that_is_renamed_on_disk_is_not_changed(tmp_path: Path) -> None:
+    for folder in "ab":
+        record(tmp_path / folder / "run0", 1)
+    pv.load(tmp_path)
+    stored = [json.loads((tmp_path / f / "run0" / "spec.json").read_text())["run"] for f in "ab"]
+    assert stored == ["run0", "run0"]

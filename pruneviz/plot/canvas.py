@@ -1,52 +1,237 @@
-"""Where plots are drawn: a figure of their own that a notebook shows, or given axes."""
+"""Where plots are drawn: a figure of their own that a notebook shows, or given axes.
+
+Every plot function is declared and drawn in the same way:
+
+    @with_table(scatter_table)                   # scatter.table is scatter_table
+    def scatter(source, x, y, *, ..., ax=None):
+        return draw(scatter_table(source, x, y, ...), ..., ax=ax)
+
+    def draw(table, ..., ax):                    # nothing but the table decides what is drawn
+        with canvas(ax, names, "choose one with epochs") as drawn:
+            for axes, name in zip(drawn.axes, drawn.names):
+                ...
+            drawn.legend(handles)
+        return drawn.result
+"""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
+import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from pruneviz.errors import FigureError
 from pruneviz.plot import style
+from pruneviz.plot.words import listed
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R_co = TypeVar("R_co", covariant=True)
+
+SCREEN_DPI = 144
+_CHARACTER = 0.06  # inches, of a legend's text
+_HANDLE = 0.55  # inches, of the line or patch before it with the gaps on both sides
+_LEGEND_ROW = 0.17  # inches
+
+
+class PlotFunction(Protocol[P, Q, R_co]):
+    """A function that draws, with the function that returns the drawn numbers as `table`."""
+
+    table: Callable[Q, pd.DataFrame]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Draw."""
+
+
+def with_table(
+    table: Callable[Q, pd.DataFrame],
+) -> Callable[[Callable[P, R_co]], PlotFunction[P, Q, R_co]]:
+    """Declare a plot function whose numbers `table` computes.
+
+    Args:
+        table: Function of the same arguments, without those of drawing alone, such as `ax`.
+
+    Returns:
+        A decorator. The plot function stays the function that it is, for `help` and `inspect`, and
+        gains the attribute `table`.
+    """
+
+    def declared(function: Callable[P, R_co]) -> PlotFunction[P, Q, R_co]:
+        found = cast(PlotFunction[P, Q, R_co], function)
+        found.table = table
+        return found
+
+    return declared
 
 
 class Picture(Figure):
     """A matplotlib figure that a notebook shows when a cell returns it.
 
-    pyplot does not know it until `show`, so drawing changes nothing global and no figure is shown
-    twice or kept in memory.
+    pyplot does not know it until `show`, so that drawing changes nothing global, no notebook shows
+    a picture twice, and none is kept in memory.
     """
 
     def _repr_png_(self) -> bytes:
-        with style.paper():
-            target = io.BytesIO()
-            self.savefig(target, format="png", dpi=2 * 72)
+        target = io.BytesIO()
+        self.savefig(target, format="png", dpi=SCREEN_DPI)
         return target.getvalue()
 
-    def show(self, warn: bool = True) -> None:
-        """Show the figure in a window, as `pyplot.show` does for its own."""
-        import matplotlib.pyplot as plt  # a second to import, and it chooses a backend
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Write the picture, as `matplotlib.figure.Figure.savefig` does, in the style of it."""
+        with style.paper():
+            super().savefig(fname, **options)
 
-        manager = plt.new_figure_manager(0)
+    def show(self, warn: bool = True) -> None:
+        """Show the picture: below the cell of a notebook, else in a window until it is closed.
+
+        Args:
+            warn: Whether to warn where there is no window, such as on a server.
+        """
+        if _in_notebook():
+            from IPython.display import display
+
+            display(self)
+            return
+        import matplotlib.pyplot as plt  # takes time to load, and chooses a backend
+
+        window = plt.figure(figsize=tuple(self.get_size_inches()), dpi=self.dpi)
+        manager = window.canvas.manager
+        if manager is None or window.canvas.required_interactive_framework is None:
+            plt.close(window)
+            if warn:
+                warnings.warn(
+                    f"backend {plt.get_backend()} has no window to show a picture in; write it "
+                    "with savefig",
+                    stacklevel=2,
+                )
+            return
         manager.canvas.figure = self
         self.set_canvas(manager.canvas)
         plt.show()
 
 
-def one_panel(ax: Axes | None, panels: int, what: str, repair: str) -> None:
-    """Check that what is to be drawn into given axes is one panel.
+def _in_notebook() -> bool:
+    """Whether the code runs in a kernel, whose front end displays pictures."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return hasattr(shell, "kernel")
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Panels to draw into.
+
+    Attributes:
+        names: What each panel shows.
+        axes: The panels, as many as names.
+        given: The axes that a person gave; None for a picture of its own.
+    """
+
+    names: tuple[str, ...]
+    axes: tuple[Axes, ...]
+    given: Axes | None
+
+    @property
+    def figure(self) -> Figure | SubFigure:
+        """The figure that holds the panels."""
+        return self.axes[0].figure
+
+    @property
+    def result(self) -> Any:
+        """What a plot function returns: the given axes, else the picture."""
+        return self.figure if self.given is None else self.given
+
+    def legend(self, handles: Sequence[Artist], columns: int | None = None, room: int = 1) -> None:
+        """Explain lines, markers or bars: below the panels, or inside given axes.
+
+        Args:
+            handles: Artists with a label. None: no legend.
+            columns: Entries in a row. Default: as many as fit the width.
+            room: Rows that the height of the picture has room for; it grows by those beyond.
+        """
+        if not handles:
+            return
+        if self.given is not None:
+            self.given.legend(handles=handles)
+            return
+        figure = cast(Figure, self.figure)
+        width, height = figure.get_size_inches()
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        fitting = max(1, int(width / (_HANDLE + _CHARACTER * longest)))
+        columns = min(columns or fitting, len(handles))
+        rows = math.ceil(len(handles) / columns)
+        figure.set_size_inches(width, height + _LEGEND_ROW * max(0, rows - room))
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=columns,
+            handlelength=2.4,
+            columnspacing=1.2,
+        )
+
+
+@contextmanager
+def canvas(
+    ax: Axes | None,
+    names: Sequence[str],
+    choose: str,
+    *,
+    size: tuple[float, float],
+    columns: int | None = None,
+    **subplots: Any,
+) -> Iterator[Canvas]:
+    """Panels to draw into: given axes in the style of their figure, or a picture in our style.
+
+    The picture is settled at the end: all later renderings show the same.
+
+    Args:
+        ax: Axes that a person gave, or None.
+        names: What each panel shows, row by row; "" leaves a place empty.
+        choose: How to choose one panel, for the error about `ax`.
+        size: Width and height of the whole picture, in inches.
+        columns: Panels in a row. Default: all.
+        subplots: Further options of `Figure.subplots`, such as sharey.
 
     Raises:
-        FigureError: If it is several; says what they are and how to choose.
+        FigureError: If axes are given and there are several panels; names these and `choose`.
     """
-    if ax is not None and not isinstance(ax, Axes):
+    shown = tuple(name for index, name in enumerate(names) if name or len(names) == 1)
+    if ax is not None:
+        _check_given(ax, shown, choose)
+        yield Canvas(shown, (ax,), ax)
+        return
+    with style.paper():
+        figure = Picture(figsize=size, dpi=SCREEN_DPI, layout="constrained")
+        across = columns or len(names)
+        rows = math.ceil(len(names) / across)
+        grid = list(figure.subplots(rows, across, squeeze=False, **subplots).flat)
+        places = list(zip(grid, [*names, *[""] * (len(grid) - len(names))], strict=True))
+        used = tuple(axes for axes, name in places if name or len(names) == 1)
+        for axes in set(grid) - set(used):
+            axes.remove()
+        yield Canvas(shown, used, None)
+        style.settle(figure)
+
+
+def _check_given(ax: object, names: Sequence[str], choose: str) -> None:
+    if not isinstance(ax, Axes):
         raise FigureError(f"ax is a {type(ax).__name__}, expected matplotlib axes")
-    if ax is not None and panels > 1:
-        raise FigureError(f"ax= holds one panel, and this has {panels}: {what}; {repair}")
+    if len(names) > 1:
+        raise FigureError(
+            f"ax is one panel, and this plot has {len(names)}: {listed(names)}; {choose}"
+        )
 
 
-def picture(width: float, height: float, **options: Any) -> Picture:
-    """An empty figure of a size in inches, with a layout that keeps labels apart."""
-    return Picture(figsize=(width, height), layout="constrained", **options)
+def letters(count: int) -> list[str]:
+    """Letters of panels for their titles: `(a) `, `(b) `, or nothing if there are too many."""
+    return [f"({chr(ord('a') + index)}) " if count <= 26 else "" for index in range(count)]

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pruneviz import plot as plot
+    from pruneviz.analysis import measures as measures
     from pruneviz.analysis.convergence import convergence as convergence
     from pruneviz.analysis.correlation import correlate as correlate
     from pruneviz.analysis.correlation import over_seeds as over_seeds
+    from pruneviz.analysis.formulas import SCORES as SCORES
     from pruneviz.analysis.masks import keep_mask as keep_mask
     from pruneviz.analysis.masks import mask_distance as mask_distance
     from pruneviz.analysis.matrix import correlation_matrix as correlation_matrix
     from pruneviz.analysis.matrix import recorded_measures as recorded_measures
     from pruneviz.analysis.robustness import leave_one_layer_out as leave_one_layer_out
     from pruneviz.analysis.robustness import robustness as robustness
-    from pruneviz.analysis.scores import SCORES as SCORES
     from pruneviz.analysis.scores import score as score
     from pruneviz.experiment.datasets import load_dataset as load_dataset
     from pruneviz.experiment.images import balanced_sample as balanced_sample
@@ -54,7 +55,7 @@ _HOMES = {
     "Recorder": "pruneviz.recording.recorder",
     "RunSpec": "pruneviz.log.run_spec",
     "Runs": "pruneviz.log.runs",
-    "SCORES": "pruneviz.analysis.scores",
+    "SCORES": "pruneviz.analysis.formulas",
     "balanced_sample": "pruneviz.experiment.images",
     "build_network": "pruneviz.experiment.networks.registry",
     "compose": "pruneviz.figures.draw",
@@ -84,14 +85,15 @@ _HOMES = {
     "score": "pruneviz.analysis.scores",
 }
 
-_MODULES = ("plot",)
+# Modules whose names are public, as `pruneviz.measures.register`.
+_MODULES = {"measures": "pruneviz.analysis.measures", "plot": "pruneviz.plot"}
 
 __all__ = sorted([*_HOMES, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"pruneviz.{name}")
+        return importlib.import_module(_MODULES[name])
     if name not in _HOMES:
         from pruneviz.errors import unknown_name
 

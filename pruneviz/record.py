@@ -41,9 +41,9 @@ EXAMPLES = """
 
 
 def _measures() -> Iterable[str]:
-    from pruneviz.analysis.scores import SCORES
+    from pruneviz.analysis.measures import names
 
-    return SCORES
+    return names()
 
 
 @options_of(

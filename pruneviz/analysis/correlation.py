@@ -17,6 +17,7 @@ from pruneviz.analysis.coefficients import (
     coefficients,
     fisher_intervals,
 )
+from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.moments import pearson
 from pruneviz.analysis.over_runs import mean_over_runs, with_facts
 from pruneviz.analysis.pairs import Pairs, complete_pairs
@@ -43,8 +44,8 @@ class _How:
 
 def correlate(
     filters: pd.DataFrame | Scan,
-    x: str,
-    y: str,
+    x: AnyMeasure,
+    y: AnyMeasure,
     by: Sequence[str] = ("run", "epoch"),
     method: CorrelationMethod = "pearson",
     level: float = 0.95,
@@ -64,8 +65,9 @@ def correlate(
 
     Args:
         filters: Filters table, or a `Scan` for tables on disk.
-        x: Column, or key in `pruneviz.SCORES`. A column wins over a measure of the same name.
-        y: Column, or key in `pruneviz.SCORES`.
+        x: Column, or pruning measure, as for `pruneviz.score`. A column wins over a measure of the
+            same name.
+        y: Column, or pruning measure.
         by: Columns to group by, such as ["run", "epoch", "layer"]; [] makes one group.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
         level: Confidence level, between 0 and 1.
@@ -159,7 +161,9 @@ def _with_fisher(keys: pd.DataFrame, n: np.ndarray, r: np.ndarray, how: _How) ->
     return keys.assign(n=n, r=r, low=low, high=high)
 
 
-def _correlated_on_disk(filters: Scan, x: str, y: str, by: list[str], how: _How) -> pd.DataFrame:
+def _correlated_on_disk(
+    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], how: _How
+) -> pd.DataFrame:
     # Raise errors about the arguments before any row is read.
     nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by), how)
     if how.method == "pearson" and how.interval == "fisher" and not {"run", "epoch"} <= set(by):

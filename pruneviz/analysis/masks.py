@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.checks import require_columns
+from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.scores import columns_read
 from pruneviz.analysis.scores import score as importance
 from pruneviz.errors import AnalysisError
@@ -54,7 +55,7 @@ def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
 
 def mask_distance(
     filters: pd.DataFrame | Scan,
-    score: str = MASK_SCORES["filter"],
+    score: AnyMeasure = MASK_SCORES["filter"],
     ratio: float = MASK_RATIO,
     lag: int = 1,
 ) -> pd.DataFrame:
@@ -68,7 +69,7 @@ def mask_distance(
     Args:
         filters: Filters table with run, epoch, layer, filter (and weight for single weights) and
             the columns that the measure needs; or a `Scan` for tables on disk.
-        score: Key in `pruneviz.SCORES`.
+        score: Pruning measure, as for `pruneviz.score`.
         ratio: Fraction to prune, from 0 to 1.
         lag: Number of scored epochs to go back; 1 compares consecutive scored epochs, whatever
             their numbers.
@@ -130,12 +131,12 @@ def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> f
     return _distance_and_chance(_values(previous), _values(current), ratio)[0]
 
 
-def mask_scores(filters: pd.DataFrame, score: str) -> pd.Series:
+def mask_scores(filters: pd.DataFrame, score: AnyMeasure) -> pd.Series:
     """Importances as masks rank them: -inf for filters that are already pruned.
 
     Args:
         filters: Filters table; without a column `kept`, all filters count as kept.
-        score: Key in `pruneviz.SCORES`.
+        score: Pruning measure, as for `pruneviz.score`.
 
     Returns:
         Float64 Series with the index of the table. Null scores stay null.
@@ -188,7 +189,7 @@ def _has_ranking(values: np.ndarray) -> bool:
 
 
 def _runs(
-    filters: pd.DataFrame | Scan, score: str
+    filters: pd.DataFrame | Scan, score: AnyMeasure
 ) -> Iterator[tuple[object, Iterable[pd.DataFrame]]]:
     """Every run and its rows in blocks of whole epochs; a table in memory is a single block."""
     if isinstance(filters, Scan):
@@ -200,7 +201,7 @@ def _runs(
             yield run, [rows]
 
 
-def _with_scores(filters: pd.DataFrame, score: str) -> pd.DataFrame:
+def _with_scores(filters: pd.DataFrame, score: AnyMeasure) -> pd.DataFrame:
     keys = filters[[key for key in (*_KEYS, "weight") if key in filters.columns]]
     return keys.assign(
         layer=keys["layer"].astype("category"),

@@ -9,7 +9,8 @@ import pandas as pd
 
 from pruneviz.analysis.checks import as_names
 from pruneviz.analysis.correlation import correlate
-from pruneviz.analysis.scores import NEEDS, SCORES, score
+from pruneviz.analysis.measures import AnyMeasure, names, resolve
+from pruneviz.analysis.pairs import values_of
 from pruneviz.errors import AnalysisError
 from pruneviz.log.vocabulary import CorrelationMethod
 
@@ -23,20 +24,20 @@ def recorded_measures(filters: pd.DataFrame) -> list[str]:
         filters: Filters table.
 
     Returns:
-        Keys in `pruneviz.SCORES` whose columns the table has with values. Leaves out `random` and
-        `snip`, which equals `loss_preservation` by definition.
+        Measures, also registered ones, whose columns the table has with values. Leaves out `random`
+        and `snip`, which equals `loss_preservation` by definition.
 
     Example:
         >>> pv.recorded_measures(pv.load("data/cifar-mini").filters)
     """
     known = {name for name in filters.columns if filters[name].notna().any()}
-    held = [name for name, needed in NEEDS.items() if set(needed) <= known]
-    return [name for name in held if name not in _LEFT_OUT]
+    held = [measure for measure in map(resolve, names()) if set(measure.needs or ()) <= known]
+    return [measure.name for measure in held if measure.name not in _LEFT_OUT]
 
 
 def correlation_matrix(
     filters: pd.DataFrame,
-    measures: Sequence[str] | None = None,
+    measures: Sequence[AnyMeasure] | None = None,
     by: Sequence[str] = ("run", "epoch"),
     method: CorrelationMethod = "spearman",
 ) -> pd.DataFrame:
@@ -44,7 +45,8 @@ def correlation_matrix(
 
     Args:
         filters: Filters table.
-        measures: Keys in `pruneviz.SCORES`, or columns. Default: `recorded_measures(filters)`.
+        measures: Columns, or pruning measures as for `pruneviz.score`. Default:
+            `recorded_measures(filters)`.
         by: Columns to group by.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
 
@@ -61,22 +63,33 @@ def correlation_matrix(
         >>> found[found["epoch"] == 16].pivot(index="x", columns="y", values="r")
     """
     by = as_names(by)
-    names = list(dict.fromkeys(recorded_measures(filters) if measures is None else measures))
-    if len(names) < 2:
-        raise AnalysisError(
-            f"a matrix needs two measures, this has [{', '.join(names)}]; name more measures, or "
-            "record the columns that need derivatives"
-        )
-    computed = [name for name in names if name in SCORES and name not in filters]
-    known = filters.assign(**{name: score(filters, name) for name in computed})
+    chosen = list(dict.fromkeys(recorded_measures(filters) if measures is None else measures))
+    labels = [what if isinstance(what, str) else resolve(what).name for what in chosen]
+    _check_labels(labels)
+    values = {label: values_of(filters, what) for label, what in zip(labels, chosen, strict=True)}
+    known = filters.assign(**values)
     parts = [
         correlate(known, x, y, by=by, method=method).assign(x=x, y=y)
-        for x, y in combinations_with_replacement(names, 2)
+        for x, y in combinations_with_replacement(labels, 2)
     ]
     upper = pd.concat(parts, ignore_index=True)
     lower = upper[upper["x"] != upper["y"]].rename(columns={"x": "y", "y": "x"})
     both = pd.concat([upper, lower], ignore_index=True)
-    return _in_order(both, by, names)[[*by, "x", "y", "n", "r"]]
+    return _in_order(both, by, labels)[[*by, "x", "y", "n", "r"]]
+
+
+def _check_labels(labels: list[str]) -> None:
+    if len(labels) < 2:
+        raise AnalysisError(
+            f"a matrix needs two measures, this has [{', '.join(labels)}]; name more measures, or "
+            "record the columns that need derivatives"
+        )
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise AnalysisError(
+            f"two measures are called {twice[0]}; give the functions different names, or register "
+            "them with pruneviz.measures.register"
+        )
 
 
 def _in_order(table: pd.DataFrame, by: list[str], names: list[str]) -> pd.DataFrame:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.checks import columns_of
-from pruneviz.analysis.scores import SCORES, columns_read, score
+from pruneviz.analysis.measures import AnyMeasure, Measure, names, quantity
+from pruneviz.analysis.scores import columns_read, score
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.scan import Scan
 
@@ -36,7 +37,7 @@ class Pairs:
         return np.diff(self.starts, append=len(self.x))
 
 
-def complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> Pairs:
+def complete_pairs(filters: pd.DataFrame, x: AnyMeasure, y: AnyMeasure, by: list[str]) -> Pairs:
     """Pairs of a table in which neither quantity is null.
 
     Args:
@@ -49,20 +50,39 @@ def complete_pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> Pair
         AnalysisError: If x or y is unknown or not numeric.
         ScoreError: If the table lacks a column that a measure needs.
     """
-    xs, ys = _quantity(filters, x), _quantity(filters, y)
+    xs, ys = values_of(filters, x), values_of(filters, y)
     complete = ~(np.isnan(xs) | np.isnan(ys))
     xs, ys = xs[complete], ys[complete]
     keys, rows, starts = grouped(filters.loc[complete, by])
     return Pairs(keys, xs[rows], ys[rows], starts)
 
 
-def pairs_by_block(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pairs]:
+def pairs_by_block(filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str]) -> Iterator[Pairs]:
     """Complete pairs in each block of a scan; blocks without any are skipped."""
     columns = [*by, *_columns_for(filters, x), *_columns_for(filters, y)]
     for block in filters.blocks(columns):
         pairs = complete_pairs(block, x, y, by)
         if len(pairs.keys):
             yield pairs
+
+
+def values_of(filters: pd.DataFrame, name: AnyMeasure) -> np.ndarray:
+    """Values of a column or measure in float64, NaN for null.
+
+    Raises:
+        AnalysisError: If there is neither of that name, or the column is not numeric.
+        ScoreError: If the table lacks a column that a measure needs.
+    """
+    if isinstance(name, str) and name in filters.columns:
+        column = filters[name]
+        if not pd.api.types.is_numeric_dtype(column):
+            raise AnalysisError(
+                f"column {name!r} holds {column.dtype}, not numbers; correlate two numeric columns "
+                "or measures"
+            )
+        return column.to_numpy(dtype="float64", na_value=np.nan)
+    measure = _known(columns_of(filters), name)
+    return score(filters, measure).to_numpy(dtype="float64", na_value=np.nan)
 
 
 def grouped(keys: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
@@ -83,21 +103,13 @@ def grouped(keys: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     return keys.iloc[rows[starts]].reset_index(drop=True), rows, starts
 
 
-def _columns_for(filters: Scan, name: str) -> list[str]:
-    return [name] if name in filters.columns else list(columns_read(name))
+def _columns_for(filters: Scan, name: AnyMeasure) -> list[str]:
+    return list(columns_read(_known(list(filters.columns), name)))
 
 
-def _quantity(filters: pd.DataFrame, name: str) -> np.ndarray:
-    """Values of a column or measure in float64, NaN for null."""
-    if name in filters.columns:
-        column = filters[name]
-        if not pd.api.types.is_numeric_dtype(column):
-            raise AnalysisError(
-                f"column {name!r} holds {column.dtype}, not numbers; correlate two numeric columns "
-                "or measures"
-            )
-        return column.to_numpy(dtype="float64", na_value=np.nan)
-    if name in SCORES:
-        return score(filters, name).to_numpy(dtype="float64", na_value=np.nan)
-    known = [*columns_of(filters), *SCORES]
-    raise AnalysisError(unknown_name("column or measure", name, known))
+def _known(columns: list[str], name: AnyMeasure) -> Measure:
+    try:
+        return quantity(name, columns)
+    except KeyError as error:
+        known = [*columns, *names()]
+        raise AnalysisError(unknown_name("column or measure", str(name), known)) from error

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.moments import Moments, joined, merged, moments
 from pruneviz.analysis.pairs import Pairs, complete_pairs, grouped, pairs_by_block
 from pruneviz.errors import AnalysisError
@@ -26,7 +27,7 @@ GATHERED_PAIRS = 8_000_000  # held at once; with their ranks they take about 1 G
 _PAIR = np.dtype([("group", "int32"), ("x", "float64"), ("y", "float64")])
 
 
-def pairs_at_once(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pairs]:
+def pairs_at_once(filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str]) -> Iterator[Pairs]:
     """Pairs of whole groups, some groups at a time.
 
     Groups that span epochs or runs take 20 bytes per pair in the folder for temporary files
@@ -58,7 +59,9 @@ def pairs_at_once(filters: Scan, x: str, y: str, by: list[str]) -> Iterator[Pair
             yield _gathered(file, keys.iloc[groups].reset_index(drop=True), groups.start)
 
 
-def moments_on_disk(filters: Scan, x: str, y: str, by: list[str]) -> tuple[pd.DataFrame, Moments]:
+def moments_on_disk(
+    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str]
+) -> tuple[pd.DataFrame, Moments]:
     """The groups that have pairs, sorted, and their moments."""
     nothing = complete_pairs(filters.no_rows(), x, y, by)
     keys, found = nothing.keys, moments(nothing.x, nothing.y, nothing.starts)

@@ -9,7 +9,8 @@ import pandas as pd
 
 from pruneviz.analysis.checks import as_names, require_columns
 from pruneviz.analysis.correlation import correlate
-from pruneviz.analysis.scores import SCORES, score
+from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.analysis.pairs import values_of
 from pruneviz.errors import AnalysisError
 from pruneviz.log.vocabulary import CorrelationMethod
 
@@ -17,7 +18,11 @@ _X, _Y = "_x", "_y"
 
 
 def robustness(
-    filters: pd.DataFrame, x: str, y: str, by: Sequence[str] = ("run", "epoch"), trim: float = 0.01
+    filters: pd.DataFrame,
+    x: AnyMeasure,
+    y: AnyMeasure,
+    by: Sequence[str] = ("run", "epoch"),
+    trim: float = 0.01,
 ) -> pd.DataFrame:
     """Correlate two quantities, and once more without outliers, single layers or layer means.
 
@@ -25,8 +30,8 @@ def robustness(
 
     Args:
         filters: Filters table with a column `layer`.
-        x: Column, or key in `pruneviz.SCORES`.
-        y: Column, or key in `pruneviz.SCORES`.
+        x: Column, or pruning measure, as for `pruneviz.score`.
+        y: Column, or pruning measure.
         by: Columns to group by; a group needs several layers.
         trim: Fraction of filters that `trimmed` leaves out, from 0 to below 1.
 
@@ -73,8 +78,8 @@ def robustness(
 
 def leave_one_layer_out(
     filters: pd.DataFrame,
-    x: str,
-    y: str,
+    x: AnyMeasure,
+    y: AnyMeasure,
     by: Sequence[str] = ("run", "epoch"),
     method: CorrelationMethod = "pearson",
 ) -> pd.DataFrame:
@@ -84,8 +89,8 @@ def leave_one_layer_out(
 
     Args:
         filters: Filters table with a column `layer`.
-        x: Column, or key in `pruneviz.SCORES`.
-        y: Column, or key in `pruneviz.SCORES`.
+        x: Column, or pruning measure, as for `pruneviz.score`.
+        y: Column, or pruning measure.
         by: Columns to group by; a group needs several layers.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
 
@@ -106,13 +111,11 @@ def leave_one_layer_out(
     return _without_each_layer(_pairs(filters, x, y, by), by, method)
 
 
-def _pairs(filters: pd.DataFrame, x: str, y: str, by: list[str]) -> pd.DataFrame:
+def _pairs(filters: pd.DataFrame, x: AnyMeasure, y: AnyMeasure, by: list[str]) -> pd.DataFrame:
     """The `by` columns, layer, x and y for every filter with finite x and y."""
-    measures = [name for name in (x, y) if name in SCORES and name not in filters]
-    known = filters.assign(**{name: score(filters, name) for name in measures})
-    correlate(known.head(0), x, y, by=by)  # raises errors about x, y and by
-    values = {_X: known[x].astype("float64"), _Y: known[y].astype("float64")}
-    pairs = known[[*by, "layer"]].assign(**values)
+    correlate(filters.head(0), x, y, by=by)  # raises errors about x, y and by
+    values = {_X: values_of(filters, x), _Y: values_of(filters, y)}
+    pairs = filters[[*by, "layer"]].assign(**values)
     finite = np.isfinite(pairs[[_X, _Y]].to_numpy()).all(axis=1)
     return pairs[finite].reset_index(drop=True)
 

@@ -6,15 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pruneviz.analysis.scores import NEEDS
-from pruneviz.errors import PresetError, unknown_name
+from pruneviz.analysis.measures import names, resolve
+from pruneviz.analysis.scores import columns_read
+from pruneviz.errors import PresetError, ScoreError
 from pruneviz.log.pruning_options import pruning_facts
 from pruneviz.log.run_directory import check_same_options, is_sealed
-from pruneviz.log.schema import MEASURED_COLUMNS
+from pruneviz.log.schema import MEASURED_COLUMNS, RANKED_WITHOUT_SAMPLE
 from pruneviz.plans.run_plan import RunPlan
 
 # The spec holds the resulting numbers of images instead.
 _NOT_IN_SPEC = ("sample_per_class", "train_per_class", "test_per_class", "pruning")
+
+# Columns that filters can be ranked with.
+_RANKED_WITH = frozenset({*MEASURED_COLUMNS, *RANKED_WITHOUT_SAMPLE})
 
 
 @dataclass(frozen=True)
@@ -76,22 +80,27 @@ def check_measure(plan: RunPlan) -> None:
     """Check that filters can be ranked by the measure of a plan when its rounds prune.
 
     Raises:
-        PresetError: If the measure is unknown, ranks single weights, or needs changes of scales
-            before training.
+        PresetError: If the measure is unknown, ranks single weights, needs a column that filters
+            are not ranked with, does not say which it needs, or needs changes of scales before
+            training.
     """
     if plan.pruning is None:
         return
     measure = plan.pruning.measure
-    known = {*MEASURED_COLUMNS, "sigma_delta", "layer", "filter"}
-    usable = [name for name, needed in NEEDS.items() if set(needed) <= known]
-    if measure not in NEEDS:
-        raise PresetError(unknown_name("pruning measure", measure, usable))
-    if measure not in usable:
+    try:
+        columns_read(measure)  # raises if it is unknown, or does not say what it reads
+    except ScoreError as error:
+        raise PresetError(f"{plan.run}: {error}") from error
+    needed = resolve(measure).needs or ()
+    lacking = [column for column in needed if column not in _RANKED_WITH]
+    if lacking:
+        why = "ranks single weights" if "theta" in needed else f"reads {', '.join(lacking)}"
+        usable = [name for name in names() if set(resolve(name).needs or ()) <= _RANKED_WITH]
         raise PresetError(
-            f"{plan.run}: pruning measure {measure!r} ranks single weights; "
-            f"filters are ranked by one of {', '.join(usable)}"
+            f"{plan.run}: pruning measure {measure!r} {why}; filters are ranked by one of "
+            f"{', '.join(usable)}, or by a function of {', '.join(sorted(_RANKED_WITH))}"
         )
-    if plan.pruning.prune_at_start and "sigma_delta" in NEEDS[measure]:
+    if plan.pruning.prune_at_start and "sigma_delta" in needed:
         raise PresetError(
             f"{plan.run}: {measure} needs changes of scales, and there are none before training; "
             "leave out prune_at_start"

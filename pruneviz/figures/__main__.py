@@ -44,9 +44,15 @@ EXAMPLES = """
 
 
 def _measures() -> list[str]:
-    from pruneviz.analysis.scores import SCORES
+    from pruneviz.analysis.measures import names
 
-    return list(SCORES)
+    return names()
+
+
+def _is_measure(name: str) -> bool:
+    from pruneviz.analysis.measures import is_measure
+
+    return is_measure(name)
 
 
 def _formats() -> list[str]:
@@ -139,7 +145,7 @@ def draw(
     Exit codes: 0 all figures are complete, 1 some are incomplete or missing, 2 wrong use.
     """
     names = _checked_figures(separated(figures or FIGURES))
-    if mask_score is not None and mask_score not in _measures():
+    if mask_score is not None and not _is_measure(mask_score):
         raise FigureError(unknown_name("pruning measure", mask_score, _measures()))
     options = DrawOptions(method, loss_preservation, mask_score, mask_ratio, seed, dataset, scale)
     endings = _checked_formats(separated(formats or ["pdf", "png"]))

@@ -47,13 +47,13 @@ class DrawOptions:
 
     def __post_init__(self) -> None:
         # Imported here so that the command line can list the choices without loading pandas.
-        from pruneviz.analysis.scores import SCORES
+        from pruneviz.analysis.measures import is_measure, names
 
         _require_one_of("method", self.method, get_args(CorrelationMethod))
         _require_one_of("loss_preservation", self.loss_preservation, get_args(LossPreservation))
         _require_one_of("scale", self.scale, get_args(AxisScale))
-        if self.mask_score is not None:
-            _require_one_of("mask_score", self.mask_score, SCORES)
+        if self.mask_score is not None and not is_measure(self.mask_score):
+            _require_one_of("mask_score", self.mask_score, names())
         if not 0 < self.mask_ratio < 1:
             raise FigureError(
                 f"mask_ratio is {self.mask_ratio!r}, expected a fraction between 0 and 1, such as "

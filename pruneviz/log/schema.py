@@ -113,6 +113,9 @@ DERIVATIVE_COLUMNS = (
 REQUEST_COLUMNS = ("theta2_g2", "synflow")
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
 
+# Columns of a table for ranking filters that need no sample.
+RANKED_WITHOUT_SAMPLE = (*FILTER_KEYS, "kept", *CHEAP_COLUMNS, "sigma_delta")
+
 # Columns by row kind. Standard errors of single weights and of units over several parameters would
 # need the gradient of every example.
 _WITHOUT_ERRORS = tuple(name for name in MEASURED_COLUMNS if name not in STANDARD_ERRORS)
@@ -125,6 +128,14 @@ MEASURED_OF_UNIT: Mapping[str, tuple[str, ...]] = {
     "filter": MEASURED_COLUMNS,
     "weight": ("theta", *_WITHOUT_ERRORS),
 }
+
+# Columns that are sums over the weights of a row, so that they add up over several filters.
+_SUMS = frozenset(
+    (
+        *("theta_norm2", "theta_l1", "theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg"),
+        *("g_norm2", "theta2_g2", "synflow"),
+    )
+)
 
 EPOCHS: Mapping[str, Column] = {
     "run": Column(_KEY, "", "name of the run"),
@@ -226,6 +237,16 @@ def filter_column(name: str) -> Column:
             _SINGLE, "nats²/weight²", f"theta_hg of the loss at temperature {temperature}", symbol
         )
     raise LogError(f"no column {name!r} in the filters table; it has {', '.join(FILTERS)}")
+
+
+def is_sum(name: str) -> bool:
+    """Whether a column of filters is a sum over their weights."""
+    return name in _SUMS or _TEMPERATURE_COLUMN.fullmatch(name) is not None
+
+
+def is_filter_column(name: str) -> bool:
+    """Whether a filters table can have a column of this name."""
+    return name in FILTERS or _TEMPERATURE_COLUMN.fullmatch(name) is not None
 
 
 def arrow_schema(table: str, columns: list[str]) -> pa.Schema:

@@ -15,14 +15,14 @@ import pandas as pd
 
 from pruneviz.analysis.correlation import fisher_intervals
 from pruneviz.analysis.masks import mask_distance
-from pruneviz.analysis.scores import NEEDS
+from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import Column, filter_column
 from pruneviz.log.thinning import THINNED
 from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot.mean_correlations import correlations_of_rows, mean_correlations
-from pruneviz.plot.rows import different, filters_of
+from pruneviz.plot.rows import different, filters_of, rows_for
 from pruneviz.plot.words import listed, scientific
 
 # A sum over a single weight has one term, so both forms of loss preservation are equal.
@@ -97,9 +97,7 @@ def _computed_correlations(
     methods: Sequence[CorrelationMethod],
     epochs: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    columns = [column for name in (x, y) for column in NEEDS.get(name, (name,))]
-    needed = list(dict.fromkeys(columns))
-    filters = filters_of(runs, spec, needed, epochs, complete=needed)
+    filters = rows_for(runs, spec, (x, y), epochs)
     return correlations_of_rows(filters, spec, x, y, methods)
 
 
@@ -110,7 +108,7 @@ def _computed_distances(runs: Runs, spec: pd.DataFrame, score: str, ratio: float
     """
     found = []
     for _, run in spec.groupby("run", sort=False):
-        filters = filters_of(runs, run, ["kept", *NEEDS[score]])
+        filters = filters_of(runs, run, ["kept", *columns_read(score)])
         distances = mask_distance(filters, score=score, ratio=ratio)
         if _is_thin(run):
             _check_masks(run, score, ratio)

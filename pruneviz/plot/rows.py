@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.analysis.scores import columns_of_log
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTER_KEYS
 
@@ -32,6 +34,31 @@ def filters_of(
     """
     names = list(dict.fromkeys([*FILTER_KEYS, *columns]))
     return runs.named(spec["run"]).read("filters", names, epochs, complete)
+
+
+def rows_for(
+    runs: Runs,
+    spec: pd.DataFrame,
+    quantities: Sequence[AnyMeasure],
+    epochs: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Filters-table rows of some runs that have everything some quantities need.
+
+    Args:
+        runs: Recordings.
+        spec: One row per run to read.
+        quantities: Columns, or pruning measures as for `pruneviz.score`.
+        epochs: Epochs to read. Default: all.
+
+    Raises:
+        LogError: If a column was not recorded; names it.
+        ScoreError: If there is neither a column nor a measure of a name.
+    """
+    needs = [columns_of_log(quantity) for quantity in quantities]
+    if any(columns is None for columns in needs):  # a function that does not say what it reads
+        return runs.named(spec["run"]).read("filters", epochs=epochs)
+    needed = list(dict.fromkeys(name for columns in needs for name in columns or ()))
+    return filters_of(runs, spec, needed, epochs, complete=needed)
 
 
 def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import pandas as pd
 from torch import nn
 
-from pruneviz.analysis.scores import NEEDS, SCORES
-from pruneviz.errors import PruningError, ScoreError, unknown_name
-from pruneviz.log.schema import CHEAP_COLUMNS
+from pruneviz.analysis.measures import AnyMeasure, Measure, resolve
+from pruneviz.analysis.scores import columns_read
+from pruneviz.errors import PruningError, ScoreError
+from pruneviz.log.schema import RANKED_WITHOUT_SAMPLE
 from pruneviz.model.filters import FilterOf, Layer, unwrap
 from pruneviz.model.sample import Inputs
 from pruneviz.model.units import Units
@@ -119,7 +120,7 @@ class Pruner:
         """Whether several filters are added into one channel, as in a residual sum."""
         return self.coupling.has_sums
 
-    def prune(self, table: pd.DataFrame, measure: str, gone: int, round: int = 1) -> None:
+    def prune(self, table: pd.DataFrame, measure: AnyMeasure, gone: int, round: int = 1) -> None:
         """Prune the least important groups until `gone` groups are pruned in total.
 
         Filters of a grouped convolution are pruned with their last input. A group is skipped if it
@@ -128,7 +129,7 @@ class Pruner:
         Args:
             table: Filters table of the current network with the columns that the measure needs, as
                 returned by `pruneviz.measure` or `Recorder.table`.
-            measure: Key in `pruneviz.SCORES`, such as "magnitude".
+            measure: Pruning measure, as for `pruneviz.score`, such as "magnitude".
             gone: Total number of pruned groups after this call, see `pruneviz.pruned_after`.
             round: Round number for error messages.
 
@@ -213,12 +214,11 @@ class Pruner:
         chosen.take_all([self._leads[group] for group in ranked["group"].to_numpy()[entries]])
         return chosen
 
-    def _ranked(self, table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    def _ranked(self, table: pd.DataFrame, measure: AnyMeasure) -> pd.DataFrame:
         """Filters that are not pruned: layer, position, group, score of the group, protected."""
-        if measure not in SCORES:
-            raise PruningError(unknown_name("pruning measure", measure, SCORES))
+        known = _known(measure)
         alive = self._alive_rows(table)
-        scores = (lead_scores if self._flowandprune else group_scores)(alive, measure)
+        scores = (lead_scores if self._flowandprune else group_scores)(alive, known)
         found = alive[["layer", "position", "group"]].assign(score=alive["group"].map(scores))
         protect = protected_by_position if self._flowandprune else protected_by_score
         return found.assign(protected=protect(found, self._minimum))
@@ -254,13 +254,25 @@ class Pruner:
         restart_statistics(self._network, self.coupling.kept_channels(pruned))
 
 
-def needed_columns(measure: str) -> tuple[str, ...]:
-    """Derivative columns to measure for ranking by a measure."""
-    written = {*CHEAP_COLUMNS, "sigma_delta", "layer", "filter"}
-    return tuple(column for column in NEEDS[measure] if column not in written)
+def _known(measure: AnyMeasure) -> Measure:
+    try:
+        return resolve(measure)
+    except ScoreError as error:
+        raise PruningError(str(error)) from error
 
 
-def ranking_temperatures(measure: str, train_temperature: float) -> tuple[float, ...]:
+def needed_columns(measure: AnyMeasure) -> tuple[str, ...]:
+    """Derivative columns to measure for ranking by a measure.
+
+    Raises:
+        ScoreError: If the measure is a function that does not say which columns it reads.
+    """
+    found = resolve(measure)
+    columns_read(found)  # raises if it does not say
+    return tuple(column for column in found.needs or () if column not in RANKED_WITHOUT_SAMPLE)
+
+
+def ranking_temperatures(measure: AnyMeasure, train_temperature: float) -> tuple[float, ...]:
     """Logit temperatures at which the columns of a measure are ranked.
 
     The training temperature for g, 1 for Hg, and 200 for GraSP with its own temperature.

@@ -17,12 +17,12 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.scores import NEEDS, score
+from pruneviz.analysis.measures import AnyMeasure, resolve
+from pruneviz.analysis.scores import score
 from pruneviz.errors import PruningError
+from pruneviz.log.schema import is_sum
 from pruneviz.log.vocabulary import PruningSchedule
 
-# Columns that are not sums over a filter's weights and so do not add up over a group.
-_NOT_ADDITIVE = frozenset({"sigma", "sigma_delta"})
 _KEYS = frozenset({"layer", "filter"})
 
 
@@ -119,17 +119,17 @@ def flowandprune_after(total: int, target: float, rounds: int, *, residual: bool
     return counts
 
 
-def group_scores(table: pd.DataFrame, measure: str) -> pd.Series:
+def group_scores(table: pd.DataFrame, measure: AnyMeasure) -> pd.Series:
     """Importance of every group.
 
     A group counts as one filter with the weights of all members: columns that are sums over weights
-    are added up before the measure is computed. Measures of other columns (batch-norm scales) are
-    averaged over the members that have a value. A random score is taken from the first member,
-    because means of draws would concentrate around 0.5.
+    are added up before the measure is computed. Measures of other columns (batch-norm scales), or
+    of columns that they do not name, are averaged over the members that have a value. A random
+    score is taken from the first member, because means of draws would concentrate around 0.5.
 
     Args:
         table: Filters table with a column `group`.
-        measure: Key in `pruneviz.SCORES`.
+        measure: Pruning measure, as for `pruneviz.score`.
 
     Returns:
         One score per group, indexed by group; null if a needed value is null.
@@ -137,10 +137,11 @@ def group_scores(table: pd.DataFrame, measure: str) -> pd.Series:
     Raises:
         ScoreError: As for `pruneviz.score`.
     """
-    needed = NEEDS.get(measure, ())
+    needed = resolve(measure).needs or ()
     if needed and set(needed) <= _KEYS:
         return lead_scores(table, measure)
-    if _NOT_ADDITIVE & set(needed) or not set(needed) <= set(table.columns) or not needed:
+    adds_up = bool(needed) and all(map(is_sum, needed))
+    if not adds_up or not set(needed) <= set(table.columns):
         return score(table, measure).groupby(table["group"]).mean()
     columns = table[list(needed)].astype("float64")
     sums = columns.groupby(table["group"]).sum()
@@ -148,7 +149,7 @@ def group_scores(table: pd.DataFrame, measure: str) -> pd.Series:
     return score(sums, measure).mask(absent)
 
 
-def lead_scores(table: pd.DataFrame, measure: str) -> pd.Series:
+def lead_scores(table: pd.DataFrame, measure: AnyMeasure) -> pd.Series:
     """Like `group_scores`, but with the score of the first member, as in the published code."""
     return score(table, measure).groupby(table["group"]).first()
 

@@ -7,26 +7,36 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pruneviz.analysis.masks import distance_between, mask_scores
-from pruneviz.analysis.scores import NEEDS
-from pruneviz.errors import LogError
+from pruneviz.analysis.measures import AnyMeasure, Measure, names, resolve
+from pruneviz.analysis.scores import columns_read
+from pruneviz.errors import LogError, ScoreError
 from pruneviz.log import schema
 from pruneviz.log.run_spec import RunSpec
 
 _NULL = float("nan")
+_KEYS = ("layer", "filter", "weight")
 
 
 class History:
     """Cheap columns of all rows, from `lag` epochs ago to the last recorded epoch.
 
     Args:
-        spec: Run spec: row kind, lag and mask options.
+        spec: Run spec: row kind, lag and mask ratio.
+        mask_score: Pruning measure of the masks, from `checked_mask_score`.
         tables: {epoch: table} of the initially known epochs.
         last: The last recorded epoch, which `tables` may lack; None before the first.
     """
 
-    def __init__(self, spec: RunSpec, tables: Mapping[int, pd.DataFrame], last: int | None) -> None:
-        self._spec, self.last = spec, last
-        self._columns = ["kept", *schema.CHEAP_OF_UNIT[spec.unit]]
+    def __init__(
+        self,
+        spec: RunSpec,
+        mask_score: Measure,
+        tables: Mapping[int, pd.DataFrame],
+        last: int | None,
+    ) -> None:
+        self._spec, self._mask_score, self.last = spec, mask_score, last
+        keys = [name for name in mask_score.reads if name in _KEYS]
+        self._columns = [*keys, "kept", *schema.CHEAP_OF_UNIT[spec.unit]]
         self._tables = {epoch: table[self._columns] for epoch, table in tables.items()}
 
     def changes(self, epoch: int, table: pd.DataFrame) -> dict[str, pd.Series]:
@@ -42,8 +52,8 @@ class History:
         """Distance between the table's mask and the last recorded one; NaN if unknown."""
         if self.last not in self._tables:
             return _NULL
-        previous = mask_scores(self._tables[self.last], self._spec.mask_score)
-        current = mask_scores(table, self._spec.mask_score)
+        previous = mask_scores(self._tables[self.last], self._mask_score)
+        current = mask_scores(table, self._mask_score)
         return distance_between(previous, current, self._spec.mask_ratio)
 
     def remember(self, epoch: int, table: pd.DataFrame) -> None:
@@ -55,17 +65,25 @@ class History:
         self.last = epoch
 
 
-def check_mask_score(mask_score: str, unit: str) -> None:
-    """Check that the masks of every epoch can be compared by a pruning measure.
+def checked_mask_score(mask_score: AnyMeasure, unit: str) -> Measure:
+    """A pruning measure by which the masks of every epoch can be compared.
 
     Raises:
-        LogError: If it needs columns that are not written at every epoch.
+        LogError: If there is no such measure, or it needs columns that are not written at every
+            epoch, or does not say which.
     """
-    available = set(schema.CHEAP_OF_UNIT[unit])
-    cheap = [name for name, needed in NEEDS.items() if set(needed) <= available]
-    if mask_score not in cheap:
+    try:
+        measure = resolve(mask_score)
+        needed = columns_read(measure)
+    except ScoreError as error:
+        raise LogError(f"mask_score: {error}") from error
+    available = {*schema.CHEAP_OF_UNIT[unit], *_KEYS, "kept"}
+    if not set(needed) <= available:
+        known = map(resolve, names())
+        cheap = [m.name for m in known if m.needs and set(m.reads) <= available]
         raise LogError(
-            f"mask_score={mask_score!r} is not known at every epoch; "
+            f"mask_score={measure.name!r} is not known at every epoch; "
             f"choose one of {', '.join(cheap)}, or derive it from the log afterwards "
             "with pruneviz.mask_distance"
         )
+    return measure

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.weight_correlations import weight_correlations
 from pruneviz.errors import LogError, PrunevizError
 from pruneviz.log.run_directory import RunLog, last_epoch_of
@@ -29,7 +30,7 @@ from pruneviz.model.isolation import generators_preserved, tried_kernels
 from pruneviz.model.sample import Sample, model_device, sample_size
 from pruneviz.recording.cheap_tables import CheapTables
 from pruneviz.recording.epoch_facts import checked_facts
-from pruneviz.recording.history import History, check_mask_score
+from pruneviz.recording.history import History, checked_mask_score
 from pruneviz.recording.measured_epochs import Every, measured_at
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
 from pruneviz.recording.run_facts import (
@@ -65,8 +66,8 @@ class Recorder:
             the epoch is true.
         spec: Run facts (`seed`, `network`, `dataset` and any others), stored in `spec.json`.
         lag: Epochs between the two values of `sigma_delta` and `theta_delta`.
-        mask_score: Pruning measure for the logged distance between masks of consecutive epochs; it
-            must need only cheap columns. Default: `bn_scale` for filters, else `magnitude`.
+        mask_score: Pruning measure of cheap columns (as for `pruneviz.score`) for the logged mask
+            distance. Default: `bn_scale` for filters, else `magnitude`.
         mask_ratio: Fraction that these masks prune.
         resume: Continue the unfinished run in `out`.
         rows: Number of weights to store with unit "weight". Mask distances and correlations are
@@ -108,7 +109,7 @@ class Recorder:
         spec: Mapping[str, Any] | None = None,
         *,
         lag: int = 1,
-        mask_score: str | None = None,
+        mask_score: AnyMeasure | None = None,
         mask_ratio: float = MASK_RATIO,
         resume: bool = False,
         rows: int = 2000,
@@ -126,8 +127,7 @@ class Recorder:
             return
         unit = self._options.row_kind
         self._is_measured = measured_at(every)
-        mask_score = MASK_SCORES[unit] if mask_score is None else mask_score
-        check_mask_score(mask_score, unit)
+        self._mask_score = checked_mask_score(mask_score or MASK_SCORES[unit], unit)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
             rows_found = rows_of(self._model, batches, self._options)
@@ -138,7 +138,7 @@ class Recorder:
         self._whole = check_repeatable(self._model, batches, self._options)
         measured = {
             "lag": lag,
-            "mask_score": mask_score,
+            "mask_score": self._mask_score.name,
             "mask_ratio": mask_ratio,
             **measured_facts(self._model, self._options, every),
             "sample_size": sample_size(batches),
@@ -367,14 +367,14 @@ class Recorder:
     def _recorded_history(self) -> History:
         last = max(self.log.epochs, default=None)
         if last is None:
-            return History(self.spec, {}, None)
+            return History(self.spec, self._mask_score, {}, None)
         filters = self.log.read("filters")
         if self._options.row_kind == "weight":
             weights = self._weights_of(filters[filters["epoch"] == last], last)
-            return History(self.spec, weights, last)
+            return History(self.spec, self._mask_score, weights, last)
         needed = [epoch for epoch in self.log.epochs if epoch >= last - self.spec.lag]
         tables = {e: filters[filters["epoch"] == e].reset_index(drop=True) for e in needed}
-        return History(self.spec, tables, last)
+        return History(self.spec, self._mask_score, tables, last)
 
     def _weights_of(self, stored: pd.DataFrame, epoch: int) -> dict[int, pd.DataFrame]:
         """All weights at the last recorded epoch, if the network agrees with the stored ones."""

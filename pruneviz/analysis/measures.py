@@ -295,7 +295,11 @@ def _column_read(error: KeyError | AttributeError) -> str | None:
     """The column of a table that was read and is not there; None for any other error."""
     if isinstance(error, AttributeError):
         return error.name if isinstance(error.obj, pd.DataFrame) else None
-    return str(error.args[0]) if error.args else None
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    by_pandas = frame is not None and frame.tb_frame.f_globals["__name__"].startswith("pandas.")
+    return str(error.args[0]) if by_pandas else None
 
 
 def _checked_needs(name: str, needs: str | Sequence[str] | None) -> tuple[str, ...]:

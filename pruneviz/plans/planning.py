@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -147,7 +148,8 @@ def run_name(
 
 
 def _slug(name: str) -> str:
-    return name.replace("_", "")
+    """A name as a part of run names; `module:function` becomes `module-function`."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", name.replace("_", ""))
 
 
 def _figures(figures: Sequence[str], dataset: str | None) -> list[str]:

@@ -12,6 +12,7 @@ from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import LogError, ScoreError
 from pruneviz.log import schema
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.vocabulary import MASK_SCORES
 
 _NULL = float("nan")
 _KEYS = ("layer", "filter", "weight")
@@ -65,15 +66,15 @@ class History:
         self.last = epoch
 
 
-def checked_mask_score(mask_score: AnyMeasure, unit: str) -> Measure:
-    """A pruning measure by which the masks of every epoch can be compared.
+def checked_mask_score(mask_score: AnyMeasure | None, unit: str) -> Measure:
+    """A pruning measure by which the masks of every epoch can be compared. Default: the row kind's.
 
     Raises:
         LogError: If there is no such measure, or it needs columns that are not written at every
             epoch, or does not say which.
     """
     try:
-        measure = resolve(mask_score)
+        measure = resolve(MASK_SCORES[unit] if mask_score is None else mask_score)
         needed = columns_read(measure)
     except ScoreError as error:
         raise LogError(f"mask_score: {error}") from error

@@ -19,7 +19,7 @@ from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.weight_correlations import weight_correlations
 from pruneviz.errors import LogError, PrunevizError
 from pruneviz.log.run_directory import RunLog, last_epoch_of
-from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
+from pruneviz.log.vocabulary import MASK_RATIO
 from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.coverage import coverage_of
 from pruneviz.measuring.options import Options, as_tuple
@@ -127,7 +127,7 @@ class Recorder:
             return
         unit = self._options.row_kind
         self._is_measured = measured_at(every)
-        self._mask_score = checked_mask_score(mask_score or MASK_SCORES[unit], unit)
+        self._mask_score = checked_mask_score(mask_score, unit)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(model)):
             rows_found = rows_of(self._model, batches, self._options)

@@ -28,10 +28,12 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure, SubFigure
 
 from pruneviz.errors import FigureError
 from pruneviz.plot import style
+from pruneviz.plot.legends import legend
 from pruneviz.plot.words import listed
 
 P = ParamSpec("P")
@@ -39,9 +41,6 @@ Q = ParamSpec("Q")
 R_co = TypeVar("R_co", covariant=True)
 
 SCREEN_DPI = 144
-_CHARACTER = 0.06  # inches, of a legend's text
-_HANDLE = 0.55  # inches, of the line or patch before it with the gaps on both sides
-_LEGEND_ROW = 0.17  # inches
 
 
 class PlotFunction(Protocol[P, Q, R_co]):
@@ -85,6 +84,11 @@ class Picture(Figure):
         target = io.BytesIO()
         self.savefig(target, format="png", dpi=SCREEN_DPI)
         return target.getvalue()
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw in the style of the picture, which ticks that matplotlib creates late take up."""
+        with style.paper():
+            super().draw(renderer)
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """Write the picture, as `matplotlib.figure.Figure.savefig` does, in the style of it."""
@@ -159,25 +163,8 @@ class Canvas:
             columns: Entries in a row. Default: as many as fit the width.
             room: Rows that the height of the picture has room for; it grows by those beyond.
         """
-        if not handles:
-            return
-        if self.given is not None:
-            self.given.legend(handles=handles)
-            return
-        figure = cast(Figure, self.figure)
-        width, height = figure.get_size_inches()
-        longest = max(len(str(handle.get_label())) for handle in handles)
-        fitting = max(1, int(width / (_HANDLE + _CHARACTER * longest)))
-        columns = min(columns or fitting, len(handles))
-        rows = math.ceil(len(handles) / columns)
-        figure.set_size_inches(width, height + _LEGEND_ROW * max(0, rows - room))
-        figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=columns,
-            handlelength=2.4,
-            columnspacing=1.2,
-        )
+        target = self.given or cast(Figure, self.figure)
+        legend(target, handles, columns=columns, room=room)
 
 
 @contextmanager

@@ -1,14 +1,25 @@
-"""The common style of all pictures: print sizes and colour-blind-safe colours."""
+"""The common style of all pictures: print sizes, and looks of measures, networks and other names.
+
+The six measures of the paper have looks of their own. Any other name has one that follows from the
+name alone, and `styles_of` keeps names that are drawn together apart.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import matplotlib.style
-from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+
+from pruneviz.plot.glyphs import families
+
+Line: TypeAlias = str | tuple[int, tuple[float, ...]]
 
 # Inches: the text width of an ICLR paper, where no text is smaller than 7 points.
 TEXT_WIDTH = 5.5
@@ -49,8 +60,43 @@ MEASURE_MARKERS: Mapping[str, str] = {
     "gradient_norm_preservation": "P",
 }
 
+MEASURE_LINES: Mapping[str, Line] = {
+    "magnitude": "-",
+    "proposed": (0, (5, 1.5)),
+    "loss_preservation": (0, (1, 1.2)),
+    "grasp_t200": (0, (5, 1.5, 1, 1.5)),
+    "grasp": (0, (9, 2)),
+    "gradient_norm_preservation": (0, (4, 1.2, 1, 1.2, 1, 1.2)),
+}
+
+# What other names choose from. Any two of all colours here differ by 18 or more in CIE Lab, also
+# under simulated colour blindness of the three kinds.
+_COLOURS = ("#7A2BE0", "#1B1020", "#A5D98A", "#B56A9B", "#5E4A0A", "#E6174B", "#8C7CF0")
+_MARKERS = ("X", "<", "h", "*", ">", "d", "p", "H", "8", *MEASURE_MARKERS.values())
+_HATCHES = ("xxxx", "||||", "oooo", "++++", "//..", *MEASURE_HATCHES.values())
+_LINES: tuple[Line, ...] = (*MEASURE_LINES.values(), (0, (2, 2)), (0, (8, 1.5, 2, 1.5)))
+_GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in the lightness
+_APART = 0.1  # least difference in lightness that is told apart in grey
+
+
+@dataclass(frozen=True)
+class Style:
+    """Look of a name.
+
+    Attributes:
+        colour: Of its lines, points and bars.
+        marker: Of its points and lines.
+        hatch: Of its bars.
+        line: Dashes of its lines.
+    """
+
+    colour: str
+    marker: str
+    hatch: str
+    line: Line
+
+
 _RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
     "font.size": 8,
     "mathtext.fontset": "dejavusans",
     "axes.titlesize": 8,
@@ -86,8 +132,96 @@ _RC: dict[str, Any] = {
 @contextmanager
 def paper() -> Iterator[None]:
     """Draw and save in the style of all figures; restores the rcParams afterwards."""
-    with matplotlib.style.context(["default", _RC]):
+    with matplotlib.style.context(["default", _RC, {"font.family": list(families())}]):
         yield
+
+
+def styles_of(names: Iterable[object]) -> dict[str, Style]:
+    """Looks of names that are drawn together, so that no two look alike.
+
+    A name has the look that it has alone, unless another name of the picture has it already. The
+    looks do not depend on the order of the names. Up to 13 names differ in their colour, the first
+    of them in grey too; beyond that they differ in colour and marker, hatch or line together.
+
+    Args:
+        names: Measures, networks, layers or other labels.
+
+    Returns:
+        A look for each name, as text, in the given order.
+    """
+    wanted = list(dict.fromkeys(map(str, names)))
+    known = [name for name in wanted if name in MEASURE_COLOURS]
+    found = {name: _of_measure(name) for name in known}
+    for name in sorted(set(wanted) - set(known)):
+        found[name] = _unlike(name, found.values())
+    return {name: found[name] for name in wanted}
+
+
+def colour_of(name: object) -> str:
+    """The colour of a name that is drawn alone: the same in every picture."""
+    return styles_of([name])[str(name)].colour
+
+
+def marker_of(name: object) -> str:
+    """The marker of a name that is drawn alone: the same in every picture."""
+    return styles_of([name])[str(name)].marker
+
+
+def hatch_of(name: object) -> str:
+    """The hatch of a name that is drawn alone: the same in every picture."""
+    return styles_of([name])[str(name)].hatch
+
+
+def line_of(name: object) -> Line:
+    """The dashes of a name that is drawn alone: the same in every picture."""
+    return styles_of([name])[str(name)].line
+
+
+def _of_measure(name: str) -> Style:
+    return Style(
+        MEASURE_COLOURS[name], MEASURE_MARKERS[name], MEASURE_HATCHES[name], MEASURE_LINES[name]
+    )
+
+
+def _unlike(name: str, taken: Collection[Style]) -> Style:
+    """The look of a name beside others: as few as possible share its parts, and none the whole."""
+    draw = hashlib.sha256(name.encode()).digest()
+    colour = _colour(draw[0], [look.colour for look in taken])
+    beside = [look for look in taken if look.colour == colour]
+    return Style(
+        colour,
+        _least_used(_MARKERS, draw[1], [x.marker for x in beside], [x.marker for x in taken]),
+        _least_used(_HATCHES, draw[2], [x.hatch for x in beside], [x.hatch for x in taken]),
+        _least_used(_LINES, draw[3], [x.line for x in beside], [x.line for x in taken]),
+    )
+
+
+def _colour(place: int, taken: Sequence[str]) -> str:
+    """A colour that is free and told apart in grey, or else free, or else seldom used."""
+    own, papers = _rotated(_COLOURS, place), tuple(MEASURE_COLOURS.values())
+    free = [colour for colour in (*own, *papers) if colour not in taken]
+    apart = [
+        colour
+        for colour in free
+        if all(abs(_lightness(colour) - _lightness(other)) >= _APART for other in taken)
+    ]
+    uses = Counter(taken)
+    return next(iter(apart or free), min((*own, *papers), key=lambda colour: uses[colour]))
+
+
+def _least_used(options: Sequence[Any], place: int, *uses: Sequence[Any]) -> Any:
+    counts = [Counter(used) for used in uses]
+    rotated = _rotated(options, place)
+    return min(rotated, key=lambda option: tuple(count[option] for count in counts))
+
+
+def _rotated(options: Sequence[Any], place: int) -> tuple[Any, ...]:
+    start = place % len(options)
+    return (*options[start:], *options[:start])
+
+
+def _lightness(colour: str) -> float:
+    return sum(weight * part for weight, part in zip(_GREY, to_rgb(colour), strict=True))
 
 
 def depth_colours() -> Colormap:

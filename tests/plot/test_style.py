@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib
 import numpy as np
 import pytest
 
 from pruneviz.plans.needs import CURVE_MEASURES, RATIO_MEASURES
 from pruneviz.plot import style
+from tests.support.colour_blind import difference
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in the lightness
 
@@ -47,3 +50,47 @@ def test_the_style_is_left_behind() -> None:
     with style.paper():
         assert matplotlib.rcParams["font.size"] == 8
     assert dict(matplotlib.rcParams) == before
+
+
+# Names that the style does not know
+
+MANY = [f"layers.{number}.conv" for number in range(60)]
+
+
+def test_the_measures_of_the_paper_keep_their_looks_beside_any_other() -> None:
+    alone = style.styles_of(RATIO_MEASURES)
+    beside = style.styles_of([*MANY, *RATIO_MEASURES])
+    for measure in RATIO_MEASURES:
+        assert alone[measure] == beside[measure]
+        assert alone[measure].colour == style.colour_of(measure) == style.MEASURE_COLOURS[measure]
+        assert alone[measure].hatch == style.hatch_of(measure) == style.MEASURE_HATCHES[measure]
+
+
+def test_a_name_looks_the_same_alone_in_every_picture() -> None:
+    assert [style.colour_of("mine"), style.marker_of("mine")] == ["#7A2BE0", "<"]
+    assert style.styles_of([7, "mine"])["7"].marker == style.marker_of(7) == style.marker_of("7")
+    assert style.line_of("mine") == style.styles_of(["mine"])["mine"].line
+
+
+def test_the_looks_of_names_do_not_depend_on_their_order() -> None:
+    assert style.styles_of(MANY) == style.styles_of(MANY[::-1])
+    assert list(style.styles_of(MANY[::-1])) == MANY[::-1]
+
+
+@pytest.mark.parametrize("names", [MANY, [*RATIO_MEASURES, *MANY]], ids=["others", "with paper's"])
+@pytest.mark.parametrize("part", ["marker", "hatch", "line"])
+def test_no_two_of_sixty_names_look_alike(names: list[str], part: str) -> None:
+    looks = [(look.colour, getattr(look, part)) for look in style.styles_of(names).values()]
+    assert len(set(looks)) == len(names)
+
+
+def test_thirteen_names_differ_in_colour_for_all_who_see_colours_differently() -> None:
+    colours = [look.colour for look in style.styles_of(MANY[:13]).values()]
+    assert set(style.MEASURE_COLOURS.values()) < set(colours)
+    assert min(difference(*pair) for pair in itertools.combinations(colours, 2)) > 18
+
+
+@pytest.mark.parametrize("start", range(0, 60, 4))
+def test_the_first_names_differ_in_grey(start: int) -> None:
+    colours = [look.colour for look in style.styles_of(MANY[start : start + 4]).values()]
+    assert min(np.diff(sorted(map(grey, colours)))) >= 0.099

@@ -1,0 +1,136 @@
+"""Legends that stay readable, whatever is named in them and however many entries they have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+
+from pruneviz.plot.glyphs import literal
+
+FEW = 8  # entries that one short block holds
+MOST = 24  # entries; more would crowd out the picture
+_LONGEST = 34  # characters of a label
+_SMALL = 7.0  # points: the smallest text of the style
+_POINTS = 72
+_LETTER = 0.58  # mean width of a letter, as a fraction of the font size
+_ROW = 1.6  # height of an entry, in font sizes
+_SHARE = 0.4  # of a figure's height that a legend below it may take
+_AIRY = {"handlelength": 2.4, "columnspacing": 1.2}
+_AROUND = 4.5  # room of a handle and the gap after an entry, in font sizes
+
+
+def legend(
+    target: Figure | Axes,
+    handles: Sequence[Artist],
+    *,
+    columns: int | None = None,
+    most: int = MOST,
+    room: int | None = None,
+    **options: Any,
+) -> Legend | None:
+    """Name what is drawn: below a figure, or in or beside axes.
+
+    Labels are drawn as they stand and shortened in their middle if they are long. Where there are
+    more entries than fit, the first ones are named, and how many more there are.
+
+    Args:
+        target: Figure, below whose panels the legend stands; or axes, in which it stands while it
+            is short, and else beside them if the figure's layout makes room there.
+        handles: Drawn or made-up artists with labels. None without them.
+        columns: Number of columns. Default: as many as fit into the width.
+        most: Largest number of entries.
+        room: Rows that a figure has room for; its height grows by those beyond. Default: it keeps
+            its height, and names fewer entries if there are too many for it.
+        options: Further arguments of matplotlib's `legend`.
+    """
+    labels = shortened([str(handle.get_label()) for handle in handles])
+    if not labels:
+        return None
+    if isinstance(target, Figure):
+        columns = min(len(labels), columns or _fitting(target.get_figwidth(), labels))
+        most = min(most, _entries(target, columns)) if room is None else most
+    shown, labels = _first(handles, labels, most)
+    if isinstance(target, Figure):
+        place = {"loc": "outside lower center", **_AIRY}
+        _grow(target, math.ceil(len(shown) / (columns or 1)), room)
+    else:
+        place = _beside(target, labels)
+    small = {"fontsize": _SMALL} if len(shown) > FEW else {}
+    fitted = {"ncols": columns} if columns else {}
+    # A label with an underscore in front would leave its entry out, so the text comes afterwards.
+    found = target.legend(
+        handles=shown, labels=["."] * len(shown), **{**place, **small, **fitted, **options}
+    )
+    for text, label in zip(found.get_texts(), labels, strict=True):
+        text.set_text(label)
+    return found
+
+
+def shortened(labels: Sequence[str], longest: int = _LONGEST) -> list[str]:
+    """Labels cut in their middle to a length, or to a greater one at which they still differ."""
+    for length in range(longest, max([longest, *map(len, labels)]) + 1, 8):
+        found = [_cut(label, length) for label in labels]
+        if len(set(found)) == len(set(labels)):
+            return found
+    return list(labels)
+
+
+def _first(
+    handles: Sequence[Artist], labels: Sequence[str], most: int
+) -> tuple[list[Artist], list[str]]:
+    """Entries with their text, the last of which counts those that are left out."""
+    shown, texts = list(handles), [literal(label) for label in labels]
+    if len(shown) <= most:
+        return shown, texts
+    left = len(shown) - (most - 1)
+    more = f"… and {left} more, in the table"
+    return [*shown[: most - 1], Line2D([], [], linestyle="none")], [*texts[: most - 1], more]
+
+
+def _entries(figure: Figure, columns: int) -> int:
+    """Number of entries that leave most of a figure's height to its panels."""
+    rows = _SHARE * figure.get_figheight() / (_ROW * _SMALL / _POINTS)
+    return max(FEW, columns * int(rows))
+
+
+def _grow(figure: Figure, rows: int, room: int | None) -> None:
+    """Make room for more rows of a legend than a figure has room for."""
+    beyond = max(0, rows - room) if room is not None else 0
+    figure.set_figheight(figure.get_figheight() + beyond * _ROW * _SMALL / _POINTS)
+
+
+def _beside(axes: Axes, labels: Sequence[str]) -> dict[str, Any]:
+    """Inside axes; a long legend to the right of them, where the layout makes room for it."""
+    figure = axes.get_figure(root=True)
+    if len(labels) > FEW and figure is not None and figure.get_layout_engine() is not None:
+        return {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+    width = axes.get_window_extent().width / axes.figure.dpi
+    columns = 1 if len(labels) <= FEW else _fitting(width, labels)
+    return {
+        "loc": "best",
+        "ncols": columns,
+        "frameon": True,
+        "framealpha": 0.8,
+        "edgecolor": "none",
+    }
+
+
+def _fitting(width: float, labels: Sequence[str]) -> int:
+    """Number of columns of these labels in a width in inches."""
+    size = _SMALL / _POINTS
+    entry = size * (_LETTER * max(map(len, labels)) + _AROUND)
+    return max(1, min(len(labels), int(width / entry)))
+
+
+def _cut(label: str, length: int) -> str:
+    if len(label) <= length:
+        return label
+    head = length // 2
+    return f"{label[:head]}…{label[len(label) - (length - head - 1) :]}"

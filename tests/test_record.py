@@ -313,8 +313,11 @@ REFUSED = {
     "above 0 and below 1",
     "--measure magnitude --target 1": "target is 1.0, expected",
     "--measure magnitude --rounds 0": "0 rounds prune nothing; give 1 round or more",
-    "--measure magnitude --rounds 99": "99 rounds take an epoch each, but there are 28 epochs; "
-    "use fewer rounds or more epochs",
+    "--measure magnitude --rounds 99": "99 rounds take an epoch each, but preset digits trains "
+    "28 epochs; give at most --rounds 28, or a --preset with more epochs",
+    "--measure magnitude --rounds 99 --prune-at-start": "give at most --rounds 29",
+    "--measure magnitude --target 1.5": "target is 1.5, expected the fraction of filters to prune, "
+    "above 0 and below 1",
     "--measure size": "there is no pruning measure 'size'; choose one of magnitude",
     "--measure magnitud": "there is no pruning measure 'magnitud'; did you mean 'magnitude'?",
     "--measure theta_change": "'theta_change' ranks single weights",

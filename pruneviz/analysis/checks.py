@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pruneviz.errors import AnalysisError
+from pruneviz.log.arguments import as_tuple, is_number
 
 
-def as_names(by: Sequence[str]) -> list[str]:
+def as_names(by: str | Sequence[str]) -> list[str]:
     """Column names as a list; a single name counts as a list of one."""
-    return [by] if isinstance(by, str) else list(by)
+    return list(as_tuple(by))
 
 
 def columns_of(table: pd.DataFrame) -> list[str]:
@@ -37,5 +38,5 @@ def check_level(level: float) -> None:
     Raises:
         AnalysisError: If it does not.
     """
-    if not 0 < level < 1:
+    if not (is_number(level) and 0 < level < 1):
         raise AnalysisError(f"level={level!r}; give a confidence between 0 and 1, such as 0.95")

@@ -11,6 +11,7 @@ import pandas as pd
 from pruneviz.analysis.checks import as_names, columns_of, require_columns
 from pruneviz.analysis.over_runs import mean_over_runs, with_facts
 from pruneviz.errors import AnalysisError, unknown_name
+from pruneviz.log.arguments import as_tuple, is_number
 
 BY = ("network", "dataset", "measure", "rounds")
 SHARES = (0.5, 0.8, 0.9, 0.95)  # of the best final accuracy of a panel
@@ -25,8 +26,8 @@ def convergence(
     epochs: pd.DataFrame,
     spec: pd.DataFrame,
     accuracy: str = "test_acc",
-    thresholds: Sequence[float] | None = None,
-    by: Sequence[str] = BY,
+    thresholds: float | Sequence[float] | None = None,
+    by: str | Sequence[str] = BY,
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Average how fast the runs of every group converge.
@@ -66,8 +67,8 @@ def convergence_by_run(
     epochs: pd.DataFrame,
     spec: pd.DataFrame,
     accuracy: str = "test_acc",
-    thresholds: Sequence[float] | None = None,
-    by: Sequence[str] = BY,
+    thresholds: float | Sequence[float] | None = None,
+    by: str | Sequence[str] = BY,
 ) -> pd.DataFrame:
     """Measure how fast every run converges. Epochs without an accuracy are skipped.
 
@@ -94,6 +95,7 @@ def convergence_by_run(
             that their areas are not comparable.
     """
     by = as_names(by)
+    thresholds = None if thresholds is None else as_tuple(thresholds)
     _check(epochs, spec, accuracy, thresholds, by)
     known = epochs[["run", "epoch", accuracy]].dropna().sort_values(["run", "epoch"])
     curves = {str(run): rows for run, rows in known.groupby("run", observed=True)}
@@ -106,7 +108,7 @@ def convergence_by_run(
 
 
 def leads(
-    runs: pd.DataFrame, order: Sequence[str], by: Sequence[str] = BY, level: float = 0.95
+    runs: pd.DataFrame, order: Sequence[str], by: str | Sequence[str] = BY, level: float = 0.95
 ) -> pd.DataFrame:
     """Lead of each measure over the next one in convergence, paired by seed.
 
@@ -211,7 +213,7 @@ def _check(
         raise AnalysisError(unknown_name("spec column", unknown[0], columns_of(spec)))
     if epochs.empty:
         raise AnalysisError("epochs has no rows; pass the epochs of one run or more")
-    wrong = [level for level in thresholds or () if not 0 < level <= 1]
+    wrong = [level for level in thresholds or () if not (is_number(level) and 0 < level <= 1)]
     if wrong:
         raise AnalysisError(
             f"thresholds are {wrong}; give accuracies as fractions above 0 and up to 1, such as 0.5"

@@ -46,7 +46,7 @@ def correlate(
     filters: pd.DataFrame | Scan,
     x: AnyMeasure,
     y: AnyMeasure,
-    by: Sequence[str] = ("run", "epoch"),
+    by: str | Sequence[str] = ("run", "epoch"),
     method: CorrelationMethod = "pearson",
     level: float = 0.95,
     interval: Interval = "fisher",
@@ -110,7 +110,7 @@ def correlate(
 def over_seeds(
     correlations: pd.DataFrame,
     spec: pd.DataFrame,
-    by: Sequence[str] = ("network", "dataset", "epoch"),
+    by: str | Sequence[str] = ("network", "dataset", "epoch"),
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Average the correlations that `correlate` found in each run.

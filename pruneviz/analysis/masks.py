@@ -8,7 +8,6 @@ differ.
 from __future__ import annotations
 
 import itertools
-import numbers
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -20,6 +19,7 @@ from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.scores import columns_read
 from pruneviz.analysis.scores import score as importance
 from pruneviz.errors import AnalysisError
+from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.scan import Scan
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 
@@ -95,7 +95,7 @@ def mask_distance(
         >>> pv.mask_distance(runs.filters, score="bn_scale", ratio=0.2)
     """
     _check_ratio(ratio)
-    if not isinstance(lag, numbers.Integral) or lag < 1:
+    if not is_whole(lag) or lag < 1:
         raise AnalysisError(
             f"lag={lag!r}; give the number of epochs to go back, a whole number from 1"
         )
@@ -323,7 +323,7 @@ def _aligned(previous: pd.Series, current: pd.Series) -> pd.Series:
 
 
 def _check_ratio(ratio: float) -> None:
-    if not 0 <= ratio <= 1:
+    if not (is_number(ratio) and 0 <= ratio <= 1):
         raise AnalysisError(
             f"ratio={ratio!r}; give the fraction of filters to prune, from 0 to 1, such as 0.2 for "
             "20 %"

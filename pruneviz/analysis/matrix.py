@@ -12,6 +12,7 @@ from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.measures import AnyMeasure, names, resolve
 from pruneviz.analysis.pairs import values_of
 from pruneviz.errors import AnalysisError
+from pruneviz.log.arguments import as_tuple
 from pruneviz.log.vocabulary import CorrelationMethod
 
 _LEFT_OUT = ("snip", "random")  # the same ranking as loss_preservation, and a control
@@ -37,8 +38,8 @@ def recorded_measures(filters: pd.DataFrame) -> list[str]:
 
 def correlation_matrix(
     filters: pd.DataFrame,
-    measures: Sequence[AnyMeasure] | None = None,
-    by: Sequence[str] = ("run", "epoch"),
+    measures: AnyMeasure | Sequence[AnyMeasure] | None = None,
+    by: str | Sequence[str] = ("run", "epoch"),
     method: CorrelationMethod = "spearman",
 ) -> pd.DataFrame:
     """Correlate every pruning measure with every other over the filters of each group.
@@ -63,7 +64,8 @@ def correlation_matrix(
         >>> found[found["epoch"] == 16].pivot(index="x", columns="y", values="r")
     """
     by = as_names(by)
-    chosen = list(dict.fromkeys(recorded_measures(filters) if measures is None else measures))
+    asked = recorded_measures(filters) if measures is None else as_tuple(measures)
+    chosen = list(dict.fromkeys(asked))
     labels = [what if isinstance(what, str) else resolve(what).name for what in chosen]
     _check_labels(labels)
     values = {label: values_of(filters, what) for label, what in zip(labels, chosen, strict=True)}

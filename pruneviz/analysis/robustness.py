@@ -21,7 +21,7 @@ def robustness(
     filters: pd.DataFrame,
     x: AnyMeasure,
     y: AnyMeasure,
-    by: Sequence[str] = ("run", "epoch"),
+    by: str | Sequence[str] = ("run", "epoch"),
     trim: float = 0.01,
 ) -> pd.DataFrame:
     """Correlate two quantities, and once more without outliers, single layers or layer means.
@@ -80,7 +80,7 @@ def leave_one_layer_out(
     filters: pd.DataFrame,
     x: AnyMeasure,
     y: AnyMeasure,
-    by: Sequence[str] = ("run", "epoch"),
+    by: str | Sequence[str] = ("run", "epoch"),
     method: CorrelationMethod = "pearson",
 ) -> pd.DataFrame:
     """Correlate two quantities over the filters of every group with one layer left out in turn.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from pruneviz.errors import FigureError
+from pruneviz.log.arguments import is_number
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod
 
 LossPreservation = Literal["sum_of_abs", "abs_of_sum"]
@@ -54,7 +55,7 @@ class DrawOptions:
         _require_one_of("scale", self.scale, get_args(AxisScale))
         if self.mask_score is not None and not is_measure(self.mask_score):
             _require_one_of("mask_score", self.mask_score, names())
-        if not 0 < self.mask_ratio < 1:
+        if not (is_number(self.mask_ratio) and 0 < self.mask_ratio < 1):
             raise FigureError(
                 f"mask_ratio is {self.mask_ratio!r}, expected a fraction between 0 and 1, such as "
                 "0.2"

@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from pruneviz.errors import PresetError
+from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.vocabulary import Kind, PruningSchedule
 
 
@@ -95,12 +96,9 @@ class PruningOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.target is not None and not 0 <= self.target < 1:
-            raise PresetError(
-                f"target is {self.target!r}, expected the fraction of filters to prune, "
-                "from 0 to below 1"
-            )
-        if self.rounds < 0:
+        if self.target is not None and not (is_number(self.target) and 0 <= self.target < 1):
+            raise PresetError(self._wrong_target())
+        if not is_whole(self.rounds) or self.rounds < 0:
             raise PresetError(f"rounds is {self.rounds!r}, expected a whole number from 0")
 
     @classmethod
@@ -117,12 +115,9 @@ class PruningOptions:
         """
         if self.rounds < 1:
             raise PresetError(f"{self.rounds} rounds prune nothing; give 1 round or more")
-        if self.target is None or not 0 < self.target < 1:
-            raise PresetError(
-                f"target is {self.target!r}, expected the fraction of filters to prune, "
-                "above 0 and below 1"
-            )
-        if not 0 <= self.keep_at_least < 1:
+        if not self.target:
+            raise PresetError(self._wrong_target())
+        if not (is_number(self.keep_at_least) and 0 <= self.keep_at_least < 1):
             raise PresetError(
                 f"keep_at_least is {self.keep_at_least!r}, expected a fraction of a layer "
                 "from 0 to below 1"
@@ -134,6 +129,12 @@ class PruningOptions:
             )
         self._check_schedule()
         self._check_momentum()
+
+    def _wrong_target(self) -> str:
+        return (
+            f"target is {self.target!r}, expected the fraction of filters to prune, "
+            "above 0 and below 1, such as 0.6"
+        )
 
     def _check_schedule(self) -> None:
         if self.schedule == "linear" and self.rounds == 1:

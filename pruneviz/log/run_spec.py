@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pruneviz.errors import LogError, PresetError
+from pruneviz.log.arguments import as_tuple, is_number, is_whole
 from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions, kind_of, pruning_facts
 from pruneviz.log.schema import SCHEMA_VERSION
 from pruneviz.log.vocabulary import BN_MODES, MASK_RATIO, MASK_SCORES, ROW_KINDS, Kind
@@ -113,23 +113,24 @@ class RunSpec:
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in _SEVERAL:
+            object.__setattr__(self, name, as_tuple(getattr(self, name)))
         slug = bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.run))
         positive = len(self.temperatures) > 0 and all(
-            0 < t < float("inf") for t in self.temperatures
+            is_number(t) and 0 < t < float("inf") for t in self.temperatures
         )
         clash = sorted(set(self.extra) & {"sealed", "extra", *SPEC_FACTS})
         _require(slug, "run", self.run, "a slug of letters, digits, '.', '_' and '-'")
         _require(self.bn in BN_MODES, "bn", self.bn, f"one of {', '.join(BN_MODES)}")
         _require(self.unit in ROW_KINDS, "unit", self.unit, f"one of {', '.join(ROW_KINDS)}")
         _require(
-            isinstance(self.lag, numbers.Integral) and self.lag >= 1,
+            is_whole(self.lag) and self.lag >= 1,
             "lag",
             self.lag,
             "a whole number of epochs from 1",
         )
-        _require(
-            0 < self.mask_ratio < 1, "mask_ratio", self.mask_ratio, "a fraction between 0 and 1"
-        )
+        fraction = is_number(self.mask_ratio) and 0 < self.mask_ratio < 1
+        _require(fraction, "mask_ratio", self.mask_ratio, "a fraction between 0 and 1")
         _require(positive, "temperatures", self.temperatures, "one or more positive numbers")
         _require(not clash, "extra", clash, "names that spec.json does not use already")
 
@@ -202,6 +203,8 @@ def _spec_facts() -> Iterator[str]:
 
 
 SPEC_FACTS = tuple(_spec_facts())  # names in every `spec.json`, in order
+
+_SEVERAL = ("temperatures", "columns", "lr_drops")  # fields that hold several values
 
 
 def _require(holds: bool, field: str, value: object, expected: str) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pruneviz.errors import LogError, unknown_name
 from pruneviz.log import schema
+from pruneviz.log.arguments import as_tuple
 from pruneviz.log.described_runs import in_html, in_words
 from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.parquet import TablePart, check_file, joined, rows_of_runs
@@ -74,9 +75,9 @@ class Runs:
     def read(
         self,
         table: str,
-        columns: Sequence[str] | None = None,
-        epochs: Sequence[int] | None = None,
-        complete: Sequence[str] = (),
+        columns: str | Sequence[str] | None = None,
+        epochs: int | Sequence[int] | None = None,
+        complete: str | Sequence[str] = (),
     ) -> pd.DataFrame:
         """Read a part of a table.
 
@@ -89,14 +90,15 @@ class Runs:
         Raises:
             LogError: If no run has a column, or a file is corrupt.
         """
-        named = None if columns is None else tuple(columns)
-        needed = [*(named or ()), *complete]
+        named = None if columns is None else as_tuple(columns)
+        whole = as_tuple(complete)
+        needed = [*(named or ()), *whole]
         # A table in memory may have columns of its own.
         own = vars(self)[table].columns if table in vars(self) else ()
         schema.arrow_schema(
             table, [name for name in needed if name not in own]
         )  # raises if unknown
-        part = TablePart(named, None if epochs is None else tuple(epochs), tuple(complete))
+        part = TablePart(named, None if epochs is None else as_tuple(epochs), whole)
         if table not in vars(self):
             parts = [recording.read(table, part) for recording in self._recordings]
             return joined([rows for found in parts for rows in found], table, named)
@@ -182,9 +184,9 @@ class Runs:
             chosen = chosen[chosen[fact] == value]
         return self.named(chosen["run"])
 
-    def named(self, runs: Iterable[str]) -> Runs:
+    def named(self, runs: str | Iterable[str]) -> Runs:
         """Select runs by name. Unread tables stay unread."""
-        chosen = self.spec[self.spec["run"].isin(set(runs))].reset_index(drop=True)
+        chosen = self.spec[self.spec["run"].isin(set(as_tuple(runs)))].reset_index(drop=True)
         names = chosen["run"]
         held = {
             table: rows_of_runs(vars(self)[table], names)

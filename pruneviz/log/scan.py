@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
+from pruneviz.log.arguments import as_tuple
 from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.parquet import check_file, corrupt, renamed_run
 from pruneviz.log.recordings import recordings_at
@@ -50,7 +51,7 @@ class Scan:
     def __len__(self) -> int:
         return self.rows
 
-    def blocks(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    def blocks(self, columns: str | Sequence[str]) -> Iterator[pd.DataFrame]:
         """Read the rows in order, in blocks of complete epochs from one run.
 
         Args:
@@ -63,7 +64,7 @@ class Scan:
         Raises:
             LogError: If a file is corrupt, not sorted by epoch, or has rows of another run.
         """
-        names = [name for name in self.columns if name in {"run", "epoch", *columns}]
+        names = [name for name in self.columns if name in {"run", "epoch", *as_tuple(columns)}]
         known = {name: self._categories[name] for name in ("run", "layer") if name in names}
         for run, file in self.files.items():
             stored = self.stored.get(run, run)

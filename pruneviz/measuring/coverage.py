@@ -16,6 +16,7 @@ from pruneviz.measuring.selection import Rows
 from pruneviz.measuring.snapshot import rows_of
 from pruneviz.model.filters import Layer, unwrap
 from pruneviz.model.isolation import generators_preserved
+from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Sample, as_batches, measuring_dtype, model_device
 
 _NAMED = 6  # matrices named one by one in a summary
@@ -101,7 +102,7 @@ class Coverage:
         )
 
 
-def coverage(model: nn.Module, sample: Sample, **measuring: Any) -> Coverage:
+def coverage(model: AnyNetwork, sample: Sample, **measuring: Any) -> Coverage:
     """Which parameters `pruneviz.measure` and `Recorder` measure with these options, and which not.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pruneviz.errors import MeasureError, unknown_name
 from pruneviz.log import schema
+from pruneviz.log.arguments import as_tuple
 from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
 from pruneviz.measuring.losses import Loss
 from pruneviz.model.theta import theta_of
@@ -182,12 +183,6 @@ class Options:
                 f"parameters={patterns!r}; give 'all', 'trainable', or names and patterns of "
                 "parameters, such as '*.weight'"
             )
-
-
-def as_tuple(value: Any) -> tuple[Any, ...]:
-    """The values as a tuple; a single value becomes a tuple of one."""
-    single = isinstance(value, str) or not isinstance(value, Iterable)
-    return (value,) if single or getattr(value, "ndim", 1) == 0 else tuple(value)
 
 
 def _is_temperature(value: object) -> bool:

@@ -27,6 +27,7 @@ from pruneviz.measuring.selection import Rows, choose_rows
 from pruneviz.model.caches import without_caches
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
+from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Batch, Sample, as_batches, first_of, measuring_dtype, model_device
 from pruneviz.model.supported import check_supported
 from pruneviz.model.units import Grouping
@@ -53,7 +54,7 @@ class Snapshot:
 
 
 def measure(
-    model: nn.Module,
+    model: AnyNetwork,
     sample: Sample,
     *,
     temperatures: float | Sequence[float] = (1.0, 200.0),
@@ -164,7 +165,7 @@ def measure(
 
 
 def take_snapshot(
-    model: nn.Module,
+    model: AnyNetwork,
     sample: Sample,
     options: Options,
     layers: Sequence[AnyLayer] | None = None,

@@ -22,6 +22,7 @@ from torch.utils.hooks import RemovableHandle
 
 from pruneviz.errors import MeasureError
 from pruneviz.model.isolation import copied, copied_tensors, evaluate, isolated
+from pruneviz.model.network_result import AnyNetwork, NetworkResult
 from pruneviz.model.sample import (
     Forward,
     Inputs,
@@ -86,15 +87,17 @@ class Layer:
         return names.pop() if len(names) == 1 else None
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The network inside `DataParallel`, `DistributedDataParallel` and `torch.compile` wrappers.
+def unwrap(model: AnyNetwork) -> nn.Module:
+    """The network inside a result, or a wrapper of `DataParallel`, `torch.compile` and the like.
 
-    These do not support double backward.
+    These wrappers do not support double backward.
 
     Raises:
         MeasureError: If it is not an `nn.Module`.
     """
     while True:
+        if isinstance(model, NetworkResult):
+            model = model.network
         if not isinstance(model, nn.Module):
             raise MeasureError(
                 f"the model is a {type(model).__name__}, not an nn.Module; "

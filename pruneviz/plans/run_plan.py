@@ -75,9 +75,11 @@ class RunPlan:
         except PresetError as error:
             raise PresetError(f"{self.run}: {error}") from error
         if self.pruning_epochs[-1] > self.epochs:
+            most = self.epochs + 1 - self.pruning_epochs[0]
             raise PresetError(
-                f"{self.run}: {self.rounds} rounds take an epoch each, but there are "
-                f"{self.epochs} epochs; use fewer rounds or more epochs"
+                f"{self.run}: {self.rounds} rounds take an epoch each, but preset {self.preset} "
+                f"trains {self.epochs} epochs; give at most --rounds {most}, or a "
+                "--preset with more epochs"
             )
 
     @property

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pruneviz.model.filters import unwrap
 from pruneviz.model.hooks import hooks_put_aside
 from pruneviz.model.isolation import copied, generators_preserved, isolated
+from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import (
     Inputs,
     call_model,
@@ -44,7 +45,7 @@ class Cost:
     seconds: float
 
 
-def cost(network: nn.Module, example: Inputs) -> Cost:
+def cost(network: AnyNetwork, example: Inputs) -> Cost:
     """Count and time the forward pass of a network in evaluation mode.
 
     Args:

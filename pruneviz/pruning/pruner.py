@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import numbers
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
-from torch import nn
 
 from pruneviz.analysis.measures import AnyMeasure, Measure, resolve
 from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import PruningError, ScoreError
+from pruneviz.log.arguments import as_tuple, is_number, is_whole
 from pruneviz.log.schema import RANKED_WITHOUT_SAMPLE
 from pruneviz.model.filters import FilterOf, Layer, unwrap
+from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Inputs
 from pruneviz.model.units import Units
 from pruneviz.pruning.coupling import Coupling
@@ -67,19 +67,19 @@ class Pruner:
         >>> pruner = pv.Pruner(network, images)
         >>> table = pv.measure(network, (images, labels))
         >>> pruner.prune(table, "magnitude", gone=pruner.groups // 2)
-        >>> smaller = pv.remove(network, images).network
+        >>> smaller = pv.remove(network, images)
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: AnyNetwork,
         example: Inputs,
         *,
         keep_at_least: float = 0.05,
         flowandprune: bool = False,
         unit: UnitKind = "filter",
     ) -> None:
-        if not 0 <= keep_at_least < 1:
+        if not (is_number(keep_at_least) and 0 <= keep_at_least < 1):
             raise PruningError(
                 f"keep_at_least={keep_at_least!r}; "
                 "give the fraction of every layer that always stays, from 0 to below 1"
@@ -138,11 +138,7 @@ class Pruner:
                 unknown, or the table is not of this network; names the round. Nothing is pruned.
             ScoreError: If the table lacks a column; names the round. Nothing is pruned.
         """
-        if not isinstance(gone, numbers.Integral):
-            raise PruningError(
-                f"gone={gone!r}; give the total number of pruned groups, such as "
-                f"{self.groups // 2} of the {self.groups}"
-            )
+        self._check_gone(gone)
         number = gone - self.gone
         # The published code may exceed the requested number, because dependent filters go too.
         if number < 0 and not self._flowandprune:
@@ -157,7 +153,7 @@ class Pruner:
             raise type(error)(f"round {round}: {error}") from error
         self._mask(chosen.gone)
 
-    def prune_filters(self, filters: Mapping[str, Iterable[int]]) -> None:
+    def prune_filters(self, filters: Mapping[str, int | Iterable[int]]) -> None:
         """Prune the given filters with their dependents, without a minimum per layer.
 
         Args:
@@ -169,7 +165,7 @@ class Pruner:
         Example:
             >>> pruner.prune_filters({"features.0": [0, 3]})
         """
-        named = {(layer, p) for layer, numbers in filters.items() for p in numbers}
+        named = {(layer, p) for layer, numbers in filters.items() for p in as_tuple(numbers)}
         unknown = sorted(named - set(self.coupling.leads))
         if unknown:
             layer, number = unknown[0]
@@ -196,6 +192,17 @@ class Pruner:
             coupled_to = self.coupling.coupled_to(layer)
             rows.append((layer.name, index, layer.filters, kept, coupled_to))
         return pd.DataFrame(rows, columns=["layer", "layer_index", "filters", "kept", "coupled_to"])
+
+    def _check_gone(self, gone: int | float) -> None:
+        if is_whole(gone):
+            return
+        given = f"gone={gone!r}; give the total number of pruned groups"
+        if is_number(gone) and 0 < gone < 1:
+            raise PruningError(
+                f"{given}; for this fraction of the {self.groups}, give "
+                f"gone=round({gone!r} * pruner.groups), which is {round(gone * self.groups)}"
+            )
+        raise PruningError(f"{given}, such as {self.groups // 2} of the {self.groups}")
 
     def _chosen_groups(self, ranked: pd.DataFrame, number: int) -> Selection:
         """Choose the next `number` groups, including groups that go with others."""

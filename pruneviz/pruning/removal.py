@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.model.filters import NUMBERS, Layer, find_layers, unwrap
+from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Inputs, first_of
 from pruneviz.pruning.cost import Cost, cost, placed
 from pruneviz.pruning.dependency import Graph, Removal, explain, listed, union
@@ -37,6 +38,10 @@ _TITLES: Mapping[str, str] = {
 class Removed(Smaller):
     """A network without its pruned filters, and the fate of each filter.
 
+    It is called, trained and measured as its `network` is: `removed(x)`, `removed.eval()`,
+    `removed.parameters()`, `pruneviz.measure(removed, sample)`. What asks for an `nn.Module` by
+    type, such as `nn.Sequential` or a trainer, needs `removed.network`.
+
     Filters have their numbers in the unpruned network. With another unit than filters, all that is
     said of filters holds of these units, numbered as in the masked network.
 
@@ -58,6 +63,13 @@ class Removed(Smaller):
     before: Cost
     after: Cost
 
+    def __repr__(self) -> str:
+        total = self.removed + sum(map(len, self.filters.values()))
+        return (
+            f"<{type(self.network).__name__} without {self.removed:,d} of its {total:,d} filters: "
+            f"{self.after.parameters:,d} of {self.before.parameters:,d} parameters>"
+        )
+
     @property
     def masked(self) -> int:
         """Number of pruned filters that stay as zeros."""
@@ -74,7 +86,7 @@ class Removed(Smaller):
 
 
 def remove(
-    network: nn.Module, example: Inputs, *, unit: UnitKind = "filter", limit: float = 120.0
+    network: AnyNetwork, example: Inputs, *, unit: UnitKind = "filter", limit: float = 120.0
 ) -> Removed:
     """Build a smaller network with the outputs of a masked one, in training and evaluation mode.
 
@@ -93,9 +105,10 @@ def remove(
             the other filters stay masked, and `reasons` says so.
 
     Returns:
-        The smaller network and the fate of each filter. The network holds masked filters at zero
-        and stores the original filter numbers, so `pruneviz.measure` names filters as before. Its
-        parameters are new, so create a new optimiser. Without pruned filters it is a copy.
+        The smaller network, which can be called and trained, and the fate of each filter. The
+        network holds masked filters at zero and stores the original filter numbers, so
+        `pruneviz.measure` names filters as before. Its parameters are new, so create a new
+        optimiser. Without pruned filters it is a copy.
 
     Raises:
         PruningError: If a pruned entry is no longer zero, or the network cannot be traced.
@@ -103,9 +116,10 @@ def remove(
         DataError: If the example is not a batch of inputs.
 
     Example:
-        >>> removed = pv.remove(network, images)
-        >>> print(removed.summary())
-        >>> optimizer = torch.optim.SGD(removed.network.parameters(), lr=0.1)
+        >>> smaller = pv.remove(network, images)
+        >>> print(smaller.summary())
+        >>> optimizer = torch.optim.SGD(smaller.parameters(), lr=0.1)
+        >>> output = smaller(images)
     """
     network = unwrap(network)
     check_example(network, example)

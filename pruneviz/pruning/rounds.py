@@ -20,6 +20,7 @@ import pandas as pd
 from pruneviz.analysis.measures import AnyMeasure, resolve
 from pruneviz.analysis.scores import score
 from pruneviz.errors import PruningError
+from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.schema import is_sum
 from pruneviz.log.vocabulary import PruningSchedule
 
@@ -44,11 +45,13 @@ def gone_after(
     Raises:
         PruningError: If the target is outside (0, 1), `rounds` is below 1, or the schedule unknown.
     """
-    if not 0 < target < 1:
+    if not (is_number(target) and 0 < target < 1):
         raise PruningError(
             f"the target is {target!r}; "
             "give the fraction of filters to prune, above 0 and below 1, such as 0.6"
         )
+    if not is_whole(rounds):
+        raise PruningError(f"rounds={rounds!r}; give a whole number of pruning rounds, such as 5")
     if rounds < 1:
         raise PruningError(f"{rounds} rounds prune nothing; give 1 round or more")
     if schedule not in get_args(PruningSchedule):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from pruneviz.model.network_result import NetworkResult
 from pruneviz.model.sample import Inputs, first_of
 from pruneviz.model.units import Units
 from pruneviz.pruning.dependency import LAST, Obstacle, explain
@@ -24,7 +25,7 @@ _ATTRIBUTES: Mapping[str, tuple[tuple[str, ...], ...]] = {
 
 
 @dataclass(frozen=True)
-class Smaller:
+class Smaller(NetworkResult):
     """A network without its pruned units.
 
     Attributes:
@@ -39,12 +40,11 @@ class Smaller:
             what they read was not cut or compared.
     """
 
-    network: nn.Module
     filters: Mapping[str, tuple[int, ...]]
     removed: int
     masked_filters: Mapping[str, tuple[int, ...]]
     reasons: Mapping[str, tuple[str, ...]]
-    entries: Mapping[str, Tensor]
+    entries: Mapping[str, Tensor] = field(repr=False)
     not_run: tuple[str, ...] = field(default=(), kw_only=True)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsFloat, TypeAlias
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
+
+Fact: TypeAlias = SupportsFloat | str | None  # also a tensor or NumPy number of one value
 
 _OWN_FACTS = frozenset({"run", "epoch", "mask_distance", "sample_loss", "g_norm2", "ghg"})
 _FRACTIONS = ("train_acc", "test_acc", "kept_fraction")

@@ -13,23 +13,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.weight_correlations import weight_correlations
 from pruneviz.errors import LogError, PrunevizError
+from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_directory import RunLog, last_epoch_of
 from pruneviz.log.vocabulary import MASK_RATIO
 from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.coverage import coverage_of
-from pruneviz.measuring.options import Options, as_tuple
+from pruneviz.measuring.options import Options
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
 from pruneviz.measuring.snapshot import Snapshot, rows_of, take_snapshot
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import generators_preserved, tried_kernels
+from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Sample, model_device, sample_size
 from pruneviz.recording.cheap_tables import CheapTables
-from pruneviz.recording.epoch_facts import checked_facts
+from pruneviz.recording.epoch_facts import Fact, checked_facts
 from pruneviz.recording.history import History, checked_mask_score
 from pruneviz.recording.measured_epochs import Every, measured_at
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
@@ -102,7 +103,7 @@ class Recorder:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: AnyNetwork,
         sample: Sample,
         out: str | Path,
         every: Every = 10,
@@ -129,7 +130,7 @@ class Recorder:
         self._is_measured = measured_at(every)
         self._mask_score = checked_mask_score(mask_score, unit)
         batches = fixed_batches(self._model, sample, self._options)
-        with generators_preserved(batches, model_device(model)):
+        with generators_preserved(batches, model_device(self._model)):
             rows_found = rows_of(self._model, batches, self._options)
         self._layers = rows_found.layers
         self.coverage = coverage_of(self._model, rows_found)
@@ -163,9 +164,7 @@ class Recorder:
         """The last epoch on disk; None before the first."""
         return self._history.last if self.records else self._idle_epoch
 
-    def after_epoch(
-        self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: float | str
-    ) -> None:
+    def after_epoch(self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: Fact) -> None:
         """Record the current network.
 
         Args:
@@ -185,7 +184,7 @@ class Recorder:
         self.observe(epoch, rounds=rounds, **facts)()
 
     def observe(
-        self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: float | str
+        self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: Fact
     ) -> Callable[..., None]:
         """Measure the current network, and return a function that writes the measurement.
 
@@ -211,7 +210,7 @@ class Recorder:
         snapshot = self._measured(epoch, self._options) if measure else Snapshot(pd.DataFrame())
         self._unwritten = True
 
-        def write(**late: float | str) -> None:
+        def write(**late: Fact) -> None:
             known = given | checked_facts(late)
             self._unwritten = False
             cheap = self._cheap_table(epoch, seen)

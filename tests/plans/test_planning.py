@@ -153,7 +153,8 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "no rounds": ({"rounds": 0}, r"^r: 0 rounds prune nothing; give 1 round or more"),
     "many rounds": (
         {"rounds": 161},
-        r"^r: 161 rounds take an epoch each, but there are 160 epochs; use fewer rounds or more",
+        r"^r: 161 rounds take an epoch each, but preset paper trains 160 epochs; "
+        r"give at most --rounds 160",
     ),
     "no measure": (
         {"measure": None},
@@ -248,7 +249,7 @@ def test_runs_of_ones_own_that_cannot_be_are_refused() -> None:
     with pytest.raises(PresetError, match=r"0 rounds prune nothing; give 1 round or more"):
         plan_pruned_runs("digits", PruningOptions("magnitude", rounds=0))
     with pytest.raises(
-        PresetError, match=r"99 rounds take an epoch each, but there are \d+ epochs"
+        PresetError, match=r"99 rounds take an epoch each, but preset digits trains 28 epochs"
     ):
         plan_pruned_runs("digits", PruningOptions("magnitude", rounds=99))
     with pytest.raises(PresetError, match=r"there is no network 'vgg99'; choose one of resnet56"):

@@ -438,7 +438,8 @@ def test_a_fraction_of_groups_is_refused_with_a_number_to_give() -> None:
     network = TWINS[0].whole()
     pruner = Pruner(network, IMAGES)
     table = pv.measure(network, (IMAGES, LABELS), columns=["theta_norm2"])
-    for gone in (0.5, 7.5):
-        with pytest.raises(PruningError, match=r"gone=.*number of pruned groups, such as [0-9]+"):
-            pruner.prune(table, "magnitude", gone)  # type: ignore[arg-type]
+    half = rf"gone=round\(0\.5 \* pruner\.groups\), which is {round(pruner.groups / 2)}"
+    for gone, said in {0.5: half, 7.5: r"such as \d+ of the \d+", True: "gone=True"}.items():
+        with pytest.raises(PruningError, match=said):
+            pruner.prune(table, "magnitude", gone)
     assert pruner.gone == 0

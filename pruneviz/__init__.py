@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pruneviz.log.scan import scan as scan
     from pruneviz.log.schema import filter_column as filter_column
     from pruneviz.measuring.coverage import coverage as coverage
+    from pruneviz.measuring.oracle import delta_loss as delta_loss
     from pruneviz.measuring.snapshot import measure as measure
     from pruneviz.pruning.held_entries import hold_pruned as hold_pruned
     from pruneviz.pruning.held_entries import prune_like as prune_like
@@ -63,6 +64,7 @@ _HOMES = {
     "correlate": "pruneviz.analysis.correlation",
     "correlation_matrix": "pruneviz.analysis.matrix",
     "coverage": "pruneviz.measuring.coverage",
+    "delta_loss": "pruneviz.measuring.oracle",
     "draw": "pruneviz.figures.draw",
     "filter_column": "pruneviz.log.schema",
     "hold_pruned": "pruneviz.pruning.held_entries",

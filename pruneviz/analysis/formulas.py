@@ -146,6 +146,15 @@ def synflow(filters: pd.DataFrame) -> pd.Series:
     return _numbers(filters, "synflow")
 
 
+def delta_loss(filters: pd.DataFrame) -> pd.Series:
+    """What the loss gains when a filter is removed, in nats: the oracle.
+
+    Pruning the lowest first removes filters without which the loss is lowest. Null for filters that
+    were not drawn.
+    """
+    return _numbers(filters, "delta_loss")
+
+
 def random(filters: pd.DataFrame, seed: int = 0) -> pd.Series:
     """Reproducible draw from the uniform distribution on (0, 1), the control for every measure.
 
@@ -182,6 +191,7 @@ SCORES: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {
     "snip": snip,
     "fisher": fisher,
     "synflow": synflow,
+    "delta_loss": delta_loss,
     "random": random,
 }
 
@@ -201,6 +211,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "snip": ("abs_theta_g",),
     "fisher": ("theta2_g2",),
     "synflow": ("synflow",),
+    "delta_loss": ("delta_loss",),
     "random": ("layer", "filter"),
 }
 

@@ -101,6 +101,12 @@ FILTERS: Mapping[str, Column] = {
     "synflow": Column(
         _DOUBLE, "1", "synaptic flow through the filter, data-free (on request)", "SynFlow"
     ),
+    "delta_loss": Column(
+        _SINGLE,
+        "nats",
+        "loss without the filter and its coupled group, minus the loss with it (on request)",
+        r"$\Delta L_p$",
+    ),
 }
 
 FILTER_KEYS = ("run", "epoch", "layer", "filter")
@@ -110,7 +116,7 @@ DERIVATIVE_COLUMNS = (
     *("theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2"),
     *STANDARD_ERRORS,
 )
-REQUEST_COLUMNS = ("theta2_g2", "synflow")
+REQUEST_COLUMNS = ("theta2_g2", "synflow", "delta_loss")
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
 
 # Columns of a table for ranking filters that need no sample.
@@ -126,7 +132,8 @@ CHEAP_OF_UNIT: Mapping[str, tuple[str, ...]] = {
 MEASURED_OF_UNIT: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(ROW_KINDS, _WITHOUT_ERRORS),
     "filter": MEASURED_COLUMNS,
-    "weight": ("theta", *_WITHOUT_ERRORS),
+    # a single weight cannot be removed from a network
+    "weight": ("theta", *(name for name in _WITHOUT_ERRORS if name != "delta_loss")),
 }
 
 # Columns that are sums over the weights of a row, so that they add up over several filters.

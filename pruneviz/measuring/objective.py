@@ -137,7 +137,7 @@ class Objective:
 
     def output(self, x: Inputs) -> Any:
         """The network's output. Its graph reaches `parameters`; buffers stay as they are."""
-        self._undo_writing()
+        self.undo_writing()
         copies = {name: buffer.clone() for name, buffer in self.buffers.items()}
         state = {**self.as_called(self.parameters), **copies}
         with dtypes_explained(self.parameters):
@@ -150,7 +150,7 @@ class Objective:
             for name, p in parameters.items()
         }
 
-    def _undo_writing(self) -> None:
+    def undo_writing(self) -> None:
         """Undo what the network wrote into its parameters, or froze, in the pass before."""
         for name, p in self.parameters.items():
             if p._version != self.versions.setdefault(name, p._version):

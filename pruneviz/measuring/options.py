@@ -20,6 +20,11 @@ from pruneviz.model.theta import theta_of
 from pruneviz.model.units import Grouping
 
 KEPT = ("masks", "nonzero")  # what `kept` says of a row
+_DRAWS = {
+    "oracle": "the number of filters whose removal is measured",
+    "probes": "the number of random probes of columns on request",
+    "seed": "a whole number as the seed of all draws",
+}
 _TUPLES = ("temperatures", "columns", "layers", "skip")
 
 
@@ -43,6 +48,9 @@ class Options:
     trace_examples: int | None = 2
     kept: str = "masks"
     hooks: bool = False
+    oracle: int | None = None
+    seed: int = 0
+    probes: int = 16
 
     @classmethod
     def of(cls, **given: Any) -> Options:
@@ -112,9 +120,10 @@ class Options:
 
     def wanted(self) -> tuple[str, ...]:
         """The columns to measure. Default: all except those on request."""
-        if self.columns is not None:
-            return self.columns
-        return tuple(c for c in self.available() if c not in schema.REQUEST_COLUMNS)
+        default = tuple(c for c in self.available() if c not in schema.REQUEST_COLUMNS)
+        chosen = default if self.columns is None else self.columns
+        asked = () if self.oracle is None else ("delta_loss",)
+        return tuple(dict.fromkeys([*chosen, *asked]))
 
     def _check_rows(self) -> None:
         """Check which rows are measured, and what counts as kept."""
@@ -165,6 +174,7 @@ class Options:
                 f"loss={loss!r}; give a callable of (output, target), or None for cross-entropy"
             )
         self._check_callables()
+        self._check_draws()
 
     def _check_callables(self) -> None:
         if self.forward is not None and not callable(self.forward):
@@ -183,6 +193,14 @@ class Options:
                 f"parameters={patterns!r}; give 'all', 'trainable', or names and patterns of "
                 "parameters, such as '*.weight'"
             )
+
+    def _check_draws(self) -> None:
+        for name, least in (("oracle", 1), ("probes", 1), ("seed", 0)):
+            given = getattr(self, name)
+            if name == "oracle" and given is None:
+                continue
+            if not isinstance(given, numbers.Integral) or isinstance(given, bool) or given < least:
+                raise MeasureError(f"{name}={given!r}; give {_DRAWS[name]}, {least} or more")
 
 
 def _is_temperature(value: object) -> bool:

@@ -21,6 +21,7 @@ from pruneviz.measuring.independence import reason_against_chunks
 from pruneviz.measuring.losses import Loss
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
+from pruneviz.measuring.removed_rows import delta_loss_column
 from pruneviz.measuring.repeatability import check_answers_twice
 from pruneviz.measuring.rows import AnyLayer, parameters_of, pruned_mask, rows_per_filter
 from pruneviz.measuring.selection import Rows, choose_rows
@@ -73,6 +74,9 @@ def measure(
     trace_examples: int | None = 2,
     kept: str = "masks",
     hooks: bool = False,
+    oracle: int | None = None,
+    seed: int = 0,
+    probes: int = 16,
 ) -> pd.DataFrame:
     """Measure every filter, single weight or unit of a network on a sample.
 
@@ -89,8 +93,8 @@ def measure(
         bn: Batch-norm mode. "eval" uses the running statistics as they are; "calibrated"
             re-estimates them on the sample; "batch" normalises every batch of the sample by its own
             statistics.
-        columns: Columns to measure. Default: all except `theta2_g2` and `synflow`, which are
-            expensive.
+        columns: Columns to measure. Default: all except those on request, which are expensive
+            (`pruneviz.log.schema.REQUEST_COLUMNS`).
         chunk: Number of examples differentiated at once. Limits memory; affects only rounding.
             Default: as many as fit.
         loss: Callable of (output, target) that returns one number. Default: the loss in the
@@ -120,6 +124,11 @@ def measure(
         hooks: Whether your own hooks run too. By default only hooks that define the network's
             function do: of `torch.nn.utils`, of the network's own modules, and forward hooks that
             return a value.
+        oracle: Number of filters for which the column `delta_loss` is measured, drawn as by
+            `pruneviz.delta_loss`. With this column and no number, all are.
+        seed: Seed of all draws, of filters, probes and labels.
+        probes: Number of random probes of columns on request: vectors for `obd`, labels per
+            example for `fisher_block`.
 
     Returns:
         One row per filter, weight or unit: `layer` (name in `named_modules()`, of a parameter, or
@@ -158,6 +167,9 @@ def measure(
         trace_examples=trace_examples,
         kept=kept,
         hooks=hooks,
+        oracle=oracle,
+        seed=seed,
+        probes=probes,
     )
     snapshot = take_snapshot(model, sample, options, check=True)
     cheap = CheapColumns(unwrap(model), snapshot.layers, options.row_kind, kept)
@@ -254,6 +266,8 @@ def _snapshot(
             example = first_of(batches[0][0], 1)
             flow = synaptic_flow(model, parameters_of(layers), example, options.forward)
             whole.columns["synflow"] = by_layer(layers, flow, options.row_kind)
+        if "delta_loss" in wanted:
+            whole.columns["delta_loss"] = delta_loss_column(sample, layers, chunk, options)
     found = {name: _without_pruned(model, layers, whole.columns[name], options) for name in wanted}
     rows = sum(layer.filters * rows_per_filter(model, layer, options.row_kind) for layer in layers)
     frame = pd.DataFrame(found, index=pd.RangeIndex(rows), copy=False)

@@ -21,7 +21,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from pruneviz.errors import MeasureError, PruningError
 from pruneviz.model.filters import FilterOf, Layer, Trace, layers_of, weight_users, weighted_modules
-from pruneviz.model.sample import Inputs
+from pruneviz.model.sample import Forward, Inputs
 from pruneviz.model.units import Units
 from pruneviz.model.weights import computes_weight
 from pruneviz.pruning.disjoint_sets import DisjointSets
@@ -58,6 +58,7 @@ class Coupling:
     Args:
         network: Network to trace.
         example: One or more inputs, as in `pruneviz.model.sample`.
+        forward: Callable of (network, example) that calls the network.
 
     Attributes:
         layers: Layers whose filters can be pruned, in execution order; never the classifier.
@@ -71,11 +72,11 @@ class Coupling:
         MeasureError: If the network has no filters.
     """
 
-    def __init__(self, network: nn.Module, example: Inputs) -> None:
+    def __init__(self, network: nn.Module, example: Inputs, forward: Forward | None = None) -> None:
         self._network = network
         self._modules = dict(weighted_modules(network))
-        self._trace = Trace.of(network, example)
-        self.flow = Flow(network, example)
+        self._trace = Trace.of(network, example, forward)
+        self.flow = Flow(network, example, forward)
         self._sources = self.flow.read
         layers = _layers_of(network, self._trace)
         self.left_out = self._reasons([layer.name for layer in layers])
@@ -240,10 +241,13 @@ class Coupling:
         for name, module in weight_users(self._network):
             weight = module.get_parameter("weight")
             rows = torch.tensor([(name, p) not in pruned for p in range(len(weight))])
-            keep = torch.ones(weight.shape, dtype=torch.bool) & _along(rows, 0, weight)
             channels = self._sources.get(name)
-            if channels:
-                keep &= _columns_of_rows(module, _alive(channels, pruned))
+            alive = _alive(channels, pruned) if channels else None
+            if rows.all() and (alive is None or alive.all()):
+                continue  # most layers: masks of all weights would take long
+            keep = torch.ones(weight.shape, dtype=torch.bool) & _along(rows, 0, weight)
+            if alive is not None:
+                keep &= _columns_of_rows(module, alive)
             parts.append((weight, keep))
             if isinstance(module.bias, nn.Parameter):
                 parts.append((module.bias, rows))

@@ -29,7 +29,7 @@ from pruneviz.model.filters import (
     weight_users,
 )
 from pruneviz.model.isolation import copied_tensors, evaluate, isolated
-from pruneviz.model.sample import Inputs, call_with, first_of, model_dtype, tensors_in
+from pruneviz.model.sample import Forward, Inputs, call_with, first_of, model_dtype, tensors_in
 from pruneviz.model.tracing import MIXED, channel_origins
 from pruneviz.pruning.silence import Silence
 
@@ -44,6 +44,7 @@ class Flow:
     Args:
         network: Any network; it does not change.
         example: Inputs as in `pruneviz.model.sample`.
+        forward: Callable of (network, example) that calls the network.
 
     Attributes:
         read: {module: the filters in each of its input channels}, for convolutions, linear layers,
@@ -62,8 +63,8 @@ class Flow:
         PruningError: If the network cannot run with silenced filters.
     """
 
-    def __init__(self, network: nn.Module, example: Inputs) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, example: Inputs, forward: Forward | None = None) -> None:
+        self._network, self._forward = network, forward
         self._calls: dict[str, list[_Read]] = {}
         self._named: dict[int, Sources] = {}
         self._tracer = Silence()
@@ -143,7 +144,7 @@ class Flow:
             self._tracer.begin(tensors)
             stack.enter_context(self._tracer)
             try:
-                output = call_with(self._network, tensors, example)
+                output = call_with(self._network, tensors, example, self._forward)
             except Exception as error:
                 raise PruningError(
                     f"{type(self._network).__name__} cannot run with all filters at zero "

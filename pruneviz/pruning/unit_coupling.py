@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pruneviz.errors import PruningError, unknown_name
 from pruneviz.model.filters import FilterOf, Layer, Trace
-from pruneviz.model.sample import Inputs
+from pruneviz.model.sample import Forward, Inputs
 from pruneviz.model.unit_kinds import KINDS, find_units
 from pruneviz.model.units import Grouping, Units, grouped
 from pruneviz.pruning.coupling import Feed
@@ -29,6 +29,7 @@ class UnitCoupling:
         network: Network to trace; it does not change.
         example: Inputs as in `pruneviz.model.sample`.
         unit: A kind of units, or an explicit grouping.
+        forward: Callable of (network, example) that calls the network.
 
     Attributes:
         layers: The units, layer by layer.
@@ -41,9 +42,15 @@ class UnitCoupling:
 
     has_sums = False
 
-    def __init__(self, network: nn.Module, example: Inputs, unit: UnitKind) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        example: Inputs,
+        unit: UnitKind,
+        forward: Forward | None = None,
+    ) -> None:
         self._network = network
-        self.layers: list[Units] = units_of(network, example, unit)
+        self.layers: list[Units] = units_of(network, example, unit, forward)
         self.left_out: dict[str, str] = {}
         own = [(layer.name, p) for layer in self.layers for p in range(layer.filters)]
         self.leads: dict[FilterOf, FilterOf] = {unit_: unit_ for unit_ in own}
@@ -87,7 +94,9 @@ class UnitCoupling:
         return {(layer.name, p) for layer in self.layers for p in pruned_units(layer, kept)}
 
 
-def units_of(network: nn.Module, example: Inputs, unit: UnitKind) -> list[Units]:
+def units_of(
+    network: nn.Module, example: Inputs, unit: UnitKind, forward: Forward | None = None
+) -> list[Units]:
     """The units of a kind, or of an explicit grouping.
 
     Raises:
@@ -99,7 +108,7 @@ def units_of(network: nn.Module, example: Inputs, unit: UnitKind) -> list[Units]
     if unit not in KINDS:
         known = ["filter", *KINDS]
         raise PruningError(unknown_name("unit", unit, known, "or give a grouping, {name: [...]}"))
-    return find_units(network, unit, Trace.of(network, example))
+    return find_units(network, unit, Trace.of(network, example, forward))
 
 
 def pruned_units(units: Units, kept: Mapping[str, Tensor]) -> list[int]:

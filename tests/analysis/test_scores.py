@@ -28,6 +28,7 @@ PLAIN = {
     "snip": lambda row: row["abs_theta_g"],
     "fisher": lambda row: row["theta2_g2"],
     "synflow": lambda row: row["synflow"],
+    "delta_loss": lambda row: row["delta_loss"],
 }
 
 

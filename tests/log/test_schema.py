@@ -75,7 +75,7 @@ def test_an_unknown_filters_column_is_an_error_that_lists_those_that_exist() -> 
 
 def test_a_single_weight_has_its_value_and_no_standard_errors() -> None:
     weight, of_filter = (set(schema.MEASURED_OF_UNIT[unit]) for unit in ("weight", "filter"))
-    assert weight ^ of_filter == {"theta", "theta_g_se", "theta_hg_se"}
+    assert weight ^ of_filter == {"theta", "theta_g_se", "theta_hg_se", "delta_loss"}
 
 
 def test_an_arrow_schema_has_every_column_in_order_and_further_temperatures_last() -> None:

@@ -36,7 +36,7 @@ COLUMNS = (
     "sigma",
     "sigma_delta",
 )
-COLUMNS += ("theta2_g2", "synflow")
+COLUMNS += ("theta2_g2", "synflow", "delta_loss")
 POSITIVE = ("theta_norm2", "theta_l1", "abs_theta_g", "theta2_abs_g", "theta2_g2", "synflow")
 Key = tuple[str, int]
 MEASURES = [name for name in SCORES if name != "theta_change"]  # which is of single weights
@@ -103,10 +103,12 @@ def plain_score(rows: list[dict[str, float]], measure: str) -> float:
         return formula([row[column] for row in rows])
     if measure == "random":
         return rows[0]["draw"]
-    values = [
-        abs(row["sigma"]) if measure == "bn_scale" else abs(row["sigma"] * row["sigma_delta"])
-        for row in rows
-    ]
+    of_row = {
+        "bn_scale": lambda row: abs(row["sigma"]),
+        "sigma_change": lambda row: abs(row["sigma"] * row["sigma_delta"]),
+        "delta_loss": lambda row: row["delta_loss"],
+    }
+    values = list(map(of_row[measure], rows))
     there = [value for value in values if not np.isnan(value)]
     return sum(there) / len(there) if there else np.nan
 

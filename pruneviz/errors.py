@@ -76,16 +76,22 @@ def unknown_name(what: str, name: str, known: Collection[str], hint: str = "") -
     Returns:
         For example "there is no network 'vgg31'; did you mean 'vgg13'? Choose one of vgg13, vgg16".
     """
-    close = _closest(str(name), known)
+    close = closest(str(name), known)
     suggestion = f"did you mean {close!r}? Choose" if close else "choose"
     message = f"there is no {what} {name!r}; {suggestion} one of {', '.join(known)}"
     return f"{message}; {hint}" if hint else message
 
 
-def _closest(name: str, known: Collection[str]) -> str | None:
-    """The known name most similar to `name`, ignoring case, '-' and '_'."""
+def closest(name: str, known: Collection[str], likeness: float = 0.65) -> str | None:
+    """The known name most similar to `name`, ignoring case, '-' and '_'; None if none is.
+
+    Args:
+        name: The given name.
+        known: Names that exist.
+        likeness: Least similarity, from 0 to 1 for equal names.
+    """
     plain = {_plain(candidate): candidate for candidate in known}
-    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.65)
+    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=likeness)
     return plain[found[0]] if found else None
 
 

@@ -99,6 +99,12 @@ def check_file(file: Path, table: str) -> None:
         _checked_schema(file, table)
 
 
+def columns_of_file(file: Path, table: str) -> list[str]:
+    """Columns of a file, found without reading rows."""
+    with _read_errors(file):
+        return list(_checked_schema(file, table).names)
+
+
 def columns_with_values(file: Path, table: str) -> list[str]:
     """Columns of a file that are not null in every row, found without reading rows."""
     with _read_errors(file):
@@ -131,9 +137,10 @@ def joined(
         columns: Columns of the frame. Default: all.
 
     Raises:
-        LogError: If a column is missing in all parts.
+        LogError: If a column is missing in all parts, or holds text in one and numbers in another.
     """
     empty = _no_rows(table, columns)
+    _check_same_types(parts, table)
     found = pa.concat_tables([empty, *parts], promote_options="default").unify_dictionaries()
     if columns is None:
         names = schema.arrow_schema(table, found.column_names).names
@@ -154,7 +161,8 @@ def arrow_table(table: str, frame: pd.DataFrame) -> pa.Table:
     Raises:
         LogError: If the frame has unknown columns, or values of another type.
     """
-    described = schema.arrow_schema(table, list(frame.columns))
+    own = {str(name): schema.own_type(values) for name, values in frame.items()}
+    described = schema.arrow_schema(table, list(frame.columns), own)
     return pa.Table.from_arrays([_column(frame, field) for field in described], schema=described)
 
 
@@ -268,12 +276,41 @@ def _has_value(group: pq.RowGroupMetaData, column: int) -> bool:
 def _checked_schema(file: Path, table: str) -> pa.Schema:
     """The schema of a file; raises if a column is missing or has another type."""
     found = pq.read_schema(file)
-    types = {field.name: field.type for field in schema.arrow_schema(table, found.names)}
+    own = {field.name: field.type for field in found if pa.types.is_string(field.type)}
+    described = schema.arrow_schema(table, found.names, own)
+    types = {field.name: field.type for field in described}
     wrong = [field.name for field in found if field.type != types[field.name]]
     wrong += sorted(set(schema.SORT_KEYS[table]) - set(found.names))
     if wrong:
         raise LogError(f"column {', '.join(wrong)} is missing or of another type")
     return found
+
+
+def _check_same_types(parts: Sequence[pa.Table], table: str) -> None:
+    """Check that facts of one name are numbers, or text, in all parts."""
+    seen: dict[str, tuple[pa.DataType, pa.Table]] = {}
+    for part in parts:
+        for field in part.schema:
+            first, other = seen.setdefault(field.name, (field.type, part))
+            if field.type != first:
+                kinds = [
+                    f"{_kind(kind)}{_run_of(rows)}"
+                    for kind, rows in ((first, other), (field.type, part))
+                ]
+                raise LogError(
+                    f"column {field.name} of the {table} table holds {' and '.join(kinds)}; load "
+                    "these runs apart, or read columns without it, as in "
+                    f"runs.read({table!r}, ['run', 'epoch'])"
+                )
+
+
+def _kind(dtype: pa.DataType) -> str:
+    return "text" if schema.is_text(dtype) else "numbers"
+
+
+def _run_of(rows: pa.Table) -> str:
+    runs = rows["run"].unique().to_pylist() if "run" in rows.column_names else []
+    return f" in {runs[0]}" if runs else ""
 
 
 def _no_rows(table: str, columns: Sequence[str] | None) -> pa.Table:

@@ -15,6 +15,7 @@ from pruneviz.log.found_runs import names_apart
 from pruneviz.log.parquet import (
     WHOLE,
     TablePart,
+    columns_of_file,
     columns_with_values,
     read_file,
     renamed_run,
@@ -62,6 +63,12 @@ class Recording:
             parts = [part.of_rows(self.held[table])]
         same = self.name == self.spec.run
         return parts if same else [renamed_run(rows, self.name) for rows in parts]
+
+    def columns(self, table: str) -> list[str]:
+        """Columns of a table."""
+        if self.held is None:
+            return [name for file in self.files(table) for name in columns_of_file(file, table)]
+        return list(self.held[table].column_names)
 
     def columns_with_values(self, table: str) -> list[str]:
         """Columns of a table that are not null in every row."""

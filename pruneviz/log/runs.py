@@ -95,9 +95,7 @@ class Runs:
         needed = [*(named or ()), *whole]
         # A table in memory may have columns of its own.
         own = vars(self)[table].columns if table in vars(self) else ()
-        schema.arrow_schema(
-            table, [name for name in needed if name not in own]
-        )  # raises if unknown
+        self._check_known(table, [name for name in needed if name not in own])
         part = TablePart(named, None if epochs is None else as_tuple(epochs), whole)
         if table not in vars(self):
             parts = [recording.read(table, part) for recording in self._recordings]
@@ -106,6 +104,17 @@ class Runs:
         repair = "record the runs with what is needed"
         schema.check_columns(frame, needed, f"the {table} table", repair)
         return part.of(frame)
+
+    def columns(self, table: str = "filters") -> list[str]:
+        """Columns of a table in any run, in the order of the table; reads no rows.
+
+        Args:
+            table: Table name.
+        """
+        if table in vars(self):
+            return [str(name) for name in vars(self)[table].columns]
+        named = [name for recording in self._recordings for name in recording.columns(table)]
+        return list(schema.arrow_schema(table, named).names)
 
     def recorded(self, table: str = "filters") -> list[str]:
         """Columns of a table that have a value in any run, in the order of the table.
@@ -146,6 +155,17 @@ class Runs:
                 f"{', '.join(map(str, held)) or 'none'}"
             )
         return found
+
+    def _check_known(self, table: str, names: Sequence[str]) -> None:
+        """Check that a table can have these columns."""
+        if table != "epochs":
+            schema.arrow_schema(table, names)
+            return
+        unknown = [name for name in names if name not in schema.EPOCHS]
+        held = self.columns(table) if unknown else []
+        for name in unknown:
+            if name not in held:
+                raise LogError(unknown_name("column of the epochs table", name, held))
 
     def files(self, table: str) -> list[Path]:
         """The files of a table in finished runs; none if the runs were not loaded from disk."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -256,30 +256,41 @@ def is_filter_column(name: str) -> bool:
     return name in FILTERS or _TEMPERATURE_COLUMN.fullmatch(name) is not None
 
 
-def arrow_schema(table: str, columns: list[str]) -> pa.Schema:
+def arrow_schema(
+    table: str, columns: Sequence[str], own: Mapping[str, pa.DataType] | None = None
+) -> pa.Schema:
     """The Arrow schema of a table, in the table's own order.
 
     Args:
         table: Table name.
         columns: Columns besides the standard ones, such as `theta_hg` at further temperatures.
+        own: Types of a person's own facts in the epochs table. Default: numbers.
 
     Raises:
         LogError: If the table cannot have one of the columns.
     """
     described = TABLES[table]
     extra = sorted(set(columns) - set(described))
-    if extra and table != "filters":
+    if extra and table not in ("filters", "epochs"):
         raise LogError(
             f"table {table} has no column {', '.join(extra)}; it has {', '.join(described)}"
         )
-    fields = {**described, **{name: filter_column(name) for name in extra}}
-    return pa.schema(
-        [
-            (name, column.dtype)
-            for name, column in fields.items()
-            if name in columns or name in described
-        ]
-    )
+    types = {name: column.dtype for name, column in described.items()}
+    if table == "filters":
+        types |= {name: filter_column(name).dtype for name in extra}
+    else:
+        types |= {name: (own or {}).get(name, _DOUBLE) for name in extra}
+    return pa.schema(list(types.items()))
+
+
+def own_type(values: pd.Series) -> pa.DataType:
+    """Type on disk of a person's own fact: number or text."""
+    return _DOUBLE if pd.api.types.is_numeric_dtype(values) else _TEXT
+
+
+def is_text(dtype: pa.DataType) -> bool:
+    """Whether a column holds text."""
+    return bool(pa.types.is_string(dtype) or pa.types.is_dictionary(dtype))
 
 
 def check_columns(frame: pd.DataFrame, needed: list[str], what: str, repair: str) -> None:

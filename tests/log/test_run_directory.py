@@ -542,7 +542,7 @@ def test_what_is_closed_or_written_stays_as_it_is(run: Path, unfinished: RunLog)
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"guess": 1.0}, "no column guess; it has run"), ({"test_acc": "good"}, "column test_acc")],
+    [({"epoch": "late"}, "column epoch"), ({"test_acc": "good"}, "column test_acc")],
 )
 def test_rows_that_fit_no_column_are_refused_whole(
     unfinished: RunLog, wrong: dict[str, object], said: str

@@ -13,19 +13,21 @@ import pytest
 import pruneviz as pv
 from pruneviz.errors import LogError
 from pruneviz.log import recordings
-from pruneviz.log.run_directory import RunLog
+from pruneviz.log.run_directory import RunLog, reopen
 from pruneviz.log.run_spec import RunSpec
-from pruneviz.log.schema import TABLES
+from pruneviz.log.schema import EPOCHS, TABLES
+from pruneviz.log.thinning import thin
+
+
+def filter_rows(epoch: int, theta_g: float | None) -> pd.DataFrame:
+    keys = {"epoch": epoch, "layer": ["stem", "stem", "head"], "filter": [0, 1, 0], "kept": True}
+    derived = {} if theta_g is None else {"theta_g": theta_g}
+    return pd.DataFrame({**keys, "sigma": epoch + 0.5, **derived})
 
 
 def epoch_of(log: RunLog, epoch: int, theta_g: float | None = None) -> None:
-    keys = {"epoch": epoch, "layer": ["stem", "stem", "head"], "filter": [0, 1, 0], "kept": True}
-    derived = {} if theta_g is None else {"theta_g": theta_g}
-    log.append(
-        epoch,
-        epochs=pd.DataFrame({"epoch": [epoch], "phase": "train", "test_acc": 0.1 * epoch}),
-        filters=pd.DataFrame({**keys, "sigma": epoch + 0.5, **derived}),
-    )
+    row = pd.DataFrame({"epoch": [epoch], "phase": "train", "test_acc": 0.1 * epoch})
+    log.append(epoch, epochs=row, filters=filter_rows(epoch, theta_g))
 
 
 def record(path: Path, epochs: int = 3, *, seal: bool = True, **facts: object) -> Path:
@@ -198,3 +200,61 @@ def test_a_spec_that_is_renamed_on_disk_is_not_changed(tmp_path: Path) -> None:
     pv.load(tmp_path)
     stored = [json.loads((tmp_path / f / "run0" / "spec.json").read_text())["run"] for f in "ab"]
     assert stored == ["run0", "run0"]
+
+
+def with_facts(path: Path, rows: list[dict[str, object]], *, seal: bool = True) -> None:
+    log = RunLog.create(path, RunSpec(path.name))
+    for epoch, facts in enumerate(rows):
+        log.append(epoch, epochs=pd.DataFrame([{"epoch": epoch, **facts}]))
+    if seal:
+        log.seal()
+
+
+def test_runs_with_facts_of_their_own_load_together_and_with_older_ones(tmp_path: Path) -> None:
+    record(tmp_path / "old", 1)
+    with_facts(tmp_path / "a", [{}, {"val.acc": 0.5, "note": "warm"}])
+    with_facts(tmp_path / "b", [{"loss/aux": 2, "note": "cold"}], seal=False)
+    runs = pv.load(tmp_path)
+    own = ["loss/aux", "note", "val.acc"]
+    assert runs.columns("epochs")[-3:] == own and runs.recorded("epochs")[-3:] == own
+    part = runs.read("epochs", ["run", "val.acc"], complete=["val.acc"])
+    assert part.astype(object).to_numpy().tolist() == [["a", 0.5]]
+    epochs = runs.epochs
+    assert [str(epochs[name].dtype) for name in own] == ["float64", "str", "float64"]
+    found = epochs[["run", "epoch", *own]].astype(object)
+    assert found.where(found.notna(), None).to_numpy().tolist() == [
+        ["a", 0, None, None, None],
+        ["a", 1, None, "warm", 0.5],
+        ["b", 0, 2.0, "cold", None],
+        ["old", 0, None, None, None],
+    ]
+    assert list(pv.load(tmp_path / "old").epochs) == list(EPOCHS)
+    with pytest.raises(LogError, match=r"no column of the epochs table 'val_acc'; did you mean"):
+        runs.read("epochs", ["val_acc"])
+
+
+def test_a_fact_that_is_text_in_one_run_and_a_number_in_another_is_told(tmp_path: Path) -> None:
+    with_facts(tmp_path / "a", [{"phase2": "warm"}])
+    with_facts(tmp_path / "b", [{"phase2": 1.0}])
+    runs = pv.load(tmp_path)
+    said = "column phase2 of the epochs table holds text in a and numbers in b; load these runs"
+    with pytest.raises(LogError, match=said):
+        runs.epochs  # noqa: B018
+    assert len(runs.read("epochs", ["run", "epoch"])) == 2
+    assert "phase2" in runs._repr_html_()
+
+
+def test_facts_of_ones_own_survive_thinning_and_being_reopened(tmp_path: Path) -> None:
+    log = RunLog.create(tmp_path / "a", RunSpec("a"))
+    for epoch, note in enumerate([None, "warm", None]):
+        facts = {"epoch": epoch, "val_acc": 0.5 if note else np.nan, "note": note}
+        rows = pd.DataFrame([facts]).astype({"note": "str"})
+        log.append(epoch, epochs=rows, filters=filter_rows(epoch, 1.0))
+    log.seal()
+    before = pv.load(tmp_path / "a").epochs
+    assert before["note"].notna().tolist() == [False, True, False]
+    reopen(tmp_path / "a")
+    pd.testing.assert_frame_equal(pv.load(tmp_path / "a").epochs, before)
+    RunLog.resume(tmp_path / "a", RunSpec("a")).seal()
+    thin(tmp_path / "a", tmp_path / "thin")
+    pd.testing.assert_frame_equal(pv.load(tmp_path / "thin").epochs, before)

@@ -87,7 +87,7 @@ def test_an_arrow_schema_has_every_column_in_order_and_further_temperatures_last
 
 
 def test_only_filters_have_columns_of_further_temperatures() -> None:
-    for table in ("epochs", "rounds", "correlations"):
+    for table in ("rounds", "correlations"):
         said = rf"table {table} has no column theta_hg_t50; it has run"
         with pytest.raises(LogError, match=said):
             schema.arrow_schema(table, ["run", "theta_hg_t50"])

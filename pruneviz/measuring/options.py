@@ -195,6 +195,11 @@ class Options:
             )
 
     def _check_draws(self) -> None:
+        if self.oracle is not None and self.unit == "weight":
+            raise MeasureError(
+                f"oracle={self.oracle!r} removes filters or units, which can be taken out of a "
+                "network, not single weights; leave it out with unit='weight'"
+            )
         for name, least in (("oracle", 1), ("probes", 1), ("seed", 0)):
             given = getattr(self, name)
             if name == "oracle" and given is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import numbers
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from pruneviz.measuring.removal_losses import Group, removal_losses
 from pruneviz.measuring.rows import AnyLayer
 from pruneviz.model.filters import FilterOf
 from pruneviz.pruning.removals import Removals
+
+_logger = logging.getLogger("pruneviz")
 
 # all filters, a number to draw, or {layer: filters}
 Filters = int | Mapping[str, Sequence[int]] | None
@@ -136,7 +140,12 @@ def delta_loss_column(
     """The column `delta_loss`, {layer: one number per row}; NaN for rows that were not drawn."""
     removals = removals_of(sample, options)
     rows = chosen_rows(layers, removals, options.oracle, options.seed)
+    began = time.monotonic()
     removed = row_losses(sample, removals, rows, chunk, options)
+    took = time.monotonic() - began
+    _logger.info(
+        "delta_loss: %d of %d filters removed in %.1f s", len(removed.losses), len(rows), took
+    )
     found = {
         layer.name: torch.full((layer.filters,), float("nan"), dtype=torch.float64)
         for layer in layers

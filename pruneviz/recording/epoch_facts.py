@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, SupportsFloat, TypeAlias
 
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, PrunevizError
 from pruneviz.log import schema
 
 Fact: TypeAlias = SupportsFloat | str | None  # also a tensor or NumPy number of one value
@@ -40,6 +41,15 @@ def checked_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
                 "such as 0.71 for 71 %"
             )
     return plain
+
+
+@contextmanager
+def epoch_named(epoch: int) -> Iterator[None]:
+    """Name the epoch in measuring errors."""
+    try:
+        yield
+    except PrunevizError as error:
+        raise type(error)(f"at epoch {epoch}: {error}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import numbers
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.weight_correlations import weight_correlations
-from pruneviz.errors import LogError, PrunevizError
+from pruneviz.errors import LogError
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_directory import RunLog, last_epoch_of
 from pruneviz.log.vocabulary import MASK_RATIO
@@ -30,9 +29,10 @@ from pruneviz.model.isolation import generators_preserved, tried_kernels
 from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Sample, model_device, sample_size
 from pruneviz.recording.cheap_tables import CheapTables
-from pruneviz.recording.epoch_facts import Fact, checked_facts
+from pruneviz.recording.epoch_facts import Fact, checked_facts, epoch_named
 from pruneviz.recording.history import History, checked_mask_score
-from pruneviz.recording.measured_epochs import Every, measured_at
+from pruneviz.recording.measured_epochs import Every
+from pruneviz.recording.oracle_epochs import OracleAt, options_at, oracle_facts
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
 from pruneviz.recording.run_facts import (
     coverage_facts,
@@ -74,6 +74,8 @@ class Recorder:
         rows: Number of weights to store with unit "weight". Mask distances and correlations are
             still computed over all weights.
         rows_seed: Seed that selects these weights.
+        oracle_at: Epochs at which `delta_loss` is measured: a list, an int or a function, as for
+            `every`. Default: all measured ones. `oracle=200` asks for this column.
         every_rank: Record on every rank, each into an `out` of its own, such as networks that are
             trained independently.
         **measuring: Any option of `pruneviz.measure`, such as `bn`, `loss` or `unit`. `columns`
@@ -115,6 +117,7 @@ class Recorder:
         resume: bool = False,
         rows: int = 2000,
         rows_seed: int = 0,
+        oracle_at: OracleAt = None,
         every_rank: bool = False,
         **measuring: Any,
     ) -> None:
@@ -127,7 +130,7 @@ class Recorder:
             self._idle_epoch = last_epoch_of(out) if resume else None
             return
         unit = self._options.row_kind
-        self._is_measured = measured_at(every)
+        self._options_at = options_at(self._options, every, oracle_at)
         self._mask_score = checked_mask_score(mask_score, unit)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(self._model)):
@@ -146,7 +149,7 @@ class Recorder:
             **row_facts,
         }
         found = {**machine_facts(self._model), **coverage_facts(self.coverage)}
-        found |= rows_facts(self._layers, self._options)
+        found |= rows_facts(self._layers, self._options) | oracle_facts(self._options, oracle_at)
         given = {**found, **theta_facts(measuring), **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)
         with one_writer():
@@ -204,10 +207,10 @@ class Recorder:
             return lambda **late: None
         self._check_call(epoch)
         given = checked_facts(facts)
-        with _epoch_named(epoch):
+        with epoch_named(epoch):
             seen = self._cheap.read()
-        measure = self._is_measured(epoch)
-        snapshot = self._measured(epoch, self._options) if measure else Snapshot(pd.DataFrame())
+        options = self._options_at(epoch)
+        snapshot = self._measured(epoch, options) if options else Snapshot(pd.DataFrame())
         self._unwritten = True
 
         def write(**late: Fact) -> None:
@@ -247,7 +250,7 @@ class Recorder:
         if not self.records:
             raise nothing_here("table")
         self._check_written()
-        with _epoch_named(epoch):
+        with epoch_named(epoch):
             seen = self._cheap.read()
         cheap = self._cheap_table(epoch, seen)
         asked = tuple(name for name in as_tuple(columns) if name not in cheap)
@@ -255,9 +258,9 @@ class Recorder:
         if asked:
             own = self._options.temperatures
             at = own if temperatures is None else as_tuple(temperatures)
-            options = replace(self._options, columns=asked, temperatures=at)
+            options = replace(self._options, columns=asked, temperatures=at, oracle=None)
             measured = self._measured(epoch, options).filters
-        return _joined(cheap, measured).assign(run=self.spec.run)
+        return pd.concat([cheap, measured], axis=1).assign(run=self.spec.run)
 
     def note(self, **facts: Any) -> None:
         """Add late facts to the spec, such as a size after pruning.
@@ -339,7 +342,7 @@ class Recorder:
         row["sample_loss"] = snapshot.sample_loss
         row["g_norm2"] = snapshot.g_norm2
         row["ghg"] = snapshot.ghg
-        table = _joined(cheap, snapshot.filters)
+        table = pd.concat([cheap, snapshot.filters], axis=1)
         correlations = None
         if self._options.row_kind == "weight" and len(snapshot.filters):
             correlations = weight_correlations(table).assign(epoch=epoch)
@@ -359,7 +362,7 @@ class Recorder:
 
     def _measured(self, epoch: int, options: Options) -> Snapshot:
         # Kernels are benchmarked only once, because all snapshots have the same shapes.
-        with _epoch_named(epoch), tried_kernels(model_device(self._model)):
+        with epoch_named(epoch), tried_kernels(model_device(self._model)):
             own = self._model, self._sample
             return take_snapshot(*own, options, self._layers, whole=self._whole)
 
@@ -383,17 +386,3 @@ class Recorder:
             np.array_equal(stored[name], here[name], equal_nan=True) for name in ("theta", "sigma")
         )
         return {epoch: now} if same else {}
-
-
-@contextmanager
-def _epoch_named(epoch: int) -> Iterator[None]:
-    """Name the epoch in measuring errors."""
-    try:
-        yield
-    except PrunevizError as error:
-        raise type(error)(f"at epoch {epoch}: {error}") from error
-
-
-def _joined(cheap: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """Join the cheap and the measured columns of an epoch."""
-    return pd.concat([cheap, measured], axis=1)

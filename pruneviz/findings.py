@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pruneviz.console.command import command_app
+from pruneviz.console.options import Data, recordings_given
 from pruneviz.errors import LogError
 
 EXAMPLES = """
@@ -20,14 +21,15 @@ EXAMPLES = """
 
 
 def findings(
-    data: Annotated[
-        list[Path],
+    folders: Annotated[
+        list[Path] | None,
         typer.Argument(
             metavar="FOLDER",
             help="Folders with recordings, at most one run per network and seed in each.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    data: Data = None,
     into: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +47,7 @@ def findings(
     from pruneviz.log.files import disk_errors, write_whole
     from pruneviz.log.runs import load
 
-    sets = [load(folder, unfinished="skip") for folder in data]
+    sets = [load(folder, unfinished="skip") for folder in recordings_given(folders, data)]
     if into is None:
         typer.echo(all_tables(sets))
         return

@@ -102,6 +102,8 @@ def record(
     out: Annotated[
         Path | None,
         typer.Option(
+            "--out",
+            "--data",
             metavar="FOLDER",
             help="Folder for the run directories. Default: data/PRESET, or data/PRESET-own for "
             "runs of your own.",

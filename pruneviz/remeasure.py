@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from pruneviz.console.command import command_app, command_line, may_be_incomplete
-from pruneviz.console.options import Download, ImagesFolder, Jobs, one_of
+from pruneviz.console.options import (
+    Data,
+    Download,
+    ImagesFolder,
+    Jobs,
+    one_of,
+    recordings_given,
+)
 from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import BN_MODES, CNN_ROW_KINDS, DTYPES, PRECISIONS
 
@@ -25,18 +32,19 @@ BATCH_SIZE = 100
 
 def remeasure(
     ctx: typer.Context,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder for the new run directories."),
+    ],
     runs: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="RUN",
             help="Run directories with kept weights (RUN/weights), or folders with such runs.",
             show_default=False,
         ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Folder for the new run directories."),
-    ],
+    ] = None,
+    data: Data = None,
     bn: Annotated[
         str,
         typer.Option(
@@ -101,7 +109,7 @@ def remeasure(
     from pruneviz.log.run_directory import read_spec
 
     where = available_device(Device(device))
-    sources = run_paths(runs)
+    sources = run_paths(recordings_given(runs, data))
     at_once = min(len(sources), jobs or runs_at_once(where))
     how = Remeasuring(
         out=out,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pruneviz.console.command import command_app
+from pruneviz.console.options import Data, recordings_given
 from pruneviz.console.words import counted
 
 EXAMPLES = """
@@ -20,15 +21,16 @@ EXAMPLES = """
 
 
 def thin(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the thin copies.")],
     runs: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="RUN",
             help="Run directories of finished runs, or folders with such runs.",
             show_default=False,
         ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the thin copies.")],
+    ] = None,
+    data: Data = None,
 ) -> None:
     """Copy finished runs without the epochs between measurements.
 
@@ -40,7 +42,7 @@ def thin(
     from pruneviz.log.found_runs import folders_apart, run_paths
     from pruneviz.log.thinning import thin as thin_run
 
-    paths = run_paths(runs)
+    paths = run_paths(recordings_given(runs, data))
     folders = folders_apart(paths, [path.name for path in paths])
     for path, folder in zip(paths, folders, strict=True):
         done = thin_run(path, out / folder)

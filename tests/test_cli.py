@@ -132,3 +132,34 @@ def test_a_misspelt_name_is_told_with_the_right_one(line: str) -> None:
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
     assert MISSPELT[line] in result.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "figures --data nowhere",
+        "remeasure nowhere --out new",
+        "remeasure --data nowhere --out new",
+        "findings nowhere",
+        "findings --data nowhere",
+        "thin nowhere --out new",
+        "thin --data nowhere --out new",
+    ],
+)
+def test_a_missing_folder_is_wrong_use_by_either_name(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*line.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: there is no folder nowhere")
+
+
+def test_recordings_go_where_they_are_read_from() -> None:
+    shown = [
+        invoke("record", "--list", "--figures", "13", name, "x/y") for name in ("--out", "--data")
+    ]
+    assert [result.exit_code for result in shown] == [0, 0]
+    assert shown[0].stdout.replace("--out", "--data") == shown[1].stdout
+    nothing = invoke("findings")
+    assert nothing.exit_code == 2 and "name the recordings: run directories" in nothing.stderr

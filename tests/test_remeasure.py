@@ -63,7 +63,7 @@ WRONG = {
     "--unit wieght": "there is no row kind 'wieght'; did you mean 'weight'?",
     "--dtype float16": "there is no precision 'float16'; did you mean 'float64'? Choose one of",
     "--batch-size 10": "batch_size=10 has no meaning with bn='eval'",
-    "--batch-size 1 --bn batch": "should be greater than or equal to 2",
+    "--batch-size 1 --bn batch": "--batch-size is 1, expected 2 or more",
     "--unti weight": "there is no option --unti; did you mean --unit?",
 }
 

@@ -5,14 +5,13 @@ Exit codes: 0 done, 1 some results are missing or failed, 2 wrong use, 130 inter
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
@@ -20,6 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pruneviz.console.options import one_by_one
+from pruneviz.console.usage import suggestion, swallowed_option, usage_message
 from pruneviz.errors import PrunevizError
 
 DONE, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -53,6 +53,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat an option's name before each of its values; keep the arguments as typed."""
         ctx.meta[_GIVEN] = list(args)
+        self._check_values(ctx, args)
         several = {name for param in self.params if _repeats(param) for name in param.opts}
         positional = any(param.param_type_name == "argument" for param in self.params)
         try:
@@ -61,15 +62,27 @@ class Command(TyperCommand):
             error.ctx = ctx  # type: ignore[attr-defined]  # some come without
             raise
 
+    def _check_values(self, ctx: Any, args: Sequence[str]) -> None:
+        options = [param for param in self.params if param.param_type_name == "option"]
+        takes_value = [
+            name for param in options if not getattr(param, "is_flag", False) for name in param.opts
+        ]
+        found = swallowed_option(args, takes_value)
+        if found:
+            ctx.fail(f"option {found[0]} needs a value, but {found[1]} follows it")
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments and options, by panel."""
+        """Write arguments and options, by panel; of several long names only the first."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
                 usual = f"{param.param_type_name.title()}s"
                 panel = getattr(param, "rich_help_panel", None) or usual
-                sections.setdefault(panel, []).append(_as_we_write_it(*record))
+                names, text = record
+                for further in _further_names(param):
+                    names = names.replace(f", {further}", "")
+                sections.setdefault(panel, []).append(_as_we_write_it(names, text))
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
@@ -109,7 +122,7 @@ class Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a subcommand, or suggest a name for one that does not exist."""
         if args[0] not in self.modules and not args[0].startswith("-"):
-            ctx.fail(f"there is no command {args[0]!r}{_suggestion(args[0], self.modules)}")
+            ctx.fail(f"there is no command {args[0]!r}{suggestion(args[0], self.modules)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -193,7 +206,7 @@ def _ended(main: Callable[..., Any], exits: bool, *args: Any, **settings: Any) -
     except _UsageError as error:
         if not exits:
             raise
-        say(f"error: {_usage_message(error)}")
+        say(f"error: {usage_message(error)}")
         say(f"Try '{error.ctx.command_path} --help'.")  # type: ignore[attr-defined]
         code = WRONG_USE
     if exits:
@@ -239,19 +252,10 @@ def _explained(title: str, meanings: Mapping[str, str]) -> str:
     return "\n".join([f"{title}:", *lines, ""])
 
 
+def _further_names(param: Any) -> list[str]:
+    """Long names of an option after its first."""
+    return [name for name in getattr(param, "opts", ()) if name.startswith("--")][1:]
+
+
 def _repeats(param: Any) -> bool:
     return param.param_type_name == "option" and param.multiple
-
-
-def _usage_message(error: Any) -> str:
-    """Message for a usage error, with a suggestion for an unknown option."""
-    if hasattr(error, "option_name") and hasattr(error, "possibilities"):
-        known = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts]
-        return f"there is no option {error.option_name}{_suggestion(error.option_name, known)}"
-    message = error.format_message()
-    return f"{message[:1].lower()}{message[1:].rstrip('.')}"
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""

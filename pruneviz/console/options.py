@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from pruneviz.errors import unknown_name
+from pruneviz.errors import LogError, unknown_name
 
 # Options that several commands share.
 ImagesFolder = Annotated[
@@ -18,6 +18,15 @@ ImagesFolder = Annotated[
     typer.Option(
         metavar="FOLDER",
         help="Folder with the data sets. Default: $PRUNEVIZ_IMAGES, else ./images.",
+    ),
+]
+Data = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        hidden=True,
+        help="Recordings, as `pruneviz figures` takes them.",
     ),
 ]
 Download = Annotated[
@@ -60,6 +69,20 @@ def one_of(what: str, known: Collection[str]) -> dict[str, Any]:
         "callback": check,
         "autocompletion": completing(lambda: known),
     }
+
+
+def recordings_given(given: Sequence[Path] | None, data: Sequence[Path] | None) -> list[Path]:
+    """Folders with recordings, as arguments or with --data, the name that other commands use.
+
+    Raises:
+        LogError: If there are none.
+    """
+    folders = [*(given or ()), *(data or ())]
+    if not folders:
+        raise LogError(
+            "name the recordings: run directories, or folders with runs, such as data/digits"
+        )
+    return folders
 
 
 def separated(values: Iterable[str]) -> list[str]:

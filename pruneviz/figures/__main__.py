@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # pandas, matplotlib and SciPy are imported where they are used, so that --help is fast.
 
+RECORDED = Path("data/digits")  # where `pruneviz record` records by default
 SHIPPED = Path("data/cifar-mini")  # recordings in the repository
 EXAMPLES = """
   # Two figures from recordings that ship with the source
@@ -72,8 +73,9 @@ def draw(
         ),
     ] = None,
     data: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Folder with the recordings.")
-    ] = Path("data/digits"),
+        Path | None,
+        typer.Option(metavar="FOLDER", help=f"Folder with the recordings. Default: {RECORDED}."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -149,15 +151,16 @@ def draw(
         raise FigureError(unknown_name("pruning measure", mask_score, _measures()))
     options = DrawOptions(method, loss_preservation, mask_score, mask_ratio, seed, dataset, scale)
     endings = _checked_formats(separated(formats or ["pdf", "png"]))
+    data, out = _folders(data, out)
     if list_figures:
         _list(names, data, options)
         return
+    _check_recorded(data, names if figures else ())
     with may_be_incomplete():
-        runs = _loaded(data, names if figures else ())
+        runs = _loaded(data)
     _check_dataset(dataset, runs.spec)
     if not figures:
         names = [name for name in names if not _is_passed_over(name, runs.spec)]
-    out = out or Path("figures") / data.resolve().name
     whole = [_draw(name, runs, data, out, endings, options) for name in names]
     if not all(whole):
         raise typer.Exit(INCOMPLETE)
@@ -190,15 +193,34 @@ def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
         raise PresetError(unknown_name("data set", dataset, known))
 
 
-def _loaded(data: Path, figures: Sequence[str]) -> Runs:
-    """The finished runs in a folder; raises `LogError` if it has none."""
+def _folders(data: Path | None, out: Path | None) -> tuple[Path, Path]:
+    """Where recordings are and figures go; --out alone may name recordings, as it records them."""
+    if data is None and out is not None and _holds_recordings(out):
+        say(f"{out} holds recordings, and is read; --data names them too")
+        data, out = out, None
+    data = RECORDED if data is None else data
+    return data, out or Path("figures") / data.resolve().name
+
+
+def _holds_recordings(folder: Path) -> bool:
     from pruneviz.log.found_runs import run_paths
-    from pruneviz.log.runs import finished
 
     try:
-        run_paths(data)
-    except LogError as error:
-        raise LogError(_what_to_record(data, figures)) from error
+        return bool(run_paths(folder))
+    except LogError:
+        return False
+
+
+def _check_recorded(data: Path, figures: Sequence[str]) -> None:
+    """Raise `LogError` for a folder without recordings, with the command that fills it."""
+    if not _holds_recordings(data):
+        raise LogError(_what_to_record(data, figures))
+
+
+def _loaded(data: Path) -> Runs:
+    """The finished runs in a folder."""
+    from pruneviz.log.runs import finished
+
     runs = finished(data)
     say(f"drawing from {counted(len(runs), 'recording')} in {data}")
     for run in runs.unfinished:

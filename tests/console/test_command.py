@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 import typer
@@ -30,6 +30,9 @@ def attempt(
     seeds: Annotated[list[int] | None, typer.Option(rich_help_panel="More")] = None,
     fail: Annotated[str, typer.Option()] = "",
     listed: Annotated[bool, typer.Option("--list")] = False,
+    ratio: Annotated[float, typer.Option("--ratio", "--share")] = -1.0,
+    jobs: Annotated[int, typer.Option(min=1)] = 1,
+    how: Annotated[Literal["slow", "fast"], typer.Option()] = "slow",
 ) -> None:
     """Try things."""
     typer.echo(f"{names} {seeds}")
@@ -88,8 +91,14 @@ def test_beside_positional_arguments_an_option_takes_one_value_or_values_joined_
 WRONG = {
     "--nmes a": "error: there is no option --nmes; did you mean --names?",
     "--zzzzzz": "error: there is no option --zzzzzz",
+    "--foo": "error: there is no option --foo",
     "--names": "error: option '--names' requires an argument",
-    "--seeds 0 x": "error: invalid value for '--seeds': ",
+    "--names --list": "error: option --names needs a value, but --list follows it",
+    "--seeds 0 x": "error: --seeds is 'x', expected a whole number",
+    "--seeds 0 1.5": "error: --seeds is '1.5', expected a whole number",
+    "--ratio x": "error: --ratio is 'x', expected a number",
+    "--jobs 0": "error: --jobs is 0, expected 1 or more",
+    "--how sloow": "error: there is no how 'sloow'; did you mean 'slow'? Choose one of slow, fast",
     "stray": "error: got unexpected extra argument",
     "--fail wrong": "error: no such thing",
 }
@@ -102,6 +111,12 @@ def test_wrong_use_is_one_line_on_stderr_and_exits_with_2(arguments: str) -> Non
     first, *rest = result.stderr.splitlines()
     assert first.startswith("error: ") and WRONG[arguments] in first
     assert rest in ([], ["Try 'try --help'."])
+
+
+def test_an_option_has_a_second_name_that_help_does_not_show() -> None:
+    assert invoke("--share", "-0.5").exit_code == invoke("--ratio=-0.5").exit_code == 0
+    shown = invoke("--help").stdout
+    assert "--ratio" in shown and "--share" not in shown
 
 
 def test_work_that_is_not_complete_exits_with_1() -> None:

@@ -72,7 +72,7 @@ def test_fields_have_a_panel_help_and_no_opposite() -> None:
 
 WRONG = {
     "--rounds x": "--rounds",
-    "--shape oval": "'round', 'square'",
+    "--shape oval": "there is no shape 'oval'; choose one of round, square",
     "--mode fats": "there is no mode 'fats'; did you mean 'fast'? Choose one of fast, slow",
 }
 

@@ -217,7 +217,7 @@ def test_command_says_what_would_fill_an_empty_folder_and_what_ships(
     monkeypatch.chdir(tmp_path)
     for preset, data in (("digits", tmp_path), ("paper", tmp_path / "paper")):
         done = invoke("14", "--data", data)
-        assert done.exit_code == 1
+        assert done.exit_code == 2
         there = f"{data} holds no recordings" if data == tmp_path else f"there is no folder {data}"
         assert done.stderr.startswith(f"error: {there}\n")
         assert f"pruneviz record --preset {preset} --figures 14 --out {data}\n" in done.stderr
@@ -229,6 +229,18 @@ def test_command_says_what_would_fill_an_empty_folder_and_what_ships(
         "Record what is needed with: pruneviz record --preset digits --out data/digits",
         "Or draw from recordings that ship: pruneviz figures 3 13 --data data/cifar-mini",
     ]
+
+
+def test_recordings_are_named_as_they_were_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_runs(make_runs(VGG, seeds=(0,), epochs=4), tmp_path / "mine")
+    done = invoke("13", "--out", "mine", "--format", "png")
+    assert done.exit_code == 0, done.output
+    assert "mine holds recordings, and is read; --data names them too" in done.stderr
+    assert (tmp_path / "figures" / "mine" / "figure13.png").is_file()
+    assert not list((tmp_path / "mine").glob("*.png"))
 
 
 def test_command_lists_figures(folder: Path, tmp_path: Path) -> None:

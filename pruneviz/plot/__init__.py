@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"Picture": "pruneviz.plot.canvas"}
+_HOMES = {
+    "Picture": "pruneviz.plot.canvas",
+    "heatmap": "pruneviz.plot.heatmap_plot",
+}
 
 __all__ = sorted(_HOMES)
 

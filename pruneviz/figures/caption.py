@@ -1,185 +1,71 @@
-"""Captions: description, computed values, claim, options in force and runs."""
+"""Captions of at most `LINES` lines; the long form is data, see `pruneviz.figures.details`."""
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import Any
-
-import numpy as np
-import pandas as pd
-
-from pruneviz.console.words import counted
-from pruneviz.figures.catalogue import Entry
-from pruneviz.figures.chosen_runs import missing_runs
-from pruneviz.figures.missing import in_words
-from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
-from pruneviz.log.pruning_options import PruningOptions
-from pruneviz.log.vocabulary import BN_MODES
-from pruneviz.plot.row_kind import row_kind_of
-from pruneviz.plot.rows import different
-from pruneviz.plot.words import dataset_title, measure_title, network_title
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 WIDTH = 100  # characters
-
-# Facts of the recordings that the paper leaves open or that scale its protocol down.
-RECORDING_FACTS: Mapping[str, str] = {
-    "preset": "preset",
-    "seed": "seeds",
-    "epochs": "epochs of the schedule",
-    "width": "width of the network (1: as in the paper)",
-    "train_images": "training images",
-    "bn": "batch norm while measuring",
-    "temperatures": "logits temperatures while measuring (theta_g at the first)",
-    "lag": "lag of the changes sigma_delta and theta_delta (epochs)",
-    "precision": "floating-point precision of training",
-    "device_name": "hardware",
-    "threads": "CPU threads a run (sums in another order give other numbers)",
-    "sample_size": "measurement sample (images)",
-}
-# Facts without a label appear elsewhere in a caption.
-PRUNING_FACTS: Mapping[str, str] = {
-    **{option.name: option.metadata["caption"] for option in fields(PruningOptions)},
-    "augment": "training images augmented",
-}
-# A fact that differs between runs is shown by the first key that explains the difference.
-GROUPINGS: Mapping[str, Callable[[Any], str]] = {
-    "network": network_title,
-    "dataset": dataset_title,
-    "rounds": lambda rounds: f"in {counted(int(rounds), 'round')}",
-    "measure": measure_title,
-}
-# Kinds whose values are correlations, which carry intervals.
-CORRELATIONS = ("scatter", "correlation_curve")
-DRAWING_CHOICES: Mapping[str, str] = {
-    "method": "correlation coefficient",
-    "loss_preservation": "form of loss preservation",
-    "mask_score": "measure of the masks",
-    "mask_ratio": "fraction that the masks prune",
-    "seed": "seed of the points",
-    "scale": "scale of the axes",
-}
+LINES = 15  # of a caption in a file, its last line included, which names the long form
+_CUT = " ..."
+_SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z(])")
 
 
-def caption(
-    heading: str,
-    entry: Entry,
-    table: pd.DataFrame,
-    beside: Mapping[str, pd.DataFrame],
-    spec: pd.DataFrame,
-    options: DrawOptions,
-) -> str:
-    """The text of a figure's caption.
+@dataclass(frozen=True)
+class Caption:
+    """The parts of a caption.
 
-    Args:
-        heading: First words, such as "Figure 3".
-        entry: What the figure shows.
-        table: The drawn numbers.
-        beside: Further tables for this kind of picture, by name.
-        spec: Rows of `runs.spec` for the drawn runs.
-        options: Drawing options.
-
-    Returns:
-        Text wrapped at `WIDTH`, with a final line break.
+    Attributes:
+        title: Heading and title.
+        drawn: What is drawn; axes, lines and colours.
+        found: The main numbers.
+        claim: What the paper claims, as a sentence; empty if there is no claim.
+        absent: What is not recorded, as a sentence; empty if nothing is missing.
+        made: Runs and main options.
     """
-    picture = PICTURES[entry.kind]
-    values = [_wrapped(_values_heading(entry, table, spec)), *picture.values(table, options)]
-    parts = [
-        _wrapped(f"{heading}. {entry.title}."),
-        _wrapped(picture.drawn(table, options) + _absent(spec, entry, options)),
-        "\n".join(values),
-    ]
-    findings = [f"These recordings: {picture.finding(table, options)}"]
-    if beside:
-        companion = COMPANIONS[entry.kind]
-        parts.append("\n".join(companion.values(beside, options)))
-        findings.append(companion.finding(beside, options))
-    in_force = ["Options in force", *_recording_lines(spec), *_drawing_lines(picture, options)]
-    names = _wrapped(", ".join(spec["run"]), indent="  ")
-    parts += [
-        _wrapped(f"The paper (Lubana and Dick, ICLR 2021) claims: {entry.claim}."),
-        *map(_wrapped, findings),
-        "\n".join(in_force),
-        f"{counted(len(spec), 'run').capitalize()}\n{names}",
-    ]
-    return "\n\n".join(parts) + "\n"
+
+    title: str
+    drawn: str
+    found: str
+    claim: str = ""
+    absent: str = ""
+    made: str = ""
+
+    def text(self, long_form: str = "") -> str:
+        """The caption: at most `LINES` lines of at most `WIDTH` characters.
+
+        What does not fit is left out at the end of a sentence and marked by an ellipsis.
+
+        Args:
+            long_form: Name of the file with the long form. Without it one line fewer is used.
+        """
+        last = [f"All options, runs and numbers: {long_form}"] if long_form else []
+        title, absent, made = (cut(part, 2) for part in (self.title, self.absent, self.made))
+        claim = cut(self.claim, 3)
+        room = LINES - 1 - sum(map(len, (title, absent, claim, made)))
+        found_lines = len(cut(self.found, LINES))
+        drawn = cut(self.drawn, max(room // 2, room - found_lines))
+        found = cut(self.found, room - len(drawn))
+        lines = [*title, *drawn, *absent, *claim, *found, *made, *last]
+        return "".join(f"{line}\n" for line in lines)
 
 
-def _absent(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> str:
-    absent = missing_runs(spec, entry, options)
-    return f" Not recorded, so not drawn: {in_words(absent)}." if absent else ""
+def cut(text: str, lines: int) -> Sequence[str]:
+    """Wrap a text at `WIDTH`, to at most this many lines.
+
+    Whole sentences are left out at the end, marked by an ellipsis; words only where the first
+    sentence is too long.
+    """
+    sentences = _SENTENCE.split(text.strip())
+    for number in range(len(sentences), 0, -1):
+        kept = " ".join(sentences[:number])
+        found = _wrapped(kept if number == len(sentences) else f"{kept}{_CUT}")
+        if len(found) <= lines:
+            return found
+    return _wrapped(sentences[0], max_lines=lines)
 
 
-def _values_heading(entry: Entry, table: pd.DataFrame, spec: pd.DataFrame) -> str:
-    several = "mean over seeds ± standard deviation between them"
-    single = "of a single seed"
-    if entry.kind in CORRELATIONS:
-        several += ", in brackets the 95 % interval of the mean (Student's t)"
-        rows = "single weights" if spec["unit"].eq("weight").any() else f"{row_kind_of(spec).noun}s"
-        single += (
-            f", in brackets the 95 % interval over its {rows} (Fisher), too narrow where few large "
-            "values decide"
-        )
-    parts = []
-    if table["seeds"].max() > 1:
-        parts.append(several)
-    if table["seeds"].min() == 1:
-        parts.append(single)
-    return f"Computed values: {'; or '.join(parts)}" if parts else "Computed values"
-
-
-def _recording_lines(spec: pd.DataFrame) -> list[str]:
-    facts = dict(RECORDING_FACTS)
-    if spec["rounds"].gt(0).any():
-        facts.update(PRUNING_FACTS)
-    shown = {name: label for name, label in facts.items() if label and name in spec.columns}
-    return [f"  {label}: {_fact(spec, name)}" for name, label in shown.items()]
-
-
-def _fact(spec: pd.DataFrame, name: str) -> str:
-    """One fact of the runs; if it differs, by the fact that explains the difference."""
-    values = different(spec[name])
-    if name == "seed":
-        return ", ".join(str(int(seed)) for seed in sorted(values)) or "not recorded"  # type: ignore[call-overload, type-var]
-    if len(values) < 2:
-        return _shown(name, values)
-    for key, title in GROUPINGS.items():
-        groups = spec.groupby(key, sort=False, observed=True)[name]
-        by_group = [(title(value), different(rows)) for value, rows in groups]
-        if by_group and all(len(found) < 2 for _, found in by_group):
-            return "; ".join(f"{group} {_shown(name, found)}" for group, found in by_group)
-    return " or ".join(_shown(name, [value]) for value in values)
-
-
-def _shown(name: str, values: list[object]) -> str:
-    if not values:
-        return "not recorded"
-    value = values[0]
-    if name == "bn":
-        return f"{value} ({BN_MODES.get(str(value), 'unknown')})"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ", ".join(f"{item:g}" for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _drawing_lines(picture: Picture, options: DrawOptions) -> list[str]:
-    shown = {name: getattr(options, name) for name in picture.OPTIONS}
-    return [
-        f"  {DRAWING_CHOICES[name]}: {'the lowest' if value is None else value}"
-        for name, value in shown.items()
-    ]
-
-
-def _wrapped(text: str, indent: str = "") -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _wrapped(text: str, max_lines: int | None = None) -> list[str]:
+    return textwrap.wrap(text, WIDTH, placeholder=_CUT, break_on_hyphens=False, max_lines=max_lines)

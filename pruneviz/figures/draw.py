@@ -1,4 +1,4 @@
-"""Draw one figure from recordings: picture, numbers and caption, in memory or as files."""
+"""Draw a figure of the paper from recordings: picture, numbers and caption, or their files."""
 
 from __future__ import annotations
 
@@ -10,35 +10,33 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruneviz.errors import FigureError
-from pruneviz.figures.caption import caption
 from pruneviz.figures.catalogue import Entry, file_stem, find
 from pruneviz.figures.chosen_runs import chosen_spec
+from pruneviz.figures.composed import Composed, save_composed
+from pruneviz.figures.figure_texts import FigureTexts
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES
-from pruneviz.figures.write import check_format, write_picture, write_table, write_text
+from pruneviz.figures.write import check_format
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import figure_name
 
 
 @dataclass(frozen=True)
-class ComposedFigure:
-    """One figure with its numbers and texts.
+class ComposedFigure(Composed):
+    """A figure of the paper with its numbers and texts.
 
     Attributes:
         entry: Description of the figure, with the paper's claim.
-        picture: The matplotlib figure.
-        numbers: The numbers in the picture.
-        tables: Further tables by name, such as convergence numbers.
         finding: What the recordings say about the claim.
-        caption: Caption with computed values, options in force and run names.
     """
 
     entry: Entry
-    picture: Figure
-    numbers: pd.DataFrame
-    tables: Mapping[str, pd.DataFrame]
     finding: str
-    caption: str
+
+    @property
+    def long_caption(self) -> str:
+        """The long form of the caption: all values, options in force and runs."""
+        return "".join(f"{line}\n" for line in self.details["text"])
 
 
 def draw(
@@ -107,13 +105,17 @@ def compose(
         companion = COMPANIONS[entry.kind]
         tables = companion.tables(runs, entry, options)
         findings.append(companion.finding(tables, options))
+    finding = " ".join(findings)
+    texts = FigureTexts(heading, entry, spec, numbers, tables, finding, options)
     return ComposedFigure(
-        entry=entry,
         picture=picture.draw(numbers, options),
         numbers=numbers,
         tables=tables,
-        finding=" ".join(findings),
-        caption=caption(heading, entry, numbers, tables, spec, options),
+        words=texts.caption(),
+        alt=texts.alt_text(),
+        details=texts.details(file_stem(figure)),
+        entry=entry,
+        finding=finding,
     )
 
 
@@ -137,8 +139,8 @@ def save_figure(
         formats: Picture formats: pdf, png or svg.
 
     Returns:
-        Paths of the files: one picture per format, the numbers (CSV), further tables (CSV) and the
-        caption (text).
+        Paths of the files: one picture per format, the numbers (CSV), further tables (CSV), the
+        caption (text) and its long form (JSON).
 
     Raises:
         FigureError: If the figure or a format is unknown, recordings are missing, or the folder is
@@ -146,12 +148,7 @@ def save_figure(
     """
     endings = [check_format(name) for name in dict.fromkeys(formats)]
     composed = compose(figure, runs, options=options)
-    stem = file_stem(figure)
-    pictures = [write_picture(composed.picture, out / f"{stem}.{ending}") for ending in endings]
-    numbers = [write_table(composed.numbers, out / f"{stem}.csv")]
-    for name, table in composed.tables.items():
-        numbers.append(write_table(table, out / f"{stem}_{name}.csv"))
-    return [*pictures, *numbers, write_text(composed.caption, out / f"{stem}.txt")]
+    return save_composed(composed, out / file_stem(figure), endings)
 
 
 def _check_runs(runs: object) -> None:

@@ -1,7 +1,8 @@
-"""Atomic writing of pictures, tables and texts: under a temporary name, then renamed."""
+"""Atomic writing of pictures, tables, texts and facts: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruneviz.errors import FigureError
+from pruneviz.figures.alt_text import AltText, described
 from pruneviz.log.files import disk_errors, write_whole
 from pruneviz.plot import style
 
@@ -21,20 +23,29 @@ FORMATS: Mapping[str, dict[str, str | None]] = {
 }
 
 
-def write_picture(figure: Figure, path: Path) -> Path:
+def write_picture(figure: Figure, path: Path, alt: AltText) -> Path:
     """Write a picture in the format given by the extension of `path`.
 
-    No file carries a date, so equal pictures give equal bytes.
+    Its alt text stands in the file's metadata, and in `<title>` and `<desc>` of an SVG. No file
+    carries a date, so equal pictures give equal bytes.
 
     Raises:
         FigureError: If the format is unknown or the file cannot be written.
     """
     ending = check_format(path.suffix.lstrip("."))
-    settings: dict[str, Any] = {"format": ending, "metadata": FORMATS[ending]}
+    metadata = {**FORMATS[ending], **alt.metadata(ending)}
+    settings: dict[str, Any] = {"format": ending, "metadata": metadata}
     if ending == "png":
         settings["dpi"] = style.PNG_DPI
+
+    def save(part: Path) -> None:
+        figure.savefig(part, **settings)
+        if ending == "svg":
+            svg = described(part.read_text(encoding="utf-8"), alt, path.stem)
+            part.write_text(svg, encoding="utf-8")
+
     with style.paper():
-        return _whole(path, lambda part: figure.savefig(part, **settings))
+        return _whole(path, save)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
@@ -45,6 +56,17 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
 def write_text(text: str, path: Path) -> Path:
     """Write a caption as UTF-8 text."""
     return _whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_facts(facts: Mapping[str, Any], path: Path) -> Path:
+    """Write facts as JSON, rows of tables as a line each.
+
+    Args:
+        facts: Only what JSON has, so no NaN: see `pruneviz.figures.details.plain`.
+        path: The file.
+    """
+    fields = (f" {_json(name)}: {_lines(value, 1)}" for name, value in facts.items())
+    return write_text("{\n" + ",\n".join(fields) + "\n}\n", path)
 
 
 def check_format(name: str) -> str:
@@ -65,3 +87,22 @@ def _whole(path: Path, write: Callable[[Path], object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, write, flush=False)  # a lost picture can be drawn again
     return path
+
+
+def _lines(value: Any, depth: int) -> str:
+    """A value as JSON; items of a list and fields of tables have a line each."""
+    indent = " " * depth
+    if isinstance(value, list) and value:
+        rows = ",\n".join(f"{indent} {_json(row)}" for row in value)
+        return f"[\n{rows}\n{indent}]"
+    if isinstance(value, Mapping) and value:
+        fields = (
+            f"{indent} {_json(name)}: {_lines(item, depth + 1) if depth < 2 else _json(item)}"
+            for name, item in value.items()
+        )
+        return "{\n" + ",\n".join(fields) + f"\n{indent}}}"
+    return _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -59,16 +59,16 @@ def test_command_draws_what_is_asked_for(folder: Path, tmp_path: Path) -> None:
     done = invoke("2", "13", "5", "--data", folder, "--out", tmp_path, "--format", "png")
     assert done.exit_code == 0, done.output
     ends = {
-        "02": (".csv", ".png", ".txt"),
-        "05": (".csv", ".png", ".txt", "_convergence.csv", "_leads.csv"),
-        "13": (".csv", ".png", ".txt"),
+        "02": (".csv", ".json", ".png", ".txt"),
+        "05": (".csv", ".json", ".png", ".txt", "_convergence.csv", "_leads.csv"),
+        "13": (".csv", ".json", ".png", ".txt"),
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"figure{name}{end}" for name, found in ends.items() for end in found
     ]
-    files = f"{tmp_path / 'figure05'}{{.png,.csv,_convergence.csv,_leads.csv,.txt}}"
+    files = f"{tmp_path / 'figure05'}{{.png,.csv,_convergence.csv,_leads.csv,.txt,.json}}"
     assert done.stdout.splitlines()[1] == f"figure 5: {files}"
-    text = (tmp_path / "figure05.txt").read_text(encoding="utf-8")
+    text = (tmp_path / "figure05.json").read_text(encoding="utf-8")
     convergence = pd.read_csv(tmp_path / "figure05_convergence.csv")
     area = convergence.set_index(["measure", "quantity"]).loc[("proposed", "area"), "mean"]
     facts = (
@@ -177,7 +177,7 @@ def test_a_figure_recorded_in_part_is_drawn_in_part_and_says_so(tmp_path: Path) 
     assert [path.name for path in tmp_path.glob("*.png")] == ["figure05.png"]
     text = as_one_line(tmp_path / "figure05.txt")
     assert "Not recorded, so not drawn: VGG-13 pruned by Proposed in 5 rounds" in text
-    claim = "Magnitude before Loss-pres.: by the area as the claim has it"
+    claim = "by the area under the curve Magnitude before Loss-pres.: as the claim has it"
     assert f"{claim} (one seed, so a hint at most)" in text
 
 

@@ -21,6 +21,7 @@ from pruneviz.log.runs import Runs, load
 from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, save_runs
 
 DEFAULT = DrawOptions()
+TEXTS = ("figure03.txt", "figure03.json")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_draw_gives_the_picture_of_compose(runs: Runs) -> None:
     ]
     assert composed.entry is FIGURES["3"]
     assert composed.caption.startswith("Figure 3. theta_hg against theta_g")
-    assert composed.finding in " ".join(composed.caption.split())
+    assert composed.finding == composed.details["finding"]
     pd.testing.assert_frame_equal(composed.numbers, scatter.table(runs, FIGURES["3"], DEFAULT))
 
 
@@ -114,11 +115,11 @@ def test_files_are_whole_reproducible_and_tell_all(runs: Runs, tmp_path: Path) -
     before = dict(matplotlib.rcParams)
     folder = tmp_path / "new" / "folder"
     first = {path.name: path.read_bytes() for path in save_figure("3", runs, folder)}
-    assert list(first) == ["figure03.pdf", "figure03.png", "figure03.csv", "figure03.txt"]
+    assert list(first) == ["figure03.pdf", "figure03.png", "figure03.csv", *TEXTS]
     assert {path.name for path in folder.iterdir()} == set(first)
     paths = save_figure("3", runs, tmp_path, formats=["pdf", "svg"])
     again = {path.name: path.read_bytes() for path in paths}
-    for name in ("figure03.pdf", "figure03.csv", "figure03.txt"):
+    for name in ("figure03.pdf", "figure03.csv", *TEXTS):
         assert again[name] == first[name]
     assert b"<dc:date>" not in again["figure03.svg"]
     assert b"CreationDate" not in first["figure03.pdf"]

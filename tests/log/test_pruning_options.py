@@ -10,8 +10,8 @@ import typer.main
 
 from pruneviz import record
 from pruneviz.errors import LogError, PresetError
-from pruneviz.figures.caption import PRUNING_FACTS
 from pruneviz.figures.chosen_runs import COMPARED, RECIPE
+from pruneviz.figures.long_caption import PRUNING_FACTS
 from pruneviz.log.pruning_options import PruningOptions, kind_of, option_help
 from pruneviz.log.run_directory import RunLog, check_same_options
 from pruneviz.log.run_spec import RunSpec

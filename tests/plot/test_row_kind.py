@@ -268,7 +268,7 @@ def test_the_curve_names_the_change_of_a_weight(runs: Runs) -> None:
 
 
 def test_the_caption_says_how_many_weights_are_shown_and_which_masks(runs: Runs) -> None:
-    points, curve = (" ".join(compose(name, runs).caption.split()) for name in ("H1a", "H1b"))
+    points, curve = (" ".join(compose(name, runs).long_caption.split()) for name in ("H1a", "H1b"))
     assert f"Shown are {SHOWN:,} of its {WEIGHTS:,} weights" in points
     assert "measure of the masks: magnitude" in curve
     assert "2p(1 - p) = 0.32" in curve

@@ -222,7 +222,7 @@ def test_the_numbers_are_those_of_the_last_round(runs: Runs) -> None:
 
 def test_the_caption_holds_the_numbers(runs: Runs) -> None:
     composed = compose("16", with_coupled_layers(runs))
-    text, numbers = " ".join(composed.caption.split()), composed.numbers
+    text, numbers = " ".join(composed.long_caption.split()), composed.numbers
     grasp = numbers[(numbers["measure"] == "grasp") & (numbers["rounds"] == 25)]
     whole, first, second = (
         f"{100 * grasp[name].iloc[0]:.1f} ± {100 * grasp[f'{name}_sd'].iloc[0]:.1f}%"
@@ -239,7 +239,7 @@ def test_the_caption_holds_the_numbers(runs: Runs) -> None:
 
 def test_the_figure_is_written(runs: Runs, tmp_path: Path) -> None:
     paths = save_figure("16", runs, tmp_path, formats=["png"])
-    assert [path.name for path in paths] == ["figure16.png", "figure16.csv", "figure16.txt"]
+    assert [path.suffix for path in paths] == [".png", ".csv", ".txt", ".json"]
 
 
 def test_coupled_layers_are_named_only_where_there_are_some(table: pd.DataFrame) -> None:

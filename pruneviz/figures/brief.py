@@ -1,0 +1,128 @@
+"""The main numbers of a figure of the paper in a few lines, for short captions and alt text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from pruneviz.console.words import counted
+from pruneviz.figures.kinds.convergence_notes import verdict
+from pruneviz.figures.options import DrawOptions
+from pruneviz.plot.row_kind import row_kind_in
+from pruneviz.plot.words import (
+    SYMBOLS,
+    dataset_title,
+    decimal,
+    listed,
+    mean_and_sd,
+    measure_title,
+    network_title,
+    percent,
+)
+
+Tables = Mapping[str, pd.DataFrame]
+
+
+def brief(kind: str, table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+    """The main numbers of a figure.
+
+    Args:
+        kind: Kind of picture, a key in `BRIEFS`.
+        table: The drawn numbers.
+        beside: Further tables of the figure, by name.
+        options: Drawing options.
+    """
+    return BRIEFS[kind](table, beside, options)
+
+
+def _scatter(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+    chosen, second = options.methods
+    panels, row_kind = table.drop_duplicates("epoch"), row_kind_in(table)
+    facts = panels.iloc[0]
+    each = "; ".join(
+        f"{mean_and_sd(row[chosen], row[f'{chosen}_sd'])} "
+        f"({mean_and_sd(row[second], row[f'{second}_sd'])}) at epoch {row['epoch']}"
+        for _, row in panels.iterrows()
+    )
+    rows = counted(int(facts[row_kind.counted]), row_kind.noun)
+    return (
+        f"{SYMBOLS[chosen]} ({SYMBOLS[second]}) is {each} of {facts['schedule']}, over {rows} and "
+        f"{counted(int(facts['seeds']), 'seed')}."
+    )
+
+
+def _correlation(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+    networks = table.groupby("network", sort=False)
+    each = "; ".join(_of_network(str(name), panel, options) for name, panel in networks)
+    return (
+        f"{SYMBOLS[options.method]}, mask distance, and the rank correlation of the two curves: "
+        f"{each}."
+    )
+
+
+def _of_network(network: str, panel: pd.DataFrame, options: DrawOptions) -> str:
+    both = panel.dropna(subset=[options.method, "mask_distance"])
+    if len(both) < 3:
+        return f"{network_title(network)} has fewer than three epochs with both"
+    first, last = both.iloc[0], both.iloc[-1]
+    together = both[options.method].corr(both["mask_distance"], method="spearman")
+    return (
+        f"{network_title(network)}, epochs {first['epoch']} to {last['epoch']}, "
+        f"{decimal(first[options.method])} to {decimal(last[options.method])}, "
+        f"{decimal(first['mask_distance'], 3)} to {decimal(last['mask_distance'], 3)}, "
+        f"{decimal(together)}"
+    )
+
+
+def _accuracy(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+    sentences = []
+    for dataset, panel in table.groupby("dataset", sort=False):
+        last = panel.drop_duplicates("measure", keep="last")
+        each = listed(
+            f"{percent(row['test_acc'], row['test_acc_sd'])} ({measure_title(row['measure'])})"
+            for _, row in last.iterrows()
+        )
+        pairs = _pairs(beside, str(dataset))
+        sentences.append(
+            f"{dataset_title(str(dataset))}: test accuracy at epoch {last['epoch'].iloc[0]} "
+            f"{each}{pairs}."
+        )
+    return " ".join(sentences)
+
+
+def _pairs(beside: Tables, dataset: str) -> str:
+    """Which measure is faster by the area under the test curve, pair by pair."""
+    if "leads" not in beside:
+        return ""
+    ahead = beside["leads"]
+    areas = ahead[(ahead["dataset"] == dataset) & (ahead["quantity"] == "area")]
+    told = [
+        f"{measure_title(row['ahead'])} before {measure_title(row['behind'])}: {verdict(row)}"
+        for _, row in areas.iterrows()
+    ]
+    return f"; by the area under the curve {', '.join(told)}" if told else ""
+
+
+def _ratios(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+    parts = []
+    for rounds in sorted(map(int, set(table["rounds"]))):
+        panel = table[table["rounds"] == rounds]
+        by_measure = panel.drop_duplicates("measure").sort_values("front_loading", ascending=False)
+        each = ", ".join(
+            f"{measure_title(row['measure'])} {decimal(100 * row['front_loading'], 0)}"
+            for _, row in by_measure.iterrows()
+        )
+        parts.append(f"In {counted(rounds, 'round')}: {each}.")
+    return (
+        "Pruned share of the first half of the layers less that of the second, in percentage "
+        f"points. {' '.join(parts)}"
+    )
+
+
+BRIEFS: Mapping[str, Callable[[pd.DataFrame, Tables, DrawOptions], str]] = {
+    "scatter": _scatter,
+    "correlation_curve": _correlation,
+    "accuracy_curve": _accuracy,
+    "layer_ratios": _ratios,
+}

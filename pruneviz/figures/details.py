@@ -1,0 +1,100 @@
+"""The long form of a caption as data: `figureNN.json` beside a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.plot.rows import different
+
+SCHEMA = 1  # version of the keys in the file
+# Facts that stand with each run, whether the runs differ in them or not.
+RUN_KEYS = ("run", "network", "dataset", "measure", "rounds", "seed")
+# Columns that make a row of values, by kind of picture, and columns that belong to single points
+# or layers.
+_VALUE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "scatter": ("epoch",),
+    "correlation_curve": ("network", "epoch"),
+    "accuracy_curve": ("dataset", "measure"),
+    "layer_ratios": ("rounds", "measure"),
+}
+_OF_POINTS: Mapping[str, tuple[str, ...]] = {
+    "scatter": (
+        *("layer", "depth", "filter", "weight"),
+        *("theta_g", "theta_hg", "theta_g_se", "theta_hg_se"),
+    ),
+    "layer_ratios": ("layer", "layer_index", "filters", "coupled_to", "ratio", "ratio_sd"),
+}
+
+
+def values_of(kind: str, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The computed values of a figure of the paper, without single points and layers.
+
+    Args:
+        kind: Kind of picture.
+        table: The drawn numbers.
+
+    Returns:
+        Scatter: a row per panel, with its correlations; correlation curve: a row per network and
+        measured epoch; accuracy curve: the last epoch of each curve; layer ratios: the shares of
+        the whole network and of its halves.
+    """
+    rows = table.drop_duplicates(list(_VALUE_KEYS[kind]), keep="last")
+    if kind == "correlation_curve":
+        rows = rows[rows["seeds"].notna()]
+    return records(rows.drop(columns=[name for name in _OF_POINTS.get(kind, ()) if name in rows]))
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON objects; null for an absent number."""
+    return [
+        {str(name): plain(value) for name, value in row.items()} for row in table.to_dict("records")
+    ]
+
+
+def facts_of(spec: pd.DataFrame) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Facts that all runs share, and for each run its keys and the facts in which runs differ.
+
+    Args:
+        spec: Rows of `runs.spec` for the drawn runs.
+    """
+    apart = [name for name in map(str, spec.columns) if _differs(spec[name])]
+    shared = {
+        name: plain(spec[name].iloc[0])
+        for name in map(str, spec.columns)
+        if name not in apart and name != "run"
+    }
+    own = list(dict.fromkeys([*(key for key in RUN_KEYS if key in spec), *apart]))
+    return {k: v for k, v in shared.items() if v not in (None, [], {})}, records(spec[own])
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: NaN and infinities are null, tuples are lists."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return None if value is None or value is pd.NA or value is pd.NaT else str(value)
+
+
+def _differs(values: pd.Series) -> bool:
+    """Whether a fact is not the same in all runs; an absent one is a value of its own."""
+    if any(isinstance(value, (dict, set, np.ndarray)) for value in values):
+        return any(plain(value) != plain(values.iloc[0]) for value in values)
+    absent = sum(plain(value) is None for value in values)
+    return len(different(values)) + (0 < absent < len(values)) > 1
+
+
+def tables_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[dict[str, Any]]]:
+    """Further tables of a figure, such as its convergence numbers, by name."""
+    return {name: records(table) for name, table in tables.items()}

@@ -1,0 +1,111 @@
+"""The texts of a figure of the paper: short caption, alt text, and everything as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pruneviz.figures.alt_text import AltText
+from pruneviz.figures.brief import brief
+from pruneviz.figures.caption import Caption
+from pruneviz.figures.catalogue import Entry
+from pruneviz.figures.chosen_runs import missing_runs
+from pruneviz.figures.details import SCHEMA, facts_of, plain, tables_of, values_of
+from pruneviz.figures.long_caption import long_caption, made_from
+from pruneviz.figures.missing import in_words
+from pruneviz.figures.options import DrawOptions
+from pruneviz.figures.pictures import PICTURES
+from pruneviz.plot.rows import different
+from pruneviz.plot.words import dataset_title, network_title
+
+
+@dataclass(frozen=True)
+class FigureTexts:
+    """What a figure's texts are made from.
+
+    Attributes:
+        heading: First words, such as "Figure 3".
+        entry: What the figure shows.
+        spec: Rows of `runs.spec` for the drawn runs.
+        numbers: The drawn numbers.
+        tables: Further tables, by name.
+        finding: What the recordings say about the claim.
+        options: Drawing options.
+    """
+
+    heading: str
+    entry: Entry
+    spec: pd.DataFrame
+    numbers: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame]
+    finding: str
+    options: DrawOptions
+
+    @property
+    def title(self) -> str:
+        """Heading and title of the figure."""
+        return f"{self.heading}. {self.entry.title}."
+
+    def caption(self) -> Caption:
+        """The parts of the short caption."""
+        return Caption(
+            title=self.title,
+            drawn=self._drawn(),
+            found=f"These recordings: {self._brief()}",
+            claim=f"The paper (Lubana and Dick, ICLR 2021) claims: {self.entry.claim}.",
+            absent=self._absent(),
+            made=made_from(self.spec, self.entry.kind, self.options),
+        )
+
+    def alt_text(self) -> AltText:
+        """What the picture shows, with its main numbers."""
+        networks = map(network_title, self.entry.networks)
+        datasets = (dataset_title(str(name)) for name in different(self.spec["dataset"]))
+        kind = self.entry.kind.replace("_", " ")
+        return AltText(
+            title=self.title,
+            text=f"{self._drawn()} {self._brief()}",
+            keywords=("neural-network pruning", kind, *networks, *datasets),
+        )
+
+    def details(self, name: str) -> dict[str, Any]:
+        """Everything about the figure as data that JSON holds.
+
+        Args:
+            name: Name of the figure's files, without extension.
+        """
+        shared, runs = facts_of(self.spec)
+        drawing = {key: getattr(self.options, key) for key in PICTURES[self.entry.kind].OPTIONS}
+        text = long_caption(
+            *(self.heading, self.entry, self.numbers, self.tables, self.spec, self.options),
+            self._absent(),
+        )
+        return {
+            "schema": SCHEMA,
+            "name": name,
+            "title": self.title,
+            "kind": self.entry.kind,
+            "description": self._drawn(),
+            "claim": self.entry.claim,
+            "finding": self.finding,
+            "missing": self._absent() or None,
+            "values": values_of(self.entry.kind, self.numbers),
+            "tables": tables_of(self.tables),
+            "options": {"drawing": plain(drawing), "recording": shared},
+            "runs": runs,
+            "alt": f"{self._drawn()} {self._brief()}",
+            "text": text.splitlines(),
+        }
+
+    def _drawn(self) -> str:
+        return PICTURES[self.entry.kind].drawn(self.numbers, self.options)
+
+    def _brief(self) -> str:
+        return brief(self.entry.kind, self.numbers, self.tables, self.options)
+
+    def _absent(self) -> str:
+        absent = missing_runs(self.spec, self.entry, self.options)
+        return f"Not recorded, so not drawn: {in_words(absent)}." if absent else ""

@@ -15,7 +15,7 @@ from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.scan import Scan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pairs:
     """Pairs of two quantities, stored group after group.
 

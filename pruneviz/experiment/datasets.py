@@ -200,7 +200,7 @@ def _cifar_trouble(
 # Tiny-ImageNet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _TinyImageNet:
     """Files of Tiny-ImageNet."""
 

@@ -56,6 +56,13 @@ class ImageData:
                 "class names; name all or none"
             )
 
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.train_images.shape[1:]))
+        return (
+            f"<{self.name}: {len(self.train_images)} training and {len(self.test_images)} test "
+            f"images of {size}, {self.num_classes} classes, on {self.device}>"
+        )
+
     @property
     def device(self) -> torch.device:
         """Device of all images and labels."""

@@ -56,7 +56,7 @@ def output_of(network: nn.Module, x: Tensor, precision: str) -> Tensor:
         return network(x).to(x.dtype)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Step:
     """One step of gradient descent on a batch of training images.
 

@@ -63,7 +63,7 @@ def no_rest() -> None:
     """No-op, for epochs that leave no work for later."""
 
 
-@dataclass
+@dataclass(repr=False)
 class TrainingState:
     """State of a training run between two epochs.
 

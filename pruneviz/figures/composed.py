@@ -15,7 +15,7 @@ from pruneviz.figures.caption import Caption
 from pruneviz.figures.write import write_facts, write_picture, write_table, write_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Composed:
     """A picture with its numbers and texts.
 

@@ -38,6 +38,9 @@ class ComposedFigure(Composed):
         """The long form of the caption: all values, options in force and runs."""
         return "".join(f"{line}\n" for line in self.details["text"])
 
+    def __repr__(self) -> str:
+        return f"<{self.entry.title}: {len(self.numbers)} rows drawn>"
+
 
 def draw(
     figure: str | int,

@@ -22,7 +22,7 @@ from pruneviz.plot.rows import different
 from pruneviz.plot.words import dataset_title, network_title
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FigureTexts:
     """What a figure's texts are made from.
 

@@ -139,7 +139,7 @@ class Linear(Bilinear):
         return along.flatten(0, -2).T @ x.flatten(0, -2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FrozenBatchNorm(Bilinear):
     """A batch norm in evaluation mode: w x / s + (b - w m / s).
 
@@ -200,7 +200,7 @@ class FrozenBatchNorm(Bilinear):
         return by_input, by_weight, total if mask[2] else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Call:
     """A torch function call as a bilinear layer with its arguments."""
 

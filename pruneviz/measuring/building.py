@@ -191,6 +191,7 @@ def _check_one_loss(sample: Objective) -> None:
         raise MeasureError(
             "the model's output has a loss of its own, and the sample a target; pass a loss, such "
             "as loss=lambda output, target: F.cross_entropy(output['logits'], target)"
+            f"{_and_temperatures(sample)}"
         )
 
 
@@ -251,6 +252,14 @@ def _check_other_output(sample: Objective, output: object) -> None:
     """Check that an output that is not a tensor has a custom loss and no temperature."""
     came = f"the model returns {type(output).__name__}"
     if isinstance(sample.loss, CrossEntropy):
-        raise MeasureError(f"{came}, not a tensor of logits; pass loss=callable(output, target)")
-    if sample.temperatures != (1.0,):
-        raise MeasureError(f"{came}, which no temperature divides; pass temperatures=(1.0,)")
+        raise MeasureError(
+            f"{came}, not a tensor of logits; pass loss=callable(output, target)"
+            f"{_and_temperatures(sample)}"
+        )
+    if _and_temperatures(sample):
+        raise MeasureError(f"{came}, which no temperature divides; pass temperatures=1.0")
+
+
+def _and_temperatures(sample: Objective) -> str:
+    """The second half of a repair: a loss of anything but logits has no temperature."""
+    return "" if sample.temperatures == (1.0,) else " and temperatures=1.0"

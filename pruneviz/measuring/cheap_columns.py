@@ -36,7 +36,7 @@ _ROWS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CheapValues:
     """Numbers read from a network, float64.
 

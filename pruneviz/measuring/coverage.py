@@ -86,7 +86,7 @@ class Coverage:
             )
         return "\n".join(lines)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.summary()
 
     def _matrices(self) -> pd.DataFrame:

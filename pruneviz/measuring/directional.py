@@ -35,7 +35,7 @@ Phase = Literal["gradient", "slope", "curvature"]
 Gather: TypeAlias = Callable[[str, Tensor], None]  # (weight, terms [examples, filters])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Pass:
     """State of one backward pass through the followed layers.
 

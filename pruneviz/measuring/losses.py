@@ -33,7 +33,7 @@ _OPTIONS = ("weight", "ignore_index", "reduction", "label_smoothing")
 _IGNORED = -100  # torch's default for labels without a loss
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CrossEntropy:
     """`F.cross_entropy` or `F.nll_loss` with options, as a callable of (output, target).
 

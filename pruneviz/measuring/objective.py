@@ -34,7 +34,7 @@ NamedTensors: TypeAlias = dict[str, Tensor]
 _WATCHED_AT_ONCE = 64  # examples per forward pass when searching for a layer that is not finite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Objective:
     """The loss L(Theta) on a sample: the mean over its examples of loss(output / T, target).
 

@@ -62,7 +62,7 @@ NO_MEAN = "the loss is no mean over examples"
 _BY_FREQUENCY = "{} scales its gradient by how often the batch has a word (scale_grad_by_freq)"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Part:
     """The loss of some examples, and its gradient.
 

@@ -34,7 +34,7 @@ from pruneviz.model.supported import check_supported
 from pruneviz.model.units import Grouping
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Snapshot:
     """Columns of one measurement that need the sample, and facts about the whole network.
 

@@ -34,7 +34,7 @@ class DivergedError(PrunevizError):
     """A pass calls other modules than the recorded one, or writes into recorded outputs."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Call:
     """One call of a module.
 

@@ -212,7 +212,7 @@ def channel_origins(origins: Tensor, dim: int) -> Tensor:
     return _agreed(flat.amin(1), flat.amax(1))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Call:
     """A call of an operation."""
 

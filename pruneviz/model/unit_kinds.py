@@ -246,7 +246,7 @@ def _head_layouts(model: nn.Module, meeting: Meeting) -> Iterator[Units]:
     yield sides.units("head", [_blocks(sides.rows[0], count)], count)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Sides:
     """The two sides of a meeting: rows that make activations, columns that read them."""
 

@@ -22,7 +22,7 @@ Entry = tuple[str, int, Indices]  # parameter, dim, indices along it
 Grouping = Mapping[str, Sequence[Entry] | Sequence[Sequence[Entry]]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Slices:
     """Slices of one parameter along one dimension, and the unit that each belongs to.
 

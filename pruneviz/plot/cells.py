@@ -33,7 +33,7 @@ _WEIGHTS = np.array([0.2126, 0.7152, 0.0722])  # of linear red, green and blue i
 _DARK = 0.18  # luminance below which white text is read better than black
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cells:
     """A matrix with the names of its rows and columns.
 

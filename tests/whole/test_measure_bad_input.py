@@ -295,13 +295,13 @@ def test_an_output_that_is_no_tensor_needs_a_loss_and_no_temperature() -> None:
     model = convs_then(lambda net, logits: {"out": logits, "aux": logits})
     refuses(
         MeasureError,
-        r"the model returns dict, not a tensor of logits; pass loss=callable",
+        r"the model returns dict, not a tensor of logits; pass loss=.* and temperatures=1\.0$",
         model,
         (X, Y),
     )
     refuses(
         MeasureError,
-        r"the model returns dict, which no temperature divides; pass temperatures=\(1\.0,\)",
+        r"the model returns dict, which no temperature divides; pass temperatures=1\.0$",
         model,
         (X, Y),
         loss=of_dictionary,

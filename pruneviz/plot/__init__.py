@@ -10,6 +10,7 @@ from typing import Any
 
 _HOMES = {
     "Picture": "pruneviz.plot.canvas",
+    "accuracy": "pruneviz.plot.accuracy_plot",
     "heatmap": "pruneviz.plot.heatmap_plot",
 }
 

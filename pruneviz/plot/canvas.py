@@ -198,7 +198,7 @@ def canvas(
         yield Canvas(shown, (ax,), ax)
         return
     with style.paper():
-        figure = Picture(figsize=size, dpi=SCREEN_DPI, layout="constrained")
+        figure = Picture(figsize=size, layout="constrained")
         across = columns or len(names)
         rows = math.ceil(len(names) / across)
         grid = list(figure.subplots(rows, across, squeeze=False, **subplots).flat)

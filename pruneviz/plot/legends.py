@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,11 +20,12 @@ FEW = 8  # entries that one short block holds
 MOST = 24  # entries; more would crowd out the picture
 _LONGEST = 34  # characters of a label
 _SMALL = 7.0  # points: the smallest text of the style
+_LARGE = 7.5
 _POINTS = 72
 _LETTER = 0.58  # mean width of a letter, as a fraction of the font size
 _ROW = 1.6  # height of an entry, in font sizes
 _SHARE = 0.4  # of a figure's height that a legend below it may take
-_AIRY = {"handlelength": 2.4, "columnspacing": 1.2}
+_AIRY = {"handlelength": 2.4, "columnspacing": 1.4}
 _AROUND = 4.5  # room of a handle and the gap after an entry, in font sizes
 
 
@@ -54,7 +57,8 @@ def legend(
     if not labels:
         return None
     if isinstance(target, Figure):
-        columns = min(len(labels), columns or _fitting(target.get_figwidth(), labels))
+        labels = _wrapped(labels, target.get_figwidth())
+        columns = min(len(labels), columns or fitting(target.get_figwidth(), labels))
         most = min(most, _entries(target, columns)) if room is None else most
     shown, labels = _first(handles, labels, most)
     if isinstance(target, Figure):
@@ -86,7 +90,10 @@ def _first(
     handles: Sequence[Artist], labels: Sequence[str], most: int
 ) -> tuple[list[Artist], list[str]]:
     """Entries with their text, the last of which counts those that are left out."""
-    shown, texts = list(handles), [literal(label) for label in labels]
+    shown, texts = (
+        list(handles),
+        ["\n".join(map(literal, label.split("\n"))) for label in labels],
+    )
     if len(shown) <= most:
         return shown, texts
     left = len(shown) - (most - 1)
@@ -112,7 +119,7 @@ def _beside(axes: Axes, labels: Sequence[str]) -> dict[str, Any]:
     if len(labels) > FEW and figure is not None and figure.get_layout_engine() is not None:
         return {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
     width = axes.get_window_extent().width / axes.figure.dpi
-    columns = 1 if len(labels) <= FEW else _fitting(width, labels)
+    columns = 1 if len(labels) <= FEW else fitting(width, labels)
     return {
         "loc": "best",
         "ncols": columns,
@@ -122,11 +129,24 @@ def _beside(axes: Axes, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _fitting(width: float, labels: Sequence[str]) -> int:
-    """Number of columns of these labels in a width in inches."""
-    size = _SMALL / _POINTS
-    entry = size * (_LETTER * max(map(len, labels)) + _AROUND)
-    return max(1, min(len(labels), int(width / entry)))
+def _wrapped(labels: Sequence[str], width: float) -> list[str]:
+    """Labels in several lines if they are longer than a width in inches."""
+    letters = int((width / (_LARGE / _POINTS) - _AROUND) / _LETTER)
+    return ["\n".join(textwrap.wrap(label, letters)) or label for label in labels]
+
+
+def fitting(width: float, labels: Sequence[str]) -> int:
+    """Number of columns of a legend with these labels, column by column, in a width in inches."""
+    for columns in range(len(labels), 1, -1):
+        parts = np.array_split([_length(label) for label in labels], columns)
+        letters = sum(max(part) * _LETTER + _AROUND for part in parts)
+        if letters * _LARGE / _POINTS <= width:
+            return columns
+    return 1
+
+
+def _length(label: str) -> int:
+    return max(map(len, label.split("\n")))
 
 
 def _cut(label: str, length: int) -> str:

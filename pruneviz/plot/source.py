@@ -27,7 +27,9 @@ _TELLING: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def runs_of(source: Source, chosen: Chosen = None, unit: str | None = None) -> Runs:
+def runs_of(
+    source: Source, chosen: Chosen = None, unit: str | None = None, one_unit: bool = True
+) -> Runs:
     """The runs to draw.
 
     Args:
@@ -37,6 +39,7 @@ def runs_of(source: Source, chosen: Chosen = None, unit: str | None = None) -> R
         chosen: Names of the runs to draw, or facts that they have, such as {"seed": 0}. Default:
             all.
         unit: What the rows are, such as "filter" or "head". Needed only if the runs have several.
+        one_unit: Whether the runs must have rows of one unit; not if only epochs are drawn.
 
     Raises:
         FigureError: If the source is neither, no run is left, or the runs have rows of several
@@ -44,7 +47,7 @@ def runs_of(source: Source, chosen: Chosen = None, unit: str | None = None) -> R
     """
     runs = source if isinstance(source, Runs) else _runs_of_table(source)
     runs = _selected(runs, chosen)
-    return _of_unit(runs, unit)
+    return _of_unit(runs, unit) if one_unit or unit is not None else runs
 
 
 def _runs_of_table(table: object) -> Runs:

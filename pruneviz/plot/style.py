@@ -16,10 +16,11 @@ from typing import Any, TypeAlias
 import matplotlib.style
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.typing import LineStyleType
 
 from pruneviz.plot.glyphs import families
 
-Line: TypeAlias = str | tuple[int, tuple[float, ...]]
+Line: TypeAlias = LineStyleType
 
 # Inches: the text width of an ICLR paper, where no text is smaller than 7 points.
 TEXT_WIDTH = 5.5

@@ -5,25 +5,16 @@ One panel per data set (Lubana and Dick, ICLR 2021).
 
 from __future__ import annotations
 
-import itertools
-import math
-
-import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from pruneviz.console.words import counted
-from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
-from pruneviz.plot import style
+from pruneviz.plot.accuracy_plot import draw_curves, has_ticks
+from pruneviz.plot.curve_table import curves
 from pruneviz.plot.words import dataset_title, listed, measure_title, network_title, percent
 
 # Columns of the epochs table, and fields of DrawOptions, that the picture depends on.
@@ -31,10 +22,9 @@ NEEDS = ("train_acc", "test_acc", "kept_fraction")
 OPTIONS: tuple[str, ...] = ()
 
 _KEYS = ["network", "dataset", "rounds", "target", "measure", "augment"]
-_DASHED = (0, (3.5, 1.5))
+_ACCURACIES = ["train_acc", "train_acc_sd", "test_acc", "test_acc_sd"]
+_COLUMNS = [*_KEYS, "epoch", "seeds", *_ACCURACIES, "kept_fraction", "pruned"]
 _LETTERS = "abcdefgh"
-_MARKERS = 5  # per line
-_MOST_TICKS = 64  # epochs; up to here every round has a tick
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
@@ -51,19 +41,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
         FigureError: If a run has no test accuracy; as for `chosen_spec`.
     """
     spec = chosen_spec(runs.spec, entry, options)
-    epochs = runs.named(spec["run"]).epochs.astype({"run": "str"})
-    epochs = epochs.merge(spec[["run", *_KEYS]], on="run")
-    _check_accuracies(epochs, spec)
-    groups = epochs.groupby([*_KEYS, "epoch"], sort=False, dropna=False)
-    means = groups.agg(
-        seeds=("run", "nunique"),
-        train_acc=("train_acc", "mean"),
-        train_acc_sd=("train_acc", "std"),
-        test_acc=("test_acc", "mean"),
-        test_acc_sd=("test_acc", "std"),
-        kept_fraction=("kept_fraction", "mean"),
-    ).reset_index()
-    return _with_rounds(_in_order(means, spec), runs, spec)
+    return curves(runs, spec, "test_acc", by=_KEYS).reindex(columns=_COLUMNS)
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
@@ -71,29 +49,7 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 
     Test accuracy is solid, train accuracy dashed.
     """
-    datasets = _datasets(table)
-    rows, columns = (1, len(datasets)) if len(datasets) <= 3 else (math.ceil(len(datasets) / 2), 2)
-    width = style.TEXT_WIDTH if columns > 1 else 0.68 * style.TEXT_WIDTH
-    with style.paper():
-        figure = Figure(figsize=(width, 0.65 + 2.1 * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for letter, axes, dataset in zip(_LETTERS, grid.flat, datasets, strict=False):
-            title = dataset_title(dataset)
-            axes.set_title(f"({letter}) {title}" if len(datasets) > 1 else title)
-            _draw_panel(axes, table[table["dataset"] == dataset])
-        for axes in grid[:, 0]:
-            axes.set_ylabel("accuracy (%)")
-        for axes in grid.flat[len(datasets) :]:
-            axes.remove()
-        figure.legend(
-            handles=_handles(table),
-            loc="outside lower center",
-            ncols=3,
-            handlelength=2.4,
-            columnspacing=1.4,
-        )
-        style.settle(figure)
-    return figure
+    return draw_curves(table)
 
 
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
@@ -154,137 +110,13 @@ def _value_line(row: pd.Series) -> str:
     )
 
 
-def _check_accuracies(epochs: pd.DataFrame, spec: pd.DataFrame) -> None:
-    held = set(epochs.dropna(subset=["test_acc"])["run"])
-    bare = [run for run in spec["run"] if run not in held]
-    if bare:
-        raise FigureError(
-            f"no test accuracy is recorded of {listed(bare)}; pass test_acc to after_epoch, or "
-            "leave these runs out"
-        )
-
-
-def _in_order(means: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
-    """Rows in the order that `chosen_spec` gives data sets and measures."""
-    places = {}
-    for name in ("dataset", "measure"):
-        order = list(dict.fromkeys(spec[name]))
-        places[name] = means[name].map({value: place for place, value in enumerate(order)})
-    keys = means.assign(**places).sort_values(["dataset", "measure", "epoch"])
-    return means.loc[keys.index].reset_index(drop=True)
-
-
-def _with_rounds(means: pd.DataFrame, runs: Runs, spec: pd.DataFrame) -> pd.DataFrame:
-    """Add `pruned`: whether a round pruned after the epoch."""
-    keys = ["dataset", "measure", "epoch"]
-    rounds = runs.named(spec["run"]).rounds[["run", "epoch"]].astype({"run": "str"})
-    rounds = rounds.drop_duplicates().merge(spec[["run", "dataset", "measure"]], on="run")
-    pruned = rounds[keys].drop_duplicates().assign(pruned=True)
-    found = means.merge(pruned, on=keys, how="left")
-    return found.assign(pruned=found["pruned"].eq(True))
-
-
-def _draw_panel(axes: Axes, panel: pd.DataFrame) -> None:
-    _mark_rounds(axes, panel)
-    for place, (measure, curve) in enumerate(panel.groupby("measure", sort=False)):
-        _draw_curve(axes, curve, str(measure), place)
-    _scale(axes, panel)
-
-
-def _mark_rounds(axes: Axes, panel: pd.DataFrame) -> None:
-    """Draw a line for one round, or a shaded span for several, with a tick each if they fit."""
-    epochs = sorted(set(panel.loc[panel["pruned"], "epoch"]))
-    if len(epochs) == 1:
-        axes.axvline(epochs[0], color=style.GUIDE_COLOUR, linewidth=0.9, linestyle=":", zorder=0)
-    elif epochs:
-        axes.axvspan(
-            epochs[0], epochs[-1], color=style.GUIDE_COLOUR, alpha=0.18, linewidth=0, zorder=0
-        )
-    if len(epochs) > 1 and _has_ticks(panel):
-        axes.vlines(
-            epochs,
-            0,
-            0.03,
-            transform=axes.get_xaxis_transform(),
-            color=style.GUIDE_COLOUR,
-            linewidth=0.7,
-            zorder=0.5,
-        )
-
-
-def _has_ticks(table: pd.DataFrame) -> bool:
-    """Whether ticks one epoch apart are distinguishable."""
-    return bool(table["epoch"].max() <= _MOST_TICKS)
-
-
-def _draw_curve(axes: Axes, curve: pd.DataFrame, measure: str, place: int) -> None:
-    epoch, colour = curve["epoch"], style.MEASURE_COLOURS[measure]
-    for name, line, width, shade in (
-        ("train_acc", _DASHED, 0.8, 0.10),
-        ("test_acc", "-", 1.2, 0.20),
-    ):
-        mean, sd = 100 * curve[name], 100 * curve[f"{name}_sd"]
-        if sd.notna().any():
-            low, high = (mean - sd).clip(lower=0), (mean + sd).clip(upper=100)
-            axes.fill_between(epoch, low, high, color=colour, alpha=shade, linewidth=0)
-        (drawn_line,) = axes.plot(epoch, mean, color=colour, linestyle=line, linewidth=width)
-    _set_markers(drawn_line, measure, place, len(epoch))
-
-
-def _set_markers(line: Line2D, measure: str, place: int, epochs: int) -> None:
-    """Give a line a few markers, shifted by measure so that they do not hide one another."""
-    step = max(1, epochs // _MARKERS)
-    line.set(marker=style.MEASURE_MARKERS[measure], markevery=(place * step // 3, step))
-
-
-def _scale(axes: Axes, panel: pd.DataFrame) -> None:
-    last = panel["epoch"].max()
-    axes.set_xlabel("epochs trained")
-    axes.set_xlim(np.array([-0.03, 1.03]) * last)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    axes.grid(axis="y", color=style.GUIDE_COLOUR, linewidth=0.3, alpha=0.6)
-    axes.set_axisbelow(True)
-
-
-def _handles(table: pd.DataFrame) -> list[Artist]:
-    """Legend entries, column by column: a measure, and below it what a line style means."""
-    lines: list[Artist] = [
-        Line2D(
-            [],
-            [],
-            color=style.MEASURE_COLOURS[name],
-            marker=style.MEASURE_MARKERS[name],
-            label=measure_title(name),
-        )
-        for name in dict.fromkeys(table["measure"])
-    ]
-    below: list[Artist] = [
-        Line2D([], [], color=style.NOTE_COLOUR, label="test"),
-        Line2D([], [], color=style.NOTE_COLOUR, linestyle=_DASHED, linewidth=0.8, label="train"),
-        _rounds_handle(table),
-    ]
-    blank = Patch(alpha=0, label=" ")
-    columns = itertools.zip_longest(lines, below, fillvalue=blank)
-    return [handle for column in columns for handle in column]
-
-
-def _rounds_handle(table: pd.DataFrame) -> Artist:
-    rounds = int(table["rounds"].iloc[0])
-    if rounds == 1:
-        return Line2D(
-            [], [], color=style.GUIDE_COLOUR, linewidth=0.9, linestyle=":", label="pruning round"
-        )
-    return Patch(color=style.GUIDE_COLOUR, alpha=0.3, linewidth=0, label=f"{rounds} pruning rounds")
-
-
 def _rounds_in_words(table: pd.DataFrame) -> str:
     epochs = sorted(set(table.loc[table["pruned"], "epoch"]))
     if not epochs:
         return "When the rounds pruned is not recorded."
     if len(epochs) == 1:
         return f"Dotted line: the epoch after which the round pruned ({epochs[0]})."
-    ticks = "; ticks at its foot: the rounds" if _has_ticks(table) else ""
+    ticks = "; ticks at its foot: the rounds" if has_ticks(table) else ""
     return (
         f"Shaded: from the first to the last of the rounds, after epochs {epochs[0]} to "
         f"{epochs[-1]}{ticks}."

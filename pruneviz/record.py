@@ -18,6 +18,7 @@ from pruneviz.log.vocabulary import PRECISIONS, Precision
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.planning import figures_served, plan_pruned_runs, plan_runs
 from pruneviz.plans.presets import PRESETS
+from pruneviz.plans.request_options import Further, Oracle, OracleAt, on_request
 from pruneviz.plans.run_plan import RunPlan, precision_on
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ def record(
             help="Keep the weights of measured epochs for `pruneviz remeasure`.",
         ),
     ] = False,
+    columns: Further = None,
+    oracle: Oracle = None,
+    oracle_at: OracleAt = None,
     list_runs: Annotated[
         bool,
         typer.Option("--list", help="List the runs with status, figures and duration, then exit."),
@@ -151,6 +155,7 @@ def record(
     # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
     out = out or Path("data") / (preset if own is None else f"{preset}-own")
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
+    setting = replace(setting, on_request=on_request(columns, oracle, oracle_at))
     _check(plans, setting.device, precision)
     if list_runs:
         served = figures_served(preset, dataset, seed or ())
@@ -210,7 +215,7 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
     from pruneviz.experiment.setting import is_recorded
     from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
 
-    missing = [plan for plan in plans if not is_recorded(plan, setting.out)]
+    missing = [plan for plan in plans if not is_recorded(plan, setting)]
     if len(missing) < len(plans):
         done = len(plans) - len(missing)
         typer.echo(f"{done} of {counted(len(plans), 'run')} already recorded in {setting.out}")
@@ -241,7 +246,7 @@ def _list(
     from pruneviz.experiment.setting import progress_of
     from pruneviz.plans.durations import duration_in_words, expected_durations, total_in_words
 
-    progress = {plan.run: progress_of(plan, setting.out) for plan in plans}
+    progress = {plan.run: progress_of(plan, setting) for plan in plans}
     durations = expected_durations(plans, setting.out)
     width = max(len(plan.run) for plan in plans)
     for plan in plans:

@@ -18,11 +18,15 @@ from pruneviz.console.options import (
 )
 from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import BN_MODES, CNN_ROW_KINDS, DTYPES, PRECISIONS
+from pruneviz.plans.request_options import Further, Oracle, OracleAt, on_request
 
 EXAMPLES = """
   # Record a run with its weights, then measure it with batch statistics
   pruneviz record --figures 13 --seed 0 --keep-weights --out data/mine
   pruneviz remeasure data/mine --bn batch --out data/mine-batch
+
+  # The change of the loss when filters are really removed, for 200 filters at five epochs
+  pruneviz remeasure data/mine --oracle 200 --oracle-at 0,1,2,4,8 --out data/mine-oracle
 
   # One run by single weights, for Figures H1a and H1b
   pruneviz remeasure data/mine/vgg13-digits-unpruned-s0 --unit weight --out data/mine
@@ -84,6 +88,9 @@ def remeasure(
             **one_of("precision", DTYPES),
         ),
     ] = None,
+    columns: Further = None,
+    oracle: Oracle = None,
+    oracle_at: OracleAt = None,
     images: ImagesFolder = None,
     download: Download = False,
     device: Annotated[
@@ -118,6 +125,7 @@ def remeasure(
         every=every,
         batch_size=batch_size or (BATCH_SIZE if bn == "batch" else None),
         dtype=dtype or ("float64" if bn == "batch" else "float32"),
+        on_request=on_request(columns, oracle, oracle_at),
         images=images,
         device=where,
         threads=max(1, cores() // at_once),

@@ -163,7 +163,7 @@ def test_a_run_of_that_name_with_other_options_is_not_taken_for_recorded(
     result = invoke("--out", recorded[0], "--device", "cpu")
     assert result.exit_code == 2
     assert "was started with other options" in result.stderr and said in result.stderr
-    assert is_recorded(UNPRUNED, recorded[0])
+    assert is_recorded(UNPRUNED, Setting(recorded[0]))
 
 
 def test_a_finished_run_counts_whatever_its_precision_unless_one_is_asked_for(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import pandas as pd
 from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.parallel import Job, Report, resumed_spec, run_jobs
 from pruneviz.log.found_runs import folders_apart
+from pruneviz.log.on_request import OnRequest
 from pruneviz.log.run_directory import check_same_options, is_sealed, read_spec
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import load
@@ -31,7 +32,7 @@ _MEASURED_ANEW = frozenset(
         "run", "unit", "weight_rows", "weight_rows_seed", "weights", "bn", "temperatures",
         "columns", "every", "lag", "mask_score", "mask_ratio", "sample_size", "dtype", "device",
         "device_name", "threads", "command", "created", "versions", "schema_version",
-        "wall_seconds",
+        "wall_seconds", "oracle", "oracle_at", "draw_seed", "probes",
     )
 )  # fmt: skip
 
@@ -57,6 +58,7 @@ class Remeasuring:
         batch_size: Number of images normalised together; required with bn "batch", else not
             allowed.
         dtype: Arithmetic of measuring, "float32" or "float64".
+        on_request: Further columns.
         images: Folder with the data sets. Default: see `load_dataset`.
         device: "cpu" or "cuda".
         threads: Number of CPU threads. Default: PyTorch's.
@@ -72,6 +74,7 @@ class Remeasuring:
     every: int | None = None
     batch_size: int | None = None
     dtype: str = "float32"
+    on_request: OnRequest = field(default_factory=OnRequest)
     images: Path | None = None
     device: str = "cpu"
     threads: int | None = None
@@ -230,6 +233,7 @@ def check_remeasurable(source: Path, how: Remeasuring) -> bool:
         return True
     every = str(how.every or spec.every)
     options = {"bn": how.bn, "unit": how.unit, "dtype": how.dtype, "every": every}
+    options |= how.on_request.facts(how.unit)
     before = check_same_options(path, options)
     wanted = how_facts(spec, how)
     differing = [name for name, value in wanted.items() if before.extra.get(name) != value]
@@ -263,6 +267,7 @@ def _recorder_options(spec: RunSpec, how: Remeasuring) -> dict[str, Any]:
         "bn": how.bn,
         "unit": how.unit,
         "dtype": getattr(torch, how.dtype),
+        **how.on_request.of_unit(how.unit),
     }
 
 

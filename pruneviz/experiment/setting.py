@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pruneviz.analysis.measures import names, resolve
 from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import PresetError, ScoreError
+from pruneviz.log.on_request import OnRequest
 from pruneviz.log.pruning_options import pruning_facts
 from pruneviz.log.run_directory import check_same_options, is_sealed
 from pruneviz.log.schema import MEASURED_COLUMNS, RANKED_WITHOUT_SAMPLE
@@ -34,6 +35,7 @@ class Setting:
         threads: Number of CPU threads. Default: PyTorch's.
         keep_weights: Whether to keep the weights of measured epochs.
         sharing: Number of runs that share the device.
+        on_request: Columns that are measured besides the default ones.
     """
 
     out: Path
@@ -44,6 +46,7 @@ class Setting:
     threads: int | None = None
     keep_weights: bool = False
     sharing: int = 1
+    on_request: OnRequest = field(default_factory=OnRequest)
 
 
 def planned_facts(plan: RunPlan) -> dict[str, Any]:
@@ -54,26 +57,26 @@ def planned_facts(plan: RunPlan) -> dict[str, Any]:
     return {**facts, **pruning_facts(plan.pruning), "every": str(plan.every)}
 
 
-def progress_of(plan: RunPlan, out: Path) -> Literal["recorded", "unfinished", "missing"]:
-    """Progress of a plan's run in the folder `out`.
+def progress_of(plan: RunPlan, setting: Setting) -> Literal["recorded", "unfinished", "missing"]:
+    """Progress of a plan's run in the folder of a setting.
 
     Raises:
-        LogError: If the run was started with other options than the plan's.
+        LogError: If the run was started with other options.
     """
-    path = out / plan.run
+    path = setting.out / plan.run
     if not (path / "spec.json").exists():
         return "missing"
-    check_same_options(path, planned_facts(plan))
+    check_same_options(path, planned_facts(plan) | setting.on_request.facts(plan.unit))
     return "recorded" if is_sealed(path) else "unfinished"
 
 
-def is_recorded(plan: RunPlan, out: Path) -> bool:
-    """Whether the run of a plan is finished in the folder `out`.
+def is_recorded(plan: RunPlan, setting: Setting) -> bool:
+    """Whether the run of a plan is finished in the folder of a setting.
 
     Raises:
-        LogError: If the run was started with other options than the plan's.
+        LogError: If the run was started with other options.
     """
-    return progress_of(plan, out) == "recorded"
+    return progress_of(plan, setting) == "recorded"
 
 
 def check_measure(plan: RunPlan) -> None:

@@ -26,7 +26,8 @@ from pruneviz.experiment.remeasuring import (
     remeasured_name,
 )
 from pruneviz.experiment.run import record_run
-from pruneviz.experiment.setting import Setting
+from pruneviz.experiment.setting import Setting, is_recorded
+from pruneviz.log.on_request import OnRequest
 from pruneviz.log.run_directory import read_spec
 from pruneviz.plans.run_plan import RunPlan
 from pruneviz.recording.kept_weights import load_kept_weights
@@ -74,6 +75,27 @@ def test_it_is_to_the_bit_what_recording_writes(
     origin = again.spec["remeasured_from"][0]
     assert origin["run"] == PLAN.run
     assert origin["versions"] == first.spec["versions"][0]
+
+
+def test_what_is_on_request_is_recorded_and_measured_again(recorded: Path, tmp_path: Path) -> None:
+    asked = ("--columns", "synflow", "--oracle", "5", "--oracle-at", "0,2")
+    done = invoke(str(recorded / PLAN.run), *asked, "--out", str(tmp_path / "again"))
+    assert done.exit_code == 0, done.output
+    on_request = OnRequest(("synflow",), 5, (0, 2))
+    setting = Setting(tmp_path / "first", threads=1, on_request=on_request)
+    record_run(PLAN, setting, ignore)
+    again, first = pv.load(tmp_path / "again"), pv.load(tmp_path / "first")
+    columns = ["epoch", "layer", "filter", "delta_loss", "synflow"]
+    # with another number of threads, sums are rounded in another order
+    pd.testing.assert_frame_equal(again.filters[columns], first.filters[columns], atol=1e-6)
+    drawn = first.filters.dropna(subset="delta_loss").groupby("epoch").size()
+    assert drawn.to_dict() == {0: 5, 2: 5}
+    assert first.filters["synflow"].notna().all() and again.spec["oracle"].item() == 5
+    other = invoke(str(recorded / PLAN.run), "--oracle", "4", "--out", str(tmp_path / "again"))
+    assert "was started with other options" in other.output and other.exit_code
+    with pytest.raises(LogError, match="columns was"):
+        is_recorded(PLAN, replace(setting, on_request=OnRequest(("theta2_g2",))))
+    assert is_recorded(PLAN, setting)
 
 
 def test_batch_statistics_are_those_of_measure_in_float64(recorded: Path, tmp_path: Path) -> None:

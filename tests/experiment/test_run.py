@@ -282,7 +282,7 @@ def test_an_interrupted_run_ends_as_if_it_had_never_been(
     for at, note in cut_off:
         with pytest.raises(KeyboardInterrupt):
             record_run(plan, Setting(tmp_path / "cut"), interrupt(at, note))
-        assert not is_recorded(plan, tmp_path / "cut")
+        assert not is_recorded(plan, Setting(tmp_path / "cut"))
     told: list[tuple[float, str]] = []
     record_run(plan, Setting(tmp_path / "cut"), lambda *said: told.append(said))
     assert told[0][1] == f"continuing after epoch {told[0][0]:g}"
@@ -563,7 +563,7 @@ def test_a_run_that_cannot_go_on_names_the_round_and_keeps_what_it_has(
     assert runs.epochs["epoch"].tolist() == list(range(failed)), (
         "all epochs before that of the error"
     )
-    assert not is_recorded(plan, tmp_path)
+    assert not is_recorded(plan, Setting(tmp_path))
 
 
 def parameters(kept: list[int], classes: int = 10) -> int:

@@ -1,0 +1,73 @@
+"""Columns that a recording has on request, as commands pass them on to recorders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pruneviz.errors import LogError, unknown_name
+from pruneviz.log import schema
+
+DELTA_LOSS = "delta_loss"
+
+
+@dataclass(frozen=True)
+class OnRequest:
+    """What is measured besides the default columns; checked on construction.
+
+    Attributes:
+        columns: Further columns, among `pruneviz.log.schema.REQUEST_COLUMNS`.
+        oracle: Number of drawn filters for which `delta_loss` is measured; None for none, or, if
+            `columns` names it, for all.
+        oracle_at: Epochs at which `delta_loss` is measured; None for all measured ones.
+
+    Raises:
+        LogError: If a column is unknown, or there are epochs without filters.
+    """
+
+    columns: tuple[str, ...] = ()
+    oracle: int | None = None
+    oracle_at: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.columns:
+            if name not in schema.REQUEST_COLUMNS:
+                hint = "all other columns are measured anyway"
+                raise LogError(
+                    unknown_name("column on request", name, schema.REQUEST_COLUMNS, hint)
+                )
+        if self.oracle_at is not None and self.oracle is None and DELTA_LOSS not in self.columns:
+            raise LogError(
+                f"oracle_at={self.oracle_at!r} says when filters are removed, but not how many; "
+                "add oracle=200, such as --oracle 200"
+            )
+
+    def of_unit(self, unit: str) -> dict[str, Any]:
+        """Options of a `Recorder` whose rows are of a kind; single weights cannot be removed."""
+        available = schema.MEASURED_OF_UNIT[unit]
+        further = [name for name in self.columns if name in available]
+        options: dict[str, Any] = {}
+        if further:
+            default = [name for name in available if name not in schema.REQUEST_COLUMNS]
+            options["columns"] = (*default, *further)
+        if DELTA_LOSS in available:
+            given = {"oracle": self.oracle, "oracle_at": self.oracle_at}
+            options |= {name: value for name, value in given.items() if value is not None}
+        return options
+
+    def facts(self, unit: str) -> dict[str, Any]:
+        """What a spec says of this request, to compare with a recorded run; empty for none."""
+        options = self.of_unit(unit)
+        if not options:
+            return {}
+        available = schema.MEASURED_OF_UNIT[unit]
+        default = [name for name in available if name not in schema.REQUEST_COLUMNS]
+        columns = dict.fromkeys(options.get("columns", default))
+        if "oracle" in options:
+            columns[DELTA_LOSS] = None
+        facts: dict[str, Any] = {"columns": tuple(columns)}
+        if "oracle" in options:
+            facts["oracle"] = options["oracle"]
+        if "oracle_at" in options:
+            facts["oracle_at"] = " ".join(map(str, sorted(options["oracle_at"])))
+        return facts

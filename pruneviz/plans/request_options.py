@@ -1,0 +1,61 @@
+"""Options of commands that record: columns on request, and the loss without filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pruneviz.console.options import completing
+
+if TYPE_CHECKING:
+    from pruneviz.log.on_request import OnRequest
+
+# pandas is imported where it is used, so that --help is fast
+
+
+def _known() -> Iterable[str]:
+    from pruneviz.log.schema import REQUEST_COLUMNS
+
+    return REQUEST_COLUMNS
+
+
+Further = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN,...",
+        help="Columns on request, besides the default ones, such as theta2_g2.",
+        autocompletion=completing(_known),
+    ),
+]
+Oracle = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Also measure how the loss changes when a filter is really removed (column "
+        "delta_loss), for N filters drawn evenly from all layers. One partial forward pass each.",
+    ),
+]
+OracleAt = Annotated[
+    list[int] | None,
+    typer.Option(
+        min=0,
+        metavar="EPOCH,...",
+        help="Epochs at which delta_loss is measured. Default: all measured ones.",
+    ),
+]
+
+
+def on_request(
+    columns: Sequence[str] | None, oracle: int | None, oracle_at: Sequence[int] | None
+) -> OnRequest:
+    """What these options ask for.
+
+    Raises:
+        LogError: If a column is unknown, or there are epochs without filters.
+    """
+    from pruneviz.log.on_request import OnRequest
+
+    return OnRequest(tuple(columns or ()), oracle, tuple(oracle_at) if oracle_at else None)

@@ -12,6 +12,7 @@ _HOMES = {
     "Picture": "pruneviz.plot.canvas",
     "accuracy": "pruneviz.plot.accuracy_plot",
     "heatmap": "pruneviz.plot.heatmap_plot",
+    "trajectory": "pruneviz.plot.trajectory_plot",
 }
 
 __all__ = sorted(_HOMES)

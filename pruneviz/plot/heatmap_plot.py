@@ -33,10 +33,11 @@ from pruneviz.plot.glyphs import literal
 from pruneviz.plot.panels import seeds_in_words, wrapped
 from pruneviz.plot.recorded import (
     Wanted,
+    check_held,
+    depths_of,
     epochs_of_group,
     groups_of,
     known_quantity,
-    layer_places,
     measured_epochs,
     measures_to_compare,
     values_of,
@@ -69,7 +70,7 @@ def heatmap_table(
 
     Returns:
         One row per group of runs, epoch, layer (if `over` is "layer") and pair of measures: group,
-        epoch, layer_index, layer, x, y, method, seeds (runs that have a correlation), n (fewest
+        epoch, depth, layer, x, y, method, seeds (runs that have a correlation), n (fewest
         filters correlated in a run), r (mean over runs) and sd (between runs). Both orders of a
         pair, and each measure with itself, if `over` is "measure".
 
@@ -80,9 +81,12 @@ def heatmap_table(
     over = _checked_direction(over, against)
     if method not in COEFFICIENTS:
         raise FigureError(unknown_name("correlation method", method, COEFFICIENTS))
+    if isinstance(measures, str):
+        raise FigureError(f"measures={measures!r} is one name; give a list of at least two")
     whole = runs_of(source, runs, unit)
     known = measured_epochs(whole)
     wanted = (None if over == "epoch" else -1) if epochs is None else epochs
+    check_held(whole, [*(measures or ()), *([] if against is None else [against])])
     parts = []
     for label, group in groups_of(whole, by):
         at = epochs_of_group(measured_epochs(group), known, wanted)
@@ -115,8 +119,6 @@ def _chosen(
     epochs: Sequence[int],
 ) -> list[AnyMeasure]:
     """What to correlate; the measure to compare with, if any, first."""
-    if isinstance(measures, str):
-        raise FigureError(f"measures={measures!r} is one name; give a list of at least two")
     named = list(measures_to_compare(group, epochs[-1]) if measures is None else measures)
     return [against, *(what for what in named if what != against)] if against else named
 
@@ -131,9 +133,8 @@ def _of_group(
 ) -> pd.DataFrame:
     """Correlations of runs that differ in their seed, averaged."""
     values = values_of(group, chosen, epochs)
-    depths = layer_places(values)
-    values = values.assign(layer_index=values["layer"].map(depths))
-    values = values.astype({"run": "category", "layer": "category"})  # grouped often
+    depths = depths_of(values)
+    values = values.assign(depth=values["layer"].map(depths).astype("int64"))
     names = [known_quantity(group, what).name for what in chosen]
     within = ["epoch", *_places(over)]
     if over == "measure":
@@ -166,7 +167,7 @@ def _correlated(
 
 
 def _places(over: Over) -> list[str]:
-    return ["layer_index", "layer"] if over == "layer" else []
+    return ["depth", "layer"] if over == "layer" else []
 
 
 @with_table(heatmap_table)
@@ -270,7 +271,7 @@ def _cells(panel: pd.DataFrame, over: Over, rows: list[tuple[str, str]]) -> Cell
         names = [x for x, _ in rows]
         titles = tuple(map(measure_title, names))
         return Cells(titles, titles, _matrix(panel, "x", "y", names, names))
-    place = "epoch" if over == "epoch" else "layer_index"
+    place = "epoch" if over == "epoch" else "depth"
     in_order = panel.sort_values(place)
     columns = list(in_order[over].unique())
     matrix = _matrix(panel, ["x", "y"], over, pd.MultiIndex.from_tuples(rows), columns)

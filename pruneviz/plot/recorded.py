@@ -10,12 +10,13 @@ import pandas as pd
 
 from pruneviz.analysis.matrix import recorded_measures
 from pruneviz.analysis.measures import AnyMeasure, Measure, quantity
-from pruneviz.errors import FigureError, LogError, unknown_name
+from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import DERIVATIVE_COLUMNS, is_filter_column
 from pruneviz.plot.groups import with_groups
 from pruneviz.plot.rows import filters_of
 from pruneviz.plot.source import only_epochs
+from pruneviz.plot.words import listed
 
 Wanted: TypeAlias = int | Iterable[int] | None
 
@@ -47,8 +48,8 @@ def epochs_of_group(held: Sequence[int], known: Sequence[int], wanted: Wanted) -
     Raises:
         FigureError: If no group has values at one of them.
     """
-    if wanted is None:
-        return only_epochs(held, None)
+    if wanted is None or not len(held):
+        return sorted(held)
     asked = [wanted] if isinstance(wanted, int) else list(wanted)
     only_epochs(known, asked)
     mine = [epoch for epoch in asked if epoch < 0 or epoch in held]
@@ -67,19 +68,38 @@ def values_of(
         epochs: Epochs to read. Default: all.
 
     Returns:
-        One row per run, epoch and filter (or weight), in the order of the log: run and layer (as
-        text), epoch, filter, weight (of single weights), kept (a null counts as kept) and, for each
-        quantity, its values as float64 under its name, null where the filter is pruned.
+        One row per run, epoch and filter (or weight), in the order of the log: run and layer
+        (categories of text), epoch, filter, weight (of single weights), kept (a null counts as
+        kept) and, for each quantity, its values as float64 under its name: null where the filter is
+        pruned, and everywhere if these runs do not hold what the quantity needs.
 
     Raises:
-        FigureError: If a quantity is unknown, not numeric, or has no value; lists what is there.
+        FigureError: If a quantity is unknown or not numeric; lists what is there.
     """
     found = [known_quantity(runs, what) for what in quantities]
     rows = _rows(runs, found, epochs)
     kept = ~rows["kept"].eq(False).fillna(False).to_numpy(dtype=bool)
-    keys = rows[[key for key in _KEYS if key in rows]].astype({"run": "str", "layer": "str"})
-    values = {one.name: np.where(kept, _numbers(runs, rows, one), np.nan) for one in found}
-    return keys.assign(kept=kept, **values)
+    keys = rows[[key for key in _KEYS if key in rows]]
+    texts = {key: _texts(keys[key]) for key in ("run", "layer")}
+    values = {one.name: np.where(kept, _numbers(rows, one), np.nan) for one in found}
+    return keys.assign(kept=kept, **texts, **values)
+
+
+def check_held(runs: Runs, quantities: Sequence[AnyMeasure]) -> None:
+    """Check that some run can have a value of each quantity.
+
+    Raises:
+        FigureError: If a quantity is unknown, or no run holds what it needs; lists what is there.
+    """
+    recorded = runs.recorded("filters")
+    for what in quantities:
+        found = known_quantity(runs, what)
+        lacking = [column for column in found.needs or () if column not in recorded]
+        if lacking:
+            raise FigureError(
+                f"no run holds values of {listed(lacking)}, which {found.name} is drawn from; "
+                f"they hold [{', '.join(recorded_names(runs))}]"
+            )
 
 
 def known_quantity(runs: Runs, what: AnyMeasure) -> Measure:
@@ -88,24 +108,28 @@ def known_quantity(runs: Runs, what: AnyMeasure) -> Measure:
     Raises:
         FigureError: If it is neither; lists what is there.
     """
-    columns = [what] if isinstance(what, str) and _has_column(runs, what) else []
     try:
-        return quantity(what, columns)
+        return quantity(what, runs.columns("filters"))
     except KeyError:
         known = recorded_names(runs)
         raise FigureError(unknown_name("column or measure", str(what), known)) from None
 
 
 def recorded_names(runs: Runs) -> list[str]:
-    """Measures and numeric columns that have values, at the last epoch with derivatives."""
-    rows = runs.read("filters", epochs=measured_epochs(runs)[-1:])
-    return list(dict.fromkeys([*recorded_measures(rows), *_with_values(rows)]))
+    """Measures and columns that have values."""
+    recorded = runs.recorded("filters")
+    return [*_measures_from(recorded), *(name for name in recorded if name not in _KEYS)]
 
 
 def measures_to_compare(runs: Runs, epoch: int) -> list[str]:
     """Everything at one epoch that ranks filters: measures, and columns that are not of the log."""
     rows = runs.read("filters", epochs=[epoch])
-    own = [name for name in _with_values(rows) if not is_filter_column(name)]
+    own = [
+        str(name)
+        for name in rows
+        if pd.api.types.is_numeric_dtype(rows[name]) and rows[name].notna().any()
+        if name not in _KEYS and not is_filter_column(str(name))
+    ]
     return list(dict.fromkeys([*recorded_measures(rows), *own]))
 
 
@@ -114,55 +138,41 @@ def measured_epochs(runs: Runs) -> list[int]:
 
     All epochs of the filters table if there are no such columns.
     """
+    recorded = runs.recorded("filters")
     for column in DERIVATIVE_COLUMNS:
-        if _has_column(runs, column):
+        if column in recorded:
             epochs = runs.read("filters", ["epoch", column], complete=[column])["epoch"]
-            if len(epochs):
-                return sorted(map(int, epochs.unique()))
-    return all_epochs(runs)
-
-
-def all_epochs(runs: Runs) -> list[int]:
-    """Epochs of the filters table, ascending."""
+            return sorted(map(int, epochs.unique()))
     return sorted(map(int, runs.read("filters", ["epoch"])["epoch"].unique()))
 
 
-def layer_places(rows: pd.DataFrame) -> dict[str, int]:
-    """Depth order of the layers, from 0, as the rows name them."""
-    return {str(layer): place for place, layer in enumerate(pd.unique(rows["layer"]))}
+def depths_of(rows: pd.DataFrame) -> dict[str, int]:
+    """Depth of the layers, from 1, in the order in which the rows name them."""
+    return {str(layer): depth for depth, layer in enumerate(pd.unique(rows["layer"]), start=1)}
 
 
-def _with_values(rows: pd.DataFrame) -> list[str]:
-    numeric = [str(name) for name in rows if pd.api.types.is_numeric_dtype(rows[name])]
-    return [name for name in numeric if name not in _KEYS and rows[name].notna().any()]
+def _measures_from(columns: Sequence[str]) -> list[str]:
+    return recorded_measures(pd.DataFrame({name: [0] for name in columns}))
 
 
 def _rows(runs: Runs, quantities: Sequence[Measure], epochs: Sequence[int] | None) -> pd.DataFrame:
     if any(one.needs is None for one in quantities):  # a function that does not say what it reads
         return runs.read("filters", epochs=epochs)
+    held = runs.columns("filters")
     read = ["kept", "weight", *(column for one in quantities for column in one.reads)]
-    return filters_of(runs, runs.spec, [name for name in read if _has_column(runs, name)], epochs)
+    return filters_of(runs, runs.spec, [name for name in read if name in held], epochs)
 
 
-def _has_column(runs: Runs, name: str) -> bool:
-    try:
-        runs.read("filters", [name], epochs=[])
-    except LogError:
-        return False
-    return True
+def _texts(names: pd.Series) -> pd.Series:
+    """Names as categories, which are grouped fast and are small in memory."""
+    known = names.astype("category")
+    return known.cat.rename_categories(list(map(str, known.cat.categories)))
 
 
-def _numbers(runs: Runs, rows: pd.DataFrame, measure: Measure) -> np.ndarray:
-    lacking = [column for column in measure.needs or () if column not in rows]
-    values = pd.Series(dtype="float64") if lacking else measure.of(rows)
+def _numbers(rows: pd.DataFrame, measure: Measure) -> np.ndarray:
+    if any(column not in rows for column in measure.needs or ()):
+        return np.full(len(rows), np.nan)
+    values = measure.of(rows)
     if not pd.api.types.is_numeric_dtype(values):
-        known = ", ".join(recorded_names(runs))
-        raise FigureError(
-            f"column {measure.name} holds {values.dtype}, not numbers; choose one of {known}"
-        )
-    numbers = values.to_numpy(dtype="float64", na_value=np.nan)
-    if np.isnan(numbers).all():
-        known = ", ".join(recorded_names(runs))
-        hint = f"choose one of {known}" if known else "no other column has values either"
-        raise FigureError(f"these rows hold no value of {measure.name}; {hint}")
-    return numbers
+        raise FigureError(f"column {measure.name} holds {values.dtype}, expected numbers")
+    return values.to_numpy(dtype="float64", na_value=np.nan)

@@ -60,7 +60,7 @@ def test_by_layer_the_correlation_is_over_the_filters_of_the_layer() -> None:
     found = heatmap.table(table, over="layer", against="b").set_index("layer")
     for layer, rows in table.groupby("layer"):
         assert found.loc[layer, "r"] == pytest.approx(stats.spearmanr(rows["a"], rows["b"])[0])
-    assert list(found["layer_index"]) == [0, 1, 2]
+    assert list(found["depth"]) == [1, 2, 3]
     assert set(found["x"]) == {"b"}
 
 
@@ -121,7 +121,10 @@ def test_names_are_drawn_as_they_stand() -> None:
 def test_what_cannot_be_drawn_is_told(runs: Runs) -> None:
     with pytest.raises(FigureError, match=r"no column or measure .*'magnitud'; did you mean"):
         heatmap(runs, ["magnitud", "theta_g"])
-    with pytest.raises(FigureError, match="no value of fisher"):
+    with pytest.raises(
+        FigureError,
+        match="theta2_g2, which fisher is drawn from",
+    ):
         heatmap(runs, ["fisher", "theta_g"])
     with pytest.raises(FigureError, match="give a list"):
         heatmap(runs, "magnitude")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from pruneviz.plot.panels import seeds_in_words, wrapped
+from pruneviz.plot.panels import label_edges, seeds_in_words, value_label, wrapped
+from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT
 
 
 def test_a_title_is_broken_where_its_panel_ends_and_drawn_as_it_stands() -> None:
@@ -20,3 +22,19 @@ def test_seeds_are_counted_where_there_is_a_value() -> None:
     assert words(1, 1) == words(0, 1) == words() == ""
     assert words(0, 3, 3) == "mean of 3 seeds"
     assert words(2, 3) == "mean of 2 to 3 seeds"
+
+
+def test_inner_panels_have_no_labels_unless_the_place_below_is_empty() -> None:
+    figure = Figure()
+    panels = list(figure.subplots(2, 2).flat)
+    panels.pop().remove()
+    label_edges(panels, "x", "y")
+    assert [axes.get_xlabel() for axes in panels] == ["", "x", "x"]
+    assert [axes.get_ylabel() for axes in panels] == ["y", "", "y"]
+
+
+def test_a_column_is_named_by_its_symbol_and_a_measure_by_its_title() -> None:
+    kind = ROW_KINDS_BY_UNIT["filter"]
+    assert value_label("theta_g", kind) == r"$\theta_p^\top g_p$ (nats)"
+    assert value_label("magnitude", kind) == "Magnitude"
+    assert value_label("my$", kind) == r"my\$"

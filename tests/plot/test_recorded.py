@@ -10,6 +10,7 @@ from pruneviz.analysis.scores import score
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.plot.recorded import (
+    check_held,
     epochs_of_group,
     groups_of,
     lowest_seed,
@@ -53,17 +54,20 @@ def test_pruned_filters_have_no_value() -> None:
 
 
 def test_what_has_no_values_is_told_with_what_there_is(runs: Runs) -> None:
-    with pytest.raises(FigureError, match="no value of fisher; choose one of magnitude, "):
-        values_of(runs, ["fisher"])
+    assert values_of(runs, ["fisher"])["fisher"].isna().all()
+    with pytest.raises(
+        FigureError, match=r"no run holds values of theta2_g2.*they hold .magnitude"
+    ):
+        check_held(runs, ["theta_g", "fisher"])
     with pytest.raises(FigureError, match="'mien'; did you mean 'mine'"):
         values_of(runs_of(snapshot()), ["mien"])
-    with pytest.raises(FigureError, match=r"column layer holds .*not numbers"):
+    with pytest.raises(FigureError, match=r"column layer holds .*expected numbers"):
         values_of(runs_of(snapshot()), ["layer"])
 
 
 def test_names_are_those_with_values() -> None:
     table = runs_of(snapshot().assign(sigma=1.0, empty=np.nan, words="x"))
-    assert recorded_names(table) == ["bn_scale", "mine", "sigma"]
+    assert recorded_names(table) == ["bn_scale", "mine", "sigma", "words"]
     assert measures_to_compare(table, 0) == ["bn_scale", "mine"]
 
 

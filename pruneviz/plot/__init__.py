@@ -6,12 +6,20 @@ The functions load on first use, as the public names of `pruneviz` do.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pruneviz.plot.accuracy_plot import accuracy as accuracy
+    from pruneviz.plot.canvas import Picture as Picture
+    from pruneviz.plot.heatmap_plot import heatmap as heatmap
+    from pruneviz.plot.scatter_plot import scatter as scatter
+    from pruneviz.plot.trajectory_plot import trajectory as trajectory
 
 _HOMES = {
     "Picture": "pruneviz.plot.canvas",
     "accuracy": "pruneviz.plot.accuracy_plot",
     "heatmap": "pruneviz.plot.heatmap_plot",
+    "scatter": "pruneviz.plot.scatter_plot",
     "trajectory": "pruneviz.plot.trajectory_plot",
 }
 

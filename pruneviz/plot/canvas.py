@@ -208,6 +208,7 @@ def canvas(
             axes.remove()
         yield Canvas(shown, used, None)
         style.settle(figure)
+        figure.set_dpi(SCREEN_DPI)  # after the layout, which depends on it a little
 
 
 def _check_given(ax: object, names: Sequence[str], choose: str) -> None:

@@ -28,23 +28,29 @@ _LEADING = ("network", "dataset", "measure", "rounds", "target", "bn")
 
 
 def settings_of(spec: pd.DataFrame) -> list[str]:
-    """Facts in which runs differ, besides their seed, in the order in which a label names them.
+    """Facts that tell runs apart, besides their seed, in the order in which a label names them.
 
-    Facts that a person added count, unless they differ in every run and are not numbers or text.
+    A fact that follows from those before it, such as the width of a network, is left out, and so is
+    a further seed that goes with the seed. Facts that a person added count.
     """
     names = [name for name in (*_LEADING, *SPEC_FACTS, *map(str, spec.columns)) if name in spec]
     kept = [name for name in dict.fromkeys(names) if name not in _NOT_SETTINGS]
-    return [name for name in kept if _differs(spec[name])]
+    told: list[str] = []
+    for name in (name for name in kept if _differs(spec[name]) and not _is_seed(spec, name)):
+        if _count(spec, [*told, name]) > _count(spec, told):
+            told.append(name)
+    return told
 
 
 def with_groups(
-    spec: pd.DataFrame, by: str | Sequence[str] | None = None
+    spec: pd.DataFrame, by: str | Sequence[str] | None = None, then: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, list[str]]:
     """Tell runs apart that differ in more than their seed.
 
     Args:
         spec: One row per run (`runs.spec`).
         by: Facts that tell runs apart. Default: all in which they differ, see `settings_of`.
+        then: Facts that runs of one group are sorted by, before their seeds.
 
     Returns:
         The spec with a column `group`, the label of the facts in words ("" if the runs do not
@@ -54,11 +60,11 @@ def with_groups(
         FigureError: If a fact is unknown.
     """
     facts = settings_of(spec) if by is None else [by] if isinstance(by, str) else list(by)
-    for name in facts:
+    for name in [*facts, *then]:
         if name not in spec:
             raise FigureError(unknown_name("fact of these runs", name, list(map(str, spec))))
-    labels = [label({name: row[name] for name in facts}) for _, row in spec.iterrows()]
-    order = _places(spec, facts)
+    labels = _labels(spec, facts)
+    order = _places(spec, [*facts, *then])
     return spec.assign(group=labels).iloc[order].reset_index(drop=True), facts
 
 
@@ -67,12 +73,27 @@ def label(facts: dict[str, Any]) -> str:
     return ", ".join(text for name, value in facts.items() if (text := _worded(name, value)))
 
 
+def _labels(spec: pd.DataFrame, facts: Sequence[str]) -> list[str]:
+    """A label for each run; different facts have different labels, whatever words round off."""
+    found: dict[object, str] = {}
+    labels = []
+    for _, row in spec.iterrows():
+        key = tuple(_key(row[name]) for name in facts)
+        text = label({name: row[name] for name in facts})
+        taken = [known for other, known in found.items() if other != key]
+        alike = sum(known == text or known.startswith(f"{text} (") for known in taken)
+        labels.append(found.setdefault(key, f"{text} ({alike + 1})" if alike else text))
+    return labels
+
+
 def _worded(name: str, value: Any) -> str:
     if not isinstance(value, (tuple, list)) and pd.isna(value):
-        return "unpruned" if name == "measure" else f"no {name}"
+        return {"measure": "unpruned", "rounds": ""}.get(name, f"no {name}")
     titles = {"network": network_title, "dataset": dataset_title, "measure": measure_title}
     if name in titles:
         return titles[name](str(value))
+    if name == "rounds" and not value:
+        return ""
     if name == "rounds":
         return f"{int(value)} round{'' if int(value) == 1 else 's'}"
     if isinstance(value, (bool, np.bool_)):
@@ -90,6 +111,25 @@ def _differs(values: pd.Series) -> bool:
     found = different(values)
     absent = sum(not isinstance(v, (tuple, list)) and bool(pd.isna(v)) for v in values)
     return len(found) + bool(absent and found) > 1
+
+
+def _count(spec: pd.DataFrame, facts: Sequence[str]) -> int:
+    """Number of groups that facts tell apart."""
+    return len(set(zip(*(map(_key, spec[name]) for name in facts), strict=True))) if facts else 1
+
+
+def _key(value: Any) -> object:
+    if isinstance(value, list):
+        return tuple(value)
+    return None if not isinstance(value, tuple) and pd.isna(value) else value
+
+
+def _is_seed(spec: pd.DataFrame, name: str) -> bool:
+    """Whether a fact is a seed that every value of the seed has one of its own of."""
+    if "seed" not in name or SEED not in spec:
+        return False
+    both, seeds = _count(spec, [SEED, name]), _count(spec, [SEED])
+    return both == seeds == _count(spec, [name])
 
 
 def _places(spec: pd.DataFrame, facts: Sequence[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Correlations of single runs, averaged over seeds for each network and data set."""
+"""Correlations of single runs, averaged over the runs of one setting."""
 
 from __future__ import annotations
 
@@ -9,62 +9,78 @@ import pandas as pd
 from pruneviz.analysis.correlation import correlate, over_seeds
 from pruneviz.log.vocabulary import CorrelationMethod
 
-KEYS = ["network", "dataset", "epoch"]
+
+def with_companion(method: CorrelationMethod) -> tuple[CorrelationMethod, CorrelationMethod]:
+    """The chosen coefficient and the one that stands beside it.
+
+    The second is the rank correlation, or Pearson's if ranks were chosen.
+    """
+    return method, "pearson" if method == "spearman" else "spearman"
 
 
 def correlations_of_rows(
-    filters: pd.DataFrame, spec: pd.DataFrame, x: str, y: str, methods: Sequence[CorrelationMethod]
+    filters: pd.DataFrame,
+    spec: pd.DataFrame,
+    x: str,
+    y: str,
+    methods: Sequence[CorrelationMethod],
+    counted: str = "filters",
+    by: Sequence[str] = ("epoch",),
 ) -> pd.DataFrame:
-    """Correlate two columns over the filters of each run and epoch, and average over runs.
+    """Correlate two columns over the rows of each run and group, and average over runs.
 
     Args:
         filters: Rows of the filters table.
-        spec: Facts about the runs in `filters`.
+        spec: Facts about the runs in `filters`, all of one setting.
         x: A column or pruning measure.
         y: Another column or pruning measure.
         methods: Correlation coefficients.
+        counted: Name of the column for the number of correlated rows.
+        by: Columns to group by.
 
     Returns:
         The columns of `mean_correlations`.
     """
-    by_method = {
-        method: correlate(filters, x, y, by=["run", "epoch"], method=method) for method in methods
-    }
-    return mean_correlations(by_method, spec)
+    groups = ["run", *by]
+    by_method = {method: correlate(filters, x, y, by=groups, method=method) for method in methods}
+    return mean_correlations(by_method, spec, counted, by)
 
 
 def mean_correlations(
     correlations: Mapping[CorrelationMethod, pd.DataFrame],
     spec: pd.DataFrame,
     counted: str = "filters",
+    by: Sequence[str] = ("epoch",),
 ) -> pd.DataFrame:
     """Average the correlations of single runs over seeds.
 
     Args:
-        correlations: For each coefficient, its values by run and epoch: run, epoch, n, r, low,
-            high.
-        spec: Run facts.
+        correlations: For each coefficient, its values by run and group: run, the columns `by`, n,
+            r, low, high.
+        spec: Facts about the runs, all of one setting.
         counted: Name of the column for the number of correlated rows.
+        by: Columns to group by.
 
     Returns:
-        One row per network, data set and epoch: `seeds` (runs averaged), the column `counted`
-        (fewest rows correlated in a run) and, for each coefficient, its mean, its standard
-        deviation over seeds (`_sd`) and its 95 % interval (`_low`, `_high`): the interval of the
-        mean over seeds or, with a single seed, of the run over its rows.
+        One row per group: the columns `by`, `seeds` (runs averaged), the column `counted` (fewest
+        rows correlated in a run) and, for each coefficient, its mean, its standard deviation over
+        seeds (`_sd`) and its 95 % interval (`_low`, `_high`): the interval of the mean over seeds
+        or, with a single seed, of the run over its rows.
     """
-    parts = [_of_method(found, spec, method, counted) for method, found in correlations.items()]
+    parts = [
+        _of_method(found, spec, method, counted, list(by)) for method, found in correlations.items()
+    ]
     first, *others = parts
     beside = [part.drop(columns=["seeds", counted]) for part in others]
     return pd.concat([first, *beside], axis="columns").reset_index()
 
 
 def _of_method(
-    correlations: pd.DataFrame, spec: pd.DataFrame, method: CorrelationMethod, counted: str
+    correlations: pd.DataFrame, spec: pd.DataFrame, method: str, counted: str, by: list[str]
 ) -> pd.DataFrame:
     correlations = correlations.astype({"run": "str"})
-    mean = over_seeds(correlations, spec, by=KEYS).set_index(KEYS)
-    facts = spec[["run", "network", "dataset"]]
-    within = correlations.merge(facts, on="run").groupby(KEYS, observed=True)
+    mean = over_seeds(correlations, spec, by=by).set_index(by)
+    within = correlations.groupby(by, observed=True)
     columns = {
         "seeds": mean["seeds"],
         counted: within["n"].min(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import pandas as pd
 
@@ -21,29 +20,14 @@ from pruneviz.log.runs import Runs
 from pruneviz.log.schema import Column, filter_column
 from pruneviz.log.thinning import THINNED
 from pruneviz.log.vocabulary import CorrelationMethod
-from pruneviz.plot.mean_correlations import correlations_of_rows, mean_correlations
-from pruneviz.plot.rows import different, filters_of, rows_for
+from pruneviz.plot.mean_correlations import mean_correlations
+from pruneviz.plot.rows import different, filters_of
 from pruneviz.plot.words import listed, scientific
 
 # A sum over a single weight has one term, so both forms of loss preservation are equal.
 _ALIKE: Mapping[str, str] = {"loss_preservation_abs_of_sum": "loss_preservation"}
 
 MaskDistances = Callable[[Runs, pd.DataFrame, str, float], pd.DataFrame]
-
-
-class Correlations(Protocol):
-    """Correlations between two columns or measures, averaged over seeds."""
-
-    def __call__(
-        self,
-        runs: Runs,
-        spec: pd.DataFrame,
-        x: str,
-        y: str,
-        methods: Sequence[CorrelationMethod],
-        epochs: Sequence[int] | None = None,
-    ) -> pd.DataFrame:
-        """The table of `mean_correlations` at these epochs. Default: all."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +42,8 @@ class RowKind:
         change_symbol: Symbol of that measure.
         columns: Descriptions of columns whose meaning differs from filters.
         without_masks: Sentence on where the mask distance is missing; may be empty.
-        correlations: Correlations averaged over runs.
+        sampled: Whether a log holds only a sample of the rows, beside correlations and mask
+            distances over all of them.
         mask_distances: Distances of consecutive masks (runs, spec, score, ratio), as
             `mask_distance` gives them.
     """
@@ -70,7 +55,7 @@ class RowKind:
     change_symbol: str
     columns: Mapping[str, Column]
     without_masks: str
-    correlations: Correlations
+    sampled: bool
     mask_distances: MaskDistances
 
     def column(self, name: str) -> Column:
@@ -87,18 +72,6 @@ def row_kind_in(table: pd.DataFrame) -> RowKind:
     """The row kind of a figure's table."""
     kinds = ROW_KINDS_BY_UNIT.values()
     return next((kind for kind in kinds if kind.counted in table), FILTER)
-
-
-def _computed_correlations(
-    runs: Runs,
-    spec: pd.DataFrame,
-    x: str,
-    y: str,
-    methods: Sequence[CorrelationMethod],
-    epochs: Sequence[int] | None = None,
-) -> pd.DataFrame:
-    filters = rows_for(runs, spec, (x, y), epochs)
-    return correlations_of_rows(filters, spec, x, y, methods)
 
 
 def _computed_distances(runs: Runs, spec: pd.DataFrame, score: str, ratio: float) -> pd.DataFrame:
@@ -118,34 +91,70 @@ def _computed_distances(runs: Runs, spec: pd.DataFrame, score: str, ratio: float
     return pd.concat(found)
 
 
-def _recorded_correlations(
+def recorded_correlations(
     runs: Runs,
     spec: pd.DataFrame,
     x: str,
     y: str,
     methods: Sequence[CorrelationMethod],
     epochs: Sequence[int] | None = None,
-) -> pd.DataFrame:
-    x, y = _ALIKE.get(x, x), _ALIKE.get(y, y)
-    held = runs.named(spec["run"]).read("correlations", epochs=epochs)
-    by_method = {method: _recorded(held, spec, x, y, method) for method in methods}
-    return mean_correlations(by_method, spec, WEIGHT.counted)
+) -> pd.DataFrame | None:
+    """Correlations over all weights, computed while recording, averaged over runs of one setting.
+
+    Args:
+        runs: Recordings.
+        spec: Runs of one setting.
+        x: A column or measure; the order of x and y does not matter.
+        y: Another one.
+        methods: Correlation coefficients.
+        epochs: Epochs to read. Default: all.
+
+    Returns:
+        The columns of `mean_correlations`; None if a run does not hold all of the coefficients.
+    """
+    by_method = {method: _recorded(runs, spec, x, y, method, epochs) for method in methods}
+    lacking = any(set(spec["run"]) - set(found["run"]) for found in by_method.values())
+    if lacking:
+        return None
+    known = {method: found.dropna(subset=["r"]) for method, found in by_method.items()}
+    return mean_correlations(known, spec, WEIGHT.counted)
+
+
+def check_recorded(
+    runs: Runs, spec: pd.DataFrame, x: str, y: str, methods: Sequence[CorrelationMethod]
+) -> None:
+    """Check that the log holds correlations over all weights.
+
+    Raises:
+        FigureError: If it does not; names the runs and what they hold.
+    """
+    for method in methods:
+        found = set(_recorded(runs, spec, x, y, method)["run"])
+        lacking = [run for run in spec["run"] if run not in found]
+        if lacking:
+            held = different(runs.named(spec["run"]).read("correlations", ["method"])["method"])
+            raise FigureError(
+                f"the {method} correlation of {x} and {y} over all weights was asked for, but the "
+                f"log of {listed(lacking)} holds only {listed(held or ['no correlation'])}, "
+                "computed while recording; choose one of these with method (--method), or record "
+                "the runs again"
+            )
 
 
 def _recorded(
-    held: pd.DataFrame, spec: pd.DataFrame, x: str, y: str, method: CorrelationMethod
+    runs: Runs,
+    spec: pd.DataFrame,
+    x: str,
+    y: str,
+    method: CorrelationMethod,
+    epochs: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Recorded correlations of one pair by one coefficient, with Fisher's intervals."""
-    found = held[(held["x"] == x) & (held["y"] == y) & (held["method"] == method)]
-    lacking = [run for run in spec["run"] if run not in set(found["run"])]
-    if lacking:
-        methods = listed(different(held["method"])) if len(held) else "no correlation"
-        raise FigureError(
-            f"the {method} correlation of {x} and {y} over all weights was asked for, but the log "
-            f"of {listed(lacking)} holds only {methods}, computed while recording; choose one of "
-            "these with method (--method), or record the runs again"
-        )
-    found = found.dropna(subset=["r"])
+    held = runs.named(spec["run"]).read("correlations", epochs=epochs)
+    x, y = _ALIKE.get(x, x), _ALIKE.get(y, y)
+    as_named = (held["x"] == x) & (held["y"] == y)
+    turned = (held["x"] == y) & (held["y"] == x)
+    found = held[(as_named | turned) & (held["method"] == method)]
     r, n = found["r"].to_numpy(dtype="float64"), found["n"].to_numpy()
     low, high = fisher_intervals(r, n, method)
     return found[["run", "epoch", "n", "r"]].assign(low=low, high=high)
@@ -202,7 +211,7 @@ FILTER = RowKind(
         " There is no distance where all filters of an epoch score alike, as batch-norm scales do "
         "before training."
     ),
-    correlations=_computed_correlations,
+    sampled=False,
     mask_distances=_computed_distances,
 )
 WEIGHT = RowKind(
@@ -224,26 +233,14 @@ WEIGHT = RowKind(
         ),
     },
     without_masks="",
-    correlations=_recorded_correlations,
+    sampled=True,
     mask_distances=_recorded_distances,
 )
 
 
 def _of_units(noun: str, counted: str) -> RowKind:
     """A kind of units over several parameters: computed from all rows, as for filters."""
-
-    def correlations(
-        runs: Runs,
-        spec: pd.DataFrame,
-        x: str,
-        y: str,
-        methods: Sequence[CorrelationMethod],
-        epochs: Sequence[int] | None = None,
-    ) -> pd.DataFrame:
-        found = _computed_correlations(runs, spec, x, y, methods, epochs)
-        return found.rename(columns={FILTER.counted: counted})
-
-    return replace(FILTER, noun=noun, counted=counted, without_masks="", correlations=correlations)
+    return replace(FILTER, noun=noun, counted=counted, without_masks="")
 
 
 # row kinds by the unit in a run's spec

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.analysis.scores import columns_of_log
+from pruneviz.analysis.measures import Measure
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTER_KEYS
 
@@ -39,7 +38,8 @@ def filters_of(
 def rows_for(
     runs: Runs,
     spec: pd.DataFrame,
-    quantities: Sequence[AnyMeasure],
+    quantities: Sequence[Measure],
+    columns: Sequence[str] = (),
     epochs: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Filters-table rows of some runs that have everything some quantities need.
@@ -47,18 +47,33 @@ def rows_for(
     Args:
         runs: Recordings.
         spec: One row per run to read.
-        quantities: Columns, or pruning measures as for `pruneviz.score`.
+        quantities: Columns and pruning measures.
+        columns: Columns to read besides, which may be null.
         epochs: Epochs to read. Default: all.
 
     Raises:
         LogError: If a column was not recorded; names it.
-        ScoreError: If there is neither a column nor a measure of a name.
     """
-    needs = [columns_of_log(quantity) for quantity in quantities]
-    if any(columns is None for columns in needs):  # a function that does not say what it reads
+    needs = [quantity.needs for quantity in quantities]
+    if any(needed is None for needed in needs):  # a function that does not say what it reads
         return runs.named(spec["run"]).read("filters", epochs=epochs)
-    needed = list(dict.fromkeys(name for columns in needs for name in columns or ()))
-    return filters_of(runs, spec, needed, epochs, complete=needed)
+    complete = list(dict.fromkeys(name for needed in needs for name in needed or ()))
+    optional = [name for quantity in quantities for name in quantity.optional]
+    held = runs.recorded("filters") if optional else []
+    read = [*complete, *(name for name in optional if name in held), *columns]
+    return filters_of(runs, spec, read, epochs, complete)
+
+
+def held_epochs(runs: Runs, spec: pd.DataFrame, quantities: Sequence[Measure]) -> pd.DataFrame:
+    """The epochs at which each run holds all of some quantities: columns run and epoch."""
+    if any(quantity.needs is None for quantity in quantities):
+        rows = rows_for(runs, spec, quantities)
+        known = pd.DataFrame({quantity.name: quantity.of(rows) for quantity in quantities})
+        rows = rows[known.notna().all(axis="columns")]
+    else:
+        needed = dict.fromkeys(name for each in quantities for name in each.needs or ())
+        rows = filters_of(runs, spec, (), complete=list(needed))
+    return rows[["run", "epoch"]].drop_duplicates().astype({"run": "str"})
 
 
 def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:

@@ -16,6 +16,7 @@ _LINEAR_STRIP = 0.8  # width of each half of the linear strip, in decades
 # Decades per side; more would squeeze the large values, which dominate correlations, together.
 _MOST_DECADES = 10
 _MARGIN = 0.05
+_NARROW = 100  # values of one sign within such a factor are shown on a linear axis
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,15 @@ def linear_threshold(values: np.ndarray) -> float:
         return 1.0
     least = max(np.quantile(sizes, 0.1), sizes.max() / 10**_MOST_DECADES)
     return 10.0 ** math.floor(math.log10(least))
+
+
+def spans_decades(values: np.ndarray) -> bool:
+    """Whether values need a signed-log axis: they have both signs or span two decades or more."""
+    finite = values[np.isfinite(values)]
+    if not len(finite) or finite.min() <= 0 <= finite.max():
+        return True
+    sizes = np.abs(finite)
+    return bool(sizes.max() >= _NARROW * sizes.min())
 
 
 def power_of_ten(value: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 COEFFICIENT_NAMES = {"pearson": "Pearson", "spearman": "Spearman", "kendall": "Kendall"}
 SYMBOLS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "kendall": "Kendall τ"}
+SHORT = {"pearson": "r", "spearman": "ρ", "kendall": "τ"}
 
 # Networks of the paper.
 NETWORK_TITLES: Mapping[str, str] = {
@@ -22,6 +23,20 @@ MEASURE_TITLES: Mapping[str, str] = {
     "grasp_t200": "GraSP (T = 200)",
     "grasp": "GraSP (T = 1)",
     "gradient_norm_preservation": "Gradient-norm pres.",
+}
+# Physical units of pruning measures; others have none.
+MEASURE_UNITS: Mapping[str, str] = {
+    "magnitude": "weight",
+    "l1_norm": "weight",
+    "theta_change": "weight²",
+    "loss_preservation": "nats",
+    "loss_preservation_abs_of_sum": "nats",
+    "snip": "nats",
+    "proposed": "weight x nats",
+    "grasp_t200": "nats²/weight²",
+    "grasp": "nats²/weight²",
+    "gradient_norm_preservation": "nats²/weight²",
+    "fisher": "nats²",
 }
 DATASET_TITLES: Mapping[str, str] = {
     "cifar10": "CIFAR-10",

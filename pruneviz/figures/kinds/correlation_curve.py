@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pruneviz.analysis.measures import resolve
 from pruneviz.console.words import counted
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import Entry
@@ -21,8 +22,15 @@ from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
 from pruneviz.plot import style
-from pruneviz.plot.mean_correlations import KEYS
-from pruneviz.plot.row_kind import RowKind, row_kind_in, row_kind_of
+from pruneviz.plot.mean_correlations import correlations_of_rows
+from pruneviz.plot.row_kind import (
+    RowKind,
+    check_recorded,
+    recorded_correlations,
+    row_kind_in,
+    row_kind_of,
+)
+from pruneviz.plot.rows import rows_for
 from pruneviz.plot.words import (
     COEFFICIENT_NAMES,
     SYMBOLS,
@@ -40,6 +48,7 @@ OPTIONS = ("method", "loss_preservation", "mask_score", "mask_ratio")
 CLEAR = 0.5
 FEW_EPOCHS = 8
 _LETTERS = "abcdefgh"
+KEYS = ["network", "dataset", "epoch"]
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
@@ -140,7 +149,7 @@ def _of_network(
     runs: Runs, spec: pd.DataFrame, row_kind: RowKind, options: DrawOptions
 ) -> pd.DataFrame:
     preserved = options.loss_preservation_score
-    correlations = row_kind.correlations(runs, spec, row_kind.change, preserved, options.methods)
+    correlations = _correlations(runs, spec, row_kind, row_kind.change, preserved, options)
     if correlations.empty:
         raise FigureError(
             f"no epoch of {listed(spec['run'])} holds both {row_kind.change} and {preserved}; "
@@ -149,6 +158,21 @@ def _of_network(
     distances = _mean_mask_distance(runs, spec, row_kind, options)
     rows = _with_band(correlations, options).merge(distances, on=KEYS, how="outer")
     return rows.sort_values("epoch", ignore_index=True)
+
+
+def _correlations(
+    runs: Runs, spec: pd.DataFrame, row_kind: RowKind, x: str, y: str, options: DrawOptions
+) -> pd.DataFrame:
+    found = None
+    if row_kind.sampled:
+        check_recorded(runs, spec, x, y, options.methods)
+        found = recorded_correlations(runs, spec, x, y, options.methods)
+    if found is None:
+        rows = rows_for(runs, spec, [resolve(x), resolve(y)])
+        found = correlations_of_rows(rows, spec, x, y, options.methods, row_kind.counted)
+    found.insert(0, "network", spec["network"].iloc[0])
+    found.insert(1, "dataset", spec["dataset"].iloc[0])
+    return found
 
 
 def _with_band(correlations: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pruneviz.errors import FigureError, LogError
+from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import FIGURES
 from pruneviz.figures.kinds import scatter
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
 from pruneviz.plot import style
+from pruneviz.plot.scatter_plot import linear_ticks
 from pruneviz.plot.words import mean_and_sd
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
@@ -76,12 +77,12 @@ def test_one_seed_has_an_interval_but_no_spread() -> None:
 
 def test_absent_columns_seeds_and_epochs_are_named(runs: Runs) -> None:
     without_column = replace(runs, filters=runs.filters.drop(columns="theta_hg"))
-    with pytest.raises(LogError, match="no column theta_hg"):
+    with pytest.raises(FigureError, match="y is theta_hg, a column without values"):
         table_of(without_column, "3")
     with pytest.raises(FigureError, match="seed 9 is not recorded; recorded are seeds 0, 1 and 2"):
         table_of(runs, "3", DrawOptions(seed=9))
     never_measured = replace(runs, filters=runs.filters.assign(theta_hg=np.nan))
-    with pytest.raises(FigureError, match="no epoch at which all of"):
+    with pytest.raises(FigureError, match="y is theta_hg, a column without values"):
         table_of(never_measured, "3")
 
 
@@ -143,7 +144,7 @@ def test_picture_holds_eleven_thousand_points_and_the_longest_numbers() -> None:
 )
 @pytest.mark.parametrize("most", [3, 6])
 def test_linear_axis_has_a_few_ticks(ends: tuple[float, float], most: int) -> None:
-    ticks = scatter._linear_ticks(*ends, most)
+    ticks = linear_ticks(*ends, most)
     assert 2 <= len(ticks) <= most
     assert ends[0] < min(ticks)
     assert max(ticks) < ends[1]

@@ -1,0 +1,256 @@
+"""The numbers of a scatter plot: points of one run of every setting, correlations over its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pruneviz.analysis.measures import AnyMeasure, Measure
+from pruneviz.errors import FigureError
+from pruneviz.log.runs import Runs
+from pruneviz.log.schema import FILTERS
+from pruneviz.log.vocabulary import CorrelationMethod
+from pruneviz.plot.groups import SEED, settings_of, with_groups
+from pruneviz.plot.mean_correlations import correlations_of_rows, with_companion
+from pruneviz.plot.quantities import is_column, quantity_of, with_values
+from pruneviz.plot.row_kind import RowKind, recorded_correlations, row_kind_of
+from pruneviz.plot.rows import common_epochs, different, held_epochs, nearest_epochs, rows_for
+from pruneviz.plot.source import Chosen, Source, only_epochs, runs_of
+from pruneviz.plot.words import listed
+
+FRACTIONS = (0.0, 0.25, 1.0)  # of the schedule: epochs 0, 40 and 160 of 160
+PLACES = ("depth", "layer")  # colours that every table has
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a scatter plot shows, found among the runs.
+
+    Attributes:
+        x: Quantity on the horizontal axis.
+        y: Quantity on the vertical axis.
+        colour: Quantity that colours points, if it has a value for each of them.
+        fact: Fact of the runs that colours points.
+        methods: The chosen coefficient and the one beside it.
+        epochs: Epochs that were asked for.
+        seed: Seed that was asked for.
+    """
+
+    x: Measure
+    y: Measure
+    colour: Measure | None
+    fact: str | None
+    methods: tuple[CorrelationMethod, CorrelationMethod]
+    epochs: int | Iterable[int] | None
+    seed: int | None
+
+    @property
+    def axes(self) -> tuple[Measure, Measure]:
+        return self.x, self.y
+
+    @property
+    def names(self) -> list[str]:
+        """Columns of the axes and the colour."""
+        return [each.name for each in (*self.axes, self.colour) if each]
+
+    @property
+    def facts(self) -> list[str]:
+        return [self.fact] if self.fact else []
+
+    @property
+    def errors(self) -> list[str]:
+        """Columns of the standard errors of x and y, where a log can have them."""
+        return [f"{each.name}_se" for each in self.axes if f"{each.name}_se" in FILTERS]
+
+
+def points(
+    source: Source,
+    x: AnyMeasure,
+    y: AnyMeasure,
+    *,
+    hue: AnyMeasure | None = "depth",
+    epochs: int | Iterable[int] | None = None,
+    runs: Chosen = None,
+    unit: str | None = None,
+    method: CorrelationMethod = "pearson",
+    seed: int | None = None,
+    scale: object = None,
+) -> pd.DataFrame:
+    """The numbers that `pruneviz.plot.scatter` draws.
+
+    Args:
+        source: As for `pruneviz.plot.scatter`, as are all arguments.
+        x: Horizontal quantity.
+        y: Vertical quantity.
+        hue: Colour of the points.
+        epochs: Epochs to show.
+        runs: Runs to show.
+        unit: What the rows are.
+        method: Correlation coefficient.
+        seed: Seed of the points.
+        scale: Scale of the axes; the numbers do not depend on it.
+
+    Returns:
+        One row per panel and point: network, dataset, group (the setting of the run in words, if
+        the runs differ in more than their seed), epoch, schedule (epochs of the whole training),
+        run, seed, layer, depth (of the layer, from 1), filter (and weight), x and y under their
+        names, the colour under its name, standard errors of x and y (`_se`) where a log can have
+        them and, the same on every row of a setting at an epoch: seeds (runs averaged), filters (or
+        what the rows are; the fewest that a run correlates) and, for the coefficient and the one
+        beside it, the mean over the runs, its standard deviation (`_sd`) and the ends of its 95 %
+        interval (`_low`, `_high`).
+
+    Raises:
+        FigureError: If x, y, hue, an epoch, a run or a seed is not there; names what is. If two
+            runs have the same setting and seed.
+    """
+    chosen = runs_of(source, runs, unit)
+    asked = _asked(chosen, x, y, hue, with_companion(method), epochs, seed)
+    held = held_epochs(chosen, chosen.spec, asked.axes)
+    spec = _with_values(chosen.spec, held, asked, every=runs is not None)
+    settings = [name for name in settings_of(spec) if name != asked.fact]
+    spec, _ = with_groups(spec, settings, asked.facts)
+    several = len(different(spec["group"])) > 1
+    groups = spec.groupby(["group", *asked.facts], sort=False, observed=True, dropna=False)
+    parts = [_of_setting(chosen, rows, held, asked) for _, rows in groups]
+    found = pd.concat(parts, ignore_index=True)
+    return found if several else found.drop(columns="group")
+
+
+def _asked(
+    runs: Runs,
+    x: AnyMeasure,
+    y: AnyMeasure,
+    hue: AnyMeasure | None,
+    methods: tuple[CorrelationMethod, CorrelationMethod],
+    epochs: int | Iterable[int] | None,
+    seed: int | None,
+) -> _Asked:
+    across, up = quantity_of(x, runs, "x"), quantity_of(y, runs, "y")
+    if across.name == up.name:
+        raise FigureError(f"x and y are both {across.name}; choose two quantities")
+    fact, colour = None, None
+    in_rows = isinstance(hue, str) and hue != "run" and hue in runs.recorded("filters")
+    if isinstance(hue, str) and hue in runs.spec and not in_rows:
+        fact = hue
+    elif hue is not None and hue not in PLACES:
+        colour = quantity_of(hue, runs, "hue")
+    return _Asked(across, up, colour, fact, methods, epochs, seed)
+
+
+def _with_values(
+    spec: pd.DataFrame, held: pd.DataFrame, asked: _Asked, every: bool
+) -> pd.DataFrame:
+    """The runs that hold x and y at any epoch; all of them must if they were named."""
+    has = spec["run"].astype(str).isin(set(held["run"]))
+    both = listed(each.name for each in asked.axes)
+    if not has.any():
+        raise FigureError(
+            f"no run holds {both} at one epoch; record derivative columns at some epoch, or draw "
+            "other quantities"
+        )
+    if every and not has.all():
+        raise FigureError(
+            f"{listed(spec.loc[~has, 'run'])} hold no {both}; choose among "
+            f"{listed(spec.loc[has, 'run'])}"
+        )
+    return spec[has]
+
+
+def _of_setting(runs: Runs, spec: pd.DataFrame, held: pd.DataFrame, asked: _Asked) -> pd.DataFrame:
+    """Points of one run of a setting, with correlations over all of its runs."""
+    _check_seeds(spec)
+    shown, row_kind = _shown_run(spec, asked.seed), row_kind_of(spec)
+    held = held[held["run"].isin(set(spec["run"]))]
+    schedule = _schedule(runs, spec, held)
+    epochs = _epochs(held, spec, schedule, asked)
+    rows = _rows(runs, spec, row_kind, asked, epochs)
+    means = _means(runs, spec, rows, row_kind, asked, epochs)
+    own = rows[rows["run"].astype(str) == shown["run"]].dropna(subset=asked.names[:2])
+    facts = {name: shown[name] for name in ("network", "dataset", "group", SEED, *asked.facts)}
+    depth = pd.factorize(own["layer"].astype(str))[0] + 1
+    own = own.assign(**facts | {"run": shown["run"], "depth": depth, "schedule": schedule})
+    own = own.merge(means, on="epoch", how="left")
+    own = own.sort_values(["epoch", "depth", "filter", *row_kind.keys], ignore_index=True)
+    # Weight keys are null in runs of filters, so they are floats in a table with both kinds.
+    own = own.astype(dict.fromkeys(row_kind.keys, "int64"))
+    places = ["epoch", "schedule", "run", SEED, "layer", "depth", "filter", *row_kind.keys]
+    values = [*asked.facts, *asked.names, *asked.errors, *means.columns[1:]]
+    return own[list(dict.fromkeys(["network", "dataset", "group", *places, *values]))]
+
+
+def _rows(
+    runs: Runs, spec: pd.DataFrame, row_kind: RowKind, asked: _Asked, epochs: list[int]
+) -> pd.DataFrame:
+    """Filters-table rows of a setting that have x and y, with the colour and standard errors."""
+    recorded = runs.recorded("filters")
+    beside = [name for name in asked.errors if name in recorded]
+    quantities = list(asked.axes)
+    if asked.colour and asked.colour.needs is None:
+        quantities.append(asked.colour)
+    elif asked.colour:
+        beside += [name for name in asked.colour.reads if name in recorded]
+    rows = rows_for(runs, spec, quantities, [*row_kind.keys, *beside], epochs)
+    computed = [each for each in (asked.colour,) if each and not is_column(each)]
+    rows = with_values(rows, [*asked.axes, *computed])
+    return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *asked.errors])))
+
+
+def _means(
+    runs: Runs,
+    spec: pd.DataFrame,
+    rows: pd.DataFrame,
+    row_kind: RowKind,
+    asked: _Asked,
+    epochs: list[int],
+) -> pd.DataFrame:
+    x, y = asked.names[:2]
+    found = None
+    if row_kind.sampled:
+        found = recorded_correlations(runs, spec, x, y, asked.methods, epochs)
+    if found is None:
+        found = correlations_of_rows(rows, spec, x, y, asked.methods, row_kind.counted)
+    return found
+
+
+def _epochs(held: pd.DataFrame, spec: pd.DataFrame, schedule: int, asked: _Asked) -> list[int]:
+    common = common_epochs(held, spec)
+    if not common:
+        both = listed(each.name for each in asked.axes)
+        raise FigureError(
+            f"there is no epoch at which all of {listed(spec['run'])} hold {both}; record them "
+            "with derivative columns at common epochs"
+        )
+    if asked.epochs is None:
+        return nearest_epochs(common, schedule, FRACTIONS)
+    return only_epochs(common, asked.epochs)
+
+
+def _schedule(runs: Runs, spec: pd.DataFrame, held: pd.DataFrame) -> int:
+    """Number of training epochs; the last recorded one if no run states it."""
+    if spec["epochs"].notna().any():
+        return int(spec["epochs"].max())
+    trained = runs.named(spec["run"]).epochs["epoch"]
+    return int(max(trained.max() if len(trained) else 0, held["epoch"].max()))
+
+
+def _shown_run(spec: pd.DataFrame, seed: int | None) -> pd.Series:
+    """The run whose points are shown: that of a seed, by default the lowest."""
+    shown = spec.sort_values(SEED, kind="stable") if seed is None else spec[spec[SEED] == seed]
+    if shown.empty:
+        raise FigureError(
+            f"seed {seed} is not recorded; recorded are seeds {listed(spec[SEED])}; choose one "
+            "with seed (--seed)"
+        )
+    return shown.iloc[0]
+
+
+def _check_seeds(spec: pd.DataFrame) -> None:
+    twice = spec[spec[SEED].notna() & spec.duplicated(SEED, keep=False)]
+    if len(twice):
+        raise FigureError(
+            f"runs {listed(twice['run'])} have the same setting and seed, so that their mean would "
+            "count one of them twice; choose among them with runs"
+        )

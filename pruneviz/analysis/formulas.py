@@ -13,7 +13,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
+from pruneviz.errors import ScoreError
+
 RANDOM_WITH_SEED = re.compile(r"random_s([0-9]+)")  # names of the measure `random` by its seed
+
+# Fact of a run: number of examples (or batches) whose spread gives the standard errors.
+SAMPLE_SIZE = "sample_size"
 
 _KEYS = ("run", "epoch", "layer", "filter")
 
@@ -155,6 +160,91 @@ def delta_loss(filters: pd.DataFrame) -> pd.Series:
     return _numbers(filters, "delta_loss")
 
 
+def gate_fisher(filters: pd.DataFrame) -> pd.Series:
+    """E[(theta_p^T g_n)^2] over the N examples n, with g_n their own gradients, in nats².
+
+    It equals (theta_p^T g)^2 + (N - 1) se^2: the variance over the examples, with the divisor N,
+    is N - 1 times the squared standard error of the mean, which has the divisor N - 1.
+
+    References:
+        Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018: the
+        Fisher information of a gate on a filter.
+        Liu et al., "Group Fisher Pruning for Practical Network Compression", ICML 2021.
+    """
+    mean, error = _numbers(filters, "theta_g"), _numbers(filters, "theta_g_se")
+    return mean**2 + (_numbers(filters, SAMPLE_SIZE) - 1) * error**2
+
+
+def fpgm(filters: pd.DataFrame) -> pd.Series:
+    """Sum of the distances of a filter to all other filters of its layer, in weight units.
+
+    The filter with the lowest sum is the one nearest to the geometric median of the layer.
+
+    References:
+        He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks
+        Acceleration", CVPR 2019.
+    """
+    return _numbers(filters, "fpgm")
+
+
+def update_size(filters: pd.DataFrame) -> pd.Series:
+    """Norm of the change of a filter's weights in the last epoch, in weight units."""
+    return _numbers(filters, "update_size")
+
+
+def distance_from_init(filters: pd.DataFrame) -> pd.Series:
+    """Norm of the change of a filter's weights since epoch 0, in weight units.
+
+    References:
+        Zhou et al., "Deconstructing Lottery Tickets", NeurIPS 2019: masks by the movement of
+        weights.
+    """
+    return _numbers(filters, "distance_from_init")
+
+
+def bn_taylor(filters: pd.DataFrame) -> pd.Series:
+    """(sigma g_sigma + beta g_beta)^2 of the batch norm that follows a filter, in nats².
+
+    It is the squared first-order change of the loss when a gate after the batch norm closes.
+
+    References:
+        Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019.
+    """
+    return _numbers(filters, "bn_taylor")
+
+
+def wanda(filters: pd.DataFrame) -> pd.Series:
+    """Sum over a filter's weights of |theta_j| times the norm of its inputs x_j over the sample.
+
+    References:
+        Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024,
+        for single weights.
+    """
+    return _numbers(filters, "wanda")
+
+
+def lamp(filters: pd.DataFrame) -> pd.Series:
+    """theta_j^2 divided by the sum of all squared weights of the layer that are not smaller.
+
+    Needs all weights of every layer, as in a snapshot with unit="weight", because the sum runs over
+    them; equal weights have equal scores. 0 for a weight of 0.
+
+    Raises:
+        ScoreError: If the table has only some weights of a layer.
+
+    References:
+        Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR 2021.
+    """
+    by = [key for key in ("run", "epoch", "layer") if key in filters.columns]
+    group = filters.groupby(by, observed=True).ngroup().to_numpy()
+    _check_whole_layers(filters, group)
+    squares = _numbers(filters, "theta").to_numpy(na_value=np.nan) ** 2
+    scores = np.full(len(filters), np.nan)
+    for rows in pd.Series(range(len(group))).groupby(group).indices.values():
+        scores[rows] = _share_of_larger(squares[rows])
+    return pd.Series(scores, index=filters.index)
+
+
 def random(filters: pd.DataFrame, seed: int = 0) -> pd.Series:
     """Reproducible draw from the uniform distribution on (0, 1), the control for every measure.
 
@@ -193,6 +283,13 @@ SCORES: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {
     "synflow": synflow,
     "delta_loss": delta_loss,
     "random": random,
+    "gate_fisher": gate_fisher,
+    "fpgm": fpgm,
+    "update_size": update_size,
+    "distance_from_init": distance_from_init,
+    "bn_taylor": bn_taylor,
+    "wanda": wanda,
+    "lamp": lamp,
 }
 
 # Columns that each measure needs.
@@ -213,7 +310,41 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "synflow": ("synflow",),
     "delta_loss": ("delta_loss",),
     "random": ("layer", "filter"),
+    "gate_fisher": ("theta_g", "theta_g_se", SAMPLE_SIZE),
+    "fpgm": ("fpgm",),
+    "update_size": ("update_size",),
+    "distance_from_init": ("distance_from_init",),
+    "bn_taylor": ("bn_taylor",),
+    "wanda": ("wanda",),
+    "lamp": ("theta", "layer", "filter", "weight"),
 }
+
+
+def _share_of_larger(squares: np.ndarray) -> np.ndarray:
+    """Each square divided by the sum of those that are not smaller; 0 for 0, NaN for NaN."""
+    values, places, counts = np.unique(squares, return_inverse=True, return_counts=True)
+    sums = np.nancumsum((values * counts)[::-1])[::-1]
+    return np.divide(values, sums, out=np.where(np.isnan(values), np.nan, 0.0), where=sums > 0)[
+        places
+    ]
+
+
+def _check_whole_layers(filters: pd.DataFrame, group: np.ndarray) -> None:
+    keys = filters[["layer", "filter", "weight"]].assign(group=group).dropna(subset="weight")
+    found = keys.groupby("group").agg(
+        layer=("layer", "first"),
+        rows=("weight", "size"),
+        filters=("filter", "nunique"),
+        last=("weight", "max"),
+    )
+    partial = found[found["rows"] < found["filters"] * (found["last"] + 1)]
+    if len(partial):
+        first = partial.iloc[0]
+        raise ScoreError(
+            f"lamp compares all weights of a layer, and the table has only {first['rows']} of "
+            f"layer {first['layer']}; measure a snapshot with unit='weight', or record all weights "
+            "with a Recorder with unit='weight' and a larger rows"
+        )
 
 
 def _numbers(filters: pd.DataFrame, column: str) -> pd.Series:

@@ -15,7 +15,9 @@ from pruneviz.errors import AnalysisError
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.vocabulary import CorrelationMethod
 
-_LEFT_OUT = ("snip", "random")  # the same ranking as loss_preservation, and a control
+# The same ranking as loss_preservation, a control, and a measure of all weights, which logs rarely
+# hold.
+_LEFT_OUT = ("snip", "random", "lamp")
 
 
 def recorded_measures(filters: pd.DataFrame) -> list[str]:
@@ -25,8 +27,8 @@ def recorded_measures(filters: pd.DataFrame) -> list[str]:
         filters: Filters table.
 
     Returns:
-        Measures, also registered ones, whose columns the table has with values. Leaves out `random`
-        and `snip`, which equals `loss_preservation` by definition.
+        Measures, also registered ones, whose columns the table has with values. Leaves out
+        `random`, `lamp` and `snip`, which equals `loss_preservation` by definition.
 
     Example:
         >>> pv.recorded_measures(pv.load("data/cifar-mini").filters)

@@ -243,7 +243,7 @@ def quantity(what: AnyMeasure, columns: Sequence[str]) -> Measure:
 
 
 # Columns that a measure reads if the table has them.
-_OPTIONAL = {"random": ("run", "epoch", "weight")}
+_OPTIONAL = {"random": ("run", "epoch", "weight"), "lamp": ("run", "epoch")}
 
 
 def _built_in(name: str) -> Measure:

@@ -14,16 +14,24 @@ from pruneviz.analysis.checks import columns_of
 from pruneviz.analysis.formulas import NEEDS as NEEDS
 from pruneviz.analysis.formulas import SCORES as SCORES
 from pruneviz.analysis.measures import AnyMeasure, Measure, resolve
+from pruneviz.analysis.run_facts import RUN_FACTS, table_of
 from pruneviz.errors import ScoreError
 from pruneviz.log.parquet import write_blocks
+from pruneviz.log.runs import Runs
 from pruneviz.log.scan import Scan
-from pruneviz.log.schema import CHEAP_COLUMNS, FILTERS, REQUEST_COLUMNS, is_filter_column
+from pruneviz.log.schema import (
+    CHANGE_COLUMNS,
+    CHEAP_COLUMNS,
+    FILTERS,
+    REQUEST_COLUMNS,
+    is_filter_column,
+)
 
 _KEYS = ("run", "epoch", "layer", "filter")
 
 
 @overload
-def score(filters: pd.DataFrame, name: AnyMeasure, *, seed: int | None = None) -> pd.Series:
+def score(filters: Runs | pd.DataFrame, name: AnyMeasure, *, seed: int | None = None) -> pd.Series:
     """Scores of a table in memory."""
 
 
@@ -33,7 +41,7 @@ def score(filters: Scan, name: AnyMeasure, out: str | Path, *, seed: int | None 
 
 
 def score(
-    filters: pd.DataFrame | Scan,
+    filters: Runs | pd.DataFrame | Scan,
     name: AnyMeasure,
     out: str | Path | None = None,
     *,
@@ -42,8 +50,8 @@ def score(
     """Score every row of a filters table by one pruning measure; the lowest is pruned first.
 
     Args:
-        filters: One row per filter, weight or unit, with the columns that the measure needs; or a
-            `Scan` for tables on disk.
+        filters: Runs; or a table with one row per filter, weight or unit and the columns that the
+            measure needs; or a `Scan` for tables on disk.
         name: Key in `pruneviz.SCORES`, a registered measure (`pruneviz.measures.register`), a
             function of a filters table, or "module:function".
         out: Parquet file to write. Required for a `Scan`, not allowed for a table.
@@ -67,7 +75,7 @@ def score(
         >>> table = pv.measure(model, (images, labels))
         >>> pv.score(table, "loss_preservation")
     """
-    if not isinstance(filters, pd.DataFrame | Scan):
+    if not isinstance(filters, Runs | pd.DataFrame | Scan):
         raise ScoreError(
             f"score takes a filters table, not {type(filters).__name__}; pass runs.filters, or the "
             "table that measure returns"
@@ -79,6 +87,7 @@ def score(
         raise ScoreError(
             f"out={str(out)!r} is for a scan; leave it out, scores of a table are returned"
         )
+    filters = _with_own_facts(table_of(filters, [measure]), measure)
     missing = [column for column in measure.needs or () if column not in filters.columns]
     if missing:
         raise ScoreError(_missing_message(filters, measure, missing))
@@ -106,6 +115,13 @@ def columns_read(measure: AnyMeasure) -> tuple[str, ...]:
     return found.reads
 
 
+def _with_own_facts(filters: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """A table with the facts that it carries in `attrs` and the measure needs as columns."""
+    needs = [need for need in measure.needs or () if need not in filters.columns]
+    facts = {need: filters.attrs[need] for need in needs if need in filters.attrs}
+    return filters.assign(**facts) if facts else filters
+
+
 def columns_of_log(what: AnyMeasure) -> tuple[str, ...] | None:
     """Columns of a filters log that a column or measure is computed from.
 
@@ -113,14 +129,16 @@ def columns_of_log(what: AnyMeasure) -> tuple[str, ...] | None:
         what: Column, or pruning measure as for `score`.
 
     Returns:
-        Required columns; None for a function that does not say which, so that all are to be read.
+        Required columns, without facts of runs, see `pruneviz.analysis.run_facts`; None for a
+        function that does not say which, so that all are to be read.
 
     Raises:
         ScoreError: If there is neither a column nor a measure of that name.
     """
     if isinstance(what, str) and is_filter_column(what):
         return (what,)
-    return resolve(what).needs
+    needs = resolve(what).needs
+    return None if needs is None else tuple(need for need in needs if need not in RUN_FACTS)
 
 
 def _seeded(name: AnyMeasure, seed: int) -> str:
@@ -156,6 +174,16 @@ def _missing_message(filters: pd.DataFrame, measure: Measure, missing: list[str]
 
 
 def _how_to_record(column: str) -> str:
+    if column in CHANGE_COLUMNS:
+        return (
+            f"request it with {column!r} in the argument columns of a Recorder, as in "
+            f"columns=['default', {column!r}]: it is a difference between two epochs"
+        )
+    if column in RUN_FACTS:
+        return (
+            f"{column} is a fact of runs: pass the runs in place of their filters, or add it to "
+            f"the table, as in table.assign({column}=...)"
+        )
     if column == "sigma_delta":
         return (
             "record sigma_delta with a Recorder: it is a difference between two epochs, which one "

@@ -101,11 +101,46 @@ FILTERS: Mapping[str, Column] = {
     "synflow": Column(
         _DOUBLE, "1", "synaptic flow through the filter, data-free (on request)", "SynFlow"
     ),
+}
+
+# Columns that a filters table has only if they were requested.
+ON_REQUEST: Mapping[str, Column] = {
     "delta_loss": Column(
         _SINGLE,
         "nats",
         "loss without the filter and its coupled group, minus the loss with it (on request)",
         r"$\Delta L_p$",
+    ),
+    "bn_taylor": Column(
+        _DOUBLE,
+        "nats²",
+        "squared derivative of the loss by a gate after the batch norm that follows: "
+        "(scale x its gradient + shift x its gradient)²",
+        r"$(\sigma g_\sigma+\beta g_\beta)^2$",
+    ),
+    "wanda": Column(
+        _SINGLE,
+        "weight x input",
+        "sum of |weight| x norm over the sample of the inputs that it multiplies",
+        r"$\sum_j|\theta_j|\,\|x_j\|$",
+    ),
+    "fpgm": Column(
+        _SINGLE,
+        "weight",
+        "sum of the distances to the other kept filters of the layer",
+        r"$\sum_q\|\theta_p-\theta_q\|$",
+    ),
+    "update_size": Column(
+        _SINGLE,
+        "weight",
+        "norm of the change of the weights in the last epoch",
+        r"$\|\theta_p(t)-\theta_p(t-1)\|$",
+    ),
+    "distance_from_init": Column(
+        _SINGLE,
+        "weight",
+        "norm of the change of the weights since epoch 0",
+        r"$\|\theta_p(t)-\theta_p(0)\|$",
     ),
 }
 
@@ -116,7 +151,8 @@ DERIVATIVE_COLUMNS = (
     *("theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2"),
     *STANDARD_ERRORS,
 )
-REQUEST_COLUMNS = ("theta2_g2", "synflow", "delta_loss")
+REQUEST_COLUMNS = ("theta2_g2", "synflow", "delta_loss", "bn_taylor", "wanda", "fpgm")
+CHANGE_COLUMNS = ("update_size", "distance_from_init")  # between epochs, only in recordings
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
 
 # Columns of a table for ranking filters that need no sample.
@@ -124,23 +160,25 @@ RANKED_WITHOUT_SAMPLE = (*FILTER_KEYS, "kept", *CHEAP_COLUMNS, "sigma_delta")
 
 # Columns by row kind. Standard errors of single weights and of units over several parameters would
 # need the gradient of every example.
-_WITHOUT_ERRORS = tuple(name for name in MEASURED_COLUMNS if name not in STANDARD_ERRORS)
+# The last two compare whole filters or belong to their batch norms.
+_OF_FILTERS = (*STANDARD_ERRORS, "fpgm", "bn_taylor")
+_OF_ALL = tuple(name for name in MEASURED_COLUMNS if name not in _OF_FILTERS)
 CHEAP_OF_UNIT: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(ROW_KINDS, CHEAP_COLUMNS),
     "weight": ("theta", *CHEAP_COLUMNS),
 }
 MEASURED_OF_UNIT: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(ROW_KINDS, _WITHOUT_ERRORS),
+    **dict.fromkeys(ROW_KINDS, _OF_ALL),
     "filter": MEASURED_COLUMNS,
     # a single weight cannot be removed from a network
-    "weight": ("theta", *(name for name in _WITHOUT_ERRORS if name != "delta_loss")),
+    "weight": ("theta", *(name for name in _OF_ALL if name != "delta_loss")),
 }
 
 # Columns that are sums over the weights of a row, so that they add up over several filters.
 _SUMS = frozenset(
     (
         *("theta_norm2", "theta_l1", "theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg"),
-        *("g_norm2", "theta2_g2", "synflow"),
+        *("g_norm2", "theta2_g2", "synflow", "wanda"),
     )
 )
 
@@ -230,20 +268,21 @@ def temperature_column(temperature: float) -> str:
 
 
 def filter_column(name: str) -> Column:
-    """The description of a filters column, including further temperatures.
+    """The description of a filters column, including those on request and further temperatures.
 
     Raises:
         LogError: If the column is unknown; lists the known ones.
     """
-    if name in FILTERS:
-        return FILTERS[name]
+    if name in FILTERS or name in ON_REQUEST:
+        return FILTERS.get(name) or ON_REQUEST[name]
     if _TEMPERATURE_COLUMN.fullmatch(name):
         temperature = name.removeprefix("theta_hg_t").replace("p", ".")
         symbol = rf"$\theta_p^\top H g_p\ (T={temperature})$"
         return Column(
             _SINGLE, "nats²/weight²", f"theta_hg of the loss at temperature {temperature}", symbol
         )
-    raise LogError(f"no column {name!r} in the filters table; it has {', '.join(FILTERS)}")
+    known = ", ".join([*FILTERS, *ON_REQUEST])
+    raise LogError(f"no column {name!r} in the filters table; it has {known}")
 
 
 def is_sum(name: str) -> bool:
@@ -251,9 +290,14 @@ def is_sum(name: str) -> bool:
     return name in _SUMS or _TEMPERATURE_COLUMN.fullmatch(name) is not None
 
 
+def is_norm(name: str) -> bool:
+    """Whether a column of filters is the root of a sum of squares over their weights."""
+    return name in CHANGE_COLUMNS
+
+
 def is_filter_column(name: str) -> bool:
     """Whether a filters table can have a column of this name."""
-    return name in FILTERS or _TEMPERATURE_COLUMN.fullmatch(name) is not None
+    return name in FILTERS or name in ON_REQUEST or _TEMPERATURE_COLUMN.fullmatch(name) is not None
 
 
 def arrow_schema(

@@ -12,7 +12,7 @@ from torch import Tensor
 from pruneviz.log import schema
 from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.derivatives import filter_products, gradients, hessian_products
-from pruneviz.measuring.extra_columns import squared_gradients
+from pruneviz.measuring.extra_columns import gate_derivatives, squared_gradients
 from pruneviz.measuring.objective import NamedTensors, Objective, check_finite
 from pruneviz.measuring.rows import AnyLayer, parameters_of, reduced
 from pruneviz.measuring.standard_errors import FilterTerms
@@ -58,6 +58,8 @@ def derivative_columns(
     found: Columns = {"theta_g_se": standard_errors}
     for name in (name for name in _FROM_GRADIENT if name in wanted):
         found[name] = _per_row(sample, layers, g[0], _FROM_GRADIENT[name], unit)
+    if "bn_taylor" in wanted:
+        found["bn_taylor"] = gate_derivatives(sample.parameters, g[0], layers)
     ghg = float("nan")
     if any(name.startswith("theta_hg") for name in wanted):
         second, chunk = halved_on_out_of_memory(

@@ -1,4 +1,8 @@
-"""Columns made on request only: squared per-example gradients (Fisher) and synaptic flow."""
+"""Columns made on request only.
+
+Squared per-example gradients (Fisher), gates after batch norms, synaptic flow, and distances
+between filters.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from torch.func import grad, vmap
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.outputs import logits_of
+from pruneviz.measuring.rows import AnyLayer, pruned_mask
+from pruneviz.model.filters import Layer
 from pruneviz.model.isolation import evaluate, flags_preserved
 from pruneviz.model.sample import Batch, Forward, Inputs, call_with, mapped, split, tensors_in
 
@@ -104,6 +110,70 @@ def _one_by_one(loss: Callable[..., Tensor], weights: NamedTensors, batch: Batch
 
 def _contiguous(tensor: Tensor) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def gate_derivatives(
+    parameters: NamedTensors, g: NamedTensors, layers: Sequence[AnyLayer]
+) -> NamedTensors:
+    """(sigma g_sigma + beta g_beta)^2 of the batch norm after each filter.
+
+    Args:
+        parameters: Theta by name.
+        g: The gradient by name.
+        layers: The layers of the filters.
+
+    Returns:
+        {layer: float64 [filters]}. NaN where no batch norm follows, or its scale is not in Theta.
+
+    References:
+        Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019.
+    """
+
+    def of_norm(norm: str) -> Tensor | None:
+        if f"{norm}.weight" not in g:
+            return None
+        held = [name for name in (f"{norm}.weight", f"{norm}.bias") if name in g]
+        terms = [parameters[name].detach().double() * g[name].double() for name in held]
+        return torch.stack(terms).sum(0).square()
+
+    norms = dict.fromkeys(norm[0] for layer in layers for norm in layer.norms if norm)
+    known = {norm: gate for norm in norms if (gate := of_norm(norm)) is not None}
+    device = next(iter(g.values())).device
+    null = torch.full((), float("nan"), dtype=torch.float64, device=device)
+    return {
+        layer.name: torch.stack(
+            [known[norm[0]][norm[1]] if norm and norm[0] in known else null for norm in layer.norms]
+        )
+        for layer in layers
+    }
+
+
+def filter_distances(model: nn.Module, layers: Sequence[AnyLayer]) -> NamedTensors:
+    """Sum of the distances of each filter to the kept filters of its layer.
+
+    Args:
+        model: The network.
+        layers: Layers with filters.
+
+    Returns:
+        {layer: float64 [filters]}.
+
+    References:
+        He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks
+        Acceleration", CVPR 2019.
+    """
+    found = {}
+    for layer in layers:
+        assert isinstance(layer, Layer), "a column of filters"
+        weight = model.get_parameter(layer.weight).detach()
+        values = torch.view_as_real(weight) if weight.is_complex() else weight
+        filters = layer.rows(values.double()).flatten(1)
+        pruned = pruned_mask(model, layer, "filter")
+        kept = filters if pruned is None else filters[~pruned.to(filters.device)]
+        # not by a product of matrices, which loses the distances of nearly equal filters
+        mode = "donot_use_mm_for_euclid_dist"
+        found[layer.name] = torch.cdist(filters, kept, compute_mode=mode).sum(1)
+    return found
 
 
 def synaptic_flow(

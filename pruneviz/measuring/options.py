@@ -25,6 +25,7 @@ _DRAWS = {
     "probes": "the number of random probes of columns on request",
     "seed": "a whole number as the seed of all draws",
 }
+_DEFAULT = "default"  # stands for all default columns among `columns`
 _TUPLES = ("temperatures", "columns", "layers", "skip")
 
 
@@ -86,7 +87,7 @@ class Options:
             )
         self._check_arithmetic()
         for name in self.columns or ():
-            if name not in self.available():
+            if name not in (_DEFAULT, *self.available()):
                 hint = f"measured at temperatures {self.temperatures}"
                 raise MeasureError(
                     unknown_name(f"{self.row_kind} column", name, self.available(), hint)
@@ -112,18 +113,24 @@ class Options:
         return None if isinstance(self.unit, str) else self.unit
 
     def available(self) -> tuple[str, ...]:
-        """All measurable columns for this row kind and these temperatures."""
+        """All columns for this row kind and these temperatures, also those of recordings."""
         further = [schema.temperature_column(t) for t in self.temperatures[1:]]
         known = schema.MEASURED_OF_UNIT[self.row_kind]
         given = [name for name in known if name != "theta_hg_t200" or name in further]
-        return tuple(dict.fromkeys([*given, *further]))
+        return tuple(dict.fromkeys([*given, *further, *schema.CHANGE_COLUMNS]))
 
     def wanted(self) -> tuple[str, ...]:
         """The columns to measure. Default: all except those on request."""
-        default = tuple(c for c in self.available() if c not in schema.REQUEST_COLUMNS)
-        chosen = default if self.columns is None else self.columns
+        requested = (*schema.REQUEST_COLUMNS, *schema.CHANGE_COLUMNS)
+        default = tuple(c for c in self.available() if c not in requested)
+        chosen = default if self.columns is None else self._with_default(default)
         asked = () if self.oracle is None else ("delta_loss",)
         return tuple(dict.fromkeys([*chosen, *asked]))
+
+    def _with_default(self, default: tuple[str, ...]) -> list[str]:
+        """The columns, with all default ones in place of the name "default"."""
+        given = [default if name == _DEFAULT else (name,) for name in self.columns or ()]
+        return [name for names in given for name in names]
 
     def _check_rows(self) -> None:
         """Check which rows are measured, and what counts as kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,12 +12,16 @@ import pandas as pd
 import torch
 from torch import nn
 
+from pruneviz.analysis.formulas import SAMPLE_SIZE
+from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.cheap_columns import CheapColumns
+from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.derivative_columns import Derivatives, by_layer, derivative_columns
-from pruneviz.measuring.extra_columns import synaptic_flow
+from pruneviz.measuring.extra_columns import filter_distances, synaptic_flow
 from pruneviz.measuring.independence import reason_against_chunks
+from pruneviz.measuring.input_norms import weights_times_inputs
 from pruneviz.measuring.losses import Loss
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
@@ -45,6 +49,8 @@ class Snapshot:
         sample_loss: Mean loss at the first temperature, in nats; NaN where not measured.
         g_norm2: ||g||^2 at the first temperature; NaN where not measured.
         ghg: g^T H g at the first temperature; NaN where not measured.
+        terms: Number of examples, or of batches that cannot be split, over which standard errors
+            are; 0 where not measured.
     """
 
     filters: pd.DataFrame
@@ -52,6 +58,7 @@ class Snapshot:
     sample_loss: float = float("nan")
     g_norm2: float = float("nan")
     ghg: float = float("nan")
+    terms: int = 0
 
 
 def measure(
@@ -171,9 +178,22 @@ def measure(
         seed=seed,
         probes=probes,
     )
+    _check_no_changes(options)
     snapshot = take_snapshot(model, sample, options, check=True)
     cheap = CheapColumns(unwrap(model), snapshot.layers, options.row_kind, kept)
-    return _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
+    table = _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
+    if snapshot.terms:
+        table.attrs[SAMPLE_SIZE] = snapshot.terms  # for measures that need it
+    return table
+
+
+def _check_no_changes(options: Options) -> None:
+    changes = [name for name in options.wanted() if name in schema.CHANGE_COLUMNS]
+    if changes:
+        raise MeasureError(
+            f"{', '.join(changes)} compares two epochs, which one snapshot cannot; leave it out, "
+            "or request it from a Recorder"
+        )
 
 
 def take_snapshot(
@@ -250,28 +270,59 @@ def _snapshot(
     check: bool,
     known: str,
 ) -> Snapshot:
-    wanted = [
-        name for name in options.wanted() if name not in schema.CHEAP_OF_UNIT[options.row_kind]
-    ]
-    whole = Derivatives({})
+    elsewhere = (*schema.CHEAP_OF_UNIT[options.row_kind], *schema.CHANGE_COLUMNS)
+    wanted = [name for name in options.wanted() if name not in elsewhere]
+    whole, terms = Derivatives({}), 0
     # `theta` of single weights counts too, so that network facts are measured with it alone
-    if set(options.wanted()) - set(schema.CHEAP_COLUMNS):
+    if set(options.wanted()) - {*schema.CHEAP_COLUMNS, *schema.CHANGE_COLUMNS}:
         sample = build_objective(model, batches, options, known)
         chunk = chunk_for(sample, options)
         if check:
             check_answers_twice(sample)
             sample = replace(sample, whole=reason_against_chunks(sample, chunk))
         whole = derivative_columns(sample, layers, wanted, chunk, options.row_kind)
-        if "synflow" in wanted:
-            example = first_of(batches[0][0], 1)
-            flow = synaptic_flow(model, parameters_of(layers), example, options.forward)
-            whole.columns["synflow"] = by_layer(layers, flow, options.row_kind)
-        if "delta_loss" in wanted:
-            whole.columns["delta_loss"] = delta_loss_column(sample, layers, chunk, options)
+        terms = len(batches) if sample.whole else sample.examples
+        for name, column in _FURTHER.items():
+            if name in wanted:
+                whole.columns[name] = column(sample, layers, chunk, options)
     found = {name: _without_pruned(model, layers, whole.columns[name], options) for name in wanted}
     rows = sum(layer.filters * rows_per_filter(model, layer, options.row_kind) for layer in layers)
     frame = pd.DataFrame(found, index=pd.RangeIndex(rows), copy=False)
-    return Snapshot(frame, layers, whole.sample_loss, whole.g_norm2, whole.ghg)
+    return Snapshot(frame, layers, whole.sample_loss, whole.g_norm2, whole.ghg, terms)
+
+
+def _synflow(
+    sample: Objective, layers: Sequence[AnyLayer], chunk: int, options: Options
+) -> NamedTensors:
+    example = first_of(sample.batches[0][0], 1)
+    flow = synaptic_flow(sample.model, parameters_of(layers), example, options.forward)
+    return by_layer(layers, flow, options.row_kind)
+
+
+def _wanda(
+    sample: Objective, layers: Sequence[AnyLayer], chunk: int, options: Options
+) -> NamedTensors:
+    found, _ = halved_on_out_of_memory(
+        lambda size: weights_times_inputs(sample, layers, size, options.row_kind),
+        chunk,
+        sample.whole,
+    )
+    return found
+
+
+def _fpgm(
+    sample: Objective, layers: Sequence[AnyLayer], chunk: int, options: Options
+) -> NamedTensors:
+    return filter_distances(sample.model, layers)
+
+
+# Columns on request that need no derivative.
+_FURTHER: Mapping[str, Callable[[Objective, Sequence[AnyLayer], int, Options], NamedTensors]] = {
+    "synflow": _synflow,
+    "delta_loss": delta_loss_column,
+    "wanda": _wanda,
+    "fpgm": _fpgm,
+}
 
 
 def _without_pruned(

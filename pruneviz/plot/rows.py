@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.measures import Measure
+from pruneviz.analysis.run_facts import RUN_FACTS, with_facts_needed
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTER_KEYS
 
@@ -56,12 +57,14 @@ def rows_for(
     """
     needs = [quantity.needs for quantity in quantities]
     if any(needed is None for needed in needs):  # a function that does not say what it reads
-        return runs.named(spec["run"]).read("filters", epochs=epochs)
-    complete = list(dict.fromkeys(name for needed in needs for name in needed or ()))
+        rows = runs.named(spec["run"]).read("filters", epochs=epochs)
+        return with_facts_needed(rows, runs.spec, quantities)
+    complete = _columns_needed(quantities)
     optional = [name for quantity in quantities for name in quantity.optional]
     held = runs.recorded("filters") if optional else []
     read = [*complete, *(name for name in optional if name in held), *columns]
-    return filters_of(runs, spec, read, epochs, complete)
+    rows = filters_of(runs, spec, read, epochs, complete)
+    return with_facts_needed(rows, runs.spec, quantities)
 
 
 def held_epochs(runs: Runs, spec: pd.DataFrame, quantities: Sequence[Measure]) -> pd.DataFrame:
@@ -71,9 +74,14 @@ def held_epochs(runs: Runs, spec: pd.DataFrame, quantities: Sequence[Measure]) -
         known = pd.DataFrame({quantity.name: quantity.of(rows) for quantity in quantities})
         rows = rows[known.notna().all(axis="columns")]
     else:
-        needed = dict.fromkeys(name for each in quantities for name in each.needs or ())
-        rows = filters_of(runs, spec, (), complete=list(needed))
+        rows = filters_of(runs, spec, (), complete=_columns_needed(quantities))
     return rows[["run", "epoch"]].drop_duplicates().astype({"run": "str"})
+
+
+def _columns_needed(quantities: Sequence[Measure]) -> list[str]:
+    """Columns of filters that some quantities need, without facts of the runs."""
+    needed = dict.fromkeys(name for quantity in quantities for name in quantity.needs or ())
+    return [name for name in needed if name not in RUN_FACTS]
 
 
 def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:

@@ -21,7 +21,7 @@ from pruneviz.analysis.measures import AnyMeasure, resolve
 from pruneviz.analysis.scores import score
 from pruneviz.errors import PruningError
 from pruneviz.log.arguments import is_number, is_whole
-from pruneviz.log.schema import is_sum
+from pruneviz.log.schema import is_norm, is_sum
 from pruneviz.log.vocabulary import PruningSchedule
 
 _KEYS = frozenset({"layer", "filter"})
@@ -143,11 +143,14 @@ def group_scores(table: pd.DataFrame, measure: AnyMeasure) -> pd.Series:
     needed = resolve(measure).needs or ()
     if needed and set(needed) <= _KEYS:
         return lead_scores(table, measure)
-    adds_up = bool(needed) and all(map(is_sum, needed))
+    norms = [name for name in needed if is_norm(name)]
+    adds_up = bool(needed) and all(is_sum(name) or name in norms for name in needed)
     if not adds_up or not set(needed) <= set(table.columns):
         return score(table, measure).groupby(table["group"]).mean()
     columns = table[list(needed)].astype("float64")
+    columns[norms] = columns[norms] ** 2
     sums = columns.groupby(table["group"]).sum()
+    sums[norms] = np.sqrt(sums[norms])
     absent = columns.isna().any(axis=1).groupby(table["group"]).any()
     return score(sums, measure).mask(absent)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,9 +11,11 @@ from scipy import stats
 
 from pruneviz.analysis.scores import NEEDS, SCORES, score
 from pruneviz.errors import ScoreError
-from pruneviz.log.schema import FILTERS
+from pruneviz.log.runs import Runs, load
+from pruneviz.log.schema import FILTERS, ON_REQUEST
 
-COLUMNS = sorted({column for needed in NEEDS.values() for column in needed} - {"layer", "filter"})
+KEYS = {"layer", "filter", "weight"}
+COLUMNS = sorted({column for needed in NEEDS.values() for column in needed} - KEYS)
 
 PLAIN = {
     "magnitude": lambda row: np.sqrt(row["theta_norm2"]),
@@ -28,6 +32,14 @@ PLAIN = {
     "snip": lambda row: row["abs_theta_g"],
     "fisher": lambda row: row["theta2_g2"],
     "synflow": lambda row: row["synflow"],
+    "gate_fisher": lambda row: (
+        row["theta_g"] ** 2 + (row["sample_size"] - 1) * row["theta_g_se"] ** 2
+    ),
+    "fpgm": lambda row: row["fpgm"],
+    "update_size": lambda row: row["update_size"],
+    "distance_from_init": lambda row: row["distance_from_init"],
+    "bn_taylor": lambda row: row["bn_taylor"],
+    "wanda": lambda row: row["wanda"],
     "delta_loss": lambda row: row["delta_loss"],
 }
 
@@ -42,7 +54,7 @@ def filters_table(rows: int = 12, seed: int = 0, dtype: str = "float32") -> pd.D
         "layer": [f"conv{i % 3}" for i in range(rows)],
         "filter": np.arange(rows) // 3,
     }
-    return pd.DataFrame({**keys, **values})
+    return pd.DataFrame({**keys, "weight": 0, **values})
 
 
 def raw_weights(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,8 +63,8 @@ def raw_weights(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_measure_is_named_and_says_what_it_needs() -> None:
-    assert set(SCORES) == set(NEEDS) == set(PLAIN) | {"random"}
-    assert set(COLUMNS) <= set(FILTERS)
+    assert set(SCORES) == set(NEEDS) == set(PLAIN) | {"random", "lamp"}
+    assert set(COLUMNS) <= {*FILTERS, *ON_REQUEST, "sample_size"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "Float64"])
@@ -132,6 +144,71 @@ def test_the_table_is_left_unchanged_and_may_be_empty() -> None:
         score(filters, name)
         assert score(filters.iloc[:0], name).empty
     pd.testing.assert_frame_equal(filters, before)
+
+
+def weights_table(seed: int = 0) -> pd.DataFrame:
+    """All weights of layers with 6 and 4 filters of 5 and 3 weights, some equal, at two epochs."""
+    rng = np.random.default_rng(seed)
+    shapes = {"a": (6, 5), "b": (4, 3)}
+    keys = [
+        (epoch, layer, p, j)
+        for epoch in range(2)
+        for layer, (filters, weights) in shapes.items()
+        for p in range(filters)
+        for j in range(weights)
+    ]
+    table = pd.DataFrame(keys, columns=["epoch", "layer", "filter", "weight"])
+    return table.assign(theta=rng.integers(-4, 5, len(table)) / 8)
+
+
+def test_lamp_is_the_share_of_a_weight_in_those_that_are_not_smaller() -> None:
+    weights = weights_table().sample(frac=1, random_state=1)
+    expected = []
+    for row in weights.itertuples():
+        same = weights[(weights["layer"] == row.layer) & (weights["epoch"] == row.epoch)]
+        squares = same["theta"] ** 2
+        larger = squares[squares >= row.theta**2].sum()
+        expected.append(row.theta**2 / larger)
+    np.testing.assert_allclose(score(weights, "lamp"), expected, rtol=1e-12)
+    assert score(weights.assign(theta=0.0), "lamp").eq(0).all()
+
+
+def test_lamp_refuses_a_table_with_some_weights_of_a_layer() -> None:
+    with pytest.raises(ScoreError, match=r"has only 29 of layer a; .*unit='weight'"):
+        score(weights_table().iloc[1:], "lamp")
+    some = load(Path(__file__).parents[2] / "data" / "paper").filters
+    with pytest.raises(ScoreError, match="lamp"):
+        score(some, "lamp")
+
+
+def test_the_sample_size_comes_from_the_runs_the_table_or_what_it_carries() -> None:
+    runs = load(Path(__file__).parents[2] / "data" / "short")
+    size = int(runs.spec["sample_size"].iloc[0])
+    rows = runs.filters
+    mean, error = (rows[name].astype("float64") for name in ("theta_g", "theta_g_se"))
+    plain = mean**2 + (size - 1) * error**2
+    found = score(runs, "gate_fisher")
+    assert found.notna().any()
+    np.testing.assert_allclose(found, plain, rtol=1e-12)
+    np.testing.assert_array_equal(score(rows.assign(sample_size=size), "gate_fisher"), found)
+    carrying = rows.copy()
+    carrying.attrs["sample_size"] = size
+    np.testing.assert_array_equal(score(carrying, "gate_fisher"), found)
+    with pytest.raises(ScoreError, match=r"pass the runs .*table\.assign\(sample_size=\.\.\.\)"):
+        score(rows, "gate_fisher")
+
+
+def test_standard_errors_over_unknown_numbers_of_batches_give_no_gate_fisher() -> None:
+    runs = load(Path(__file__).parents[2] / "data" / "cifar-mini-batch")
+    assert (runs.spec["bn"] == "batch").all()
+    with pytest.raises(ScoreError, match=r"over batches \(bn='batch'\).*over how many"):
+        score(runs, "gate_fisher")
+    told = Runs(
+        **{name: getattr(runs, name) for name in ("epochs", "filters", "rounds")},
+        spec=runs.spec.assign(sample_batches=8),
+    )
+    by_eight = score(runs.filters.assign(sample_size=8), "gate_fisher")
+    np.testing.assert_array_equal(score(told, "gate_fisher"), by_eight)
 
 
 def many_filters(epochs: int = 2, rows: int = 5000) -> pd.DataFrame:

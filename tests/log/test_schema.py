@@ -12,7 +12,7 @@ from pruneviz.log.vocabulary import CNN_ROW_KINDS
 
 EVERY_COLUMN = [
     (table, name, column)
-    for table, columns in schema.TABLES.items()
+    for table, columns in [*schema.TABLES.items(), ("filters", schema.ON_REQUEST)]
     for name, column in columns.items()
 ]
 
@@ -25,7 +25,7 @@ def test_every_column_says_what_it_holds() -> None:
         assert column.unit or not is_number, f"{what}: a number has a unit, or the unit 1"
         if not column.unit.strip("epochs"):
             continue
-        double = name == "synflow" or table in ("epochs", "correlations")
+        double = name in ("synflow", "bn_taylor") or table in ("epochs", "correlations")
         assert column.dtype == (pa.float64() if double else pa.float32()), what
 
 
@@ -42,7 +42,9 @@ GROUPS |= {
 
 
 def test_the_groups_of_columns_are_columns() -> None:
-    unknown = {group: set(names) - set(schema.FILTERS) for group, names in GROUPS.items()}
+    unknown = {
+        group: set(names) - {*schema.FILTERS, *schema.ON_REQUEST} for group, names in GROUPS.items()
+    }
     assert not any(unknown.values()), unknown
 
 
@@ -73,9 +75,12 @@ def test_an_unknown_filters_column_is_an_error_that_lists_those_that_exist() -> 
             schema.filter_column(name)
 
 
+OF_FILTERS = ("theta_g_se", "theta_hg_se", "delta_loss", "bn_taylor", "fpgm")
+
+
 def test_a_single_weight_has_its_value_and_no_standard_errors() -> None:
     weight, of_filter = (set(schema.MEASURED_OF_UNIT[unit]) for unit in ("weight", "filter"))
-    assert weight ^ of_filter == {"theta", "theta_g_se", "theta_hg_se", "delta_loss"}
+    assert weight ^ of_filter == {"theta", *OF_FILTERS}
 
 
 def test_an_arrow_schema_has_every_column_in_order_and_further_temperatures_last() -> None:

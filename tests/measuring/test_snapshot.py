@@ -29,7 +29,7 @@ from tests.support.reference import columns_of, reference_columns, sample_of
 
 DEFAULT = ("theta_norm2", "theta_l1", "sigma", "theta_g", "abs_theta_g", "theta2_abs_g")
 DEFAULT += ("theta_hg", "theta_hg_t200", "g_norm2", "theta_g_se", "theta_hg_se")
-ALL = (*DEFAULT, "theta2_g2", "synflow")
+ALL = (*DEFAULT, "theta2_g2", "synflow", "bn_taylor", "wanda", "fpgm")
 PER_EXAMPLE = "theta2_g2"  # needs the gradient of every example, which bn="batch" does not have
 KEYS = ["layer", "filter", "kept"]
 Twins = Mapping[str, Mapping[str, Tensor]]
@@ -77,6 +77,13 @@ def test_float64_agrees_with_the_twin(case: Case, bn: str) -> None:
     frame = pv.measure(case.model(), sample_for(bn, torch.float64), bn=bn, columns=columns_in(bn))
     assert_like_twins(frame, columns_of(case.name, bn), 1e-9, columns_in(bn))
     assert frame["kept"].all()
+
+
+@CASES_AND_MODES
+def test_the_fisher_information_of_gates_agrees_with_the_twin(case: Case, bn: str) -> None:
+    frame = pv.measure(case.model(), sample_of(bn), bn=bn, columns=["theta_g", "theta_g_se"])
+    found = frame.assign(gate_fisher=pv.score(frame, "gate_fisher"))
+    assert_like_twins(found, columns_of(case.name, bn), 1e-9, ["gate_fisher"])
 
 
 @CASES_ONCE
@@ -232,7 +239,7 @@ def test_the_first_temperature_is_that_of_theta_g_and_each_further_one_has_a_col
     )
 
 
-def test_by_default_all_columns_but_the_two_on_request_are_measured() -> None:
+def test_by_default_all_columns_but_those_on_request_are_measured() -> None:
     frame = pv.measure(BY_NAME["mlp"].model(), digit_batches())
     assert set(frame.columns) == {*KEYS, *DEFAULT}
 
@@ -246,6 +253,8 @@ def test_by_default_all_columns_but_the_two_on_request_are_measured() -> None:
         ["theta_hg_se"],
         ["theta2_g2", "theta_g_se"],
         ["synflow"],
+        ["bn_taylor", "fpgm"],
+        ["wanda"],
         ["g_norm2"],
     ],
     ids="+".join,

@@ -36,10 +36,13 @@ COLUMNS = (
     "sigma",
     "sigma_delta",
 )
-COLUMNS += ("theta2_g2", "synflow", "delta_loss")
+COLUMNS += ("theta2_g2", "synflow", "delta_loss", "bn_taylor", "wanda", "fpgm", "theta_g_se")
+COLUMNS += ("update_size", "distance_from_init", "sample_size")
 POSITIVE = ("theta_norm2", "theta_l1", "abs_theta_g", "theta2_abs_g", "theta2_g2", "synflow")
+POSITIVE += ("bn_taylor", "wanda", "fpgm", "theta_g_se", "update_size", "distance_from_init")
+POSITIVE += ("sample_size",)
 Key = tuple[str, int]
-MEASURES = [name for name in SCORES if name != "theta_change"]  # which is of single weights
+MEASURES = [name for name in SCORES if name not in ("theta_change", "lamp")]  # of single weights
 MEASURED: Mapping[str, tuple[str, Callable[..., float]]] = {
     "magnitude": ("theta_norm2", lambda rows: sum(rows) ** 0.5),
     "loss_preservation": ("abs_theta_g", sum),
@@ -52,6 +55,9 @@ MEASURED: Mapping[str, tuple[str, Callable[..., float]]] = {
     "snip": ("abs_theta_g", sum),
     "fisher": ("theta2_g2", sum),
     "synflow": ("synflow", sum),
+    "wanda": ("wanda", sum),
+    "update_size": ("update_size", lambda rows: sum(row**2 for row in rows) ** 0.5),
+    "distance_from_init": ("distance_from_init", lambda rows: sum(r**2 for r in rows) ** 0.5),
 }
 
 
@@ -107,6 +113,11 @@ def plain_score(rows: list[dict[str, float]], measure: str) -> float:
         "bn_scale": lambda row: abs(row["sigma"]),
         "sigma_change": lambda row: abs(row["sigma"] * row["sigma_delta"]),
         "delta_loss": lambda row: row["delta_loss"],
+        "bn_taylor": lambda row: row["bn_taylor"],
+        "fpgm": lambda row: row["fpgm"],
+        "gate_fisher": lambda row: (
+            row["theta_g"] ** 2 + (row["sample_size"] - 1) * row["theta_g_se"] ** 2
+        ),
     }
     values = list(map(of_row[measure], rows))
     there = [value for value in values if not np.isnan(value)]

@@ -154,6 +154,7 @@ def reference_columns(
     observed_hg = twin.observation_hessian_products(first, g)
     example_g2 = twin.gradients_of(twin.example_losses, first).square().mean(0)
     flow = synflow(model, batches[0][0][:1])
+    inputs = squared_inputs(twin)
     result = {}
     for layer, norm in layers.items():
         at = twin.positions(f"{layer}.weight").flatten(1)
@@ -165,6 +166,10 @@ def reference_columns(
             "theta_hg_se": standard_error((theta * observed_hg[:, at]).sum(2)),
             "theta2_g2": (theta**2 * example_g2[at]).sum(1),
             "synflow": flow[layer],
+            "bn_taylor": gate_derivative(twin, g, norm, len(theta)),
+            "wanda": (theta.abs() * inputs[layer].sqrt()).sum(1),
+            "fpgm": torch.stack([(theta - one).norm(dim=1).sum() for one in theta]),
+            "gate_fisher": (theta * observed_g[:, at]).sum(2).square().mean(0),
         }
     return result
 
@@ -198,6 +203,54 @@ def scale_of(model: nn.Module, norm: tuple[str | None, int], filters: int) -> Te
     if name is None:
         return torch.full((filters,), torch.nan, dtype=torch.float64)
     return model.get_submodule(name).weight.detach().double()[offset : offset + filters]
+
+
+def gate_derivative(twin: Twin, g: Tensor, norm: tuple[str | None, int], filters: int) -> Tensor:
+    """(sigma g_sigma + beta g_beta)^2 of every filter (Molchanov et al. 2019); NaN without norm."""
+    name, offset = norm
+    if name is None:
+        return torch.full((filters,), torch.nan, dtype=torch.float64)
+    channels = slice(offset, offset + filters)
+    at = [twin.positions(f"{name}.{part}")[channels] for part in ("weight", "bias")]
+    return torch.stack([twin.theta[place] * g[place] for place in at]).sum(0) ** 2
+
+
+def squared_inputs(twin: Twin) -> dict[str, Tensor]:
+    """Squared norm over the sample of the input of every weight, {layer: [filters, weights]}.
+
+    Every convolution is written as a product with the patches that it reads.
+    """
+    found: dict[str, Tensor] = {}
+
+    def note(name: str, module: nn.Module, x: Tensor) -> None:
+        if isinstance(module, nn.Linear):
+            squares = x.square().reshape(-1, x.shape[-1]).sum(0).expand(module.out_features, -1)
+        else:
+            squares = patches_squared(module, x)
+        found[name] = found.get(name, torch.zeros(())) + squares
+
+    handles = [
+        module.register_forward_pre_hook(lambda m, args, name=name: note(name, m, args[0]))
+        for name, module in twin.model.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
+    ]
+    with torch.no_grad():
+        twin.outputs(twin.theta)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def patches_squared(conv: nn.Module, x: Tensor) -> Tensor:
+    """Squared norms over examples and places of the patches of a convolution, by filter."""
+    kernel, stride, dilation = conv.kernel_size, conv.stride, conv.dilation
+    sides = conv._reversed_padding_repeated_twice  # how torch pads with values or zeros
+    x = F.pad(x, sides, mode="constant" if conv.padding_mode == "zeros" else conv.padding_mode)
+    if x.ndim == 3:  # one-dimensional: an image of height 1
+        x, kernel, stride, dilation = x[:, :, None], (1, *kernel), (1, *stride), (1, *dilation)
+    patches = F.unfold(x, kernel, dilation, 0, stride).square().sum((0, 2))
+    by_group = patches.view(conv.groups, -1)
+    return by_group.repeat_interleave(conv.out_channels // conv.groups, dim=0)
 
 
 def synflow(model: nn.Module, example: Tensor) -> dict[str, Tensor]:

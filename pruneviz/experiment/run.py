@@ -22,7 +22,7 @@ from pruneviz.experiment.setting import Setting, check_measure, planned_facts
 from pruneviz.experiment.training import TrainingState, put_back_best, start, train
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.plans.run_plan import RunPlan, precision_on
-from pruneviz.pruning.pruner import Pruner, needed_columns, ranking_temperatures
+from pruneviz.pruning.pruner import Pruner, needed_changes, needed_columns, ranking_temperatures
 from pruneviz.pruning.removal import remove
 from pruneviz.pruning.rounds import flowandprune_after, pruned_after
 from pruneviz.recording.kept_weights import drop_kept_after, keep_weights
@@ -182,6 +182,9 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
         "resume": before is not None,
         **setting.on_request.of_unit(plan.unit),
     }
+    changes = needed_changes(plan.pruning.measure) if plan.pruning else ()
+    if changes:
+        options["columns"] = ("default", *changes)
     with Recorder(state.network, sample, path, **options) as recorder:
         restore_checkpoint(state, recorder.log.checkpoint)
         # At epoch 0 the loop records the initialisation again.

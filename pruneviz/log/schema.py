@@ -155,8 +155,11 @@ REQUEST_COLUMNS = ("theta2_g2", "synflow", "delta_loss", "bn_taylor", "wanda", "
 CHANGE_COLUMNS = ("update_size", "distance_from_init")  # between epochs, only in recordings
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
 
-# Columns of a table for ranking filters that need no sample.
-RANKED_WITHOUT_SAMPLE = (*FILTER_KEYS, "kept", *CHEAP_COLUMNS, "sigma_delta")
+# Columns of a table for ranking filters that are not measured on the sample.
+RANKED_WITHOUT_SAMPLE = (
+    *(*FILTER_KEYS, "kept", *CHEAP_COLUMNS, "sigma_delta", *CHANGE_COLUMNS),
+    "sample_size",  # a fact of the run
+)
 
 # Columns by row kind. Standard errors of single weights and of units over several parameters would
 # need the gradient of every example.

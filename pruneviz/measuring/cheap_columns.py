@@ -8,7 +8,7 @@ host.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -46,12 +46,14 @@ class CheapValues:
         pruned: Whether each row is pruned, boolean.
         bounded: Whether the norm of all parameters is finite. If not, a parameter is not finite or
             too large to be squared.
+        changes: {column: one number per row} of changes between epochs, if a recording has them.
     """
 
     terms: Mapping[str, np.ndarray]
     scales: np.ndarray
     pruned: np.ndarray
     bounded: bool
+    changes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class CheapColumns:

@@ -101,7 +101,7 @@ def measure(
             re-estimates them on the sample; "batch" normalises every batch of the sample by its own
             statistics.
         columns: Columns to measure. Default: all except those on request, which are expensive
-            (`pruneviz.log.schema.REQUEST_COLUMNS`).
+            (`pruneviz.log.schema.REQUEST_COLUMNS`). "default" among others stands for these.
         chunk: Number of examples differentiated at once. Limits memory; affects only rounding.
             Default: as many as fit.
         loss: Callable of (output, target) that returns one number. Default: the loss in the

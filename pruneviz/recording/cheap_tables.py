@@ -1,9 +1,11 @@
-"""Cheap columns of a network, checked to be finite and rounded as the log stores them."""
+"""Cheap columns of a network and changes of its weights, checked and rounded as for the log."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.cheap_columns import CheapColumns, CheapValues
 from pruneviz.measuring.rows import AnyLayer
+from pruneviz.recording.weight_changes import WeightChanges
 
 _LARGEST = torch.finfo(torch.float32).max  # largest number that the log can store
 
@@ -24,15 +27,28 @@ class CheapTables:
         layers: Its layers, from `pruneviz.measuring.selection.choose_rows`.
         unit: Row kind.
         kept: Which rows count as kept, as for `CheapColumns`.
+        columns: Columns that the recording has; of these, changes between epochs.
+
+    Attributes:
+        changes: Changes of weights between epochs.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[AnyLayer], unit: str, kept: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[AnyLayer],
+        unit: str,
+        kept: str,
+        columns: Collection[str],
+    ) -> None:
         self._model = model
         self._columns = CheapColumns(model, layers, unit, kept)
-        self._dtypes = dict.fromkeys(schema.CHEAP_OF_UNIT[unit], "float32")
+        self.changes = WeightChanges(model, layers, unit, columns)
+        stored = (*schema.CHEAP_OF_UNIT[unit], *self.changes.columns)
+        self._dtypes = dict.fromkeys(stored, "float32")
 
-    def read(self) -> CheapValues:
-        """Read the current network.
+    def read(self, epoch: int) -> CheapValues:
+        """Read the current network, after `epoch` epochs.
 
         Raises:
             MeasureError: If a weight is not finite, which the log would store as null and pruned;
@@ -44,15 +60,17 @@ class CheapTables:
             problem = f"norm of the weights of layer {self._largest_layer(seen)} is beyond float32"
         if problem is not None:
             raise MeasureError(f"the {problem}; the training diverged, lower its learning rate")
-        return seen
+        return replace(seen, changes=self.changes.read(epoch))
 
     def table(self, seen: CheapValues) -> pd.DataFrame:
         """Keys, `kept` and cheap columns of every row, in the log's precision."""
-        return self._columns.table(seen).astype(self._dtypes)
+        return self._columns.table(seen).assign(**seen.changes).astype(self._dtypes)
 
     def now(self) -> pd.DataFrame:
-        """Table of the current network, without the check."""
-        return self.table(self._columns.read())
+        """Table of the current network, without the check and without changes."""
+        seen = self._columns.read()
+        unknown = np.full(len(seen.pruned), np.nan)
+        return self.table(replace(seen, changes=dict.fromkeys(self.changes.columns, unknown)))
 
     def _broken_parameter(self) -> str | None:
         for name, parameter in self._model.named_parameters():

@@ -9,6 +9,7 @@ They are large and no figure needs them: the folder can be deleted at any time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -33,15 +34,36 @@ def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
         LogError: If the disk cannot be written to.
     """
     file = _file(run, epoch)
+    save_tensors(state_with_masks(network), file)
+    return file
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write tensors by name, in their own precision, atomically.
+
+    Raises:
+        LogError: If the disk cannot be written to.
+    """
     # Copies, because tied weights share memory, which this format refuses.
     state = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in state_with_masks(network).items()
+        for name, value in tensors.items()
     }
     with disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda temporary: _save(state, temporary))
-    return file
+
+
+def load_tensors(file: Path) -> dict[str, Tensor]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        LogError: If the file is corrupt.
+    """
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise LogError(f"{file} is corrupt ({type(error).__name__}: {error})") from error
 
 
 def kept_epochs(run: str | Path) -> list[int]:

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.weight_correlations import weight_correlations
 from pruneviz.errors import LogError
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_directory import RunLog, last_epoch_of
+from pruneviz.log.schema import CHEAP_OF_UNIT
 from pruneviz.log.vocabulary import MASK_RATIO
 from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.coverage import coverage_of
@@ -35,6 +37,7 @@ from pruneviz.recording.measured_epochs import Every
 from pruneviz.recording.oracle_epochs import OracleAt, options_at, oracle_facts
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
 from pruneviz.recording.run_facts import (
+    batches_facts,
     coverage_facts,
     machine_facts,
     measured_facts,
@@ -137,7 +140,8 @@ class Recorder:
             rows_found = rows_of(self._model, batches, self._options)
         self._layers = rows_found.layers
         self.coverage = coverage_of(self._model, rows_found)
-        self._cheap = CheapTables(self._model, self._layers, unit, self._options.kept)
+        tables = self._model, self._layers, unit, self._options.kept, self._options.wanted()
+        self._cheap = CheapTables(*tables)
         self._rows, row_facts = rows_to_store(self._model, self._layers, unit, rows, rows_seed)
         self._whole = check_repeatable(self._model, batches, self._options)
         measured = {
@@ -150,6 +154,7 @@ class Recorder:
         }
         found = {**machine_facts(self._model), **coverage_facts(self.coverage)}
         found |= rows_facts(self._layers, self._options) | oracle_facts(self._options, oracle_at)
+        found |= batches_facts(batches, self._options, self._whole)
         given = {**found, **theta_facts(measuring), **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)
         with one_writer():
@@ -208,9 +213,10 @@ class Recorder:
         self._check_call(epoch)
         given = checked_facts(facts)
         with epoch_named(epoch):
-            seen = self._cheap.read()
+            seen = self._cheap.read(epoch)
         options = self._options_at(epoch)
         snapshot = self._measured(epoch, options) if options else Snapshot(pd.DataFrame())
+        self._cheap.changes.remember(epoch)
         self._unwritten = True
 
         def write(**late: Fact) -> None:
@@ -251,16 +257,18 @@ class Recorder:
             raise nothing_here("table")
         self._check_written()
         with epoch_named(epoch):
-            seen = self._cheap.read()
+            seen = self._cheap.read(epoch)
         cheap = self._cheap_table(epoch, seen)
         asked = tuple(name for name in as_tuple(columns) if name not in cheap)
-        measured = pd.DataFrame()
+        taken = Snapshot(pd.DataFrame())
         if asked:
             own = self._options.temperatures
             at = own if temperatures is None else as_tuple(temperatures)
             options = replace(self._options, columns=asked, temperatures=at, oracle=None)
-            measured = self._measured(epoch, options).filters
-        return pd.concat([cheap, measured], axis=1).assign(run=self.spec.run)
+            taken = self._measured(epoch, options)
+        table = pd.concat([cheap, taken.filters], axis=1).assign(run=self.spec.run)
+        table.attrs[SAMPLE_SIZE] = taken.terms
+        return table
 
     def note(self, **facts: Any) -> None:
         """Add late facts to the spec, such as a size after pruning.
@@ -346,6 +354,7 @@ class Recorder:
         correlations = None
         if self._options.row_kind == "weight" and len(snapshot.filters):
             correlations = weight_correlations(table).assign(epoch=epoch)
+        self._cheap.changes.write(self.log.checkpoint, epoch)
         self.log.append(
             epoch,
             filters=table.iloc[self._rows],
@@ -368,21 +377,21 @@ class Recorder:
 
     def _recorded_history(self) -> History:
         last = max(self.log.epochs, default=None)
-        if last is None:
-            return History(self.spec, self._mask_score, {}, None)
-        filters = self.log.read("filters")
-        if self._options.row_kind == "weight":
-            weights = self._weights_of(filters[filters["epoch"] == last], last)
-            return History(self.spec, self._mask_score, weights, last)
-        needed = [epoch for epoch in self.log.epochs if epoch >= last - self.spec.lag]
-        tables = {e: filters[filters["epoch"] == e].reset_index(drop=True) for e in needed}
+        filters = pd.DataFrame() if last is None else self.log.read("filters")
+        now = self._network_of(filters[filters["epoch"] == last]) if len(filters) else None
+        self._cheap.changes.restart(self.log.checkpoint, last, now is not None)
+        tables: dict[int, pd.DataFrame] = {}
+        if last is not None and self._options.row_kind == "weight":
+            tables = {} if now is None else {last: now}
+        elif last is not None:
+            needed = [epoch for epoch in self.log.epochs if epoch >= last - self.spec.lag]
+            tables = {e: filters[filters["epoch"] == e].reset_index(drop=True) for e in needed}
         return History(self.spec, self._mask_score, tables, last)
 
-    def _weights_of(self, stored: pd.DataFrame, epoch: int) -> dict[int, pd.DataFrame]:
-        """All weights at the last recorded epoch, if the network agrees with the stored ones."""
+    def _network_of(self, stored: pd.DataFrame) -> pd.DataFrame | None:
+        """All rows of the network, if it agrees with the stored ones."""
         now = self._cheap.now()
         here = now.iloc[self._rows]
-        same = all(
-            np.array_equal(stored[name], here[name], equal_nan=True) for name in ("theta", "sigma")
-        )
-        return {epoch: now} if same else {}
+        cheap = CHEAP_OF_UNIT[self._options.row_kind]
+        same = all(np.array_equal(stored[name], here[name], equal_nan=True) for name in cheap)
+        return now if same else None

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from pruneviz.analysis.run_facts import BATCHES
 from pruneviz.errors import LogError
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
 from pruneviz.model.filters import Layer
-from pruneviz.model.sample import measuring_dtype, model_device
+from pruneviz.model.sample import Batch, measuring_dtype, model_device
 from pruneviz.recording.measured_epochs import Every, in_spec
 
 _ALMOST = 0.85  # similarity of a misspelt name: "sed" and "seed"
@@ -80,6 +81,17 @@ def coverage_facts(coverage: Coverage) -> dict[str, Any]:
     """Measured fraction of the matrix weights, and what is left out of them."""
     left_out = [f"{name}: {reason}" for name, reason in coverage.left_out.items()]
     return {"coverage": coverage.of_matrices, "left_out": left_out}
+
+
+def batches_facts(batches: Sequence[Batch], options: Options, whole: str) -> dict[str, int]:
+    """Number of batches, if standard errors are over these instead of examples.
+
+    Args:
+        batches: The sample.
+        options: Measuring options.
+        whole: Why batches cannot be split; "" if they may be.
+    """
+    return {BATCHES: len(batches)} if whole or options.bn == "batch" else {}
 
 
 def rows_facts(layers: Sequence[AnyLayer], options: Options) -> dict[str, Any]:

@@ -1,0 +1,121 @@
+"""How far weights moved since the last epoch and since epoch 0, on request."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pruneviz.errors import LogError
+from pruneviz.log.schema import CHANGE_COLUMNS
+from pruneviz.measuring.rows import AnyLayer, parameters_of, reduced, rows_per_filter
+from pruneviz.recording.kept_weights import load_tensors, save_tensors
+
+_FILE = "initial.safetensors"
+_UPDATE, _DISTANCE = CHANGE_COLUMNS
+
+
+class WeightChanges:
+    """Columns of the norms of weight changes, `update_size` and `distance_from_init`.
+
+    The weights of the last epoch and of epoch 0 are held in memory, and those of epoch 0 also on
+    disk until the run is finished. After a resume the weights of the last epoch are those of the
+    network, if it agrees with the log.
+
+    Args:
+        model: The network.
+        layers: The layers of the rows.
+        unit: Row kind.
+        columns: Columns that the recording has; other ones are ignored.
+    """
+
+    def __init__(
+        self, model: nn.Module, layers: Sequence[AnyLayer], unit: str, columns: Collection[str]
+    ) -> None:
+        self._model, self._layers, self._unit = model, layers, unit
+        self.columns = tuple(name for name in CHANGE_COLUMNS if name in columns)
+        self._last: tuple[int, Mapping[str, Tensor]] | None = None
+        self._initial: Mapping[str, Tensor] | None = None
+
+    @torch.no_grad()
+    def read(self, epoch: int) -> dict[str, np.ndarray]:
+        """{column: float64, one number per row} of the current network.
+
+        NaN where the weights to compare with are unknown; distances are 0 at epoch 0.
+        """
+        before = {
+            _UPDATE: self._last[1] if self._last and self._last[0] == epoch - 1 else None,
+            _DISTANCE: self._weights() if epoch == 0 else self._initial,
+        }
+        return {name: self._norms(before[name]) for name in self.columns}
+
+    def remember(self, epoch: int) -> None:
+        """Hold the weights of an epoch that is being recorded."""
+        if not self.columns:
+            return
+        weights = {name: w.detach().clone() for name, w in self._weights().items()}
+        self._last = epoch, weights
+        if epoch == 0:
+            self._initial = weights
+
+    def write(self, folder: Path, epoch: int) -> None:
+        """Keep the held weights of epoch 0 in a folder, for a resume.
+
+        Raises:
+            LogError: If the disk cannot be written to.
+        """
+        if epoch == 0 and _DISTANCE in self.columns and self._initial is not None:
+            save_tensors(self._initial, folder / _FILE)
+
+    def restart(self, folder: Path, last: int | None, agrees: bool) -> None:
+        """Continue after the last recorded epoch.
+
+        Args:
+            folder: Folder of the weights of epoch 0.
+            last: The last recorded epoch; None before the first.
+            agrees: Whether the network has the weights of that epoch.
+
+        Raises:
+            LogError: If the kept weights of epoch 0 cannot be read, or are of another network.
+        """
+        self._last = self._initial = None
+        if last is None or not self.columns:
+            return
+        if agrees:
+            self.remember(last)
+        if _DISTANCE in self.columns and (folder / _FILE).exists():
+            self._initial = self._read(folder / _FILE)
+
+    def _read(self, file: Path) -> dict[str, Tensor]:
+        found, now = load_tensors(file), self._weights()
+        same = found.keys() == now.keys()
+        if not same or any(found[name].shape != now[name].shape for name in now):
+            raise LogError(f"{file} is of another network than {type(self._model).__name__}")
+        return {name: found[name].to(now[name].device) for name in now}
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: self._model.get_parameter(name) for name in parameters_of(self._layers)}
+
+    def _norms(self, before: Mapping[str, Tensor] | None) -> np.ndarray:
+        sizes = [
+            layer.filters * rows_per_filter(self._model, layer, self._unit)
+            for layer in self._layers
+        ]
+        if before is None:
+            return np.full(sum(sizes), np.nan)
+        now = self._weights()
+
+        def squares(name: str) -> Tensor:
+            difference = _wide(now[name]) - _wide(before[name])
+            return difference.abs().square()
+
+        parts = [reduced(layer, squares, self._unit) for layer in self._layers]
+        norms: np.ndarray = torch.cat(parts).sqrt().cpu().numpy()
+        return norms
+
+
+def _wide(weight: Tensor) -> Tensor:
+    return weight.to(torch.complex128 if weight.is_complex() else torch.float64)

@@ -12,7 +12,7 @@ import torch
 
 import pruneviz as pv
 from pruneviz.errors import MeasureError
-from pruneviz.log.schema import REQUEST_COLUMNS
+from pruneviz.log.schema import CHANGE_COLUMNS, REQUEST_COLUMNS
 from pruneviz.measuring.options import Options, as_tuple
 from tests.support.cases import BY_NAME, digit_batches
 
@@ -51,9 +51,16 @@ def test_a_recorder_takes_one_temperature_and_one_column(tmp_path: Path) -> None
 
 def test_by_default_all_but_the_columns_on_request_are_wanted() -> None:
     options = Options()
-    assert set(options.available()) - set(options.wanted()) == set(REQUEST_COLUMNS)
+    assert set(options.available()) - set(options.wanted()) == {*REQUEST_COLUMNS, *CHANGE_COLUMNS}
     assert "theta_hg_t5" in Options((1.0, 5.0)).available()
     assert "theta_hg_t200" not in Options((1.0, 5.0)).available()
+
+
+def test_default_among_columns_stands_for_the_default_ones() -> None:
+    default = Options().wanted()
+    assert Options.of(columns=["wanda", "default"]).wanted() == ("wanda", *default)
+    assert Options.of(columns=["theta_g", "default"]).wanted()[0] == "theta_g"
+    assert Options.of(columns="default").wanted() == default
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,11 @@ import pandas as pd
 from pruneviz.analysis.checks import columns_of
 from pruneviz.analysis.formulas import NEEDS, RANDOM_WITH_SEED, SCORES, random
 from pruneviz.errors import ScoreError, unknown_name
-from pruneviz.log.schema import is_filter_column
+from pruneviz.log.run_spec import SPEC_FACTS
+from pruneviz.log.schema import FILTERS, is_filter_column
+
+# Facts of runs that are no columns of filters.
+RUN_FACTS = frozenset(SPEC_FACTS) - set(FILTERS) - {"epochs"}
 
 Formula: TypeAlias = Callable[[pd.DataFrame], Any]
 Given = TypeVar("Given", bound=Formula)
@@ -35,7 +39,8 @@ class Measure:
     Attributes:
         name: Name in tables and legends.
         formula: Importance of every row of a filters table.
-        needs: Columns that the formula reads; None if it does not say, so it gets whole tables.
+        needs: Columns and facts of runs that the formula reads; None if it does not say, so it gets
+            whole tables.
         optional: Columns that it reads if the table has them.
         own: Whether it is not one of pruneviz's.
     """
@@ -50,6 +55,16 @@ class Measure:
     def reads(self) -> tuple[str, ...]:
         """Required and optional columns; none if the formula does not say what it reads."""
         return (*(self.needs or ()), *self.optional)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Required columns of a filters log; none if the formula does not say what it reads."""
+        return tuple(name for name in self.needs or () if name not in RUN_FACTS)
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Required facts of the runs, such as `sample_size`."""
+        return tuple(name for name in self.needs or () if name in RUN_FACTS)
 
     def of(self, filters: pd.DataFrame) -> pd.Series:
         """Score a table that has the needed columns.

@@ -10,14 +10,10 @@ import pandas as pd
 from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.measures import AnyMeasure, Measure, is_measure, resolve
 from pruneviz.errors import ScoreError
-from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.runs import Runs
-from pruneviz.log.schema import FILTERS
 
 # Fact of a run whose standard errors are over batches: their number.
 BATCHES = "sample_batches"
-
-RUN_FACTS = frozenset(SPEC_FACTS) - set(FILTERS) - {"epochs"}
 
 
 def facts_needed(quantities: Sequence[AnyMeasure]) -> list[str]:
@@ -27,8 +23,7 @@ def facts_needed(quantities: Sequence[AnyMeasure]) -> list[str]:
         ScoreError: If a measure does not exist.
     """
     measures = [resolve(q) for q in quantities if isinstance(q, Measure) or is_measure(q)]
-    needed = [need for measure in measures for need in measure.needs or ()]
-    return [need for need in dict.fromkeys(needed) if need in RUN_FACTS]
+    return list(dict.fromkeys(fact for measure in measures for fact in measure.facts))
 
 
 def table_of(source: Runs | pd.DataFrame, quantities: Sequence[AnyMeasure]) -> pd.DataFrame:

@@ -13,8 +13,8 @@ import pyarrow as pa
 from pruneviz.analysis.checks import columns_of
 from pruneviz.analysis.formulas import NEEDS as NEEDS
 from pruneviz.analysis.formulas import SCORES as SCORES
-from pruneviz.analysis.measures import AnyMeasure, Measure, resolve
-from pruneviz.analysis.run_facts import RUN_FACTS, table_of
+from pruneviz.analysis.measures import RUN_FACTS, AnyMeasure, Measure, resolve
+from pruneviz.analysis.run_facts import table_of
 from pruneviz.errors import ScoreError
 from pruneviz.log.parquet import write_blocks
 from pruneviz.log.runs import Runs
@@ -120,25 +120,6 @@ def _with_own_facts(filters: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     needs = [need for need in measure.needs or () if need not in filters.columns]
     facts = {need: filters.attrs[need] for need in needs if need in filters.attrs}
     return filters.assign(**facts) if facts else filters
-
-
-def columns_of_log(what: AnyMeasure) -> tuple[str, ...] | None:
-    """Columns of a filters log that a column or measure is computed from.
-
-    Args:
-        what: Column, or pruning measure as for `score`.
-
-    Returns:
-        Required columns, without facts of runs, see `pruneviz.analysis.run_facts`; None for a
-        function that does not say which, so that all are to be read.
-
-    Raises:
-        ScoreError: If there is neither a column nor a measure of that name.
-    """
-    if isinstance(what, str) and is_filter_column(what):
-        return (what,)
-    needs = resolve(what).needs
-    return None if needs is None else tuple(need for need in needs if need not in RUN_FACTS)
 
 
 def _seeded(name: AnyMeasure, seed: int) -> str:

@@ -46,7 +46,7 @@ def quantity_of(what: AnyMeasure, runs: Runs, place: str) -> Measure:
         raise FigureError(f"{place}: {unknown_name('column or measure', str(what), known)}") from (
             error
         )
-    lacking = [column for column in found.needs or () if column not in recorded]
+    lacking = [column for column in found.columns if column not in recorded]
     if lacking:
         raise FigureError(
             f"{place} is {found.name}, which needs {', '.join(found.needs or ())}, and these runs "

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pruneviz.analysis.matrix import recorded_measures
 from pruneviz.analysis.measures import AnyMeasure, Measure, quantity
+from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import DERIVATIVE_COLUMNS, is_filter_column
@@ -94,7 +95,7 @@ def check_held(runs: Runs, quantities: Sequence[AnyMeasure]) -> None:
     recorded = runs.recorded("filters")
     for what in quantities:
         found = known_quantity(runs, what)
-        lacking = [column for column in found.needs or () if column not in recorded]
+        lacking = [column for column in found.columns if column not in recorded]
         if lacking:
             raise FigureError(
                 f"no run holds values of {listed(lacking)}, which {found.name} is drawn from; "
@@ -157,10 +158,11 @@ def _measures_from(columns: Sequence[str]) -> list[str]:
 
 def _rows(runs: Runs, quantities: Sequence[Measure], epochs: Sequence[int] | None) -> pd.DataFrame:
     if any(one.needs is None for one in quantities):  # a function that does not say what it reads
-        return runs.read("filters", epochs=epochs)
+        return with_facts_needed(runs.read("filters", epochs=epochs), runs.spec, quantities)
     held = runs.columns("filters")
     read = ["kept", "weight", *(column for one in quantities for column in one.reads)]
-    return filters_of(runs, runs.spec, [name for name in read if name in held], epochs)
+    rows = filters_of(runs, runs.spec, [name for name in read if name in held], epochs)
+    return with_facts_needed(rows, runs.spec, quantities)
 
 
 def _texts(names: pd.Series) -> pd.Series:

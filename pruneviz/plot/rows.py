@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.measures import Measure
-from pruneviz.analysis.run_facts import RUN_FACTS, with_facts_needed
+from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTER_KEYS
 
@@ -79,9 +79,7 @@ def held_epochs(runs: Runs, spec: pd.DataFrame, quantities: Sequence[Measure]) -
 
 
 def _columns_needed(quantities: Sequence[Measure]) -> list[str]:
-    """Columns of filters that some quantities need, without facts of the runs."""
-    needed = dict.fromkeys(name for quantity in quantities for name in quantity.needs or ())
-    return [name for name in needed if name not in RUN_FACTS]
+    return list(dict.fromkeys(name for quantity in quantities for name in quantity.columns))
 
 
 def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:

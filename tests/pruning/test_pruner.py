@@ -344,8 +344,8 @@ def test_what_cannot_be_pruned_is_refused_names_the_round_and_prunes_nothing() -
     scored = table["theta_l1"].where(table.index < len(table) - last)
     with refused(f"^round 2: .*: {last} filters have no score"):
         pruner.prune(table.assign(theta_l1=scored), "l1_norm", groups, 2)
-    with refused("^round 2: there is no pruning measure 'taylor'; choose one of magnitude, "):
-        pruner.prune(table, "taylor", 5, 2)
+    with refused("^round 2: there is no pruning measure 'size'; choose one of magnitude, "):
+        pruner.prune(table, "size", 5, 2)
     with refused(
         "^round 4: measure magnitude needs theta_norm2; the table has no theta_norm2", ScoreError
     ):

@@ -230,7 +230,10 @@ def squared_inputs(twin: Twin) -> dict[str, Tensor]:
         found[name] = found.get(name, torch.zeros(())) + squares
 
     handles = [
-        module.register_forward_pre_hook(lambda m, args, name=name: note(name, m, args[0]))
+        module.register_forward_pre_hook(
+            lambda m, args, given, name=name: note(name, m, *args, *given.values()),
+            with_kwargs=True,
+        )
         for name, module in twin.model.named_modules()
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
     ]

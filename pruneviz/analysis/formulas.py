@@ -151,6 +151,28 @@ def synflow(filters: pd.DataFrame) -> pd.Series:
     return _numbers(filters, "synflow")
 
 
+def fisher_block(filters: pd.DataFrame) -> pd.Series:
+    """theta_p^T F_pp theta_p, with the Fisher information F of the model's own distribution, nats².
+
+    Half of it is the second-order change of the loss when a filter is removed from a trained
+    network, with the products of its weights, but without other filters.
+
+    References:
+        Singh and Alistarh, "WoodFisher", NeurIPS 2020. Kunstner et al., "Limitations of the
+        empirical Fisher approximation for natural gradient descent", NeurIPS 2019.
+    """
+    return _numbers(filters, "fisher_block")
+
+
+def obd(filters: pd.DataFrame) -> pd.Series:
+    """Half the sum over a filter's weights of theta_j^2 H_jj, in nats; signed.
+
+    References:
+        LeCun et al., "Optimal Brain Damage", NIPS 1989.
+    """
+    return _numbers(filters, "obd")
+
+
 def delta_loss(filters: pd.DataFrame) -> pd.Series:
     """What the loss gains when a filter is removed, in nats: the oracle.
 
@@ -281,6 +303,8 @@ SCORES: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {
     "snip": snip,
     "fisher": fisher,
     "synflow": synflow,
+    "fisher_block": fisher_block,
+    "obd": obd,
     "delta_loss": delta_loss,
     "random": random,
     "gate_fisher": gate_fisher,
@@ -308,6 +332,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "snip": ("abs_theta_g",),
     "fisher": ("theta2_g2",),
     "synflow": ("synflow",),
+    "fisher_block": ("fisher_block",),
+    "obd": ("obd",),
     "delta_loss": ("delta_loss",),
     "random": ("layer", "filter"),
     "gate_fisher": ("theta_g", "theta_g_se", SAMPLE_SIZE),

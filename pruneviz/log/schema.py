@@ -105,6 +105,25 @@ FILTERS: Mapping[str, Column] = {
 
 # Columns that a filters table has only if they were requested.
 ON_REQUEST: Mapping[str, Column] = {
+    "fisher_block": Column(
+        _SINGLE,
+        "nats²",
+        "mean squared inner product of weights and an example's gradient, with labels of the "
+        "model's own distribution (on request)",
+        r"$\theta_p^\top F_{pp}\,\theta_p$",
+    ),
+    "obd": Column(
+        _SINGLE,
+        "nats",
+        "half the sum of weight² x diagonal of the Hessian, estimated by probes (on request)",
+        r"$\frac{1}{2}\sum_j\theta_j^2 H_{jj}$",
+    ),
+    "obd_se": Column(
+        _SINGLE,
+        "nats",
+        "standard error of obd over its probes (on request)",
+        r"$\mathrm{SE}(\frac{1}{2}\sum_j\theta_j^2 H_{jj})$",
+    ),
     "delta_loss": Column(
         _SINGLE,
         "nats",
@@ -151,7 +170,10 @@ DERIVATIVE_COLUMNS = (
     *("theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2"),
     *STANDARD_ERRORS,
 )
-REQUEST_COLUMNS = ("theta2_g2", "synflow", "delta_loss", "bn_taylor", "wanda", "fpgm")
+REQUEST_COLUMNS = (
+    *("theta2_g2", "synflow", "fisher_block", "obd", "obd_se", "delta_loss"),
+    *("bn_taylor", "wanda", "fpgm"),
+)
 CHANGE_COLUMNS = ("update_size", "distance_from_init")  # between epochs, only in recordings
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
 
@@ -181,7 +203,7 @@ MEASURED_OF_UNIT: Mapping[str, tuple[str, ...]] = {
 _SUMS = frozenset(
     (
         *("theta_norm2", "theta_l1", "theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg"),
-        *("g_norm2", "theta2_g2", "synflow", "wanda"),
+        *("g_norm2", "theta2_g2", "synflow", "obd", "wanda"),
     )
 )
 

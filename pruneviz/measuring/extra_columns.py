@@ -6,7 +6,7 @@ between filters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -46,10 +46,34 @@ def squared_gradients(sample: Objective, names: Sequence[str], chunk: int) -> Na
             f"theta2_g2 needs the gradient of every example, but {sample.whole}; leave out the "
             "column theta2_g2, or with bn='batch' use bn='eval' or 'calibrated'"
         )
+    totals = {
+        name: torch.zeros_like(sample.parameters[name], dtype=torch.float64) for name in names
+    }
+    for batch, found in example_gradients(sample, names, chunk):
+        times = sample.relative_weights(batch)
+        for name, g in found.items():
+            totals[name] += _squared(g, times) / sample.examples
+    return {
+        name: sample.parameters[name].detach().double().square() * totals[name] for name in names
+    }
+
+
+def example_gradients(
+    sample: Objective, names: Sequence[str], chunk: int
+) -> Iterator[tuple[Batch, NamedTensors]]:
+    """The gradient of every example's own loss, at the first temperature.
+
+    Args:
+        sample: The loss; its batches can be split.
+        names: Parameters to differentiate by.
+        chunk: Examples that fit for a second derivative of their sum.
+
+    Yields:
+        A few examples, and {parameter: gradients [examples, ...]}.
+    """
     # vmap has no rules for other memory layouts
     ordinary = {name: _contiguous(p.detach()) for name, p in sample.parameters.items()}
     weights = {name: ordinary.pop(name) for name in names}
-    totals = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in weights.items()}
 
     def example_loss(chosen: NamedTensors, x: Inputs, y: Any) -> Tensor:
         state = {**sample.as_called({**ordinary, **chosen}), **sample.buffers}
@@ -58,31 +82,23 @@ def squared_gradients(sample: Objective, names: Sequence[str], chunk: int) -> Na
 
     # every example has a gradient of all weights, so fewer examples fit than for the sum
     for x, y in sample.chunks(max(1, chunk // _EXAMPLES_PER_GRADIENT)):
-        x = mapped(x, _contiguous)
-        for name, squares in _squared(example_loss, weights, (x, y), sample).items():
-            totals[name] += squares / sample.examples
-    return {name: weights[name].double().square() * totals[name] for name in names}
+        batch = mapped(x, _contiguous), y
+        try:
+            found = vmap(grad(_of_one(example_loss)), in_dims=(None, 0, 0))(weights, *batch)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, NotImplementedError):  # networks without rules for vmap
+            found = _one_by_one(example_loss, weights, batch)
+        yield batch, found
 
 
-def _squared(
-    loss: Callable[..., Tensor], weights: NamedTensors, batch: Batch, sample: Objective
-) -> NamedTensors:
-    """The sum over examples of their squared gradients, float64; with their weights in the loss."""
-    times = sample.relative_weights(batch)
-    try:
-        found = vmap(grad(_of_one(loss)), in_dims=(None, 0, 0))(weights, *batch)
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, NotImplementedError):  # not every network has rules for vmap
-        found = _one_by_one(loss, weights, batch)
+def _squared(g: Tensor, times: Tensor | None) -> Tensor:
+    """The sum over examples of squared gradients, float64; with their weights in the loss."""
     if times is None:
-        return {name: g.square().sum(0, dtype=torch.float64) for name, g in found.items()}
-    times = times.to(sample.device)
-    return {
-        # an example without weight has no loss, which is NaN
-        name: torch.tensordot(times[times > 0], g[times > 0].double().square(), 1)
-        for name, g in found.items()
-    }
+        return g.square().sum(0, dtype=torch.float64)
+    times = times.to(g.device)
+    # an example without weight has no loss, which is NaN
+    return torch.tensordot(times[times > 0], g[times > 0].double().square(), 1)
 
 
 def _of_one(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -20,9 +20,11 @@ from pruneviz.measuring.cheap_columns import CheapColumns
 from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.derivative_columns import Derivatives, by_layer, derivative_columns
 from pruneviz.measuring.extra_columns import filter_distances, synaptic_flow
+from pruneviz.measuring.hutchinson import obd_columns
 from pruneviz.measuring.independence import reason_against_chunks
 from pruneviz.measuring.input_norms import weights_times_inputs
 from pruneviz.measuring.losses import Loss
+from pruneviz.measuring.model_labels import model_fisher
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.removed_rows import delta_loss_column
@@ -285,6 +287,8 @@ def _snapshot(
         for name, column in _FURTHER.items():
             if name in wanted:
                 whole.columns[name] = column(sample, layers, chunk, options)
+        if {"obd", "obd_se"} & set(wanted):
+            whole.columns.update(obd_columns(sample, layers, chunk, options))
     found = {name: _without_pruned(model, layers, whole.columns[name], options) for name in wanted}
     rows = sum(layer.filters * rows_per_filter(model, layer, options.row_kind) for layer in layers)
     frame = pd.DataFrame(found, index=pd.RangeIndex(rows), copy=False)
@@ -316,10 +320,11 @@ def _fpgm(
     return filter_distances(sample.model, layers)
 
 
-# Columns on request that need no derivative.
+# Columns on request that are not made with the derivatives; obd makes two.
 _FURTHER: Mapping[str, Callable[[Objective, Sequence[AnyLayer], int, Options], NamedTensors]] = {
     "synflow": _synflow,
     "delta_loss": delta_loss_column,
+    "fisher_block": model_fisher,
     "wanda": _wanda,
     "fpgm": _fpgm,
 }

@@ -123,6 +123,18 @@ class FilterTerms(Listener):
             name: e if name in valid else torch.full_like(e, _NULL) for name, e in errors.items()
         }
 
+    def mean_squares(self) -> NamedTensors:
+        """{layer: mean over examples of each filter's squared terms, float64 [filters] on the CPU}.
+
+        NaN where standard errors are.
+        """
+        squares = self._by_layer(self._spread.mean_of_squares())
+        valid = squares.keys() if self._by_batch else self._valid()
+        return {
+            name: found if name in valid else torch.full_like(found, _NULL)
+            for name, found in squares.items()
+        }
+
     def _terms_of(self, layer: Layer, examples: int) -> Tensor:
         """Terms of a layer, float64 [examples, filters].
 

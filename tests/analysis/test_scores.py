@@ -40,6 +40,8 @@ PLAIN = {
     "distance_from_init": lambda row: row["distance_from_init"],
     "bn_taylor": lambda row: row["bn_taylor"],
     "wanda": lambda row: row["wanda"],
+    "fisher_block": lambda row: row["fisher_block"],
+    "obd": lambda row: row["obd"],
     "delta_loss": lambda row: row["delta_loss"],
 }
 

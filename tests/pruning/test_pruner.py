@@ -37,7 +37,7 @@ COLUMNS = (
     "sigma_delta",
 )
 COLUMNS += ("theta2_g2", "synflow", "delta_loss", "bn_taylor", "wanda", "fpgm", "theta_g_se")
-COLUMNS += ("update_size", "distance_from_init", "sample_size")
+COLUMNS += ("update_size", "distance_from_init", "sample_size", "fisher_block", "obd")
 POSITIVE = ("theta_norm2", "theta_l1", "abs_theta_g", "theta2_abs_g", "theta2_g2", "synflow")
 POSITIVE += ("bn_taylor", "wanda", "fpgm", "theta_g_se", "update_size", "distance_from_init")
 POSITIVE += ("sample_size",)
@@ -58,6 +58,7 @@ MEASURED: Mapping[str, tuple[str, Callable[..., float]]] = {
     "wanda": ("wanda", sum),
     "update_size": ("update_size", lambda rows: sum(row**2 for row in rows) ** 0.5),
     "distance_from_init": ("distance_from_init", lambda rows: sum(r**2 for r in rows) ** 0.5),
+    "obd": ("obd", sum),
 }
 
 
@@ -118,6 +119,7 @@ def plain_score(rows: list[dict[str, float]], measure: str) -> float:
         "gate_fisher": lambda row: (
             row["theta_g"] ** 2 + (row["sample_size"] - 1) * row["theta_g_se"] ** 2
         ),
+        "fisher_block": lambda row: row["fisher_block"],
     }
     values = list(map(of_row[measure], rows))
     there = [value for value in values if not np.isnan(value)]

@@ -112,9 +112,15 @@ def test_recording_it_moves_nothing(tmp_path: Path) -> None:
     assert all(module.training for module in model.modules())
 
 
-def test_a_recording_from_before_the_column_reads_as_null() -> None:
-    filters = pv.load("data/cifar-mini").filters
-    assert filters["delta_loss"].isna().all()
+def test_recordings_with_and_without_the_column_are_read_together(tmp_path: Path) -> None:
+    record(tmp_path, oracle=6)
+    model = BY_NAME["residual"].model()
+    with pv.Recorder(model, SAMPLE, tmp_path / "without") as recorder:
+        recorder.after_epoch(0)
+    filters = pv.load(tmp_path).filters
+    assert filters.loc[filters["run"] == "without", "delta_loss"].isna().all()
+    assert filters["delta_loss"].notna().sum() == 18
+    assert "delta_loss" not in pv.load("data/cifar-mini").filters
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,15 @@ def canvas(
         yield Canvas(shown, used, None)
         style.settle(figure)
         figure.set_dpi(SCREEN_DPI)  # after the layout, which depends on it a little
+        if _is_cut_off(figure):  # long names are wider at this resolution
+            figure.set_layout_engine("constrained")
+            style.settle(figure)
+
+
+def _is_cut_off(figure: Figure) -> bool:
+    """Whether something reaches over the edge of a picture."""
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return min(box.x0, box.y0, width - box.x1, height - box.y1) < 0
 
 
 def _check_given(ax: object, names: Sequence[str], choose: str) -> None:

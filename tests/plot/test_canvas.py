@@ -98,3 +98,11 @@ def test_a_long_legend_adds_height_and_covers_nothing() -> None:
 def test_panels_are_lettered_while_there_are_letters() -> None:
     assert letters(2) == ["(a) ", "(b) "]
     assert set(letters(27)) == {""}
+
+
+def test_long_names_are_not_cut_off_at_the_resolution_of_a_screen() -> None:
+    name = "loss_preservation_abs_of_sum" * 2
+    with canvas(None, ["one"], "", size=(4, 3)) as drawn:
+        drawn.axes[0].set_yticks([0, 1], [name, name])
+    box, (width, height) = drawn.figure.get_tightbbox(), drawn.figure.get_size_inches()
+    assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height

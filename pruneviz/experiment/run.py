@@ -18,11 +18,11 @@ from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, augment, balanced_sample, subset
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.parallel import Report, resumed_spec
-from pruneviz.experiment.setting import Setting, check_measure, planned_facts
+from pruneviz.experiment.setting import Setting, check_measure, planned_facts, request_of
 from pruneviz.experiment.training import TrainingState, put_back_best, start, train
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.plans.run_plan import RunPlan, precision_on
-from pruneviz.pruning.pruner import Pruner, needed_changes, needed_columns, ranking_temperatures
+from pruneviz.pruning.pruner import Pruner, needed_columns, ranking_temperatures
 from pruneviz.pruning.removal import remove
 from pruneviz.pruning.rounds import flowandprune_after, pruned_after
 from pruneviz.recording.kept_weights import drop_kept_after, keep_weights
@@ -180,11 +180,8 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
         "spec": _spec_facts(plan, data, setting),
         "unit": plan.unit,
         "resume": before is not None,
-        **setting.on_request.of_unit(plan.unit),
+        **request_of(plan, setting).of_unit(plan.unit),
     }
-    changes = needed_changes(plan.pruning.measure) if plan.pruning else ()
-    if changes:
-        options["columns"] = ("default", *changes)
     with Recorder(state.network, sample, path, **options) as recorder:
         restore_checkpoint(state, recorder.log.checkpoint)
         # At epoch 0 the loop records the initialisation again.

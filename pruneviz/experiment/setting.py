@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from pruneviz.errors import PresetError, ScoreError
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.pruning_options import pruning_facts
 from pruneviz.log.run_directory import check_same_options, is_sealed
-from pruneviz.log.schema import MEASURED_COLUMNS, RANKED_WITHOUT_SAMPLE
+from pruneviz.log.schema import CHANGE_COLUMNS, MEASURED_COLUMNS, RANKED_WITHOUT_SAMPLE
 from pruneviz.plans.run_plan import RunPlan
 
 # The spec holds the resulting numbers of images instead.
@@ -57,6 +57,18 @@ def planned_facts(plan: RunPlan) -> dict[str, Any]:
     return {**facts, **pruning_facts(plan.pruning), "every": str(plan.every)}
 
 
+def request_of(plan: RunPlan, setting: Setting) -> OnRequest:
+    """The columns on request of a plan's run, with changes between epochs that its measure needs.
+
+    Raises:
+        ScoreError: If there is no such measure.
+    """
+    needed = resolve(plan.pruning.measure).needs if plan.pruning else None
+    changes = [name for name in needed or () if name in CHANGE_COLUMNS]
+    asked = setting.on_request
+    return replace(asked, columns=tuple(dict.fromkeys([*asked.columns, *changes])))
+
+
 def progress_of(plan: RunPlan, setting: Setting) -> Literal["recorded", "unfinished", "missing"]:
     """Progress of a plan's run in the folder of a setting.
 
@@ -66,7 +78,7 @@ def progress_of(plan: RunPlan, setting: Setting) -> Literal["recorded", "unfinis
     path = setting.out / plan.run
     if not (path / "spec.json").exists():
         return "missing"
-    check_same_options(path, planned_facts(plan) | setting.on_request.facts(plan.unit))
+    check_same_options(path, planned_facts(plan) | request_of(plan, setting).facts(plan.unit))
     return "recorded" if is_sealed(path) else "unfinished"
 
 
@@ -103,8 +115,9 @@ def check_measure(plan: RunPlan) -> None:
             f"{plan.run}: pruning measure {measure!r} {why}; filters are ranked by one of "
             f"{', '.join(usable)}, or by a function of {', '.join(sorted(_RANKED_WITH))}"
         )
-    if plan.pruning.prune_at_start and "sigma_delta" in needed:
+    if plan.pruning.prune_at_start and set(needed) & {"sigma_delta", *CHANGE_COLUMNS}:
+        what = "scales" if "sigma_delta" in needed else "weights"
         raise PresetError(
-            f"{plan.run}: {measure} needs changes of scales, and there are none before training; "
+            f"{plan.run}: {measure} needs changes of {what}, and there are none before training; "
             "leave out prune_at_start"
         )

@@ -9,6 +9,7 @@ from pruneviz.errors import LogError, unknown_name
 from pruneviz.log import schema
 
 DELTA_LOSS = "delta_loss"
+REQUESTABLE = (*schema.REQUEST_COLUMNS, *schema.CHANGE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class OnRequest:
     """What is measured besides the default columns; checked on construction.
 
     Attributes:
-        columns: Further columns, among `pruneviz.log.schema.REQUEST_COLUMNS`.
+        columns: Further columns, among `pruneviz.log.schema.REQUEST_COLUMNS` and `CHANGE_COLUMNS`.
         oracle: Number of drawn filters for which `delta_loss` is measured; None for none, or, if
             `columns` names it, for all.
         oracle_at: Epochs at which `delta_loss` is measured; None for all measured ones.
@@ -31,11 +32,9 @@ class OnRequest:
 
     def __post_init__(self) -> None:
         for name in self.columns:
-            if name not in schema.REQUEST_COLUMNS:
+            if name not in REQUESTABLE:
                 hint = "all other columns are measured anyway"
-                raise LogError(
-                    unknown_name("column on request", name, schema.REQUEST_COLUMNS, hint)
-                )
+                raise LogError(unknown_name("column on request", name, REQUESTABLE, hint))
         if self.oracle_at is not None and self.oracle is None and DELTA_LOSS not in self.columns:
             raise LogError(
                 f"oracle_at={self.oracle_at!r} says when filters are removed, but not how many; "
@@ -44,11 +43,11 @@ class OnRequest:
 
     def of_unit(self, unit: str) -> dict[str, Any]:
         """Options of a `Recorder` whose rows are of a kind; single weights cannot be removed."""
-        available = schema.MEASURED_OF_UNIT[unit]
+        available = _available(unit)
         further = [name for name in self.columns if name in available]
         options: dict[str, Any] = {}
         if further:
-            default = [name for name in available if name not in schema.REQUEST_COLUMNS]
+            default = [name for name in available if name not in REQUESTABLE]
             options["columns"] = (*default, *further)
         if DELTA_LOSS in available:
             given = {"oracle": self.oracle, "oracle_at": self.oracle_at}
@@ -60,8 +59,7 @@ class OnRequest:
         options = self.of_unit(unit)
         if not options:
             return {}
-        available = schema.MEASURED_OF_UNIT[unit]
-        default = [name for name in available if name not in schema.REQUEST_COLUMNS]
+        default = [name for name in _available(unit) if name not in REQUESTABLE]
         columns = dict.fromkeys(options.get("columns", default))
         if "oracle" in options:
             columns[DELTA_LOSS] = None
@@ -71,3 +69,7 @@ class OnRequest:
         if "oracle_at" in options:
             facts["oracle_at"] = " ".join(map(str, sorted(options["oracle_at"])))
         return facts
+
+
+def _available(unit: str) -> tuple[str, ...]:
+    return (*schema.MEASURED_OF_UNIT[unit], *schema.CHANGE_COLUMNS)

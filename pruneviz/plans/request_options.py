@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def _known() -> Iterable[str]:
-    from pruneviz.log.schema import REQUEST_COLUMNS
+    from pruneviz.log.on_request import REQUESTABLE
 
-    return REQUEST_COLUMNS
+    return REQUESTABLE
 
 
 Further = Annotated[

@@ -11,7 +11,7 @@ from pruneviz.analysis.measures import AnyMeasure, Measure, resolve
 from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import PruningError, ScoreError
 from pruneviz.log.arguments import as_tuple, is_number, is_whole
-from pruneviz.log.schema import CHANGE_COLUMNS, RANKED_WITHOUT_SAMPLE
+from pruneviz.log.schema import RANKED_WITHOUT_SAMPLE
 from pruneviz.model.filters import FilterOf, Layer, unwrap
 from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Inputs
@@ -266,11 +266,6 @@ def _known(measure: AnyMeasure) -> Measure:
         return resolve(measure)
     except ScoreError as error:
         raise PruningError(str(error)) from error
-
-
-def needed_changes(measure: AnyMeasure) -> tuple[str, ...]:
-    """Columns of changes between epochs that a recording must have for ranking by a measure."""
-    return tuple(name for name in resolve(measure).needs or () if name in CHANGE_COLUMNS)
 
 
 def needed_columns(measure: AnyMeasure) -> tuple[str, ...]:

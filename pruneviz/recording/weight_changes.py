@@ -21,8 +21,8 @@ _UPDATE, _DISTANCE = CHANGE_COLUMNS
 class WeightChanges:
     """Columns of the norms of weight changes, `update_size` and `distance_from_init`.
 
-    The weights of the last epoch and of epoch 0 are held in memory, and those of epoch 0 also on
-    disk until the run is finished. After a resume the weights of the last epoch are those of the
+    The weights of the last two epochs and of epoch 0 are held in memory, and those of epoch 0 also
+    on disk until the run is finished. After a resume the weights of the last epoch are those of the
     network, if it agrees with the log.
 
     Args:
@@ -37,7 +37,7 @@ class WeightChanges:
     ) -> None:
         self._model, self._layers, self._unit = model, layers, unit
         self.columns = tuple(name for name in CHANGE_COLUMNS if name in columns)
-        self._last: tuple[int, Mapping[str, Tensor]] | None = None
+        self._held: dict[int, Mapping[str, Tensor]] = {}
         self._initial: Mapping[str, Tensor] | None = None
 
     @torch.no_grad()
@@ -47,7 +47,7 @@ class WeightChanges:
         NaN where the weights to compare with are unknown; distances are 0 at epoch 0.
         """
         before = {
-            _UPDATE: self._last[1] if self._last and self._last[0] == epoch - 1 else None,
+            _UPDATE: self._held.get(epoch - 1),
             _DISTANCE: self._weights() if epoch == 0 else self._initial,
         }
         return {name: self._norms(before[name]) for name in self.columns}
@@ -57,7 +57,9 @@ class WeightChanges:
         if not self.columns:
             return
         weights = {name: w.detach().clone() for name, w in self._weights().items()}
-        self._last = epoch, weights
+        # The epoch before stays, so that this epoch's change can be computed again.
+        before = self._held.items() if _UPDATE in self.columns else ()
+        self._held = {e: held for e, held in before if e == epoch - 1} | {epoch: weights}
         if epoch == 0:
             self._initial = weights
 
@@ -81,7 +83,7 @@ class WeightChanges:
         Raises:
             LogError: If the kept weights of epoch 0 cannot be read, or are of another network.
         """
-        self._last = self._initial = None
+        self._held, self._initial = {}, None
         if last is None or not self.columns:
             return
         if agrees:

@@ -623,6 +623,10 @@ UNUSABLE = {
         {"measure": "theta_change"},
         r"'theta_change' ranks single weights; filters are ranked by one of magnitude",
     ),
+    "no update yet": (
+        {"measure": "update_size", "prune_at_start": True},
+        r"needs changes of weights, and there are none before training; leave out prune_at_start",
+    ),
     "no change yet": (
         {"measure": "sigma_change", "prune_at_start": True},
         r"needs changes of scales, and there are none before training; leave out prune_at_start",

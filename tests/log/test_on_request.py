@@ -28,6 +28,12 @@ def test_columns_come_besides_the_default_ones() -> None:
     }
 
 
+def test_changes_between_epochs_can_be_asked_for() -> None:
+    asked = OnRequest(("update_size",))
+    assert asked.of_unit("weight")["columns"][-1] == asked.of_unit("filter")["columns"][-1]
+    assert asked.facts("filter") == {"columns": (*DEFAULT, "update_size")}
+
+
 def test_single_weights_are_never_removed() -> None:
     assert OnRequest((), 20).of_unit("weight") == {}
     columns = OnRequest(("synflow", "delta_loss")).of_unit("weight")["columns"]

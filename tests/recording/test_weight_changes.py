@@ -163,6 +163,8 @@ def test_a_table_for_ranking_has_the_changes_and_moves_nothing(tmp_path: Path) -
         model.load_state_dict(states[1].state_dict())
         ranked = recording.table(1, columns=["theta_g", "theta_g_se"])
         recording.after_epoch(1)
+        again = recording.table(1)
+    pd.testing.assert_frame_equal(again[COLUMNS], ranked[COLUMNS])
     update = norms(states[1], states[0])
     np.testing.assert_allclose(pv.score(ranked, "update_size"), update, rtol=1e-7)
     np.testing.assert_allclose(at(pv.load(tmp_path), 1, "update_size"), update, rtol=1e-7)

@@ -13,7 +13,7 @@ from torch import nn
 import pruneviz as pv
 from pruneviz.errors import LogError, PresetError, PruningError, ScoreError
 from pruneviz.experiment.run import record_run
-from pruneviz.experiment.setting import Setting, check_measure
+from pruneviz.experiment.setting import Setting, check_measure, is_recorded
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.plans.planning import plan_pruned_runs
 from tests.support.cut_off import ignore
@@ -153,3 +153,19 @@ def test_a_run_is_pruned_by_a_function_of_the_working_directory(
     ):
         with pytest.raises(PresetError, match=said):
             check_measure(changed(plan, measure=f"own_measure_of_a_run:{name}"))
+
+
+@pytest.mark.parametrize(
+    "measure", ["gate_fisher", "wanda", "bn_taylor", "fpgm", "update_size", "distance_from_init"]
+)
+def test_runs_are_pruned_by_measures_of_columns_on_request(tmp_path: Path, measure: str) -> None:
+    options = PruningOptions(measure, target=0.4, rounds=2)
+    plan = changed(UNPRUNED, lr_drops=(), every=2, batch_size=64, pruning=options)
+    setting = Setting(tmp_path)
+    record_run(plan, setting, ignore)
+    assert is_recorded(plan, setting)
+    runs = pv.load(tmp_path)
+    last = runs.rounds[runs.rounds["round"] == 2]
+    assert 1 - last["kept"].sum() / last["filters"].sum() == pytest.approx(0.4, abs=0.01)
+    if measure in ("update_size", "distance_from_init"):
+        assert pv.score(runs, measure)[runs.filters["epoch"] == 1].min() > 0

@@ -30,7 +30,7 @@ from pruneviz.plot.cells import (
     width_of,
 )
 from pruneviz.plot.glyphs import literal
-from pruneviz.plot.panels import seeds_in_words, wrapped
+from pruneviz.plot.panels import check_number, leave_margins, seeds_in_words, wrapped
 from pruneviz.plot.recorded import (
     Wanted,
     check_held,
@@ -239,10 +239,12 @@ def heatmap(
 def draw(table: pd.DataFrame, over: Over, ax: Axes | None = None) -> Any:
     """Draw a table of `heatmap_table`."""
     panels = dict(_panels(table, over))
+    check_number(list(panels))
     rows, columns = (max(cells.values.shape[axis] for cells in panels.values()) for axis in (0, 1))
     cell = _cell_size(columns, over)
     size, across = _size(panels, (rows * cell[1], columns * cell[0]), over)
     with canvas(ax, list(panels), _CHOOSE, size=size, columns=across, sharey=across > 1) as drawn:
+        leave_margins(drawn)
         scale_beside(drawn.figure, drawn.axes, _scale_label(table, over))
         for axes, title, cells in zip(drawn.axes, panels, panels.values(), strict=True):
             axes.set_title(wrapped(title, columns * cell[0]))

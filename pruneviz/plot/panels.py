@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import cast
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from pruneviz.log.schema import is_filter_column
+from pruneviz.errors import FigureError
+from pruneviz.plot.canvas import SCREEN_DPI, Canvas
 from pruneviz.plot.glyphs import literal
-from pruneviz.plot.row_kind import RowKind
-from pruneviz.plot.words import measure_title
 
+_MARGIN = 0.08  # inches
+MOST = 24  # panels of a picture
 _CHARACTER = 0.075  # inches of a bold character of a title
+
+
+def check_number(panels: Sequence[str]) -> None:
+    """Check that a picture has few enough panels to be looked at.
+
+    Raises:
+        FigureError: If there are too many; names some, and says how to have fewer.
+    """
+    if len(panels) > MOST:
+        raise FigureError(
+            f"this picture would have {len(panels)} panels, at most {MOST} can be looked at: "
+            f"{'; '.join(panels[:3])}; and others; choose fewer with runs= and epochs=, or name in "
+            "by= the facts that tell runs apart"
+        )
+
+
+def leave_margins(drawn: Canvas) -> None:
+    """Lay a picture out for the screen, with margins for the other widths of text in files.
+
+    Text is up to 4 % wider at one resolution than at another, which cuts long names off.
+    """
+    if drawn.given is None:
+        figure = cast(Figure, drawn.figure)
+        figure.set_dpi(SCREEN_DPI)
+        cast(ConstrainedLayoutEngine, figure.get_layout_engine()).set(w_pad=_MARGIN)
 
 
 def wrapped(title: str, inches: float) -> str:
@@ -42,15 +71,6 @@ def label_edges(panels: Sequence[Axes], x: str, y: str) -> None:
         axes.tick_params(axis="x", labelbottom=not below)
         if len(panels) == 1 or column == 0:
             axes.set_ylabel(y)
-
-
-def value_label(name: str, row_kind: RowKind) -> str:
-    """The label of an axis: the symbol and unit of a column, the title of a measure."""
-    if not is_filter_column(name):
-        return literal(measure_title(name))
-    column = row_kind.column(name)
-    unit = f" ({column.unit})" if column.unit not in ("", "1") else ""
-    return (column.symbol or literal(name)) + unit
 
 
 def _place(axes: Axes) -> tuple[int, int]:

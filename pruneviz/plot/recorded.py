@@ -58,7 +58,10 @@ def epochs_of_group(held: Sequence[int], known: Sequence[int], wanted: Wanted) -
 
 
 def values_of(
-    runs: Runs, quantities: Sequence[AnyMeasure], epochs: Sequence[int] | None = None
+    runs: Runs,
+    quantities: Sequence[AnyMeasure],
+    epochs: Sequence[int] | None = None,
+    of_pruned: bool = False,
 ) -> pd.DataFrame:
     """Columns and measures of every filter.
 
@@ -67,6 +70,7 @@ def values_of(
         quantities: Columns of the filters table, or pruning measures as for `pruneviz.score`. A
             column wins over a measure of the same name.
         epochs: Epochs to read. Default: all.
+        of_pruned: Whether pruned filters keep their values, most of which are 0.
 
     Returns:
         One row per run, epoch and filter (or weight), in the order of the log: run and layer
@@ -82,7 +86,8 @@ def values_of(
     kept = ~rows["kept"].eq(False).fillna(False).to_numpy(dtype=bool)
     keys = rows[[key for key in _KEYS if key in rows]]
     texts = {key: _texts(keys[key]) for key in ("run", "layer")}
-    values = {one.name: np.where(kept, _numbers(rows, one), np.nan) for one in found}
+    there = kept | of_pruned
+    values = {one.name: np.where(there, _numbers(rows, one), np.nan) for one in found}
     return keys.assign(kept=kept, **texts, **values)
 
 

@@ -24,7 +24,8 @@ from pruneviz.plot import style
 from pruneviz.plot.canvas import Canvas, canvas, with_table
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.legends import shortened
-from pruneviz.plot.panels import label_edges, value_label, wrapped
+from pruneviz.plot.panels import MOST, check_number, label_edges, leave_margins, wrapped
+from pruneviz.plot.quantities import axis_label
 from pruneviz.plot.recorded import Wanted
 from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT
 from pruneviz.plot.signed_log import SignedLog
@@ -34,7 +35,7 @@ from pruneviz.plot.trajectories import QUANTILES, Filters, trajectory_table
 Scale = Literal["linear", "log", "symlog"]
 
 _CHOOSE = "choose one with runs= and layers=, or take runs together with by=[]"
-_MOST_BANDS = 30  # panels with the bands of a layer; more layers are lines in one panel
+_MOST_BANDS = MOST  # panels with the bands of a layer; more layers are lines in one panel
 _SMALL, _LARGE = (1.85, 1.2), (3.4, 2.4)  # inches of a panel
 _WIDE = 100.0  # a larger factor between values is drawn on a logarithmic axis
 _CHARACTER, _TITLE = 0.062, 7.5  # inches and points of a character of a layer's name
@@ -61,7 +62,7 @@ def trajectory(
     """Draw how a column or measure of filters develops over the epochs.
 
     Layers are drawn as the median of their filters with bands of 25 to 75 and 5 to 95 %, in a panel
-    each. More than 30 panels, and several layers in given axes, become one line per layer, its
+    each. More than 24 panels, and several layers in given axes, become one line per layer, its
     median, coloured by depth. Filters of runs that differ only in their seed count together; other
     runs get panels of their own. Chosen filters are a line each, of the run with the lowest seed.
     A filter that is pruned ends in a cross; a layer whose filters are, does when all of them are
@@ -120,6 +121,7 @@ def _draw_filters(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> 
     names = pd.Series([_filter_name(row) for row in table.to_dict("records")], table.index)
     looks = style.styles_of(names)
     with _canvas(ax, list(panels), _LARGE, 2) as drawn:
+        leave_margins(drawn)
         for axes, panel in zip(drawn.axes, panels.values(), strict=True):
             several = panel["seeds"].max() > 1
             note = f"the lowest of {panel['seeds'].max()} seeds" if several else ""
@@ -159,6 +161,7 @@ def _draw_bands(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> An
     names = shortened(list(table["layer"].unique()), int(size[0] / _CHARACTER))
     titles = dict(zip(table["layer"].unique(), names, strict=True))
     with _canvas(ax, list(panels), size, across) as drawn:
+        leave_margins(drawn)
         for axes, panel in zip(drawn.axes, panels.values(), strict=True):
             group = str(panel["group"].iloc[0])
             lines = [wrapped(group, size[0])] if group else []
@@ -198,6 +201,7 @@ def _draw_medians(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> 
     norm = Normalize(1, max(2, int(table["depth"].max())))
     colours = style.depth_colours()
     with _canvas(ax, list(panels), _LARGE, 2) as drawn:
+        leave_margins(drawn)
         for axes, panel in zip(drawn.axes, panels.values(), strict=True):
             axes.set_title(_titled(panel, f"median of {panel['layer'].nunique()} layers", _LARGE))
             for _, rows in panel.groupby("depth"):
@@ -213,6 +217,7 @@ def _draw_medians(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> 
 def _canvas(
     ax: Axes | None, names: Sequence[str], size: tuple[float, float], across: int
 ) -> AbstractContextManager[Canvas]:
+    check_number(names)
     across = min(across, len(names))
     width, height = size
     whole = (0.6 + across * width, 0.55 + math.ceil(len(names) / across) * height)
@@ -283,7 +288,7 @@ def _finish(
         axes.set_xlim(first - margin, last + margin)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         axes.grid(axis="y", color=style.GUIDE_COLOUR, linewidth=0.3, alpha=0.6)
-    label_edges(drawn.axes, "epochs trained", value_label(str(table["y"].iloc[0]), row_kind))
+    label_edges(drawn.axes, "epochs trained", axis_label(str(table["y"].iloc[0]), row_kind))
 
 
 def _scale(axes: Axes, values: np.ndarray, scale: Scale) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
 
-from pruneviz.plot.panels import label_edges, seeds_in_words, value_label, wrapped
-from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT
+from pruneviz.errors import FigureError
+from pruneviz.plot.panels import check_number, label_edges, seeds_in_words, wrapped
 
 
 def test_a_title_is_broken_where_its_panel_ends_and_drawn_as_it_stands() -> None:
@@ -33,8 +34,7 @@ def test_inner_panels_have_no_labels_unless_the_place_below_is_empty() -> None:
     assert [axes.get_ylabel() for axes in panels] == ["y", "", "y"]
 
 
-def test_a_column_is_named_by_its_symbol_and_a_measure_by_its_title() -> None:
-    kind = ROW_KINDS_BY_UNIT["filter"]
-    assert value_label("theta_g", kind) == r"$\theta_p^\top g_p$ (nats)"
-    assert value_label("magnitude", kind) == "Magnitude"
-    assert value_label("my$", kind) == r"my\$"
+def test_too_many_panels_are_refused() -> None:
+    check_number(["a"] * 24)
+    with pytest.raises(FigureError, match=r"25 panels, at most 24 .*: a; a; a; and others; choose"):
+        check_number(["a"] * 25)

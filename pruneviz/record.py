@@ -210,8 +210,9 @@ def _check(plans: Sequence[RunPlan], device: str, precision: Precision | None) -
 
 
 def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None) -> None:
+    from pruneviz.console.processes import cores
     from pruneviz.experiment.campaign import check_data_sets, record_runs
-    from pruneviz.experiment.parallel import cores, runs_at_once
+    from pruneviz.experiment.parallel import runs_at_once
     from pruneviz.experiment.setting import is_recorded
     from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
 

@@ -104,8 +104,9 @@ def remeasure(
     are skipped; interrupted ones continue after their last epoch. Runs that would get one name are
     measured into folders of their own.
     """
+    from pruneviz.console.processes import cores
     from pruneviz.experiment.campaign import check_data_sets
-    from pruneviz.experiment.parallel import Device, available_device, cores, runs_at_once
+    from pruneviz.experiment.parallel import Device, available_device, runs_at_once
     from pruneviz.experiment.remeasuring import (
         Remeasuring,
         check_remeasurable,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from pruneviz.analysis.moments import moments, pearson
 from pruneviz.log.vocabulary import CorrelationMethod
@@ -70,7 +70,7 @@ def fisher_intervals(
     """
     enough = n >= (5 if method == "kendall" else 4)
     r, n = np.where(enough, r, np.nan), np.where(enough, n, 5)
-    half = stats.norm.ppf((1 + level) / 2) * np.sqrt(_FISHER_VARIANCES[method](r, n))
+    half = special.ndtri((1 + level) / 2) * np.sqrt(_FISHER_VARIANCES[method](r, n))
     with np.errstate(divide="ignore"):  # |r| = 1 maps to infinity; its interval is the point itself
         centre = np.arctanh(np.clip(r, -1, 1))
     return np.tanh(centre - half), np.tanh(centre + half)
@@ -118,6 +118,8 @@ def _bootstrap(
     seed: int,
 ) -> np.ndarray:
     """Interval of one group. Each group reseeds the generator, so groups are independent."""
+    from scipy import stats  # half a second to import
+
     whole = np.zeros(1, dtype="int64")
     with warnings.catch_warnings():
         # Draws from a small group can be constant and then have no r. They are left out,
@@ -152,6 +154,8 @@ def _kendall(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:
 def _kendall_of_one(x: np.ndarray, y: np.ndarray) -> float:
     if len(x) < 3 or x.min() == x.max() or y.min() == y.max():
         return np.nan
+    from scipy import stats  # half a second to import
+
     return float(stats.kendalltau(x, y, method="asymptotic").statistic)
 
 

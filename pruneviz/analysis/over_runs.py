@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special  # not scipy.stats, whose import takes half a second
 
 from pruneviz.analysis.checks import check_level
 from pruneviz.errors import AnalysisError
@@ -59,7 +59,8 @@ def mean_over_runs(
     # Runs of a custom training loop may lack a network or data set; they form a group of their own.
     groups = table.groupby(list(by), observed=True, dropna=False)[value]
     found = groups.agg(seeds="count", mean="mean", sd="std", least="min", most="max")
-    quantile = stats.t.ppf((1 + level) / 2, found["seeds"] - 1)
+    freedom = (found["seeds"] - 1).where(found["seeds"] > 1)
+    quantile = special.stdtrit(freedom, (1 + level) / 2)  # of Student's t
     half = quantile * found["sd"] / np.sqrt(found["seeds"])
     found = found.assign(low=found["mean"] - half, high=found["mean"] + half).reset_index()
     return found[[*by, "seeds", "mean", "sd", "low", "high", "least", "most"]]

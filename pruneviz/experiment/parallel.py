@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing.context import SpawnContext
@@ -15,6 +12,7 @@ from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Queue
 
+from pruneviz.console.processes import cores, end_with_parent, ended_on_interrupt
 from pruneviz.console.progress import Progress, show_progress
 from pruneviz.errors import PrunevizError
 from pruneviz.experiment.freed_memory import keep_freed_memory
@@ -64,11 +62,6 @@ def available_device(device: Device) -> str:
     if device is Device.cuda:
         raise PrunevizError("there is no CUDA GPU on this machine; use --device cpu")
     return "cpu"
-
-
-def cores() -> int:
-    """Number of CPU cores available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def runs_at_once(device: str) -> int:
@@ -132,35 +125,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> N
 
 def start_worker() -> None:
     """Prepare a worker process: end it with its parent, and keep freed memory."""
-    end_with_parent()
+    end_with_parent()  # only whole files are on disk, so every run resumes from a checkpoint
     keep_freed_memory()
-
-
-def end_with_parent() -> None:
-    """End this process as soon as its parent has ended."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait_for_the_end() -> None:
-        parent.join()
-        # Safe at any moment: only whole files are on disk, so every run resumes from a checkpoint.
-        os._exit(1)
-
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
-
-
-@contextmanager
-def ended_on_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """On Ctrl-C end running workers and start no others; the pool alone would wait for all."""
-    before = multiprocessing.active_children()
-    try:
-        yield
-    except KeyboardInterrupt:
-        for worker in set(multiprocessing.active_children()) - set(before):
-            worker.terminate()  # safe at any moment, see end_with_parent
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
 
 
 def _manager(spawn: SpawnContext) -> SyncManager:

@@ -10,22 +10,21 @@ import typer
 
 from pruneviz.console.command import INCOMPLETE, command_app, may_be_incomplete, say
 from pruneviz.console.options import completing, separated
-from pruneviz.console.words import counted
 from pruneviz.errors import FigureError, LogError, PresetError, PrunevizError, unknown_name
-from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered
+from pruneviz.figures.catalogue import FIGURES, find, ordered
+from pruneviz.figures.folder import RECORDED, check_recorded, folders, loaded
+from pruneviz.figures.formats import FORMATS, check_format
 from pruneviz.figures.options import AxisScale, DrawOptions, LossPreservation
+from pruneviz.figures.tasks import Place, Task, figure_task
+from pruneviz.figures.workers import default_jobs, prepare, results_of
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pruneviz.log.runs import Runs
-
 # pandas, matplotlib and SciPy are imported where they are used, so that --help is fast.
 
-RECORDED = Path("data/digits")  # where `pruneviz record` records by default
-SHIPPED = Path("data/cifar-mini")  # recordings in the repository
 EXAMPLES = """
   # Two figures from recordings that ship with the source
   pruneviz figures 3 13 --data data/cifar-mini
@@ -56,12 +55,6 @@ def _is_measure(name: str) -> bool:
     return is_measure(name)
 
 
-def _formats() -> list[str]:
-    from pruneviz.figures.write import FORMATS
-
-    return list(FORMATS)
-
-
 def draw(
     figures: Annotated[
         list[str] | None,
@@ -89,7 +82,7 @@ def draw(
             "--format",
             metavar="FORMAT",
             help="pdf, png or svg; several as pdf,png. Default: pdf,png.",
-            autocompletion=completing(_formats),
+            autocompletion=completing(lambda: FORMATS),
         ),
     ] = None,
     dataset: Annotated[
@@ -132,6 +125,14 @@ def draw(
         AxisScale,
         typer.Option(help="Axes of scatter plots: logarithmic on both sides of zero, or linear."),
     ] = "symlog",
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Number of processes that draw. Default: one per core, at most 4.",
+        ),
+    ] = None,
     list_figures: Annotated[
         bool,
         typer.Option(
@@ -150,19 +151,21 @@ def draw(
     if mask_score is not None and not _is_measure(mask_score):
         raise FigureError(unknown_name("pruning measure", mask_score, _measures()))
     options = DrawOptions(method, loss_preservation, mask_score, mask_ratio, seed, dataset, scale)
-    endings = _checked_formats(separated(formats or ["pdf", "png"]))
-    data, out = _folders(data, out)
+    endings = [check_format(name) for name in separated(formats or ["pdf", "png"])]
+    data, out = folders(data, out)
     if list_figures:
         _list(names, data, options)
         return
-    _check_recorded(data, names if figures else ())
+    check_recorded(data, names if figures else ())
+    if len(names) > 1 and jobs != 1:
+        prepare()
     with may_be_incomplete():
-        runs = _loaded(data)
+        runs = loaded(data)
     _check_dataset(dataset, runs.spec)
     if not figures:
         names = [name for name in names if not _is_passed_over(name, runs.spec)]
-    whole = [_draw(name, runs, data, out, endings, options) for name in names]
-    if not all(whole):
+    tasks = [figure_task(name, runs, Place(data, out, tuple(endings)), options) for name in names]
+    if not _drawn(tasks, jobs or default_jobs()):
         raise typer.Exit(INCOMPLETE)
 
 
@@ -171,19 +174,13 @@ def _checked_figures(figures: Sequence[str]) -> list[str]:
         try:
             find(name)
         except FigureError:
-            if name not in _formats():
+            if name not in FORMATS:
                 raise
             command = f"--format pdf,{name}"
             raise FigureError(
                 f"{name!r} is no figure; join formats by a comma: {command}"
             ) from None
     return ordered(list(figures))
-
-
-def _checked_formats(formats: Sequence[str]) -> list[str]:
-    from pruneviz.figures.write import check_format
-
-    return [check_format(name) for name in formats]
 
 
 def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
@@ -193,89 +190,30 @@ def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
         raise PresetError(unknown_name("data set", dataset, known))
 
 
-def _folders(data: Path | None, out: Path | None) -> tuple[Path, Path]:
-    """Where recordings are and figures go; --out alone may name recordings, as it records them."""
-    if data is None and out is not None and _holds_recordings(out):
-        say(f"{out} holds recordings, and is read; --data names them too")
-        data, out = out, None
-    data = RECORDED if data is None else data
-    return data, out or Path("figures") / data.resolve().name
-
-
-def _holds_recordings(folder: Path) -> bool:
-    from pruneviz.log.found_runs import run_paths
-
-    try:
-        return bool(run_paths(folder))
-    except LogError:
-        return False
-
-
-def _check_recorded(data: Path, figures: Sequence[str]) -> None:
-    """Raise `LogError` for a folder without recordings, with the command that fills it."""
-    if not _holds_recordings(data):
-        raise LogError(_what_to_record(data, figures))
-
-
-def _loaded(data: Path) -> Runs:
-    """The finished runs in a folder."""
-    from pruneviz.log.runs import finished
-
-    runs = finished(data)
-    say(f"drawing from {counted(len(runs), 'recording')} in {data}")
-    for run in runs.unfinished:
-        say(f"run {run} is unfinished and left out; repeat the command that records it to go on")
-    return runs
-
-
-def _what_to_record(data: Path, figures: Sequence[str]) -> str:
-    from pruneviz.plans.planning import record_command
-    from pruneviz.plans.presets import PRESETS
-
-    preset = data.resolve().name
-    command = record_command(
-        preset if preset in PRESETS else "digits", str(data), figures=list(figures)
-    )
-    found = f"{data} holds no recordings" if data.is_dir() else f"there is no folder {data}"
-    lines = [found, f"Record what is needed with: {command}"]
-    if SHIPPED.is_dir():
-        lines.append(f"Or draw from recordings that ship: pruneviz figures 3 13 --data {SHIPPED}")
-    return "\n".join(lines)
-
-
 def _is_passed_over(name: str, spec: pd.DataFrame) -> bool:
     """Whether a figure needs a data set of its own that is not recorded."""
     own = find(name).need.dataset
     return own is not None and own not in set(spec["dataset"])
 
 
-def _draw(
-    name: str, runs: Runs, data: Path, out: Path, endings: Sequence[str], options: DrawOptions
-) -> bool:
-    """Draw one figure from the recorded runs; returns whether it is complete."""
-    from pruneviz.figures.chosen_runs import has_recorded_runs, missing_runs
-    from pruneviz.figures.draw import save_figure
-    from pruneviz.figures.missing import commands, told
-
-    entry = find(name)
-    try:
-        absent = missing_runs(runs.spec, entry, options)
-        if absent:
-            record = commands(name, entry, absent, runs.spec, str(data), data.resolve().name)
-            say(f"figure {name} lacks {told(entry, absent)}")
-            say(f"  record with: {' && '.join(record)}")
-        if has_recorded_runs(runs.spec, entry, options):
-            paths = save_figure(name, runs, out, options=options, formats=endings)
-            typer.echo(f"figure {name}: {_written(name, paths)}")
-    except PrunevizError as error:
-        say(f"figure {name} is not drawn: {error}")
-        return False
-    return not absent
+def _drawn(tasks: Sequence[Task], jobs: int) -> bool:
+    """Draw pictures and print their files, in order; returns whether all are complete."""
+    complete = True
+    with results_of([task.work for task in tasks if task.work], jobs) as results:
+        for task in tasks:
+            for line in task.lacks:
+                say(line)
+            result = next(results) if task.work else []
+            if isinstance(result, PrunevizError):
+                say(f"{task.name} is not drawn: {result}")
+            elif result:
+                typer.echo(f"{task.name}: {_written(task.stem, result)}")
+            complete = complete and not task.lacks and not isinstance(result, PrunevizError)
+    return complete
 
 
-def _written(name: str, paths: Sequence[Path]) -> str:
-    """The files of one figure in short form: figures/digits/figure03{.pdf,.png,.csv,.txt}."""
-    stem = file_stem(name)
+def _written(stem: str, paths: Sequence[Path]) -> str:
+    """The files of one picture in short form: figures/digits/figure03{.pdf,.png,.csv,.txt}."""
     endings = ",".join(path.name.removeprefix(stem) for path in paths)
     return f"{paths[0].parent / stem}{{{endings}}}"
 

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruneviz.plot.rows import different
-
 SCHEMA = 1  # version of the keys in the file
 # Facts that stand with each run, whether the runs differ in them or not.
 RUN_KEYS = ("run", "network", "dataset", "measure", "rounds", "seed")
@@ -62,14 +60,19 @@ def facts_of(spec: pd.DataFrame) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     Args:
         spec: Rows of `runs.spec` for the drawn runs.
     """
-    apart = [name for name in map(str, spec.columns) if _differs(spec[name])]
+    columns = {str(name): [plain(value) for value in spec[name]] for name in spec}
+    apart = [name for name, values in columns.items() if values.count(values[0]) < len(values)]
+    own = list(dict.fromkeys([*(key for key in RUN_KEYS if key in columns), *apart]))
     shared = {
-        name: plain(spec[name].iloc[0])
-        for name in map(str, spec.columns)
-        if name not in apart and name != "run"
+        name: values[0]
+        for name, values in columns.items()
+        if name not in (*apart, "run") and values[0] not in (None, [], {})
     }
-    own = list(dict.fromkeys([*(key for key in RUN_KEYS if key in spec), *apart]))
-    return {k: v for k, v in shared.items() if v not in (None, [], {})}, records(spec[own])
+    runs = [
+        dict(zip(own, row, strict=True))
+        for row in zip(*(columns[name] for name in own), strict=True)
+    ]
+    return shared, runs
 
 
 def plain(value: Any) -> Any:
@@ -85,14 +88,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
     return None if value is None or value is pd.NA or value is pd.NaT else str(value)
-
-
-def _differs(values: pd.Series) -> bool:
-    """Whether a fact is not the same in all runs; an absent one is a value of its own."""
-    if any(isinstance(value, (dict, set, np.ndarray)) for value in values):
-        return any(plain(value) != plain(values.iloc[0]) for value in values)
-    absent = sum(plain(value) is None for value in values)
-    return len(different(values)) + (0 < absent < len(values)) > 1
 
 
 def tables_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[dict[str, Any]]]:

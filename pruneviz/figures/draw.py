@@ -14,9 +14,9 @@ from pruneviz.figures.catalogue import Entry, file_stem, find
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.composed import Composed, save_composed
 from pruneviz.figures.figure_texts import FigureTexts
+from pruneviz.figures.formats import check_format
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES
-from pruneviz.figures.write import check_format
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import figure_name
 

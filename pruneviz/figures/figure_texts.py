@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -53,10 +54,10 @@ class FigureTexts:
         """The parts of the short caption."""
         return Caption(
             title=self.title,
-            drawn=self._drawn(),
-            found=f"These recordings: {self._brief()}",
+            drawn=self.drawn,
+            found=f"These recordings: {self.brief}",
             claim=f"The paper (Lubana and Dick, ICLR 2021) claims: {self.entry.claim}.",
-            absent=self._absent(),
+            absent=self.absent,
             made=made_from(self.spec, self.entry.kind, self.options),
         )
 
@@ -67,7 +68,7 @@ class FigureTexts:
         kind = self.entry.kind.replace("_", " ")
         return AltText(
             title=self.title,
-            text=f"{self._drawn()} {self._brief()}",
+            text=f"{self.drawn} {self.brief}",
             keywords=("neural-network pruning", kind, *networks, *datasets),
         )
 
@@ -81,31 +82,37 @@ class FigureTexts:
         drawing = {key: getattr(self.options, key) for key in PICTURES[self.entry.kind].OPTIONS}
         text = long_caption(
             *(self.heading, self.entry, self.numbers, self.tables, self.spec, self.options),
-            self._absent(),
+            self.absent,
         )
         return {
             "schema": SCHEMA,
             "name": name,
             "title": self.title,
             "kind": self.entry.kind,
-            "description": self._drawn(),
+            "description": self.drawn,
             "claim": self.entry.claim,
             "finding": self.finding,
-            "missing": self._absent() or None,
+            "missing": self.absent or None,
             "values": values_of(self.entry.kind, self.numbers),
             "tables": tables_of(self.tables),
             "options": {"drawing": plain(drawing), "recording": shared},
             "runs": runs,
-            "alt": f"{self._drawn()} {self._brief()}",
+            "alt": f"{self.drawn} {self.brief}",
             "text": text.splitlines(),
         }
 
-    def _drawn(self) -> str:
+    @cached_property
+    def drawn(self) -> str:
+        """What is drawn."""
         return PICTURES[self.entry.kind].drawn(self.numbers, self.options)
 
-    def _brief(self) -> str:
+    @cached_property
+    def brief(self) -> str:
+        """The main numbers."""
         return brief(self.entry.kind, self.numbers, self.tables, self.options)
 
-    def _absent(self) -> str:
+    @cached_property
+    def absent(self) -> str:
+        """What is not recorded; empty if nothing is missing."""
         absent = missing_runs(self.spec, self.entry, self.options)
         return f"Not recorded, so not drawn: {in_words(absent)}." if absent else ""

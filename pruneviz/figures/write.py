@@ -12,15 +12,9 @@ from matplotlib.figure import Figure
 
 from pruneviz.errors import FigureError
 from pruneviz.figures.alt_text import AltText, described
+from pruneviz.figures.formats import FORMATS, check_format
 from pruneviz.log.files import disk_errors, write_whole
 from pruneviz.plot import style
-
-# No file carries a date, so that equal pictures are equal bytes.
-FORMATS: Mapping[str, dict[str, str | None]] = {
-    "pdf": {"CreationDate": None},
-    "png": {},
-    "svg": {"Date": None},
-}
 
 
 def write_picture(figure: Figure, path: Path, alt: AltText) -> Path:
@@ -67,19 +61,6 @@ def write_facts(facts: Mapping[str, Any], path: Path) -> Path:
     """
     fields = (f" {_json(name)}: {_lines(value, 1)}" for name, value in facts.items())
     return write_text("{\n" + ",\n".join(fields) + "\n}\n", path)
-
-
-def check_format(name: str) -> str:
-    """Return the name of a picture format if it is known.
-
-    Raises:
-        FigureError: If it is unknown; lists the known ones.
-    """
-    if name not in FORMATS:
-        raise FigureError(
-            f"picture format {name!r} is unknown, expected one or more of {', '.join(FORMATS)}"
-        )
-    return name
 
 
 def _whole(path: Path, write: Callable[[Path], object]) -> Path:

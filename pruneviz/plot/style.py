@@ -237,4 +237,4 @@ def settle(figure: Figure) -> None:
     matplotlib creates ticks late; this gives them the style, and all formats the same picture.
     """
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)

@@ -22,7 +22,9 @@ VGG = {"vgg13": SMALL["vgg13"]}
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(command.app, [str(argument) for argument in arguments])
+    """Run the command, in this process alone unless told otherwise."""
+    jobs = () if "--jobs" in arguments else ("--jobs", "1")
+    return CliRunner().invoke(command.app, [*map(str, arguments), *jobs])
 
 
 def as_one_line(path: Path) -> str:
@@ -80,6 +82,17 @@ def test_command_draws_what_is_asked_for(folder: Path, tmp_path: Path) -> None:
         "vgg13-digits-proposed-r5-s0",
     )
     assert [fact for fact in facts if fact not in text] == []
+
+
+def test_several_processes_write_and_say_the_same_as_one(folder: Path, tmp_path: Path) -> None:
+    common = ("2", "13", "5", "17", "--data", folder, "--format", "svg", "--out")
+    one, two = invoke(*common, tmp_path / "one"), invoke(*common, tmp_path / "two", "--jobs", "2")
+    assert two.exit_code == one.exit_code == 1
+    assert two.output.replace(str(tmp_path / "two"), "") == one.output.replace(
+        str(tmp_path / "one"), ""
+    )
+    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
 
 
 NAMES = {

@@ -1,0 +1,69 @@
+"""Folders of recordings and figures, as the command line names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pruneviz.console.command import say
+from pruneviz.console.words import counted
+from pruneviz.errors import LogError
+
+if TYPE_CHECKING:
+    from pruneviz.log.runs import Runs
+
+# pandas and pyarrow are imported where they are used, so that --help is fast.
+
+RECORDED = Path("data/digits")  # where `pruneviz record` records by default
+SHIPPED = Path("data/cifar-mini")  # recordings in the repository
+
+
+def folders(data: Path | None, out: Path | None) -> tuple[Path, Path]:
+    """Where recordings are and figures go; --out alone may name recordings, as it records them."""
+    if data is None and out is not None and _holds_recordings(out):
+        say(f"{out} holds recordings, and is read; --data names them too")
+        data, out = out, None
+    data = RECORDED if data is None else data
+    return data, out or Path("figures") / data.resolve().name
+
+
+def check_recorded(data: Path, figures: Sequence[str]) -> None:
+    """Raise `LogError` for a folder without recordings, with the command that fills it."""
+    if not _holds_recordings(data):
+        raise LogError(_what_to_record(data, figures))
+
+
+def loaded(data: Path) -> Runs:
+    """The finished runs in a folder; says how many there are, and which are unfinished."""
+    from pruneviz.log.runs import finished
+
+    runs = finished(data)
+    say(f"drawing from {counted(len(runs), 'recording')} in {data}")
+    for run in runs.unfinished:
+        say(f"run {run} is unfinished and left out; repeat the command that records it to go on")
+    return runs
+
+
+def _holds_recordings(folder: Path) -> bool:
+    from pruneviz.log.found_runs import run_paths
+
+    try:
+        return bool(run_paths(folder))
+    except LogError:
+        return False
+
+
+def _what_to_record(data: Path, figures: Sequence[str]) -> str:
+    from pruneviz.plans.planning import record_command
+    from pruneviz.plans.presets import PRESETS
+
+    preset = data.resolve().name
+    command = record_command(
+        preset if preset in PRESETS else "digits", str(data), figures=list(figures)
+    )
+    found = f"{data} holds no recordings" if data.is_dir() else f"there is no folder {data}"
+    lines = [found, f"Record what is needed with: {command}"]
+    if SHIPPED.is_dir():
+        lines.append(f"Or draw from recordings that ship: pruneviz figures 3 13 --data {SHIPPED}")
+    return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -35,15 +37,31 @@ def pruned_fractions(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
     References:
         Lubana and Dick, ICLR 2021, Figures 16 and 17.
     """
-    last = after_last_round(rounds, spec)
-    by_run = last.groupby(["run", *AVERAGED_WITHIN], dropna=False)[list(_OF_LAYERS)]
+    return layer_fractions(after_last_round(rounds, spec), AVERAGED_WITHIN)
+
+
+def layer_fractions(states: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
+    """Pruned fraction of every layer, averaged over runs.
+
+    Args:
+        states: One row per run and layer: run, layer, layer_index, filters, kept, coupled_to, ratio
+            and the facts in `within`.
+        within: Facts that averaged runs share.
+
+    Returns:
+        As for `pruned_fractions`, with the facts in `within`.
+
+    Raises:
+        AnalysisError: If runs to be averaged differ in their layers.
+    """
+    by_run = states.groupby(["run", *within], dropna=False)[list(_OF_LAYERS)]
     whole = pd.DataFrame(by_run.apply(network_fractions))
-    by_layer = [*AVERAGED_WITHIN, "layer_index", "layer", "filters", "coupled_to"]
-    layers = mean_over_runs(last, by_layer, "ratio")
+    by_layer = [*within, "layer_index", "layer", "filters", "coupled_to"]
+    layers = mean_over_runs(states, by_layer, "ratio")
     layers = layers.rename(columns={"mean": "ratio", "sd": "ratio_sd"})
     layers = layers.drop(columns=["low", "high", "least", "most"])
-    _check_same_layers(layers)
-    return layers.merge(_mean_and_sd(whole), on=list(AVERAGED_WITHIN))
+    _check_same_layers(layers, within)
+    return layers.merge(_mean_and_sd(whole, within), on=list(within))
 
 
 def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
@@ -106,27 +124,28 @@ def _pruned_fraction(layers: pd.DataFrame) -> float:
     return 1 - int(layers["kept"].sum()) / filters if filters else np.nan
 
 
-def _mean_and_sd(whole: pd.DataFrame) -> pd.DataFrame:
+def _mean_and_sd(whole: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
     """Columns of `network_fractions` as means over runs, each with its standard deviation."""
     runs = whole.reset_index()
     columns: dict[str, pd.Series] = {}
     for name in map(str, whole.columns):
-        found = mean_over_runs(runs, AVERAGED_WITHIN, name).set_index(list(AVERAGED_WITHIN))
+        found = mean_over_runs(runs, within, name).set_index(list(within))
         columns |= {name: found["mean"], f"{name}_sd": found["sd"]}
     return pd.DataFrame(columns).reset_index()
 
 
-def _check_same_layers(layers: pd.DataFrame) -> None:
+def _check_same_layers(layers: pd.DataFrame, within: Sequence[str]) -> None:
     """Check that averaged runs have the same layers.
 
     Runs of one network and width contain every layer once. Otherwise a layer occurs twice or is
     averaged over fewer runs.
     """
-    uneven = layers.groupby(list(AVERAGED_WITHIN), dropna=False)["seeds"].transform("nunique") > 1
-    differing = layers[uneven | layers.duplicated([*AVERAGED_WITHIN, "layer"], keep=False)]
+    uneven = layers.groupby(list(within), dropna=False)["seeds"].transform("nunique") > 1
+    differing = layers[uneven | layers.duplicated([*within, "layer"], keep=False)]
     if len(differing):
         row = differing.iloc[0]
+        facts = ", ".join(f"{name} {row[name]}" for name in within if not pd.isna(row[name]))
         raise AnalysisError(
-            f"runs of {row['network']} on {row['dataset']} by {row['measure']} in {row['rounds']} "
-            f"rounds differ in layer {row['layer']}; average runs of one network of one width"
+            f"runs to be averaged ({facts}) differ in layer {row['layer']}; average runs of one "
+            "network of one width"
         )

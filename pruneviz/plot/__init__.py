@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pruneviz.plot.accuracy_plot import accuracy as accuracy
     from pruneviz.plot.canvas import Picture as Picture
     from pruneviz.plot.heatmap_plot import heatmap as heatmap
+    from pruneviz.plot.layer_ratio_plot import layer_ratios as layer_ratios
     from pruneviz.plot.mask_plot import masks as masks
     from pruneviz.plot.scatter_plot import scatter as scatter
     from pruneviz.plot.trajectory_plot import trajectory as trajectory
@@ -20,6 +21,7 @@ _HOMES = {
     "Picture": "pruneviz.plot.canvas",
     "accuracy": "pruneviz.plot.accuracy_plot",
     "heatmap": "pruneviz.plot.heatmap_plot",
+    "layer_ratios": "pruneviz.plot.layer_ratio_plot",
     "masks": "pruneviz.plot.mask_plot",
     "scatter": "pruneviz.plot.scatter_plot",
     "trajectory": "pruneviz.plot.trajectory_plot",

@@ -47,7 +47,7 @@ def curves(
     columns = _chosen(rows, spec, y)
     rows = rows[rows["epoch"].isin(only_epochs(_with_values(rows, columns), epochs))]
     spec, facts = told_apart(spec, by)
-    line = dict(zip(spec["run"], _numbers(spec, facts), strict=True))
+    line = numbers_of(spec, facts)
     means = _means(rows.assign(line=rows["run"].map(line)), columns)
     settings = spec.assign(line=spec["run"].map(line)).drop_duplicates("line")
     found = settings[["line", *facts]].merge(means, on="line").sort_values(["line", "epoch"])
@@ -60,11 +60,12 @@ def epoch_columns(table: pd.DataFrame) -> list[str]:
 
 
 def told_apart(
-    spec: pd.DataFrame, by: str | Sequence[str] | None
+    spec: pd.DataFrame, by: str | Sequence[str] | None, always: Sequence[str] = _ALWAYS
 ) -> tuple[pd.DataFrame, list[str]]:
     """Runs in the order of their settings, and the facts that tell settings apart.
 
-    Runs of one setting and one seed are told apart by their name, unless `by` asks otherwise.
+    Runs of one setting and one seed are told apart by their name, unless `by` asks otherwise. The
+    facts in `always` are named even if runs do not differ in them, unless `by` asks otherwise.
     """
     if by is not None:
         return with_groups(spec, by)
@@ -73,8 +74,15 @@ def told_apart(
     keys = keys_of(ordered, [*facts, *seeds])
     if len(set(keys)) < len(keys):
         ordered, facts = with_groups(spec, [*facts, "run"])
-    always = [name for name in _ALWAYS if name in spec]
-    return ordered, [*always, *(name for name in facts if name not in always)]
+    first = [name for name in always if name in spec]
+    return ordered, [*first, *(name for name in facts if name not in first)]
+
+
+def numbers_of(spec: pd.DataFrame, facts: Sequence[str]) -> dict[str, int]:
+    """The number of every run's setting, in order, by run."""
+    keys = keys_of(spec, facts)
+    order = list(dict.fromkeys(keys))
+    return {str(run): order.index(key) for run, key in zip(spec["run"], keys, strict=True)}
 
 
 def _chosen(rows: pd.DataFrame, spec: pd.DataFrame, y: str | Sequence[str] | None) -> list[str]:
@@ -152,13 +160,6 @@ def _trained(name: str) -> str:
 def _with_values(rows: pd.DataFrame, columns: Sequence[str]) -> list[int]:
     """Epochs at which a column has a value, or all of the first one's line if it is absent."""
     return list(rows.loc[rows[list(columns)].notna().any(axis="columns"), "epoch"])
-
-
-def _numbers(spec: pd.DataFrame, facts: Sequence[str]) -> list[int]:
-    """The number of every run's setting, in order."""
-    keys = keys_of(spec, facts)
-    order = list(dict.fromkeys(keys))
-    return [order.index(key) for key in keys]
 
 
 def _means(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

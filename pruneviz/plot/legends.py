@@ -135,11 +135,17 @@ def _wrapped(labels: Sequence[str], width: float) -> list[str]:
     return ["\n".join(textwrap.wrap(label, letters)) or label for label in labels]
 
 
-def fitting(width: float, labels: Sequence[str]) -> int:
-    """Number of columns of a legend with these labels, column by column, in a width in inches."""
+def fitting(width: float, labels: Sequence[str], around: float = _AROUND) -> int:
+    """Number of columns that a legend fits in a width.
+
+    Args:
+        width: In inches.
+        labels: Its labels, column by column.
+        around: Room of a handle and the gap after an entry, in font sizes.
+    """
     for columns in range(len(labels), 1, -1):
         parts = np.array_split([_length(label) for label in labels], columns)
-        letters = sum(max(part) * _LETTER + _AROUND for part in parts)
+        letters = sum(max(part) * _LETTER + around for part in parts)
         if letters * _LARGE / _POINTS <= width:
             return columns
     return 1

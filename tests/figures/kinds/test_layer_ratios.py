@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer
 
-from pruneviz.experiment.networks.registry import build_network
 from pruneviz.figures.catalogue import find
 from pruneviz.figures.draw import compose, save_figure
 from pruneviz.figures.kinds import layer_ratios as picture
@@ -58,38 +57,6 @@ def test_the_table_is_in_the_order_of_the_picture(table: pd.DataFrame) -> None:
 
 
 # The picture
-
-
-@pytest.mark.parametrize(
-    ("names", "short"),
-    [
-        (["features.conv1", "features.conv2"], ["conv1", "conv2"]),
-        (
-            ["features.conv0", "features.block1.pointwise", "features.block2.pointwise"],
-            ["conv0", "block1", "block2"],
-        ),
-        (
-            ["f.block1.depthwise", "f.block1.pointwise", "f.block2.pointwise"],
-            ["block1.depthwise", "block1.pointwise", "block2"],
-        ),
-        (["a.b", "a.b.c", "a.d.e.f"], ["b", "b.c", "d"]),
-        (["encoder.conv"], ["conv"]),
-        (["0", "3", "6"], ["0", "3", "6"]),
-    ],
-)
-def test_names_are_cut_to_what_tells_layers_apart(names: list[str], short: list[str]) -> None:
-    assert picture.short_names(names) == short
-
-
-@pytest.mark.parametrize("network", ["vgg13", "mobilenet_v1", "resnet56"])
-def test_short_names_of_the_networks_of_the_paper_are_unique(network: str) -> None:
-    model = build_network(network, num_classes=4, width=0.125)
-    weights = [name for name, parameter in model.named_parameters() if parameter.dim() == 4]
-    names = [name.removesuffix(".weight") for name in weights]
-    short = picture.short_names(names)
-    assert len(set(short)) == len(names)
-    for whole, cut in zip(names, short, strict=True):
-        assert f".{cut}." in f".{whole}."
 
 
 def bars_of(axes: Axes) -> list[BarContainer]:

@@ -1,0 +1,426 @@
+"""Bars per layer: what pruning took from each, or any column or measure summed up over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.errors import FigureError, unknown_name
+from pruneviz.plot import style
+from pruneviz.plot.canvas import Canvas, canvas, letters, with_table
+from pruneviz.plot.layer_names import name_layers
+from pruneviz.plot.layer_table import SHARE, VALUE, layer_values, pruned_shares
+from pruneviz.plot.legends import fitting, legend
+from pruneviz.plot.looks import Key, Look, Panel, facts_in, keys_of, looks_of, panels_of, telling
+from pruneviz.plot.panels import wrapped
+from pruneviz.plot.quantities import axis_label
+from pruneviz.plot.row_kind import FILTER
+from pruneviz.plot.rows import different
+from pruneviz.plot.signed_log import SignedLog
+from pruneviz.plot.source import Chosen, Source, runs_of
+from pruneviz.plot.words import listed, percent, scientific
+
+_GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
+_MOST_BARS = 400  # in a panel; more are points joined by a line
+_NAMES = 0.5  # inches of names of layers that a panel has room for
+_MOST_CHARACTERS = 5  # of a number at a tick
+_GAP = 0.08  # between tick labels, as a fraction of the axis
+_DASHED = (0, (4, 1.5))
+_AROUND = 3.6  # room of a patch and the gap after its label, in font sizes
+_COLUMNS = 4  # of the legend, if they fit
+_CHOOSE = "choose the runs of one with runs={...}"
+
+Scale = Literal["linear", "log", "symlog"]
+
+
+def ratios(
+    source: Source,
+    y: AnyMeasure | None = None,
+    *,
+    by: str | Sequence[str] | None = None,
+    epoch: int | None = None,
+    aggregate: str = "mean",
+    runs: Chosen = None,
+    unit: str | None = None,
+    scale: Scale = "linear",
+) -> pd.DataFrame:
+    """The numbers that `pruneviz.plot.layer_ratios` draws.
+
+    Args:
+        source: As for `pruneviz.plot.layer_ratios`, as are all arguments.
+        y: Column or measure to aggregate.
+        by: Facts that tell runs apart.
+        epoch: Epoch to show.
+        aggregate: What to make of the values in a layer.
+        runs: Runs to show.
+        unit: What the rows are.
+        scale: Scale of the axis; the numbers do not depend on it.
+
+    Returns:
+        One row per setting of runs and layer: the facts that tell the runs apart, layer_index,
+        layer, filters and seeds (runs averaged). Without `y`, the columns of
+        `pruneviz.analysis.pruned_fractions.pruned_fractions`, of which `ratio` is drawn for layers
+        whose `coupled_to` is null; `filters` is of the unpruned layer. With `y`: value (mean over
+        the runs) and value_sd (null for one run), quantity, aggregate and epoch; `filters` is the
+        number of values in the layer, the least of all runs.
+
+    Raises:
+        FigureError: If a name, a fact, an epoch or a run is not there; names what is. If nothing is
+            pruned and `y` is not given.
+        AnalysisError: If runs to be averaged differ in their layers.
+    """
+    if y is not None:
+        chosen = runs_of(source, runs, unit)
+        return layer_values(chosen, chosen.spec, y, by, epoch, aggregate)
+    chosen = runs_of(source, runs, unit, one_unit=False)
+    in_rounds = chosen.spec["run"].isin(set(chosen.rounds["run"].astype(str)))
+    units = set(chosen.spec.loc[in_rounds, "unit"])
+    if len(units) == 1:  # runs that never prune may be measured by other units
+        chosen = chosen.named(chosen.spec.loc[chosen.spec["unit"].isin(units), "run"])
+    else:
+        chosen = runs_of(chosen, unit=unit)
+    return pruned_shares(chosen, chosen.spec, by, epoch)
+
+
+@with_table(ratios)
+def layer_ratios(
+    source: Source,
+    y: AnyMeasure | None = None,
+    *,
+    by: str | Sequence[str] | None = None,
+    epoch: int | None = None,
+    aggregate: str = "mean",
+    runs: Chosen = None,
+    unit: str | None = None,
+    scale: Scale = "linear",
+    ax: Axes | None = None,
+) -> Any:
+    """Draw bars per layer: the pruned share, or a column or measure aggregated over the layer.
+
+    Runs that differ only in their seed are one bar, their mean, with an error bar of one standard
+    deviation. Networks, data sets and numbers of rounds have a panel each; what else the runs
+    differ in stands in the legend. Beside pruned runs, the value of unpruned ones of their network
+    and data set is a grey line. Very many bars are points joined by lines instead.
+
+    Args:
+        source: Recordings as `pruneviz.load` returns them, or one table: filters or rounds.
+        y: Column of the filters table or pruning measure (as for `pruneviz.score`), of filters that
+            are not pruned. Default: the pruned share of the layer, from the rounds of the runs or,
+            without rounds, from the column `kept`. Layers that are coupled to an earlier one, whose
+            filters they lose, are in the table and not drawn.
+        by: Facts of the runs, columns of `runs.spec`, that tell them apart; runs that are equal in
+            them are averaged. Default: all in which they differ besides their seed.
+        epoch: Epoch to show; a negative one counts from the last. Default: after the last round; of
+            a column or measure, the last epoch that all runs have.
+        aggregate: With `y`: "mean", "median", "sum", "min", "max", "std" or "count".
+        runs: Names of the runs to show, or facts that they have, such as {"network": "mine"}.
+            Default: all.
+        unit: What the rows are, such as "filter". Needed only if the runs have several.
+        scale: Scale of the axis: "linear", "log", or "symlog" for both signs. With `y` only.
+        ax: Axes to draw into. Default: a picture of its own.
+
+    Returns:
+        The picture, a matplotlib figure that a notebook shows; or `ax`. `layer_ratios.table` takes
+        the same arguments without `ax` and returns the drawn numbers.
+
+    Raises:
+        FigureError: If a name, a fact, an epoch or a run is not there; names what is. If nothing is
+            pruned and `y` is not given, a logarithm is asked of values that have none, or several
+            panels are to be drawn into `ax`.
+        AnalysisError: If runs to be averaged differ in their layers.
+
+    References:
+        Lubana and Dick, ICLR 2021, Figures 16 and 17.
+
+    Example:
+        >>> runs = pv.load("data/mine")
+        >>> pv.plot.layer_ratios(runs)
+        >>> pv.plot.layer_ratios(runs, "theta_norm2", aggregate="sum", epoch=0, scale="log")
+    """
+    numbers = ratios(source, y, by=by, epoch=epoch, aggregate=aggregate, runs=runs, unit=unit)
+    kinds = different(runs_of(source, runs, unit, one_unit=False).spec["unit"])
+    return draw_layers(numbers, scale, f"{kinds[0]}s" if len(kinds) == 1 else "filters", ax)
+
+
+def draw_layers(
+    table: pd.DataFrame,
+    scale: Scale = "linear",
+    what: str = "filters",
+    ax: Axes | None = None,
+    one_of_several: bool = False,
+) -> Any:
+    """Draw a table of `ratios`.
+
+    Args:
+        table: The numbers.
+        scale: Scale of the axis of values.
+        what: What is pruned, such as "filters".
+        ax: Axes to draw into. Default: a picture of its own.
+        one_of_several: Whether a single panel is laid out and lettered as one of several.
+
+    Raises:
+        FigureError: If `ax` is given and there are several panels, or the scale does not fit.
+    """
+    axis = _axis_of(table, scale, what)
+    shown = table[table["coupled_to"].isna()] if axis.is_share else table
+    panels, told = panels_of(shown, ("network", "dataset", "rounds"), ("rounds", "network"))
+    facts = telling(shown, facts_in(shown, "layer_index"), told)
+    looks = looks_of(shown, facts)
+    orders = [layers_of(panel.rows) for panel in panels]
+    same = all(order == orders[0] for order in orders)
+    most = max(len(order) for order in orders) * len(looks)
+    axis = replace(axis, has_points=most > _MOST_BARS)
+    height = 1.1 + 1.35 * len(panels) + (0.0 if same else 0.25 * (len(panels) - 1))
+    with canvas(
+        ax,
+        [panel.title or "all runs" for panel in panels],
+        _CHOOSE,
+        size=(style.TEXT_WIDTH, height),
+        columns=1,
+        sharex=same,
+        sharey=axis.is_share,
+    ) as drawn:
+        for axes, panel, order in zip(drawn.axes, panels, orders, strict=True):
+            _draw_panel(axes, panel.rows, order, axis, looks, facts)
+        named = list(zip(drawn.axes, orders, strict=True))[-1 if same else 0 :]
+        heights = [name_layers(axes, order) for axes, order in named]
+        lettered = one_of_several or len(panels) > 1
+        _write(drawn, panels, axis, _handles(shown, axis, looks), lettered)
+        if drawn.given is None:
+            height += sum(max(0.0, each - _NAMES) for each in heights)
+            cast(Figure, drawn.figure).set_figheight(height)
+    return drawn.result
+
+
+def layers_of(rows: pd.DataFrame) -> list[str]:
+    """Layers of a drawn table in depth order."""
+    return list(dict.fromkeys(rows.sort_values("layer_index", kind="stable")["layer"]))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """The axis of values.
+
+    Attributes:
+        label: Its label.
+        column: Column of the table that it shows.
+        scale: Its scale.
+        has_points: Whether there are too many values for bars.
+    """
+
+    label: str
+    column: str
+    scale: Scale
+    has_points: bool = False
+
+    @property
+    def is_share(self) -> bool:
+        return self.column == SHARE
+
+    @property
+    def factor(self) -> int:
+        return 100 if self.is_share else 1
+
+
+def _axis_of(table: pd.DataFrame, scale: Scale, what: str) -> _Axis:
+    if scale not in get_args(Scale):
+        raise FigureError(unknown_name("scale", str(scale), get_args(Scale)))
+    if SHARE in table:
+        if scale != "linear":
+            raise FigureError(f"scale={scale!r} is for values of y; shares are linear, in per cent")
+        return _Axis(f"pruned {what} of the layer (%)", SHARE, scale)
+    if scale == "log" and not (table[VALUE].dropna() > 0).all():
+        raise FigureError(
+            f"scale='log' needs positive values, and the least is {table[VALUE].min():.3g}; use "
+            "scale='symlog'"
+        )
+    facts = table.iloc[0]
+    name = axis_label(str(facts["quantity"]), FILTER)
+    label = f"{facts['aggregate']} of {name}, epoch {facts['epoch']}"
+    return _Axis(label, VALUE, scale)
+
+
+def _draw_panel(
+    axes: Axes,
+    rows: pd.DataFrame,
+    layers: Sequence[str],
+    axis: _Axis,
+    looks: Mapping[Key, Look],
+    facts: Sequence[str],
+) -> None:
+    keys = keys_of(rows, facts)
+    barred = [key for key, look in looks.items() if not look.is_reference] or list(looks)
+    width = _GROUP / len(barred)
+    for key, look in looks.items():
+        mine = rows[[other == key for other in keys]]
+        x = np.array([layers.index(layer) for layer in mine["layer"]], dtype=float)
+        if key not in barred:
+            _draw_reference(axes, x, mine, axis)
+        elif axis.has_points:
+            _draw_points(axes, x, mine, axis, look)
+        else:
+            offset = (barred.index(key) - (len(barred) - 1) / 2) * width
+            _draw_bars(axes, x + offset, width, mine, axis, look)
+    _draw_guides(axes, len(layers))
+    _scale(axes, rows, axis)
+
+
+def _draw_bars(
+    axes: Axes, x: np.ndarray, width: float, rows: pd.DataFrame, axis: _Axis, look: Look
+) -> None:
+    values, spread = (axis.factor * rows[name] for name in (axis.column, f"{axis.column}_sd"))
+    axes.bar(
+        x,
+        values,
+        width,
+        color=look.style.colour,
+        hatch=look.style.hatch if look.label else "",
+        edgecolor="white",
+        linewidth=0.2,
+    )
+    if spread.notna().any():
+        axes.errorbar(x, values, spread, fmt="none", ecolor=style.NOTE_COLOUR, elinewidth=0.6)
+
+
+def _draw_points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: _Axis, look: Look) -> None:
+    order = np.argsort(x)
+    axes.plot(
+        x[order],
+        axis.factor * rows[axis.column].to_numpy()[order],
+        color=look.style.colour,
+        marker=look.style.marker,
+        markersize=2.5,
+        linewidth=0.6,
+    )
+
+
+def _draw_reference(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: _Axis) -> None:
+    values = axis.factor * rows[axis.column]
+    half = _GROUP / 2
+    axes.hlines(values, x - half, x + half, color=style.NOTE_COLOUR, linewidth=1.2, zorder=3)
+
+
+def _draw_guides(axes: Axes, layers: int) -> None:
+    """Draw stripes that separate layers."""
+    for place in range(1, layers, 2):
+        axes.axvspan(
+            place - 0.5, place + 0.5, color=style.GUIDE_COLOUR, alpha=0.15, linewidth=0, zorder=0
+        )
+    axes.set_xlim(-0.5, layers - 0.5)
+
+
+def _scale(axes: Axes, rows: pd.DataFrame, axis: _Axis) -> None:
+    """Scale the values, and draw the targets of the whole network beside pruned shares."""
+    if axis.is_share:
+        for target in _targets(rows):
+            axes.axhline(100 * target, color=style.NOTE_COLOUR, linestyle=_DASHED, linewidth=0.8)
+        axes.set(ylim=(0, 100), yticks=range(0, 101, 25))
+    elif axis.scale == "symlog":
+        SignedLog.fit(rows[VALUE].to_numpy(dtype=float)).apply(axes, "y", _GAP)
+    elif axis.scale == "log":
+        _scale_log(axes, rows[VALUE])
+    else:  # a fixed number of ticks, so that the layout does not change their labels
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    if not axis.is_share and axis.scale != "log" and (rows[VALUE] < 0).any():
+        axes.axhline(0, color=style.NOTE_COLOUR, linewidth=0.6)
+
+
+def _scale_log(axes: Axes, values: pd.Series) -> None:
+    """A logarithmic axis with few labels: of 1, 2 and 5 if there are few powers of ten."""
+    axes.set_yscale("log")
+    few = values.max() < 100 * values.min()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=6))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _short(value: float) -> str:
+    """A number in few characters: `0.25`, `4e−4`, `2e5`."""
+    text = scientific(value)
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")
+
+
+def _targets(rows: pd.DataFrame) -> list[float]:
+    known = rows["target"].dropna() if "target" in rows else pd.Series(dtype=float)
+    return sorted({float(target) for target in known if target > 0})
+
+
+def _handles(table: pd.DataFrame, axis: _Axis, looks: Mapping[Key, Look]) -> list[Artist]:
+    only_grey = all(look.is_reference for look in looks.values())
+    handles: list[Artist] = [
+        _handle(look, axis.has_points, look.is_reference and not only_grey)
+        for look in looks.values()
+        if look.label
+    ]
+    targets = _targets(table) if axis.is_share else []
+    if targets:
+        text = listed(percent(target, digits=0) for target in targets)
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=style.NOTE_COLOUR,
+                linestyle=_DASHED,
+                linewidth=0.8,
+                label=f"target, {text} of all",
+            )
+        )
+    return handles
+
+
+def _handle(look: Look, is_point: bool, is_line: bool) -> Artist:
+    if is_line:
+        return Line2D([], [], color=style.NOTE_COLOUR, linewidth=1.2, label=look.label)
+    if is_point:
+        return Line2D(
+            [],
+            [],
+            color=look.style.colour,
+            marker=look.style.marker,
+            linewidth=0.6,
+            label=look.label,
+        )
+    return Patch(
+        facecolor=look.style.colour,
+        hatch=look.style.hatch,
+        edgecolor="white",
+        linewidth=0.2,
+        label=look.label,
+    )
+
+
+def _write(
+    drawn: Canvas, panels: Sequence[Panel], axis: _Axis, handles: Sequence[Artist], lettered: bool
+) -> None:
+    """Titles, labels of the axes, and the legend."""
+    drawn.axes[-1].set_xlabel("layer, from input to output")
+    if drawn.given is not None:
+        drawn.given.set_ylabel(axis.label)
+        drawn.legend(handles)
+        return
+    figure = cast(Figure, drawn.figure)
+    for letter, axes, panel in zip(letters(len(panels)), drawn.axes, panels, strict=True):
+        title = f"{letter if lettered else ''}{panel.title}"
+        axes.set_title(wrapped(title, style.TEXT_WIDTH))
+    if lettered:
+        figure.supylabel(axis.label, fontsize=8)
+    else:
+        drawn.axes[0].set_ylabel(axis.label)
+    fits = fitting(style.TEXT_WIDTH, [str(handle.get_label()) for handle in handles], _AROUND)
+    columns = min(_COLUMNS, fits)
+    legend(figure, handles, columns=columns, room=2, handlelength=1.6, columnspacing=1.2)

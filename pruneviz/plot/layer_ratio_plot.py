@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,35 +13,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.errors import FigureError, unknown_name
 from pruneviz.plot import style
 from pruneviz.plot.canvas import Canvas, canvas, letters, with_table
+from pruneviz.plot.layer_axes import DASHED, Scale, YAxis, layer_axis, scale_values, targets_of
 from pruneviz.plot.layer_names import name_layers
-from pruneviz.plot.layer_table import SHARE, VALUE, layer_values, pruned_shares
+from pruneviz.plot.layer_table import layer_values, pruned_shares
 from pruneviz.plot.legends import fitting, legend
 from pruneviz.plot.looks import Key, Look, Panel, facts_in, keys_of, looks_of, panels_of, telling
 from pruneviz.plot.panels import wrapped
-from pruneviz.plot.quantities import axis_label
-from pruneviz.plot.row_kind import FILTER
 from pruneviz.plot.rows import different
-from pruneviz.plot.signed_log import SignedLog
 from pruneviz.plot.source import Chosen, Source, runs_of
-from pruneviz.plot.words import listed, percent, scientific
+from pruneviz.plot.words import listed, percent
 
 _GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
 _MOST_BARS = 400  # in a panel; more are points joined by a line
 _NAMES = 0.5  # inches of names of layers that a panel has room for
-_MOST_CHARACTERS = 5  # of a number at a tick
-_GAP = 0.08  # between tick labels, as a fraction of the axis
-_DASHED = (0, (4, 1.5))
 _AROUND = 3.6  # room of a patch and the gap after its label, in font sizes
 _COLUMNS = 4  # of the legend, if they fit
 _CHOOSE = "choose the runs of one with runs={...}"
-
-Scale = Literal["linear", "log", "symlog"]
 
 
 def ratios(
@@ -172,7 +163,7 @@ def draw_layers(
     Raises:
         FigureError: If `ax` is given and there are several panels, or the scale does not fit.
     """
-    axis = _axis_of(table, scale, what)
+    axis = layer_axis(table, scale, what)
     shown = table[table["coupled_to"].isna()] if axis.is_share else table
     panels, told = panels_of(shown, ("network", "dataset", "rounds"), ("rounds", "network"))
     facts = telling(shown, facts_in(shown, "layer_index"), told)
@@ -208,54 +199,11 @@ def layers_of(rows: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(rows.sort_values("layer_index", kind="stable")["layer"]))
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """The axis of values.
-
-    Attributes:
-        label: Its label.
-        column: Column of the table that it shows.
-        scale: Its scale.
-        has_points: Whether there are too many values for bars.
-    """
-
-    label: str
-    column: str
-    scale: Scale
-    has_points: bool = False
-
-    @property
-    def is_share(self) -> bool:
-        return self.column == SHARE
-
-    @property
-    def factor(self) -> int:
-        return 100 if self.is_share else 1
-
-
-def _axis_of(table: pd.DataFrame, scale: Scale, what: str) -> _Axis:
-    if scale not in get_args(Scale):
-        raise FigureError(unknown_name("scale", str(scale), get_args(Scale)))
-    if SHARE in table:
-        if scale != "linear":
-            raise FigureError(f"scale={scale!r} is for values of y; shares are linear, in per cent")
-        return _Axis(f"pruned {what} of the layer (%)", SHARE, scale)
-    if scale == "log" and not (table[VALUE].dropna() > 0).all():
-        raise FigureError(
-            f"scale='log' needs positive values, and the least is {table[VALUE].min():.3g}; use "
-            "scale='symlog'"
-        )
-    facts = table.iloc[0]
-    name = axis_label(str(facts["quantity"]), FILTER)
-    label = f"{facts['aggregate']} of {name}, epoch {facts['epoch']}"
-    return _Axis(label, VALUE, scale)
-
-
 def _draw_panel(
     axes: Axes,
     rows: pd.DataFrame,
     layers: Sequence[str],
-    axis: _Axis,
+    axis: YAxis,
     looks: Mapping[Key, Look],
     facts: Sequence[str],
 ) -> None:
@@ -273,11 +221,11 @@ def _draw_panel(
             offset = (barred.index(key) - (len(barred) - 1) / 2) * width
             _draw_bars(axes, x + offset, width, mine, axis, look)
     _draw_guides(axes, len(layers))
-    _scale(axes, rows, axis)
+    scale_values(axes, rows, axis)
 
 
 def _draw_bars(
-    axes: Axes, x: np.ndarray, width: float, rows: pd.DataFrame, axis: _Axis, look: Look
+    axes: Axes, x: np.ndarray, width: float, rows: pd.DataFrame, axis: YAxis, look: Look
 ) -> None:
     values, spread = (axis.factor * rows[name] for name in (axis.column, f"{axis.column}_sd"))
     axes.bar(
@@ -293,7 +241,7 @@ def _draw_bars(
         axes.errorbar(x, values, spread, fmt="none", ecolor=style.NOTE_COLOUR, elinewidth=0.6)
 
 
-def _draw_points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: _Axis, look: Look) -> None:
+def _draw_points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: YAxis, look: Look) -> None:
     order = np.argsort(x)
     axes.plot(
         x[order],
@@ -305,7 +253,7 @@ def _draw_points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: _Axis, loo
     )
 
 
-def _draw_reference(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: _Axis) -> None:
+def _draw_reference(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: YAxis) -> None:
     values = axis.factor * rows[axis.column]
     half = _GROUP / 2
     axes.hlines(values, x - half, x + half, color=style.NOTE_COLOUR, linewidth=1.2, zorder=3)
@@ -320,54 +268,14 @@ def _draw_guides(axes: Axes, layers: int) -> None:
     axes.set_xlim(-0.5, layers - 0.5)
 
 
-def _scale(axes: Axes, rows: pd.DataFrame, axis: _Axis) -> None:
-    """Scale the values, and draw the targets of the whole network beside pruned shares."""
-    if axis.is_share:
-        for target in _targets(rows):
-            axes.axhline(100 * target, color=style.NOTE_COLOUR, linestyle=_DASHED, linewidth=0.8)
-        axes.set(ylim=(0, 100), yticks=range(0, 101, 25))
-    elif axis.scale == "symlog":
-        SignedLog.fit(rows[VALUE].to_numpy(dtype=float)).apply(axes, "y", _GAP)
-    elif axis.scale == "log":
-        _scale_log(axes, rows[VALUE])
-    else:  # a fixed number of ticks, so that the layout does not change their labels
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    if not axis.is_share and axis.scale != "log" and (rows[VALUE] < 0).any():
-        axes.axhline(0, color=style.NOTE_COLOUR, linewidth=0.6)
-
-
-def _scale_log(axes: Axes, values: pd.Series) -> None:
-    """A logarithmic axis with few labels: of 1, 2 and 5 if there are few powers of ten."""
-    axes.set_yscale("log")
-    few = values.max() < 100 * values.min()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=6))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _short(value: float) -> str:
-    """A number in few characters: `0.25`, `4e−4`, `2e5`."""
-    text = scientific(value)
-    if len(text) <= _MOST_CHARACTERS:
-        return text
-    mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")
-
-
-def _targets(rows: pd.DataFrame) -> list[float]:
-    known = rows["target"].dropna() if "target" in rows else pd.Series(dtype=float)
-    return sorted({float(target) for target in known if target > 0})
-
-
-def _handles(table: pd.DataFrame, axis: _Axis, looks: Mapping[Key, Look]) -> list[Artist]:
+def _handles(table: pd.DataFrame, axis: YAxis, looks: Mapping[Key, Look]) -> list[Artist]:
     only_grey = all(look.is_reference for look in looks.values())
     handles: list[Artist] = [
         _handle(look, axis.has_points, look.is_reference and not only_grey)
         for look in looks.values()
         if look.label
     ]
-    targets = _targets(table) if axis.is_share else []
+    targets = targets_of(table) if axis.is_share else []
     if targets:
         text = listed(percent(target, digits=0) for target in targets)
         handles.append(
@@ -375,7 +283,7 @@ def _handles(table: pd.DataFrame, axis: _Axis, looks: Mapping[Key, Look]) -> lis
                 [],
                 [],
                 color=style.NOTE_COLOUR,
-                linestyle=_DASHED,
+                linestyle=DASHED,
                 linewidth=0.8,
                 label=f"target, {text} of all",
             )
@@ -405,7 +313,11 @@ def _handle(look: Look, is_point: bool, is_line: bool) -> Artist:
 
 
 def _write(
-    drawn: Canvas, panels: Sequence[Panel], axis: _Axis, handles: Sequence[Artist], lettered: bool
+    drawn: Canvas,
+    panels: Sequence[Panel],
+    axis: YAxis,
+    handles: Sequence[Artist],
+    lettered: bool,
 ) -> None:
     """Titles, labels of the axes, and the legend."""
     drawn.axes[-1].set_xlabel("layer, from input to output")

@@ -18,11 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished, write_whole
-from pruneviz.log.parquet import arrow_table, corrupt, joined, read_file, sort_rows, write_table
+from pruneviz.log.parquet import (
+    TablePart,
+    arrow_table,
+    corrupt,
+    joined,
+    read_file,
+    sort_rows,
+    write_table,
+)
 from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.run_spec import RunSpec
 
@@ -102,24 +111,39 @@ class RunLog:
             raise LogError(
                 f"{self.path} already holds epoch {epoch}; an epoch can be appended only once"
             )
-        # The epochs part comes last, because it marks the epoch as complete.
-        given = {
-            "filters": filters,
-            "rounds": rounds,
-            "correlations": correlations,
-            "epochs": epochs,
-        }
-        tables = {
+        given = {"filters": filters, "rounds": rounds, "correlations": correlations}
+        tables = self._tables({**given, "epochs": epochs})
+        with disk_errors(self.path):
+            for name in set(schema.TABLES) - set(tables):
+                # May be left by a process that was killed at this epoch.
+                self.part(name, epoch).unlink(missing_ok=True)
+            self._write_parts(epoch, tables)
+
+    def replace(
+        self,
+        epoch: int,
+        *,
+        epochs: pd.DataFrame,
+        filters: pd.DataFrame,
+        correlations: pd.DataFrame | None = None,
+    ) -> None:
+        """Write rows of a recorded epoch anew; tables that are not given stay."""
+        given = {"filters": filters, "correlations": correlations, "epochs": epochs}
+        tables = self._tables(given)
+        with disk_errors(self.path):
+            self._write_parts(epoch, tables)
+
+    def _tables(self, given: Mapping[str, pd.DataFrame | None]) -> dict[str, pa.Table]:
+        return {
             name: arrow_table(name, frame.assign(run=self.spec.run))
             for name, frame in given.items()
             if frame is not None
         }
-        with disk_errors(self.path):
-            for name in set(given) - set(tables):
-                # May be left by a process that was killed at this epoch.
-                self.part(name, epoch).unlink(missing_ok=True)
-            for name, table in tables.items():
-                write_table(self.part(name, epoch), table)
+
+    def _write_parts(self, epoch: int, tables: Mapping[str, pa.Table]) -> None:
+        # The epochs part comes last, because it marks the epoch as complete.
+        for name in sorted(tables, key=lambda name: name == "epochs"):
+            write_table(self.part(name, epoch), tables[name])
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add facts to the spec; they are written to `spec.json` when the run is sealed.
@@ -144,6 +168,11 @@ class RunLog:
     def read(self, table: str) -> pd.DataFrame:
         """All rows appended to a table."""
         return joined([read_file(part, table) for part in parts_of(self.path, table)], table)
+
+    def rows_at(self, table: str, epoch: int) -> pd.DataFrame:
+        """The rows of a recorded epoch in a table."""
+        part = self.part(table, epoch)
+        return joined([read_file(part, table)] if part.exists() else [], table)
 
     def drop_after(self, epoch: int) -> None:
         """Delete the epochs after `epoch`, to resume from an earlier checkpoint."""
@@ -210,7 +239,10 @@ def read_spec(path: str | Path) -> RunSpec:
 
 
 def last_epoch_of(path: str | Path) -> int | None:
-    """The last complete epoch of an unfinished run; None if there is no such run or epoch."""
+    """The last complete epoch of a run, finished or not; None if there is no such run or epoch."""
+    if is_sealed(path):
+        whole = read_file(Path(path) / "epochs.parquet", "epochs", TablePart(("epoch",)))
+        return max(whole["epoch"].to_pylist(), default=None)
     return max(complete_epochs(path), default=None)
 
 
@@ -359,4 +391,4 @@ def _content_of(path: Path) -> str:
     run = read_spec(path).run
     if is_sealed(path):
         return f"the finished run {run}"
-    return f"the unfinished run {run} (continue it with resume=True)"
+    return f"the unfinished run {run} (continue it with resume=True, or 'auto')"

@@ -119,6 +119,7 @@ class Follower:
         """Record a trial run into a temporary folder, which is deleted at its end."""
         if rank() == 0:
             self._trial = TemporaryDirectory(prefix="pruneviz-")
+            self._options["measure_last"] = False  # a trial is no run to be told about
             self._recorder = self._opened(model, Path(self._trial.name) / self.run)
             self._recorder.after_epoch(0)
 
@@ -167,7 +168,7 @@ def checked_metrics(
         usual: Usual names by column, the first that was logged is taken.
 
     Raises:
-        LogError: If a column is unknown.
+        LogError: If a column is one that the recorder writes by itself.
     """
     if metrics is None:
         return usual

@@ -49,17 +49,18 @@ class PruningDynamics(_Callback):
     Sanity checks, validation and testing do not count as epochs. Training is not changed, whatever
     its precision. The recorder's place is kept in Lightning's checkpoints: a training that resumes
     with `ckpt_path` continues the same log, which then equals that of an uninterrupted one, also if
-    the log was finished and training is made longer. With several devices rank 0 records. A
-    `fast_dev_run` records into a temporary folder.
+    the log was finished and training is made longer (the epoch at which it was finished keeps its
+    derivatives). With several devices rank 0 records. A `fast_dev_run` records into a temporary
+    folder.
 
     Args:
         sample: Fixed measurement sample, as for `pruneviz.Recorder`.
         out: Run directory.
         network: Name of the submodule to record, such as "model". Default: the LightningModule.
         metrics: Names of logged metrics by column of the epochs table, such as
-            `{"test_acc": "valid/top1"}`; accuracies are fractions. Default: usual names of losses
-            and accuracies (`train_loss`, `val_acc`, ...); a metric that was not logged in an epoch
-            is null. The learning rate is always recorded.
+            `{"test_acc": "valid/top1"}`, with columns of your own too; accuracies are fractions.
+            Default: usual names of losses and accuracies (`train_loss`, `val_acc`, ...); a metric
+            that was not logged in an epoch is null. The learning rate is always recorded.
         **options: Further options of `pruneviz.Recorder`, such as `every`, `spec` and `unit`.
 
     Raises:

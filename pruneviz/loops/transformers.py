@@ -50,8 +50,9 @@ class PruningDynamics(_Callback):
         steps: Record after this many optimiser steps instead of after every epoch. The column
             `epoch` then counts these intervals, and the spec has a fact `steps`.
         metrics: Names of evaluated metrics by column of the epochs table, such as
-            `{"test_acc": "eval_f1"}`; accuracies are fractions. Default: `eval_loss` as `test_loss`
-            and `eval_accuracy` as `test_acc`; without an evaluation they are null.
+            `{"test_acc": "eval_f1"}`, with columns of your own too; accuracies are fractions.
+            Default: `eval_loss` as `test_loss` and `eval_accuracy` as `test_acc`; without an
+            evaluation they are null.
         **options: Further options of `pruneviz.Recorder`, such as `every`, `spec` and `unit`.
 
     Raises:

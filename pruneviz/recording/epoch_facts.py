@@ -1,46 +1,106 @@
-"""Facts about an epoch that a training loop hands to the recorder."""
+"""Facts about an epoch that a training loop hands to the recorder, known ones and its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, SupportsFloat, TypeAlias
 
-from pruneviz.errors import LogError, PrunevizError
+import pandas as pd
+
+from pruneviz.errors import LogError, PrunevizError, closest
 from pruneviz.log import schema
 
 Fact: TypeAlias = SupportsFloat | str | None  # also a tensor or NumPy number of one value
 
-_OWN_FACTS = frozenset({"run", "epoch", "mask_distance", "sample_loss", "g_norm2", "ghg"})
-_FRACTIONS = ("train_acc", "test_acc", "kept_fraction")
+_MEASURED = ("run", "epoch", "mask_distance", "sample_loss", "g_norm2", "ghg")
+_KNOWN = {
+    name: schema.is_text(column.dtype)
+    for name, column in schema.EPOCHS.items()
+    if name not in _MEASURED
+}
+_FRACTION_ENDS = ("acc", "accuracy")
 _ROUNDING = 1e-6  # a mean of ones in float32 may be a little above 1
+_ALMOST = 0.85  # similarity of a misspelt name: "tset_acc" and "test_acc"
+
+_logger = logging.getLogger("pruneviz")
 
 
-def checked_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of an epoch as plain numbers.
+class EpochFacts:
+    """Checks the facts of every epoch of a run, and remembers which are numbers and which text.
 
     Args:
-        facts: Columns of the epochs table; tensors and NumPy numbers hold one value.
+        taken: Names of run facts, which an epoch cannot have too.
+        epochs: Epochs that were recorded before.
+    """
+
+    def __init__(self, taken: Collection[str], epochs: pd.DataFrame | None = None) -> None:
+        self._taken = set(taken) - set(_KNOWN)
+        self._is_text: dict[str, bool] = {}
+        for name, values in () if epochs is None else epochs.items():
+            if name not in schema.EPOCHS:
+                self._is_text[str(name)] = schema.is_text(schema.own_type(values))
+
+    def checked(self, facts: Mapping[str, Fact]) -> dict[str, float | str | None]:
+        """The facts as numbers, text and None.
+
+        Raises:
+            LogError: As `checked_facts`; if a name is a fact of the run; if a fact was text before
+                and is now a number, or the reverse.
+        """
+        for name in facts:
+            if name in self._taken:
+                raise LogError(
+                    f"after_epoch takes no fact {name}: it is a fact of the whole run; give it in "
+                    "spec, or give the fact of the epoch another name"
+                )
+        plain = checked_facts(facts)
+        for name, value in plain.items():
+            was_text = self._is_text.get(name)
+            if was_text is not None and value is not None and was_text != isinstance(value, str):
+                kinds = ("text", "a number") if was_text else ("a number", "text")
+                raise LogError(
+                    f"{name}={value!r} is {kinds[1]}, and was {kinds[0]} at earlier epochs; "
+                    "give it as before, or under another name"
+                )
+        return plain
+
+    def remember(self, facts: Mapping[str, float | str | None]) -> None:
+        """Note which facts of a written epoch are text, and warn of misspelt names, once each."""
+        for name, value in facts.items():
+            if name in _KNOWN or value is None:
+                continue
+            known = closest(name, _KNOWN, _ALMOST)
+            if name not in self._is_text and known and known not in name:
+                _logger.warning(
+                    "after_epoch records %r as a fact of its own; did you mean %r?", name, known
+                )
+            self._is_text[name] = isinstance(value, str)
+
+
+def checked_facts(facts: Mapping[str, Fact]) -> dict[str, float | str | None]:
+    """The facts of an epoch as numbers, text and None; an own fact that is None is left out.
+
+    Args:
+        facts: Columns of the epochs table, known ones and others; tensors and NumPy numbers hold
+            one value.
 
     Raises:
-        LogError: If a fact is unknown, or an accuracy is no fraction.
+        LogError: If a name is one of a column that is measured; if a value is neither a number nor
+            text, or not of the kind of its column; if an accuracy is no fraction.
     """
-    known = [name for name in schema.EPOCHS if name not in _OWN_FACTS]
-    unknown = sorted(set(facts) - set(known))
-    if unknown:
-        raise LogError(
-            f"after_epoch takes no fact {', '.join(unknown)}; it takes {', '.join(known)}"
-        )
-    plain = {name: _plain(value) for name, value in facts.items()}
-    for name in _FRACTIONS:
-        value = plain.get(name)
-        # NaN stands for a value that is not known, and is neither too small nor too large.
-        if isinstance(value, (int, float)) and (value < -_ROUNDING or value > 1 + _ROUNDING):
+    for name in facts:
+        if not name or name in _MEASURED or schema.is_filter_column(name):
             raise LogError(
-                f"{name}={value!r} is no fraction; give a number between 0 and 1, "
-                "such as 0.71 for 71 %"
+                f"after_epoch takes no fact {name}: the recorder writes a column of this name; "
+                "give the fact another name"
             )
-    return plain
+    plain = {name: _plain(name, value) for name, value in facts.items()}
+    for name, value in plain.items():
+        _check_kind(name, value)
+        _check_fraction(name, value)
+    return {name: value for name, value in plain.items() if value is not None or name in _KNOWN}
 
 
 @contextmanager
@@ -52,5 +112,43 @@ def epoch_named(epoch: int) -> Iterator[None]:
         raise type(error)(f"at epoch {epoch}: {error}") from error
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+def _plain(name: str, value: Any) -> float | str | None:
+    if hasattr(value, "item"):
+        try:
+            value = value.item()
+        except (ValueError, RuntimeError) as error:
+            shape = tuple(getattr(value, "shape", ()))
+            raise LogError(
+                f"{name} has shape {shape}; give one number, such as its mean"
+            ) from error
+    if value is None or isinstance(value, str):
+        return value
+    if not hasattr(value, "__float__"):
+        raise LogError(f"{name} is a {type(value).__name__}; give a number or text")
+    number = float(value)
+    if isinstance(value, int) and int(number) != value:
+        raise LogError(f"{name}={value} is too large to be stored exactly; give it as text")
+    return number
+
+
+def _check_kind(name: str, value: float | str | None) -> None:
+    if value is None or name not in _KNOWN:
+        return
+    if _KNOWN[name] and not isinstance(value, str):
+        raise LogError(f"{name}={value!r} is a number, and column {name} holds text; give text")
+    if not _KNOWN[name] and isinstance(value, str):
+        raise LogError(f"{name}={value!r} is text, and column {name} holds numbers; give a number")
+
+
+def _check_fraction(name: str, value: float | str | None) -> None:
+    if name != "kept_fraction" and not name.lower().endswith(_FRACTION_ENDS):
+        return
+    if isinstance(value, str):
+        raise LogError(f"{name}={value!r} is text; give an accuracy as a fraction, such as 0.71")
+    # NaN stands for a value that is not known, and is neither too small nor too large.
+    if value is None or not (value < -_ROUNDING or value > 1 + _ROUNDING):
+        return
+    repair = "give a number between 0 and 1, such as 0.71 for 71 %"
+    if 1 < value <= 100:
+        repair = f"divide it by 100, such as {value / 100:g} for {value:g} %"
+    raise LogError(f"{name}={value:g} is no fraction; {repair}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.masks import distance_between, mask_scores
@@ -11,6 +12,7 @@ from pruneviz.analysis.measures import AnyMeasure, Measure, names, resolve
 from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import LogError, ScoreError
 from pruneviz.log import schema
+from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.vocabulary import MASK_SCORES
 
@@ -64,6 +66,44 @@ class History:
         recent = {e: t for e, t in self._tables.items() if e >= earliest}
         self._tables = {**recent, epoch: table[self._columns]}
         self.last = epoch
+
+
+def recorded_history(
+    log: RunLog,
+    spec: RunSpec,
+    mask_score: Measure,
+    now: Callable[[], pd.DataFrame],
+    stored: np.ndarray | slice,
+) -> tuple[History, bool]:
+    """The history of a run that was recorded up to some epoch.
+
+    Args:
+        log: Open run directory.
+        spec: Run spec.
+        mask_score: Pruning measure of the masks.
+        now: Reads the cheap columns of the current network.
+        stored: Which rows the log stores.
+
+    Returns:
+        The history, and whether the network agrees with the last epoch in its cheap columns.
+    """
+    epochs = log.epochs
+    if not epochs:
+        return History(spec, mask_score, {}, None), False
+    last, filters = epochs[-1], log.read("filters")
+    current = now()
+    agrees = _agree(filters[filters["epoch"] == last], current.iloc[stored], spec.unit)
+    if spec.unit == "weight":
+        return History(spec, mask_score, {last: current} if agrees else {}, last), agrees
+    needed = [epoch for epoch in epochs if epoch >= last - spec.lag]
+    tables = {e: filters[filters["epoch"] == e].reset_index(drop=True) for e in needed}
+    return History(spec, mask_score, tables, last), agrees
+
+
+def _agree(stored: pd.DataFrame, now: pd.DataFrame, unit: str) -> bool:
+    """Whether the cheap columns of the network are the stored ones."""
+    pairs = [(stored[name], now[name]) for name in schema.CHEAP_OF_UNIT[unit]]
+    return all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
 
 
 def checked_mask_score(mask_score: AnyMeasure | None, unit: str) -> Measure:

@@ -39,8 +39,7 @@ def options_at(
             )
         return lambda epoch: options if is_measured(epoch) else None
     has_oracle = is_measured if oracle_at is None else _chosen(oracle_at)
-    others = tuple(name for name in options.wanted() if name != _COLUMN)
-    without = replace(options, columns=others, oracle=None)
+    without = _without_oracle(options)
     alone = replace(options, columns=(_COLUMN,))
 
     def found(epoch: int) -> Options | None:
@@ -49,6 +48,16 @@ def options_at(
         return without if is_measured(epoch) else None
 
     return found
+
+
+def options_of_last(options: Options, oracle_at: OracleAt) -> Options:
+    """The options by which the last epoch is measured where `every` leaves it out.
+
+    Args:
+        options: Measuring options of the recorder.
+        oracle_at: As for `options_at`; filters are removed at no other epochs than these.
+    """
+    return options if oracle_at is None else _without_oracle(options)
 
 
 def oracle_facts(options: Options, oracle_at: OracleAt) -> dict[str, Any]:
@@ -61,6 +70,11 @@ def oracle_facts(options: Options, oracle_at: OracleAt) -> dict[str, Any]:
     if {*options.wanted()} & {_COLUMN, "fisher_block", "obd"}:
         facts |= {"draw_seed": options.seed, "probes": options.probes}
     return facts
+
+
+def _without_oracle(options: Options) -> Options:
+    others = tuple(name for name in options.wanted() if name != _COLUMN)
+    return replace(options, columns=others, oracle=None)
 
 
 def _chosen(oracle_at: Any) -> Callable[[int], bool]:

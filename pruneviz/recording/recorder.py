@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.analysis.weight_correlations import weight_correlations
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, MeasureError
 from pruneviz.log.arguments import as_tuple
-from pruneviz.log.run_directory import RunLog, last_epoch_of
-from pruneviz.log.schema import CHEAP_OF_UNIT
+from pruneviz.log.run_directory import is_sealed, last_epoch_of
 from pruneviz.log.vocabulary import MASK_RATIO
 from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.coverage import coverage_of
@@ -31,20 +27,22 @@ from pruneviz.model.isolation import generators_preserved, tried_kernels
 from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Sample, model_device, sample_size
 from pruneviz.recording.cheap_tables import CheapTables
-from pruneviz.recording.epoch_facts import Fact, checked_facts, epoch_named
-from pruneviz.recording.history import History, checked_mask_score
-from pruneviz.recording.measured_epochs import Every
-from pruneviz.recording.oracle_epochs import OracleAt, options_at, oracle_facts
-from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
-from pruneviz.recording.run_facts import (
-    batches_facts,
-    coverage_facts,
-    machine_facts,
-    measured_facts,
-    rows_facts,
-    spec_of,
-    theta_facts,
+from pruneviz.recording.epoch_facts import EpochFacts, Fact, epoch_named
+from pruneviz.recording.epoch_writer import EpochWriter, joined
+from pruneviz.recording.history import History, checked_mask_score, recorded_history
+from pruneviz.recording.last_epoch import LastEpoch, say_measured
+from pruneviz.recording.measured_epochs import Every, measured_at
+from pruneviz.recording.opening import (
+    Resume,
+    check_next,
+    check_resume,
+    finished_error,
+    open_log,
+    reopened,
 )
+from pruneviz.recording.oracle_epochs import OracleAt, options_at, options_of_last, oracle_facts
+from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
+from pruneviz.recording.run_facts import batches_facts, found_facts, measured_facts, spec_of
 from pruneviz.recording.stored_rows import rows_to_store
 
 _logger = logging.getLogger("pruneviz")
@@ -73,7 +71,12 @@ class Recorder:
         mask_score: Pruning measure of cheap columns (as for `pruneviz.score`) for the logged mask
             distance. Default: `bn_scale` for filters, else `magnitude`.
         mask_ratio: Fraction that these masks prune.
-        resume: Continue the unfinished run in `out`.
+        resume: Continue the unfinished run in `out`. "auto" takes the folder as it is: it starts a
+            new run, continues an unfinished one, or leaves a finished one alone and says so. The
+            network must be the one of `last_epoch`.
+        measure_last: Whether `close()` measures derivatives at the last epoch too, if `every`
+            leaves it out. It does so only while the network is still the one of that epoch.
+            Default: if `every` is a number.
         rows: Number of weights to store with unit "weight". Mask distances and correlations are
             still computed over all weights.
         rows_seed: Seed that selects these weights.
@@ -89,6 +92,7 @@ class Recorder:
         log: Open run directory (`RunLog`).
         coverage: Which parameters are measured, and why the others are not (`Coverage`).
         records: Whether this process records; otherwise there is no `spec` and no `log`.
+        finished: Whether the run is finished, by `close()` or as it was found with resume="auto".
 
     Raises:
         LogError: If the folder holds another run, the disk cannot be written to, or a recording
@@ -117,7 +121,8 @@ class Recorder:
         lag: int = 1,
         mask_score: AnyMeasure | None = None,
         mask_ratio: float = MASK_RATIO,
-        resume: bool = False,
+        resume: Resume = False,
+        measure_last: bool | None = None,
         rows: int = 2000,
         rows_seed: int = 0,
         oracle_at: OracleAt = None,
@@ -128,12 +133,18 @@ class Recorder:
         self._options = Options.of(**measuring).with_fixed_theta(self._model)
         check_one_rank(self._model, self._options.bn)
         self.records = every_rank or rank() == 0
-        self._closed, self._unwritten = False, False
+        check_resume(resume)
+        self.finished, self._closed, self._unwritten = False, False, False
+        self._path = Path(out)
         if not self.records:
             self._idle_epoch = last_epoch_of(out) if resume else None
+            self.finished = resume == "auto" and is_sealed(out)
             return
         unit = self._options.row_kind
+        self._is_measured, self._every = measured_at(every), every
         self._options_at = options_at(self._options, every, oracle_at)
+        self._options_of_last = options_of_last(self._options, oracle_at)
+        self._measures_last = not callable(every) if measure_last is None else measure_last
         self._mask_score = checked_mask_score(mask_score, unit)
         batches = fixed_batches(self._model, sample, self._options)
         with generators_preserved(batches, model_device(self._model)):
@@ -142,7 +153,8 @@ class Recorder:
         self.coverage = coverage_of(self._model, rows_found)
         tables = self._model, self._layers, unit, self._options.kept, self._options.wanted()
         self._cheap = CheapTables(*tables)
-        self._rows, row_facts = rows_to_store(self._model, self._layers, unit, rows, rows_seed)
+        stored, row_facts = rows_to_store(self._model, self._layers, unit, rows, rows_seed)
+        self._writer, self._last = EpochWriter(unit, stored), LastEpoch()
         self._whole = check_repeatable(self._model, batches, self._options)
         measured = {
             "lag": lag,
@@ -152,17 +164,16 @@ class Recorder:
             "sample_size": sample_size(batches),
             **row_facts,
         }
-        found = {**machine_facts(self._model), **coverage_facts(self.coverage)}
-        found |= rows_facts(self._layers, self._options) | oracle_facts(self._options, oracle_at)
-        found |= batches_facts(batches, self._options, self._whole)
-        given = {**found, **theta_facts(measuring), **(spec or {})}
+        own = self._model, self.coverage, self._layers, self._options
+        drawn = oracle_facts(self._options, oracle_at)
+        drawn |= batches_facts(batches, self._options, self._whole)
+        given = {**found_facts(*own, measuring), **drawn, **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)
         with one_writer():
-            self.log = RunLog.resume(out, self.spec) if resume else RunLog.create(out, self.spec)
-        self._history = self._recorded_history()
-        if resume:
-            _logger.info("continuing %s after epoch %s", self.log.path, self.last_epoch)
-        else:
+            self.log, how = open_log(out, self.spec, resume)
+        self._resumed, self.finished = how != "new", how == "finished"
+        self._take_up()
+        if how == "new":
             # a gap that nobody asked for must be seen
             level = logging.INFO if self.coverage.is_as_chosen else logging.WARNING
             _logger.log(level, "%s", self.coverage.line())
@@ -180,12 +191,15 @@ class Recorder:
             rounds: Layers after a pruning round at this epoch, one row per layer: `Pruner.counts()`
                 and a column `round`.
             **facts: Columns for the epochs table: `phase`, `lr`, `train_loss`, `train_acc`,
-                `test_loss`, `test_acc`, `seconds`, and `kept_fraction` if it is not the fraction of
-                kept rows.
+                `test_loss`, `test_acc`, `seconds`, `kept_fraction` if it is not the fraction of
+                kept rows, and numbers and text by any other name, such as `val_acc=0.7` or
+                `**{"loss/aux": 0.1}`; null at epochs without it. Names that end in acc or accuracy
+                are fractions.
 
         Raises:
-            LogError: If the epoch is not later than the last one, a fact is unknown, the recorder
-                is closed, or the disk cannot be written to.
+            LogError: If the epoch is not later than the last one; if a fact has the name of a
+                measured column or run fact, is no fraction, or is text and was a number before; if
+                the run is finished, or the disk cannot be written to.
             MeasureError: If a loss or derivative is not finite; names the epoch. The epoch is not
                 written, earlier ones stay.
         """
@@ -207,20 +221,24 @@ class Recorder:
             LogError: As for `after_epoch`; disk errors are raised by the returned function.
             MeasureError: As for `after_epoch`.
         """
+        self._check_open(epoch)
         if not self.records:
             self._idle_epoch = epoch
             return lambda **late: None
-        self._check_call(epoch)
-        given = checked_facts(facts)
+        check_next(epoch, self.last_epoch, self._path, resumed=self._resumed)
+        given = self._facts.checked(facts)
         with epoch_named(epoch):
             seen = self._cheap.read(epoch)
         options = self._options_at(epoch)
         snapshot = self._measured(epoch, options) if options else Snapshot(pd.DataFrame())
         self._cheap.changes.remember(epoch)
+        self._last.forget()
+        if self._measures_last and not self._is_measured(epoch):
+            self._last.note(self._model)
         self._unwritten = True
 
         def write(**late: Fact) -> None:
-            known = given | checked_facts(late)
+            known = given | self._facts.checked(late)
             self._unwritten = False
             cheap = self._cheap_table(epoch, seen)
             row = {
@@ -228,8 +246,12 @@ class Recorder:
                 "kept_fraction": cheap["kept"].mean(),
                 **known,
                 "epoch": epoch,
+                "mask_distance": self._history.mask_distance(cheap),
             }
-            self._write(epoch, cheap, snapshot, row, rounds)
+            self._cheap.changes.write(self.log.checkpoint, epoch)
+            self._writer.append(self.log, epoch, cheap, snapshot, row, rounds)
+            self._history.remember(epoch, cheap)
+            self._facts.remember(known)
 
         return write
 
@@ -266,7 +288,7 @@ class Recorder:
             at = own if temperatures is None else as_tuple(temperatures)
             options = replace(self._options, columns=asked, temperatures=at, oracle=None)
             taken = self._measured(epoch, options)
-        table = pd.concat([cheap, taken.filters], axis=1).assign(run=self.spec.run)
+        table = joined(cheap, taken.filters).assign(run=self.spec.run)
         table.attrs[SAMPLE_SIZE] = taken.terms
         return table
 
@@ -283,25 +305,36 @@ class Recorder:
             self.log.note(facts)
 
     def close(self) -> None:
-        """Seal the run: one file per table, marked finished. A second call is a no-op."""
-        if self.records and not self._closed:
+        """Seal the run: one file per table, marked finished. A second call is a no-op.
+
+        First measures the last epoch, unless it is measured or `measure_last` is false. A network
+        that has changed since that epoch is not measured, such as one with the best weights put
+        back; a warning says so, and the run is sealed without.
+        """
+        if self.records and not self.finished:
             self._check_written()
+            if self._measures_last and self.last_epoch is not None:
+                self._measure_last(self.last_epoch)
             self.log.seal()
-            self._closed = True
+            self.finished = self._closed = True
 
     def rewind(self, epoch: int) -> None:
         """Drop the epochs recorded after `epoch`, to continue from an earlier checkpoint.
 
-        Call it after restoring the network. The log stores only some single weights, so with unit
-        "weight" the changes and mask distance of the next epoch are computed from the network; they
-        are null if its weights differ from the log.
+        Opens a finished run again. Call it after restoring the network. The log stores only some
+        single weights, so with unit "weight" the changes and mask distance of the next epoch are
+        computed from the network; they are null if its weights differ from the log.
         """
         if not self.records:
             self._idle_epoch = None if self._idle_epoch is None else min(self._idle_epoch, epoch)
+            self.finished = False
             return
         self._check_written()
+        if self.finished:
+            self.log = reopened(self.log)
+            self.finished, self._closed, self._resumed = False, False, True
         self.log.drop_after(epoch)
-        self._history = self._recorded_history()
+        self._take_up()
 
     def __enter__(self) -> Recorder:
         return self
@@ -315,21 +348,10 @@ class Recorder:
         if kind is None:  # after an error the run stays open, so that it can be resumed
             self.close()
 
-    def _check_call(self, epoch: int) -> None:
-        if self._closed:
-            raise LogError(
-                f"the recorder of {self.log.path} is closed; make a new one in another folder"
-            )
+    def _check_open(self, epoch: int) -> None:
+        if self.finished:
+            raise finished_error(self._path, epoch, self.last_epoch, closed=self._closed)
         self._check_written()
-        if not isinstance(epoch, numbers.Integral):
-            raise LogError(
-                f"epoch={epoch!r}; give the number of epochs trained so far, a whole number from 0"
-            )
-        if epoch < 0 or (self.last_epoch is not None and epoch <= self.last_epoch):
-            raise LogError(
-                f"epoch {epoch} comes after epoch {self.last_epoch}; "
-                "epochs count up from 0, the initialisation"
-            )
 
     def _check_written(self) -> None:
         if self._unwritten:
@@ -338,35 +360,25 @@ class Recorder:
                 "first call the function that Recorder.observe returned"
             )
 
-    def _write(
-        self,
-        epoch: int,
-        cheap: pd.DataFrame,
-        snapshot: Snapshot,
-        row: dict[str, Any],
-        rounds: pd.DataFrame | None,
-    ) -> None:
-        row["mask_distance"] = self._history.mask_distance(cheap)
-        row["sample_loss"] = snapshot.sample_loss
-        row["g_norm2"] = snapshot.g_norm2
-        row["ghg"] = snapshot.ghg
-        table = pd.concat([cheap, snapshot.filters], axis=1)
-        correlations = None
-        if self._options.row_kind == "weight" and len(snapshot.filters):
-            correlations = weight_correlations(table).assign(epoch=epoch)
-        self._cheap.changes.write(self.log.checkpoint, epoch)
-        self.log.append(
-            epoch,
-            filters=table.iloc[self._rows],
-            epochs=pd.DataFrame([row]),
-            rounds=None if rounds is None else rounds.assign(epoch=epoch),
-            correlations=correlations,
-        )
-        self._history.remember(epoch, cheap)
+    def _measure_last(self, epoch: int) -> None:
+        """Measure the last epoch if it was recorded without derivatives, and say so."""
+        row = self.log.rows_at("epochs", epoch)
+        if self._is_measured(epoch) or row["g_norm2"].notna().any():
+            return
+        reason = self._last.reason_against(self._model)
+        if reason is None:
+            try:
+                cheap = self._with_changes(epoch, self._cheap.now())
+                snapshot = self._measured(epoch, self._options_of_last)
+                self._writer.add(self.log, epoch, cheap, snapshot)
+            except MeasureError as error:
+                reason = str(error)
+        say_measured(epoch, self._path, self._every, reason)
 
     def _cheap_table(self, epoch: int, seen: CheapValues) -> pd.DataFrame:
-        """Cheap columns and their changes."""
-        cheap = self._cheap.table(seen)
+        return self._with_changes(epoch, self._cheap.table(seen))
+
+    def _with_changes(self, epoch: int, cheap: pd.DataFrame) -> pd.DataFrame:
         return cheap.assign(epoch=epoch, **self._history.changes(epoch, cheap))
 
     def _measured(self, epoch: int, options: Options) -> Snapshot:
@@ -375,23 +387,16 @@ class Recorder:
             own = self._model, self._sample
             return take_snapshot(*own, options, self._layers, whole=self._whole)
 
-    def _recorded_history(self) -> History:
-        last = max(self.log.epochs, default=None)
-        filters = pd.DataFrame() if last is None else self.log.read("filters")
-        now = self._network_of(filters[filters["epoch"] == last]) if len(filters) else None
-        self._cheap.changes.restart(self.log.checkpoint, last, now is not None)
-        tables: dict[int, pd.DataFrame] = {}
-        if last is not None and self._options.row_kind == "weight":
-            tables = {} if now is None else {last: now}
-        elif last is not None:
-            needed = [epoch for epoch in self.log.epochs if epoch >= last - self.spec.lag]
-            tables = {e: filters[filters["epoch"] == e].reset_index(drop=True) for e in needed}
-        return History(self.spec, self._mask_score, tables, last)
-
-    def _network_of(self, stored: pd.DataFrame) -> pd.DataFrame | None:
-        """All rows of the network, if it agrees with the stored ones."""
-        now = self._cheap.now()
-        here = now.iloc[self._rows]
-        cheap = CHEAP_OF_UNIT[self._options.row_kind]
-        same = all(np.array_equal(stored[name], here[name], equal_nan=True) for name in cheap)
-        return now if same else None
+    def _take_up(self) -> None:
+        """Read what is recorded so far."""
+        if self.finished:
+            last = last_epoch_of(self._path)
+            self._history = History(self.spec, self._mask_score, {}, last)
+        else:
+            how = self._mask_score, self._cheap.now, self._writer.stored
+            self._history, agrees = recorded_history(self.log, self.spec, *how)
+            self._cheap.changes.restart(self.log.checkpoint, self.last_epoch, agrees)
+            self._last.forget()
+            if agrees and self._measures_last:
+                self._last.note(self._model)
+        self._facts = EpochFacts(self.spec.to_dict(), self.log.read("epochs"))

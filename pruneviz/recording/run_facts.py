@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import logging
 import platform
 import shlex
 import sys
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pruneviz.analysis.run_facts import BATCHES
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, closest
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.options import Options
@@ -25,24 +25,23 @@ from pruneviz.model.filters import Layer
 from pruneviz.model.sample import Batch, measuring_dtype, model_device
 from pruneviz.recording.measured_epochs import Every, in_spec
 
-_ALMOST = 0.85  # similarity of a misspelt name: "sed" and "seed"
+_ALMOST = 0.8  # similarity of a misspelt name: "netwrok" and "network"
+_logger = logging.getLogger("pruneviz")
 _PACKAGES = ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow")
 
 
 def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:
     """Merge measured and user-given facts into the spec of a run.
 
+    Warns of a name that is almost one that every spec has.
+
     Raises:
-        LogError: If a given fact contradicts a measured one, or its name is almost one that every
-            spec has.
+        LogError: If a given fact contradicts a measured one.
     """
     for name in given:
-        close = difflib.get_close_matches(name, SPEC_FACTS, n=1, cutoff=_ALMOST)
-        if close and name not in SPEC_FACTS:
-            raise LogError(
-                f"spec has the fact {name!r}; did you mean {close[0]!r}? Give a fact of your own "
-                "another name"
-            )
+        known = closest(name, SPEC_FACTS, _ALMOST)
+        if name not in SPEC_FACTS and known and known not in name:
+            _logger.warning("spec has the fact %r; did you mean %r?", name, known)
     spec = RunSpec.from_dict({"run": run, **measured, **given})
     true = RunSpec.from_dict({"run": run, **measured})
     for name in measured:
@@ -67,6 +66,26 @@ def measured_facts(model: nn.Module, options: Options, every: Every) -> dict[str
         "dtype": str(dtype).removeprefix("torch."),
         "device": model_device(model).type,
     }
+
+
+def found_facts(
+    model: nn.Module,
+    coverage: Coverage,
+    layers: Sequence[AnyLayer],
+    options: Options,
+    measuring: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Facts about a network, the machine and what is measured.
+
+    Args:
+        model: The network.
+        coverage: Which of its parameters are measured.
+        layers: Its layers.
+        options: How it is measured.
+        measuring: The same, as given to the recorder.
+    """
+    found = {**machine_facts(model), **coverage_facts(coverage), **rows_facts(layers, options)}
+    return found | theta_facts(measuring)
 
 
 def theta_facts(measuring: Mapping[str, Any]) -> dict[str, Any]:

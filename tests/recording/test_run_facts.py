@@ -71,3 +71,17 @@ def test_a_spec_cannot_belie_the_measurement(tmp_path: Path, name: str, value: o
     with pytest.raises(LogError, match=rf"spec says {name}=.*, but the recorder measures with"):
         pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={name: value})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_misspelt_fact_is_warned_about_with_the_nearest_and_others_are_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = {"netwrok": "mine", "Batch-Size": 8, "sed": 1}
+    own = {"optimiser": "sgd", "seed2": 3, "fold": 1, "max_epochs": 9, "notes": "x"}
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={**given, **own})
+    meant = ("network", "batch_size", "seed")
+    assert caplog.messages == [
+        f"spec has the fact {name!r}; did you mean {known!r}?"
+        for name, known in zip(given, meant, strict=True)
+    ]
+    assert dict(recorder.spec.extra).items() >= {**given, **own}.items()

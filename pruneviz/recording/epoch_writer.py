@@ -1,0 +1,86 @@
+"""Rows of an epoch, written into a run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.analysis.weight_correlations import weight_correlations
+from pruneviz.log.run_directory import RunLog
+from pruneviz.measuring.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class EpochWriter:
+    """Writes measurements of epochs.
+
+    Attributes:
+        kind: Row kind.
+        stored: Which rows of a table are stored.
+    """
+
+    kind: str
+    stored: np.ndarray | slice
+
+    def append(
+        self,
+        log: RunLog,
+        epoch: int,
+        cheap: pd.DataFrame,
+        snapshot: Snapshot,
+        row: Mapping[str, Any],
+        rounds: pd.DataFrame | None,
+    ) -> None:
+        """Write an epoch.
+
+        Args:
+            log: Open run directory.
+            epoch: Number of epochs trained.
+            cheap: Cheap columns of all rows, and their changes.
+            snapshot: What was measured; empty at other epochs.
+            row: Further columns of the epochs table.
+            rounds: Layers after a pruning round at this epoch.
+        """
+        table = joined(cheap, snapshot.filters)
+        log.append(
+            epoch,
+            filters=table.iloc[self.stored],
+            epochs=pd.DataFrame([{**row, **_of_network(snapshot)}]),
+            rounds=None if rounds is None else rounds.assign(epoch=epoch),
+            correlations=self._correlations(table, epoch, snapshot),
+        )
+
+    def add(self, log: RunLog, epoch: int, cheap: pd.DataFrame, snapshot: Snapshot) -> None:
+        """Add a measurement to an epoch that was written without one; other columns stay.
+
+        Args:
+            log, epoch, cheap, snapshot: As for `append`.
+        """
+        filters, row = log.rows_at("filters", epoch), log.rows_at("epochs", epoch)
+        measured = snapshot.filters.iloc[self.stored].items()
+        log.replace(
+            epoch,
+            filters=filters.assign(**{str(name): column.array for name, column in measured}),
+            epochs=row.assign(**_of_network(snapshot)),
+            correlations=self._correlations(joined(cheap, snapshot.filters), epoch, snapshot),
+        )
+
+    def _correlations(
+        self, table: pd.DataFrame, epoch: int, snapshot: Snapshot
+    ) -> pd.DataFrame | None:
+        if self.kind != "weight" or not len(snapshot.filters):
+            return None
+        return weight_correlations(table).assign(epoch=epoch)
+
+
+def joined(cheap: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """Join the cheap and the measured columns of an epoch."""
+    return pd.concat([cheap, measured], axis=1)
+
+
+def _of_network(snapshot: Snapshot) -> dict[str, float]:
+    return {name: getattr(snapshot, name) for name in ("sample_loss", "g_norm2", "ghg")}

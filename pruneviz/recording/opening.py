@@ -1,0 +1,125 @@
+"""Opening the log of a recorder: a new run, one that goes on, or one that is finished."""
+
+from __future__ import annotations
+
+import logging
+import numbers
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pruneviz.errors import LogError
+from pruneviz.log.run_directory import (
+    SPEC_FILE,
+    RunLog,
+    check_same_options,
+    is_sealed,
+    last_epoch_of,
+    reopen,
+)
+from pruneviz.log.run_spec import RunSpec
+
+Resume: TypeAlias = bool | Literal["auto"]
+How: TypeAlias = Literal["new", "resumed", "finished"]
+
+_logger = logging.getLogger("pruneviz")
+
+
+def check_resume(resume: object) -> None:
+    """Check the option `resume` of a recorder.
+
+    Raises:
+        LogError: If it is none of True, False and "auto".
+    """
+    if not isinstance(resume, bool) and resume != "auto":
+        raise LogError(
+            f"resume={resume!r}; give False (a new run), True (an unfinished one) or 'auto' "
+            "(whatever the folder holds)"
+        )
+
+
+def open_log(out: str | Path, spec: RunSpec, resume: Resume) -> tuple[RunLog, How]:
+    """Open a run directory for a recorder, and log what it holds.
+
+    Args:
+        out: Run directory.
+        spec: Facts of the run.
+        resume: Whether the run is an unfinished one; "auto" takes the folder as it is.
+
+    Raises:
+        LogError: If the folder is not what `resume` says, or holds a run of other options.
+    """
+    path = Path(out)
+    if not resume or (resume == "auto" and not (path / SPEC_FILE).exists()):
+        return RunLog.create(path, spec), "new"
+    if resume == "auto" and is_sealed(path):
+        last = last_epoch_of(path)
+        _logger.warning(
+            "%s is a finished run, up to epoch %s; to train it further, call recorder.rewind(%s) "
+            "before the next epoch",
+            *(path, last, last),
+        )
+        return RunLog(path, check_same_options(path, spec.to_dict())), "finished"
+    log = RunLog.resume(path, spec)
+    last = max(log.epochs, default=None)
+    if resume == "auto" and last is not None:
+        _logger.warning(
+            "continuing %s after epoch %s; the network has to be the one of that epoch", path, last
+        )
+    else:
+        _logger.info("continuing %s after epoch %s", path, last)
+    return log, "resumed"
+
+
+def reopened(log: RunLog) -> RunLog:
+    """A finished run, open for further epochs."""
+    reopen(log.path)
+    return RunLog.resume(log.path, log.spec)
+
+
+def check_next(epoch: int, last: int | None, path: Path, *, resumed: bool) -> None:
+    """Check that an epoch comes after the last one.
+
+    Args:
+        epoch: The epoch to record.
+        last: The last recorded epoch.
+        path: Run directory.
+        resumed: Whether the run was begun before this recorder, so that a loop may start anew.
+
+    Raises:
+        LogError: If it does not; names the call that makes it possible.
+    """
+    if not isinstance(epoch, numbers.Integral) or isinstance(epoch, bool):
+        raise LogError(
+            f"epoch={epoch!r}; give the number of epochs trained so far, a whole number from 0"
+        )
+    if epoch < 0 or (last is not None and epoch <= last and not resumed):
+        raise LogError(
+            f"epoch {epoch} comes after epoch {last}; epochs count up from 0, the initialisation"
+        )
+    if last is not None and epoch <= last:
+        raise LogError(
+            f"epoch {epoch} is already recorded, {path} goes on after epoch {last}. If the network "
+            f"is the one of epoch {epoch}, call recorder.rewind({epoch - 1}) first, which drops "
+            f"the recorded epochs from {epoch} on; otherwise restore the network of epoch {last}, "
+            f"and start the loop at epoch {last + 1}"
+        )
+
+
+def finished_error(path: Path, epoch: int, last: int | None, *, closed: bool) -> LogError:
+    """The error for an epoch of a run that is finished.
+
+    Args:
+        path: Run directory.
+        epoch: The epoch to record.
+        last: The last recorded epoch.
+        closed: Whether the recorder itself has finished the run.
+    """
+    if closed:
+        return LogError(f"the recorder of {path} is closed; make a new one in another folder")
+    keep = epoch - 1 if last is None or epoch <= last else last
+    return LogError(
+        f"{path} is a finished run, up to epoch {last}, and epoch {epoch} is not recorded. Leave "
+        "the training out where recorder.finished is true, choose another folder, or call "
+        f"recorder.rewind({keep}) first, which opens the run again and keeps its epochs up to "
+        f"{keep}"
+    )

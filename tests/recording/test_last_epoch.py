@@ -1,0 +1,198 @@
+"""`close()` measures the last epoch, unless the network is no longer that of this epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import pruneviz as pv
+from pruneviz.log import schema
+from pruneviz.pruning.held_entries import prune_entries
+from pruneviz.recording.last_epoch import LastEpoch, bit_sums
+from tests.support.short_recordings import SAMPLE, assert_same_tables, network, record, train_epoch
+
+
+@pytest.mark.parametrize("unit", ["filter", "weight"])
+def test_the_last_epoch_is_measured_as_if_every_had_named_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, unit: str
+) -> None:
+    found = record(network(), tmp_path / "found", every=3, unit=unit)
+    caplog.clear()
+    named = record(network(), tmp_path / "named", every=lambda e: e in (0, 3, 4), unit=unit)
+    assert_same_tables(found, named)
+    pd.testing.assert_frame_equal(
+        found.correlations.drop(columns="run"), named.correlations.drop(columns="run")
+    )
+    assert not caplog.messages, "a function chooses every epoch itself"
+
+
+def test_it_says_what_it_measured_and_leaves_it_when_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(network(), tmp_path / "run", every=3)
+    assert caplog.messages == [
+        f"measured epoch 4 of {tmp_path / 'run'}, the last one, which every=3 leaves out; "
+        "measure_last=False does not"
+    ]
+    caplog.clear()
+    assert _measured(record(network(), tmp_path / "told", every=3, measure_last=False)) == [0, 3]
+    assert _measured(record(network(), tmp_path / "there", every=2)) == [0, 2, 4]
+    assert not caplog.messages
+    asked = record(network(), tmp_path / "asked", every=lambda e: e == 1, measure_last=True)
+    assert _measured(asked) == [1, 4]
+
+
+def _measured(runs: pv.Runs) -> list[int]:
+    rows = runs.filters[runs.filters["theta_g"].notna()]
+    return sorted(rows["epoch"].unique().tolist())
+
+
+def _train(model: nn.Module) -> None:
+    train_epoch(model, 9)
+
+
+def _prune(model: nn.Module) -> None:
+    mask = torch.ones(4, 3, 2, 2, dtype=torch.bool)
+    mask[1] = False
+    prune_entries(model, {"4.weight": mask})
+
+
+def _best_weights_back(model: nn.Module) -> None:
+    model.load_state_dict({name: value * 0.5 for name, value in model.state_dict().items()})
+
+
+def _statistics(model: nn.Module) -> None:
+    model.train()(SAMPLE[0])
+
+
+def _one_bias(model: nn.Module) -> None:
+    model.get_parameter("9.bias").data[1] += 1e-6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_train, _prune, _best_weights_back, _statistics, _one_bias, nn.Module.double],
+    ids=lambda change: change.__name__.strip("_"),
+)
+def test_a_network_that_has_changed_is_not_measured_and_the_run_is_sealed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[nn.Module], object]
+) -> None:
+    model = network()
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", every=3) as recorder:
+        recorder.after_epoch(0)
+        recorder.after_epoch(1)
+        change(model)
+    assert "did not measure epoch 1 of" in caplog.messages[-1]
+    assert caplog.messages[-1].endswith(": the network has changed since it was recorded")
+    runs = pv.load(tmp_path, unfinished="error")
+    assert _measured(runs) == [0] and list(runs.epochs["epoch"]) == [0, 1]
+
+
+def test_measuring_at_the_end_moves_nothing(tmp_path: Path) -> None:
+    model = network().train()
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", every=3)
+    recorder.after_epoch(1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    recorder.close()
+    assert model.training and torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert recorder.finished and _measured(pv.load(tmp_path)) == [1]
+
+
+def test_a_loss_that_is_not_finite_at_the_end_is_told_and_the_run_sealed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = network()
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", every=3) as recorder:
+        recorder.after_epoch(0)
+        model.get_parameter("9.weight").data.fill_(3e38)
+        recorder.after_epoch(1)
+    assert "did not measure epoch 1 of" in caplog.messages[-1]
+    assert "at epoch 1: " in caplog.messages[-1]
+    assert _measured(pv.load(tmp_path, unfinished="error")) == [0]
+
+
+def test_after_an_error_nothing_is_measured(tmp_path: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", every=3) as recorder,
+    ):
+        recorder.after_epoch(0)
+        recorder.after_epoch(1)
+        raise KeyboardInterrupt
+    runs = pv.load(tmp_path)
+    assert runs.unfinished == ("run",) and _measured(runs) == [0]
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_after_a_resume_only_a_restored_network_is_measured(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, restored: bool
+) -> None:
+    model = network()
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", every=3)
+    for epoch in (0, 1, 2):
+        recorder.after_epoch(epoch)
+        train_epoch(model, epoch)
+    again = network()
+    train_epoch(again, 0)
+    with pv.Recorder(again, SAMPLE, tmp_path / "run", every=3, resume=True) as recorder:
+        if restored:
+            recorder.rewind(1)
+    last = 1 if restored else 2
+    assert _measured(pv.load(tmp_path)) == ([0, 1] if restored else [0])
+    assert f"epoch {last} of" in caplog.messages[-1]
+    unknown = "no epoch was recorded since the run was resumed, so its network is not known"
+    assert (unknown in caplog.messages[-1]) is not restored
+
+
+def test_an_epoch_that_was_measured_at_an_earlier_end_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = record(network(), tmp_path / "run", every=3)
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", every=3, resume="auto") as recorder:
+        recorder.rewind(4)
+    caplog.clear()
+    assert_same_tables(pv.load(tmp_path), before)
+    assert not caplog.messages
+
+
+def test_sums_of_bits_tell_networks_apart_and_not_copies() -> None:
+    def plain() -> nn.Module:
+        model = nn.BatchNorm1d(3)
+        model.register_buffer("flags", torch.tensor([True, False]), persistent=False)
+        model.register_buffer("short", torch.tensor([1.0, 2.0]).half())
+        model.register_buffer("phase", torch.tensor([1 + 2j]))
+        model.register_buffer("nothing", torch.zeros(0, 2))
+        model.register_buffer("turned", torch.arange(6.0).reshape(2, 3).T)
+        return model
+
+    model, twin, seen = plain(), plain(), LastEpoch()
+    assert "no epoch was recorded" in str(seen.reason_against(model))
+    seen.note(model)
+    assert seen.reason_against(model) is None and seen.reason_against(twin) is None
+    for name, buffer in list(twin.named_buffers()) + list(twin.named_parameters()):
+        if not buffer.numel():
+            continue
+        kept = buffer.detach().clone()
+        buffer.data.copy_(~kept if kept.dtype == torch.bool else kept + 1)
+        assert seen.reason_against(twin) is not None, name
+        buffer.data.copy_(kept)
+        assert seen.reason_against(twin) is None, name
+    assert all(sums.dtype == torch.int64 for sums in bit_sums(model).values())
+    seen.note(twin)
+    twin.turned = twin.turned[[1, 0, 2]]
+    assert seen.reason_against(twin) is not None, "rows that change places are a change"
+
+
+def test_all_columns_of_the_log_are_there_at_the_last_epoch(tmp_path: Path) -> None:
+    runs = record(network(), tmp_path / "run", epochs=2, every=5)
+    last = runs.filters_at(2)
+    assert last[list(schema.DERIVATIVE_COLUMNS)].notna().all(axis=None)
+    facts = runs.epochs.set_index("epoch")[["sample_loss", "g_norm2", "ghg"]].notna()
+    assert facts.all(axis=1).tolist() == [True, False, True]

@@ -1,0 +1,160 @@
+"""`resume="auto"` takes a folder as it is; a loop that starts anew is told the call to make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import pruneviz as pv
+from pruneviz.errors import LogError
+from pruneviz.log.run_directory import last_epoch_of
+from tests.support.short_recordings import SAMPLE, assert_same_tables, network, record, train_epoch
+
+
+def opened(out: Path, **options: object) -> pv.Recorder:
+    return pv.Recorder(network(), SAMPLE, out, 1, resume="auto", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty", "half-written"])
+def test_auto_starts_where_there_is_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, folder: str
+) -> None:
+    if folder != "missing":
+        (tmp_path / "run").mkdir()
+    if folder == "half-written":
+        (tmp_path / "run" / ".spec.json.17.tmp").touch()
+    recorder = opened(tmp_path / "run")
+    assert (recorder.last_epoch, recorder.finished) == (None, False)
+    recorder.after_epoch(0)
+    assert not caplog.messages
+
+
+def test_auto_goes_on_and_the_recording_equals_one_that_was_never_cut_off(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = record(network(), tmp_path / "whole", every=1)
+    model = network()
+    for cut in (1, 3, 4):  # the script runs three times
+        recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", every=1, resume="auto")
+        start = 0 if recorder.last_epoch is None else recorder.last_epoch + 1
+        for epoch in range(start, cut + 1):
+            if epoch:
+                train_epoch(model, epoch)
+            recorder.after_epoch(epoch)
+    recorder.close()
+    assert_same_tables(pv.load(tmp_path / "run"), whole)
+    path = tmp_path / "run"
+    assert caplog.messages == [
+        f"continuing {path} after epoch {last}; the network has to be the one of that epoch"
+        for last in (1, 3)
+    ]
+
+
+def test_a_run_that_was_cut_off_before_its_first_epoch_starts(tmp_path: Path) -> None:
+    opened(tmp_path / "run")
+    recorder = opened(tmp_path / "run")
+    recorder.after_epoch(0)
+    assert recorder.last_epoch == 0
+
+
+def test_auto_says_that_a_run_is_finished_and_leaves_it_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "run"
+    before = record(network(), path, epochs=2, every=1)
+    with opened(path) as recorder:
+        assert (recorder.finished, recorder.last_epoch) == (True, 2)
+        for epoch in range(recorder.last_epoch + 1, 3):
+            raise AssertionError(epoch)
+    assert caplog.messages == [
+        f"{path} is a finished run, up to epoch 2; to train it further, call recorder.rewind(2) "
+        "before the next epoch"
+    ]
+    assert_same_tables(pv.load(path, unfinished="error"), before)
+
+
+@pytest.mark.parametrize(("epoch", "keep"), [(0, -1), (2, 1), (3, 2)])
+def test_an_epoch_of_a_finished_run_is_refused_until_it_is_opened_again(
+    tmp_path: Path, epoch: int, keep: int
+) -> None:
+    path = tmp_path / "run"
+    before = record(network(), path, epochs=2, every=1)
+    recorder = opened(path)
+    said = rf"finished run, up to epoch 2, and epoch {epoch} is not .*recorder\.rewind\({keep}\)"
+    with pytest.raises(LogError, match=said):
+        recorder.after_epoch(epoch)
+    assert_same_tables(pv.load(path, unfinished="error"), before)
+    recorder.rewind(keep)
+    assert not recorder.finished
+    recorder.after_epoch(epoch, note="again")
+    recorder.close()
+    epochs = pv.load(path, unfinished="error").epochs
+    assert epochs["epoch"].tolist() == list(range(epoch + 1))
+    assert epochs["note"].notna().tolist() == [False] * epoch + [True]
+
+
+def test_a_loop_that_starts_anew_is_told_the_call_to_make(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    first = opened(path)
+    for epoch in range(4):
+        first.after_epoch(epoch)
+    for resume in (True, "auto"):
+        recorder = pv.Recorder(network(), SAMPLE, path, 1, resume=resume)  # type: ignore[arg-type]
+        said = (
+            r"epoch 2 is already recorded, .*run goes on after epoch 3.*call recorder\.rewind\(1\) "
+            "first, which drops the recorded epochs from 2 on; otherwise restore the network of "
+            "epoch 3, and start the loop at epoch 4"
+        )
+        with pytest.raises(LogError, match=said):
+            recorder.after_epoch(2)
+    recorder.rewind(1)
+    recorder.after_epoch(2)
+    assert last_epoch_of(path) == 2
+
+
+def test_auto_refuses_what_is_no_run_of_these_options(tmp_path: Path) -> None:
+    record(network(), tmp_path / "run", epochs=1, every=1)
+    opened(tmp_path / "open")
+    for name in ("run", "open"):
+        with pytest.raises(LogError, match="started with other options: lag was 1, now 2"):
+            opened(tmp_path / name, lag=2)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.pt").touch()
+    with pytest.raises(LogError, match="already holds other files; choose another folder"):
+        opened(tmp_path / "mine")
+    with pytest.raises(LogError, match=r"resume='yes'; give False .*'auto'"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "x", resume="yes")  # type: ignore[arg-type]
+
+
+def test_other_ranks_know_what_the_first_one_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    record(network(), path, epochs=2, every=1)
+    monkeypatch.setattr("pruneviz.recording.recorder.rank", lambda: 1)
+    recorder = opened(path)
+    assert (recorder.records, recorder.finished, recorder.last_epoch) == (False, True, 2)
+    with pytest.raises(LogError, match="finished run, up to epoch 2"):
+        recorder.after_epoch(3)
+    recorder.rewind(1)
+    recorder.after_epoch(2)
+    assert recorder.last_epoch == 2
+    assert last_epoch_of(path) == 2, "nothing is written"
+
+
+def test_a_finished_run_that_is_trained_longer_equals_one_trained_at_once(tmp_path: Path) -> None:
+    whole = record(network(torch.float64), tmp_path / "whole", epochs=4, every=1, lag=2)
+    model = network(torch.float64)
+    for last in (2, 4):
+        recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", 1, lag=2, resume="auto")
+        if recorder.finished:
+            recorder.rewind(2)
+        start = 0 if recorder.last_epoch is None else recorder.last_epoch + 1
+        for epoch in range(start, last + 1):
+            if epoch:
+                train_epoch(model, epoch)
+            recorder.after_epoch(epoch)
+        recorder.close()
+    assert_same_tables(pv.load(tmp_path / "run"), whole)

@@ -17,7 +17,6 @@ from pruneviz.errors import LogError, MeasureError
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_directory import is_sealed, last_epoch_of
 from pruneviz.log.vocabulary import MASK_RATIO
-from pruneviz.measuring.cheap_columns import CheapValues
 from pruneviz.measuring.coverage import coverage_of
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
@@ -166,8 +165,8 @@ class Recorder:
         }
         own = self._model, self.coverage, self._layers, self._options
         drawn = oracle_facts(self._options, oracle_at)
-        drawn |= batches_facts(batches, self._options, self._whole)
-        given = {**found_facts(*own, measuring), **drawn, **(spec or {})}
+        averaged = batches_facts(batches, self._options, self._whole)
+        given = {**found_facts(*own, measuring), **drawn, **averaged, **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)
         with one_writer():
             self.log, how = open_log(out, self.spec, resume)
@@ -240,7 +239,7 @@ class Recorder:
         def write(**late: Fact) -> None:
             known = given | self._facts.checked(late)
             self._unwritten = False
-            cheap = self._cheap_table(epoch, seen)
+            cheap = self._with_changes(epoch, self._cheap.table(seen))
             row = {
                 "phase": "train" if epoch else "init",
                 "kept_fraction": cheap["kept"].mean(),
@@ -280,7 +279,7 @@ class Recorder:
         self._check_written()
         with epoch_named(epoch):
             seen = self._cheap.read(epoch)
-        cheap = self._cheap_table(epoch, seen)
+        cheap = self._with_changes(epoch, self._cheap.table(seen))
         asked = tuple(name for name in as_tuple(columns) if name not in cheap)
         taken = Snapshot(pd.DataFrame())
         if asked:
@@ -374,9 +373,6 @@ class Recorder:
             except MeasureError as error:
                 reason = str(error)
         say_measured(epoch, self._path, self._every, reason)
-
-    def _cheap_table(self, epoch: int, seen: CheapValues) -> pd.DataFrame:
-        return self._with_changes(epoch, self._cheap.table(seen))
 
     def _with_changes(self, epoch: int, cheap: pd.DataFrame) -> pd.DataFrame:
         return cheap.assign(epoch=epoch, **self._history.changes(epoch, cheap))

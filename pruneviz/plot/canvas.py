@@ -155,16 +155,23 @@ class Canvas:
         """What a plot function returns: the given axes, else the picture."""
         return self.figure if self.given is None else self.given
 
-    def legend(self, handles: Sequence[Artist], columns: int | None = None, room: int = 1) -> None:
+    def legend(
+        self,
+        handles: Sequence[Artist],
+        columns: int | None = None,
+        room: int = 1,
+        **options: Any,
+    ) -> None:
         """Explain lines, markers or bars: below the panels, or inside given axes.
 
         Args:
             handles: Artists with a label. None: no legend.
             columns: Entries in a row. Default: as many as fit the width.
             room: Rows that the height of the picture has room for; it grows by those beyond.
+            options: Further arguments of matplotlib's `legend`.
         """
         target = self.given or cast(Figure, self.figure)
-        legend(target, handles, columns=columns, room=room)
+        legend(target, handles, columns=columns, room=room, **options)
 
 
 @contextmanager

@@ -99,6 +99,11 @@ class Colouring:
             bar.ax.yaxis.set_major_formatter(FixedFormatter(list(self.ticks.values())))
             bar.ax.yaxis.set_minor_locator(NullLocator())
 
+    def colour_at(self, number: float) -> tuple[float, ...]:
+        """The colour of a number."""
+        place = 0.0 if self.norm is None else float(self.norm(number))
+        return tuple(style.depth_colours()(place))
+
     @property
     def handles(self) -> list[Artist]:
         """Entries of a legend, if the colours are names."""
@@ -132,9 +137,9 @@ def colouring(table: pd.DataFrame, hue: str | None, title: str) -> Colouring:
     if _is_number(table, hue):
         return Colouring(hue, norm=_scale(table[hue].to_numpy(dtype="float64")), title=title)
     values = different(table[hue])
-    names: dict[str, object] = {_name(hue, value): value for value in values}
+    names: dict[str, object] = {value_name(hue, value): value for value in values}
     if table[hue].isna().any():
-        names[_name(hue, None)] = None
+        names[value_name(hue, None)] = None
     return Colouring(hue, names)
 
 
@@ -171,7 +176,8 @@ def _scale(values: np.ndarray) -> Normalize:
     return SymLogNorm(linear_threshold(values), vmin=low, vmax=high)
 
 
-def _name(fact: str, value: object) -> str:
+def value_name(fact: str, value: object) -> str:
+    """A value of a fact or column as a legend names it."""
     if fact == KEPT and value is not None:
         return "kept" if value else "pruned"
     if isinstance(value, str) and fact not in ("network", "dataset", "measure"):

@@ -11,7 +11,7 @@ import pandas as pd
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.plot.rows import different
-from pruneviz.plot.words import dataset_title, measure_title, network_title
+from pruneviz.plot.words import dataset_title, listed, measure_title, network_title
 
 SEED = "seed"
 # Facts that do not make two runs two settings: what a run is called, where and when it was made,
@@ -66,6 +66,22 @@ def with_groups(
     labels = _labels(spec, facts)
     order = _places(spec, [*facts, *then])
     return spec.assign(group=labels).iloc[order].reset_index(drop=True), facts
+
+
+def check_seeds(spec: pd.DataFrame) -> None:
+    """Check that runs of one setting, which are averaged, differ in their seed.
+
+    Raises:
+        FigureError: If two have the same seed; names them.
+    """
+    if SEED not in spec:
+        return
+    twice = spec[spec[SEED].notna() & spec.duplicated(SEED, keep=False)]
+    if len(twice):
+        raise FigureError(
+            f"runs {listed(twice['run'])} have the same setting and seed, so that their mean would "
+            "count one of them twice; choose among them with runs"
+        )
 
 
 def label(facts: dict[str, Any]) -> str:

@@ -8,15 +8,23 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure, Measure
+from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTERS
 from pruneviz.log.vocabulary import CorrelationMethod
-from pruneviz.plot.groups import SEED, settings_of, with_groups
+from pruneviz.plot.groups import SEED, check_seeds, settings_of, with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows, with_companion
 from pruneviz.plot.quantities import is_column, quantity_of, with_values
 from pruneviz.plot.row_kind import RowKind, recorded_correlations, row_kind_of
-from pruneviz.plot.rows import common_epochs, different, held_epochs, nearest_epochs, rows_for
+from pruneviz.plot.rows import (
+    common_epochs,
+    different,
+    held_epochs,
+    nearest_epochs,
+    rows_for,
+    runs_with,
+)
 from pruneviz.plot.source import Chosen, Source, only_epochs, runs_of
 from pruneviz.plot.words import listed
 
@@ -109,7 +117,7 @@ def points(
     chosen = runs_of(source, runs, unit)
     asked = _asked(chosen, x, y, hue, with_companion(method), epochs, seed)
     held = held_epochs(chosen, chosen.spec, asked.axes)
-    spec = _with_values(chosen.spec, held, asked, every=runs is not None)
+    spec = runs_with(chosen.spec, held, asked.axes, named=runs is not None)
     settings = [name for name in settings_of(spec) if name != asked.fact]
     spec, _ = with_groups(spec, settings, asked.facts)
     several = len(different(spec["group"])) > 1
@@ -140,28 +148,9 @@ def _asked(
     return _Asked(across, up, colour, fact, methods, epochs, seed)
 
 
-def _with_values(
-    spec: pd.DataFrame, held: pd.DataFrame, asked: _Asked, every: bool
-) -> pd.DataFrame:
-    """The runs that hold x and y at any epoch; all of them must if they were named."""
-    has = spec["run"].astype(str).isin(set(held["run"]))
-    both = listed(each.name for each in asked.axes)
-    if not has.any():
-        raise FigureError(
-            f"no run holds {both} at one epoch; record derivative columns at some epoch, or draw "
-            "other quantities"
-        )
-    if every and not has.all():
-        raise FigureError(
-            f"{listed(spec.loc[~has, 'run'])} hold no {both}; choose among "
-            f"{listed(spec.loc[has, 'run'])}"
-        )
-    return spec[has]
-
-
 def _of_setting(runs: Runs, spec: pd.DataFrame, held: pd.DataFrame, asked: _Asked) -> pd.DataFrame:
     """Points of one run of a setting, with correlations over all of its runs."""
-    _check_seeds(spec)
+    check_seeds(spec)
     shown, row_kind = _shown_run(spec, asked.seed), row_kind_of(spec)
     held = held[held["run"].isin(set(spec["run"]))]
     schedule = _schedule(runs, spec, held)
@@ -194,6 +183,7 @@ def _rows(
         beside += [name for name in asked.colour.reads if name in recorded]
     rows = rows_for(runs, spec, quantities, [*row_kind.keys, *beside], epochs)
     computed = [each for each in (asked.colour,) if each and not is_column(each)]
+    rows = with_facts_needed(rows, runs.spec, computed)
     rows = with_values(rows, [*asked.axes, *computed])
     return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *asked.errors])))
 
@@ -245,12 +235,3 @@ def _shown_run(spec: pd.DataFrame, seed: int | None) -> pd.Series:
             "with seed (--seed)"
         )
     return shown.iloc[0]
-
-
-def _check_seeds(spec: pd.DataFrame) -> None:
-    twice = spec[spec[SEED].notna() & spec.duplicated(SEED, keep=False)]
-    if len(twice):
-        raise FigureError(
-            f"runs {listed(twice['run'])} have the same setting and seed, so that their mean would "
-            "count one of them twice; choose among them with runs"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ _UNITLESS = ("", "1")
 _WITHOUT_NAME = "<lambda>"
 
 
-def quantity_of(what: AnyMeasure, runs: Runs, place: str) -> Measure:
+def quantity_of(what: AnyMeasure, runs: Runs, place: str, logged: Collection[str] = ()) -> Measure:
     """A column of the filters table, a pruning measure, or a function of that table.
 
     Args:
@@ -29,6 +29,7 @@ def quantity_of(what: AnyMeasure, runs: Runs, place: str) -> Measure:
             the same name.
         runs: The runs that have it.
         place: The argument that names it; a function without a name is called so.
+        logged: Names that are there whatever columns the runs hold.
 
     Raises:
         FigureError: If there is neither, or the runs lack what it needs; names what is there.
@@ -36,7 +37,7 @@ def quantity_of(what: AnyMeasure, runs: Runs, place: str) -> Measure:
     """
     recorded = runs.recorded("filters")
     try:
-        found = quantity(what, recorded)
+        found = quantity(what, [*recorded, *(name for name in logged if is_filter_column(name))])
     except KeyError as error:
         if isinstance(what, str) and is_filter_column(what):
             raise FigureError(
@@ -47,7 +48,7 @@ def quantity_of(what: AnyMeasure, runs: Runs, place: str) -> Measure:
             error
         )
     lacking = [column for column in found.columns if column not in recorded]
-    if lacking:
+    if lacking and found.name not in logged:
         raise FigureError(
             f"{place} is {found.name}, which needs {', '.join(found.needs or ())}, and these runs "
             f"have no values of {', '.join(lacking)}; {_there(recorded)}"

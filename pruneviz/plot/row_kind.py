@@ -14,6 +14,7 @@ import pandas as pd
 
 from pruneviz.analysis.correlation import fisher_intervals
 from pruneviz.analysis.masks import mask_distance
+from pruneviz.analysis.measures import Measure
 from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
@@ -27,7 +28,7 @@ from pruneviz.plot.words import listed, scientific
 # A sum over a single weight has one term, so both forms of loss preservation are equal.
 _ALIKE: Mapping[str, str] = {"loss_preservation_abs_of_sum": "loss_preservation"}
 
-MaskDistances = Callable[[Runs, pd.DataFrame, str, float], pd.DataFrame]
+MaskDistances = Callable[[Runs, pd.DataFrame, Measure, float], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,20 @@ def row_kind_in(table: pd.DataFrame) -> RowKind:
     return next((kind for kind in kinds if kind.counted in table), FILTER)
 
 
-def _computed_distances(runs: Runs, spec: pd.DataFrame, score: str, ratio: float) -> pd.DataFrame:
+def _computed_distances(
+    runs: Runs, spec: pd.DataFrame, score: Measure, ratio: float
+) -> pd.DataFrame:
     """Computed run by run, because the scales of all runs may not fit into memory.
 
     Thin copies lack the epochs between measurements, so that their distances come from the log.
     """
     found = []
     for _, run in spec.groupby("run", sort=False):
-        filters = filters_of(runs, run, ["kept", *columns_read(score)])
+        reads = None if score.needs is None else ["kept", *columns_read(score)]
+        filters = filters_of(runs, run, reads)
         distances = mask_distance(filters, score=score, ratio=ratio)
         if _is_thin(run):
-            _check_masks(run, score, ratio)
+            _check_masks(run, score.name, ratio)
             logged = _logged_distances(runs, run, ratio)
             distances = logged.assign(chance=distances["chance"].mean())
         found.append(distances.astype({"run": "str"}))
@@ -120,6 +124,21 @@ def recorded_correlations(
     return mean_correlations(known, spec, WEIGHT.counted)
 
 
+def logged_name(name: str) -> str:
+    """The name under which a log of weights holds the correlations of a quantity."""
+    return _ALIKE.get(name, name)
+
+
+def recorded_pairs(runs: Runs, spec: pd.DataFrame) -> pd.DataFrame:
+    """Correlations over all weights that a log of a sample holds: columns run, epoch, x and y.
+
+    Empty for logs of all rows.
+    """
+    held = runs.named(spec["run"]).read("correlations")
+    known = held.loc[held["r"].notna(), ["run", "epoch", "x", "y"]].astype({"run": "str"})
+    return known.drop_duplicates() if row_kind_of(spec).sampled else known[:0]
+
+
 def check_recorded(
     runs: Runs, spec: pd.DataFrame, x: str, y: str, methods: Sequence[CorrelationMethod]
 ) -> None:
@@ -151,7 +170,7 @@ def _recorded(
 ) -> pd.DataFrame:
     """Recorded correlations of one pair by one coefficient, with Fisher's intervals."""
     held = runs.named(spec["run"]).read("correlations", epochs=epochs)
-    x, y = _ALIKE.get(x, x), _ALIKE.get(y, y)
+    x, y = logged_name(x), logged_name(y)
     as_named = (held["x"] == x) & (held["y"] == y)
     turned = (held["x"] == y) & (held["y"] == x)
     found = held[(as_named | turned) & (held["method"] == method)]
@@ -160,9 +179,11 @@ def _recorded(
     return found[["run", "epoch", "n", "r"]].assign(low=low, high=high)
 
 
-def _recorded_distances(runs: Runs, spec: pd.DataFrame, score: str, ratio: float) -> pd.DataFrame:
+def _recorded_distances(
+    runs: Runs, spec: pd.DataFrame, score: Measure, ratio: float
+) -> pd.DataFrame:
     """Mask distances over all weights, logged while recording."""
-    _check_masks(spec, score, ratio)
+    _check_masks(spec, score.name, ratio)
     return _logged_distances(runs, spec, ratio)
 
 

@@ -9,14 +9,16 @@ import pandas as pd
 
 from pruneviz.analysis.measures import Measure
 from pruneviz.analysis.run_facts import with_facts_needed
+from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTER_KEYS
+from pruneviz.plot.words import listed
 
 
 def filters_of(
     runs: Runs,
     spec: pd.DataFrame,
-    columns: Sequence[str],
+    columns: Sequence[str] | None,
     epochs: Sequence[int] | None = None,
     complete: Sequence[str] = (),
 ) -> pd.DataFrame:
@@ -25,14 +27,14 @@ def filters_of(
     Args:
         runs: Recordings.
         spec: One row per run to read.
-        columns: Columns to read besides the keys.
+        columns: Columns to read besides the keys; None: all.
         epochs: Epochs to read. Default: all.
         complete: Columns that must not be null; rows with a null are left out.
 
     Raises:
         LogError: If a column was not recorded; names it.
     """
-    names = list(dict.fromkeys([*FILTER_KEYS, *columns]))
+    names = None if columns is None else list(dict.fromkeys([*FILTER_KEYS, *columns]))
     return runs.named(spec["run"]).read("filters", names, epochs, complete)
 
 
@@ -57,7 +59,7 @@ def rows_for(
     """
     needs = [quantity.needs for quantity in quantities]
     if any(needed is None for needed in needs):  # a function that does not say what it reads
-        rows = runs.named(spec["run"]).read("filters", epochs=epochs)
+        rows = filters_of(runs, spec, None, epochs)
         return with_facts_needed(rows, runs.spec, quantities)
     complete = _columns_needed(quantities)
     optional = [name for quantity in quantities for name in quantity.optional]
@@ -80,6 +82,35 @@ def held_epochs(runs: Runs, spec: pd.DataFrame, quantities: Sequence[Measure]) -
 
 def _columns_needed(quantities: Sequence[Measure]) -> list[str]:
     return list(dict.fromkeys(name for quantity in quantities for name in quantity.columns))
+
+
+def runs_with(
+    spec: pd.DataFrame, held: pd.DataFrame, quantities: Sequence[Measure], *, named: bool
+) -> pd.DataFrame:
+    """The runs that hold some quantities at any epoch.
+
+    Args:
+        spec: One row per run.
+        held: What `held_epochs` found.
+        quantities: The quantities.
+        named: Whether the runs were asked for, so that all of them must hold the quantities.
+
+    Raises:
+        FigureError: If no run does, or one of those that were asked for does not.
+    """
+    has = spec["run"].astype(str).isin(set(held["run"]))
+    both = listed(each.name for each in quantities)
+    if not has.any():
+        raise FigureError(
+            f"no epoch of {listed(spec['run'])} holds both {both}; record derivative columns at "
+            "some epoch after the first, or choose other quantities"
+        )
+    if named and not has.all():
+        raise FigureError(
+            f"{listed(spec.loc[~has, 'run'])} hold no {both}; choose among "
+            f"{listed(spec.loc[has, 'run'])}"
+        )
+    return spec[has]
 
 
 def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:

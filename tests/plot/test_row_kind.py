@@ -240,7 +240,7 @@ def test_masks_that_were_not_recorded_are_refused(
 
 def test_epochs_without_a_change_are_told(runs: Runs) -> None:
     unmoved = replace(runs, correlations=runs.correlations.assign(r=np.nan))
-    with pytest.raises(FigureError, match="holds both theta_change and loss_preservation"):
+    with pytest.raises(FigureError, match="x is theta_change, which needs theta, theta_delta"):
         curve_of(unmoved)
     maskless = replace(runs, epochs=runs.epochs.assign(mask_distance=np.nan))
     with pytest.raises(FigureError, match=r"no two epochs .* have masks by magnitude"):

@@ -6,34 +6,20 @@ weights take the place of filters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from pruneviz.analysis.measures import resolve
+from pruneviz import plot
 from pruneviz.console.words import counted
-from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
-from pruneviz.plot import style
-from pruneviz.plot.mean_correlations import correlations_of_rows
-from pruneviz.plot.row_kind import (
-    RowKind,
-    check_recorded,
-    recorded_correlations,
-    row_kind_in,
-    row_kind_of,
-)
-from pruneviz.plot.rows import rows_for
+from pruneviz.plot.canvas import letters
+from pruneviz.plot.correlation_plot import draw_curves
+from pruneviz.plot.row_kind import check_recorded, row_kind_in, row_kind_of
 from pruneviz.plot.words import (
     COEFFICIENT_NAMES,
-    SYMBOLS,
     decimal,
     interval,
     listed,
@@ -47,57 +33,48 @@ OPTIONS = ("method", "loss_preservation", "mask_score", "mask_ratio")
 # Least absolute rank correlation at which the two curves are said to move together.
 CLEAR = 0.5
 FEW_EPOCHS = 8
-_LETTERS = "abcdefgh"
-KEYS = ["network", "dataset", "epoch"]
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
-    """The numbers of the figure.
+    """The numbers of the figure: those of `pruneviz.plot.correlation` for its runs and measures.
 
     Returns:
-        One row per network and recorded epoch: network, dataset, epoch; at epochs with derivative
-        columns seeds, filters (or weights), the correlations of `mean_correlations`, and band_low,
-        band_high (mean ± standard deviation over seeds, or the 95 % interval of a single run); at
-        epochs with masks mask_ref_epoch, mask_distance (mean over seeds, fraction of filters or
-        weights), mask_distance_sd and chance.
+        One row per network and recorded epoch, without the columns of the measures and, where every
+        network has one setting, without that of the setting.
 
     Raises:
         FigureError: If the two measures were never recorded together, or not in the requested form;
             as for `chosen_spec`.
     """
     spec = chosen_spec(runs.spec, entry, options)
-    row_kind, options = row_kind_of(spec), options.for_unit(str(spec["unit"].iloc[0]))
-    networks = spec.groupby("network", sort=False, observed=True)
-    parts = [_of_network(runs, rows, row_kind, options) for _, rows in networks]
-    return pd.concat(parts, ignore_index=True)
+    row_kind, chosen = row_kind_of(spec), runs.named(spec["run"])
+    x, y = row_kind.change, options.loss_preservation_score
+    if row_kind.sampled:
+        check_recorded(chosen, spec, x, y, options.methods)
+    found = plot.correlation.table(
+        chosen,
+        x,
+        y,
+        method=options.method,
+        mask_score=options.masks_by(str(spec["unit"].iloc[0])),
+        mask_ratio=options.mask_ratio,
+    )
+    places = {network: place for place, network in enumerate(dict.fromkeys(spec["network"]))}
+    order = found["network"].map(places).argsort(kind="stable")
+    found = found.iloc[order].reset_index(drop=True).drop(columns=["x", "y", "mask_score"])
+    if "group" in found and len(found[["network", "group"]].drop_duplicates()) == len(places):
+        found = found.drop(columns="group")
+    return found.assign(dataset=spec["dataset"].iloc[0])
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
     """Draw a table of `table`: correlation on the left axis, mask distance on the right one."""
-    networks, row_kind = list(dict.fromkeys(table["network"])), row_kind_in(table)
-    several = len(networks) > 1
-    # A single panel is narrower, with its legend in three rows.
-    size = (style.TEXT_WIDTH, 2.5) if several else (0.6 * style.TEXT_WIDTH, 2.9)
-    with style.paper():
-        figure = Figure(figsize=size, layout="constrained")
-        row = figure.subplots(1, len(networks), squeeze=False)[0]
-        twins = [axes.twinx() for axes in row]
-        for letter, axes, twin, network in zip(_LETTERS, row, twins, networks, strict=False):
-            panel = table[table["network"] == network]
-            _draw_correlation(axes, panel, options)
-            _draw_mask_distance(twin, panel)
-            title = network_title(network)
-            axes.set_title(f"({letter}) {title}" if several else title)
-            axes.set_xlabel("epochs trained")
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-            axes.set_xlim(np.array([-0.04, 1.04]) * panel["epoch"].max())
-        _share_axes(row, _correlation_limits(table), 8, style.LEFT_COLOUR)
-        furthest = float(table[["mask_distance", "chance"]].max().max())
-        _share_axes(twins, (0.0, 1.12 * furthest), 5, style.RIGHT_COLOUR)
-        _name_axes(row[0], twins[-1], row_kind, options)
-        _draw_legend(figure, row[0], twins[0], columns=3 if several else 1)
-        style.settle(figure)
-    return figure
+    x, y = row_kind_in(table).change, options.loss_preservation_score
+    panels = _panels(table)
+    shown = pd.concat([rows.assign(x=x, y=y, group=title) for title, rows in panels])
+    if len(panels) == 1:
+        shown = shown.drop(columns="group")
+    return draw_curves(shown, method=options.method)
 
 
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
@@ -121,22 +98,19 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     """The computed numbers, one line per panel and epoch with a correlation."""
     chosen, beside = options.methods
     lines, row_kind = [], row_kind_in(table)
-    panels = table.groupby("network", sort=False)
-    for letter, (network, panel) in zip(_LETTERS, panels, strict=False):
+    panels = _panels(table)
+    for letter, (title, panel) in zip(letters(len(panels)), panels, strict=True):
         measured = panel.dropna(subset=[chosen])
         rows = counted(int(measured[row_kind.counted].min()), row_kind.noun)
         seeds = counted(int(measured["seeds"].max()), "seed")
-        lines.append(f"({letter}) {network_title(str(network))}, {rows}, {seeds}:")
+        lines.append(f"{letter}{title}, {rows}, {seeds}:")
         lines += [_value_line(row, chosen, beside) for _, row in measured.iterrows()]
     return lines
 
 
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     """What these recordings say about the paper's claim, network by network."""
-    sentences = [
-        _finding_of(str(network), panel, options)
-        for network, panel in table.groupby("network", sort=False)
-    ]
+    sentences = [_finding_of(title, panel, options) for title, panel in _panels(table)]
     hint = ", and one seed gives a hint at most" if table["seeds"].max() == 1 else ""
     caution = (
         "Neighbouring epochs resemble one another, so a rank correlation over epochs describes the "
@@ -145,141 +119,12 @@ def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     return " ".join([*sentences, caution])
 
 
-def _of_network(
-    runs: Runs, spec: pd.DataFrame, row_kind: RowKind, options: DrawOptions
-) -> pd.DataFrame:
-    preserved = options.loss_preservation_score
-    correlations = _correlations(runs, spec, row_kind, row_kind.change, preserved, options)
-    if correlations.empty:
-        raise FigureError(
-            f"no epoch of {listed(spec['run'])} holds both {row_kind.change} and {preserved}; "
-            "record derivative columns at some epoch after the first"
-        )
-    distances = _mean_mask_distance(runs, spec, row_kind, options)
-    rows = _with_band(correlations, options).merge(distances, on=KEYS, how="outer")
-    return rows.sort_values("epoch", ignore_index=True)
-
-
-def _correlations(
-    runs: Runs, spec: pd.DataFrame, row_kind: RowKind, x: str, y: str, options: DrawOptions
-) -> pd.DataFrame:
-    found = None
-    if row_kind.sampled:
-        check_recorded(runs, spec, x, y, options.methods)
-        found = recorded_correlations(runs, spec, x, y, options.methods)
-    if found is None:
-        rows = rows_for(runs, spec, [resolve(x), resolve(y)])
-        found = correlations_of_rows(rows, spec, x, y, options.methods, row_kind.counted)
-    found.insert(0, "network", spec["network"].iloc[0])
-    found.insert(1, "dataset", spec["dataset"].iloc[0])
-    return found
-
-
-def _with_band(correlations: pd.DataFrame, options: DrawOptions) -> pd.DataFrame:
-    mean, sd = correlations[options.method], correlations[f"{options.method}_sd"]
-    return correlations.assign(
-        band_low=(mean - sd).fillna(correlations[f"{options.method}_low"]),
-        band_high=(mean + sd).fillna(correlations[f"{options.method}_high"]),
-    )
-
-
-def _mean_mask_distance(
-    runs: Runs, spec: pd.DataFrame, row_kind: RowKind, options: DrawOptions
-) -> pd.DataFrame:
-    distances = row_kind.mask_distances(
-        runs, spec, options.masks_by(str(spec["unit"].iloc[0])), options.mask_ratio
-    ).dropna(subset=["distance"])
-    if distances.empty:
-        raise FigureError(
-            f"no two epochs of {listed(spec['run'])} have masks by {options.mask_score}; "
-            "choose another mask_score (--mask-score), such as bn_scale"
-        )
-    facts = spec[["run", "network", "dataset"]]
-    groups = distances.merge(facts, on="run").groupby(KEYS, observed=True)
-    return groups.agg(
-        mask_ref_epoch=("ref_epoch", "min"),
-        mask_distance=("distance", "mean"),
-        mask_distance_sd=("distance", "std"),
-        chance=("chance", "mean"),
-    ).reset_index()
-
-
-def _draw_correlation(axes: Axes, panel: pd.DataFrame, options: DrawOptions) -> None:
-    measured = panel.dropna(subset=[options.method])
-    axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
-    axes.fill_between(
-        measured["epoch"],
-        measured["band_low"],
-        measured["band_high"],
-        color=style.LEFT_COLOUR,
-        alpha=0.18,
-        linewidth=0,
-    )
-    axes.plot(
-        measured["epoch"],
-        measured[options.method],
-        color=style.LEFT_COLOUR,
-        marker="o",
-        label="correlation (left axis)",
-    )
-
-
-def _draw_mask_distance(axes: Axes, panel: pd.DataFrame) -> None:
-    masks = panel.dropna(subset=["mask_distance"])
-    axes.plot(
-        masks["epoch"],
-        masks["mask_distance"],
-        color=style.RIGHT_COLOUR,
-        linestyle=(0, (4, 1.5)),
-        label="mask distance (right axis)",
-    )
-    axes.axhline(
-        masks["chance"].iloc[0],
-        color=style.RIGHT_COLOUR,
-        linestyle=":",
-        linewidth=0.9,
-        label="chance level of mask distance",
-    )
-
-
-def _correlation_limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Limits that include zero and all bands, with room for markers; at least 0.5 apart."""
-    low, high = min(0.0, float(table["band_low"].min())), max(0.0, float(table["band_high"].max()))
-    missing = max(0.0, 0.5 - (high - low)) / 2
-    return max(-1.05, low - missing - 0.04), min(1.05, high + missing + 0.04)
-
-
-def _share_axes(
-    row: Sequence[Axes], limits: tuple[float, float], most_ticks: int, colour: str
-) -> None:
-    """Give all axes in a row equal limits and ticks in one colour, without tick labels."""
-    for axes in row:
-        axes.set_ylim(limits)
-        # The automatic locator would pick other ticks, of other widths, after the layout.
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=most_ticks, steps=[1, 2, 5, 10]))
-        axes.tick_params(axis="y", colors=colour, labelleft=False, labelright=False)
-
-
-def _name_axes(left: Axes, right: Axes, row_kind: RowKind, options: DrawOptions) -> None:
-    measures = f"{row_kind.change_symbol} with\nloss preservation"
-    name = f"correlation of {measures} ({SYMBOLS[options.method]})"
-    left.set_ylabel(name, color=style.LEFT_COLOUR)
-    left.tick_params(axis="y", labelleft=True)
-    right.set_ylabel(
-        f"distance of consecutive masks\n(fraction of {row_kind.noun}s)", color=style.RIGHT_COLOUR
-    )
-    right.tick_params(axis="y", labelright=True)
-
-
-def _draw_legend(figure: Figure, left: Axes, right: Axes, columns: int) -> None:
-    handles = [*left.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=columns,
-        handlelength=2.4,
-        columnspacing=1.2,
-    )
+def _panels(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each panel under its title: the network, or the setting if it has several."""
+    if "group" in table:
+        return [(str(group), rows) for group, rows in table.groupby("group", sort=False)]
+    by_network = table.groupby("network", sort=False)
+    return [(network_title(str(network)), rows) for network, rows in by_network]
 
 
 def _value_line(row: pd.Series, chosen: str, beside: str) -> str:
@@ -294,9 +139,8 @@ def _value_line(row: pd.Series, chosen: str, beside: str) -> str:
     )
 
 
-def _finding_of(network: str, panel: pd.DataFrame, options: DrawOptions) -> str:
+def _finding_of(name: str, panel: pd.DataFrame, options: DrawOptions) -> str:
     both = panel.dropna(subset=[options.method, "mask_distance"])
-    name = network_title(network)
     if len(both) < 3:
         epochs = counted(len(both), "epoch")
         return f"{name}: only {epochs} with both quantities, too few to say anything."

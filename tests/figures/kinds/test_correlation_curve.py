@@ -92,7 +92,7 @@ def test_options_change_the_numbers(runs: Runs, options: DrawOptions, column: st
 @pytest.mark.parametrize(
     ("absent", "options", "message"),
     [
-        ("sigma_delta", DEFAULT, "holds both sigma_change and loss_preservation"),
+        ("sigma_delta", DEFAULT, "x is sigma_change, which needs .* no values of sigma_delta"),
         (
             "theta_norm2",
             DrawOptions(mask_score="magnitude"),

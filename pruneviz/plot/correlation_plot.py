@@ -1,0 +1,337 @@
+"""Correlations during training, beside mask distances: `pruneviz.plot.correlation`."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod
+from pruneviz.plot import style
+from pruneviz.plot.canvas import canvas, letters, with_table
+from pruneviz.plot.correlation_lines import Lines, lines_of
+from pruneviz.plot.correlation_table import correlation_table
+from pruneviz.plot.glyphs import literal
+from pruneviz.plot.legends import shortened
+from pruneviz.plot.mean_masks import AUTO
+from pruneviz.plot.quantities import axis_label
+from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT, RowKind, row_kind_in
+from pruneviz.plot.rows import different
+from pruneviz.plot.source import Chosen, Source
+from pruneviz.plot.words import SYMBOLS, listed, network_title
+
+_ACROSS = 3  # panels in a row
+_FIRST_ROW, _ROW = 2.5, 2.1  # inches
+_ONE_PANEL = (0.6, 2.9)  # share of the text width; inches, with a legend of 3 rows
+_SINGLE_ENTRIES = 3
+_ONE_PANEL_OF_MANY = (0.8, 2.8)
+_FEW = 3  # lines whose bands are told apart
+_CHARACTERS = 54  # of all titles in a row
+_LABEL = 34  # characters of a name in the label of an axis
+_MASKS = (0, (4, 1.5))  # dashes
+_UNRELATED: Mapping[str, Any] = MappingProxyType(
+    {"color": style.GUIDE_COLOUR, "alpha": 0.25, "linewidth": 0}
+)
+
+
+@with_table(correlation_table)
+def correlation(
+    source: Source,
+    x: AnyMeasure | Sequence[AnyMeasure] | None = None,
+    y: AnyMeasure | None = None,
+    *,
+    by: str | None = None,
+    epochs: int | Iterable[int] | None = None,
+    runs: Chosen = None,
+    unit: str | None = None,
+    method: CorrelationMethod = "pearson",
+    mask_score: AnyMeasure | None = AUTO,
+    mask_ratio: float = MASK_RATIO,
+    ax: Axes | None = None,
+) -> Any:
+    """Draw how well one quantity of the filters goes with another, epoch by epoch.
+
+    There is a panel for each setting in which the runs differ, besides their seed and what `by`
+    names. A line is a mean over runs; its band reaches one standard deviation to both sides or, for
+    a single run, over the 95 % interval. A dashed line on a second axis shows how far pruning masks
+    of consecutive epochs differ, a dotted one how far random masks would. Runs that hold no values
+    of x and y are left out. `correlation.table` takes the same arguments, without `ax`, and returns
+    the numbers.
+
+    Args:
+        source: Recordings as `pruneviz.load` returns them, or a filters table with epochs.
+        x: Column, pruning measure, or function of a filters table. A list of them gives a line
+            each, with the measure "random" and the range of unrelated values beside. Default: all
+            measures that the runs hold.
+        y: The quantity that x is correlated with, such as "loss_preservation", or "delta_loss" to
+            see how well measures predict what the removal of a filter does to the loss.
+        by: What the lines of a panel differ in: "run", "layer", a fact of the runs such as
+            "network", or a column such as "kept". Default: the settings have a panel each.
+        epochs: Epochs to show; negative numbers count from the last one. Default: all.
+        runs: Runs to show: their names, or facts that they have, such as {"network": "mine"}.
+        unit: What the rows are, such as "filter" or "head", if the runs have several.
+        method: Correlation coefficient: "pearson", "spearman" or "kendall".
+        mask_score: Pruning measure of the masks, or None for none. Default: bn_scale for filters,
+            magnitude for other units and for networks without batch norm; none if x is a list, or
+            if there are no two epochs to compare.
+        mask_ratio: Fraction that the masks prune.
+        ax: Axes for a plot of one panel. Default: a figure of its own.
+
+    Returns:
+        The given axes, or a matplotlib figure, which a notebook shows.
+
+    Raises:
+        FigureError: If what is asked for is not there; names what is. If axes are given for several
+            panels; names these.
+
+    References:
+        Lubana and Dick, ICLR 2021, Figure 2. You et al., ICLR 2020 (mask distance).
+
+    Example:
+        >>> runs = pv.load("data/cifar-mini-batch")
+        >>> pv.plot.correlation(runs, "sigma_change", "loss_preservation")
+        >>> pv.plot.correlation(runs, y="loss_preservation", runs={"network": "vgg13"})
+    """
+    table = correlation_table(
+        source,
+        x,
+        y,
+        by=by,
+        epochs=epochs,
+        runs=runs,
+        unit=unit,
+        method=method,
+        mask_score=mask_score,
+        mask_ratio=mask_ratio,
+    )
+    return draw_curves(table, by=by, method=method, ax=ax)
+
+
+def draw_curves(
+    table: pd.DataFrame,
+    *,
+    by: str | None = None,
+    method: CorrelationMethod = "pearson",
+    ax: Axes | None = None,
+) -> Any:
+    """Draw a table of `correlation.table`.
+
+    Args:
+        table: The table.
+        by: What the lines of a panel differ in.
+        method: Correlation coefficient of the table.
+        ax: Axes for a plot of one panel.
+
+    Returns:
+        The given axes, or a figure.
+    """
+    lines = lines_of(table, by)
+    panels = [(_network(table), table)]
+    if "group" in table:
+        panels = [(str(name), rows) for name, rows in table.groupby("group", sort=False)]
+    across = min(_ACROSS, len(panels))
+    names = [name for name, _ in panels]
+    choose = "choose one with runs, or let the lines of one panel differ in a fact with by"
+    with canvas(ax, names, choose, size=_size(len(panels), lines), columns=across) as drawn:
+        twins = [axes.twinx() for axes in drawn.axes] if _has_masks(table) else []
+        for place, (name, panel) in enumerate(panels):
+            axes, letter = drawn.axes[place], letters(len(panels))[place]
+            _draw_unrelated(axes, panel)
+            _draw_lines(axes, panel, lines, method)
+            if twins:
+                _draw_masks(twins[place], panel, lines)
+            title = f"{letter if len(panels) > 1 else ''}{name}"
+            _finish(axes, panel, textwrap.wrap(title, _CHARACTERS // across))
+        _share_axes(drawn.axes, _limits(table), 8, lines.left)
+        _share_axes(twins, (0.0, 1.12 * _furthest(table)), 5, style.RIGHT_COLOUR)
+        _name_axes(drawn.axes, twins, table, method, lines)
+        if lines.ramp:
+            lines.ramp.explain(drawn.figure, drawn.axes)
+        columns = (3 if len(panels) > 1 else 1) if lines.single else None
+        room = _SINGLE_ENTRIES if columns == 1 else 1
+        handles = _handles(table, lines, bool(twins))
+        drawn.legend(handles, columns=columns, room=room, columnspacing=1.2)
+    return drawn.result
+
+
+def _size(panels: int, lines: Lines) -> tuple[float, float]:
+    if panels > 1:
+        return style.TEXT_WIDTH, _FIRST_ROW + _ROW * (math.ceil(panels / _ACROSS) - 1)
+    share, height = _ONE_PANEL if lines.single else _ONE_PANEL_OF_MANY
+    return share * style.TEXT_WIDTH, height
+
+
+def _network(table: pd.DataFrame) -> str:
+    """The network of a plot of one setting; nothing if it has none or several."""
+    known = different(table["network"])
+    return network_title(str(known[0])) if len(known) == 1 else ""
+
+
+def _has_masks(table: pd.DataFrame) -> bool:
+    return "mask_distance" in table and bool(table["mask_distance"].notna().any())
+
+
+def _draw_unrelated(axes: Axes, panel: pd.DataFrame) -> None:
+    """Zero and, where measures are judged, the range of correlations of unrelated values."""
+    axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
+    if "unrelated" in panel:
+        widest = panel.groupby("epoch")["unrelated"].max().dropna()
+        axes.fill_between(widest.index, -widest, widest, zorder=0, **_UNRELATED)
+
+
+def _draw_lines(axes: Axes, panel: pd.DataFrame, lines: Lines, method: str) -> None:
+    for look, rows in lines.of(panel):
+        measured = rows.dropna(subset=[method])
+        if len(lines.looks) <= _FEW:
+            axes.fill_between(
+                measured["epoch"],
+                measured["band_low"],
+                measured["band_high"],
+                color=look.colour,
+                alpha=0.18,
+                linewidth=0,
+            )
+        axes.plot(
+            measured["epoch"],
+            measured[method],
+            color=look.colour,
+            marker=look.marker,
+            linestyle=look.dashes,
+            label=look.label,
+        )
+
+
+def _draw_masks(axes: Axes, panel: pd.DataFrame, lines: Lines) -> None:
+    """Mask distances: a line for each set of runs, in its colour if there are several."""
+    known = panel.dropna(subset=["mask_distance"])
+    if known.empty:
+        return
+    series = [
+        (look.colour, rows.set_index("epoch")["mask_distance"]) for look, rows in lines.of(known)
+    ]
+    one = all(values.equals(series[0][1]) for _, values in series)
+    for colour, values in series[:1] if one else series:
+        axes.plot(
+            values.index,
+            values,
+            color=style.RIGHT_COLOUR if one else colour,
+            linestyle=_MASKS,
+            label="mask distance (right axis)",
+        )
+    axes.axhline(
+        known["chance"].iloc[0],
+        color=style.RIGHT_COLOUR,
+        linestyle=":",
+        linewidth=0.9,
+        label="chance level of mask distance",
+    )
+
+
+def _finish(axes: Axes, panel: pd.DataFrame, title: Sequence[str]) -> None:
+    if title:
+        axes.set_title("\n".join(map(literal, title)))
+    axes.set_xlabel("epochs trained")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    last = panel["epoch"].max()
+    axes.set_xlim(np.array([-0.04, 1.04]) * last if last else (-0.5, 0.5))
+
+
+def _limits(table: pd.DataFrame) -> tuple[float, float]:
+    """Limits that include zero and all bands, with room for markers; at least 0.5 apart."""
+    low = float(np.fmin(0.0, table["band_low"].min()))
+    high = float(np.fmax(0.0, table["band_high"].max()))
+    missing = max(0.0, 0.5 - (high - low)) / 2
+    return max(-1.05, low - missing - 0.04), min(1.05, high + missing + 0.04)
+
+
+def _furthest(table: pd.DataFrame) -> float:
+    known = table[["mask_distance", "chance"]].max().max() if _has_masks(table) else 0.0
+    return float(known) or 1.0
+
+
+def _share_axes(
+    panels: Sequence[Axes], limits: tuple[float, float], most_ticks: int, colour: str
+) -> None:
+    """Give all panels equal limits and ticks in one colour, without tick labels."""
+    for axes in panels:
+        axes.set_ylim(limits)
+        # The automatic locator would pick other ticks, of other widths, after the layout.
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=most_ticks, steps=[1, 2, 5, 10]))
+        axes.tick_params(axis="y", colors=colour, labelleft=False, labelright=False)
+
+
+def _name_axes(
+    panels: Sequence[Axes],
+    twins: Sequence[Axes],
+    table: pd.DataFrame,
+    method: str,
+    lines: Lines,
+) -> None:
+    """Label the first panel of each row on its left and the last one on its right."""
+    row_kind = row_kind_in(table)
+    left, right = _left_name(table, row_kind, method), _right_name(table, row_kind)
+    for place, axes in enumerate(panels):
+        if place % _ACROSS == 0:
+            axes.set_ylabel(left, color=lines.left)
+            axes.tick_params(axis="y", labelleft=True)
+        last = place % _ACROSS == _ACROSS - 1 or place == len(panels) - 1
+        if twins and last:
+            twins[place].set_ylabel(right, color=style.RIGHT_COLOUR)
+            twins[place].tick_params(axis="y", labelright=True)
+
+
+def _left_name(table: pd.DataFrame, row_kind: RowKind, method: str) -> str:
+    xs, y = different(table["x"]), _in_words(str(table["y"].iloc[0]), row_kind)
+    first = f"correlation of {_in_words(str(xs[0]), row_kind)} with" if len(xs) == 1 else ""
+    return f"{first or 'correlation with'}\n{y} ({SYMBOLS[method]})"
+
+
+def _right_name(table: pd.DataFrame, row_kind: RowKind) -> str:
+    by = ""
+    if "mask_score" in table:
+        known = list(map(str, different(table["mask_score"])))
+        usual = MASK_SCORES[next(u for u, k in ROW_KINDS_BY_UNIT.items() if k is row_kind)]
+        by = f", by {literal(listed(known))}" if known != [usual] else ""
+    return f"distance of consecutive masks\n(fraction of {row_kind.noun}s{by})"
+
+
+def _in_words(name: str, row_kind: RowKind) -> str:
+    """A quantity in the label of an axis."""
+    if name == row_kind.change:
+        return row_kind.change_symbol
+    if name.startswith("loss_preservation"):
+        return "loss preservation"
+    symbol = axis_label(name, row_kind)
+    unit = symbol.rfind(" (")
+    (text,) = shortened([symbol[:unit] if unit > 0 else symbol], _LABEL)
+    return text
+
+
+def _handles(table: pd.DataFrame, lines: Lines, masks: bool) -> list[Artist]:
+    """Entries of the legend: lines, range of unrelated values, masks and their chance level."""
+    found: list[Artist] = []
+    if lines.ramp is None:
+        found += [
+            Line2D([], [], color=look.colour, marker=look.marker, ls=look.dashes, label=look.label)
+            for look in lines.looks.values()
+        ]
+    if "unrelated" in table:
+        found.append(Patch(label="unrelated values: 95 %", **_UNRELATED))
+    if masks:
+        colour = style.RIGHT_COLOUR
+        found += [
+            Line2D([], [], color=colour, ls=_MASKS, label="mask distance (right axis)"),
+            Line2D([], [], color=colour, ls=":", lw=0.9, label="chance level of mask distance"),
+        ]
+    return found

@@ -18,7 +18,7 @@ from pruneviz.log.vocabulary import PRECISIONS, Precision
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.planning import figures_served, plan_pruned_runs, plan_runs
 from pruneviz.plans.presets import PRESETS
-from pruneviz.plans.request_options import Further, Oracle, OracleAt, on_request
+from pruneviz.plans.request_options import Further, Oracle, RequestAt, on_request
 from pruneviz.plans.run_plan import RunPlan, precision_on
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def record(
     ] = False,
     columns: Further = None,
     oracle: Oracle = None,
-    oracle_at: OracleAt = None,
+    request_at: RequestAt = None,
     list_runs: Annotated[
         bool,
         typer.Option("--list", help="List the runs with status, figures and duration, then exit."),
@@ -155,7 +155,7 @@ def record(
     # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
     out = out or Path("data") / (preset if own is None else f"{preset}-own")
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
-    setting = replace(setting, on_request=on_request(columns, oracle, oracle_at))
+    setting = replace(setting, on_request=on_request(columns, oracle, request_at))
     _check(plans, setting.device, precision)
     if list_runs:
         served = figures_served(preset, dataset, seed or ())

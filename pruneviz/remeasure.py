@@ -18,7 +18,7 @@ from pruneviz.console.options import (
 )
 from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import BN_MODES, CNN_ROW_KINDS, DTYPES, PRECISIONS
-from pruneviz.plans.request_options import Further, Oracle, OracleAt, on_request
+from pruneviz.plans.request_options import Further, Oracle, RequestAt, on_request
 
 EXAMPLES = """
   # Record a run with its weights, then measure it with batch statistics
@@ -26,7 +26,7 @@ EXAMPLES = """
   pruneviz remeasure data/mine --bn batch --out data/mine-batch
 
   # The change of the loss when filters are really removed, for 200 filters at five epochs
-  pruneviz remeasure data/mine --oracle 200 --oracle-at 0,1,2,4,8 --out data/mine-oracle
+  pruneviz remeasure data/mine --oracle 200 --request-at 0,1,2,4,8 --out data/mine-oracle
 
   # One run by single weights, for Figures H1a and H1b
   pruneviz remeasure data/mine/vgg13-digits-unpruned-s0 --unit weight --out data/mine
@@ -90,7 +90,7 @@ def remeasure(
     ] = None,
     columns: Further = None,
     oracle: Oracle = None,
-    oracle_at: OracleAt = None,
+    request_at: RequestAt = None,
     images: ImagesFolder = None,
     download: Download = False,
     device: Annotated[
@@ -126,7 +126,7 @@ def remeasure(
         every=every,
         batch_size=batch_size or (BATCH_SIZE if bn == "batch" else None),
         dtype=dtype or ("float64" if bn == "batch" else "float32"),
-        on_request=on_request(columns, oracle, oracle_at),
+        on_request=on_request(columns, oracle, request_at),
         images=images,
         device=where,
         threads=max(1, cores() // at_once),

@@ -32,7 +32,7 @@ _MEASURED_ANEW = frozenset(
         "run", "unit", "weight_rows", "weight_rows_seed", "weights", "bn", "temperatures",
         "columns", "every", "lag", "mask_score", "mask_ratio", "sample_size", "dtype", "device",
         "device_name", "threads", "command", "created", "versions", "schema_version",
-        "wall_seconds", "oracle", "oracle_at", "draw_seed", "probes",
+        "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
     )
 )  # fmt: skip
 

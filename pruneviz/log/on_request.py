@@ -20,7 +20,7 @@ class OnRequest:
         columns: Further columns, among `pruneviz.log.schema.REQUEST_COLUMNS` and `CHANGE_COLUMNS`.
         oracle: Number of drawn filters for which `delta_loss` is measured; None for none, or, if
             `columns` names it, for all.
-        oracle_at: Epochs at which `delta_loss` is measured; None for all measured ones.
+        request_at: Epochs at which these are measured; None for all measured ones.
 
     Raises:
         LogError: If a column is unknown, or there are epochs without filters.
@@ -28,17 +28,17 @@ class OnRequest:
 
     columns: tuple[str, ...] = ()
     oracle: int | None = None
-    oracle_at: tuple[int, ...] | None = None
+    request_at: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in self.columns:
             if name not in REQUESTABLE:
                 hint = "all other columns are measured anyway"
                 raise LogError(unknown_name("column on request", name, REQUESTABLE, hint))
-        if self.oracle_at is not None and self.oracle is None and DELTA_LOSS not in self.columns:
+        if self.request_at is not None and self.oracle is None and not self.columns:
             raise LogError(
-                f"oracle_at={self.oracle_at!r} says when filters are removed, but not how many; "
-                "add oracle=200, such as --oracle 200"
+                f"request_at={self.request_at!r} says when columns on request are measured, but "
+                "there are none; add some, such as --oracle 200"
             )
 
     def of_unit(self, unit: str) -> dict[str, Any]:
@@ -49,9 +49,10 @@ class OnRequest:
         if further:
             default = [name for name in available if name not in REQUESTABLE]
             options["columns"] = (*default, *further)
-        if DELTA_LOSS in available:
-            given = {"oracle": self.oracle, "oracle_at": self.oracle_at}
-            options |= {name: value for name, value in given.items() if value is not None}
+        if DELTA_LOSS in available and self.oracle is not None:
+            options["oracle"] = self.oracle
+        if options and self.request_at is not None:
+            options["request_at"] = self.request_at
         return options
 
     def facts(self, unit: str) -> dict[str, Any]:
@@ -66,8 +67,8 @@ class OnRequest:
         facts: dict[str, Any] = {"columns": tuple(columns)}
         if "oracle" in options:
             facts["oracle"] = options["oracle"]
-        if "oracle_at" in options:
-            facts["oracle_at"] = " ".join(map(str, sorted(options["oracle_at"])))
+        if "request_at" in options:
+            facts["request_at"] = " ".join(map(str, sorted(options["request_at"])))
         return facts
 
 

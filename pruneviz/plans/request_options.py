@@ -38,18 +38,19 @@ Oracle = Annotated[
         "delta_loss), for N filters drawn evenly from all layers. One partial forward pass each.",
     ),
 ]
-OracleAt = Annotated[
+RequestAt = Annotated[
     list[int] | None,
     typer.Option(
         min=0,
         metavar="EPOCH,...",
-        help="Epochs at which delta_loss is measured. Default: all measured ones.",
+        help="Epochs at which columns on request are measured, delta_loss among them. "
+        "Default: all measured ones.",
     ),
 ]
 
 
 def on_request(
-    columns: Sequence[str] | None, oracle: int | None, oracle_at: Sequence[int] | None
+    columns: Sequence[str] | None, oracle: int | None, request_at: Sequence[int] | None
 ) -> OnRequest:
     """What these options ask for.
 
@@ -58,4 +59,4 @@ def on_request(
     """
     from pruneviz.log.on_request import OnRequest
 
-    return OnRequest(tuple(columns or ()), oracle, tuple(oracle_at) if oracle_at else None)
+    return OnRequest(tuple(columns or ()), oracle, tuple(request_at) if request_at else None)

@@ -39,8 +39,8 @@ from pruneviz.recording.opening import (
     open_log,
     reopened,
 )
-from pruneviz.recording.oracle_epochs import OracleAt, options_at, options_of_last, oracle_facts
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
+from pruneviz.recording.request_epochs import RequestAt, options_at, options_of_last, request_facts
 from pruneviz.recording.run_facts import batches_facts, found_facts, measured_facts, spec_of
 from pruneviz.recording.stored_rows import rows_to_store
 
@@ -79,8 +79,8 @@ class Recorder:
         rows: Number of weights to store with unit "weight". Mask distances and correlations are
             still computed over all weights.
         rows_seed: Seed that selects these weights.
-        oracle_at: Epochs at which `delta_loss` is measured: a list, an int or a function, as for
-            `every`. Default: all measured ones. `oracle=200` asks for this column.
+        request_at: Epochs at which columns on request are measured, `delta_loss` (`oracle=200`)
+            among them: a list, an int or a function as for `every`. Default: those of `every`.
         every_rank: Record on every rank, each into an `out` of its own, such as networks that are
             trained independently.
         **measuring: Any option of `pruneviz.measure`, such as `bn`, `loss` or `unit`. `columns`
@@ -124,7 +124,7 @@ class Recorder:
         measure_last: bool | None = None,
         rows: int = 2000,
         rows_seed: int = 0,
-        oracle_at: OracleAt = None,
+        request_at: RequestAt = None,
         every_rank: bool = False,
         **measuring: Any,
     ) -> None:
@@ -141,8 +141,8 @@ class Recorder:
             return
         unit = self._options.row_kind
         self._is_measured, self._every = measured_at(every), every
-        self._options_at = options_at(self._options, every, oracle_at)
-        self._options_of_last = options_of_last(self._options, oracle_at)
+        self._options_at = options_at(self._options, every, request_at)
+        self._options_of_last = options_of_last(self._options, request_at)
         self._measures_last = not callable(every) if measure_last is None else measure_last
         self._mask_score = checked_mask_score(mask_score, unit)
         batches = fixed_batches(self._model, sample, self._options)
@@ -164,7 +164,7 @@ class Recorder:
             **row_facts,
         }
         own = self._model, self.coverage, self._layers, self._options
-        drawn = oracle_facts(self._options, oracle_at)
+        drawn = request_facts(self._options, request_at)
         averaged = batches_facts(batches, self._options, self._whole)
         given = {**found_facts(*own, measuring), **drawn, **averaged, **(spec or {})}
         self.spec = spec_of(Path(out).name, measured, given)

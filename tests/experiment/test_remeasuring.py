@@ -78,7 +78,7 @@ def test_it_is_to_the_bit_what_recording_writes(
 
 
 def test_what_is_on_request_is_recorded_and_measured_again(recorded: Path, tmp_path: Path) -> None:
-    asked = ("--columns", "synflow", "--oracle", "5", "--oracle-at", "0,2")
+    asked = ("--columns", "synflow", "--oracle", "5", "--request-at", "0,2")
     done = invoke(str(recorded / PLAN.run), *asked, "--out", str(tmp_path / "again"))
     assert done.exit_code == 0, done.output
     on_request = OnRequest(("synflow",), 5, (0, 2))

@@ -20,11 +20,11 @@ def test_nothing_asked_for_changes_no_option() -> None:
 def test_columns_come_besides_the_default_ones() -> None:
     asked = OnRequest(("synflow",), 20, (0, 4))
     columns = (*DEFAULT, "synflow")
-    assert asked.of_unit("filter") == {"columns": columns, "oracle": 20, "oracle_at": (0, 4)}
+    assert asked.of_unit("filter") == {"columns": columns, "oracle": 20, "request_at": (0, 4)}
     assert asked.facts("filter") == {
         "columns": (*columns, "delta_loss"),
         "oracle": 20,
-        "oracle_at": "0 4",
+        "request_at": "0 4",
     }
 
 
@@ -45,7 +45,7 @@ def test_single_weights_are_never_removed() -> None:
     [
         ({"columns": ("synflo",)}, r"no column on request 'synflo'; did you mean 'synflow'"),
         ({"columns": ("theta_g",)}, r"all other columns are measured anyway"),
-        ({"oracle_at": (0, 1)}, r"add oracle=200, such as --oracle 200"),
+        ({"request_at": (0, 1)}, r"there are none; add some, such as --oracle 200"),
     ],
 )
 def test_what_cannot_be_is_refused(given: Any, message: str) -> None:

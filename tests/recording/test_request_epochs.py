@@ -1,4 +1,4 @@
-"""The column delta_loss in a recording: one draw for all epochs, null elsewhere."""
+"""Columns on request in a recording, at their epochs; one draw of filters for all epochs."""
 
 from __future__ import annotations
 
@@ -48,17 +48,26 @@ def test_a_draw_has_the_same_filters_at_every_measured_epoch(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("oracle_at", "text"),
+    ("request_at", "text"),
     [([1, 4], "1 4"), (3, "3"), (lambda epoch: epoch in (1, 4), "<lambda>")],
 )
-def test_epochs_are_chosen_beside_those_of_every(tmp_path: Path, oracle_at: Any, text: str) -> None:
-    _, filters = record(tmp_path, oracle=6, oracle_at=oracle_at)
-    wanted = {0, 3} if oracle_at == 3 else {1, 4}
+def test_epochs_are_chosen_beside_those_of_every(
+    tmp_path: Path, request_at: Any, text: str
+) -> None:
+    _, filters = record(tmp_path, oracle=6, request_at=request_at)
+    wanted = {0, 3} if request_at == 3 else {1, 4}
     assert {epoch for epoch in range(5) if drawn_at(filters, epoch)} == wanted
     measured = filters.loc[filters["theta_g"].notna(), "epoch"]
     assert set(measured) == {0, 2, 4}
     spec = pv.load(tmp_path).spec.iloc[0]
-    assert text in spec["oracle_at"] and spec["oracle"] == 6
+    assert text in spec["request_at"] and spec["oracle"] == 6
+
+
+def test_all_columns_on_request_are_measured_at_these_epochs_alone(tmp_path: Path) -> None:
+    columns = ["theta_g", "synflow", "delta_loss"]
+    _, filters = record(tmp_path, columns=columns, request_at=[0, 3])
+    there = {name: set(filters.loc[filters[name].notna(), "epoch"]) for name in columns}
+    assert there == {"theta_g": {0, 2, 4}, "synflow": {0, 3}, "delta_loss": {0, 3}}
 
 
 def test_all_filters_by_name_of_the_column(tmp_path: Path) -> None:
@@ -126,10 +135,10 @@ def test_recordings_with_and_without_the_column_are_read_together(tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"oracle_at": [0]}, LogError, r"oracle_at=\[0\] .* add oracle=200"),
-        ({"oracle": 4, "oracle_at": [0.5]}, LogError, r"whole numbers from 0"),
-        ({"oracle": 4, "oracle_at": "0 1"}, LogError, r"give epochs"),
-        ({"oracle": 4, "oracle_at": 0}, LogError, r"oracle_at=0; give epochs"),
+        ({"request_at": [0]}, LogError, r"request_at=\[0\] .* add oracle=200"),
+        ({"oracle": 4, "request_at": [0.5]}, LogError, r"whole numbers from 0"),
+        ({"oracle": 4, "request_at": "0 1"}, LogError, r"give epochs"),
+        ({"oracle": 4, "request_at": 0}, LogError, r"request_at=0; give epochs"),
         ({"oracle": 0}, MeasureError, r"oracle=0; give the number of filters"),
         ({"oracle": 4, "unit": "weight"}, MeasureError, r"not single weights"),
     ],

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 import pruneviz as pv
-from pruneviz.errors import PruningError
+from pruneviz.errors import MeasureError, PruningError
+from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
+from pruneviz.experiment.networks.resnet56 import resnet56
+from pruneviz.experiment.networks.vgg13 import vgg13
+from pruneviz.measuring.removed_rows import draw
 from tests.support.cases import (
+    BY_NAME,
     CASES_AND_MODES,
+    CLASSES,
     Batches,
     Case,
+    Net,
     as_pair,
     digit_batches,
+    head,
+    norm2d,
+    randomise,
 )
 from tests.support.reference import Twin, sample_of
 
@@ -63,3 +76,259 @@ def test_equals_hard_masking_and_the_smaller_network(case: Case, bn: str) -> Non
             pv.Pruner(model, IMAGES)
         return
     assert_is_truth(model, table, batches, bn)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: resnet56(num_classes=CLASSES, width=0.125),
+        lambda: mobilenet_v1(num_classes=CLASSES, width=0.125),
+        lambda: vgg13(num_classes=CLASSES, width=0.0625),
+    ],
+    ids=["residual", "depthwise", "plain"],
+)
+def test_a_draw_in_the_networks_of_the_paper_is_the_truth(build: Network) -> None:
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=torch.manual_seed(0))
+    model = build().double()
+    with torch.no_grad():
+        for _ in range(5):
+            model(images)  # statistics with which no layer is silent
+    sample = (images, torch.tensor([0, 1, 2, 0]))
+    table = pv.delta_loss(model, sample, filters=4, seed=1)
+    pruner_example, before = images[:2], loss_of(model, [sample])
+    for row in table.itertuples():
+        masked = copy.deepcopy(model)
+        pv.Pruner(masked, pruner_example).prune_filters({row.layer: [row.filter]})
+        assert row.delta_loss == pytest.approx(loss_of(masked, [sample]) - before, abs=1e-10)
+    smaller = pv.remove(masked, pruner_example).network  # of the last filter
+    assert row.delta_loss == pytest.approx(loss_of(smaller, [sample]) - before, abs=1e-10)
+
+
+def transformer() -> nn.Module:
+    """Two layers of attention and feed-forward on sequences of four."""
+    layer = nn.TransformerEncoderLayer(8, 2, 6, dropout=0.1, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        return net.fc(net.encoder(net.embed(x.squeeze(1))).mean(1))
+
+    return Net(forward, embed=nn.Linear(4, 8), encoder=encoder, fc=nn.Linear(8, CLASSES))
+
+
+@pytest.mark.parametrize("unit", ["head", "neuron"])
+def test_units_of_a_transformer_are_removed_as_the_pruner_does(unit: str) -> None:
+    model = randomise(transformer()).double()
+    table = pv.delta_loss(model, (IMAGES, LABELS), unit=unit)
+    assert table["delta_loss"].notna().all() and len(table) == (4 if unit == "head" else 12)
+    before = loss_of(model, [(IMAGES, LABELS)])
+    for row in table.itertuples():
+        masked = copy.deepcopy(model)
+        pruner = pv.Pruner(masked, IMAGES, unit=unit, keep_at_least=0)
+        pruner.prune_filters({row.layer: [row.filter]})
+        smaller = pv.remove(masked, IMAGES, unit=unit).network
+        for network in (masked, smaller):
+            after = loss_of(network, [(IMAGES, LABELS)])
+            assert row.delta_loss == pytest.approx(after - before, abs=1e-10)
+
+
+def blocks() -> nn.Module:
+    """Nested containers, operations in place, and a module that is called twice."""
+
+    def forward(net: Net, x: Tensor) -> Tensor:
+        x = net.stem(x)
+        y = x
+        y = net.first(y)
+        y += x
+        y = net.act(y)
+        y = net.second(y) + y
+        return net.fc(net.act(y).mean((2, 3)))
+
+    def block() -> nn.Sequential:
+        conv = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        return nn.Sequential(nn.Sequential(conv, norm2d(3), nn.ReLU(inplace=True)))
+
+    stem = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), norm2d(3), nn.ReLU(inplace=True))
+    parts = {"stem": stem, "first": block(), "second": block()}
+    return Net(forward, act=nn.ReLU(inplace=True), fc=nn.Linear(3, CLASSES), **parts)
+
+
+class Remembering(nn.Module):
+    """A stem that also keeps its output, which the head reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(1, 3, 2), nn.Conv2d(3, 4, 2)
+        self.fc, self.kept = nn.Linear(7, CLASSES), {}
+        self.stem.register_forward_hook(self.keep)
+
+    def keep(self, module: nn.Module, inputs: object, output: Tensor) -> None:
+        self.kept["stem"] = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(torch.tanh(self.stem(x)))
+        skip = self.kept["stem"]
+        return self.fc(torch.cat([x.mean((2, 3)), skip.mean((2, 3))], 1))
+
+
+class OneCall(nn.Module):
+    """A network that reads a parameter outside of the module that holds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early, self.late = nn.Conv2d(1, 3, 2), nn.Conv2d(3, 3, 1)
+        self.fc = nn.Linear(3, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.late.weight.square().sum()
+        return self.fc(self.late(torch.tanh(self.early(x) * scale)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "build", [blocks, Remembering, OneCall], ids=["in place", "hook", "read early"]
+)
+def test_partial_passes_are_right_where_modules_do_more_than_return(build: Network) -> None:
+    model = randomise(build()).double().train()
+    table = pv.delta_loss(model, (IMAGES, LABELS))
+    assert table["delta_loss"].notna().any()
+    for row in table.dropna().itertuples():
+        masked = without(model, row.layer, row.filter)
+        wanted = loss_of(masked, [(IMAGES, LABELS)]) - loss_of(model, [(IMAGES, LABELS)])
+        assert row.delta_loss == pytest.approx(wanted, abs=1e-10)
+
+
+def test_only_what_changes_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = BY_NAME["conv_bn_relu"].model()
+    seen: list[int] = []  # input channels of every convolution
+    plain = F.conv2d
+
+    def counted(x: Tensor, *others: Any) -> Tensor:
+        seen.append(x.shape[1])
+        return plain(x, *others)
+
+    monkeypatch.setattr(F, "conv2d", counted)
+    counts = []
+    for filters in ([0], [0, 1, 2, 3]):
+        seen.clear()
+        pv.delta_loss(model, (IMAGES, LABELS), {"4": filters})
+        counts.append((seen.count(1), seen.count(3)))
+    (first, second), (first_again, second_again) = counts
+    assert first_again == first and second_again == second + 3
+
+
+def test_the_network_and_everything_around_it_stay() -> None:
+    model = BY_NAME["residual"].model(dtype=torch.float32)
+    model.bn2.eval()
+    model.conv1.weight.requires_grad_(requires_grad=False)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    held = [*model.parameters(), *model.buffers()]
+    values = [tensor.detach().clone() for tensor in held]
+    versions, flags = [t._version for t in held], [m.training for m in model.modules()]
+    generator, call = torch.get_rng_state(), nn.Module.__call__
+    pv.delta_loss(model, (IMAGES, LABELS), filters=5, bn="batch")
+    assert [t._version for t in held] == versions
+    assert [m.training for m in model.modules()] == flags
+    assert all(now is old for now, old in zip(model.parameters(), held, strict=False))
+    assert all(torch.equal(now, old) for now, old in zip(held, values, strict=True))
+    assert all((p.grad == 1).all() for p in model.parameters())
+    assert torch.equal(torch.get_rng_state(), generator) and nn.Module.__call__ is call
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 12])
+def test_chunks_batches_and_a_loss_of_ones_own_change_no_number(chunk: int) -> None:
+    model = BY_NAME["grouped"].model()
+    whole = pv.delta_loss(model, (IMAGES, LABELS))
+    batches = [(IMAGES[:5], LABELS[:5]), (IMAGES[5:], LABELS[5:])]
+    own = {"loss": lambda output, target: F.cross_entropy(output, target), "temperatures": (1.0,)}
+    for options in ({"chunk": chunk}, {"chunk": chunk, **own}):
+        parts = pv.delta_loss(model, batches, **options)
+        np.testing.assert_allclose(parts["delta_loss"], whole["delta_loss"], atol=1e-13)
+
+
+def test_a_temperature_and_float64_of_a_float32_network() -> None:
+    model = BY_NAME["plain"].model(dtype=torch.float32)
+    options: dict[str, Any] = {"temperatures": (3.0,), "dtype": torch.float64}
+    row = pv.delta_loss(model, (IMAGES.float(), LABELS), {"2": [1]}, **options)
+    twin, masked = (
+        Twin(network, [(IMAGES, LABELS)]) for network in (model, without(model, "2", 1))
+    )
+    wanted = masked.mean_loss(masked.theta, 3.0) - twin.mean_loss(twin.theta, 3.0)
+    assert row["delta_loss"][0] == pytest.approx(float(wanted), abs=1e-12)
+
+
+def test_inputs_by_name_through_a_forward_of_ones_own() -> None:
+    model = BY_NAME["residual"].model()
+    batch = {"pixels": IMAGES, "classes": LABELS}
+    table = pv.delta_loss(
+        model,
+        batch,
+        forward=lambda model, batch: model(batch["pixels"]),
+        loss=lambda output, batch: F.cross_entropy(output, batch["classes"]),
+    )
+    plain = pv.delta_loss(model, (IMAGES, LABELS))
+    np.testing.assert_allclose(table["delta_loss"], plain["delta_loss"], atol=1e-13)
+
+
+def test_pruned_filters_are_null_and_others_lose_what_is_left() -> None:
+    model = BY_NAME["grouped"].model()
+    pv.Pruner(model, IMAGES).prune_filters({"0": [1]})
+    table = pv.delta_loss(model, (IMAGES, LABELS))
+    gone = pv.measure(model, (IMAGES, LABELS), columns="theta_g")["kept"].to_numpy() == False  # noqa: E712
+    assert gone.any() and table.loc[gone, "delta_loss"].isna().all()
+    assert_is_truth(model, table, [(IMAGES, LABELS)], "eval")
+
+
+def test_filters_that_cannot_be_removed_are_null_with_the_reason() -> None:
+    model = BY_NAME["group_norm"].model()
+    table = pv.delta_loss(model, (IMAGES, LABELS), classifier=True)
+    reasons = table.attrs["not_removable"]
+    assert table.loc[table["layer"].isin(list(reasons)), "delta_loss"].isna().all()
+    assert "share the statistics of a" in reasons["0"] and "6" in reasons
+    single = randomise(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 4, 2), *head(4))).double()
+    lone = pv.delta_loss(single, (IMAGES, LABELS))
+    assert lone.attrs["not_removable"] == {"0": "0 would be left without a filter"}
+    assert set(pv.delta_loss(single, (IMAGES, LABELS), filters=3)["layer"]) == {"1"}
+
+
+def test_a_draw_is_even_over_layers_seeded_and_nested() -> None:
+    sizes = {"a": 2, "b": 50, "c": 7, "d": 400}
+    few, more = draw(sizes, 20, seed=0), draw(sizes, 60, seed=0)
+    assert {name: len(own) for name, own in few.items()} == {"a": 2, "b": 6, "c": 6, "d": 6}
+    counts = {name: len(own) for name, own in more.items()}
+    assert counts | {"b": 0, "d": 0} == {"a": 2, "b": 0, "c": 7, "d": 0}
+    assert {counts["b"], counts["d"]} == {25, 26}
+    assert all(set(few[name]) <= set(more[name]) for name in sizes)
+    assert few == draw(sizes, 20, seed=0) != draw(sizes, 20, seed=1)
+    assert few["d"] == draw({"d": 400}, 6, seed=0)["d"]
+    assert {name: len(own) for name, own in draw(sizes, 9999, seed=0).items()} == sizes
+    layers = {f"layer{i}": 5 for i in range(40)}
+    spread = [i for i, own in enumerate(draw(layers, 10, seed=3).values()) if own]
+    assert len(spread) == 10 and max(np.diff(spread)) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"filters": 0}, r"filters=0; give the number of filters to draw, 1 or more, or None"),
+        ({"filters": 0.5}, r"filters=0\.5"),
+        ({"filters": {"conv": [0]}}, r"no layer 'conv'; did you mean 'conv3'"),
+        ({"filters": {"conv1": [9]}}, r"layer conv1 has no filter 9; its filters are 0 to 2"),
+        ({"unit": "weight"}, r"not of single weights"),
+        ({"columns": "theta_g"}, r"leave out columns"),
+        ({"oracle": 3}, r"pass filters="),
+        ({"chunk": 0}, r"chunk=0"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MeasureError, match=message):
+        pv.delta_loss(BY_NAME["residual"].model(), (IMAGES, LABELS), **options)
+
+
+def test_a_loss_that_is_not_finite_names_the_filter() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        x = net.conv(x).mean((2, 3))
+        return net.fc(x) / x[:, :1].abs().clamp(max=1.0)
+
+    model = randomise(Net(forward, conv=nn.Conv2d(1, 3, 2, bias=False), fc=nn.Linear(3, 3)))
+    with pytest.raises((MeasureError, PruningError), match="conv"):
+        pv.delta_loss(model.double(), (IMAGES, LABELS), {"conv": [0]})

@@ -155,8 +155,8 @@ def _of_convolution(output: Tensor, args: Sequence[Any]) -> Tensor:
     shape = [*weight.shape]
     shape[1 if transposed else 0] = 1 if transposed else groups
     one = weight.new_zeros(shape, dtype=torch.float64)
-    along = one.new_ones((len(output), groups, *output.shape[2:]))
-    squares = x.double().square()
+    along = one.new_ones((1, groups, *output.shape[2:]))
+    squares = x.double().square().sum(0, keepdim=True)  # first, so that the rest costs nothing
     options = None, stride, padding, dilation, transposed, outside, groups
     mask = [False, True, False]
     found: Tensor = _aten.convolution_backward(along, squares, one, *options, mask)[1]

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pruneviz.plot import style
 from pruneviz.plot.canvas import canvas, letters, with_table
-from pruneviz.plot.curve_table import curves, epoch_columns
+from pruneviz.plot.curve_table import curves, epoch_columns, one_per_training
 from pruneviz.plot.epoch_axes import EpochAxis, epoch_axis, short_name
 from pruneviz.plot.legends import fitting
 from pruneviz.plot.looks import (
@@ -71,7 +71,9 @@ def accuracies(
         FigureError: If a column, a fact, an epoch or a run is not there; names what is.
     """
     chosen = runs_of(source, runs, one_unit=False)
-    return curves(chosen, chosen.spec, y, by, epochs)
+    asked = [by] if isinstance(by, str) else by or ()
+    spec = chosen.spec if "unit" in asked else one_per_training(chosen.spec)
+    return curves(chosen, spec, y, by, epochs)
 
 
 @with_table(accuracies)
@@ -90,7 +92,8 @@ def accuracy(
     deviation to both sides. Data sets have a panel each, and where several measures prune, networks
     and numbers of rounds as well; what else the runs differ in stands in the legend. Unpruned runs
     are a grey line beside the pruned runs of their network and data set. Epochs after which a round
-    pruned are shaded.
+    pruned are shaded. A training that was measured by filters and by single weights is drawn once,
+    unless `by` holds "unit".
 
     Args:
         source: Recordings as `pruneviz.load` returns them, or an epochs table.

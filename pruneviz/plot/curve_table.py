@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from pruneviz.errors import FigureError, unknown_name
+from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.runs import Runs
 from pruneviz.plot.epoch_axes import is_accuracy
 from pruneviz.plot.groups import SEED, with_groups
@@ -18,6 +20,11 @@ from pruneviz.plot.words import listed
 _ALWAYS = ("network", "dataset")  # facts that a table names even if runs do not differ in them
 _TESTED = ("test_", "val_", "valid_", "validation_", "eval_", "dev_")
 _KEYS = ("run", "epoch")
+# Facts that are equal in two recordings of one training.
+_TRAINING = (
+    *("network", "dataset", "seed", "width", "epochs", "batch_size", "train_images", "lr"),
+    *OPTION_NAMES,
+)
 
 
 def curves(
@@ -57,6 +64,15 @@ def curves(
 def epoch_columns(table: pd.DataFrame) -> list[str]:
     """The columns that a table of `curves` shows, the main one first."""
     return [str(name) for name in table.columns[::-1] if f"{name}_sd" in table]
+
+
+def one_per_training(spec: pd.DataFrame) -> pd.DataFrame:
+    """The runs without those of single weights whose training another run holds as well."""
+    weights = spec["unit"].eq("weight").to_numpy(dtype=bool)
+    keys = keys_of(spec, [name for name in _TRAINING if name in spec])
+    others = {key for key, is_weight in zip(keys, weights, strict=True) if not is_weight}
+    twice = [key in others and flag for key, flag in zip(keys, weights, strict=True)]
+    return spec[~np.array(twice, dtype=bool)]
 
 
 def told_apart(

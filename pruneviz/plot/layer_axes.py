@@ -75,7 +75,7 @@ def layer_axis(table: pd.DataFrame, scale: Scale, what: str) -> YAxis:
         )
     facts = table.iloc[0]
     name = axis_label(str(facts["quantity"]), FILTER)
-    label = f"{facts['aggregate']} of {name}, epoch {facts['epoch']}"
+    label = f"{facts['aggregate']} of {name}\nepoch {facts['epoch']}"
     return YAxis(label, VALUE, scale)
 
 

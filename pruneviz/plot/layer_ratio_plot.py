@@ -23,7 +23,6 @@ from pruneviz.plot.layer_table import layer_values, pruned_shares
 from pruneviz.plot.legends import fitting, legend
 from pruneviz.plot.looks import Key, Look, Panel, facts_in, keys_of, looks_of, panels_of, telling
 from pruneviz.plot.panels import wrapped
-from pruneviz.plot.rows import different
 from pruneviz.plot.source import Chosen, Source, runs_of
 from pruneviz.plot.words import listed, percent
 
@@ -75,12 +74,6 @@ def ratios(
         chosen = runs_of(source, runs, unit)
         return layer_values(chosen, chosen.spec, y, by, epoch, aggregate)
     chosen = runs_of(source, runs, unit, one_unit=False)
-    in_rounds = chosen.spec["run"].isin(set(chosen.rounds["run"].astype(str)))
-    units = set(chosen.spec.loc[in_rounds, "unit"])
-    if len(units) == 1:  # runs that never prune may be measured by other units
-        chosen = chosen.named(chosen.spec.loc[chosen.spec["unit"].isin(units), "run"])
-    else:
-        chosen = runs_of(chosen, unit=unit)
     return pruned_shares(chosen, chosen.spec, by, epoch)
 
 
@@ -140,8 +133,8 @@ def layer_ratios(
         >>> pv.plot.layer_ratios(runs, "theta_norm2", aggregate="sum", epoch=0, scale="log")
     """
     numbers = ratios(source, y, by=by, epoch=epoch, aggregate=aggregate, runs=runs, unit=unit)
-    kinds = different(runs_of(source, runs, unit, one_unit=False).spec["unit"])
-    return draw_layers(numbers, scale, f"{kinds[0]}s" if len(kinds) == 1 else "filters", ax)
+    units = set(runs_of(source, runs, unit, one_unit=False).spec["unit"])
+    return draw_layers(numbers, scale, f"{units.pop()}s" if len(units) == 1 else "filters", ax)
 
 
 def draw_layers(
@@ -256,7 +249,7 @@ def _draw_points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: YAxis, loo
 def _draw_reference(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: YAxis) -> None:
     values = axis.factor * rows[axis.column]
     half = _GROUP / 2
-    axes.hlines(values, x - half, x + half, color=style.NOTE_COLOUR, linewidth=1.2, zorder=3)
+    axes.hlines(values, x - half, x + half, color=style.REFERENCE_COLOUR, linewidth=1.2, zorder=3)
 
 
 def _draw_guides(axes: Axes, layers: int) -> None:
@@ -293,7 +286,7 @@ def _handles(table: pd.DataFrame, axis: YAxis, looks: Mapping[Key, Look]) -> lis
 
 def _handle(look: Look, is_point: bool, is_line: bool) -> Artist:
     if is_line:
-        return Line2D([], [], color=style.NOTE_COLOUR, linewidth=1.2, label=look.label)
+        return Line2D([], [], color=style.REFERENCE_COLOUR, linewidth=1.2, label=look.label)
     if is_point:
         return Line2D(
             [],

@@ -15,7 +15,7 @@ from pruneviz.plot.curve_table import numbers_of, told_apart
 from pruneviz.plot.quantities import quantity_of
 from pruneviz.plot.recorded import depths_of, values_of
 from pruneviz.plot.rows import held_epochs
-from pruneviz.plot.source import only_epochs
+from pruneviz.plot.source import only_epochs, runs_of
 from pruneviz.plot.words import listed
 
 # Ways to make one number of the values in a layer, as pandas names them.
@@ -40,8 +40,8 @@ def pruned_shares(
         epoch: Epochs trained. Default: after the last round.
 
     Raises:
-        FigureError: If no run has pruned by this epoch, or runs to be averaged have not pruned
-            equally often.
+        FigureError: If no run has pruned by this epoch, runs to be averaged have not pruned equally
+            often, or the pruned runs have rows of several units.
     """
     states = _states(runs.named(spec["run"]), epoch)
     lost = states.groupby("run")["ratio"].transform("max") > 0
@@ -52,7 +52,9 @@ def pruned_shares(
             + (f" at epoch {epoch}" if epoch is not None else "")
             + "; name a column or measure with y to draw that layer by layer"
         )
-    return shares_of(states, spec[spec["run"].isin(pruned)], by)
+    pruned_runs = spec[spec["run"].isin(pruned)]
+    runs_of(runs.named(pruned))  # raises if their rows are of several units
+    return shares_of(states, pruned_runs, by)
 
 
 def shares_of(

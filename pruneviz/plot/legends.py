@@ -18,7 +18,7 @@ from pruneviz.plot.glyphs import literal
 
 FEW = 8  # entries that one short block holds
 MOST = 24  # entries; more would crowd out the picture
-_LONGEST = 34  # characters of a label
+_LONGEST = 44  # characters of a label
 _SMALL = 7.0  # points: the smallest text of the style
 _LARGE = 7.5
 _POINTS = 72

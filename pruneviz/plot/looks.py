@@ -47,7 +47,7 @@ class Look:
     is_reference: bool
 
 
-_GREY = style.Style(style.NOTE_COLOUR, "", "", "-")
+_GREY = style.Style(style.REFERENCE_COLOUR, "", "", "-")
 
 
 def facts_in(table: pd.DataFrame, until: str) -> list[str]:

@@ -32,6 +32,7 @@ LEFT_COLOUR = "#0B3C7D"
 RIGHT_COLOUR = "#C85A00"
 GUIDE_COLOUR = "#9A9A9A"
 NOTE_COLOUR = "#333333"
+REFERENCE_COLOUR = "#707070"  # unpruned runs beside pruned ones
 
 # Colours of pruning measures differ for the colour-blind; the three of the accuracy curves differ
 # in grey too, by 0.17 of the lightness. Hatches distinguish six bars side by side, markers

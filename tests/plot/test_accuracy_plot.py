@@ -87,6 +87,16 @@ def test_two_runs_of_one_setting_and_seed_are_told_apart_by_name() -> None:
     assert table["test_acc_sd"].isna().all()
 
 
+def test_a_training_measured_by_filters_and_by_weights_is_drawn_once() -> None:
+    runs = together(unpruned(), unpruned((0,), unit="weight"))
+    table = accuracy.table(runs)
+    assert "unit" not in table
+    assert set(table["seeds"]) == {2}
+    assert set(accuracy.table(runs, by="unit")["unit"]) == {"filter", "weight"}
+    alone = accuracy.table(runs, runs={"unit": "weight"})
+    assert set(alone["seeds"]) == {1}
+
+
 def test_epochs_and_runs_are_chosen() -> None:
     table = accuracy.table(pruned(), epochs=[0, -1], runs={"measure": "magnitude", "seed": 1})
     assert table["epoch"].tolist() == [0, EPOCHS]
@@ -129,7 +139,7 @@ def test_pruned_runs_stand_beside_the_unpruned_ones() -> None:
     figure = accuracy(together(unpruned(), pruned(rounds=(1, 5))))
     assert [axes.get_title("left") for axes in figure.axes] == ["(a) 1 round", "(b) 5 rounds"]
     for axes in figure.axes:
-        grey = [line for line in axes.get_lines() if line.get_color() == style.NOTE_COLOUR]
+        grey = [line for line in axes.get_lines() if line.get_color() == style.REFERENCE_COLOUR]
         (reference,) = (line for line in grey if line.get_linestyle() == "-")
         assert reference.get_ydata()[-1] == pytest.approx(90.5)
     assert "unpruned" in legend_of(figure)

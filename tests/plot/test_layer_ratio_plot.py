@@ -121,8 +121,9 @@ def test_runs_after_different_rounds_are_not_averaged() -> None:
 
 
 def test_nothing_pruned_is_said() -> None:
-    with pytest.raises(FigureError, match="nothing is pruned in these runs; name a column"):
-        layer_ratios(unpruned())
+    for runs in (unpruned(), together(unpruned(), unpruned(unit="weight"))):
+        with pytest.raises(FigureError, match="nothing is pruned in these runs; name a column"):
+            layer_ratios(runs)
 
 
 # Columns and measures
@@ -211,7 +212,7 @@ def test_values_on_every_scale_are_readable(scale: Any) -> None:
     figure = layer_ratios(unpruned(), y, scale=scale)
     label = figure.axes[0].get_ylabel()
     assert label.startswith("mean of ")
-    assert label.endswith("(nats), epoch 4")
+    assert label.endswith("(nats)\nepoch 4")
     assert_readable(figure)
 
 

@@ -18,7 +18,7 @@ from pruneviz.plot.glyphs import literal
 
 FEW = 8  # entries that one short block holds
 MOST = 24  # entries; more would crowd out the picture
-_LONGEST = 44  # characters of a label
+_LONGEST, _LONGEST_OF_MANY = 44, 34  # characters of a label
 _SMALL = 7.0  # points: the smallest text of the style
 _LARGE = 7.5
 _POINTS = 72
@@ -53,7 +53,8 @@ def legend(
             its height, and names fewer entries if there are too many for it.
         options: Further arguments of matplotlib's `legend`.
     """
-    labels = shortened([str(handle.get_label()) for handle in handles])
+    longest = _LONGEST if len(handles) <= 2 * FEW else _LONGEST_OF_MANY
+    labels = shortened([str(handle.get_label()) for handle in handles], longest)
     if not labels:
         return None
     if isinstance(target, Figure):

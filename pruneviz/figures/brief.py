@@ -9,6 +9,7 @@ import pandas as pd
 from pruneviz.console.words import counted
 from pruneviz.figures.kinds.convergence_notes import verdict
 from pruneviz.figures.options import DrawOptions
+from pruneviz.figures.settings import GROUP, by_setting, sentences_of
 from pruneviz.plot.row_kind import row_kind_in
 from pruneviz.plot.words import (
     SYMBOLS,
@@ -33,7 +34,17 @@ def brief(kind: str, table: pd.DataFrame, beside: Tables, options: DrawOptions) 
         beside: Further tables of the figure, by name.
         options: Drawing options.
     """
-    return BRIEFS[kind](table, beside, options)
+    if kind == "correlation_curve":  # its panels are its settings
+        return BRIEFS[kind](table, beside, options)
+    return sentences_of(table, lambda rows: BRIEFS[kind](rows, _of_setting(beside, rows), options))
+
+
+def _of_setting(beside: Tables, rows: pd.DataFrame) -> Tables:
+    """Further tables, without the rows of other settings."""
+    if GROUP not in rows:
+        return beside
+    setting = rows[GROUP].iloc[0]
+    return {name: table[table[GROUP] == setting] for name, table in beside.items()}
 
 
 def _scatter(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
@@ -53,22 +64,26 @@ def _scatter(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
 
 
 def _correlation(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
-    networks = table.groupby("network", sort=False)
-    each = "; ".join(_of_network(str(name), panel, options) for name, panel in networks)
+    panels = by_setting(table)
+    if GROUP not in table:
+        panels = [
+            (network_title(str(name)), rows) for name, rows in table.groupby("network", sort=False)
+        ]
+    each = "; ".join(_of_panel(name, panel, options) for name, panel in panels)
     return (
         f"{SYMBOLS[options.method]}, mask distance, and the rank correlation of the two curves: "
         f"{each}."
     )
 
 
-def _of_network(network: str, panel: pd.DataFrame, options: DrawOptions) -> str:
+def _of_panel(name: str, panel: pd.DataFrame, options: DrawOptions) -> str:
     both = panel.dropna(subset=[options.method, "mask_distance"])
     if len(both) < 3:
-        return f"{network_title(network)} has fewer than three epochs with both"
+        return f"{name} has fewer than three epochs with both"
     first, last = both.iloc[0], both.iloc[-1]
     together = both[options.method].corr(both["mask_distance"], method="spearman")
     return (
-        f"{network_title(network)}, epochs {first['epoch']} to {last['epoch']}, "
+        f"{name}, epochs {first['epoch']} to {last['epoch']}, "
         f"{decimal(first[options.method])} to {decimal(last[options.method])}, "
         f"{decimal(first['mask_distance'], 3)} to {decimal(last['mask_distance'], 3)}, "
         f"{decimal(together)}"

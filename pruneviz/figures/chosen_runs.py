@@ -12,38 +12,15 @@ import pandas as pd
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
-from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.vocabulary import CNN_ROW_KINDS
 from pruneviz.plans.needs import FIGURE_NEEDS
+from pruneviz.plot.groups import settings_of, with_groups
 from pruneviz.plot.rows import different
 from pruneviz.plot.words import listed
 
-# Facts that must agree before runs are averaged over seeds.
-RECIPE = (
-    "preset",
-    "width",
-    "epochs",
-    "bn",
-    "temperatures",
-    "lag",
-    "sample_size",
-    "every",
-    "train_images",
-    "batch_size",
-    "lr",
-    "unit",
-    *OPTION_NAMES,
-)
-# Facts that must agree in one panel, which compares nothing but measures.
-COMPARED = (
-    "width",
-    "epochs",
-    "train_images",
-    "batch_size",
-    "lr",
-    *(name for name in OPTION_NAMES if name not in ("measure", "rounds", "prune_phase_only")),
-)
-# Runs that are equal in these facts differ only in their seed.
+# Runs that are equal in these facts, and in their setting if there are several, differ only in
+# their seed.
+SETTING = "run_setting"  # column of chosen runs that tells them apart in words
 GROUP = ["network", "dataset", "measure", "rounds"]
 # Panels from left to right; other data sets follow in alphabetical order.
 DATASET_ORDER = ("cifar10", "cifar100")
@@ -87,27 +64,27 @@ def chosen_spec(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> pd.Da
         options: Drawing options.
 
     Returns:
-        Rows of `spec`, ordered by network, data set, rounds, measure and seed. Combinations without
-        a run are left out.
+        Rows of `spec`, ordered by network, data set, rounds, measure, setting and seed.
+        Combinations without a run are left out. Where runs of one panel differ in more than their
+        measure and seed, such as in their batch-norm mode, the column `SETTING` tells them apart in
+        words.
 
     Raises:
-        FigureError: If no run is left, if two runs share all of these, if runs to be averaged
-            differ in more than their seed, or if runs of one panel differ in more than their
-            measure.
+        FigureError: If no run is left, or if two runs share all of these.
     """
     datasets = chosen_datasets(spec, entry, options)
     chosen = _of_kind(spec, entry)
     chosen = chosen[chosen["dataset"].isin(datasets)]
     if chosen.empty:
         raise FigureError(_nothing_chosen(spec, entry, datasets))
-    for _, rows in chosen.groupby(GROUP, observed=True, dropna=False):
-        _check_equal_but_for_seed(rows)
-    for _, rows in chosen.groupby(["network", "dataset", "rounds"], observed=True):
-        _check_equal(rows, COMPARED, "runs that are compared in one panel")
+    chosen = _with_settings(chosen)
+    for _, rows in chosen.groupby([*GROUP, *_setting_in(chosen)], observed=True, dropna=False):
+        _check_seeds(rows)
     orders = _orders(entry, datasets)
+    orders |= {name: list(different(chosen[name])) for name in _setting_in(chosen)}
     places = {name: chosen[name].map(list(order).index) for name, order in orders.items()}
     keys = chosen.assign(**places).sort_values(
-        ["network", "dataset", "rounds", "measure", "seed", "run"]
+        ["network", "dataset", "rounds", "measure", *_setting_in(chosen), "seed", "run"]
     )
     return chosen.loc[keys.index].reset_index(drop=True)
 
@@ -232,21 +209,23 @@ def _held(spec: pd.DataFrame) -> str:
     )
 
 
-def _check_equal_but_for_seed(rows: pd.DataFrame) -> None:
+def _with_settings(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Tell runs of one panel apart that differ in more than their measure and seed."""
+    facts = settings_of(chosen.drop(columns="measure"))
+    others = [name for name in facts if name not in GROUP]
+    if not others:
+        return chosen
+    return with_groups(chosen, others)[0].rename(columns={"group": SETTING})
+
+
+def _setting_in(spec: pd.DataFrame) -> list[str]:
+    return [SETTING] if SETTING in spec else []
+
+
+def _check_seeds(rows: pd.DataFrame) -> None:
     twice = rows[rows.duplicated("seed", keep=False)]
     if len(twice):
         raise FigureError(
             f"runs {listed(twice['run'])} share network, data set and seed; keep one of them in "
             "this folder"
         )
-    _check_equal(rows, RECIPE, "runs to be averaged over seeds")
-
-
-def _check_equal(rows: pd.DataFrame, facts: Sequence[str], what: str) -> None:
-    for fact in (name for name in facts if name in rows.columns):
-        if len(different(rows[fact])) > 1:
-            pairs = zip(rows["run"], rows[fact], strict=True)
-            each = "; ".join(f"{run}: {value}" for run, value in pairs)
-            raise FigureError(
-                f"{what} differ in {fact} ({each}); keep runs that differ in folders of their own"
-            )

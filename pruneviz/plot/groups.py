@@ -14,6 +14,7 @@ from pruneviz.plot.rows import different
 from pruneviz.plot.words import dataset_title, listed, measure_title, network_title
 
 SEED = "seed"
+GROUP = "group"  # a setting in words
 # Facts that do not make two runs two settings: what a run is called, where and when it was made,
 # what was stored of it, and what came out.
 _NOT_SETTINGS = frozenset(
@@ -106,6 +107,8 @@ def _worded(name: str, value: Any) -> str:
     if not isinstance(value, (tuple, list)) and pd.isna(value):
         return {"measure": "unpruned", "rounds": ""}.get(name, f"no {name}")
     titles = {"network": network_title, "dataset": dataset_title, "measure": measure_title}
+    if name == GROUP:
+        return str(value)
     if name in titles:
         return titles[name](str(value))
     if name == "rounds" and not value:

@@ -9,6 +9,7 @@ import pytest
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import FIGURES
 from pruneviz.figures.chosen_runs import (
+    SETTING,
     UNNAMED_DATASET,
     RunGroup,
     chosen_datasets,
@@ -122,14 +123,20 @@ def test_missing_networks_are_told_apart(spec: pd.DataFrame) -> None:
         chosen_spec(others, FIGURES["13"], DEFAULT)
 
 
-# Runs that cannot be averaged or compared
+# Runs that differ in more than their measure and seed
 
 
-def test_runs_of_other_recipes_or_of_one_seed_are_not_averaged(spec: pd.DataFrame) -> None:
+def test_runs_of_other_settings_are_told_apart_and_those_of_one_seed_refused(
+    spec: pd.DataFrame,
+) -> None:
+    assert SETTING not in chosen_spec(spec, FIGURES["3"], DEFAULT)
     other = spec.assign(bn=spec["bn"].mask(spec["run"] == "resnet56-digits-s1", "batch"))
-    each = r"differ in bn \(resnet56-digits-s0: eval; resnet56-digits-s1: batch"
-    with pytest.raises(FigureError, match=each):
-        chosen_spec(other, FIGURES["3"], DEFAULT)
+    told = chosen_spec(other, FIGURES["3"], DEFAULT)
+    assert dict(zip(told["run"], told[SETTING], strict=True)) == {
+        "resnet56-digits-s0": "bn eval",
+        "resnet56-digits-s1": "bn batch",
+        "resnet56-digits-s2": "bn eval",
+    }
     with pytest.raises(FigureError, match="share network, data set and seed"):
         chosen_spec(spec.assign(seed=0), FIGURES["3"], DEFAULT)
 
@@ -137,15 +144,16 @@ def test_runs_of_other_recipes_or_of_one_seed_are_not_averaged(spec: pd.DataFram
 @pytest.mark.parametrize(
     "fact", sorted({*OPTION_NAMES} - {"measure", "rounds", "prune_phase_only"})
 )
-def test_pruned_runs_of_other_recipes_are_not_averaged(fact: str) -> None:
+def test_pruned_runs_of_other_recipes_are_neither_averaged_nor_compared(fact: str) -> None:
     value = {"target": 0.7, "schedule": "linear", "keep_at_least": 0.5}.get(fact, True)
     known = {"prune_at_start": False, "carry_momentum": False}
     spec = make_pruned_runs({"vgg13": SMALL["vgg13"]}, **known).spec.astype({fact: object})
-    assert len(chosen_spec(spec, FIGURES["5"], DEFAULT)) == 9
+    assert SETTING not in chosen_spec(spec, FIGURES["5"], DEFAULT)
     spec.loc[spec["run"] == "vgg13-digits-proposed-r5-s1", fact] = value
-    each = rf"averaged over seeds differ in {fact} .*proposed-r5-s1: {value}"
-    with pytest.raises(FigureError, match=each):
-        chosen_spec(spec, FIGURES["5"], DEFAULT)
-    spec.loc[spec["measure"] == "proposed", fact] = value
-    with pytest.raises(FigureError, match=f"compared in one panel differ in {fact}"):
-        chosen_spec(spec, FIGURES["5"], DEFAULT)
+    apart = chosen_spec(spec, FIGURES["5"], DEFAULT).set_index("run")[SETTING]
+    assert apart.value_counts().tolist() == [8, 1]
+    assert apart["vgg13-digits-proposed-r5-s1"] != apart["vgg13-digits-proposed-r5-s0"]
+    spec.loc[spec["measure"] == "proposed", fact] = value  # follows from the measure
+    apart = chosen_spec(spec, FIGURES["5"], DEFAULT)
+    assert apart.groupby("measure")[SETTING].nunique().eq(1).all()
+    assert apart[SETTING].value_counts().tolist() == [6, 3]

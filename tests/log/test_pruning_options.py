@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer.main
 
 from pruneviz import record
 from pruneviz.errors import LogError, PresetError
-from pruneviz.figures.chosen_runs import COMPARED, RECIPE
 from pruneviz.figures.long_caption import PRUNING_FACTS
 from pruneviz.log.pruning_options import PruningOptions, kind_of, option_help
 from pruneviz.log.run_directory import RunLog, check_same_options
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.plot.groups import settings_of
 
 OPTIONS = {field.name: field for field in fields(PruningOptions)}
 FULL = PruningOptions(
@@ -81,8 +82,8 @@ def test_every_option_is_fixed_once_a_run_is_begun(tmp_path: Path) -> None:
 
 
 def test_runs_that_are_averaged_share_every_option_and_captions_tell_those_with_a_label() -> None:
-    assert set(OPTIONS) <= set(RECIPE)
-    assert set(OPTIONS) - set(COMPARED) == {"measure", "rounds", "prune_phase_only"}
+    for name in OPTIONS:
+        assert settings_of(pd.DataFrame({name: [UNPRUNED[name], getattr(FULL, name)]})) == [name]
     unlabelled = {name for name in OPTIONS if not PRUNING_FACTS[name]}
     assert unlabelled == {"measure", "prune_phase_only"}
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from pruneviz.console.words import counted
 from pruneviz.figures.catalogue import Entry
-from pruneviz.figures.chosen_runs import chosen_spec
+from pruneviz.figures.chosen_runs import SETTING, chosen_spec
 from pruneviz.figures.options import DrawOptions
+from pruneviz.figures.settings import GROUP, lines_of, sentences_of
 from pruneviz.log.runs import Runs
 from pruneviz.plot.accuracy_plot import draw_curves, has_ticks
 from pruneviz.plot.curve_table import curves
@@ -23,7 +24,7 @@ OPTIONS: tuple[str, ...] = ()
 
 _KEYS = ["network", "dataset", "rounds", "target", "measure", "augment"]
 _ACCURACIES = ["train_acc", "train_acc_sd", "test_acc", "test_acc_sd"]
-_COLUMNS = [*_KEYS, "epoch", "seeds", *_ACCURACIES, "kept_fraction", "pruned"]
+_VALUES = ["epoch", "seeds", *_ACCURACIES, "kept_fraction", "pruned"]
 _LETTERS = "abcdefgh"
 
 
@@ -33,15 +34,18 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     Returns:
         One row per data set, measure and epoch, in panel and legend order:
         network, dataset, rounds, target, measure, augment (whether training images were augmented),
-        epoch, seeds, mean and standard deviation over seeds of the train and test accuracy
-        (fractions; null where not recorded), kept_fraction (mean), pruned (whether a round pruned
-        after this epoch).
+        group (the setting, if runs differ in more than these and their seed), epoch, seeds, mean
+        and standard deviation over seeds of the train and test accuracy (fractions; null where not
+        recorded), kept_fraction (mean), pruned (whether a round pruned after this epoch).
 
     Raises:
         FigureError: If a run has no test accuracy; as for `chosen_spec`.
     """
     spec = chosen_spec(runs.spec, entry, options)
-    return curves(runs, spec, "test_acc", by=_KEYS).reindex(columns=_COLUMNS)
+    told = [SETTING] if SETTING in spec else []
+    found = curves(runs, spec, "test_acc", by=[*_KEYS, *told])
+    group = [GROUP] if told else []
+    return found.rename(columns={SETTING: GROUP}).reindex(columns=[*_KEYS, *group, *_VALUES])
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
@@ -72,6 +76,10 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     """The accuracies at the last epoch, one line per panel and measure."""
+    return lines_of(table, _values)
+
+
+def _values(table: pd.DataFrame) -> list[str]:
     lines = []
     for letter, dataset in zip(_LETTERS, _datasets(table), strict=False):
         last = _last(table[table["dataset"] == dataset])
@@ -83,6 +91,10 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
 
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     """Where the curves end; the convergence numbers show how fast they rise."""
+    return sentences_of(table, _finding)
+
+
+def _finding(table: pd.DataFrame) -> str:
     sentences = []
     for dataset in _datasets(table):
         ends = _ends(_last(table[table["dataset"] == dataset]))

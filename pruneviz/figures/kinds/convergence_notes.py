@@ -9,8 +9,9 @@ import pandas as pd
 from pruneviz.analysis.convergence import convergence, convergence_by_run, leads
 from pruneviz.console.words import counted
 from pruneviz.figures.catalogue import Entry
-from pruneviz.figures.chosen_runs import chosen_spec
+from pruneviz.figures.chosen_runs import SETTING, chosen_spec
 from pruneviz.figures.options import DrawOptions
+from pruneviz.figures.settings import GROUP, by_setting
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import CURVE_MEASURES
 from pruneviz.plot.words import (
@@ -38,6 +39,20 @@ def tables(runs: Runs, entry: Entry, options: DrawOptions) -> Mapping[str, pd.Da
         `leads` (see `leads` there), in the claim's order.
     """
     spec = chosen_spec(runs.spec, entry, options)
+    if SETTING not in spec:
+        return _tables(runs, spec)
+    parts = [
+        {name: table.assign(**{GROUP: setting}) for name, table in _tables(runs, rows).items()}
+        for setting, rows in spec.groupby(SETTING, sort=False)
+    ]
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: pd.concat([part[name] for part in parts if name in part], ignore_index=True)
+        for name in names
+    }
+
+
+def _tables(runs: Runs, spec: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
     epochs = runs.named(spec["run"]).epochs
     recorded = [measure for measure in CURVE_MEASURES if measure in set(spec["measure"])]
     found = {"convergence": _in_order(convergence(epochs, spec), spec)}
@@ -60,6 +75,13 @@ def values(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str
             "Each interval of a lead stands by itself: of many, one in twenty would leave out zero "
             "by chance alone."
         )
+    for name, part in _by_setting(tables):
+        lines += [*([f"{name}:"] if name else []), *_values(part)]
+    return lines
+
+
+def _values(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    lines = []
     panels = tables["convergence"].groupby("dataset", sort=False)
     for letter, (dataset, panel) in zip(_LETTERS, panels, strict=False):
         lines += [f"({letter}) {dataset_title(str(dataset))}", *_panel_lines(panel)]
@@ -70,6 +92,22 @@ def values(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str
 
 def finding(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> str:
     """What the leads say about the claim, panel by panel."""
+    parts = [(name, _finding(part)) for name, part in _by_setting(tables)]
+    return " ".join(f"{name}: {text}" if name else text for name, text in parts)
+
+
+def _by_setting(
+    tables: Mapping[str, pd.DataFrame],
+) -> list[tuple[str, Mapping[str, pd.DataFrame]]]:
+    """The tables of each setting under its name."""
+    found: dict[str, dict[str, pd.DataFrame]] = {}
+    for name, table in tables.items():
+        for setting, rows in by_setting(table):
+            found.setdefault(setting, {})[name] = rows
+    return list(found.items())
+
+
+def _finding(tables: Mapping[str, pd.DataFrame]) -> str:
     if "leads" not in tables:
         return "Fewer than two measures are recorded, so nothing is said about the claim."
     return " ".join(

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from pruneviz.analysis.pruned_fractions import AVERAGED_WITHIN, after_last_round
 from pruneviz.console.words import counted
 from pruneviz.figures.catalogue import Entry
-from pruneviz.figures.chosen_runs import chosen_spec
+from pruneviz.figures.chosen_runs import SETTING, chosen_spec
 from pruneviz.figures.options import DrawOptions
+from pruneviz.figures.settings import GROUP, lines_of, sentences_of
 from pruneviz.log.runs import Runs
 from pruneviz.plot.layer_names import short_names
 from pruneviz.plot.layer_ratio_plot import draw_layers, layers_of
@@ -46,7 +47,9 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     """
     spec = chosen_spec(runs.spec, entry, options)
     states = after_last_round(runs.named(spec["run"]).rounds, spec)
-    ratios = shares_of(states, spec, by=AVERAGED_WITHIN)
+    told = [SETTING] if SETTING in spec else []
+    ratios = shares_of(states, spec, by=[*AVERAGED_WITHIN, *told])
+    ratios = ratios.rename(columns={SETTING: GROUP})
     ratios = ratios.assign(place=ratios["measure"].map(entry.need.measures.index))
     in_order = ratios.sort_values(["rounds", "place", "layer_index"], ignore_index=True)
     return in_order.drop(columns="place")
@@ -96,6 +99,10 @@ def _left_out(table: pd.DataFrame) -> str:
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     """The computed numbers, one line per panel and measure, after a definition of the halves."""
+    return lines_of(table, _values)
+
+
+def _values(table: pd.DataFrame) -> list[str]:
     deciding = table[table["coupled_to"].isna()]
     layers = layers_of(deciding)
     names = dict(zip(layers, short_names(layers), strict=True))
@@ -128,6 +135,10 @@ def _value_line(measure: str, rows: pd.DataFrame, names: Mapping[str, str]) -> s
 
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     """What these recordings say about the paper's claim, with the meaning of "far more"."""
+    return sentences_of(table, _finding)
+
+
+def _finding(table: pd.DataFrame) -> str:
     trained = table[table["rounds"] >= SLIGHTLY]
     if trained.empty:
         return f"The claim is about {SLIGHTLY} rounds and more, which are not recorded."

@@ -12,6 +12,7 @@ from pruneviz.analysis.checks import as_names, columns_of, require_columns
 from pruneviz.analysis.over_runs import mean_over_runs, with_facts
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.arguments import as_tuple, is_number
+from pruneviz.log.runs import Runs
 
 BY = ("network", "dataset", "measure", "rounds")
 SHARES = (0.5, 0.8, 0.9, 0.95)  # of the best final accuracy of a panel
@@ -23,8 +24,8 @@ _ROUNDING = 1e-6
 
 
 def convergence(
-    epochs: pd.DataFrame,
-    spec: pd.DataFrame,
+    epochs: Runs | pd.DataFrame,
+    spec: pd.DataFrame | None = None,
     accuracy: str = "test_acc",
     thresholds: float | Sequence[float] | None = None,
     by: str | Sequence[str] = BY,
@@ -33,8 +34,8 @@ def convergence(
     """Average how fast the runs of every group converge.
 
     Args:
-        epochs: Epochs table of a log (`runs.epochs`).
-        spec: One row per run (`runs.spec`).
+        epochs: Runs; or their epochs table (`runs.epochs`).
+        spec: One row per run (`runs.spec`), beside an epochs table.
         accuracy: Column of `epochs`, a fraction.
         thresholds: Accuracies as fractions. Default: `SHARES` of the best final accuracy in a
             panel. A panel is made of the runs that are equal in `by` except for the measure.
@@ -53,7 +54,7 @@ def convergence(
 
     Example:
         >>> runs = pv.load("data/digits").select(rounds=5, prune_phase_only=False)
-        >>> pv.convergence(runs.epochs, runs.spec, thresholds=[0.8])
+        >>> pv.convergence(runs, thresholds=[0.8])
     """
     by = as_names(by)
     runs = convergence_by_run(epochs, spec, accuracy, thresholds, by)
@@ -64,8 +65,8 @@ def convergence(
 
 
 def convergence_by_run(
-    epochs: pd.DataFrame,
-    spec: pd.DataFrame,
+    epochs: Runs | pd.DataFrame,
+    spec: pd.DataFrame | None = None,
     accuracy: str = "test_acc",
     thresholds: float | Sequence[float] | None = None,
     by: str | Sequence[str] = BY,
@@ -73,8 +74,8 @@ def convergence_by_run(
     """Measure how fast every run converges. Epochs without an accuracy are skipped.
 
     Args:
-        epochs: Epochs table of a log (`runs.epochs`).
-        spec: One row per run (`runs.spec`).
+        epochs: Runs; or their epochs table (`runs.epochs`).
+        spec: One row per run (`runs.spec`), beside an epochs table.
         accuracy: Column of `epochs`, a fraction.
         thresholds: Accuracies as fractions. Default: `SHARES` of the best final accuracy in a
             panel. A panel is made of the runs that are equal in `by` except for the measure.
@@ -96,11 +97,12 @@ def convergence_by_run(
     """
     by = as_names(by)
     thresholds = None if thresholds is None else as_tuple(thresholds)
-    _check(epochs, spec, accuracy, thresholds, by)
-    known = epochs[["run", "epoch", accuracy]].dropna().sort_values(["run", "epoch"])
-    curves = {str(run): rows for run, rows in known.groupby("run", observed=True)}
-    named = pd.DataFrame({"run": epochs["run"].astype(str).unique()})
-    facts = with_facts(named, spec, ["seed", *by])
+    rows, given = _tables(epochs, spec)
+    _check(rows, given, accuracy, thresholds, by)
+    known = rows[["run", "epoch", accuracy]].dropna().sort_values(["run", "epoch"])
+    curves = {str(run): curve for run, curve in known.groupby("run", observed=True)}
+    named = pd.DataFrame({"run": rows["run"].astype(str).unique()})
+    facts = with_facts(named, given, ["seed", *by])
     _check_curves(facts, curves, accuracy)
     facts = facts.assign(final=[float(curves[run][accuracy].iloc[-1]) for run in facts["run"]])
     parts = [_of_panel(panel, curves, accuracy, thresholds) for panel in _panels(facts, by)]
@@ -140,6 +142,16 @@ def leads(
     found = mean_over_runs(both, groups, "lead", level).drop(columns=["least", "most"])
     sizes = both.groupby(groups, observed=True, dropna=False).size().rename("pairs").reset_index()
     return found.merge(sizes, on=groups)[[*groups, "pairs", "seeds", "mean", "sd", "low", "high"]]
+
+
+def _tables(
+    epochs: Runs | pd.DataFrame, spec: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if isinstance(epochs, Runs):
+        return epochs.epochs, epochs.spec if spec is None else spec
+    if spec is None:
+        raise AnalysisError("spec is missing; pass the runs alone, or runs.epochs and runs.spec")
+    return epochs, spec
 
 
 def _paired(runs: pd.DataFrame, panel: list[str], ahead: str, behind: str) -> pd.DataFrame:

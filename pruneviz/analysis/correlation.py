@@ -22,8 +22,10 @@ from pruneviz.analysis.moments import pearson
 from pruneviz.analysis.over_runs import mean_over_runs, with_facts
 from pruneviz.analysis.pairs import Pairs, complete_pairs
 from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
+from pruneviz.analysis.run_facts import table_of
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.run_spec import SPEC_FACTS
+from pruneviz.log.runs import Runs
 from pruneviz.log.scan import Scan
 from pruneviz.log.vocabulary import CorrelationMethod
 
@@ -43,7 +45,7 @@ class _How:
 
 
 def correlate(
-    filters: pd.DataFrame | Scan,
+    filters: Runs | pd.DataFrame | Scan,
     x: AnyMeasure,
     y: AnyMeasure,
     by: str | Sequence[str] = ("run", "epoch"),
@@ -64,11 +66,12 @@ def correlate(
     correlations are not affected. `over_seeds` shows the variation of r between training runs.
 
     Args:
-        filters: Filters table, or a `Scan` for tables on disk.
+        filters: Runs, a filters table, or a `Scan` for tables on disk.
         x: Column, or pruning measure, as for `pruneviz.score`. A column wins over a measure of the
             same name.
         y: Column, or pruning measure.
-        by: Columns to group by, such as ["run", "epoch", "layer"]; [] makes one group.
+        by: Columns to group by, such as ["run", "epoch", "layer"], of runs also facts, such as
+            "network"; [] makes one group.
         method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
         level: Confidence level, between 0 and 1.
         interval: "fisher" (normal on the scale of atanh(r)) or "bootstrap" (percentiles over
@@ -95,7 +98,7 @@ def correlate(
 
     Example:
         >>> runs = pv.load("data/cifar-mini")
-        >>> pv.correlate(runs.filters, "theta_g", "theta_hg", method="spearman")
+        >>> pv.correlate(runs, "theta_g", "theta_hg", method="spearman")
     """
     by = as_names(by)
     how = _How(method, level, interval, resamples, seed)
@@ -103,13 +106,14 @@ def correlate(
     if isinstance(filters, Scan):
         _check_groups(filters.no_rows(), by)
         return _correlated_on_disk(filters, x, y, by, how)
-    _check_groups(filters, by)
-    return _correlated(complete_pairs(filters, x, y, by), how)
+    table = table_of(filters, [x, y], by)
+    _check_groups(table, by)
+    return _correlated(complete_pairs(table, x, y, by), how)
 
 
 def over_seeds(
     correlations: pd.DataFrame,
-    spec: pd.DataFrame,
+    spec: Runs | pd.DataFrame,
     by: str | Sequence[str] = ("network", "dataset", "epoch"),
     level: float = 0.95,
 ) -> pd.DataFrame:
@@ -117,7 +121,8 @@ def over_seeds(
 
     Args:
         correlations: Result of `correlate` with "run" among its groups.
-        spec: One row per run (`runs.spec`), for the `by` columns that `correlations` lacks.
+        spec: The runs, or one row per run (`runs.spec`), for the `by` columns that `correlations`
+            lacks.
         by: Columns to group the averages by.
         level: Confidence level, between 0 and 1.
 
@@ -135,12 +140,13 @@ def over_seeds(
         Lubana and Dick, ICLR 2021, Figures 3 and 13-15: correlations averaged over 3 seeds.
 
     Example:
-        >>> each = pv.correlate(runs.filters, "theta_g", "theta_hg")
-        >>> pv.over_seeds(each, runs.spec)
+        >>> each = pv.correlate(runs, "theta_g", "theta_hg")
+        >>> pv.over_seeds(each, runs)
     """
     by = as_names(by)
-    _check_seed_tables(correlations, spec, by)
-    table = with_facts(correlations, spec, by)
+    facts = spec.spec if isinstance(spec, Runs) else spec
+    _check_seed_tables(correlations, facts, by)
+    table = with_facts(correlations, facts, by)
     _check_one_row_per_run(table, by)
     found = mean_over_runs(table, by, "r", level)
     return found.rename(columns={"mean": "r", "least": "r_min", "most": "r_max"})

@@ -16,10 +16,12 @@ import pandas as pd
 
 from pruneviz.analysis.checks import require_columns
 from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.analysis.run_facts import table_of
 from pruneviz.analysis.scores import columns_read
 from pruneviz.analysis.scores import score as importance
 from pruneviz.errors import AnalysisError
 from pruneviz.log.arguments import is_number, is_whole
+from pruneviz.log.runs import Runs
 from pruneviz.log.scan import Scan
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 
@@ -48,13 +50,18 @@ def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
         >>> pv.keep_mask(pv.score(table, "bn_scale"), ratio=0.2)
     """
     _check_ratio(ratio)
+    if not isinstance(scores, pd.Series):
+        raise AnalysisError(
+            f"keep_mask takes scores, not {type(scores).__name__}; score the filters first, as in "
+            "pv.score(runs, 'bn_scale')"
+        )
     values = _values(scores)
     keep = pd.Series(_kept(values, ratio), index=scores.index, name="keep", dtype="boolean")
     return keep.mask(np.isnan(values), pd.NA)
 
 
 def mask_distance(
-    filters: pd.DataFrame | Scan,
+    filters: Runs | pd.DataFrame | Scan,
     score: AnyMeasure = MASK_SCORES["filter"],
     ratio: float = MASK_RATIO,
     lag: int = 1,
@@ -67,8 +74,8 @@ def mask_distance(
     count towards the ratio, even if their score is null.
 
     Args:
-        filters: Filters table with run, epoch, layer, filter (and weight for single weights) and
-            the columns that the measure needs; or a `Scan` for tables on disk.
+        filters: Runs; or a filters table with run, epoch, layer, filter (and weight for single
+            weights) and the columns that the measure needs; or a `Scan` for tables on disk.
         score: Pruning measure, as for `pruneviz.score`.
         ratio: Fraction to prune, from 0 to 1.
         lag: Number of scored epochs to go back; 1 compares consecutive scored epochs, whatever
@@ -92,17 +99,19 @@ def mask_distance(
 
     Example:
         >>> runs = pv.load("data/cifar-mini")
-        >>> pv.mask_distance(runs.filters, score="bn_scale", ratio=0.2)
+        >>> pv.mask_distance(runs, score="bn_scale", ratio=0.2)
     """
     _check_ratio(ratio)
     if not is_whole(lag) or lag < 1:
         raise AnalysisError(
             f"lag={lag!r}; give the number of epochs to go back, a whole number from 1"
         )
-    empty = filters.no_rows() if isinstance(filters, Scan) else filters.iloc[:0]
+    keys = (*_KEYS, "weight", "kept")
+    table = filters if isinstance(filters, Scan) else table_of(filters, [score], keys)
+    empty = table.no_rows() if isinstance(table, Scan) else table.iloc[:0]
     importance(empty, score)
     _check_keys(empty)
-    parts = [_distances(run, blocks, ratio, int(lag)) for run, blocks in _runs(filters, score)]
+    parts = [_distances(run, blocks, ratio, int(lag)) for run, blocks in _runs(table, score)]
     return _gathered(parts, empty)
 
 

@@ -11,8 +11,10 @@ from pruneviz.analysis.checks import as_names
 from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.measures import AnyMeasure, names, resolve
 from pruneviz.analysis.pairs import values_of
+from pruneviz.analysis.run_facts import facts_known, table_of
 from pruneviz.errors import AnalysisError
 from pruneviz.log.arguments import as_tuple
+from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod
 
 # The same ranking as loss_preservation, a control, and a measure of all weights, which logs rarely
@@ -20,26 +22,29 @@ from pruneviz.log.vocabulary import CorrelationMethod
 _LEFT_OUT = ("snip", "random", "lamp")
 
 
-def recorded_measures(filters: pd.DataFrame) -> list[str]:
-    """Names of the pruning measures that a filters table can supply.
+def recorded_measures(filters: Runs | pd.DataFrame) -> list[str]:
+    """Names of the pruning measures that runs or a filters table can supply.
 
     Args:
-        filters: Filters table.
+        filters: Runs, of which no rows are read; or a filters table.
 
     Returns:
-        Measures, also registered ones, whose columns the table has with values. Leaves out
-        `random`, `lamp` and `snip`, which equals `loss_preservation` by definition.
+        Measures, also registered ones, whose columns there are with values. Leaves out `random`,
+        `lamp` and `snip`, which equals `loss_preservation` by definition.
 
     Example:
-        >>> pv.recorded_measures(pv.load("data/cifar-mini").filters)
+        >>> pv.recorded_measures(pv.load("data/cifar-mini"))
     """
-    known = {name for name in filters.columns if filters[name].notna().any()}
+    if isinstance(filters, Runs):
+        known = {*filters.recorded("filters"), *facts_known(filters.spec)}
+    else:
+        known = {str(name) for name, values in filters.items() if values.notna().any()}
     held = [measure for measure in map(resolve, names()) if set(measure.needs or ()) <= known]
     return [measure.name for measure in held if measure.name not in _LEFT_OUT]
 
 
 def correlation_matrix(
-    filters: pd.DataFrame,
+    filters: Runs | pd.DataFrame,
     measures: AnyMeasure | Sequence[AnyMeasure] | None = None,
     by: str | Sequence[str] = ("run", "epoch"),
     method: CorrelationMethod = "spearman",
@@ -47,7 +52,7 @@ def correlation_matrix(
     """Correlate every pruning measure with every other over the filters of each group.
 
     Args:
-        filters: Filters table.
+        filters: Runs, or a filters table.
         measures: Columns, or pruning measures as for `pruneviz.score`. Default:
             `recorded_measures(filters)`.
         by: Columns to group by.
@@ -62,7 +67,7 @@ def correlation_matrix(
         ScoreError: If the table lacks a column that a measure needs.
 
     Example:
-        >>> found = pv.correlation_matrix(filters, by=["epoch"])
+        >>> found = pv.correlation_matrix(runs, by=["epoch"])
         >>> found[found["epoch"] == 16].pivot(index="x", columns="y", values="r")
     """
     by = as_names(by)
@@ -70,8 +75,9 @@ def correlation_matrix(
     chosen = list(dict.fromkeys(asked))
     labels = [what if isinstance(what, str) else resolve(what).name for what in chosen]
     _check_labels(labels)
-    values = {label: values_of(filters, what) for label, what in zip(labels, chosen, strict=True)}
-    known = filters.assign(**values)
+    table = table_of(filters, chosen, by)
+    values = {label: values_of(table, what) for label, what in zip(labels, chosen, strict=True)}
+    known = table.assign(**values)
     parts = [
         correlate(known, x, y, by=by, method=method).assign(x=x, y=y)
         for x, y in combinations_with_replacement(labels, 2)

@@ -11,14 +11,16 @@ from pruneviz.analysis.checks import as_names, require_columns
 from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.pairs import values_of
+from pruneviz.analysis.run_facts import table_of
 from pruneviz.errors import AnalysisError
+from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod
 
 _X, _Y = "_x", "_y"
 
 
 def robustness(
-    filters: pd.DataFrame,
+    filters: Runs | pd.DataFrame,
     x: AnyMeasure,
     y: AnyMeasure,
     by: str | Sequence[str] = ("run", "epoch"),
@@ -29,7 +31,7 @@ def robustness(
     Rows in which x or y is null or infinite do not count.
 
     Args:
-        filters: Filters table with a column `layer`.
+        filters: Runs, or a filters table with a column `layer`.
         x: Column, or pruning measure, as for `pruneviz.score`.
         y: Column, or pruning measure.
         by: Columns to group by; a group needs several layers.
@@ -58,11 +60,12 @@ def robustness(
 
     Example:
         >>> runs = pv.load("data/cifar-mini")
-        >>> pv.robustness(runs.filters, "theta_g", "theta_hg")
+        >>> pv.robustness(runs, "theta_g", "theta_hg")
     """
     by = as_names(by)
-    _check(filters, by, trim)
-    pairs = _pairs(filters, x, y, by)
+    table = table_of(filters, [x, y], [*by, "layer"])
+    _check(table, by, trim)
+    pairs = _pairs(table, x, y, by)
     found = _r(pairs, by).rename(columns={"r": "pearson"})
     parts = {
         "spearman": _r(pairs, by, "spearman"),
@@ -77,7 +80,7 @@ def robustness(
 
 
 def leave_one_layer_out(
-    filters: pd.DataFrame,
+    filters: Runs | pd.DataFrame,
     x: AnyMeasure,
     y: AnyMeasure,
     by: str | Sequence[str] = ("run", "epoch"),
@@ -88,7 +91,7 @@ def leave_one_layer_out(
     Rows in which x or y is null or infinite do not count.
 
     Args:
-        filters: Filters table with a column `layer`.
+        filters: Runs, or a filters table with a column `layer`.
         x: Column, or pruning measure, as for `pruneviz.score`.
         y: Column, or pruning measure.
         by: Columns to group by; a group needs several layers.
@@ -104,11 +107,12 @@ def leave_one_layer_out(
         ScoreError: If the table lacks a column that a measure needs.
 
     Example:
-        >>> pv.leave_one_layer_out(runs.filters, "theta_g", "theta_hg", method="spearman")
+        >>> pv.leave_one_layer_out(runs, "theta_g", "theta_hg", method="spearman")
     """
     by = as_names(by)
-    _check(filters, by)
-    return _without_each_layer(_pairs(filters, x, y, by), by, method)
+    table = table_of(filters, [x, y], [*by, "layer"])
+    _check(table, by)
+    return _without_each_layer(_pairs(table, x, y, by), by, method)
 
 
 def _pairs(filters: pd.DataFrame, x: AnyMeasure, y: AnyMeasure, by: list[str]) -> pd.DataFrame:

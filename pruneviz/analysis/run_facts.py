@@ -1,4 +1,4 @@
-"""Facts of runs that pruning measures need beside the columns of filters."""
+"""The filters table that an analysis needs of runs, with the facts of these runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.formulas import SAMPLE_SIZE
-from pruneviz.analysis.measures import AnyMeasure, Measure, is_measure, resolve
-from pruneviz.errors import ScoreError
+from pruneviz.analysis.measures import RUN_FACTS, AnyMeasure, Measure, is_measure, resolve
+from pruneviz.errors import AnalysisError, ScoreError
 from pruneviz.log.runs import Runs
 
 # Fact of a run whose standard errors are over batches: their number.
@@ -26,19 +26,71 @@ def facts_needed(quantities: Sequence[AnyMeasure]) -> list[str]:
     return list(dict.fromkeys(fact for measure in measures for fact in measure.facts))
 
 
-def table_of(source: Runs | pd.DataFrame, quantities: Sequence[AnyMeasure]) -> pd.DataFrame:
-    """The filters table of runs, with the facts that some columns or measures need; or the table.
+def table_of(
+    source: Runs | pd.DataFrame,
+    quantities: Sequence[AnyMeasure] | None = None,
+    keys: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The filters table that an analysis needs: of runs, as little as it takes; or the table given.
 
     Args:
         source: Runs, or a filters table.
-        quantities: Columns, or pruning measures as for `pruneviz.score`.
+        quantities: Columns, or pruning measures as for `pruneviz.score`, with the facts of runs
+            that they need. Default: the whole table.
+        keys: Further columns, and facts of the runs, which become columns too.
 
     Raises:
+        AnalysisError: If it is neither.
         ScoreError: As for `with_facts_needed`.
     """
-    if not isinstance(source, Runs):
+    if isinstance(source, pd.DataFrame):
         return source
-    return with_facts_needed(source.filters, source.spec, quantities)
+    if not isinstance(source, Runs):
+        raise AnalysisError(
+            f"an analysis takes runs or a filters table, not {type(source).__name__}; pass what "
+            "pruneviz.load or pruneviz.measure returns"
+        )
+    known = source.columns("filters")
+    facts = [name for name in keys if name not in known and name in source.spec.columns]
+    needed = None if quantities is None else _columns_needed(quantities, keys, known)
+    if needed is None:
+        filters = source.filters
+    else:
+        wanted = ["run", *(name for name in needed if name not in facts)]
+        filters = source.with_columns("filters", wanted)
+    if facts:
+        runs, by_run = filters["run"].astype("str"), source.spec.set_index("run")
+        filters = filters.assign(**{fact: runs.map(by_run[fact]) for fact in facts})
+    return with_facts_needed(filters, source.spec, quantities or ())
+
+
+def facts_known(spec: pd.DataFrame) -> set[str]:
+    """Facts of runs that measures can use, which all runs have."""
+    found = set()
+    for name in RUN_FACTS & set(spec.columns):
+        try:
+            values = _fact(spec.set_index("run"), name)
+        except ScoreError:
+            continue
+        if values.notna().all():
+            found.add(name)
+    return found
+
+
+def _columns_needed(
+    quantities: Sequence[AnyMeasure], keys: Sequence[str], known: Sequence[str]
+) -> list[str] | None:
+    """Columns that quantities are computed from; None if a measure does not say which."""
+    needed = list(keys)
+    for what in quantities:
+        if isinstance(what, str) and (what in known or not is_measure(what)):
+            needed.append(what)
+            continue
+        measure = resolve(what)
+        if measure.needs is None:
+            return None
+        needed += [*measure.columns, *(name for name in measure.optional if name in known)]
+    return needed
 
 
 def with_facts_needed(

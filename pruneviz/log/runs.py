@@ -105,6 +105,18 @@ class Runs:
         schema.check_columns(frame, needed, f"the {table} table", repair)
         return part.of(frame)
 
+    def with_columns(self, table: str, columns: Sequence[str]) -> pd.DataFrame:
+        """A table with at least these columns: of one on disk only they are read.
+
+        Args:
+            table: Table name.
+            columns: Column names; with one that the table lacks, the whole table is read.
+        """
+        if table in vars(self) or not set(columns) <= set(self.columns(table)):
+            frame: pd.DataFrame = getattr(self, table)
+            return frame
+        return self.read(table, [name for name in self.columns(table) if name in columns])
+
     def columns(self, table: str = "filters") -> list[str]:
         """Columns of a table in any run, in the order of the table; reads no rows.
 

@@ -70,3 +70,30 @@ def test_the_tables_of_the_findings_are_made_of_them(sets: list[pv.Runs]) -> Non
 @pytest.mark.parametrize("figure", ["02", "03", "13", "14", "15", "H1a", "H1b"])
 def test_their_figures_are_there(figure: str) -> None:
     assert {file.suffix for file in PICTURES.glob(f"figure{figure}.*")} >= {".png", ".txt"}
+
+
+def test_the_oracle_set_holds_one_draw_for_all_epochs_and_every_measure_beside_it() -> None:
+    folder = ROOT / "data" / "cifar-mini-oracle"
+    runs = pv.load(folder)
+    assert sum(file.stat().st_size for file in folder.rglob("*.*")) < 2.5e6
+    drawn = runs.filters.dropna(subset="delta_loss")
+    assert set(drawn["epoch"]) == {0, 1, 2, 4, 8, 16}
+    for _, rows in drawn.groupby("run", observed=True):
+        at = [
+            set(zip(own["layer"], own["filter"], strict=True)) for _, own in rows.groupby("epoch")
+        ]
+        assert all(len(own) == 200 and own == at[0] for own in at)
+    of_filters = set(pv.SCORES) - {"theta_change", "lamp"}
+    assert all(pv.score(runs, name).notna().any() for name in of_filters)
+
+
+def test_the_gate_after_a_batch_norm_predicts_the_oracle_best() -> None:
+    rows = pv.load(ROOT / "data" / "cifar-mini-oracle").filters.dropna(subset="delta_loss")
+    rows = rows[rows["epoch"] > 0].assign(size=lambda table: table["delta_loss"].abs())
+    found = {
+        name: pv.correlate(rows, name, "size", by=["run", "epoch"], method="spearman")["r"].mean()
+        for name in ("bn_taylor", "loss_preservation", "magnitude", "bn_scale", "random")
+    }
+    assert found["bn_taylor"] > 0.8 > found["loss_preservation"] > 0.6
+    assert found["loss_preservation"] - 0.2 > found["magnitude"] > found["bn_scale"]
+    assert abs(found["random"]) < 0.1

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -206,7 +207,7 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, axis: EpochAxis, look: Look, sh
     """Draw the columns of a setting, the main one last, solid and with markers."""
     colour = look.style.colour
     for place, name in reversed(list(enumerate(axis.columns))):
-        known = curve[curve[name].notna()]
+        known = curve[np.isfinite(curve[name])]
         mean, sd = axis.scale * known[name], axis.scale * known[f"{name}_sd"]
         if sd.notna().any():
             low, high = (mean - sd).clip(*axis.bounds), (mean + sd).clip(*axis.bounds)

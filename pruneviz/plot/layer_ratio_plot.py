@@ -28,6 +28,7 @@ from pruneviz.plot.words import listed, percent
 
 _GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
 _MOST_BARS = 400  # in a panel; more are points joined by a line
+_ROOM = 0.09  # inches beside the axes and their labels
 _NAMES = 0.5  # inches of names of layers that a panel has room for
 _AROUND = 3.6  # room of a patch and the gap after its label, in font sizes
 _COLUMNS = 4  # of the legend, if they fit
@@ -158,6 +159,7 @@ def draw_layers(
     """
     axis = layer_axis(table, scale, what)
     shown = table[table["coupled_to"].isna()] if axis.is_share else table
+    shown = shown.replace([np.inf, -np.inf], np.nan)  # no bar is infinitely high
     panels, told = panels_of(shown, ("network", "dataset", "rounds"), ("rounds", "network"))
     facts = telling(shown, facts_in(shown, "layer_index"), told)
     looks = looks_of(shown, facts)
@@ -181,6 +183,8 @@ def draw_layers(
         heights = [name_layers(axes, order) for axes, order in named]
         lettered = one_of_several or len(panels) > 1
         _write(drawn, panels, axis, _handles(shown, axis, looks), lettered)
+        if drawn.given is None and not axis.is_share:  # numbers grow wider at a low resolution
+            cast(Figure, drawn.figure).set_layout_engine("constrained", w_pad=_ROOM)
         if drawn.given is None:
             height += sum(max(0.0, each - _NAMES) for each in heights)
             cast(Figure, drawn.figure).set_figheight(height)

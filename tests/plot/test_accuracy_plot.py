@@ -204,3 +204,10 @@ def test_given_axes_are_drawn_into_and_hold_one_panel() -> None:
     assert axes.get_ylabel() == "test accuracy (%)"
     with pytest.raises(FigureError, match=r"plot has 2: 1 round and 5 rounds; choose the runs"):
         accuracy(pruned(rounds=(1, 5)), ax=axes)
+
+
+def test_a_loss_that_is_infinite_leaves_a_gap() -> None:
+    table = own(loss=[2.0, np.inf, np.nan, 1.0, 0.5])
+    (line,) = accuracy(table, "loss").axes[0].get_lines()
+    assert np.asarray(line.get_ydata()) == pytest.approx([2.0, 1.0, 0.5])
+    assert np.isinf(accuracy.table(table, "loss")["loss"]).sum() == 1

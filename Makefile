@@ -10,7 +10,7 @@ SHIPPED := 2 3 13 14 15 H1a
 # Figures that share runs. Each group is drawn as soon as its runs are recorded.
 GROUPS  := "2 3 13 14 15 H1a H1b" "16 17" "4 5 6 7 8 9" "1 10 11 12"
 
-.PHONY: help setup shipped record figures test test-networks networks lint format bench bench-quick clean
+.PHONY: help setup shipped record figures test test-networks networks notebooks lint format bench bench-quick clean
 
 help:
 	@echo "make setup        create $(VENV) and install pruneviz with the tested versions"
@@ -20,6 +20,7 @@ help:
 	@echo "make test         run the test suite (records first, once: notebooks need the recordings)"
 	@echo "make test-networks  check 104 public architectures against plain autograd (minutes)"
 	@echo "make networks     the same, and rebuild the tables of docs/networks.md"
+	@echo "make notebooks    run the notebooks and write their outputs"
 	@echo "make lint         check style and types"
 	@echo "make format       fix style"
 	@echo "make bench        measure everything in docs/benchmarks.md on this machine (an hour or more)"
@@ -54,6 +55,9 @@ test-networks: setup
 
 networks: setup
 	$(BIN)/python -m tests.networks --write
+
+notebooks: record
+	$(BIN)/python -m tests.support.executed_notebooks
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,23 +1,32 @@
-"""`pruneviz figures`: draw figures of the paper from recordings."""
+"""`pruneviz figures`: draw figures of the paper, and pictures of any network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from pruneviz.console.command import INCOMPLETE, command_app, may_be_incomplete, say
-from pruneviz.console.options import completing, separated
+from pruneviz.console.options import completing, one_of, options_of, separated
 from pruneviz.errors import FigureError, LogError, PresetError, PrunevizError, unknown_name
-from pruneviz.figures.catalogue import FIGURES, find, ordered
-from pruneviz.figures.folder import RECORDED, check_recorded, folders, loaded
+from pruneviz.figures.catalogue import find, ordered
+from pruneviz.figures.folder import RECORDED, check_recorded, folders, loaded, spec_in
 from pruneviz.figures.formats import FORMATS, check_format
-from pruneviz.figures.options import AxisScale, DrawOptions, LossPreservation
-from pruneviz.figures.tasks import Place, Task, figure_task
+from pruneviz.figures.listing import lines_about
+from pruneviz.figures.options import DrawOptions, LossPreservation
+from pruneviz.figures.plot_kinds import (
+    KINDS,
+    PlotOptions,
+    arguments_of,
+    flag,
+    given_options,
+)
+from pruneviz.figures.tasks import Place, Task, all_tasks, figure_task, kind_tasks
 from pruneviz.figures.workers import default_jobs, prepare, results_of
-from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod
+from pruneviz.log.vocabulary import ROW_KINDS, CorrelationMethod
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS
 
 if TYPE_CHECKING:
@@ -38,6 +47,9 @@ EXAMPLES = """
   # An accuracy curve for one of several data sets
   pruneviz figures 1 --data data/paper --dataset cifar10
 
+  # One kind of picture, of every network in a folder
+  pruneviz figures --kind scatter --x theta_g --y theta_hg --data data/mine
+
   # Other options, vector graphics only, into another folder
   pruneviz figures 2 --method spearman --mask-ratio 0.5 --format pdf,svg --out figures/half
 """
@@ -49,12 +61,58 @@ def _measures() -> list[str]:
     return names()
 
 
+def _quantities() -> list[str]:
+    from pruneviz.log.schema import FILTERS
+
+    return [*FILTERS, *_measures()]
+
+
+def _facts() -> list[str]:
+    from pruneviz.log.run_spec import SPEC_FACTS
+
+    return list(SPEC_FACTS)
+
+
 def _is_measure(name: str) -> bool:
     from pruneviz.analysis.measures import is_measure
 
     return is_measure(name)
 
 
+def _help_of(name: str) -> str:
+    """The help of an option of pictures."""
+    return next(
+        str(option.metadata["help"]) for option in fields(PlotOptions) if option.name == name
+    )
+
+
+# Options that figures of the paper take, too.
+_OF_FIGURES = ("method", "mask_score", "mask_ratio", "seed", "scale")
+_MORE: Mapping[str, Mapping[str, Any]] = {
+    "x": {"metavar": "NAME", "autocompletion": completing(_quantities)},
+    "y": {"metavar": "NAME", "autocompletion": completing(_quantities)},
+    "hue": {"metavar": "NAME"},
+    "by": {"metavar": "FACT", "autocompletion": completing(_facts)},
+    "epochs": {"metavar": "N"},
+    "runs": {"metavar": "NAME"},
+    "network": {"metavar": "NAME"},
+    "unit": one_of("row kind", ROW_KINDS),
+    "measures": {"metavar": "NAME", "autocompletion": completing(_measures)},
+    "over": {"metavar": "<measure|epoch|layer>"},
+    "against": {"metavar": "NAME", "autocompletion": completing(_measures)},
+    "filters": {"metavar": "N"},
+    "layers": {"metavar": "NAME"},
+    "aggregate": {"metavar": "NAME"},
+    "order": {"metavar": "<kept|filter>"},
+    "method": one_of("correlation coefficient", get_args(CorrelationMethod)),
+    "mask_score": {"metavar": "MEASURE", "autocompletion": completing(_measures)},
+    "mask_ratio": {"metavar": "FRACTION"},
+    "seed": {"metavar": "N"},
+    "scale": one_of("scale", ("symlog", "linear", "log")),
+}
+
+
+@options_of(PlotOptions, _help_of, "Options of pictures, some only with --kind", _MORE)
 def draw(
     figures: Annotated[
         list[str] | None,
@@ -94,37 +152,20 @@ def draw(
             autocompletion=completing(lambda: DATASET_NAMES),
         ),
     ] = None,
-    method: Annotated[
-        CorrelationMethod,
-        typer.Option(help="Correlation coefficient in scatter and correlation figures."),
-    ] = "pearson",
-    loss_preservation: Annotated[
-        LossPreservation,
-        typer.Option(
-            help="Loss preservation in Figure 2: the sum of absolute values, or the absolute value "
-            "of the sum."
-        ),
-    ] = "sum_of_abs",
-    mask_score: Annotated[
+    kind: Annotated[
         str | None,
         typer.Option(
-            metavar="MEASURE",
-            help="Pruning measure that defines the masks in Figure 2. "
-            f"Default: {MASK_SCORES['filter']}; for single weights {MASK_SCORES['weight']}.",
-            autocompletion=completing(_measures),
+            **one_of("kind of picture", KINDS),
+            help="Draw this kind of picture, of any network, instead of figures of the paper.",
         ),
     ] = None,
-    mask_ratio: Annotated[
-        float, typer.Option(metavar="FRACTION", help="Fraction of filters that these masks prune.")
-    ] = MASK_RATIO,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Seed shown in scatter plots. Default: the lowest."),
+    loss_preservation: Annotated[
+        LossPreservation | None,
+        typer.Option(
+            help="Loss preservation in Figure 2: the sum of absolute values, or the absolute value "
+            "of the sum. Default: sum_of_abs."
+        ),
     ] = None,
-    scale: Annotated[
-        AxisScale,
-        typer.Option(help="Axes of scatter plots: logarithmic on both sides of zero, or linear."),
-    ] = "symlog",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -139,34 +180,74 @@ def draw(
             "--list", help="List the figures and their recorded or missing runs, then exit."
         ),
     ] = False,
+    **given: Any,
 ) -> None:
-    """Draw figures of the paper from recordings.
+    """Draw what recordings hold: figures of the paper, and pictures of any network.
 
-    Each figure is written as pictures, a CSV file of its numbers and a text file with its caption.
-    If runs are missing, the rest is drawn, and the command that records them is printed.
+    Without figures, all that the folder allows: the figures of the paper whose runs are there, and
+    for every other network NETWORK-scatter, -correlation, -layers and -accuracy. Each picture comes
+    with a CSV file of its numbers, a caption (.txt), and its long form as data (.json).
 
     Exit codes: 0 all figures are complete, 1 some are incomplete or missing, 2 wrong use.
     """
-    names = _checked_figures(separated(figures or FIGURES))
-    if mask_score is not None and not _is_measure(mask_score):
-        raise FigureError(unknown_name("pruning measure", mask_score, _measures()))
-    options = DrawOptions(method, loss_preservation, mask_score, mask_ratio, seed, dataset, scale)
-    endings = [check_format(name) for name in separated(formats or ["pdf", "png"])]
+    names = _checked_figures(separated(figures or ()))
+    asked = PlotOptions(**{name: None if value == [] else value for name, value in given.items()})
+    _check_together(names, kind, asked, loss_preservation)
+    options = _draw_options(asked, dataset, loss_preservation) if kind is None else DrawOptions()
+    arguments = () if kind is None else arguments_of(kind, asked)
+    endings = tuple(check_format(name) for name in separated(formats or ["pdf", "png"]))
     data, out = folders(data, out)
+    place = Place(data, out, endings)
     if list_figures:
-        _list(names, data, options)
+        for line in lines_about(spec_in(data), place, options, names):
+            typer.echo(line)
         return
-    check_recorded(data, names if figures else ())
-    if len(names) > 1 and jobs != 1:
+    check_recorded(data, names)
+    if len(names) != 1 and jobs != 1:
         prepare()
     with may_be_incomplete():
         runs = loaded(data)
     _check_dataset(dataset, runs.spec)
-    if not figures:
-        names = [name for name in names if not _is_passed_over(name, runs.spec)]
-    tasks = [figure_task(name, runs, Place(data, out, tuple(endings)), options) for name in names]
+    if kind is not None:
+        tasks = kind_tasks(kind, runs, place, arguments, asked, dataset)
+    elif names:
+        tasks = [figure_task(name, runs, place, options) for name in names]
+    else:
+        tasks = all_tasks(runs, place, options)
     if not _drawn(tasks, jobs or default_jobs()):
         raise typer.Exit(INCOMPLETE)
+
+
+def _check_together(
+    names: Sequence[str], kind: str | None, asked: PlotOptions, loss_preservation: str | None
+) -> None:
+    """Raise `FigureError` for options that do not go together."""
+    if asked.mask_score is not None and not _is_measure(asked.mask_score):
+        raise FigureError(unknown_name("pruning measure", asked.mask_score, _measures()))
+    if kind is None:
+        alone = [flag(name) for name in given_options(asked) if name not in _OF_FIGURES]
+        if alone:
+            raise FigureError(f"{' and '.join(alone)} need a --kind, one of {', '.join(KINDS)}")
+        return
+    if names:
+        raise FigureError(
+            f"--kind {kind} draws any network, and figure {names[0]} is one of the paper; leave "
+            "one out"
+        )
+    if loss_preservation is not None:
+        raise FigureError(
+            "--loss-preservation is for figures of the paper; name the measure with --x or --y, "
+            "such as loss_preservation_abs_of_sum"
+        )
+
+
+def _draw_options(
+    asked: PlotOptions, dataset: str | None, loss_preservation: LossPreservation | None
+) -> DrawOptions:
+    """Options of the paper's figures; those that were not given have their defaults."""
+    values = {name: getattr(asked, name) for name in _OF_FIGURES}
+    values |= {"dataset": dataset, "loss_preservation": loss_preservation}
+    return DrawOptions(**{name: value for name, value in values.items() if value is not None})
 
 
 def _checked_figures(figures: Sequence[str]) -> list[str]:
@@ -190,25 +271,21 @@ def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:
         raise PresetError(unknown_name("data set", dataset, known))
 
 
-def _is_passed_over(name: str, spec: pd.DataFrame) -> bool:
-    """Whether a figure needs a data set of its own that is not recorded."""
-    own = find(name).need.dataset
-    return own is not None and own not in set(spec["dataset"])
-
-
 def _drawn(tasks: Sequence[Task], jobs: int) -> bool:
     """Draw pictures and print their files, in order; returns whether all are complete."""
     complete = True
     with results_of([task.work for task in tasks if task.work], jobs) as results:
         for task in tasks:
-            for line in task.lacks:
+            for line in (*task.notes, *task.lacks):
                 say(line)
             result = next(results) if task.work else []
+            failed = isinstance(result, PrunevizError)
+            left_out = failed and task.optional and not isinstance(result, LogError)
             if isinstance(result, PrunevizError):
-                say(f"{task.name} is not drawn: {result}")
+                say(f"{task.name} is {'left out' if left_out else 'not drawn'}: {result}")
             elif result:
                 typer.echo(f"{task.name}: {_written(task.stem, result)}")
-            complete = complete and not task.lacks and not isinstance(result, PrunevizError)
+            complete = complete and not task.lacks and (left_out or not failed)
     return complete
 
 
@@ -216,30 +293,6 @@ def _written(stem: str, paths: Sequence[Path]) -> str:
     """The files of one picture in short form: figures/digits/figure03{.pdf,.png,.csv,.txt}."""
     endings = ",".join(path.name.removeprefix(stem) for path in paths)
     return f"{paths[0].parent / stem}{{{endings}}}"
-
-
-def _list(names: Sequence[str], data: Path, options: DrawOptions) -> None:
-    """Print one line per figure: its recorded and missing runs."""
-    from pruneviz.figures.missing import status
-
-    spec = _spec(data)
-    for name in names:
-        try:
-            state = status(spec, find(name), options)
-        except PrunevizError as error:
-            state = str(error)
-        typer.echo(f"{name:>4}  {find(name).title}  [{state}]")
-
-
-def _spec(data: Path) -> pd.DataFrame:
-    """The specs of the finished runs in a folder; empty if there are none."""
-    from pruneviz.log.runs import finished, spec_table
-
-    try:
-        return finished(data).spec
-    except LogError as error:
-        say(str(error))
-        return spec_table([])
 
 
 app = command_app(draw, "figures", EXAMPLES)

@@ -11,6 +11,8 @@ from pruneviz.console.words import counted
 from pruneviz.errors import LogError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pruneviz.log.runs import Runs
 
 # pandas and pyarrow are imported where they are used, so that --help is fast.
@@ -43,6 +45,17 @@ def loaded(data: Path) -> Runs:
     for run in runs.unfinished:
         say(f"run {run} is unfinished and left out; repeat the command that records it to go on")
     return runs
+
+
+def spec_in(data: Path) -> pd.DataFrame:
+    """The specs of the finished runs in a folder; says so and is empty if there are none."""
+    from pruneviz.log.runs import finished, spec_table
+
+    try:
+        return finished(data).spec
+    except LogError as error:
+        say(str(error))
+        return spec_table([])
 
 
 def _holds_recordings(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -50,6 +51,7 @@ GROUPINGS: Mapping[str, Callable[[Any], str]] = {
 }
 # Kinds whose values are correlations, which carry intervals.
 CORRELATIONS = ("scatter", "correlation_curve")
+_EXPLAINED = re.compile(r" \([^)]*\)")  # an explanation in brackets
 # Facts in a short caption, under short labels.
 _MAIN_FACTS: Mapping[str, str] = {
     "preset": "preset",
@@ -105,7 +107,7 @@ def long_caption(
         companion = COMPANIONS[entry.kind]
         parts.append("\n".join(companion.values(beside, options)))
         findings.append(companion.finding(beside, options))
-    in_force = ["Options in force", *_recording_lines(spec), *_drawing_lines(picture, options)]
+    in_force = ["Options in force", *recording_lines(spec), *_drawing_lines(picture, options)]
     names = _wrapped(", ".join(spec["run"]), indent="  ")
     parts += [
         _wrapped(f"The paper (Lubana and Dick, ICLR 2021) claims: {entry.claim}."),
@@ -118,17 +120,31 @@ def long_caption(
 
 def made_from(spec: pd.DataFrame, kind: str, options: DrawOptions) -> str:
     """The runs and main options of a figure in a sentence, for its short caption."""
+    return runs_in_words(spec, {name: getattr(options, name) for name in PICTURES[kind].OPTIONS})
+
+
+def runs_in_words(spec: pd.DataFrame, drawing: Mapping[str, Any]) -> str:
+    """Runs, their main facts and drawing options in a sentence.
+
+    Args:
+        spec: Rows of `runs.spec` for the drawn runs.
+        drawing: Drawing options; None is not told.
+    """
     facts = [
-        f"{label} {fact_in_words(spec, name).partition(' (')[0]}"
+        f"{label} {_EXPLAINED.sub('', fact_in_words(spec, name))}"
         for name, label in _MAIN_FACTS.items()
         if name in spec.columns and len(different(spec[name]))
     ]
-    drawing = [
-        f"{name.replace('_', ' ')} {value}"
-        for name in PICTURES[kind].OPTIONS
-        if (value := getattr(options, name)) is not None
+    options = [
+        f"{name.replace('_', ' ')} {_listed(value)}"
+        for name, value in drawing.items()
+        if value is not None
     ]
-    return f"{counted(len(spec), 'run').capitalize()}: {', '.join([*facts, *drawing])}."
+    return f"{counted(len(spec), 'run').capitalize()}: {', '.join([*facts, *options])}."
+
+
+def _listed(value: object) -> str:
+    return "/".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _values_heading(entry: Entry, table: pd.DataFrame, spec: pd.DataFrame) -> str:
@@ -149,7 +165,8 @@ def _values_heading(entry: Entry, table: pd.DataFrame, spec: pd.DataFrame) -> st
     return f"Computed values: {'; or '.join(parts)}" if parts else "Computed values"
 
 
-def _recording_lines(spec: pd.DataFrame) -> list[str]:
+def recording_lines(spec: pd.DataFrame) -> list[str]:
+    """Facts of the recordings that the paper leaves open, a line each."""
     facts = dict(RECORDING_FACTS)
     if spec["rounds"].gt(0).any():
         facts.update(PRUNING_FACTS)

@@ -13,6 +13,7 @@ from pruneviz.figures.chosen_runs import (
     RunGroup,
     chosen_spec,
     has_recorded_runs,
+    kinds_of,
     missing_runs,
 )
 from pruneviz.figures.options import DrawOptions
@@ -46,8 +47,22 @@ def status(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> str:
         return f"not recorded: {told(entry, absent)}"
     chosen = chosen_spec(spec, entry, options)
     datasets = listed(map(dataset_title, dict.fromkeys(chosen["dataset"])))
-    held = f"recorded on {datasets}, {counted(chosen['seed'].nunique(), 'seed')}"
-    return f"{held}; lacks {told(entry, absent)}" if absent else held
+    there = f"recorded on {datasets}, {counted(chosen['seed'].nunique(), 'seed')}"
+    return f"{there}; lacks {told(entry, absent)}" if absent else there
+
+
+def made_by_record(spec: pd.DataFrame) -> bool:
+    """Whether `pruneviz record` made all runs, so that it may record further ones beside them."""
+    return bool(len(spec)) and bool(spec["preset"].notna().all())
+
+
+def held(spec: pd.DataFrame) -> str:
+    """The runs of a folder in words: `mine (unpruned) and mine (pruned and trained to the end)`."""
+    facts = pd.DataFrame({"network": spec["network"], "kind": kinds_of(spec).map(KIND_WORDS)})
+    return listed(
+        f"{'runs without a network name' if pd.isna(network) else network_title(network)} ({kind})"
+        for network, kind in facts.drop_duplicates().itertuples(index=False)
+    )
 
 
 def commands(

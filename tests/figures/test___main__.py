@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -169,6 +170,101 @@ def test_figure_i1_is_drawn_where_tiny_imagenet_is_recorded_and_else_only_missed
     networks = "VGG-13, MobileNet-V1 and ResNet-56"
     assert f"figure I1 lacks {networks} on Tiny-ImageNet" in done.stderr
     assert f"pruneviz record --preset digits --figures I1 --out {digits}" in done.stderr
+
+
+# Other networks
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of a person's own loop: a network of their own, no data set, no preset."""
+    path = tmp_path_factory.mktemp("data") / "mine"
+    runs = make_runs({"mine": (4, 6)}, seeds=(0, 1), epochs=4, every=2)
+    save_runs(replace(runs, spec=runs.spec.assign(preset=None, dataset=None)), path)
+    return path
+
+
+def test_own_runs_are_drawn_without_a_word_about_the_paper(mine: Path, tmp_path: Path) -> None:
+    done = invoke("--data", mine, "--out", tmp_path, "--format", "png")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.stem for path in tmp_path.glob("*.png")) == [
+        "mine-correlation",
+        "mine-layers",
+        "mine-scatter",
+    ]
+    assert "mine-accuracy is left out: no accuracy is recorded" in done.stderr
+    for word in ("record with", "pruneviz record", "ResNet", "lacks", "figure"):
+        assert word not in done.stderr
+    for kind in ("scatter", "correlation", "layers"):
+        for end in ("csv", "json", "txt"):
+            assert (tmp_path / f"mine-{kind}.{end}").exists()
+
+
+def test_asked_figures_of_own_runs_say_what_is_there_and_how_to_draw_it(
+    mine: Path, tmp_path: Path
+) -> None:
+    done = invoke("3", "16", "--data", mine, "--out", tmp_path)
+    assert done.exit_code == 1 and not list(tmp_path.iterdir())
+    first, draw, _, layers = done.stderr.splitlines()[1:]
+    assert first == f"figure 3 lacks ResNet-56 (unpruned); {mine} holds mine (unpruned)"
+    assert draw == f"  draw what is there with: pruneviz figures --kind scatter --data {mine}"
+    assert layers.endswith(f"pruneviz figures --kind layers --data {mine}")
+    listed = invoke("--list", "--data", mine).output
+    assert "mine-scatter  mine: theta_hg against theta_g.  [2 runs]" in listed
+    assert "ResNet" not in listed and "record" not in listed
+
+
+def test_a_run_of_the_paper_beside_own_ones_is_drawn_and_none_is_asked_for(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    runs = make_runs({**VGG, "mine": (4, 6)}, seeds=(0,), epochs=2, every=1)
+    presets = ["digits", None]
+    save_runs(replace(runs, spec=runs.spec.assign(preset=presets)), data)
+    done = invoke("--data", data, "--out", tmp_path / "out", "--format", "png")
+    drawn = {path.stem for path in (tmp_path / "out").glob("*.png")}
+    assert {"figure02", "figure13", "mine-scatter", "mine-layers"} <= drawn
+    assert "figure 2 lacks MobileNet-V1 and ResNet-56" in done.stderr
+    assert "record with" not in done.stderr and "figure 3 " not in done.output
+
+
+def test_runs_that_differ_in_more_than_their_seed_are_told_apart(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    runs = make_runs(VGG, seeds=(0, 1), epochs=2, every=1)
+    save_runs(replace(runs, spec=runs.spec.assign(bn=["eval", "batch"])), data)
+    done = invoke("--data", data, "--out", tmp_path / "out", "--format", "svg")
+    assert "figure 13 is not drawn" not in done.stderr
+    svg = (tmp_path / "out" / "figure13.svg").read_text(encoding="utf-8")
+    assert "bn batch" in svg and "bn eval" in svg
+
+
+def test_one_kind_is_drawn_by_name(mine: Path, tmp_path: Path) -> None:
+    options = "--kind scatter --x sigma --y theta_hg --epochs 0,4 --method spearman --scale linear"
+    done = invoke(*options.split(), "--data", mine, "--out", tmp_path, "--format", "png")
+    assert done.exit_code == 0, done.output
+    numbers = pd.read_csv(tmp_path / "mine-scatter-theta_hg-sigma.csv")
+    assert set(numbers["epoch"]) == {0, 4} and {"sigma", "theta_hg", "spearman"} <= set(numbers)
+    missing = invoke("--kind", "accuracy", "--data", mine, "--out", tmp_path)
+    assert missing.exit_code == 1 and "mine-accuracy is not drawn: no accuracy" in missing.stderr
+
+
+WRONG_KINDS = {
+    "--kind scater": "did you mean 'scatter'?",
+    "--kind accuracy --hue depth": "accuracy does not take --hue; it takes --y, --by, --epochs",
+    "--kind scatter --mask-ratio 0.5": "does not take --mask-ratio; it takes --x, --y, --hue",
+    "--kind scatter 3": "figure 3 is one of the paper",
+    "--x theta_g": "--x need a --kind, one of scatter, correlation",
+    "--kind scatter --loss-preservation abs_of_sum": "name the measure with --x or --y",
+    "--kind scatter --network mien": "no network 'mien'; did you mean 'mine'?",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_KINDS)
+def test_options_that_do_not_go_together_are_refused(
+    arguments: str, mine: Path, tmp_path: Path
+) -> None:
+    done = invoke(*arguments.split(), "--data", mine, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert WRONG_KINDS[arguments] in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 # What is missing

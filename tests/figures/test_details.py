@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from pruneviz.figures.details import facts_of, plain, records
 from pruneviz.figures.draw import compose, save_figure
 from pruneviz.log.runs import Runs
-from tests.support.synthetic_runs import runs_of_every_kind
+from tests.support.synthetic_runs import SMALL, make_runs, runs_of_every_kind
 
 KEYS = (
     *("schema", "name", "title", "kind", "description", "claim", "finding", "missing", "values"),
@@ -56,6 +57,13 @@ def test_values_are_the_drawn_numbers(runs: Runs, tmp_path: Path) -> None:
     for name in ("epoch", "pearson", "spearman_sd", "filters"):
         np.testing.assert_array_equal(values[name].astype(float), panels[name].astype(float))
     assert not {"filter", "theta_g"} & set(values)
+
+
+def test_runs_of_other_settings_have_values_of_their_own() -> None:
+    runs = make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0, 1), epochs=4, every=2)
+    runs = replace(runs, spec=runs.spec.assign(bn=["eval", "batch"]))
+    values = compose("13", runs).details["values"]
+    assert [row["group"] for row in values] == ["bn eval"] * 2 + ["bn batch"] * 2
 
 
 def test_facts_are_shared_or_stand_with_each_run() -> None:

@@ -1,0 +1,231 @@
+"""Words and main numbers of pictures of any recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.console.words import counted
+from pruneviz.plot.words import decimal, listed, mean_and_sd, percent
+
+Arguments = Mapping[str, Any]
+
+_MOST_ROWS = 400  # of values in the long form; the CSV has all
+# Columns that tell rows of values apart, by kind; points, layers and filters are in the CSV.
+_ROW_KEYS: Mapping[str, tuple[str, ...]] = {"scatter": ("group", "epoch")}
+_OF_POINTS = ("layer", "depth", "filter", "weight")
+
+
+def title_of(kind: str, network: str, arguments: Arguments) -> str:
+    """The title of a picture.
+
+    Args:
+        kind: Name in `pruneviz.figures.plot_kinds.KINDS`.
+        network: Title of the network, or of what else is shown.
+        arguments: Arguments of the plot function.
+    """
+    x, y = (_quantities(arguments.get(name)) for name in ("x", "y"))
+    titles = {
+        "scatter": f"{y} against {x}",
+        "correlation": f"correlation of {x or 'every measure'} with {y}",
+        "layers": f"{y} in each layer" if y else "pruned share of each layer",
+        "accuracy": f"{y or 'accuracy'} during training",
+        "heatmap": "correlation of pruning measures with each other",
+        "trajectory": f"{y} during training",
+        "masks": "kept filters during training",
+    }
+    return f"{network}: {titles[kind]}."
+
+
+def drawn_words(kind: str, arguments: Arguments) -> str:
+    """What is drawn: axes, lines and colours."""
+    return DRAWN[kind].format(
+        x=_quantities(arguments.get("x")),
+        y=_quantities(arguments.get("y")),
+        hue=arguments.get("hue", "depth"),
+        method=arguments.get("method", "pearson"),
+    )
+
+
+def main_numbers(kind: str, table: pd.DataFrame, arguments: Arguments) -> str:
+    """The main numbers of a picture, in a sentence or two."""
+    return BRIEFS[kind](table, arguments)
+
+
+def value_rows(kind: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of values in the long form; none if there are very many, as of single filters."""
+    if kind in _ROW_KEYS:
+        keys = [name for name in _ROW_KEYS[kind] if name in table]
+        return table.drop_duplicates(keys)[_settings(table)]
+    return table if len(table) <= _MOST_ROWS else table[:0]
+
+
+def _settings(table: pd.DataFrame) -> list[str]:
+    """Columns of a scatter table that are the same for all points of a panel."""
+    panels = table.groupby([name for name in ("group", "epoch") if name in table], sort=False)
+    varying = panels.nunique(dropna=False).max()
+    names = map(str, table)
+    return [name for name in names if name not in varying.index or varying[name] == 1]
+
+
+DRAWN: Mapping[str, str] = {
+    "scatter": (
+        "One point is one filter (or other unit) of the run with the lowest seed; x is {x}, y is "
+        "{y}, colour is {hue}. The correlation above a panel is the mean over the runs that differ "
+        "only in their seed, with its standard deviation."
+    ),
+    "correlation": (
+        "Solid lines, left axis: {method} correlation with {y} over all filters (or other units), "
+        "mean over "
+        "runs that differ only in their seed; band: one standard deviation, or the 95 % interval "
+        "of a single run. Dashed lines, right axis: fraction in which the pruning masks of "
+        "consecutive epochs differ; dotted: the same for random masks."
+    ),
+    "layers": (
+        "Bars: a value of every layer, in the order in which the network applies them; mean over "
+        "runs that differ only in their seed, with one standard deviation. A grey line is the "
+        "value of the unpruned run."
+    ),
+    "accuracy": (
+        "Lines: mean over runs that differ only in their seed; band: one standard deviation. "
+        "Shaded: the epochs in which rounds pruned. A grey line is the unpruned run."
+    ),
+    "heatmap": (
+        "Colour: correlation of two measures over the filters, from dark blue (-1) over white (0) "
+        "to dark orange (1)."
+    ),
+    "trajectory": "Lines: {y} of chosen filters, or its quantiles over a layer, by epoch.",
+    "masks": "A row is a filter, a column an epoch: dark where the filter is kept.",
+}
+
+
+def _scatter(table: pd.DataFrame, arguments: Arguments) -> str:
+    method = arguments.get("method", "pearson")
+    beside = "pearson" if method == "spearman" else "spearman"
+    panels = table.drop_duplicates([name for name in ("group", "epoch") if name in table])
+    each = [
+        f"{_label(row)}{mean_and_sd(row[method], row[f'{method}_sd'])} "
+        f"({mean_and_sd(row[beside], row[f'{beside}_sd'])})"
+        for _, row in panels.iterrows()
+    ]
+    return f"{method} correlation ({beside}): {'; '.join(each)}.".capitalize()
+
+
+def _label(row: pd.Series) -> str:
+    group = f"{row['group']}, " if row.get("group") else ""
+    return f"{group}epoch {row['epoch']} "
+
+
+def _correlation(table: pd.DataFrame, arguments: Arguments) -> str:
+    method = arguments.get("method", "pearson")
+    if method not in table:
+        return _rows(table, arguments)
+    known = table.dropna(subset=[method])
+    lines = _apart(known, ("epoch",))
+    sentences = []
+    for name, rows in _by(known, lines):
+        ordered = rows.sort_values("epoch")
+        first, last = ordered.iloc[0], ordered.iloc[-1]
+        sentences.append(
+            f"{name}{decimal(first[method])} at epoch {first['epoch']} to {decimal(last[method])} "
+            f"at epoch {last['epoch']}"
+        )
+    return f"{method} correlation: {'; '.join(sentences)}.".capitalize()
+
+
+def _accuracy(table: pd.DataFrame, arguments: Arguments) -> str:
+    column = [name for name in map(str, table) if f"{name}_sd" in table][-1]
+    shown = table.dropna(subset=[column])
+    scale = percent if column.endswith("_acc") else mean_and_sd
+    facts = list(shown.columns[: list(shown.columns).index("epoch")])
+    each = []
+    for name, rows in _by(shown, [fact for fact in facts if _varies(shown[fact])]):
+        last = rows.sort_values("epoch").iloc[-1]
+        each.append(f"{name}{scale(last[column], last[f'{column}_sd'])} at epoch {last['epoch']}")
+    return f"{column}: {'; '.join(each)}."
+
+
+def _layers(table: pd.DataFrame, arguments: Arguments) -> str:
+    column = next((name for name in map(str, table) if f"{name}_sd" in table), None)
+    if column is None or table[column].dropna().empty:
+        return _rows(table, arguments)
+    low, high = _extremes(table, column)
+    what = _quantities(arguments.get("y")) or "The pruned share"
+    return (
+        f"{what} is lowest in {low['layer']} ({decimal(low[column], 3)}) and highest in "
+        f"{high['layer']} ({decimal(high[column], 3)})."
+    )
+
+
+def _extremes(table: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
+    """The rows with the lowest and the highest value of a column."""
+    values = table[column].to_numpy(dtype="float64")
+    return table.iloc[int(np.nanargmin(values))], table.iloc[int(np.nanargmax(values))]
+
+
+def _heatmap(table: pd.DataFrame, arguments: Arguments) -> str:
+    pairs = table[table["x"] != table["y"]].dropna(subset=["r"])
+    if pairs.empty:
+        return _rows(table, arguments)
+    low, high = _extremes(pairs, "r")
+    return (
+        f"Most alike are {high['x']} and {high['y']} ({decimal(high['r'])}), least {low['x']} and "
+        f"{low['y']} ({decimal(low['r'])})."
+    )
+
+
+def _rows(table: pd.DataFrame, arguments: Arguments) -> str:
+    epochs = table["epoch"] if "epoch" in table else pd.Series([], dtype="int64")
+    over = f", epochs {epochs.min()} to {epochs.max()}" if len(epochs) else ""
+    return f"{counted(len(table), 'value')}{over}."
+
+
+def _apart(table: pd.DataFrame, without: Sequence[str]) -> list[str]:
+    """Columns of words that tell lines of a table apart."""
+    return [
+        str(name)
+        for name in table
+        if name not in without and _varies(table[name]) and not _numeric(table[name])
+    ]
+
+
+def _by(table: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    if not names:
+        return [("", table)]
+    groups = table.groupby(list(names), sort=False, dropna=False, observed=True)
+    return [
+        (f"{', '.join(str(v) for v in key if not _absent(v)) or 'unpruned'} ", rows)
+        for key, rows in groups
+    ]
+
+
+def _absent(value: Any) -> bool:
+    return not isinstance(value, (tuple, list)) and bool(pd.isna(value))
+
+
+def _varies(values: pd.Series) -> bool:
+    return len(set(values.astype(str))) > 1
+
+
+def _numeric(values: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(values)
+
+
+def _quantities(named: Any) -> str:
+    if named is None:
+        return ""
+    return str(named) if isinstance(named, str) else listed(named)
+
+
+BRIEFS: Mapping[str, Callable[[pd.DataFrame, Arguments], str]] = {
+    "scatter": _scatter,
+    "correlation": _correlation,
+    "layers": _layers,
+    "accuracy": _accuracy,
+    "heatmap": _heatmap,
+    "trajectory": _rows,
+    "masks": _rows,
+}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -69,6 +69,8 @@ class Measure:
     def of(self, filters: pd.DataFrame) -> pd.Series:
         """Score a table that has the needed columns.
 
+        A formula that is not one of pruneviz's gets the rows of one run and epoch at a time.
+
         Returns:
             Float64 Series with the index of the table, named after the measure.
 
@@ -81,7 +83,13 @@ class Measure:
         if not len(filters):  # a formula need not be defined for no rows
             return pd.Series(index=filters.index, dtype="float64", name=self.name)
         table = self._input(filters)
-        known = columns_of(table)
+        scores = np.full(len(filters), np.nan)
+        for rows in _snapshots(filters):
+            scores[rows] = self._of_snapshot(table.iloc[rows], filters)
+        return pd.Series(scores, index=filters.index, name=self.name)
+
+    def _of_snapshot(self, table: pd.DataFrame, filters: pd.DataFrame) -> np.ndarray:
+        known, index = columns_of(table), table.index
         try:
             found = self.formula(table)
         except (KeyError, AttributeError) as error:
@@ -89,7 +97,7 @@ class Measure:
             if column is None or column in known:
                 raise
             raise ScoreError(self._not_there(column, known, filters)) from error
-        return _checked(found, filters, self.name)
+        return _checked(found, index, self.name)
 
     def _input(self, filters: pd.DataFrame) -> pd.DataFrame:
         """A table that the formula may change; needed numbers in float64."""
@@ -133,9 +141,8 @@ def register(
 
     The measure is a function of a filters table that returns one number per row: a Series with the
     index of the table, or an array in its order. Rows with the lowest numbers are pruned first; a
-    row without a number (NaN) is not ranked. The table has exactly the columns in `needs`, floating
-    ones as float64. It may hold several epochs and runs, so a function that compares rows groups
-    them, and needs the columns "run", "epoch" and "layer" to do so.
+    row without a number (NaN) is not ranked. The function is called with one network at one epoch
+    at a time, and its table has exactly the columns in `needs`, floating ones as float64.
 
     Args:
         name: Name of the measure.
@@ -345,27 +352,36 @@ def _check_free(name: str) -> None:
         raise ScoreError(f"{name} is a column of filters tables; give the measure another name")
 
 
-def _checked(found: object, filters: pd.DataFrame, name: str) -> pd.Series:
+def _snapshots(filters: pd.DataFrame) -> Iterable[np.ndarray | slice]:
+    """Positions of the rows of each run and epoch."""
+    keys = [filters[key] for key in ("run", "epoch") if key in filters.columns]
+    if not keys:
+        return [slice(None)]
+    groups = filters.groupby(keys, observed=True, dropna=False, sort=False).indices
+    return [np.asarray(rows) for rows in groups.values()]
+
+
+def _checked(found: object, index: pd.Index, name: str) -> np.ndarray:
     """The result of a formula as one number per row, float64.
 
     Raises:
         ScoreError: If it is something else.
     """
-    rows = len(filters)
+    rows = len(index)
     if not isinstance(found, pd.Series | np.ndarray | list | tuple):
         what = f"{type(found).__name__}"
         raise ScoreError(_wrong(name, f"returned {what}", rows))
     if len(found) != rows or np.ndim(found) != 1:
         raise ScoreError(_wrong(name, f"returned values of shape {np.shape(found)}", rows))
-    if isinstance(found, pd.Series) and not found.index.equals(filters.index):
+    if isinstance(found, pd.Series) and not found.index.equals(index):
         raise ScoreError(
             _wrong(name, "returned a Series with another index or order than the table", rows)
         )
-    values = pd.Series(found, index=filters.index)
+    values = pd.Series(found, index=index)
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values)
     if not numeric or pd.api.types.is_bool_dtype(values):
         raise ScoreError(_wrong(name, f"returned values of dtype {values.dtype}", rows))
-    return values.astype("float64").rename(name)
+    return values.to_numpy(dtype="float64", na_value=np.nan)
 
 
 def _wrong(name: str, what: str, rows: int) -> str:

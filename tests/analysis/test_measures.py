@@ -72,6 +72,18 @@ def test_a_function_says_its_needs_by_an_attribute_or_gets_the_whole_table() -> 
     np.testing.assert_array_equal(pv.score(given, of_needs), given["theta_g"])
 
 
+def test_a_function_sees_one_run_at_one_epoch() -> None:
+    def ranks(filters: pd.DataFrame) -> pd.Series:
+        return filters["theta_g"].rank()
+
+    runs = [table().assign(run=run, epoch=epoch) for run in "ab" for epoch in (0, 3)]
+    runs = [part.assign(theta_g=part["theta_g"] * (1 + i)) for i, part in enumerate(runs)]
+    mixed = pd.concat(runs, ignore_index=True).sample(frac=1, random_state=0)
+    by_hand = mixed.groupby(["run", "epoch"])["theta_g"].rank()
+    for found in (pv.score(mixed, ranks), pv.score(mixed.astype({"run": "category"}), ranks)):
+        pd.testing.assert_series_equal(found, by_hand, check_names=False)
+
+
 def test_a_built_in_function_keeps_its_name() -> None:
     assert resolve(pv.SCORES["magnitude"]) == resolve("magnitude")
 

@@ -76,7 +76,7 @@ class Coupling:
         self._network = network
         self._modules = dict(weighted_modules(network))
         self._trace = Trace.of(network, example, forward)
-        self.flow = Flow(network, example, forward)
+        self.flow = Flow.of(network, example, forward)
         self._sources = self.flow.read
         layers = _layers_of(network, self._trace)
         self.left_out = self._reasons([layer.name for layer in layers])

@@ -29,7 +29,15 @@ from pruneviz.model.filters import (
     weight_users,
 )
 from pruneviz.model.isolation import copied_tensors, evaluate, isolated
-from pruneviz.model.sample import Forward, Inputs, call_with, first_of, model_dtype, tensors_in
+from pruneviz.model.sample import (
+    Forward,
+    Inputs,
+    call_with,
+    examples_in,
+    first_of,
+    model_dtype,
+    tensors_in,
+)
 from pruneviz.model.tracing import MIXED, channel_origins
 from pruneviz.pruning.silence import Silence
 
@@ -45,6 +53,8 @@ class Flow:
         network: Any network; it does not change.
         example: Inputs as in `pruneviz.model.sample`.
         forward: Callable of (network, example) that calls the network.
+        examples: Number of examples that are used, None for all. Two, because some networks squeeze
+            dimensions of size 1.
 
     Attributes:
         read: {module: the filters in each of its input channels}, for convolutions, linear layers,
@@ -63,8 +73,14 @@ class Flow:
         PruningError: If the network cannot run with silenced filters.
     """
 
-    def __init__(self, network: nn.Module, example: Inputs, forward: Forward | None = None) -> None:
-        self._network, self._forward = network, forward
+    def __init__(
+        self,
+        network: nn.Module,
+        example: Inputs,
+        forward: Forward | None = None,
+        examples: int | None = 2,
+    ) -> None:
+        self._network, self._forward, self._examples = network, forward, examples
         self._calls: dict[str, list[_Read]] = {}
         self._named: dict[int, Sources] = {}
         self._tracer = Silence()
@@ -92,6 +108,20 @@ class Flow:
         for origin, name in self._tracer.scaled:
             for filter_ in self._filters(origin) or ():
                 self.whole.setdefault(filter_, set()).add(name)
+
+    @classmethod
+    def of(cls, network: nn.Module, example: Inputs, forward: Forward | None = None) -> Flow:
+        """Follow two examples, or all if the network does not run on two, such as a graph's."""
+        try:
+            return cls(network, example, forward)
+        except PruningError:
+            if examples_in(example) <= 2:
+                raise
+            try:
+                return cls(network, example, forward, None)
+            except PruningError:
+                pass
+            raise  # the first error, of the smaller example
 
     def _gated_by(self, origin: int) -> frozenset[FilterOf | None]:
         """The filters that the filters of an origin multiply; None for anything else."""
@@ -136,8 +166,8 @@ class Flow:
             if training:
                 branch_as_in_training(self._network)
             stack.enter_context(torch.no_grad())
-            # two examples, since some networks squeeze dimensions of size 1
-            example = copied_inputs(first_of(example, 2), model_dtype(self._network))
+            example = first_of(example, self._examples)
+            example = copied_inputs(example, model_dtype(self._network))
             for leaf in tensors_in(example):
                 self._tracer.mark(leaf, MIXED)
             tensors = copied_tensors(self._network)

@@ -191,6 +191,9 @@ def _draw_unrelated(axes: Axes, panel: pd.DataFrame) -> None:
 
 
 def _draw_lines(axes: Axes, panel: pd.DataFrame, lines: Lines, method: str) -> None:
+    if panel[method].isna().all():
+        why = "undefined: one of the two is constant,\nor fewer than three rows have both"
+        axes.text(0.5, 0.75, why, transform=axes.transAxes, ha="center", va="center")
     for look, rows in lines.of(panel):
         measured = rows.dropna(subset=[method])
         if len(lines.looks) <= _FEW:

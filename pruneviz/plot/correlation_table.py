@@ -10,7 +10,7 @@ import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure, Measure, names, resolve
 from pruneviz.analysis.run_facts import with_facts_needed
-from pruneviz.errors import FigureError, ScoreError
+from pruneviz.errors import FigureError, ScoreError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import MASK_RATIO, CorrelationMethod
 from pruneviz.plot.groups import check_seeds, settings_of, with_groups
@@ -171,11 +171,11 @@ def _asked(
     fact = by if by is not None and by in runs.spec else None
     column = by if by is not None and fact is None else None
     if column is not None and column not in runs.recorded("filters"):
-        known = [LAYER, *map(str, runs.spec.columns)]
-        raise FigureError(
-            f"by is {by!r}, which is neither a fact of these runs nor a column of their filters; "
-            f"choose one of {', '.join(known)}"
-        )
+        facts = [str(name) for name in runs.spec if runs.spec[name].notna().any()]
+        problem = unknown_name("fact of these runs or column of their filters", column, facts)
+        raise FigureError(f"by: {problem}; or {LAYER}")
+    if several and mask_score == AUTO:
+        mask_score = None
     return _Asked(found, vertical, several, fact, column, methods, mask_score, mask_ratio, epochs)
 
 

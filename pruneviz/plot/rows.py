@@ -107,7 +107,7 @@ def runs_with(
         )
     if named and not has.all():
         raise FigureError(
-            f"{listed(spec.loc[~has, 'run'])} hold no {both}; choose among "
+            f"there is no {both} in {listed(spec.loc[~has, 'run'])}; choose among "
             f"{listed(spec.loc[has, 'run'])}"
         )
     return spec[has]

@@ -1,0 +1,199 @@
+"""Correlations by epoch of any table: numbers against plain pandas, lines, masks, refusals."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from pruneviz import plot
+from pruneviz.analysis.masks import mask_distance
+from pruneviz.errors import FigureError
+from pruneviz.log.runs import Runs
+from tests.support.readable import assert_readable
+from tests.support.synthetic_runs import SMALL, make_runs
+
+X, Y = "sigma_change", "loss_preservation"
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    return make_runs({name: SMALL[name] for name in ("vgg13", "mobilenet_v1")}, (0, 1), 8, 2)
+
+
+@pytest.fixture(scope="module")
+def vgg(runs: Runs) -> Runs:
+    return runs.select(network="vgg13")
+
+
+def labels(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def plain(filters: pd.DataFrame, x: str, y: str, method: Any = "pearson") -> dict[int, float]:
+    """Mean over runs of the correlation at each epoch."""
+    found: dict[int, list[float]] = {}
+    for (epoch, _), rows in filters.dropna(subset=[x, y]).groupby(["epoch", "run"], observed=True):
+        found.setdefault(int(epoch), []).append(rows[x].corr(rows[y], method=method))
+    return {epoch: float(np.mean(values)) for epoch, values in found.items()}
+
+
+def test_settings_have_panels_and_seeds_are_averaged(runs: Runs) -> None:
+    table = plot.correlation.table(runs, "theta_g", "theta_hg")
+    assert list(dict.fromkeys(table["group"])) == ["VGG-13", "MobileNet-V1"]
+    for network, rows in table.groupby("network"):
+        mine = runs.filters[runs.filters["run"].astype(str).str.startswith(network)]
+        by_epoch = rows.dropna(subset=["pearson"]).set_index("epoch")["pearson"].to_dict()
+        assert by_epoch == pytest.approx(plain(mine, "theta_g", "theta_hg"))
+    picture = plot.correlation(runs, "theta_g", "theta_hg")
+    assert [axes.get_title("left") for axes in picture.axes[:2]] == [
+        "(a) VGG-13",
+        "(b) MobileNet-V1",
+    ]
+    assert_readable(picture)
+
+
+@pytest.mark.parametrize(
+    ("by", "lines", "facts"),
+    [
+        ("network", 2, None),
+        ("run", 2, {"network": "vgg13"}),
+        ("seed", 2, {"network": "vgg13"}),
+        ("layer", len(SMALL["vgg13"]), {"network": "vgg13"}),
+    ],
+)
+def test_lines_differ_in_what_is_asked_for(
+    runs: Runs, by: str, lines: int, facts: dict[str, str] | None
+) -> None:
+    table = plot.correlation.table(runs, "theta_g", "theta_hg", by=by, runs=facts)
+    assert table[by].nunique() == lines
+    picture = plot.correlation(runs, "theta_g", "theta_hg", by=by, runs=facts)
+    drawn = [line for line in picture.axes[0].get_lines() if len(line.get_xdata()) > 2]
+    assert len(drawn) == lines
+    assert_readable(picture)
+
+
+def test_a_layer_is_correlated_over_its_filters(vgg: Runs) -> None:
+    table = plot.correlation.table(vgg, "theta_g", "theta_hg", by="layer", mask_score=None)
+    for layer, rows in table.groupby("layer"):
+        mine = vgg.filters[vgg.filters["layer"] == layer]
+        assert rows.set_index("epoch")["pearson"].to_dict() == pytest.approx(
+            plain(mine, "theta_g", "theta_hg")
+        )
+    assert table["depth"].drop_duplicates().tolist() == [1, 2, 3, 4]
+    assert "mask_distance" not in table
+
+
+def test_many_layers_have_a_colour_bar() -> None:
+    runs = make_runs({"mine": (4,) * 30}, (0,), 4, 1)
+    picture = plot.correlation(runs, "theta_g", "theta_hg", by="layer")
+    assert picture.axes[-1].get_ylabel() == "layer"
+    assert_readable(picture)
+
+
+def test_a_list_is_judged_beside_random_and_chance(vgg: Runs) -> None:
+    measures = ["magnitude", "gradient_norm_preservation"]
+    table = plot.correlation.table(vgg, measures, Y, method="spearman")
+    assert list(dict.fromkeys(table["x"])) == [*measures, "random"]
+    magnitude = table[table["x"] == "magnitude"].set_index("epoch")
+    expected = plain(vgg.filters, "theta_norm2", "abs_theta_g", "spearman")
+    assert magnitude["spearman"].to_dict() == pytest.approx(expected)
+    n = magnitude["filters"].iloc[0]
+    assert table["unrelated"].unique() == pytest.approx([1.96 / np.sqrt(2 * (n - 1))])
+    picture = plot.correlation(vgg, measures, Y)
+    assert labels(picture)[2:] == ["random", "unrelated values: 95 %"]
+    assert_readable(picture)
+
+
+def test_without_x_all_measures_are_judged(vgg: Runs) -> None:
+    oracle = vgg.filters["theta_g"].mask(vgg.filters["filter"] > 1)
+    known = replace(vgg, filters=vgg.filters.assign(delta_loss=oracle))
+    table = plot.correlation.table(known, y="delta_loss")
+    xs = set(table["x"])
+    assert {"magnitude", "loss_preservation", "bn_scale", "random"} <= xs
+    assert not {"delta_loss", "snip", "fisher"} & xs
+    assert (table["filters"].dropna() <= 2 * len(SMALL["vgg13"])).all()
+    exact = table[table["x"] == "grasp"]
+    assert exact["pearson"].notna().all()
+
+
+@pytest.mark.parametrize("method", ["pearson", "spearman", "kendall"])
+def test_unrelated_values_stay_below_their_bound(method: Any) -> None:
+    random = np.random.default_rng(0)
+    values = pd.DataFrame(random.standard_normal((40, 60)))
+    rows = pd.DataFrame({"epoch": 0, "layer": "a", "filter": range(40), "mine": values[0]})
+    table = plot.correlation.table(rows.assign(other=values[1]), ["mine"], "other", method=method)
+    each = values.corr(method=method).to_numpy()[np.triu_indices(60, 1)]
+    assert np.mean(np.abs(each) < table["unrelated"].iloc[0]) == pytest.approx(0.95, abs=0.02)
+
+
+def test_masks_are_of_each_line_of_runs(runs: Runs, vgg: Runs) -> None:
+    table = plot.correlation.table(runs, X, Y, by="network", mask_ratio=0.5)
+    mine = table[table["network"] == "vgg13"].dropna(subset=["mask_distance"])
+    each = mask_distance(vgg.filters, score="bn_scale", ratio=0.5).groupby("epoch")["distance"]
+    expected = each.mean().dropna().to_dict()
+    assert mine.set_index("epoch")["mask_distance"].to_dict() == pytest.approx(expected)
+    assert set(mine["mask_score"]) == {"bn_scale"}
+
+
+def test_networks_without_batch_norm_have_masks_by_magnitude(vgg: Runs) -> None:
+    bare = replace(vgg, filters=vgg.filters.drop(columns=["sigma", "sigma_delta"]))
+    table = plot.correlation.table(bare, "theta_g", Y)
+    assert set(table["mask_score"].dropna()) == {"magnitude"}
+    picture = plot.correlation(bare, "theta_g", Y)
+    assert "by magnitude" in picture.axes[1].get_ylabel()
+    nothing = replace(bare, filters=bare.filters.drop(columns="theta_norm2"))
+    assert "mask_distance" not in plot.correlation.table(nothing, "theta_g", Y)
+    assert len(plot.correlation(nothing, "theta_g", Y).axes) == 1
+
+
+def test_epochs_are_chosen(vgg: Runs) -> None:
+    table = plot.correlation.table(vgg, X, Y, epochs=[2, -1])
+    assert table["epoch"].tolist() == [2, 8]
+
+
+def test_what_is_undefined_is_said() -> None:
+    table = pd.DataFrame({"epoch": [0, 1], "layer": "a", "filter": 0, "a": [1.0, 2], "b": 3.0})
+    picture = plot.correlation(table, "a", "b")
+    assert "undefined" in picture.axes[0].texts[0].get_text()
+    assert_readable(picture)
+
+
+def test_given_axes_are_drawn_into(runs: Runs) -> None:
+    axes = Figure().subplots()
+    assert plot.correlation(runs, X, Y, by="network", ax=axes) is axes
+    assert axes.get_legend() is not None
+    with pytest.raises(FigureError, match=r"has 2: VGG-13 and MobileNet-V1; choose one with runs"):
+        plot.correlation(runs, X, Y, ax=axes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((X,), {}, "y is missing"),
+        ((X, X), {}, "x and y are both sigma_change"),
+        ((["magnitude", "magnitude"], Y), {}, "x names magnitude twice"),
+        ((None, Y), {"by": "layer"}, "by='layer' tells lines apart, and so does x"),
+        ((X, Y), {"by": "netwrok"}, "by: there is no fact .*did you mean 'network'"),
+        ((X, Y), {"by": "filter", "mask_score": None}, "has 3[0-9]* values|choose a column"),
+        ((X, Y), {"mask_score": "fisher"}, "no two epochs .* by fisher; choose another mask_score"),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(
+    vgg: Runs, arguments: tuple[Any, ...], options: dict[str, Any], message: str
+) -> None:
+    if options.get("by") == "filter":
+        numbered = vgg.filters.assign(place=np.arange(len(vgg.filters)))
+        vgg, options = replace(vgg, filters=numbered), {**options, "by": "place"}
+    with pytest.raises(ValueError, match=message):
+        plot.correlation(vgg, *arguments, **options)
+
+
+def test_table_takes_the_arguments_of_the_plot() -> None:
+    drawn, numbers = map(inspect.signature, (plot.correlation, plot.correlation.table))
+    assert [name for name in drawn.parameters if name != "ax"] == list(numbers.parameters)

@@ -323,7 +323,8 @@ REFUSED = {
     "--measure theta_change": "'theta_change' ranks single weights",
     "--measure sigma_change --prune-at-start": "leave out prune_at_start",
     "--measure magnitude --schedule linear": "one round prunes the same by every schedule",
-    "--measure magnitude --schedule cubic": "'cubic' is not one of 'published', 'linear'",
+    "--measure magnitude --schedule cubic": "there is no schedule 'cubic'; choose one of "
+    "published, linear",
     "--figures 99": "there is no figure '99'",
     "--figures 5 --network resnet56": "figures 5 need no run of resnet56",
     "--list --preset digits 16": "unexpected extra argument",

@@ -111,7 +111,9 @@ class _Inputs(TorchDispatchMode):
         return output
 
     def _name(self, tensor: Tensor) -> str | None:
-        return self._names.get(tensor.untyped_storage().data_ptr()) if tensor.numel() else None
+        if tensor.layout != torch.strided or not tensor.numel():  # a sparse tensor has no storage
+            return None
+        return self._names.get(tensor.untyped_storage().data_ptr())
 
     def _add(self, operand: Tensor, squares: Tensor) -> None:
         """Add squares in the shape of an operand, which is a parameter or a view of it."""

@@ -21,7 +21,7 @@ import pruneviz as pv
 from pruneviz.errors import PrunevizError
 from tests.support.cases import BN_MODES, BY_NAME, CLASSES, as_pair, digit_batches, head
 
-ON_REQUEST = ["synflow", "theta2_g2", "sigma"]
+ON_REQUEST = ["synflow", "theta2_g2", "bn_taylor", "wanda", "fpgm", "sigma"]
 
 
 def a_network() -> nn.Module:

@@ -80,7 +80,7 @@ def correlation(
             "network", or a column such as "kept". Default: the settings have a panel each.
         epochs: Epochs to show; negative numbers count from the last one. Default: all.
         runs: Runs to show: their names, or facts that they have, such as {"network": "mine"}.
-        unit: What the rows are, such as "filter" or "head", if the runs have several.
+        unit: What the rows are, such as "weight" or "head". Default: filters, else the only kind.
         method: Correlation coefficient: "pearson", "spearman" or "kendall".
         mask_score: Pruning measure of the masks, or None for none. Default: bn_scale for filters,
             magnitude for other units and for networks without batch norm; none if x is a list, or

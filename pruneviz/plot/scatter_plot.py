@@ -76,7 +76,7 @@ def scatter(
         epochs: Epochs to show; negative numbers count from the last one. Default: the first, that
             after a quarter of the training, and the last.
         runs: Runs to show: their names, or facts that they have, such as {"network": "mine"}.
-        unit: What the rows are, such as "filter" or "head", if the runs have several.
+        unit: What the rows are, such as "weight" or "head". Default: filters, else the only kind.
         method: Correlation coefficient: "pearson", "spearman" or "kendall".
         seed: Seed of the run whose points are shown. Default: the lowest.
         scale: "symlog" (logarithmic on both sides of zero; linear for values of one sign within two

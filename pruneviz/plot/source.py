@@ -18,6 +18,7 @@ from pruneviz.plot.words import listed
 Source: TypeAlias = Runs | pd.DataFrame
 Chosen: TypeAlias = str | Iterable[str] | Mapping[str, Any] | None
 
+_USUAL = "filter"  # the rows to draw of a training that was measured by single weights too
 TABLE_RUN = "table"  # run name of the rows of a table that names none
 # Columns that a table must have to be taken for one of the log, most telling first.
 _TELLING: Mapping[str, tuple[str, ...]] = {
@@ -38,12 +39,12 @@ def runs_of(
             run, one that names no epoch is of epoch 0.
         chosen: Names of the runs to draw, or facts that they have, such as {"seed": 0}. Default:
             all.
-        unit: What the rows are, such as "filter" or "head". Needed only if the runs have several.
+        unit: What the rows are, such as "filter" or "head". Default: filters, else the only kind.
         one_unit: Whether the runs must have rows of one unit; not if only epochs are drawn.
 
     Raises:
         FigureError: If the source is neither, no run is left, or the runs have rows of several
-            units.
+            units, none of them filters.
     """
     runs = source if isinstance(source, Runs) else _runs_of_table(source)
     runs = _selected(runs, chosen)
@@ -107,6 +108,8 @@ def _of_unit(runs: Runs, unit: str | None) -> Runs:
     units = list(map(str, different(runs.spec["unit"])))
     if unit is not None and unit not in units:
         raise FigureError(f"no run has rows of unit {unit!r}; the runs have {listed(units)}")
+    if unit is None and _USUAL in units:
+        unit = _USUAL
     if unit is None and len(units) > 1:
         raise FigureError(
             f"these runs have rows of {listed(units)}; choose one with unit={units[0]!r}"

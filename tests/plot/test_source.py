@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -60,3 +62,14 @@ def test_negative_epochs_count_from_the_last() -> None:
     assert only_epochs([0, 4, 16], [-1, 0]) == [0, 16]
     with pytest.raises(FigureError, match=r"epoch 3 .* 0, 4 and 16"):
         only_epochs([0, 4, 16], 3)
+
+
+def test_filters_are_drawn_unless_another_unit_is_named(runs: Runs) -> None:
+    names = list(runs.spec["run"])
+    mixed = replace(runs, spec=runs.spec.assign(unit=["filter", "weight", *["head"] * 7]))
+    assert list(runs_of(mixed).spec["run"]) == names[:1]
+    assert list(runs_of(mixed, unit="weight").spec["run"]) == names[1:2]
+    with pytest.raises(FigureError, match="rows of weight and head; choose one with unit='weight'"):
+        runs_of(mixed, names[1:])
+    with pytest.raises(FigureError, match="no run has rows of unit 'expert'"):
+        runs_of(mixed, unit="expert")

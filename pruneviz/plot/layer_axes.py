@@ -13,7 +13,7 @@ from pruneviz.errors import FigureError, unknown_name
 from pruneviz.plot import style
 from pruneviz.plot.layer_table import SHARE, VALUE
 from pruneviz.plot.quantities import axis_label
-from pruneviz.plot.row_kind import FILTER
+from pruneviz.plot.row_kind import FILTER, ROW_KINDS_BY_UNIT
 from pruneviz.plot.signed_log import SignedLog
 from pruneviz.plot.words import scientific
 
@@ -51,22 +51,24 @@ class YAxis:
         return 100 if self.is_share else 1
 
 
-def layer_axis(table: pd.DataFrame, scale: Scale, what: str) -> YAxis:
+def layer_axis(table: pd.DataFrame, scale: Scale, unit: str) -> YAxis:
     """The axis for a table of `pruneviz.plot.layer_ratios`.
 
     Args:
         table: The numbers.
         scale: The scale that was asked for.
-        what: What is pruned, such as "filters".
+        unit: What the rows are, such as "filter".
 
     Raises:
         FigureError: If the scale does not fit the numbers.
     """
     if scale not in get_args(Scale):
         raise FigureError(unknown_name("scale", str(scale), get_args(Scale)))
+    kind = ROW_KINDS_BY_UNIT.get(unit, FILTER)
     if SHARE in table:
         if scale != "linear":
             raise FigureError(f"scale={scale!r} is for values of y; shares are linear, in per cent")
+        what = kind.counted.replace("_", " ")
         return YAxis(f"pruned {what} of the layer (%)", SHARE, scale)
     if scale == "log" and not (table[VALUE].dropna() > 0).all():
         raise FigureError(
@@ -74,7 +76,7 @@ def layer_axis(table: pd.DataFrame, scale: Scale, what: str) -> YAxis:
             "scale='symlog'"
         )
     facts = table.iloc[0]
-    name = axis_label(str(facts["quantity"]), FILTER)
+    name = axis_label(str(facts["quantity"]), kind)
     label = f"{facts['aggregate']} of {name}\nepoch {facts['epoch']}"
     return YAxis(label, VALUE, scale)
 

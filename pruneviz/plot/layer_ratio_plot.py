@@ -135,13 +135,13 @@ def layer_ratios(
     """
     numbers = ratios(source, y, by=by, epoch=epoch, aggregate=aggregate, runs=runs, unit=unit)
     units = set(runs_of(source, runs, unit, one_unit=False).spec["unit"])
-    return draw_layers(numbers, scale, f"{units.pop()}s" if len(units) == 1 else "filters", ax)
+    return draw_layers(numbers, scale, str(units.pop()) if len(units) == 1 else "filter", ax)
 
 
 def draw_layers(
     table: pd.DataFrame,
     scale: Scale = "linear",
-    what: str = "filters",
+    unit: str = "filter",
     ax: Axes | None = None,
     one_of_several: bool = False,
 ) -> Any:
@@ -150,14 +150,14 @@ def draw_layers(
     Args:
         table: The numbers.
         scale: Scale of the axis of values.
-        what: What is pruned, such as "filters".
+        unit: What the rows are, such as "filter".
         ax: Axes to draw into. Default: a picture of its own.
         one_of_several: Whether a single panel is laid out and lettered as one of several.
 
     Raises:
         FigureError: If `ax` is given and there are several panels, or the scale does not fit.
     """
-    axis = layer_axis(table, scale, what)
+    axis = layer_axis(table, scale, unit)
     shown = table[table["coupled_to"].isna()] if axis.is_share else table
     shown = shown.replace([np.inf, -np.inf], np.nan)  # no bar is infinitely high
     panels, told = panels_of(shown, ("network", "dataset", "rounds"), ("rounds", "network"))

@@ -244,3 +244,11 @@ def test_given_axes_are_drawn_into_and_hold_one_panel() -> None:
     assert target[0].get_ydata()[0] == pytest.approx(60)
     with pytest.raises(FigureError, match="plot has 2: 1 round and 5 rounds; choose the runs"):
         layer_ratios(pruned(rounds=(1, 5)), ax=axes)
+
+
+@pytest.mark.parametrize(
+    ("unit", "what"), [("filter", "filters"), ("head", "heads"), ("weight", "weights")]
+)
+def test_the_axis_names_what_is_pruned(unit: str, what: str) -> None:
+    table = own(kept=[True, False] * 6, unit=unit)
+    assert layer_ratios(table).axes[0].get_ylabel() == f"pruned {what} of the layer (%)"

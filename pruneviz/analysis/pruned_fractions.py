@@ -79,10 +79,10 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
         AnalysisError: If a run lacks its last round.
         LogError: If a column of `rounds` is missing.
     """
-    columns = ["run", "round", *_OF_LAYERS]
+    columns = ["run", "round", "epoch", *_OF_LAYERS]
     check_columns(rounds, columns, "the rounds table", "record the runs again, with pruning rounds")
     facts = spec[["run", *AVERAGED_WITHIN, "seed"]].astype({"run": "str"})
-    states = rounds[columns].astype({"run": "str", "layer": "str"})
+    states = numbered_rounds(rounds[columns].astype({"run": "str", "layer": "str"}))
     last = facts.merge(states, left_on=["run", "rounds"], right_on=["run", "round"])
     lacking = [run for run in facts["run"] if run not in set(last["run"])]
     if lacking:
@@ -90,8 +90,18 @@ def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
             f"the rounds table lacks the last round of {', '.join(lacking)}; pass runs that "
             "finished all their pruning rounds"
         )
-    last = last.drop(columns="round").assign(ratio=1 - last["kept"] / last["filters"])
+    last = last.drop(columns=["round", "epoch"]).assign(ratio=1 - last["kept"] / last["filters"])
     return last.sort_values(["run", "layer_index"], ignore_index=True)
+
+
+def numbered_rounds(rounds: pd.DataFrame) -> pd.DataFrame:
+    """A rounds table in which every round has a number.
+
+    A custom training loop may record rounds without one; they are numbered by their epochs.
+    """
+    epochs = rounds.groupby("run", observed=True)["epoch"].rank(method="dense")
+    known = rounds["round"] if "round" in rounds else pd.Series(np.nan, index=rounds.index)
+    return rounds.assign(round=known.astype("float64").fillna(epochs).astype("int64"))
 
 
 def network_fractions(layers: pd.DataFrame) -> pd.Series:

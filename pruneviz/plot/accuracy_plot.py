@@ -22,11 +22,10 @@ from pruneviz.plot.legends import fitting
 from pruneviz.plot.looks import (
     Key,
     Look,
-    facts_in,
     keys_of,
+    legend_facts,
     looks_of,
     panels_of,
-    telling,
     varying,
 )
 from pruneviz.plot.panels import wrapped
@@ -136,7 +135,7 @@ def draw_curves(table: pd.DataFrame, ax: Axes | None = None) -> Any:
     """
     axis = epoch_axis(table, epoch_columns(table))
     panels, told = panels_of(table, _panel_facts(table), ("dataset", "network"))
-    facts = telling(table, facts_in(table, "epoch"), told)
+    facts = legend_facts(table, "epoch", told)
     looks = looks_of(table, facts)
     across = len(panels) if len(panels) <= 3 else 2
     size = (style.TEXT_WIDTH * (0.68 if across == 1 else 1), 0.65 + 2.1 * -(-len(panels) // across))

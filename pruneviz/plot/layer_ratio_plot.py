@@ -21,7 +21,7 @@ from pruneviz.plot.layer_axes import DASHED, Scale, YAxis, layer_axis, scale_val
 from pruneviz.plot.layer_names import name_layers
 from pruneviz.plot.layer_table import layer_values, pruned_shares
 from pruneviz.plot.legends import fitting, legend
-from pruneviz.plot.looks import Key, Look, Panel, facts_in, keys_of, looks_of, panels_of, telling
+from pruneviz.plot.looks import Key, Look, Panel, keys_of, legend_facts, looks_of, panels_of
 from pruneviz.plot.panels import wrapped
 from pruneviz.plot.source import Chosen, Source, runs_of
 from pruneviz.plot.words import listed, percent
@@ -161,7 +161,7 @@ def draw_layers(
     shown = table[table["coupled_to"].isna()] if axis.is_share else table
     shown = shown.replace([np.inf, -np.inf], np.nan)  # no bar is infinitely high
     panels, told = panels_of(shown, ("network", "dataset", "rounds"), ("rounds", "network"))
-    facts = telling(shown, facts_in(shown, "layer_index"), told)
+    facts = legend_facts(shown, "layer_index", told)
     looks = looks_of(shown, facts)
     orders = [layers_of(panel.rows) for panel in panels]
     same = all(order == orders[0] for order in orders)

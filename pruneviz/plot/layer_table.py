@@ -8,7 +8,7 @@ import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure, Measure
 from pruneviz.analysis.over_runs import mean_over_runs
-from pruneviz.analysis.pruned_fractions import AVERAGED_WITHIN, layer_fractions
+from pruneviz.analysis.pruned_fractions import AVERAGED_WITHIN, layer_fractions, numbered_rounds
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.plot.curve_table import numbers_of, told_apart
@@ -127,7 +127,7 @@ def _settings(spec: pd.DataFrame, facts: Sequence[str]) -> pd.DataFrame:
 
 def _states(runs: Runs, epoch: int | None) -> pd.DataFrame:
     """State of every layer of every run, from its rounds or else its rows."""
-    rounds = runs.rounds.astype({"run": "str", "layer": "str"})
+    rounds = numbered_rounds(runs.rounds.astype({"run": "str", "layer": "str"}))
     places = {layer: depth - 1 for layer, depth in depths_of(rounds).items()}
     known = {"layer_index": rounds["layer"].map(places), "coupled_to": None}
     rounds = rounds.assign(**{name: each for name, each in known.items() if name not in rounds})

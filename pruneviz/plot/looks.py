@@ -94,6 +94,20 @@ def references(table: pd.DataFrame) -> pd.Series:
     return unpruned & pd.Series([place in pruned for place in places], index=table.index)
 
 
+def legend_facts(table: pd.DataFrame, until: str, panels: Sequence[str]) -> list[str]:
+    """Facts that the legend names: those that tell settings apart, and what pruned in any case.
+
+    Args:
+        table: A drawn table.
+        until: Column that ends the facts of the runs in it.
+        panels: Facts that the panels tell apart.
+    """
+    facts = facts_in(table, until)
+    found = telling(table, facts, panels)
+    known = "measure" in facts and "measure" not in panels and bool(table["measure"].notna().any())
+    return ["measure", *found] if known and "measure" not in found else found
+
+
 def panels_of(
     table: pd.DataFrame, facts: Sequence[str], else_named: Sequence[str]
 ) -> tuple[list[Panel], list[str]]:

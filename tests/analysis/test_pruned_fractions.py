@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pruneviz.analysis.pruned_fractions import after_last_round, network_fractions, pruned_fractions
+from pruneviz.analysis.pruned_fractions import (
+    after_last_round,
+    network_fractions,
+    numbered_rounds,
+    pruned_fractions,
+)
 from pruneviz.errors import AnalysisError, LogError
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import RATIO_MEASURES
@@ -95,6 +100,13 @@ def test_only_the_last_round_counts_and_must_be_recorded(runs: Runs) -> None:
         after_last_round(cut, runs.spec)
     with pytest.raises(LogError, match="the rounds table has no column coupled_to"):
         after_last_round(runs.rounds.drop(columns="coupled_to"), runs.spec)
+
+
+def test_rounds_without_numbers_are_numbered_by_their_epochs(runs: Runs) -> None:
+    bare = runs.rounds.assign(round=np.nan)
+    assert numbered_rounds(bare)["round"].tolist() == runs.rounds["round"].tolist()
+    found = after_last_round(bare, runs.spec)
+    assert found["kept"].tolist() == after_last_round(runs.rounds, runs.spec)["kept"].tolist()
 
 
 @pytest.mark.parametrize("changes", [{"filters": 9}, {"layer": "another"}])

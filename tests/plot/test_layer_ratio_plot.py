@@ -252,3 +252,8 @@ def test_given_axes_are_drawn_into_and_hold_one_panel() -> None:
 def test_the_axis_names_what_is_pruned(unit: str, what: str) -> None:
     table = own(kept=[True, False] * 6, unit=unit)
     assert layer_ratios(table).axes[0].get_ylabel() == f"pruned {what} of the layer (%)"
+
+
+def test_a_single_measure_is_named() -> None:
+    figure = layer_ratios(pruned(measures=("magnitude",)))
+    assert legend_of(figure) == ["Magnitude", "target, 60 % of all"]

@@ -17,7 +17,6 @@ from pruneviz.log.on_request import OnRequest
 from pruneviz.log.run_directory import check_same_options, is_sealed, read_spec
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import load
-from pruneviz.log.schema import EPOCHS
 from pruneviz.plans.needs import DATASET_NAMES, NETWORK_NAMES, Need
 from pruneviz.plans.planning import run_name
 
@@ -40,10 +39,7 @@ _MEASURED_ANEW = frozenset(
 _OF_RECORDING = ("run", "command", "created", "device", "device_name", "threads", "versions")
 
 # Columns of the epochs table that are measured; the others are copied.
-_MEASURED_OF_EPOCHS = frozenset(
-    ("run", "epoch", "kept_fraction", "mask_distance", "sample_loss", "g_norm2", "ghg")
-)
-_COPIED_OF_EPOCHS = [name for name in EPOCHS if name not in _MEASURED_OF_EPOCHS]
+_MEASURED_OF_EPOCHS = ["run", "kept_fraction", "mask_distance", "sample_loss", "g_norm2", "ghg"]
 
 
 @dataclass(frozen=True)
@@ -281,7 +277,7 @@ def _training_spec(spec: RunSpec) -> dict[str, Any]:
 
 def _training_facts(source: Path) -> Mapping[int, dict[str, Any]]:
     """Copied columns of the epochs table, by epoch; absent values are left out."""
-    rows = load(source).epochs[["epoch", *_COPIED_OF_EPOCHS]].to_dict("records")
+    rows = load(source).epochs.drop(columns=_MEASURED_OF_EPOCHS).to_dict("records")
     facts: dict[int, dict[str, Any]] = {}
     for row in rows:
         epoch = row.pop("epoch")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -43,7 +43,7 @@ class Recording:
     spec: RunSpec
     name: str
     sealed: bool = True
-    held: Mapping[str, pa.Table] | None = None
+    held: Mapping[str, pa.Table] | None = field(default=None, repr=False)
 
     def files(self, table: str) -> list[Path]:
         """The files of a table in a finished run: one, or none in an older schema."""

@@ -23,7 +23,7 @@ THINNED = "thinned"  # fact in the spec of a thin copy
 _LEVEL = 19  # of zstd: a fifth smaller than by default, written once and read as fast
 _CHEAP = frozenset(
     {*schema.FILTER_KEYS, "weight", "kept", "theta", "theta_delta", "sigma_delta"}
-    | set(schema.CHEAP_COLUMNS)
+    | {*schema.CHEAP_COLUMNS, *schema.CHANGE_COLUMNS}
 )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.weight_correlations import weight_correlations
+from pruneviz.log import schema
 from pruneviz.log.run_directory import RunLog
 from pruneviz.measuring.snapshot import Snapshot
+
+_CHEAP = frozenset(("theta", *schema.CHEAP_COLUMNS, *schema.CHANGE_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class EpochWriter:
     """
 
     kind: str
-    stored: np.ndarray | slice
+    stored: np.ndarray | slice = field(repr=False)
 
     def append(
         self,
@@ -53,6 +56,17 @@ class EpochWriter:
             rounds=None if rounds is None else rounds.assign(epoch=epoch),
             correlations=self._correlations(table, epoch, snapshot),
         )
+
+    def is_complete(self, log: RunLog, epoch: int, wanted: Collection[str]) -> bool:
+        """Whether an epoch on disk has the derivatives that are wanted, or none is.
+
+        Args:
+            log, epoch: As for `append`.
+            wanted: Columns to measure.
+        """
+        rows = log.rows_at("filters", epoch)
+        derived = [name for name in wanted if name in rows and name not in _CHEAP]
+        return not derived or bool(rows[derived].notna().any(axis=None))
 
     def add(self, log: RunLog, epoch: int, cheap: pd.DataFrame, snapshot: Snapshot) -> None:
         """Add a measurement to an epoch that was written without one; other columns stay.

@@ -361,8 +361,8 @@ class Recorder:
 
     def _measure_last(self, epoch: int) -> None:
         """Measure the last epoch if it was recorded without derivatives, and say so."""
-        row = self.log.rows_at("epochs", epoch)
-        if self._is_measured(epoch) or row["g_norm2"].notna().any():
+        wanted = self._options_of_last.wanted()
+        if self._is_measured(epoch) or self._writer.is_complete(self.log, epoch, wanted):
             return
         reason = self._last.reason_against(self._model)
         if reason is None:

@@ -139,3 +139,10 @@ def test_runs_of_one_name_are_thinned_into_folders_of_their_own(run: Path, tmp_p
     result = CliRunner().invoke(app, [str(tmp_path / "full"), "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert sorted(spec.parent for spec in out.rglob(SPEC_FILE)) == [out / "a/run", out / "b/run"]
+
+
+def test_changes_between_epochs_are_no_measurement(tmp_path: Path) -> None:
+    runs = make_runs(NETWORKS, seeds=(0,), epochs=4, every=4)
+    save_runs(replace(runs, filters=runs.filters.assign(update_size=1.0)), tmp_path / "full")
+    done = thin(next((tmp_path / "full").iterdir()), tmp_path / "thin")
+    assert (done.epochs, done.all_epochs) == (2, 5)

@@ -162,6 +162,18 @@ def test_an_epoch_that_was_measured_at_an_earlier_end_stays(
     assert not caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("request_at", "removed"), [(None, [0, 3, 4]), ([1, 4], [1, 4]), ([1], [1])], ids=str
+)
+def test_filters_are_removed_at_the_end_only_where_they_are_at_measured_epochs(
+    tmp_path: Path, request_at: list[int] | None, removed: list[int]
+) -> None:
+    runs = record(network(), tmp_path / "run", every=3, oracle=2, request_at=request_at)
+    assert _measured(runs) == [0, 3, 4]
+    rows = runs.filters[runs.filters["delta_loss"].notna()]
+    assert sorted(rows["epoch"].unique()) == removed
+
+
 def test_sums_of_bits_tell_networks_apart_and_not_copies() -> None:
     def plain() -> nn.Module:
         model = nn.BatchNorm1d(3)

@@ -63,6 +63,7 @@ def test_a_notebook_is_committed_with_its_outputs_and_without_complaints(path: P
 def test_the_notebooks_are_there_and_small() -> None:
     stems = {path.stem for path in NOTEBOOKS}
     assert {"quickstart", "reproduce_figures", "explore_correlations"} <= stems
+    assert "which_measure_is_right" in stems
     assert sum(path.stat().st_size for path in NOTEBOOKS) < LARGEST
 
 

@@ -19,7 +19,7 @@ Key: TypeAlias = tuple[Hashable, ...]
 _PLACE = ("network", "dataset")  # what an unpruned run shares with the pruned ones beside it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Panel:
     """One panel of a picture.
 

@@ -134,7 +134,7 @@ def draw(table: pd.DataFrame, order: Order = "kept", ax: Axes | None = None) -> 
     return drawn.result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Panel:
     """The masks of a run.
 

@@ -73,7 +73,7 @@ def masks_table(
     return pd.concat(parts, ignore_index=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Group:
     """The masks of a run that stands for a group, at all epochs that have them."""
 

@@ -169,7 +169,7 @@ def draw_points(
     return drawn.result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Panel:
     """What one panel shows; without a name it is an empty place.
 

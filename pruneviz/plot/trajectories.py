@@ -108,7 +108,7 @@ def chosen_layers(rows: pd.DataFrame, layers: str | Sequence[str] | None) -> lis
     return list(dict.fromkeys(found))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Group:
     """Runs that differ in their seed.
 

@@ -17,7 +17,7 @@ from pruneviz.measuring.snapshot import Snapshot
 _CHEAP = frozenset(("theta", *schema.CHEAP_COLUMNS, *schema.CHANGE_COLUMNS))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EpochWriter:
     """Writes measurements of epochs.
 

@@ -29,7 +29,8 @@ def dataclasses_of_the_package() -> Iterator[type]:
             continue
         for value in vars(module).values():
             own = isinstance(value, type) and value.__module__ == found.name
-            if own and dataclasses.is_dataclass(value):
+            public = own and not value.__name__.startswith("_")
+            if public and dataclasses.is_dataclass(value):
                 yield value
 
 

@@ -121,7 +121,7 @@ def _pairs(beside: Tables, dataset: str) -> str:
 
 def _ratios(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
     parts = []
-    for rounds in sorted(map(int, set(table["rounds"]))):
+    for rounds in sorted(map(int, set(table["rounds"])), reverse=True):
         panel = table[table["rounds"] == rounds]
         by_measure = panel.drop_duplicates("measure").sort_values("front_loading", ascending=False)
         each = ", ".join(

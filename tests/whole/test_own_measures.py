@@ -68,6 +68,18 @@ def test_groups_are_ranked_by_sums_of_the_needs_or_by_the_mean_of_their_members(
     assert kept_after(within_layer) != kept_after("magnitude")
 
 
+@pytest.mark.parametrize("measure", ["gate_fisher", "bn_taylor", "wanda", "fpgm", "random_s1"])
+def test_a_snapshot_is_pruned_by_what_it_holds_and_carries(measure: str) -> None:
+    pruned = network()
+    table = pv.measure(pruned, SAMPLE, columns=["default", "bn_taylor", "wanda", "fpgm"])
+    pruner = pv.Pruner(pruned, SAMPLE[0][:2], keep_at_least=0)
+    gone = 4
+    if measure == "bn_taylor":  # the last convolution has no batch norm, so it is not ranked
+        assert table[table["layer"] == "6"]["bn_taylor"].isna().all()
+    pruner.prune(table, measure, gone)
+    assert pruner.gone == gone
+
+
 @pytest.mark.parametrize(
     ("measure", "error", "said"),
     [

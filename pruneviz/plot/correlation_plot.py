@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod
@@ -23,7 +24,7 @@ from pruneviz.plot.canvas import canvas, letters, with_table
 from pruneviz.plot.correlation_lines import Lines, lines_of
 from pruneviz.plot.correlation_table import correlation_table
 from pruneviz.plot.glyphs import literal
-from pruneviz.plot.legends import shortened
+from pruneviz.plot.legends import FEW, shortened
 from pruneviz.plot.mean_masks import AUTO
 from pruneviz.plot.quantities import axis_label
 from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT, RowKind, row_kind_in
@@ -39,6 +40,7 @@ _ONE_PANEL_OF_MANY = (0.8, 2.8)
 _FEW = 3  # lines whose bands are told apart
 _CHARACTERS = 54  # of all titles in a row
 _LABEL = 34  # characters of a name in the label of an axis
+_RIGHT_AXIS = 0.9  # inches that the second axis takes with its label
 _MASKS = (0, (4, 1.5))  # dashes
 _UNRELATED: Mapping[str, Any] = MappingProxyType(
     {"color": style.GUIDE_COLOUR, "alpha": 0.25, "linewidth": 0}
@@ -161,8 +163,21 @@ def draw_curves(
         columns = (3 if len(panels) > 1 else 1) if lines.single else None
         room = _SINGLE_ENTRIES if columns == 1 else 1
         handles = _handles(table, lines, bool(twins))
-        drawn.legend(handles, columns=columns, room=room, columnspacing=1.2)
+        drawn.legend(
+            handles, columns=columns, room=room, **_legend_place(drawn.given, handles, twins)
+        )
     return drawn.result
+
+
+def _legend_place(
+    given: Axes | None, handles: Sequence[Artist], twins: Sequence[Axes]
+) -> dict[str, Any]:
+    """Options of the legend; beside given axes a long one stands clear of the second axis."""
+    if given is None or not twins or len(handles) <= FEW:
+        return {"columnspacing": 1.2}
+    clear = ScaledTranslation(_RIGHT_AXIS, 0, given.figure.dpi_scale_trans)
+    place = {"bbox_to_anchor": (1.0, 1.0), "bbox_transform": given.transAxes + clear}
+    return {"loc": "upper left", "borderaxespad": 0.0, **place}
 
 
 def _size(panels: int, lines: Lines) -> tuple[float, float]:

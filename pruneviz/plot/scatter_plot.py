@@ -158,7 +158,7 @@ def draw_points(
         shown = [panel for panel in panels if panel.name or len(panels) == 1]
         for letter, axes, panel in zip(letters(len(shown)), drawn.axes, shown, strict=True):
             _draw_panel(axes, panel.rows, colours, (x, y), scale, _gaps(axes, len(shown)))
-            title = _title(panel, letter if len(shown) > 1 else "", columns)
+            title = _title(panel, letter if len(shown) > 1 else "", columns, len(names) > columns)
             # A colour bar leaves room for the words of the last panel of a single row.
             symbols = SYMBOLS if ax is None and colours.norm and len(names) == columns else SHORT
             lines = _heading(panel.rows, row_kind, method, symbols)
@@ -299,9 +299,11 @@ def _heading(
     return [*lines, f"{counted(int(settings[row_kind.counted].sum()), row_kind.noun)}"]
 
 
-def _title(panel: _Panel, letter: str, columns: int) -> str:
+def _title(panel: _Panel, letter: str, columns: int, rows: bool) -> str:
     """Setting and epoch of a panel; a setting with several epochs is named once, over its row."""
     epoch = when(panel.rows.iloc[0])
+    if rows:  # beside several rows, the colour bar leaves less room
+        epoch = epoch.partition(" of ")[0]
     if not panel.titled:
         return f"{letter}{epoch}"
     if panel.alone:

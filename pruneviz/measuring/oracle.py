@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.building import build_objective, chunk_for
@@ -26,12 +25,13 @@ from pruneviz.measuring.rows import AnyLayer
 from pruneviz.measuring.snapshot import caches_emptied, rows_of
 from pruneviz.model.filters import FilterOf, unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
+from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Sample, as_batches, measuring_dtype, model_device
 from pruneviz.model.supported import check_supported
 
 
 def delta_loss(
-    model: nn.Module, sample: Sample, filters: Filters = None, seed: int = 0, **measuring: Any
+    model: AnyNetwork, sample: Sample, filters: Filters = None, seed: int = 0, **measuring: Any
 ) -> pd.DataFrame:
     """Measure how the loss changes when filters are really removed, one after another.
 

@@ -44,6 +44,10 @@ def test_functions_take_it_where_they_take_a_network() -> None:
     sample = (IMAGES, LABELS)
     assert pv.measure(smaller, sample).equals(pv.measure(smaller.network, sample))
     assert str(pv.coverage(smaller, sample)) == str(pv.coverage(smaller.network, sample))
+    drawn = {"filters": 3}
+    assert pv.delta_loss(smaller, sample, **drawn).equals(
+        pv.delta_loss(smaller.network, sample, **drawn)
+    )
     pruner = pv.Pruner(smaller, IMAGES)
     pruner.prune(pv.measure(smaller, sample), "magnitude", gone=2)
     again = pv.remove(smaller, IMAGES)

@@ -36,6 +36,7 @@ def goes_on_with_the_smaller_network(
     smaller.eval()
     pv.measure(smaller, sample)
     pv.coverage(smaller, sample)
+    pv.delta_loss(smaller, sample, filters=20)
     pv.Pruner(pv.remove(smaller, sample[0]), sample[0])
     pv.Recorder(smaller, sample, "data/mine/smaller").close()
     return torch.optim.SGD(smaller.parameters(), lr=0.1)

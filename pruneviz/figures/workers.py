@@ -34,9 +34,15 @@ def prepare() -> None:
 
     Called early, while the command itself loads what it needs.
     """
-    if _start_method() == "forkserver":
-        _context().set_forkserver_preload(list(_LOADED))
+    if _start_method() != "forkserver":
+        return
+    _context().set_forkserver_preload(list(_LOADED))
+    # The server inherits the mask, so that Ctrl-C, which is for the command, does not stop it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
         importlib.import_module("multiprocessing.forkserver").ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -55,6 +61,7 @@ def results_of(works: Sequence[Work], jobs: int) -> Iterator[Iterator[Result]]:
     if jobs < 2:
         yield map(_result, works)
         return
+    prepare()
     pool = ProcessPoolExecutor(jobs, mp_context=_context(), initializer=_start_worker)
     with pool, ended_on_interrupt(pool):
         try:

@@ -117,9 +117,9 @@ def finished_error(path: Path, epoch: int, last: int | None, *, closed: bool) ->
     if closed:
         return LogError(f"the recorder of {path} is closed; make a new one in another folder")
     keep = epoch - 1 if last is None or epoch <= last else last
+    kept = "drops all its epochs" if keep < 0 else f"keeps its epochs up to {keep}"
     return LogError(
         f"{path} is a finished run, up to epoch {last}, and epoch {epoch} is not recorded. Leave "
         "the training out where recorder.finished is true, choose another folder, or call "
-        f"recorder.rewind({keep}) first, which opens the run again and keeps its epochs up to "
-        f"{keep}"
+        f"recorder.rewind({keep}) first, which opens the run again and {kept}"
     )

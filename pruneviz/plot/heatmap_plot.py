@@ -30,9 +30,10 @@ from pruneviz.plot.cells import (
     width_of,
 )
 from pruneviz.plot.glyphs import literal
-from pruneviz.plot.panels import check_number, leave_margins, seeds_in_words, wrapped
+from pruneviz.plot.panels import check_number, leave_margins, seeds_in_words, write_title
 from pruneviz.plot.recorded import (
     Wanted,
+    check_groups,
     check_held,
     depths_of,
     epochs_of_group,
@@ -49,6 +50,7 @@ Over = Literal["measure", "epoch", "layer"]
 
 _CHOOSE = "choose one with runs= and epochs=, or average with by=[]"
 _WIDEST = 10.0  # inches of a picture with several panels
+_SMALLEST = (1.1, 1.4)  # height and width of a panel in inches: what the scale and a title need
 _SCALE = 0.8  # inches beside the panels
 _WIDE = 6.0  # inches of a panel with narrow cells
 _MOST_NUMBERS = 24  # columns; more have narrow cells without numbers
@@ -222,6 +224,7 @@ def heatmap(
         >>> pv.plot.heatmap(runs, runs={"network": "vgg13"})
         >>> pv.plot.heatmap(runs, against="magnitude", over="epoch", unit="filter")
     """
+    check_groups(runs_of(source, runs, unit), by)
     table = heatmap_table(
         source,
         measures,
@@ -247,7 +250,7 @@ def draw(table: pd.DataFrame, over: Over, ax: Axes | None = None) -> Any:
         leave_margins(drawn)
         scale_beside(drawn.figure, drawn.axes, _scale_label(table, over))
         for axes, title, cells in zip(drawn.axes, panels, panels.values(), strict=True):
-            axes.set_title(wrapped(title, columns * cell[0]))
+            write_title(axes, title, None if ax else max(columns * cell[0], _SMALLEST[1]))
             draw_cells(axes, cells, upright=over != "epoch", size=None if ax else cell)
             axes.set_xlabel("epochs trained" if over == "epoch" else "")
         drawn.legend(absent_handles(panels.values()))
@@ -312,7 +315,7 @@ def _size(
     panels: dict[str, Cells], panel: tuple[float, float], over: Over
 ) -> tuple[tuple[float, float], int]:
     """Size of the picture, and panels in a row, from the height and width of a panel."""
-    height, width = panel
+    height, width = np.maximum(panel, _SMALLEST)
     cells = list(panels.values())
     left = max(width_of(one.rows) for one in cells)
     below = 0.4 if over == "epoch" else max(width_of(one.columns) for one in cells)

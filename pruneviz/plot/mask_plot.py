@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,9 +23,9 @@ from pruneviz.plot.canvas import canvas, with_table
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.legends import shortened
 from pruneviz.plot.mask_tables import masks_table
-from pruneviz.plot.panels import check_number, leave_margins, wrapped
-from pruneviz.plot.recorded import Wanted
-from pruneviz.plot.source import Chosen, Source
+from pruneviz.plot.panels import check_number, leave_margins, write_title
+from pruneviz.plot.recorded import Wanted, check_groups
+from pruneviz.plot.source import Chosen, Source, runs_of
 from pruneviz.plot.words import measure_title, percent
 
 Order = Literal["kept", "filter"]
@@ -42,6 +42,7 @@ _WIDTH = 2.7  # inches of a panel
 _CHARACTER = 0.062  # inches of a layer's name
 _LONGEST = 30  # characters of a layer's name
 _NAME = 7.0  # points of a layer's name
+_BESIDE: Mapping[str, Any] = {"fontsize": _NAME, "color": style.NOTE_COLOUR}
 _LINE = 0.115  # inches that it needs
 _ROWS_PER_INCH = 144
 _COLUMNS = 480  # of a picture of uneven epochs
@@ -103,6 +104,7 @@ def masks(
     """
     if order not in get_args(Order):
         raise FigureError(unknown_name("order", str(order), get_args(Order)))
+    check_groups(runs_of(source, runs, unit), by)
     table = masks_table(
         source,
         score=score,
@@ -128,9 +130,14 @@ def draw(table: pd.DataFrame, order: Order = "kept", ax: Axes | None = None) -> 
     with canvas(ax, list(panels), _CHOOSE, size=size, columns=across) as drawn:
         leave_margins(drawn)
         for axes, (group, panel) in zip(drawn.axes, panels.items(), strict=True):
-            axes.set_title(wrapped(", ".join(filter(None, [group, panel.note])), _WIDTH))
+            write_title(axes, ", ".join(filter(None, [group, panel.note])), None if ax else _WIDTH)
             _draw_panel(axes, panel, height if ax is None else _height(axes))
-        drawn.legend(_handles(table))
+            if ax is None:
+                _head_shares(axes)
+        if ax is None:
+            drawn.legend(_handles(table))
+        else:  # a legend would hide some filters
+            ax.set_xlabel("epochs trained\n(dark: kept, pale: pruned)")
     return drawn.result
 
 
@@ -222,9 +229,6 @@ def _name_layers(axes: Axes, panel: _Panel, middles: np.ndarray, scale: float) -
             named.append(place)
     axes.set_yticks([middles[place] for place in named], [literal(panel.names[i]) for i in named])
     axes.tick_params(axis="y", labelsize=_NAME, length=0)
-    beside: dict[str, Any] = {"fontsize": _NAME, "color": style.NOTE_COLOUR}
-    above: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "va": "bottom"}
-    axes.annotate("kept", (1.02, 1.0), xycoords="axes fraction", **above, **beside)
     for place in named:
         last = panel.masks[place][:, -1]
         if not np.isnan(last).all():
@@ -234,8 +238,14 @@ def _name_layers(axes: Axes, panel: _Panel, middles: np.ndarray, scale: float) -
                 percent(float(np.nanmean(last)), digits=0),
                 transform=axes.get_yaxis_transform(),
                 va="center",
-                **beside,
+                **_BESIDE,
             )
+
+
+def _head_shares(axes: Axes) -> None:
+    """Say what the numbers beside the layers are."""
+    above: dict[str, Any] = {"xytext": (0, 5), "textcoords": "offset points", "va": "bottom"}
+    axes.annotate("kept", (1.02, 1.0), xycoords="axes fraction", **above, **_BESIDE)
 
 
 def _edges(epochs: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from pruneviz.plot.glyphs import literal
 
 _MARGIN = 0.08  # inches
 MOST = 24  # panels of a picture
-_CHARACTER = 0.075  # inches of a bold character of a title
+_CHARACTER, _POINTS = 0.075, 8  # inches of a bold character of a title, and its size
 
 
 def check_number(panels: Sequence[str]) -> None:
@@ -45,8 +45,20 @@ def leave_margins(drawn: Canvas) -> None:
         cast(ConstrainedLayoutEngine, figure.get_layout_engine()).set(w_pad=_MARGIN)
 
 
+def write_title(axes: Axes, title: str, inches: float | None = None) -> None:
+    """Write a title in as many lines as its panel is narrow.
+
+    Args:
+        axes: The panel.
+        title: The title, drawn as it stands.
+        inches: Width of the panel. Default: that of given axes.
+    """
+    width = inches or axes.get_window_extent().width / axes.figure.figure.dpi
+    axes.set_title(wrapped(title, width * _POINTS / float(axes.title.get_fontsize())))
+
+
 def wrapped(title: str, inches: float) -> str:
-    """A title in as many lines as its panel is narrow, drawn as it stands."""
+    """A title in as many lines as a width is narrow, drawn as it stands."""
     return "\n".join(map(literal, textwrap.wrap(title, max(12, int(inches / _CHARACTER)))))
 
 

@@ -15,6 +15,7 @@ from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import DERIVATIVE_COLUMNS, is_filter_column
 from pruneviz.plot.groups import with_groups
+from pruneviz.plot.panels import check_number
 from pruneviz.plot.rows import filters_of
 from pruneviz.plot.source import only_epochs
 from pruneviz.plot.words import listed
@@ -29,6 +30,15 @@ def groups_of(runs: Runs, by: str | Sequence[str] | None = None) -> Iterator[tup
     spec, _ = with_groups(runs.spec, by)
     for label, mine in spec.groupby("group", sort=False):
         yield str(label), runs.named(mine["run"])
+
+
+def check_groups(runs: Runs, by: str | Sequence[str] | None) -> None:
+    """Check that runs make few enough groups for a picture, before anything is computed.
+
+    Raises:
+        FigureError: If there are too many.
+    """
+    check_number([label for label, _ in groups_of(runs, by)])
 
 
 def lowest_seed(runs: Runs) -> Runs:

@@ -157,6 +157,7 @@ def _by_layer(group: _Group, names: Sequence[str], epochs: Sequence[int]) -> pd.
         pruned=("pruned", "sum"),
     )
     quantiles = groups["value"].quantile(np.array(list(QUANTILES.values()))).unstack()  # noqa: PD010
+    quantiles = quantiles.reindex(columns=list(QUANTILES.values()))  # none without rows
     quantiles.columns = list(QUANTILES)
     return counts.join(quantiles).reset_index().astype({"layer": "str"})
 

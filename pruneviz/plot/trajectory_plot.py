@@ -24,12 +24,19 @@ from pruneviz.plot import style
 from pruneviz.plot.canvas import Canvas, canvas, with_table
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.legends import shortened
-from pruneviz.plot.panels import MOST, check_number, label_edges, leave_margins, wrapped
+from pruneviz.plot.panels import (
+    MOST,
+    check_number,
+    label_edges,
+    leave_margins,
+    wrapped,
+    write_title,
+)
 from pruneviz.plot.quantities import axis_label
-from pruneviz.plot.recorded import Wanted
+from pruneviz.plot.recorded import Wanted, check_groups
 from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT
 from pruneviz.plot.signed_log import SignedLog
-from pruneviz.plot.source import Chosen, Source
+from pruneviz.plot.source import Chosen, Source, runs_of
 from pruneviz.plot.trajectories import QUANTILES, Filters, trajectory_table
 
 Scale = Literal["linear", "log", "symlog"]
@@ -99,6 +106,7 @@ def trajectory(
     """
     if scale is not None and scale not in get_args(Scale):
         raise FigureError(unknown_name("scale", str(scale), get_args(Scale)))
+    check_groups(runs_of(source, runs, unit), by)
     table = trajectory_table(
         source, y, filters=filters, layers=layers, epochs=epochs, runs=runs, unit=unit, by=by
     )
@@ -125,7 +133,7 @@ def _draw_filters(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> 
         for axes, panel in zip(drawn.axes, panels.values(), strict=True):
             several = panel["seeds"].max() > 1
             note = f"the lowest of {panel['seeds'].max()} seeds" if several else ""
-            axes.set_title(_titled(panel, note, _LARGE))
+            _entitle(axes, panel, note, ax)
             for name, rows in panel.groupby(names.loc[panel.index], sort=False):
                 _draw_filter(axes, rows, looks[str(name)])
         _finish(drawn, table, table["value"], scale)
@@ -163,10 +171,9 @@ def _draw_bands(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> An
     with _canvas(ax, list(panels), size, across) as drawn:
         leave_margins(drawn)
         for axes, panel in zip(drawn.axes, panels.values(), strict=True):
-            group = str(panel["group"].iloc[0])
-            lines = [wrapped(group, size[0])] if group else []
-            title = "\n".join([*lines, literal(titles[panel["layer"].iloc[0]])])
-            axes.set_title(title, fontsize=_TITLE if ax is None else None)
+            group, layer = str(panel["group"].iloc[0]), literal(titles[panel["layer"].iloc[0]])
+            lines = [*([wrapped(group, size[0])] if group else []), layer]
+            axes.set_title("\n".join(lines), fontsize=_TITLE if ax is None else None)
             _draw_layer(axes, panel)
         _finish(drawn, table, table[list(QUANTILES)], scale)
         drawn.legend(_band_handles(table))
@@ -203,7 +210,7 @@ def _draw_medians(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> 
     with _canvas(ax, list(panels), _LARGE, 2) as drawn:
         leave_margins(drawn)
         for axes, panel in zip(drawn.axes, panels.values(), strict=True):
-            axes.set_title(_titled(panel, f"median of {panel['layer'].nunique()} layers", _LARGE))
+            _entitle(axes, panel, f"median of {panel['layer'].nunique()} layers", ax)
             for _, rows in panel.groupby("depth"):
                 _draw_median(axes, rows, colours(norm(int(rows["depth"].iloc[0]))), 0.9)
         _finish(drawn, table, table["p50"], scale)
@@ -224,8 +231,9 @@ def _canvas(
     return canvas(ax, names, _CHOOSE, size=whole, columns=across, sharey=True)
 
 
-def _titled(panel: pd.DataFrame, note: str, size: tuple[float, float]) -> str:
-    return wrapped(", ".join(filter(None, [str(panel["group"].iloc[0]), note])), size[0])
+def _entitle(axes: Axes, panel: pd.DataFrame, note: str, ax: Axes | None) -> None:
+    group = str(panel["group"].iloc[0])
+    write_title(axes, ", ".join(filter(None, [group, note])), None if ax else _LARGE[0])
 
 
 def _filter_name(row: dict[Hashable, Any]) -> str:

@@ -38,7 +38,7 @@ def shares(axes: Axes) -> list[str]:
 def test_a_layer_is_a_block_of_its_filters_by_epochs() -> None:
     picture = masks(pruned(), order="filter")
     assert blocks(picture.axes[0])[0].tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]]
-    assert shares(picture.axes[0]) == ["kept", "50 %", "50 %"]
+    assert shares(picture.axes[0]) == ["50 %", "50 %", "kept"]
     assert [label.get_text() for label in picture.axes[0].get_yticklabels()] == ["conv0", "conv1"]
     assert_readable(picture)
 

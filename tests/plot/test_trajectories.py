@@ -96,6 +96,15 @@ def test_layers_are_named_or_matched_in_the_order_asked_for() -> None:
         chosen_layers(rows, "c")
 
 
+def test_groups_without_a_layer_or_an_epoch_are_left_out(runs: Runs) -> None:
+    one = pruned_table().assign(run="one", network="one")
+    two = pruned_table().assign(run="two", network="two", layer="c", epoch=9, filter=range(24))
+    both = pd.concat([one, two])
+    assert set(trajectory_table(both, "mine", layers="c")["group"]) == {"two"}
+    assert set(trajectory_table(both, "mine", epochs=5)["group"]) == {"one"}
+    assert set(trajectory_table(both, "mine", filters=("c", 3))["group"]) == {"two"}
+
+
 def test_what_is_not_there_is_told() -> None:
     table = pruned_table()
     with pytest.raises(FigureError, match="layer a has no filter 9; it has 4 from 0 to 3"):

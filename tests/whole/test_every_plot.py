@@ -27,7 +27,7 @@ from pruneviz.plot.canvas import Picture
 from tests.support.readable import assert_readable
 
 DATA = Path(__file__).parents[2] / "data"
-SHIPPED = ("cifar-mini", "cifar-mini-batch", "paper", "short")
+SHIPPED = ("cifar-mini", "cifar-mini-batch", "cifar-mini-oracle", "paper", "short")
 SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 
 # What each function is asked for: of a recording, and of a table with the columns a and b.

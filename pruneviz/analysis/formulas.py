@@ -198,7 +198,7 @@ def gate_fisher(filters: pd.DataFrame) -> pd.Series:
 
 
 def fpgm(filters: pd.DataFrame) -> pd.Series:
-    """Sum of the distances of a filter to all other filters of its layer, in weight units.
+    """Sum of the distances of a filter to the other kept filters of its layer, in weight units.
 
     The filter with the lowest sum is the one nearest to the geometric median of the layer.
 
@@ -272,7 +272,8 @@ def random(filters: pd.DataFrame, seed: int = 0) -> pd.Series:
 
     The draw is a hash of the seed and the keys that the table has among run, epoch, layer, filter
     and weight. It therefore depends neither on the order of the rows nor on other rows, and draws
-    for two runs or epochs are independent if the table has these columns. Other draws are measures
+    for two runs or epochs are independent if the table has these columns. It changes with the name
+    of a run, also if `pruneviz.load` puts a folder before it ("a/run0"). Other draws are measures
     by name: `random_s1` is the one with seed 1, and `random_s0` is `random`.
     """
     keys = [key for key in _KEYS if key in filters.columns]
@@ -282,7 +283,9 @@ def random(filters: pd.DataFrame, seed: int = 0) -> pd.Series:
         weight = filters["weight"].to_numpy(dtype="float64", na_value=-1)
         place = (np.nan_to_num(weight, nan=-1) + 1).astype(np.uint64)
         bits = bits ^ _mixed(place)
-    bits = bits ^ _mixed(np.array([seed], dtype=np.uint64))  # seed 0 is mixed to 0
+    if seed:
+        # Mixed in between: else seed and weight could be exchanged for the same draw.
+        bits = _mixed(bits) ^ _mixed(np.array([seed], dtype=np.uint64))
     # A float64 holds 53 bits; half a step keeps both ends out.
     return pd.Series(((_mixed(bits) >> np.uint64(11)) + 0.5) * 2.0**-53, index=filters.index)
 

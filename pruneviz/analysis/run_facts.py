@@ -65,14 +65,14 @@ def table_of(
 
 
 def facts_known(spec: pd.DataFrame) -> set[str]:
-    """Facts of runs that measures can use, which all runs have."""
+    """Facts of runs that measures can use, which at least one run has."""
     found = set()
     for name in RUN_FACTS & set(spec.columns):
         try:
             values = _fact(spec.set_index("run"), name)
         except ScoreError:
             continue
-        if values.notna().all():
+        if values.notna().any():
             found.add(name)
     return found
 
@@ -98,28 +98,43 @@ def with_facts_needed(
 ) -> pd.DataFrame:
     """A filters table with the run facts that some columns or measures need as columns.
 
+    Null in rows of a run whose number of batches behind the standard errors is not recorded.
+
     Args:
         filters: Filters table with a column `run`.
         spec: One row per run.
         quantities: Columns, or pruning measures as for `pruneviz.score`.
 
     Raises:
-        ScoreError: If a measure does not exist; if the number of batches behind the standard errors
-            of a run is not recorded.
+        ScoreError: If a measure does not exist; if no run of the table has a number of examples, or
+            of batches, behind its standard errors.
     """
+    missing = [name for name in facts_needed(quantities) if name not in filters]
+    if not missing:
+        return filters
     runs, by_run = filters["run"].astype("str"), spec.set_index("run")
-    facts = {name: runs.map(_fact(by_run, name)) for name in facts_needed(quantities)}
-    return filters.assign(**{name: fact for name, fact in facts.items() if name not in filters})
+    by_run = by_run[by_run.index.isin(runs.unique())]
+    return filters.assign(**{name: runs.map(_fact(by_run, name)) for name in missing})
 
 
 def _fact(by_run: pd.DataFrame, name: str) -> pd.Series:
     if name != SAMPLE_SIZE:
         return by_run[name]
-    batches = by_run.get(BATCHES, pd.Series(np.nan, index=by_run.index))
-    unknown = by_run.index[(by_run["bn"] == "batch") & batches.isna()]
-    if len(unknown):
-        raise ScoreError(
-            f"the standard errors of run {unknown[0]} are over batches (bn='batch'), and it does "
-            "not say over how many; choose a measure that needs no sample_size"
+    batches = by_run.get(BATCHES, pd.Series(np.nan, index=by_run.index)).astype("float64")
+    over_batches = by_run["bn"] == "batch"
+    sizes = batches.where(over_batches | batches.notna(), by_run[SAMPLE_SIZE]).astype("float64")
+    if len(sizes) and sizes.isna().all():
+        raise ScoreError(_size_missing(by_run.index[over_batches]))
+    return sizes
+
+
+def _size_missing(over_batches: Sequence[str]) -> str:
+    if len(over_batches):
+        return (
+            f"the standard errors of run {over_batches[0]} are over batches (bn='batch'), and it "
+            "does not say over how many; choose a measure that needs no sample_size"
         )
-    return batches.where(batches.notna(), by_run[SAMPLE_SIZE]).astype("float64")
+    return (
+        "no run says how many examples its standard errors are over; add their number to the "
+        "table, as in table.assign(sample_size=250), or choose a measure that needs no sample_size"
+    )

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.parquet import joined
 from pruneviz.log.run_spec import SPEC_FACTS
@@ -74,9 +75,11 @@ def _runs_of_table(table: object) -> Runs:
 
 
 def _spec_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """Facts about the runs of a table: columns of it that spec tables have, and its unit."""
+    """Facts about the runs of a table: columns of it that spec tables have, its size and unit."""
     held = [name for name in SPEC_FACTS if name in rows and name not in ("run", "epochs", "kept")]
     spec = rows[["run", *held]].drop_duplicates("run").reset_index(drop=True)
+    if SAMPLE_SIZE not in spec and SAMPLE_SIZE in rows.attrs:
+        spec = spec.assign(**{SAMPLE_SIZE: rows.attrs[SAMPLE_SIZE]})
     if "unit" not in spec:
         spec = spec.assign(unit=_unit_of(rows))
     return spec.reindex(columns=list(dict.fromkeys([*SPEC_FACTS, *spec.columns]))).astype(object)

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from pruneviz.analysis.correlation import correlate
+from pruneviz.analysis.matrix import recorded_measures
 from pruneviz.analysis.scores import NEEDS, SCORES, score
 from pruneviz.errors import ScoreError
 from pruneviz.log.runs import Runs, load
@@ -213,6 +215,20 @@ def test_standard_errors_over_unknown_numbers_of_batches_give_no_gate_fisher() -
     np.testing.assert_array_equal(score(told, "gate_fisher"), by_eight)
 
 
+def test_one_run_without_its_number_of_batches_leaves_gate_fisher_to_the_others() -> None:
+    data = Path(__file__).parents[2] / "data"
+    runs = load([data / "short", data / "cifar-mini-batch"])
+    found, run = score(runs, "gate_fisher"), runs.filters["run"].astype(str)
+    old = run.isin(runs.spec.loc[runs.spec["bn"] == "batch", "run"].astype(str))
+    assert 0 < old.sum() < len(old) and found[old].isna().all()
+    alone = score(load(data / "short"), "gate_fisher")
+    np.testing.assert_array_equal(found[~old], alone)
+    assert "gate_fisher" in recorded_measures(runs)
+    assert len(correlate(runs, "gate_fisher", "magnitude")) == len(
+        correlate(load(data / "short"), "gate_fisher", "magnitude")
+    )
+
+
 def many_filters(epochs: int = 2, rows: int = 5000) -> pd.DataFrame:
     layers = [f"conv{i // 500}" for i in range(rows)]
     filters = pd.DataFrame({"run": "r0", "layer": layers, "filter": np.arange(rows) % 500})
@@ -243,6 +259,19 @@ def test_random_scores_of_different_keys_are_independent(key: str) -> None:
     filters = many_filters(epochs=1)
     other = filters.assign(**{key: filters[key] + ("x" if key in ("run", "layer") else 1000)})
     assert stats.spearmanr(score(filters, "random"), score(other, "random")).pvalue > 0.01
+
+
+def test_draws_of_single_weights_with_other_seeds_are_not_those_of_other_weights() -> None:
+    weights = pd.DataFrame({"layer": "conv1", "filter": 0, "weight": np.arange(40)})
+    draws = np.stack([score(weights, "random", seed=seed) for seed in range(40)])
+    assert len(np.unique(draws)) == draws.size
+    assert stats.kstest(draws.ravel(), "uniform").pvalue > 0.01
+
+
+def test_random_scores_of_single_weights_stay_what_they_were() -> None:
+    weights = pd.DataFrame({"layer": "conv1", "filter": [0, 0, 1], "weight": [0, 8, 0]})
+    expected = [0.1702068373311762, 0.45710667656827036, 0.1513449929437382]
+    np.testing.assert_allclose(score(weights, "random"), expected, rtol=1e-15)
 
 
 def test_random_scores_depend_only_on_the_keys() -> None:

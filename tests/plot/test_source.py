@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
+import pruneviz as pv
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.plot.source import TABLE_RUN, only_epochs, runs_of
@@ -35,6 +37,15 @@ def test_facts_in_a_table_become_facts_of_its_runs(runs: Runs) -> None:
     found = runs_of(table)
     facts = found.spec.set_index("run")["network"].to_dict()
     assert facts == runs.spec.set_index("run")["network"].to_dict()
+
+
+def test_what_a_snapshot_carries_becomes_a_fact_of_its_run() -> None:
+    table = snapshot().assign(theta_g=[0.5, -0.5], theta_g_se=[0.1, 0.2])
+    table.attrs["sample_size"] = 9
+    found = runs_of(table)
+    np.testing.assert_allclose(pv.score(found, "gate_fisher"), [0.25 + 0.08, 0.25 + 0.32])
+    named = runs_of(table.assign(sample_size=5))
+    assert list(named.spec["sample_size"]) == [5]
 
 
 def test_epochs_and_rounds_are_tables_too(runs: Runs) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +99,12 @@ def test_the_gate_after_a_batch_norm_predicts_the_oracle_best() -> None:
     assert found["bn_taylor"] > 0.8 > found["loss_preservation"] > 0.6
     assert found["loss_preservation"] - 0.2 > found["magnitude"] > found["bn_scale"]
     assert abs(found["random"]) < 0.1
+
+
+def test_commands_name_no_folder_of_a_machine() -> None:
+    specs = (ROOT / "data").glob("*/*/spec.json")
+    facts = [json.loads(path.read_text(encoding="utf-8"))["command"] for path in specs]
+    figures = (ROOT / "figures").glob("*/*.json")
+    text = [*filter(None, facts), *(path.read_text(encoding="utf-8") for path in figures)]
+    assert len(text) > 60
+    assert [found for found in map(re.compile(r" /\w+/[^ ]*").search, text) if found] == []

@@ -49,7 +49,7 @@ def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
     Example:
         >>> pv.keep_mask(pv.score(table, "bn_scale"), ratio=0.2)
     """
-    _check_ratio(ratio)
+    check_ratio(ratio)
     if not isinstance(scores, pd.Series):
         raise AnalysisError(
             f"keep_mask takes scores, not {type(scores).__name__}; score the filters first, as in "
@@ -101,7 +101,7 @@ def mask_distance(
         >>> runs = pv.load("data/cifar-mini")
         >>> pv.mask_distance(runs, score="bn_scale", ratio=0.2)
     """
-    _check_ratio(ratio)
+    check_ratio(ratio)
     if not is_whole(lag) or lag < 1:
         raise AnalysisError(
             f"lag={lag!r}; give the number of epochs to go back, a whole number from 1"
@@ -134,7 +134,7 @@ def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> f
     References:
         You et al., "Drawing Early-Bird Tickets", ICLR 2020.
     """
-    _check_ratio(ratio)
+    check_ratio(ratio)
     if not previous.index.equals(current.index):
         current = _aligned(previous, current)
     return _distance_and_chance(_values(previous), _values(current), ratio)[0]
@@ -331,7 +331,12 @@ def _aligned(previous: pd.Series, current: pd.Series) -> pd.Series:
     return current.reindex(previous.index)
 
 
-def _check_ratio(ratio: float) -> None:
+def check_ratio(ratio: object) -> None:
+    """Check the fraction that a mask prunes.
+
+    Raises:
+        AnalysisError: If it is not a number from 0 to 1.
+    """
     if not (is_number(ratio) and 0 <= ratio <= 1):
         raise AnalysisError(
             f"ratio={ratio!r}; give the fraction of filters to prune, from 0 to 1, such as 0.2 for "

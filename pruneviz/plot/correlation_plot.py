@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod
+from pruneviz.log.vocabulary import MASK_SCORES, CorrelationMethod
 from pruneviz.plot import style
 from pruneviz.plot.canvas import canvas, letters, with_table
 from pruneviz.plot.correlation_lines import Lines, lines_of
@@ -59,7 +59,7 @@ def correlation(
     unit: str | None = None,
     method: CorrelationMethod = "pearson",
     mask_score: AnyMeasure | None = AUTO,
-    mask_ratio: float = MASK_RATIO,
+    mask_ratio: float | None = None,
     ax: Axes | None = None,
 ) -> Any:
     """Draw how well one quantity of the filters goes with another, epoch by epoch.
@@ -84,10 +84,11 @@ def correlation(
         runs: Runs to show: their names, or facts that they have, such as {"network": "mine"}.
         unit: What the rows are, such as "weight" or "head". Default: filters, else the only kind.
         method: Correlation coefficient: "pearson", "spearman" or "kendall".
-        mask_score: Pruning measure of the masks, or None for none. Default: bn_scale for filters,
-            magnitude for other units and for networks without batch norm; none if x is a list, or
-            if there are no two epochs to compare.
-        mask_ratio: Fraction that the masks prune.
+        mask_score: Pruning measure of the masks, or None for none. Default: the measure whose masks
+            the log compares, else bn_scale for filters and magnitude for other units and for
+            networks without batch norm; none if x is a list, or if there are no two epochs to
+            compare.
+        mask_ratio: Fraction that the masks prune. Default: that of the log, else 0.2.
         ax: Axes for a plot of one panel. Default: a figure of its own.
 
     Returns:
@@ -96,6 +97,7 @@ def correlation(
     Raises:
         FigureError: If what is asked for is not there; names what is. If axes are given for several
             panels; names these.
+        AnalysisError: If mask_ratio is outside [0, 1].
 
     References:
         Lubana and Dick, ICLR 2021, Figure 2. You et al., ICLR 2020 (mask distance).

@@ -8,11 +8,12 @@ from typing import cast
 
 import pandas as pd
 
+from pruneviz.analysis.masks import check_ratio
 from pruneviz.analysis.measures import AnyMeasure, Measure, names, resolve
 from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.errors import FigureError, ScoreError, unknown_name
 from pruneviz.log.runs import Runs
-from pruneviz.log.vocabulary import MASK_RATIO, CorrelationMethod
+from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot.groups import check_seeds, settings_of, with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows, with_companion
 from pruneviz.plot.mean_masks import AUTO, mean_mask_distances
@@ -48,7 +49,7 @@ class _Asked:
         column: Column of the rows that tells lines apart.
         methods: The chosen coefficient and the one beside it.
         mask_score: Measure of the masks; AUTO, or None for no masks.
-        mask_ratio: Fraction that the masks prune.
+        mask_ratio: Fraction that the masks prune; None for that of the log.
         epochs: Epochs that were asked for.
     """
 
@@ -59,7 +60,7 @@ class _Asked:
     column: str | None
     methods: tuple[CorrelationMethod, CorrelationMethod]
     mask_score: AnyMeasure | None
-    mask_ratio: float
+    mask_ratio: float | None
     epochs: int | Iterable[int] | None
 
     @property
@@ -84,7 +85,7 @@ def correlation_table(
     unit: str | None = None,
     method: CorrelationMethod = "pearson",
     mask_score: AnyMeasure | None = AUTO,
-    mask_ratio: float = MASK_RATIO,
+    mask_ratio: float | None = None,
 ) -> pd.DataFrame:
     """The numbers that `pruneviz.plot.correlation` draws.
 
@@ -114,7 +115,10 @@ def correlation_table(
     Raises:
         FigureError: If x, y, by, an epoch, a run or masks are not there; names what is. If two runs
             that are averaged have the same setting and seed.
+        AnalysisError: If mask_ratio is outside [0, 1].
     """
+    if mask_ratio is not None:
+        check_ratio(mask_ratio)
     chosen = runs_of(source, runs, unit)
     asked = _asked(chosen, x, y, by, with_companion(method), mask_score, mask_ratio, epochs)
     held = _held(chosen, asked)
@@ -146,7 +150,7 @@ def _asked(
     by: str | None,
     methods: tuple[CorrelationMethod, CorrelationMethod],
     mask_score: AnyMeasure | None,
-    mask_ratio: float,
+    mask_ratio: float | None,
     epochs: int | Iterable[int] | None,
 ) -> _Asked:
     if y is None:

@@ -12,7 +12,7 @@ from pruneviz.analysis.masks import keep_mask
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
-from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
+from pruneviz.plot.mean_masks import mask_ratio_of, mask_scores_of
 from pruneviz.plot.recorded import (
     Wanted,
     check_held,
@@ -26,8 +26,6 @@ from pruneviz.plot.recorded import (
 )
 from pruneviz.plot.source import Chosen, Source, runs_of
 from pruneviz.plot.trajectories import chosen_layers
-
-_SPARE = "magnitude"  # ranks filters without a batch norm
 
 
 def masks_table(
@@ -92,7 +90,7 @@ def _of(label: str, group: Runs, score: AnyMeasure | None, ratio: float | None) 
         if not rows["kept"].all():
             return _described(rows, label, group, None, np.nan)
     chosen = _score_of(run) if score is None else score
-    share = _ratio_of(run) if ratio is None else ratio
+    share = mask_ratio_of(run.spec) if ratio is None else ratio
     name = known_quantity(run, chosen).name
     rows = values_of(run, [chosen], of_pruned=True).rename(columns={name: "score"})
     return _described(_by_score(rows, share), label, group, name, share)
@@ -100,21 +98,14 @@ def _of(label: str, group: Runs, score: AnyMeasure | None, ratio: float | None) 
 
 def _score_of(run: Runs) -> str:
     """The measure whose masks the run logged, or else the usual one, as far as it has values."""
-    facts = run.spec.iloc[0]
-    usual = MASK_SCORES[str(facts["unit"])]
-    known = recorded_names(run)
-    for name in (facts.get("mask_score"), usual, _SPARE):
+    known, wanted = recorded_names(run), mask_scores_of(run.spec)
+    for name in wanted:
         if name in known:
-            return str(name)
+            return name
     raise FigureError(
-        f"nothing was pruned, and there is no {usual} or {_SPARE} to make masks by; name a measure "
-        f"with score=, one of [{', '.join(known)}]"
+        f"nothing was pruned, and there is no {' or '.join(wanted)} to make masks by; name a "
+        f"measure with score=, one of [{', '.join(known)}]"
     )
-
-
-def _ratio_of(run: Runs) -> float:
-    ratio = run.spec.iloc[0].get("mask_ratio")
-    return MASK_RATIO if ratio is None or pd.isna(ratio) else float(ratio)
 
 
 def _by_score(rows: pd.DataFrame, ratio: float) -> pd.DataFrame:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
+from pruneviz.analysis.masks import check_ratio
 from pruneviz.analysis.measures import AnyMeasure, resolve
-from pruneviz.errors import FigureError, PrunevizError
+from pruneviz.errors import FigureError, ScoreError
 from pruneviz.log.runs import Runs
-from pruneviz.log.vocabulary import MASK_SCORES
-from pruneviz.plot.row_kind import row_kind_of
+from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
+from pruneviz.plot.row_kind import is_thin, row_kind_of
 from pruneviz.plot.rows import different
 from pruneviz.plot.words import listed
 
@@ -17,46 +20,87 @@ _FALLBACK = "magnitude"  # needs nothing that a network could lack, such as batc
 
 
 def mean_mask_distances(
-    runs: Runs, spec: pd.DataFrame, score: AnyMeasure, ratio: float
+    runs: Runs, spec: pd.DataFrame, score: AnyMeasure, ratio: float | None
 ) -> pd.DataFrame | None:
     """Mask distances of each epoch, averaged over runs.
 
     Args:
         runs: Recordings.
         spec: Runs of one setting.
-        score: Pruning measure of the masks. AUTO: that of the row kind, such as bn_scale, else
-            magnitude.
-        ratio: Fraction that they prune.
+        score: Pruning measure of the masks. AUTO: the first of `mask_scores_of` that the runs can
+            have.
+        ratio: Fraction that they prune. None: that of the log, see `mask_ratio_of`.
 
     Returns:
         One row per epoch that has masks: epoch, mask_score, mask_ref_epoch, mask_distance,
         mask_distance_sd (over runs) and chance. None if AUTO finds no measure that gives masks.
 
     Raises:
-        FigureError: If a named measure gives no masks.
+        FigureError: If a named measure gives no masks, or the runs hold none of this ratio.
+        AnalysisError: If the ratio is outside [0, 1].
     """
+    share = mask_ratio_of(spec) if ratio is None else ratio
+    check_ratio(share)
     if score != AUTO:
-        found = _by(runs, spec, score, ratio)
+        found = _by(runs, spec, score, share)
         if found is None:
             raise FigureError(
                 f"no two epochs of {listed(spec['run'])} have masks by {resolve(score).name}; "
                 "choose another mask_score (--mask-score), such as bn_scale"
             )
         return found
-    for name in _candidates(spec):
-        try:
-            found = _by(runs, spec, name, ratio)
-        except PrunevizError:  # the runs lack what the measure needs
-            continue
+    for name in _candidates(runs, spec, ratio):
+        found = _by(runs, spec, name, share)
         if found is not None:
             return found
     return None
 
 
-def _candidates(spec: pd.DataFrame) -> list[str]:
-    logged = list(map(str, different(spec["mask_score"]))) if "mask_score" in spec else []
+def mask_scores_of(spec: pd.DataFrame) -> list[str]:
+    """Measures of masks to try in this order, where none is named.
+
+    Those whose masks the log compares, then the usual one of the row kind, such as bn_scale, then
+    magnitude, which every network has.
+
+    Args:
+        spec: Runs of one setting.
+    """
     usual = MASK_SCORES[str(spec["unit"].iloc[0])]
-    return list(dict.fromkeys([usual, _FALLBACK, *logged]))
+    return list(dict.fromkeys([*_logged(spec, "mask_score"), usual, _FALLBACK]))
+
+
+def mask_ratio_of(spec: pd.DataFrame) -> float:
+    """The fraction that masks prune where none is named: that of the log, else 0.2.
+
+    Args:
+        spec: Runs of one setting; if they logged several fractions, it is 0.2, too.
+    """
+    held = _logged(spec, "mask_ratio")
+    return float(held[0]) if len(held) == 1 else MASK_RATIO
+
+
+def _logged(spec: pd.DataFrame, fact: str) -> list[Any]:
+    return different(spec[fact]) if fact in spec else []
+
+
+def _candidates(runs: Runs, spec: pd.DataFrame, ratio: float | None) -> list[str]:
+    """Measures to try, as far as the runs hold what they need.
+
+    Runs that hold no other masks than the logged ones have these alone.
+    """
+    if not row_kind_of(spec).sampled and not is_thin(spec):
+        held = [set(runs.named([run]).recorded("filters")) for run in spec["run"]]
+        return [name for name in mask_scores_of(spec) if all(_is_in(one, name) for one in held)]
+    scores = _logged(spec, "mask_score")
+    alike = len(scores) == 1 and len(_logged(spec, "mask_ratio")) == 1
+    return scores if alike or ratio is not None else []
+
+
+def _is_in(recorded: set[str], name: str) -> bool:
+    try:
+        return set(resolve(name).columns) <= recorded
+    except ScoreError:  # a logged measure of one's own that is not registered here
+        return False
 
 
 def _by(runs: Runs, spec: pd.DataFrame, score: AnyMeasure, ratio: float) -> pd.DataFrame | None:

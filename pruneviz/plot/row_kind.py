@@ -87,7 +87,7 @@ def _computed_distances(
         reads = None if score.needs is None else ["kept", *columns_read(score)]
         filters = filters_of(runs, run, reads)
         distances = mask_distance(filters, score=score, ratio=ratio)
-        if _is_thin(run):
+        if is_thin(run):
             _check_masks(run, score.name, ratio)
             logged = _logged_distances(runs, run, ratio)
             distances = logged.assign(chance=distances["chance"].mean())
@@ -193,7 +193,8 @@ _WHY_LOGGED = {
 }
 
 
-def _is_thin(spec: pd.DataFrame) -> bool:
+def is_thin(spec: pd.DataFrame) -> bool:
+    """Whether some runs are thin copies, without the epochs between measurements."""
     return THINNED in spec and bool(spec[THINNED].notna().any())
 
 

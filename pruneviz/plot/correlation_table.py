@@ -14,10 +14,10 @@ from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.errors import FigureError, ScoreError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod
-from pruneviz.plot.groups import check_seeds, settings_of, with_groups
+from pruneviz.plot.groups import telling_facts, with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows, with_companion
 from pruneviz.plot.mean_masks import AUTO, mean_mask_distances
-from pruneviz.plot.quantities import quantity_of, with_values
+from pruneviz.plot.quantities import quantity_of, valued_rows
 from pruneviz.plot.row_kind import (
     RowKind,
     logged_name,
@@ -25,12 +25,13 @@ from pruneviz.plot.row_kind import (
     recorded_pairs,
     row_kind_of,
 )
-from pruneviz.plot.rows import different, held_epochs, rows_for, runs_with
+from pruneviz.plot.rows import different, held_epochs, runs_with
 from pruneviz.plot.source import Chosen, Source, only_epochs, runs_of
 from pruneviz.plot.words import listed
 
 RANDOM = "random"
 LAYER = "layer"
+KEPT = "kept"
 _LIKE_ANOTHER = ("snip", RANDOM)  # the ranking of loss_preservation, and the control
 _MOST_LINES = 200
 # Half the width of the interval that holds 95 % of the correlations of n unrelated pairs.
@@ -113,8 +114,7 @@ def correlation_table(
         chance (of independent random masks).
 
     Raises:
-        FigureError: If x, y, by, an epoch, a run or masks are not there; names what is. If two runs
-            that are averaged have the same setting and seed.
+        FigureError: If x, y, by, an epoch, a run or masks are not there; names what is.
         AnalysisError: If mask_ratio is outside [0, 1].
     """
     if mask_ratio is not None:
@@ -123,7 +123,7 @@ def correlation_table(
     asked = _asked(chosen, x, y, by, with_companion(method), mask_score, mask_ratio, epochs)
     held = _held(chosen, asked)
     spec = runs_with(chosen.spec, held, asked.needed, named=runs is not None)
-    settings = [name for name in settings_of(spec) if name != asked.fact]
+    settings = [name for name in telling_facts(spec) if name != asked.fact]
     spec, _ = with_groups(spec, settings, asked.facts)
     shown = _shown_epochs(held[held["run"].isin(set(spec["run"].astype(str)))], asked)
     groups = spec.groupby(["group", *asked.facts], sort=False, observed=True, dropna=False)
@@ -161,6 +161,16 @@ def _asked(
     logged = {*pairs["x"], *pairs["y"]}
     vertical = quantity_of(y, runs, "y", logged)
     several = x is None or isinstance(x, list | tuple)
+    if by == KEPT:
+        raise FigureError(
+            "by='kept': pruned filters do not count in correlations; pv.plot.scatter(..., "
+            "hue='kept') shows them beside those that are kept"
+        )
+    if by is not None and (not isinstance(by, str) or by == "epoch"):
+        raise FigureError(
+            f"by={by!r}, expected what the lines differ in: one fact of the runs or one column of "
+            f"their filters, such as {LAYER!r}"
+        )
     if several and by is not None:
         raise FigureError(
             f"by={by!r} tells lines apart, and so does x, which names several measures; leave out "
@@ -223,7 +233,6 @@ def _of_setting(
     runs: Runs, spec: pd.DataFrame, epochs: list[int] | None, asked: _Asked
 ) -> pd.DataFrame:
     """Lines of the runs of one setting, with their mask distances."""
-    check_seeds(spec)
     row_kind = row_kind_of(spec)
     lines = list(_lines(runs, spec, row_kind, epochs, asked))
     if not any(len(line) for _, line in lines):
@@ -287,13 +296,9 @@ def _by_column(
 
 def _rows(runs: Runs, spec: pd.DataFrame, epochs: list[int] | None, asked: _Asked) -> pd.DataFrame:
     """Rows that have y, with every x as far as it is there."""
-    recorded = runs.recorded("filters")
-    beside = [name for each in asked.xs for name in each.reads if name in recorded]
-    beside += [asked.column] if asked.column else []
-    unknown = [each for each in asked.xs if each.needs is None]
-    rows = rows_for(runs, spec, [*asked.needed, *unknown], beside, epochs)
-    rows = with_facts_needed(rows, runs.spec, asked.xs)
-    return with_values(rows, [*asked.xs, asked.y])
+    further = asked.xs if asked.several else ()
+    columns = [asked.column] if asked.column else []
+    return valued_rows(runs, spec, asked.needed, further, columns, epochs)
 
 
 def _with_band(correlations: pd.DataFrame, method: str) -> pd.DataFrame:

@@ -9,10 +9,9 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from pruneviz.errors import FigureError, unknown_name
-from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.runs import Runs
 from pruneviz.plot.epoch_axes import is_accuracy
-from pruneviz.plot.groups import SEED, with_groups
+from pruneviz.plot.groups import training_facts, with_groups
 from pruneviz.plot.looks import keys_of
 from pruneviz.plot.source import only_epochs
 from pruneviz.plot.words import listed
@@ -20,11 +19,6 @@ from pruneviz.plot.words import listed
 _ALWAYS = ("network", "dataset")  # facts that a table names even if runs do not differ in them
 _TESTED = ("test_", "val_", "valid_", "validation_", "eval_", "dev_")
 _KEYS = ("run", "epoch")
-# Facts that are equal in two recordings of one training.
-_TRAINING = (
-    *("network", "dataset", "seed", "width", "epochs", "batch_size", "train_images", "lr"),
-    *OPTION_NAMES,
-)
 
 
 def curves(
@@ -69,7 +63,7 @@ def epoch_columns(table: pd.DataFrame) -> list[str]:
 def one_per_training(spec: pd.DataFrame) -> pd.DataFrame:
     """The runs without those of single weights whose training another run holds as well."""
     weights = spec["unit"].eq("weight").to_numpy(dtype=bool)
-    keys = keys_of(spec, [name for name in _TRAINING if name in spec])
+    keys = keys_of(spec, training_facts(spec))
     others = {key for key, is_weight in zip(keys, weights, strict=True) if not is_weight}
     twice = [key in others and flag for key, flag in zip(keys, weights, strict=True)]
     return spec[~np.array(twice, dtype=bool)]
@@ -80,16 +74,12 @@ def told_apart(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Runs in the order of their settings, and the facts that tell settings apart.
 
-    Runs of one setting and one seed are told apart by their name, unless `by` asks otherwise. The
-    facts in `always` are named even if runs do not differ in them, unless `by` asks otherwise.
+    These are those of `with_groups`. Those in `always` are named even if runs do not differ in
+    them, unless `by` asks otherwise.
     """
     if by is not None:
         return with_groups(spec, by)
     ordered, facts = with_groups(spec)
-    seeds = [SEED] if SEED in ordered else []
-    keys = keys_of(ordered, [*facts, *seeds])
-    if len(set(keys)) < len(keys):
-        ordered, facts = with_groups(spec, [*facts, "run"])
     first = [name for name in always if name in spec]
     return ordered, [*first, *(name for name in facts if name not in first)]
 
@@ -179,7 +169,7 @@ def _with_values(rows: pd.DataFrame, columns: Sequence[str]) -> list[int]:
 
 
 def _means(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    named = {"seeds": ("run", "nunique")}
+    named = {"seeds": (columns[-1], "count")}  # runs with a value of the main column
     for name in columns:
         named |= {name: (name, "mean"), f"{name}_sd": (name, "std")}
     if "kept_fraction" in rows and "kept_fraction" not in columns:

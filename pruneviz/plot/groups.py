@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pruneviz.errors import FigureError, unknown_name
+from pruneviz.log.arguments import as_tuple, is_number
+from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.run_spec import SPEC_FACTS
-from pruneviz.plot.rows import different
-from pruneviz.plot.words import dataset_title, listed, measure_title, network_title
+from pruneviz.plot.rows import different, present
+from pruneviz.plot.words import dataset_title, measure_title, network_title
 
 SEED = "seed"
 GROUP = "group"  # a setting in words
@@ -25,6 +27,11 @@ _NOT_SETTINGS = frozenset(
     | {"parameters_before", "parameters_after", "macs_before", "macs_after", "filters_removed"}
     | {"filters_masked", "forward_seconds_before", "forward_seconds_after", "forward_examples"}
 )
+# Facts of how the rows of a training were measured.
+_MEASURING = frozenset(
+    {"unit", "bn", "temperatures", "lag", "sample_size", "sample_seed", "sample_batches", "dtype"}
+)
+_COLLECTIONS = (Mapping, list, tuple, set, frozenset, np.ndarray)
 _LEADING = ("network", "dataset", "measure", "rounds", "target", "bn")
 
 
@@ -32,7 +39,8 @@ def settings_of(spec: pd.DataFrame) -> list[str]:
     """Facts that tell runs apart, besides their seed, in the order in which a label names them.
 
     A fact that follows from those before it, such as the width of a network, is left out, and so is
-    a further seed that goes with the seed. Facts that a person added count.
+    a further seed that goes with the seed. Facts that a person added count, except numbers that
+    every run has one of its own of, such as a best accuracy, where seeds tell the runs apart.
     """
     names = [name for name in (*_LEADING, *SPEC_FACTS, *map(str, spec.columns)) if name in spec]
     kept = [name for name in dict.fromkeys(names) if name not in _NOT_SETTINGS]
@@ -40,7 +48,23 @@ def settings_of(spec: pd.DataFrame) -> list[str]:
     for name in (name for name in kept if _differs(spec[name]) and not _is_seed(spec, name)):
         if _count(spec, [*told, name]) > _count(spec, told):
             told.append(name)
-    return told
+    results = [name for name in told if _is_own_number(spec, name)]
+    settings = [name for name in told if name not in results]
+    return settings if results and _are_apart(spec, settings) else told
+
+
+def telling_facts(spec: pd.DataFrame) -> list[str]:
+    """`settings_of` the runs, and their name where two have the same setting and seed.
+
+    An unknown seed counts as the same: runs are only averaged if they are known to be repeats.
+    """
+    facts = settings_of(spec)
+    return facts if _are_apart(spec, facts) else [*facts, "run"]
+
+
+def training_facts(spec: pd.DataFrame) -> list[str]:
+    """Facts of the training of a run: its settings and seed, not how it was measured."""
+    return [str(name) for name in spec if name not in _NOT_SETTINGS - {SEED} | _MEASURING]
 
 
 def with_groups(
@@ -50,39 +74,25 @@ def with_groups(
 
     Args:
         spec: One row per run (`runs.spec`).
-        by: Facts that tell runs apart. Default: all in which they differ, see `settings_of`.
+        by: Facts that tell runs apart. Default: all in which they differ, see `telling_facts`.
         then: Facts that runs of one group are sorted by, before their seeds.
 
     Returns:
         The spec with a column `group`, the label of the facts in words ("" if the runs do not
-        differ), sorted by these facts; and the names of the facts.
+        differ), sorted by these facts, of which those that are collections are in words; and the
+        names of the facts.
 
     Raises:
         FigureError: If a fact is unknown.
     """
-    facts = settings_of(spec) if by is None else [by] if isinstance(by, str) else list(by)
+    facts = telling_facts(spec) if by is None else list(as_tuple(by))
     for name in [*facts, *then]:
-        if name not in spec:
-            raise FigureError(unknown_name("fact of these runs", name, list(map(str, spec))))
+        if not isinstance(name, str) or name not in spec:
+            raise FigureError(unknown_name("fact of these runs", str(name), list(map(str, spec))))
+    spec = spec.assign(**{name: _in_words(spec[name]) for name in [*facts, *then]})
     labels = _labels(spec, facts)
     order = _places(spec, [*facts, *then])
     return spec.assign(group=labels).iloc[order].reset_index(drop=True), facts
-
-
-def check_seeds(spec: pd.DataFrame) -> None:
-    """Check that runs of one setting, which are averaged, differ in their seed.
-
-    Raises:
-        FigureError: If two have the same seed; names them.
-    """
-    if SEED not in spec:
-        return
-    twice = spec[spec[SEED].notna() & spec.duplicated(SEED, keep=False)]
-    if len(twice):
-        raise FigureError(
-            f"runs {listed(twice['run'])} have the same setting and seed, so that their mean would "
-            "count one of them twice; choose among them with runs"
-        )
 
 
 def label(facts: dict[str, Any]) -> str:
@@ -95,7 +105,7 @@ def _labels(spec: pd.DataFrame, facts: Sequence[str]) -> list[str]:
     found: dict[object, str] = {}
     labels = []
     for _, row in spec.iterrows():
-        key = tuple(_key(row[name]) for name in facts)
+        key = tuple(present(row[name]) for name in facts)
         text = label({name: row[name] for name in facts})
         taken = [known for other, known in found.items() if other != key]
         alike = sum(known == text or known.startswith(f"{text} (") for known in taken)
@@ -104,7 +114,7 @@ def _labels(spec: pd.DataFrame, facts: Sequence[str]) -> list[str]:
 
 
 def _worded(name: str, value: Any) -> str:
-    if not isinstance(value, (tuple, list)) and pd.isna(value):
+    if present(value) is None:
         return {"measure": "unpruned", "rounds": ""}.get(name, f"no {name}")
     titles = {"network": network_title, "dataset": dataset_title, "measure": measure_title}
     if name == GROUP:
@@ -117,9 +127,8 @@ def _worded(name: str, value: Any) -> str:
         return f"{int(value)} round{'' if int(value) == 1 else 's'}"
     if isinstance(value, (bool, np.bool_)):
         return name if value else f"no {name}"
-    if isinstance(value, (tuple, list)):
-        items = (f"{item:g}" if isinstance(item, float) else str(item) for item in value)
-        return f"{name} {'/'.join(items)}"
+    if isinstance(value, _COLLECTIONS):
+        return f"{name} {_items(value)}"
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 
@@ -127,20 +136,46 @@ def _differs(values: pd.Series) -> bool:
     """Whether a fact has two values; an absent one, as of an unpruned run, counts as one."""
     if any(isinstance(value, (dict, set)) for value in values):
         return False
-    found = different(values)
-    absent = sum(not isinstance(v, (tuple, list)) and bool(pd.isna(v)) for v in values)
-    return len(found) + bool(absent and found) > 1
+    return len(set(map(present, values))) > 1
 
 
 def _count(spec: pd.DataFrame, facts: Sequence[str]) -> int:
     """Number of groups that facts tell apart."""
-    return len(set(zip(*(map(_key, spec[name]) for name in facts), strict=True))) if facts else 1
+    return len(set(zip(*(map(present, spec[name]) for name in facts), strict=True))) if facts else 1
 
 
-def _key(value: Any) -> object:
-    if isinstance(value, list):
-        return tuple(value)
-    return None if not isinstance(value, tuple) and pd.isna(value) else value
+def _are_apart(spec: pd.DataFrame, facts: Sequence[str]) -> bool:
+    """Whether facts and seeds tell all runs apart."""
+    known = [*facts, *(name for name in (SEED,) if name in spec)]
+    return _count(spec, known) == len(spec)
+
+
+def _is_own_number(spec: pd.DataFrame, name: str) -> bool:
+    """Whether a fact that a person added is a number that every run has one of its own of."""
+    known = name in SPEC_FACTS or name in OPTION_NAMES
+    values = list(map(present, spec[name]))
+    numbers = [value for value in values if is_number(value)]
+    return not known and len(set(numbers)) == len(values)
+
+
+def _in_words(values: pd.Series) -> pd.Series:
+    """A fact whose values are collections as text, so that rows can be grouped by it."""
+    if not any(isinstance(value, _COLLECTIONS) for value in values):
+        return values
+    words = [_items(v) if isinstance(v, _COLLECTIONS) else v for v in values]
+    return pd.Series(words, values.index, dtype=object)
+
+
+def _items(values: Any) -> str:
+    if isinstance(values, Mapping):
+        return "/".join(f"{name} {value}" for name, value in sorted(values.items()))
+    return "/".join(map(_exact, values))
+
+
+def _exact(value: object) -> str:
+    """A number in the fewest digits that tell it apart, or text."""
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else str(value)
 
 
 def _is_seed(spec: pd.DataFrame, name: str) -> bool:
@@ -155,14 +190,11 @@ def _places(spec: pd.DataFrame, facts: Sequence[str]) -> list[int]:
     """Row positions, sorted by facts: numbers by size, text by first appearance, then seed."""
 
     def place(values: pd.Series, value: Any) -> tuple[int, float]:
-        if not isinstance(value, (tuple, list)) and pd.isna(value):
+        if present(value) is None:
             return (0, 0.0)
         if isinstance(value, (int, float, np.number)):
             return (1, float(value))
-        return (
-            2,
-            float(different(values).index(tuple(value) if isinstance(value, list) else value)),
-        )
+        return (2, float(different(values).index(present(value))))
 
     rows = list(spec.iterrows())
     keys = [

@@ -14,7 +14,7 @@ from pruneviz.log.runs import Runs
 from pruneviz.plot.curve_table import numbers_of, told_apart
 from pruneviz.plot.quantities import quantity_of
 from pruneviz.plot.recorded import depths_of, values_of
-from pruneviz.plot.rows import held_epochs
+from pruneviz.plot.rows import held_epochs, kept_in
 from pruneviz.plot.source import only_epochs, runs_of
 from pruneviz.plot.words import listed
 
@@ -156,8 +156,7 @@ def _from_rows(run: Runs, epoch: int | None) -> pd.DataFrame:
     if not past:
         return pd.DataFrame()
     rows = run.read("filters", ["run", "layer", "kept"], epochs=past[-1:])
-    kept = ~rows["kept"].eq(False).fillna(False).astype(bool)
-    layers = rows.assign(kept=kept).astype({"run": "str", "layer": "str"})
+    layers = rows.assign(kept=kept_in(rows)).astype({"run": "str", "layer": "str"})
     counts = layers.groupby(["run", "layer"], sort=False)["kept"].agg(filters="size", kept="sum")
     found = counts.reset_index().assign(coupled_to=None)
     return found.assign(layer_index=range(len(found)))

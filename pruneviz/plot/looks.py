@@ -13,6 +13,7 @@ import pandas as pd
 
 from pruneviz.plot import style
 from pruneviz.plot.groups import label
+from pruneviz.plot.rows import present
 
 Key: TypeAlias = tuple[Hashable, ...]
 
@@ -80,7 +81,7 @@ def keys_of(table: pd.DataFrame, facts: Sequence[str]) -> list[Key]:
     """The facts of each row, None where they are absent."""
     if not facts:
         return [()] * len(table)
-    columns = ([_present(value) for value in table[name]] for name in facts)
+    columns = ([present(value) for value in table[name]] for name in facts)
     return list(zip(*columns, strict=True))
 
 
@@ -183,9 +184,3 @@ def _first(rows: pd.DataFrame, facts: Sequence[str]) -> dict[str, Any]:
         if len(values) == 1 and values != {(None,)}:
             return {name: values.pop()[0]}
     return {}
-
-
-def _present(value: Any) -> Hashable:
-    if isinstance(value, list):
-        return tuple(value)
-    return None if not isinstance(value, tuple) and pd.isna(value) else value

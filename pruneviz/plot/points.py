@@ -8,21 +8,20 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure, Measure
-from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTERS
 from pruneviz.log.vocabulary import CorrelationMethod
-from pruneviz.plot.groups import SEED, check_seeds, settings_of, with_groups
+from pruneviz.plot.groups import SEED, telling_facts, with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows, with_companion
-from pruneviz.plot.quantities import is_column, quantity_of, with_values
+from pruneviz.plot.quantities import is_column, quantity_of, valued_rows
 from pruneviz.plot.row_kind import RowKind, recorded_correlations, row_kind_of
 from pruneviz.plot.rows import (
     common_epochs,
     different,
     held_epochs,
+    kept_in,
     nearest_epochs,
-    rows_for,
     runs_with,
 )
 from pruneviz.plot.source import Chosen, Source, only_epochs, runs_of
@@ -30,6 +29,7 @@ from pruneviz.plot.words import listed
 
 FRACTIONS = (0.0, 0.25, 1.0)  # of the schedule: epochs 0, 40 and 160 of 160
 PLACES = ("depth", "layer")  # colours that every table has
+KEPT = "kept"  # the colour that shows pruned filters
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,13 @@ def points(
         interval (`_low`, `_high`).
 
     Raises:
-        FigureError: If x, y, hue, an epoch, a run or a seed is not there; names what is. If two
-            runs have the same setting and seed.
+        FigureError: If x, y, hue, an epoch, a run or a seed is not there; names what is.
     """
     chosen = runs_of(source, runs, unit)
     asked = _asked(chosen, x, y, hue, with_companion(method), epochs, seed)
     held = held_epochs(chosen, chosen.spec, asked.axes)
     spec = runs_with(chosen.spec, held, asked.axes, named=runs is not None)
-    settings = [name for name in settings_of(spec) if name != asked.fact]
+    settings = [name for name in telling_facts(spec) if name != asked.fact]
     spec, _ = with_groups(spec, settings, asked.facts)
     several = len(different(spec["group"])) > 1
     groups = spec.groupby(["group", *asked.facts], sort=False, observed=True, dropna=False)
@@ -150,7 +149,6 @@ def _asked(
 
 def _of_setting(runs: Runs, spec: pd.DataFrame, held: pd.DataFrame, asked: _Asked) -> pd.DataFrame:
     """Points of one run of a setting, with correlations over all of its runs."""
-    check_seeds(spec)
     shown, row_kind = _shown_run(spec, asked.seed), row_kind_of(spec)
     held = held[held["run"].isin(set(spec["run"]))]
     schedule = _schedule(runs, spec, held)
@@ -175,16 +173,12 @@ def _rows(
 ) -> pd.DataFrame:
     """Filters-table rows of a setting that have x and y, with the colour and standard errors."""
     recorded = runs.recorded("filters")
-    beside = [name for name in asked.errors if name in recorded]
-    quantities = list(asked.axes)
-    if asked.colour and asked.colour.needs is None:
-        quantities.append(asked.colour)
-    elif asked.colour:
-        beside += [name for name in asked.colour.reads if name in recorded]
-    rows = rows_for(runs, spec, quantities, [*row_kind.keys, *beside], epochs)
-    computed = [each for each in (asked.colour,) if each and not is_column(each)]
-    rows = with_facts_needed(rows, runs.spec, computed)
-    rows = with_values(rows, [*asked.axes, *computed])
+    beside = [*row_kind.keys, *(name for name in asked.errors if name in recorded)]
+    colour = [each for each in (asked.colour,) if each]
+    beside += [each.name for each in colour if is_column(each)]  # which may hold text
+    computed = [each for each in colour if not is_column(each)]
+    of_pruned = KEPT in asked.names
+    rows = valued_rows(runs, spec, asked.axes, computed, beside, epochs, of_pruned)
     return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *asked.errors])))
 
 
@@ -201,7 +195,8 @@ def _means(
     if row_kind.sampled:
         found = recorded_correlations(runs, spec, x, y, asked.methods, epochs)
     if found is None:
-        found = correlations_of_rows(rows, spec, x, y, asked.methods, row_kind.counted)
+        kept = rows[kept_in(rows)]
+        found = correlations_of_rows(kept, spec, x, y, asked.methods, row_kind.counted)
     return found
 
 

@@ -10,11 +10,13 @@ import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure, Measure, names, quantity, resolve
 from pruneviz.analysis.pairs import values_of
+from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.errors import FigureError, LogError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import is_filter_column
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.row_kind import RowKind
+from pruneviz.plot.rows import kept_in, rows_for
 from pruneviz.plot.words import MEASURE_UNITS, measure_title
 
 _UNITLESS = ("", "1")
@@ -72,6 +74,40 @@ def name_of(what: AnyMeasure, place: str) -> str:
 def is_column(what: Measure) -> bool:
     """Whether a quantity is a column of the filters table as it is."""
     return not what.own and what.needs == (what.name,)
+
+
+def valued_rows(
+    runs: Runs,
+    spec: pd.DataFrame,
+    needed: Sequence[Measure],
+    further: Sequence[Measure] = (),
+    columns: Sequence[str] = (),
+    epochs: Sequence[int] | None = None,
+    of_pruned: bool = False,
+) -> pd.DataFrame:
+    """Rows of the filters table of some runs, with quantities as numeric columns.
+
+    Args:
+        runs: Recordings.
+        spec: One row per run to read.
+        needed: Quantities that a row must have.
+        further: Quantities that a row has as far as they are recorded.
+        columns: Columns to read besides, which may be null.
+        epochs: Epochs to read. Default: all.
+        of_pruned: Whether to return pruned filters, too.
+
+    Raises:
+        LogError: If a column was not recorded; names it.
+        AnalysisError: If a column is not numeric.
+    """
+    recorded = runs.recorded("filters")
+    beside = [name for each in further for name in each.reads if name in recorded]
+    beside += [name for name in ("kept",) if name in runs.columns("filters")]
+    whole = [each for each in further if each.needs is None]
+    rows = rows_for(runs, spec, [*needed, *whole], [*columns, *beside], epochs)
+    rows = with_facts_needed(rows, runs.spec, further)
+    rows = with_values(rows, [*needed, *further])
+    return rows if of_pruned else rows[kept_in(rows)]
 
 
 def with_values(rows: pd.DataFrame, quantities: Sequence[Measure]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from pruneviz.log.runs import Runs
 from pruneviz.log.schema import DERIVATIVE_COLUMNS, is_filter_column
 from pruneviz.plot.groups import with_groups
 from pruneviz.plot.panels import check_number
-from pruneviz.plot.rows import filters_of
+from pruneviz.plot.rows import filters_of, kept_in
 from pruneviz.plot.source import only_epochs
 from pruneviz.plot.words import listed
 
@@ -93,7 +93,7 @@ def values_of(
     """
     found = [known_quantity(runs, what) for what in quantities]
     rows = _rows(runs, found, epochs)
-    kept = ~rows["kept"].eq(False).fillna(False).to_numpy(dtype=bool)
+    kept = kept_in(rows)
     keys = rows[[key for key in _KEYS if key in rows]]
     texts = {key: _texts(keys[key]) for key in ("run", "layer")}
     there = kept | of_pruned

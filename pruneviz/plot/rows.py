@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,17 @@ def filters_of(
     return runs.named(spec["run"]).read("filters", names, epochs, complete)
 
 
+def kept_in(rows: pd.DataFrame) -> np.ndarray:
+    """Whether each row of a filters table is of a filter that is not pruned; a null counts as kept.
+
+    Args:
+        rows: The rows; without a column `kept`, all are kept.
+    """
+    if "kept" not in rows:
+        return np.ones(len(rows), dtype=bool)
+    return ~rows["kept"].eq(False).fillna(False).to_numpy(dtype=bool)
+
+
 def rows_for(
     runs: Runs,
     spec: pd.DataFrame,
@@ -70,13 +82,19 @@ def rows_for(
 
 
 def held_epochs(runs: Runs, spec: pd.DataFrame, quantities: Sequence[Measure]) -> pd.DataFrame:
-    """The epochs at which each run holds all of some quantities: columns run and epoch."""
+    """The epochs at which each run holds all of some quantities, of filters that are not pruned.
+
+    Returns:
+        Columns run and epoch.
+    """
     if any(quantity.needs is None for quantity in quantities):
         rows = rows_for(runs, spec, quantities)
         known = pd.DataFrame({quantity.name: quantity.of(rows) for quantity in quantities})
         rows = rows[known.notna().all(axis="columns")]
     else:
-        rows = filters_of(runs, spec, (), complete=_columns_needed(quantities))
+        kept = [name for name in ("kept",) if name in runs.columns("filters")]
+        rows = filters_of(runs, spec, kept, complete=_columns_needed(quantities))
+    rows = rows[kept_in(rows)]
     return rows[["run", "epoch"]].drop_duplicates().astype({"run": "str"})
 
 
@@ -131,6 +149,15 @@ def nearest_epochs(epochs: Sequence[int], schedule: int, fractions: Sequence[flo
 
 def different(values: pd.Series) -> list[object]:
     """Distinct present values of a column in their order; lists are compared as tuples."""
-    whole = [tuple(value) if isinstance(value, list) else value for value in values]
-    present = [value for value in whole if isinstance(value, tuple) or not pd.isna(value)]
-    return list(dict.fromkeys(present))
+    return list(dict.fromkeys(key for key in map(present, values) if key is not None))
+
+
+def present(value: Any) -> Hashable:
+    """A value that can be compared and counted: collections as tuples, None for an absent value."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((str(name), present(each)) for name, each in value.items()))
+    if isinstance(value, (set, frozenset)):
+        return tuple(sorted(map(present, value), key=str))
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(map(present, value))
+    return None if pd.isna(value) else value

@@ -87,6 +87,34 @@ def test_two_runs_of_one_setting_and_seed_are_told_apart_by_name() -> None:
     assert table["test_acc_sd"].isna().all()
 
 
+def test_seeds_are_the_runs_that_have_a_value() -> None:
+    runs = unpruned((0, 1))
+    gone = (runs.epochs["run"] == runs.spec["run"][0]) & (runs.epochs["epoch"] == 2)
+    epochs = runs.epochs.assign(val_acc=runs.epochs["test_acc"].mask(gone))
+    table = accuracy.table(replace(runs, epochs=epochs), "val_acc").set_index("epoch")
+    assert table["seeds"].tolist() == [1 if epoch == 2 else 2 for epoch in table.index]
+
+
+def test_another_training_is_not_left_out_for_one_of_its_seed() -> None:
+    runs = together(
+        unpruned((0,), optimizer="sgd"), unpruned((0,), unit="weight", optimizer="adam")
+    )
+    assert set(accuracy.table(runs)["unit"]) == {"filter", "weight"}
+    assert set(accuracy.table(runs, by="optimizer")["optimizer"]) == {"sgd", "adam"}
+    measured = together(unpruned((0,)), unpruned((0,), unit="weight", sample_size=8, lag=2))
+    assert set(accuracy.table(measured)["seeds"]) == {1}
+    assert "unit" not in accuracy.table(measured)
+
+
+@pytest.mark.parametrize("fact", ["versions", "temperatures"])
+def test_facts_that_are_collections_tell_runs_apart(fact: str) -> None:
+    values = {"versions": [{"torch": "2"}, {"torch": "3"}], "temperatures": [(1.0,), (2.5,)]}
+    runs = unpruned((0, 1))
+    runs = replace(runs, spec=runs.spec.assign(**{fact: values[fact]}))
+    text = {"versions": {"torch 2", "torch 3"}, "temperatures": {"1", "2.5"}}[fact]
+    assert set(accuracy.table(runs, by=fact)[fact]) == text
+
+
 def test_a_training_measured_by_filters_and_by_weights_is_drawn_once() -> None:
     runs = together(unpruned(), unpruned((0,), unit="weight"))
     table = accuracy.table(runs)

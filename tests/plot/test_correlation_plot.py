@@ -197,3 +197,22 @@ def test_what_is_not_there_is_told_with_what_is(
 def test_table_takes_the_arguments_of_the_plot() -> None:
     drawn, numbers = map(inspect.signature, (plot.correlation, plot.correlation.table))
     assert [name for name in drawn.parameters if name != "ax"] == list(numbers.parameters)
+
+
+def test_pruned_filters_do_not_count(runs: Runs) -> None:
+    table = runs.filters.assign(kept=runs.filters["filter"] > 1)
+    found = plot.correlation.table(replace(runs, filters=table), "theta_g", "theta_hg")
+    pd.testing.assert_frame_equal(
+        found[["epoch", "filters", "pearson", "spearman"]],
+        plot.correlation.table(replace(runs, filters=table[table["kept"]]), "theta_g", "theta_hg")[
+            ["epoch", "filters", "pearson", "spearman"]
+        ],
+    )
+
+
+@pytest.mark.parametrize("by", ["kept", "epoch", ["layer"], 3])
+def test_lines_are_told_apart_by_one_fact_or_column_that_is_not_drawn_anyway(
+    runs: Runs, by: Any
+) -> None:
+    with pytest.raises(FigureError, match="by="):
+        plot.correlation.table(runs, "theta_g", "theta_hg", by=by)

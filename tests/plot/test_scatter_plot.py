@@ -197,11 +197,32 @@ def test_a_run_twice_is_not_averaged(runs: Runs) -> None:
     copy = {name: getattr(vgg, name) for name in ("spec", "epochs", "filters")}
     copies = {name: table.assign(run="copy") for name, table in copy.items()}
     twice = together(vgg, replace(vgg, **copies))
-    with pytest.raises(
-        FigureError, match="copy and vgg13-digits-s0 have the same setting and seed"
-    ):
-        plot.scatter(twice, X, Y)
+    table = plot.scatter.table(twice, X, Y)
+    assert set(table["group"]) == {"run copy", "run vgg13-digits-s0"}
+    assert set(table["seeds"]) == {1}
     assert plot.scatter.table(twice, X, Y, hue="run")["run"].nunique() == 2
+
+
+def test_pruned_filters_are_shown_by_their_colour_alone_and_never_correlated() -> None:
+    kept = [True] * 60 + [False] * 29 + [None]  # a null counts as kept
+    whole = snapshot(kept=kept)
+    standing = whole[whole["kept"].ne(False)]
+    table = plot.scatter.table(whole, X, Y)
+    assert table[X].tolist() == standing[X].tolist()
+    assert table["pearson"].unique() == pytest.approx([standing[X].corr(standing[Y])])
+    coloured = plot.scatter.table(whole, X, Y, hue="kept")
+    assert coloured[X].tolist() == whole[X].tolist()
+    assert set(coloured["filters"]) == {61}
+    assert coloured["pearson"].unique() == pytest.approx([standing[X].corr(standing[Y])])
+
+
+@pytest.mark.parametrize("hue", ["temperatures", "columns", "versions"])
+def test_facts_that_are_collections_colour_points(runs: Runs, hue: str) -> None:
+    facts = {"temperatures": (1.0, 20.0), "columns": ["a"], "versions": {"torch": "2", "a": "1"}}
+    spec = runs.spec.assign(**{hue: [facts[hue]] * len(runs.spec)})
+    table = plot.scatter.table(replace(runs, spec=spec), X, Y, hue=hue)
+    text = {"temperatures": "1/20", "columns": "a", "versions": "a 1/torch 2"}[hue]
+    assert set(table[hue]) == {text}
 
 
 def test_too_many_panels_are_refused(runs: Runs) -> None:

@@ -56,7 +56,7 @@ def settings_of(spec: pd.DataFrame) -> list[str]:
 def telling_facts(spec: pd.DataFrame) -> list[str]:
     """`settings_of` the runs, and their name where two have the same setting and seed.
 
-    An unknown seed counts as the same: runs are only averaged if they are known to be repeats.
+    Runs of one setting without a seed count as repeats.
     """
     facts = settings_of(spec)
     return facts if _are_apart(spec, facts) else [*facts, "run"]
@@ -145,9 +145,11 @@ def _count(spec: pd.DataFrame, facts: Sequence[str]) -> int:
 
 
 def _are_apart(spec: pd.DataFrame, facts: Sequence[str]) -> bool:
-    """Whether facts and seeds tell all runs apart."""
-    known = [*facts, *(name for name in (SEED,) if name in spec)]
-    return _count(spec, known) == len(spec)
+    """Whether facts and seeds tell all runs apart that have a seed."""
+    if SEED not in spec:
+        return True
+    seeded = spec[spec[SEED].notna()]
+    return _count(seeded, [*facts, SEED]) == len(seeded)
 
 
 def _is_own_number(spec: pd.DataFrame, name: str) -> bool:

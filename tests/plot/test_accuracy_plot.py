@@ -82,9 +82,11 @@ def test_runs_that_differ_in_anything_are_told_apart(facts: dict[str, Any], valu
 
 def test_two_runs_of_one_setting_and_seed_are_told_apart_by_name() -> None:
     runs = unpruned((0, 1))
-    table = accuracy.table(replace(runs, spec=runs.spec.assign(seed=None)))
+    table = accuracy.table(replace(runs, spec=runs.spec.assign(seed=1)))
     assert set(table["run"]) == set(runs.spec["run"])
     assert table["test_acc_sd"].isna().all()
+    repeats = accuracy.table(replace(runs, spec=runs.spec.assign(seed=None)))
+    assert set(repeats["seeds"]) == {2}
 
 
 def test_seeds_are_the_runs_that_have_a_value() -> None:
@@ -221,7 +223,7 @@ def test_a_single_epoch_is_seen() -> None:
 
 def test_many_settings_have_a_readable_legend() -> None:
     parts = [own(test_acc=0.04 * i).assign(run=f"a run of a long name {i}") for i in range(20)]
-    figure = accuracy(pd.concat(parts))
+    figure = accuracy(pd.concat(parts), by="run")
     assert len(legend_of(figure)) == 20
     assert_readable(figure)
 

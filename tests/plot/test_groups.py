@@ -54,7 +54,9 @@ def test_a_number_of_every_run_is_no_setting_where_seeds_tell_the_runs_apart() -
 def test_runs_of_one_setting_and_seed_are_told_apart_by_their_name() -> None:
     assert telling_facts(spec(seed=[0, 1], network=["a", "a"])) == []
     assert telling_facts(spec(seed=[0, 0, 1], network=["a", "a", "a"])) == ["run"]
-    assert telling_facts(spec(seed=[None, None])) == ["run"]
+    assert telling_facts(spec(seed=[None, None])) == []  # repeats
+    assert telling_facts(spec(network=["a", "a"])) == []
+    assert telling_facts(spec(seed=[0, None, 0])) == ["run"]
     found, _ = with_groups(spec(seed=[0, 0]), by=[])
     assert set(found["group"]) == {""}
 

@@ -18,7 +18,11 @@ from pruneviz.figures.formats import FORMATS, check_format
 from pruneviz.figures.listing import lines_about
 from pruneviz.figures.options import DrawOptions, LossPreservation
 from pruneviz.figures.plot_kinds import (
+    AGGREGATES,
+    DIRECTIONS,
     KINDS,
+    ORDERS,
+    SCALES,
     PlotOptions,
     arguments_of,
     flag,
@@ -31,6 +35,8 @@ from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from pruneviz.log.runs import Runs
 
 # pandas, matplotlib and SciPy are imported where they are used, so that --help is fast.
 
@@ -98,17 +104,17 @@ _MORE: Mapping[str, Mapping[str, Any]] = {
     "network": {"metavar": "NAME"},
     "unit": one_of("row kind", ROW_KINDS),
     "measures": {"metavar": "NAME", "autocompletion": completing(_measures)},
-    "over": {"metavar": "<measure|epoch|layer>"},
+    "over": one_of("direction", DIRECTIONS),
     "against": {"metavar": "NAME", "autocompletion": completing(_measures)},
-    "filters": {"metavar": "N"},
+    "filters": {"metavar": "LAYER:N"},
     "layers": {"metavar": "NAME"},
-    "aggregate": {"metavar": "NAME"},
-    "order": {"metavar": "<kept|filter>"},
+    "aggregate": one_of("aggregate", AGGREGATES),
+    "order": one_of("order", ORDERS),
     "method": one_of("correlation coefficient", get_args(CorrelationMethod)),
     "mask_score": {"metavar": "MEASURE", "autocompletion": completing(_measures)},
     "mask_ratio": {"metavar": "FRACTION"},
     "seed": {"metavar": "N"},
-    "scale": one_of("scale", ("symlog", "linear", "log")),
+    "scale": one_of("scale", SCALES),
 }
 
 
@@ -209,6 +215,7 @@ def draw(
         runs = loaded(data)
     _check_dataset(dataset, runs.spec)
     if kind is not None:
+        _check_quantities(asked, runs)
         tasks = kind_tasks(kind, runs, place, arguments, asked, dataset)
     elif names:
         tasks = [figure_task(name, runs, place, options) for name in names]
@@ -234,11 +241,40 @@ def _check_together(
             f"--kind {kind} draws any network, and figure {names[0]} is one of the paper; leave "
             "one out"
         )
+    if asked.mask_ratio is not None:
+        _check_ratio(asked.mask_ratio)
     if loss_preservation is not None:
         raise FigureError(
             "--loss-preservation is for figures of the paper; name the measure with --x or --y, "
             "such as loss_preservation_abs_of_sum"
         )
+
+
+def _check_ratio(ratio: float) -> None:
+    from pruneviz.analysis.masks import check_ratio
+
+    check_ratio(ratio)
+
+
+def _check_quantities(asked: PlotOptions, runs: Runs) -> None:
+    """Raise `FigureError` for a name that is neither a column, a fact nor a measure."""
+    known = [
+        *runs.recorded("filters"),
+        *map(str, runs.epochs),
+        *map(str, runs.spec),
+        *_quantities(),
+    ]
+    for option in ("x", "y", "hue", "by", "measures", "against"):
+        given = getattr(asked, option) or ()
+        for name in [given] if isinstance(given, str) else given:
+            if name not in (*known, "layer", "depth") and not _is_measure(name):
+                raise FigureError(
+                    f"{flag(option)}: {unknown_name('column, fact or measure', name, known)}"
+                )
+    seeds = sorted({int(seed) for seed in runs.spec["seed"].dropna()})
+    if asked.seed is not None and asked.seed not in seeds:
+        held = ", ".join(map(str, seeds)) or "none"
+        raise FigureError(f"--seed {asked.seed} is not recorded; recorded are {held}")
 
 
 def _draw_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -49,14 +50,18 @@ class PlotOptions:
     against: str | None = field(
         default=None, metadata={"help": "Measure that a heat map compares the others with."}
     )
-    filters: list[int] | None = field(
-        default=None, metadata={"help": "Filters in a trajectory. Default: quantiles."}
+    filters: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Filters in a trajectory, each as LAYER:N; single weights as LAYER:N:WEIGHT. "
+            "Default: quantiles of the layers."
+        },
     )
     layers: list[str] | None = field(
         default=None, metadata={"help": "Layers in a trajectory, or in a picture of masks."}
     )
     aggregate: str | None = field(
-        default=None, metadata={"help": "With --y in layer pictures: mean, median, sum, min, max."}
+        default=None, metadata={"help": "With --y in layer pictures, what a bar is of its filters."}
     )
     order: str | None = field(
         default=None, metadata={"help": "Order of filters in a picture of masks: kept or filter."}
@@ -69,12 +74,16 @@ class PlotOptions:
         default=None,
         metadata={
             "help": "Pruning measure of the masks in correlation pictures and pictures of masks. "
-            f"Default: {MASK_SCORES['filter']}; for single weights {MASK_SCORES['weight']}."
+            f"Default: {MASK_SCORES['filter']}; for single weights {MASK_SCORES['weight']}; with "
+            "--kind the one whose masks the runs logged."
         },
     )
     mask_ratio: float | None = field(
         default=None,
-        metadata={"help": f"Fraction of filters that these masks prune. Default: {MASK_RATIO}."},
+        metadata={
+            "help": f"Fraction of filters that these masks prune. Default: {MASK_RATIO}; with "
+            "--kind that of the runs."
+        },
     )
     seed: int | None = field(
         default=None, metadata={"help": "Seed shown in scatter plots. Default: the lowest."}
@@ -88,6 +97,12 @@ class PlotOptions:
     )
 
 
+# What options of one word may be; a test holds them to the plot functions, which are slow to load.
+AGGREGATES = ("mean", "median", "sum", "min", "max", "std", "count")
+DIRECTIONS = ("measure", "epoch", "layer")
+ORDERS = ("kept", "filter")
+SCALES = ("symlog", "linear", "log")
+_FILTER = re.compile(r"(.+?):(\d+)(?::(\d+))?")
 # Fields that choose runs, so that every kind takes them.
 _CHOOSING = ("runs", "network")
 
@@ -100,7 +115,9 @@ class PlotKind:
         function: Name of the function in `pruneviz.plot`.
         takes: Its parameter for each field of `PlotOptions` that it takes.
         usual: Arguments that are used where they are not given.
-        first: Arguments to try before, one after the other, where none of them is given.
+        first: Arguments to take instead, where none of them is given and the runs hold what they
+            name; the first such ones count.
+        trial: Arguments with which that is found out soon.
         required: Fields that must be given.
     """
 
@@ -108,6 +125,7 @@ class PlotKind:
     takes: Mapping[str, str]
     usual: Mapping[str, Any] = field(default_factory=dict)
     first: tuple[Mapping[str, Any], ...] = ()
+    trial: Mapping[str, Any] = field(default_factory=dict)
     required: tuple[str, ...] = ()
 
 
@@ -129,6 +147,7 @@ KINDS: Mapping[str, PlotKind] = {
             {"x": "sigma_change", "y": "loss_preservation"},
             {"x": "theta_change", "y": "loss_preservation"},
         ),
+        {"epochs": -1, "mask_score": None},
     ),
     "layers": PlotKind(
         "layer_ratios", _same("y", "by", "aggregate", "unit", "scale", epochs="epoch")
@@ -180,7 +199,25 @@ def arguments_of(kind: str, options: PlotOptions) -> tuple[Arguments, ...]:
         for name, parameter in found.takes.items()
         if name in given
     }
-    return tuple({**first, **own} for first in usual_arguments(kind, own))
+    found_arguments = tuple({**first, **own} for first in usual_arguments(kind, own))
+    return _with_masks(found_arguments) if kind == "correlation" else found_arguments
+
+
+def _with_masks(choices: tuple[Arguments, ...]) -> tuple[Arguments, ...]:
+    """Of several choices, those in which the options of masks that were given do something."""
+    found = tuple(
+        arguments
+        for arguments in choices
+        if "mask_ratio" not in arguments
+        or "mask_score" in arguments
+        or isinstance(arguments.get("x"), str)
+    )
+    if not found:
+        raise FigureError(
+            "--mask-ratio is for masks, and a picture of several measures has masks only with "
+            "--mask-score; add it, or name one measure with --x"
+        )
+    return found
 
 
 def usual_arguments(kind: str, own: Arguments) -> tuple[Arguments, ...]:
@@ -207,7 +244,9 @@ def flag(name: str) -> str:
 
 
 def _plain(parameter: str, value: Any) -> Any:
-    """A list of one item as the item; a single epoch where one is taken."""
+    """A list of one item as the item; a single epoch where one is taken; filters as keys."""
+    if parameter == "filters":
+        return [_filter(text) for text in value]
     if isinstance(value, list) and len(value) == 1 and parameter != "measures":
         return value[0]
     if parameter == "epoch" and isinstance(value, list):
@@ -215,3 +254,15 @@ def _plain(parameter: str, value: Any) -> Any:
             f"--kind layers shows one epoch, and --epochs names {counted(len(value), 'epoch')}"
         )
     return value
+
+
+def _filter(text: str) -> tuple[str | int, ...]:
+    """Layer and number of a filter, and of a weight in it, from LAYER:N or LAYER:N:WEIGHT."""
+    found = _FILTER.fullmatch(text)
+    if found is None:
+        raise FigureError(
+            f"--filters {text} is no filter; expected LAYER:N, such as conv1:3, or for single "
+            "weights LAYER:N:WEIGHT"
+        )
+    layer, *numbers = found.groups()
+    return (layer, *(int(number) for number in numbers if number))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +79,26 @@ def save_plot(
     """
     if some and picture.kind == "accuracy":
         runs = _with_accuracies(runs)
-    *others, last = picture.arguments
-    for arguments in others:
-        with suppress(FigureError):
-            composed = compose_plot(picture.kind, runs, picture.network, arguments, stem.name)
-            return save_composed(composed, stem, formats)
-    composed = compose_plot(picture.kind, runs, picture.network, last, stem.name)
+    arguments = _first_held(picture, runs)
+    composed = compose_plot(picture.kind, runs, picture.network, arguments, stem.name)
     return save_composed(composed, stem, formats)
+
+
+def _first_held(picture: OwnPicture, runs: Runs) -> Mapping[str, Any]:
+    """The first arguments whose quantities the runs hold; the last ones if none are."""
+    *others, last = picture.arguments
+    held = (arguments for arguments in others if _is_held(picture.kind, runs, arguments))
+    return next(held, last)
+
+
+def _is_held(kind: str, runs: Runs, arguments: Mapping[str, Any]) -> bool:
+    found = KINDS[kind]
+    named = {name: value for name, value in arguments.items() if name in ("x", "y", "unit")}
+    try:
+        getattr(plot, found.function).table(runs, **named, **found.trial)
+    except FigureError:
+        return False
+    return True
 
 
 def _with_accuracies(runs: Runs) -> Runs:

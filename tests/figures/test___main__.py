@@ -180,7 +180,8 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of a person's own loop: a network of their own, no data set, no preset."""
     path = tmp_path_factory.mktemp("data") / "mine"
     runs = make_runs({"mine": (4, 6)}, seeds=(0, 1), epochs=4, every=2)
-    save_runs(replace(runs, spec=runs.spec.assign(preset=None, dataset=None)), path)
+    epochs = runs.epochs.assign(mine_loss=0.5)
+    save_runs(replace(runs, spec=runs.spec.assign(preset=None, dataset=None), epochs=epochs), path)
     return path
 
 
@@ -246,7 +247,54 @@ def test_one_kind_is_drawn_by_name(mine: Path, tmp_path: Path) -> None:
     assert missing.exit_code == 1 and "mine-accuracy is not drawn: no accuracy" in missing.stderr
 
 
+# Every option of every kind, and a column that its table must have with some values.
+WITH_OPTIONS: dict[str, dict[str, set[object]]] = {
+    "scatter --x sigma --y theta_hg --hue layer --epochs 0,4 --unit filter --method spearman "
+    "--seed 1 --scale linear --network mine": {"epoch": {0, 4}, "seed": {1}},
+    "scatter --hue network --runs mine-digits-s0": {"seeds": {1}},
+    "correlation --x theta_g --y theta_hg --by run --epochs=2,-1 --unit filter --method kendall "
+    "--mask-score magnitude --mask-ratio 0.5": {"epoch": {2, 4}, "mask_score": {"magnitude"}},
+    "correlation --mask-ratio 0.5": {"x": {"sigma_change"}, "chance": {0.5}},
+    "layers --y theta_g --by seed --aggregate max --epochs 2 --unit filter --scale symlog": {
+        "epoch": {2},
+        "seed": {0, 1},
+    },
+    "accuracy --y mine_loss --by seed --epochs 1,2": {"epoch": {1, 2}, "seed": {0, 1}},
+    "heatmap --measures magnitude,theta_g --over layer --epochs 0 --unit filter --by run "
+    "--method pearson": {"method": {"pearson"}, "epoch": {0}},
+    "heatmap --measures magnitude --against theta_g --over epoch": {"y": {"magnitude"}},
+    "trajectory --y theta_g --filters features.0.conv:0,features.1.conv:5 --epochs 0,2 "
+    "--unit filter --by network --scale symlog": {"filter": {0, 5}, "epoch": {0, 2}},
+    "trajectory --y theta_g --layers features.1.conv": {"layer": {"features.1.conv"}},
+    "masks --mask-score magnitude --mask-ratio 0.5 --layers features.1.conv --epochs 0,4 "
+    "--unit filter --by run --order filter": {
+        "score": {"magnitude"},
+        "ratio": {0.5},
+        "layer": {"features.1.conv"},
+    },
+}
+
+
+@pytest.mark.parametrize("options", WITH_OPTIONS)
+def test_every_option_of_a_kind_does_something(options: str, mine: Path, tmp_path: Path) -> None:
+    done = invoke("--kind", *options.split(), "--data", mine, "--out", tmp_path, "--format", "svg")
+    assert done.exit_code == 0, done.output
+    (path,) = tmp_path.glob("*.csv")
+    table = pd.read_csv(path)
+    for column, values in WITH_OPTIONS[options].items():
+        assert set(table[column].dropna()) == values, column
+
+
 WRONG_KINDS = {
+    "--kind correlation --mask-ratio 3": "ratio=3.0; give the fraction",
+    "--kind correlation --x theta_g,sigma --mask-ratio 0.5": "masks only with --mask-score",
+    "--kind scatter --x thata_g": "--x: there is no column, fact or measure 'thata_g'; did you",
+    "--kind heatmap --against nothing": "--against: there is no column, fact or measure 'nothing'",
+    "--kind scatter --seed 7": "--seed 7 is not recorded; recorded are 0, 1",
+    "--kind trajectory --y theta_g --filters 0,1": "--filters 0 is no filter; expected LAYER:N",
+    "--kind layers --y theta_g --aggregate avg": "no aggregate 'avg'",
+    "--kind heatmap --over epochs": "did you mean 'epoch'?",
+    "--kind masks --order keep": "did you mean 'kept'?",
     "--kind scater": "did you mean 'scatter'?",
     "--kind accuracy --hue depth": "accuracy does not take --hue; it takes --y, --by, --epochs",
     "--kind scatter --mask-ratio 0.5": "does not take --mask-ratio; it takes --x, --y, --hue",

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 
 from pruneviz import plot
 from pruneviz.errors import FigureError
-from pruneviz.figures.plot_kinds import KINDS, PlotOptions, arguments_of, flag
+from pruneviz.figures.plot_kinds import (
+    AGGREGATES,
+    DIRECTIONS,
+    KINDS,
+    ORDERS,
+    SCALES,
+    PlotOptions,
+    arguments_of,
+    flag,
+)
+from pruneviz.plot import heatmap_plot, layer_table, mask_plot, scatter_plot, trajectory_plot
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -55,3 +66,33 @@ def test_options_that_a_kind_does_not_take_are_refused_with_those_that_it_takes(
     with pytest.raises(FigureError, match="no kind of picture 'scater'; did you mean 'scatter'"):
         arguments_of("scater", PlotOptions())
     assert flag("mask_score") == "--mask-score"
+
+
+def test_words_are_those_of_the_plot_functions() -> None:
+    assert AGGREGATES == layer_table.AGGREGATES
+    assert get_args(heatmap_plot.Over) == DIRECTIONS and get_args(mask_plot.Order) == ORDERS
+    of_plots = {*get_args(scatter_plot.AxisScale), *get_args(trajectory_plot.Scale)}
+    assert set(SCALES) == of_plots
+
+
+def test_filters_are_keys_of_layer_number_and_weight() -> None:
+    asked = PlotOptions(y=["theta_g"], filters=["stage1.0:3", "a:b:0:17"])
+    (found,) = arguments_of("trajectory", asked)
+    assert found["filters"] == [("stage1.0", 3), ("a:b", 0, 17)]
+    for wrong in ("3", "conv1", "conv1:x", ":3"):
+        with pytest.raises(FigureError, match=f"--filters {wrong} is no filter; expected LAYER:N"):
+            arguments_of("trajectory", PlotOptions(y=["theta_g"], filters=[wrong]))
+
+
+def test_options_of_masks_leave_out_pictures_without_masks() -> None:
+    first, second = arguments_of("correlation", PlotOptions(mask_ratio=0.5))
+    assert (first["x"], second["x"]) == ("sigma_change", "theta_change")
+    assert (
+        len(arguments_of("correlation", PlotOptions(mask_score="magnitude", mask_ratio=0.5))) == 3
+    )
+    for several in (
+        PlotOptions(x=["a", "b"], mask_ratio=0.5),
+        PlotOptions(y=["a"], mask_ratio=0.5),
+    ):
+        with pytest.raises(FigureError, match="masks only with --mask-score; add it"):
+            arguments_of("correlation", several)

@@ -90,3 +90,18 @@ def test_arguments_are_tried_one_after_the_other(runs: Runs, tmp_path: Path) -> 
     assert json.loads(path.read_text())["options"]["drawing"] == right
     with pytest.raises(FigureError, match="nothing"):
         save_plot(replace(picture, arguments=(wrong,)), shown, tmp_path / "mine", [])
+
+
+def test_a_failure_is_not_taken_for_quantities_that_are_not_held(
+    runs: Runs, tmp_path: Path
+) -> None:
+    shown = chosen("correlation", runs)
+    first = {"x": "sigma", "y": "theta_g", "epochs": 99}
+    arguments = (first, {"x": "magnitude", "y": "theta_g"})
+    picture = OwnPicture("correlation", "mine", "mine", tuple(shown.spec["run"]), arguments)
+    with pytest.raises(FigureError, match="99"):
+        save_plot(picture, shown, tmp_path / "mine", [])
+    (tmp_path / "file").touch()
+    good = replace(picture, arguments=({"x": "sigma", "y": "theta_g"}, {"x": "no", "y": "no"}))
+    with pytest.raises(FigureError, match="file"):
+        save_plot(good, shown, tmp_path / "file" / "mine", [])

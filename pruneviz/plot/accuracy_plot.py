@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pruneviz.log.arguments import as_tuple
 from pruneviz.plot import style
 from pruneviz.plot.canvas import canvas, letters, with_table
 from pruneviz.plot.curve_table import curves, epoch_columns, one_per_training
@@ -71,8 +72,7 @@ def accuracies(
         FigureError: If a column, a fact, an epoch or a run is not there; names what is.
     """
     chosen = runs_of(source, runs, one_unit=False)
-    asked = [by] if isinstance(by, str) else by or ()
-    spec = chosen.spec if "unit" in asked else one_per_training(chosen.spec)
+    spec = chosen.spec if "unit" in as_tuple(by) else one_per_training(chosen.spec)
     return curves(chosen, spec, y, by, epochs)
 
 

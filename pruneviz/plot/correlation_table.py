@@ -9,9 +9,9 @@ from typing import cast
 import pandas as pd
 
 from pruneviz.analysis.masks import check_ratio
-from pruneviz.analysis.measures import AnyMeasure, Measure, names, resolve
-from pruneviz.analysis.run_facts import with_facts_needed
-from pruneviz.errors import FigureError, ScoreError, unknown_name
+from pruneviz.analysis.matrix import recorded_measures
+from pruneviz.analysis.measures import AnyMeasure, Measure
+from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot.groups import telling_facts, with_groups
@@ -26,13 +26,12 @@ from pruneviz.plot.row_kind import (
     row_kind_of,
 )
 from pruneviz.plot.rows import different, held_epochs, runs_with
-from pruneviz.plot.source import Chosen, Source, only_epochs, runs_of
+from pruneviz.plot.source import Chosen, Source, asked_epochs, only_epochs, runs_of
 from pruneviz.plot.words import listed
 
 RANDOM = "random"
 LAYER = "layer"
 KEPT = "kept"
-_LIKE_ANOTHER = ("snip", RANDOM)  # the ranking of loss_preservation, and the control
 _MOST_LINES = 200
 # Half the width of the interval that holds 95 % of the correlations of n unrelated pairs.
 _SPREAD = 1.96
@@ -120,7 +119,9 @@ def correlation_table(
     if mask_ratio is not None:
         check_ratio(mask_ratio)
     chosen = runs_of(source, runs, unit)
-    asked = _asked(chosen, x, y, by, with_companion(method), mask_score, mask_ratio, epochs)
+    asked = _asked(
+        chosen, x, y, by, with_companion(method), mask_score, mask_ratio, asked_epochs(epochs)
+    )
     held = _held(chosen, asked)
     spec = runs_with(chosen.spec, held, asked.needed, named=runs is not None)
     settings = [name for name in telling_facts(spec) if name != asked.fact]
@@ -195,14 +196,9 @@ def _asked(
 
 def _several(runs: Runs, x: Sequence[AnyMeasure] | None, y: Measure) -> tuple[Measure, ...]:
     """The quantities of a list, by default all measures that the runs hold, and the control."""
-    recorded = set(runs.recorded("filters"))
-    if x is None:
-        held = [each for each in map(resolve, names()) if _is_held(each, runs, recorded)]
-        wanted: list[AnyMeasure] = [
-            each for each in held if each.name not in (*_LIKE_ANOTHER, y.name)
-        ]
-    else:
-        wanted = list(x)
+    wanted: list[AnyMeasure] = [
+        each for each in (recorded_measures(runs) if x is None else x) if x or each != y.name
+    ]
     found = [quantity_of(each, runs, f"x{place}") for place, each in enumerate(wanted, 1)]
     if RANDOM not in [each.name for each in found] and y.name != RANDOM:
         found.append(quantity_of(RANDOM, runs, "x"))
@@ -211,18 +207,6 @@ def _several(runs: Runs, x: Sequence[AnyMeasure] | None, y: Measure) -> tuple[Me
     if twice:
         raise FigureError(f"x names {twice[0]} twice; name it once")
     return tuple(found)
-
-
-def _is_held(measure: Measure, runs: Runs, recorded: set[str]) -> bool:
-    """Whether runs hold the columns and facts that a measure needs."""
-    if not set(measure.columns) <= recorded:
-        return False
-    try:
-        nothing = with_facts_needed(pd.DataFrame({"run": []}), runs.spec, [measure])
-    except ScoreError:
-        return False
-    known = runs.spec.reindex(columns=list(measure.facts)).notna().all(axis=None)
-    return bool(known) and set(measure.facts) <= set(nothing)
 
 
 def _shown_epochs(held: pd.DataFrame, asked: _Asked) -> list[int] | None:

@@ -43,7 +43,7 @@ from pruneviz.plot.recorded import (
     measures_to_compare,
     values_of,
 )
-from pruneviz.plot.source import Chosen, Source, runs_of
+from pruneviz.plot.source import Chosen, Source, asked_epochs, runs_of
 from pruneviz.plot.words import SYMBOLS, measure_title
 
 Over = Literal["measure", "epoch", "layer"]
@@ -85,7 +85,7 @@ def heatmap_table(
         raise FigureError(unknown_name("correlation method", method, COEFFICIENTS))
     if isinstance(measures, str):
         raise FigureError(f"measures={measures!r} is one name; give a list of at least two")
-    whole = runs_of(source, runs, unit)
+    epochs, whole = asked_epochs(epochs), runs_of(source, runs, unit)
     known = measured_epochs(whole)
     wanted = (None if over == "epoch" else -1) if epochs is None else epochs
     check_held(whole, [*(measures or ()), *([] if against is None else [against])])

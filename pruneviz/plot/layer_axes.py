@@ -51,6 +51,16 @@ class YAxis:
         return 100 if self.is_share else 1
 
 
+def check_scale(scale: object) -> None:
+    """Check that a scale is one of `Scale`.
+
+    Raises:
+        FigureError: If it is not.
+    """
+    if scale not in get_args(Scale):
+        raise FigureError(unknown_name("scale", str(scale), get_args(Scale)))
+
+
 def layer_axis(table: pd.DataFrame, scale: Scale, unit: str) -> YAxis:
     """The axis for a table of `pruneviz.plot.layer_ratios`.
 
@@ -62,8 +72,7 @@ def layer_axis(table: pd.DataFrame, scale: Scale, unit: str) -> YAxis:
     Raises:
         FigureError: If the scale does not fit the numbers.
     """
-    if scale not in get_args(Scale):
-        raise FigureError(unknown_name("scale", str(scale), get_args(Scale)))
+    check_scale(scale)
     kind = ROW_KINDS_BY_UNIT.get(unit, FILTER)
     if SHARE in table:
         if scale != "linear":

@@ -17,13 +17,21 @@ from matplotlib.patches import Patch
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.plot import style
 from pruneviz.plot.canvas import Canvas, canvas, letters, with_table
-from pruneviz.plot.layer_axes import DASHED, Scale, YAxis, layer_axis, scale_values, targets_of
+from pruneviz.plot.layer_axes import (
+    DASHED,
+    Scale,
+    YAxis,
+    check_scale,
+    layer_axis,
+    scale_values,
+    targets_of,
+)
 from pruneviz.plot.layer_names import name_layers
-from pruneviz.plot.layer_table import layer_values, pruned_shares
+from pruneviz.plot.layer_table import check_aggregate, layer_values, pruned_shares
 from pruneviz.plot.legends import fitting, legend
 from pruneviz.plot.looks import Key, Look, Panel, keys_of, legend_facts, looks_of, panels_of
 from pruneviz.plot.panels import wrapped
-from pruneviz.plot.source import Chosen, Source, runs_of
+from pruneviz.plot.source import Chosen, Source, asked_epoch, runs_of
 from pruneviz.plot.words import listed, percent
 
 _GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
@@ -71,6 +79,9 @@ def ratios(
             pruned and `y` is not given.
         AnalysisError: If runs to be averaged differ in their layers.
     """
+    check_scale(scale)
+    check_aggregate(aggregate, y)
+    epoch = asked_epoch(epoch)
     if y is not None:
         chosen = runs_of(source, runs, unit)
         return layer_values(chosen, chosen.spec, y, by, epoch, aggregate)
@@ -133,7 +144,9 @@ def layer_ratios(
         >>> pv.plot.layer_ratios(runs)
         >>> pv.plot.layer_ratios(runs, "theta_norm2", aggregate="sum", epoch=0, scale="log")
     """
-    numbers = ratios(source, y, by=by, epoch=epoch, aggregate=aggregate, runs=runs, unit=unit)
+    numbers = ratios(
+        source, y, by=by, epoch=epoch, aggregate=aggregate, runs=runs, unit=unit, scale=scale
+    )
     units = set(runs_of(source, runs, unit, one_unit=False).spec["unit"])
     return draw_layers(numbers, scale, str(units.pop()) if len(units) == 1 else "filter", ax)
 

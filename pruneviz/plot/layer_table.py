@@ -102,8 +102,6 @@ def layer_values(
     Raises:
         FigureError: If a name or the epoch is not there; names what is.
     """
-    if aggregate not in AGGREGATES:
-        raise FigureError(unknown_name("aggregate", str(aggregate), AGGREGATES))
     runs = runs.named(spec["run"])
     measure = quantity_of(y, runs, "y")
     chosen = _common_epoch(runs, spec, measure, epoch)
@@ -117,6 +115,21 @@ def layer_values(
     found = means.merge(counts, on=keys).sort_values(["setting", "layer_index"], ignore_index=True)
     columns = [*facts, "layer_index", "layer", "filters", "seeds", VALUE, f"{VALUE}_sd"]
     return found[columns].assign(quantity=measure.name, aggregate=aggregate, epoch=chosen)
+
+
+def check_aggregate(aggregate: object, y: AnyMeasure | None) -> None:
+    """Check that an aggregate is one of `AGGREGATES`, and that there is something to aggregate.
+
+    Raises:
+        FigureError: If not.
+    """
+    if aggregate not in AGGREGATES:
+        raise FigureError(unknown_name("aggregate", str(aggregate), AGGREGATES))
+    if y is None and aggregate != AGGREGATES[0]:
+        raise FigureError(
+            f"aggregate={aggregate!r} is for values of y; name a column or measure with y, or "
+            "leave aggregate out"
+        )
 
 
 def _settings(spec: pd.DataFrame, facts: Sequence[str]) -> pd.DataFrame:

@@ -190,7 +190,7 @@ def _note(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     facts = []
     if first["seeds"] > 1:
-        facts.append(f"the lowest of {first['seeds']} seeds")
+        facts.append(f"one of {first['seeds']} runs")
     if "weight" in rows:
         facts.append(counted(len(rows.drop_duplicates(["layer", "filter", "weight"])), "weight"))
     if pd.notna(first["score"]):

@@ -24,7 +24,7 @@ from pruneviz.plot.recorded import (
     recorded_names,
     values_of,
 )
-from pruneviz.plot.source import Chosen, Source, runs_of
+from pruneviz.plot.source import Chosen, Source, asked_epochs, runs_of
 from pruneviz.plot.trajectories import chosen_layers
 
 
@@ -53,7 +53,7 @@ def masks_table(
             measure needs; lists what is there.
         AnalysisError: If `ratio` is outside [0, 1].
     """
-    whole = runs_of(source, runs, unit)
+    epochs, whole = asked_epochs(epochs), runs_of(source, runs, unit)
     if score is not None:
         check_held(whole, [score])
     groups = [_of(label, group, score, ratio) for label, group in groups_of(whole, by)]

@@ -63,12 +63,12 @@ def wrapped(title: str, inches: float) -> str:
 
 
 def seeds_in_words(table: pd.DataFrame) -> str:
-    """`mean of 3 seeds`, from a column `seeds`; nothing for a single one."""
+    """`mean of 3 runs`, from a column `seeds`; nothing for a single one."""
     seeds = table.loc[table["seeds"] > 0, "seeds"]
     least, most = int(seeds.min() if len(seeds) else 0), int(seeds.max() if len(seeds) else 0)
     if most <= 1:
         return ""
-    return f"mean of {most} seeds" if least == most else f"mean of {least} to {most} seeds"
+    return f"mean of {most} runs" if least == most else f"mean of {least} to {most} runs"
 
 
 def label_edges(panels: Sequence[Axes], x: str, y: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import pandas as pd
 
@@ -24,8 +25,10 @@ from pruneviz.plot.rows import (
     nearest_epochs,
     runs_with,
 )
-from pruneviz.plot.source import Chosen, Source, only_epochs, runs_of
+from pruneviz.plot.source import Chosen, Source, asked_epochs, only_epochs, runs_of
 from pruneviz.plot.words import listed
+
+AxisScale = Literal["symlog", "linear"]
 
 FRACTIONS = (0.0, 0.25, 1.0)  # of the schedule: epochs 0, 40 and 160 of 160
 PLACES = ("depth", "layer")  # colours that every table has
@@ -84,7 +87,7 @@ def points(
     unit: str | None = None,
     method: CorrelationMethod = "pearson",
     seed: int | None = None,
-    scale: object = None,
+    scale: AxisScale = "symlog",
 ) -> pd.DataFrame:
     """The numbers that `pruneviz.plot.scatter` draws.
 
@@ -113,8 +116,9 @@ def points(
     Raises:
         FigureError: If x, y, hue, an epoch, a run or a seed is not there; names what is.
     """
+    check_scale(scale)
     chosen = runs_of(source, runs, unit)
-    asked = _asked(chosen, x, y, hue, with_companion(method), epochs, seed)
+    asked = _asked(chosen, x, y, hue, with_companion(method), asked_epochs(epochs), seed)
     held = held_epochs(chosen, chosen.spec, asked.axes)
     spec = runs_with(chosen.spec, held, asked.axes, named=runs is not None)
     settings = [name for name in telling_facts(spec) if name != asked.fact]
@@ -124,6 +128,16 @@ def points(
     parts = [_of_setting(chosen, rows, held, asked) for _, rows in groups]
     found = pd.concat(parts, ignore_index=True)
     return found if several else found.drop(columns="group")
+
+
+def check_scale(scale: object) -> None:
+    """Check that a scale of the axes is one of `AxisScale`.
+
+    Raises:
+        FigureError: If it is not.
+    """
+    if scale not in get_args(AxisScale):
+        raise FigureError(f"scale is {scale!r}, expected one of {', '.join(get_args(AxisScale))}")
 
 
 def _asked(

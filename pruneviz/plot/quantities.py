@@ -10,13 +10,12 @@ import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure, Measure, names, quantity, resolve
 from pruneviz.analysis.pairs import values_of
-from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.errors import FigureError, LogError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import is_filter_column
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.row_kind import RowKind
-from pruneviz.plot.rows import kept_in, rows_for
+from pruneviz.plot.rows import kept_in, rows_for, with_facts_held
 from pruneviz.plot.words import MEASURE_UNITS, measure_title
 
 _UNITLESS = ("", "1")
@@ -105,7 +104,7 @@ def valued_rows(
     beside += [name for name in ("kept",) if name in runs.columns("filters")]
     whole = [each for each in further if each.needs is None]
     rows = rows_for(runs, spec, [*needed, *whole], [*columns, *beside], epochs)
-    rows = with_facts_needed(rows, runs.spec, further)
+    rows = with_facts_held(rows, runs.spec, further)
     rows = with_values(rows, [*needed, *further])
     return rows if of_pruned else rows[kept_in(rows)]
 

@@ -10,14 +10,14 @@ import pandas as pd
 
 from pruneviz.analysis.matrix import recorded_measures
 from pruneviz.analysis.measures import AnyMeasure, Measure, quantity
-from pruneviz.analysis.run_facts import with_facts_needed
+from pruneviz.analysis.run_facts import facts_known, with_facts_needed
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import DERIVATIVE_COLUMNS, is_filter_column
 from pruneviz.plot.groups import with_groups
 from pruneviz.plot.panels import check_number
-from pruneviz.plot.rows import filters_of, kept_in
-from pruneviz.plot.source import only_epochs
+from pruneviz.plot.rows import filters_of, kept_in, with_facts_held
+from pruneviz.plot.source import asked_epochs, only_epochs
 from pruneviz.plot.words import listed
 
 Wanted: TypeAlias = int | Iterable[int] | None
@@ -59,9 +59,9 @@ def epochs_of_group(held: Sequence[int], known: Sequence[int], wanted: Wanted) -
     Raises:
         FigureError: If no group has values at one of them.
     """
-    if wanted is None or not len(held):
+    asked = asked_epochs(wanted)
+    if asked is None or not len(held):
         return sorted(held)
-    asked = [wanted] if isinstance(wanted, int) else list(wanted)
     only_epochs(known, asked)
     mine = [epoch for epoch in asked if epoch < 0 or epoch in held]
     return only_epochs(held, mine) if mine else []
@@ -106,7 +106,9 @@ def check_held(runs: Runs, quantities: Sequence[AnyMeasure]) -> None:
 
     Raises:
         FigureError: If a quantity is unknown, or no run holds what it needs; lists what is there.
+        ScoreError: If no run has a fact that it needs, such as the size of the sample.
     """
+    with_facts_needed(runs.spec[["run"]], runs.spec, [known_quantity(runs, q) for q in quantities])
     recorded = runs.recorded("filters")
     for what in quantities:
         found = known_quantity(runs, what)
@@ -134,19 +136,20 @@ def known_quantity(runs: Runs, what: AnyMeasure) -> Measure:
 def recorded_names(runs: Runs) -> list[str]:
     """Measures and columns that have values."""
     recorded = runs.recorded("filters")
-    return [*_measures_from(recorded), *(name for name in recorded if name not in _KEYS)]
+    return [*recorded_measures(runs), *(name for name in recorded if name not in _KEYS)]
 
 
 def measures_to_compare(runs: Runs, epoch: int) -> list[str]:
     """Everything at one epoch that ranks filters: measures, and columns that are not of the log."""
     rows = runs.read("filters", epochs=[epoch])
+    facts = {name: 0 for name in facts_known(runs.spec) if name not in rows}
     own = [
         str(name)
         for name in rows
         if pd.api.types.is_numeric_dtype(rows[name]) and rows[name].notna().any()
         if name not in _KEYS and not is_filter_column(str(name))
     ]
-    return list(dict.fromkeys([*recorded_measures(rows), *own]))
+    return list(dict.fromkeys([*recorded_measures(rows.assign(**facts)), *own]))
 
 
 def measured_epochs(runs: Runs) -> list[int]:
@@ -167,17 +170,13 @@ def depths_of(rows: pd.DataFrame) -> dict[str, int]:
     return {str(layer): depth for depth, layer in enumerate(pd.unique(rows["layer"]), start=1)}
 
 
-def _measures_from(columns: Sequence[str]) -> list[str]:
-    return recorded_measures(pd.DataFrame({name: [0] for name in columns}))
-
-
 def _rows(runs: Runs, quantities: Sequence[Measure], epochs: Sequence[int] | None) -> pd.DataFrame:
     if any(one.needs is None for one in quantities):  # a function that does not say what it reads
-        return with_facts_needed(runs.read("filters", epochs=epochs), runs.spec, quantities)
+        return with_facts_held(runs.read("filters", epochs=epochs), runs.spec, quantities)
     held = runs.columns("filters")
     read = ["kept", "weight", *(column for one in quantities for column in one.reads)]
     rows = filters_of(runs, runs.spec, [name for name in read if name in held], epochs)
-    return with_facts_needed(rows, runs.spec, quantities)
+    return with_facts_held(rows, runs.spec, quantities)
 
 
 def _texts(names: pd.Series) -> pd.Series:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.measures import Measure
-from pruneviz.analysis.run_facts import with_facts_needed
+from pruneviz.analysis.run_facts import facts_known, with_facts_needed
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTER_KEYS
@@ -79,6 +79,24 @@ def rows_for(
     read = [*complete, *(name for name in optional if name in held), *columns]
     rows = filters_of(runs, spec, read, epochs, complete)
     return with_facts_needed(rows, runs.spec, quantities)
+
+
+def with_facts_held(
+    filters: pd.DataFrame, spec: pd.DataFrame, quantities: Sequence[Measure]
+) -> pd.DataFrame:
+    """A filters table with the run facts that some quantities need, null where no run has them.
+
+    Args:
+        filters: Filters table with a column `run`.
+        spec: One row per run.
+        quantities: Columns and pruning measures.
+    """
+    mine = spec[spec["run"].astype(str).isin(set(filters["run"].astype(str)))]
+    known = facts_known(mine)
+    there = [each for each in quantities if set(each.facts) <= known]
+    rows = with_facts_needed(filters, mine, there)
+    lacking = {name for each in quantities for name in each.facts} - set(rows)
+    return rows.assign(**dict.fromkeys(lacking, np.nan))
 
 
 def held_epochs(runs: Runs, spec: pd.DataFrame, quantities: Sequence[Measure]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,14 +23,12 @@ from pruneviz.plot.colouring import Colouring, colouring
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.legends import shortened
 from pruneviz.plot.mean_correlations import with_companion
-from pruneviz.plot.points import points
+from pruneviz.plot.points import AxisScale, points
 from pruneviz.plot.quantities import axis_label, name_of
 from pruneviz.plot.row_kind import RowKind, row_kind_in
 from pruneviz.plot.signed_log import SignedLog, off_ends, spans_decades
 from pruneviz.plot.source import Chosen, Source
 from pruneviz.plot.words import SHORT, SYMBOLS, decimal, mean_and_sd, scientific
-
-AxisScale = Literal["symlog", "linear"]
 
 _ROW = 2.55  # height of a row of panels, in inches
 _TITLE_LINE = 0.15
@@ -98,7 +96,6 @@ def scatter(
         >>> pv.plot.scatter(runs, "theta_g", "theta_hg", runs={"network": "vgg13"})
         >>> pv.plot.scatter(runs, "magnitude", "loss_preservation", epochs=-1, hue="network")
     """
-    _check_scale(scale)
     table = points(
         source,
         x,
@@ -109,6 +106,7 @@ def scatter(
         unit=unit,
         method=method,
         seed=seed,
+        scale=scale,
     )
     return draw_points(
         table,
@@ -334,11 +332,6 @@ def _label_axes(panels: Sequence[Axes], x: str, y: str) -> None:
 def _named(what: AnyMeasure, place: str) -> str:
     """The name of a quantity in the table."""
     return what if isinstance(what, str) else name_of(what, place)
-
-
-def _check_scale(scale: object) -> None:
-    if scale not in get_args(AxisScale):
-        raise FigureError(f"scale is {scale!r}, expected one of {', '.join(get_args(AxisScale))}")
 
 
 def _write_heading(axes: Axes, title: str, lines: list[str], given: bool) -> None:

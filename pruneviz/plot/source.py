@@ -9,6 +9,7 @@ import pandas as pd
 
 from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.errors import FigureError, unknown_name
+from pruneviz.log.arguments import as_tuple, is_number
 from pruneviz.log.parquet import joined
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.runs import Runs
@@ -96,11 +97,11 @@ def _selected(runs: Runs, chosen: Chosen) -> Runs:
     elif isinstance(chosen, Mapping):
         found = runs.select(**chosen)
     else:
-        names = [chosen] if isinstance(chosen, str) else list(chosen)
+        names = as_tuple(chosen)
         known = list(map(str, runs.spec["run"]))
         for name in names:
             if name not in known:
-                raise FigureError(unknown_name("run", name, known))
+                raise FigureError(unknown_name("run", str(name), known))
         found = runs.named(names)
     if not len(found):
         raise FigureError("there is no run to draw; record one, or choose other runs")
@@ -120,6 +121,39 @@ def _of_unit(runs: Runs, unit: str | None) -> Runs:
     return runs.named(runs.spec.loc[runs.spec["unit"] == (unit or units[0]), "run"])
 
 
+def asked_epochs(wanted: int | Iterable[int] | None) -> list[int] | None:
+    """Epochs as they were asked for, as a list; None for all.
+
+    Args:
+        wanted: One epoch or several, as numbers of any library.
+
+    Raises:
+        FigureError: If one is not a whole number.
+    """
+    if wanted is None:
+        return None
+    asked = list(as_tuple(wanted))
+    for epoch in asked:
+        if not is_number(epoch) or epoch != epoch // 1:
+            raise FigureError(
+                f"epochs holds {epoch!r}, expected whole numbers of epochs trained, such as 16, or "
+                "-1 for the last one"
+            )
+    return [int(epoch) for epoch in asked]
+
+
+def asked_epoch(wanted: int | None) -> int | None:
+    """One epoch as it was asked for; None for the default.
+
+    Raises:
+        FigureError: If it is not one whole number.
+    """
+    found = asked_epochs(wanted)
+    if found is not None and len(found) != 1:
+        raise FigureError(f"epoch={wanted!r}, expected one epoch, such as 16, or -1 for the last")
+    return None if found is None else found[0]
+
+
 def only_epochs(known: Sequence[int], wanted: int | Iterable[int] | None) -> list[int]:
     """The epochs to draw, ascending.
 
@@ -131,9 +165,9 @@ def only_epochs(known: Sequence[int], wanted: int | Iterable[int] | None) -> lis
         FigureError: If one of them has no values; lists those that do.
     """
     there = sorted({int(epoch) for epoch in known})
-    if wanted is None:
+    asked = asked_epochs(wanted)
+    if asked is None:
         return there
-    asked = [wanted] if isinstance(wanted, int) else list(wanted)
     found = [there[epoch] if -len(there) <= epoch < 0 else epoch for epoch in asked]
     missing = [epoch for epoch in found if epoch not in there]
     if missing or not found:

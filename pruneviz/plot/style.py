@@ -159,26 +159,6 @@ def styles_of(names: Iterable[object]) -> dict[str, Style]:
     return {name: found[name] for name in wanted}
 
 
-def colour_of(name: object) -> str:
-    """The colour of a name that is drawn alone: the same in every picture."""
-    return styles_of([name])[str(name)].colour
-
-
-def marker_of(name: object) -> str:
-    """The marker of a name that is drawn alone: the same in every picture."""
-    return styles_of([name])[str(name)].marker
-
-
-def hatch_of(name: object) -> str:
-    """The hatch of a name that is drawn alone: the same in every picture."""
-    return styles_of([name])[str(name)].hatch
-
-
-def line_of(name: object) -> Line:
-    """The dashes of a name that is drawn alone: the same in every picture."""
-    return styles_of([name])[str(name)].line
-
-
 def _of_measure(name: str) -> Style:
     return Style(
         MEASURE_COLOURS[name], MEASURE_MARKERS[name], MEASURE_HATCHES[name], MEASURE_LINES[name]

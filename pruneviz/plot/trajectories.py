@@ -12,6 +12,7 @@ import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.errors import FigureError, unknown_name
+from pruneviz.log.arguments import as_tuple
 from pruneviz.log.runs import Runs
 from pruneviz.plot.recorded import (
     Wanted,
@@ -23,7 +24,7 @@ from pruneviz.plot.recorded import (
     lowest_seed,
     values_of,
 )
-from pruneviz.plot.source import Chosen, Source, runs_of
+from pruneviz.plot.source import Chosen, Source, asked_epochs, runs_of
 
 Filters: TypeAlias = str | Iterable[tuple[str, int]] | pd.DataFrame | None
 
@@ -58,7 +59,7 @@ def trajectory_table(
         FigureError: If y, a layer, a filter, an epoch or a run is unknown, or y has no values;
             lists what is there.
     """
-    whole = runs_of(source, runs, unit)
+    epochs, whole = asked_epochs(epochs), runs_of(source, runs, unit)
     check_held(whole, [y])
     name = known_quantity(whole, y).name
     if isinstance(filters, str):
@@ -169,9 +170,11 @@ def _chosen_filters(rows: pd.DataFrame, filters: Any) -> pd.DataFrame:
         found = filters[[key for key in keys if key in filters]]
     else:
         listed = (
-            [filters] if isinstance(filters, tuple) and isinstance(filters[0], str) else filters
+            [filters]
+            if isinstance(filters, tuple) and isinstance((*filters, 0)[0], str)
+            else filters
         )
-        found = _keys([tuple(one) for one in listed], keys)
+        found = _keys(list(as_tuple(listed)), keys)
     if not len(found):
         raise FigureError(
             "filters= names no filter; give pairs such as ('conv1', 3), or leave it out"
@@ -186,7 +189,8 @@ def _weight_key(rows: pd.DataFrame) -> list[str]:
 
 
 def _keys(chosen: list[tuple[Any, ...]], keys: list[str]) -> pd.DataFrame:
-    lengths = {len(one) for one in chosen}
+    tuples = all(isinstance(one, (tuple, list)) for one in chosen)
+    lengths = {len(one) if tuples else 0 for one in chosen}
     if not lengths <= set(range(2, len(keys) + 1)) or len(lengths) > 1:
         raise FigureError(
             f"filters={chosen!r}, expected the name of a layer, or tuples of {', '.join(keys)}, "

@@ -132,7 +132,7 @@ def _draw_filters(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> 
         leave_margins(drawn)
         for axes, panel in zip(drawn.axes, panels.values(), strict=True):
             several = panel["seeds"].max() > 1
-            note = f"the lowest of {panel['seeds'].max()} seeds" if several else ""
+            note = f"one of {panel['seeds'].max()} runs" if several else ""
             _entitle(axes, panel, note, ax)
             for name, rows in panel.groupby(names.loc[panel.index], sort=False):
                 _draw_filter(axes, rows, looks[str(name)])
@@ -255,7 +255,7 @@ def _end_handles(shown: bool, label: str) -> list[Artist]:
 
 def _band_handles(table: pd.DataFrame) -> list[Artist]:
     seeds = int(table["seeds"].max())
-    together = f" of the filters of {seeds} seeds" if seeds > 1 else " of the filters"
+    together = f" of the filters of {seeds} runs" if seeds > 1 else " of the filters"
     handles: list[Artist] = [Line2D([], [], color=_COLOUR, label=f"median{together}")]
     handles += [
         Patch(color=_COLOUR, alpha=opacity, linewidth=0, label=label)

@@ -95,6 +95,15 @@ def test_a_rounds_table_alone_is_drawn() -> None:
     assert layer_ratios.table(pd.DataFrame(rows))["ratio"].tolist() == [0.25, 0.75]
 
 
+@pytest.mark.parametrize(
+    "option", [{"aggregate": "bogus"}, {"aggregate": "sum"}, {"scale": "log10"}]
+)
+def test_options_without_an_effect_are_refused(option: dict[str, Any]) -> None:
+    rows = {"round": 1, "layer": ["a", "b"], "filters": [8, 8], "kept": [6, 2]}
+    with pytest.raises(FigureError, match=next(iter(option))):
+        layer_ratios.table(pd.DataFrame({"run": "r", "epoch": 0, **rows}), **option)
+
+
 def test_runs_that_differ_are_told_apart() -> None:
     other = pruned(keep_at_least=0.1)
     rename = {name: f"{name}-other" for name in other.spec["run"]}

@@ -13,7 +13,9 @@ from tests.support.readable import assert_readable
 
 
 def handles(names: list[str]) -> list[Line2D]:
-    return [Line2D([], [], color=style.colour_of(name), label=name) for name in names]
+    return [
+        Line2D([], [], color=style.styles_of([name])[name].colour, label=name) for name in names
+    ]
 
 
 def entries(found: Legend | None) -> list[str]:

@@ -70,7 +70,7 @@ def test_masks_of_a_measure_are_named_with_their_seed(runs: Runs) -> None:
     titles = [axes.get_title(loc="left") for axes in picture.axes]
     assert len(titles) == len(SMALL)
     words = " ".join(titles[0].split())
-    assert words == "VGG-13, the lowest of 3 seeds, masks of bn_scale, 20 % pruned"
+    assert words == "VGG-13, one of 3 runs, masks of bn_scale, 20 % pruned"
     entries = [text.get_text() for text in picture.legends[0].get_texts()]
     assert entries == ["kept", "pruned", "no ranking"]
     assert_readable(picture)

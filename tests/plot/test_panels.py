@@ -21,8 +21,8 @@ def test_seeds_are_counted_where_there_is_a_value() -> None:
         return seeds_in_words(pd.DataFrame({"seeds": seeds}))
 
     assert words(1, 1) == words(0, 1) == words() == ""
-    assert words(0, 3, 3) == "mean of 3 seeds"
-    assert words(2, 3) == "mean of 2 to 3 seeds"
+    assert words(0, 3, 3) == "mean of 3 runs"
+    assert words(2, 3) == "mean of 2 to 3 runs"
 
 
 def test_inner_panels_have_no_labels_unless_the_place_below_is_empty() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from pruneviz.analysis.matrix import recorded_measures
 from pruneviz.analysis.scores import score
-from pruneviz.errors import FigureError
+from pruneviz.errors import FigureError, ScoreError
 from pruneviz.log.runs import Runs
 from pruneviz.plot.recorded import (
     check_held,
@@ -69,6 +72,22 @@ def test_names_are_those_with_values() -> None:
     table = runs_of(snapshot().assign(sigma=1.0, empty=np.nan, words="x"))
     assert recorded_names(table) == ["bn_scale", "mine", "sigma", "words"]
     assert measures_to_compare(table, 0) == ["bn_scale", "mine"]
+
+
+def test_measures_that_need_a_fact_of_the_runs_are_compared_where_it_is_known(runs: Runs) -> None:
+    known = {"theta_g": 1.0, "theta_g_se": 0.1}
+    filters = runs.filters.assign(**known)
+    whole = replace(runs, filters=filters)
+    assert ("gate_fisher" in recorded_measures(whole)) is True
+    assert "gate_fisher" in measures_to_compare(whole, 2)
+    none = replace(whole, spec=whole.spec.assign(bn="batch"))
+    assert "gate_fisher" not in measures_to_compare(none, 2)
+    with pytest.raises(ScoreError, match="over batches"):
+        check_held(none, ["gate_fisher"])
+    first = whole.spec["run"].iloc[0]
+    mixed = whole.spec.assign(bn=["eval", *["batch"] * (len(whole.spec) - 1)])
+    found = values_of(replace(whole, spec=mixed), ["gate_fisher"], [2])
+    assert set(found.loc[found["gate_fisher"].notna(), "run"]) == {first}
 
 
 def test_measured_epochs_are_those_with_derivatives(runs: Runs) -> None:

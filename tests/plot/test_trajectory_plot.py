@@ -78,9 +78,9 @@ def test_many_layers_are_one_line_each_coloured_by_depth() -> None:
 def test_runs_that_differ_get_panels_and_seeds_count_together(runs: Runs) -> None:
     picture = trajectory(runs, "sigma", layers="features.0.conv")
     assert len(picture.axes) == len(SMALL)
-    assert entries(picture)[0] == "median of the filters of 3 seeds"
+    assert entries(picture)[0] == "median of the filters of 3 runs"
     chosen = trajectory(runs, "sigma", filters=[("features.0.conv", 0)])
-    assert all("the lowest of 3 seeds" in axes.get_title(loc="left") for axes in chosen.axes)
+    assert all("one of 3 runs" in axes.get_title(loc="left") for axes in chosen.axes)
     assert_readable(picture)
 
 

@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 import pruneviz.plot
-from pruneviz.errors import PrunevizError
+from pruneviz.errors import FigureError, PrunevizError
 from pruneviz.log.runs import Runs, load
 from pruneviz.plot.canvas import Picture
 from tests.support.readable import assert_readable
@@ -221,6 +221,44 @@ def test_a_column_without_values_is_refused_by_name(function: str) -> None:
     names, options = OF_TABLES[function]
     with pytest.raises(PrunevizError, match=r"\ba\b"):
         draw(function, filters().assign(a=np.nan), *names, **options)
+
+
+@pytest.mark.parametrize("function", OF_TABLES)
+def test_epochs_are_whole_numbers_of_any_library(function: str) -> None:
+    names, options = OF_TABLES[function]
+    numbers = getattr(pruneviz.plot, function).table
+    table, name = source_for(function, filters()), "epochs"
+    accepted = [2, np.int64(2), 2.0, np.array([2]), pd.Series([2]), (at for at in (2,)), -1]
+    if function == "layer_ratios":
+        name, accepted = "epoch", [2, np.int64(2), 2.0, -1]
+    found = [numbers(table, *names, **options, **{name: epochs}) for epochs in accepted]
+    for other in found[1:]:
+        pd.testing.assert_frame_equal(other, found[0])
+    for wrong in ("2", 1.5, True, None if function == "layer_ratios" else [None], [0, "1"]):
+        if wrong is not None:
+            with pytest.raises(FigureError, match="epoch"):
+                numbers(table, *names, **options, **{name: wrong})
+
+
+@pytest.mark.parametrize("function", OF_TABLES)
+@pytest.mark.parametrize("option", [{"runs": 0}, {"runs": [1.5]}, {"by": 3}, {"by": ["nonsense"]}])
+def test_options_of_another_kind_are_refused(function: str, option: dict[str, Any]) -> None:
+    names, options = OF_TABLES[function]
+    if function == "scatter" and "by" in option:
+        option = {"hue": "nonsense"}
+    with pytest.raises(FigureError):
+        draw(function, source_for(function, filters()), *names, **options, **option)
+
+
+def test_repeats_of_one_seed_are_told_apart_and_runs_without_one_are_averaged() -> None:
+    table = filters(runs=2).drop(columns="lr")
+    for function in ("heatmap", "trajectory", "scatter", "correlation", "masks"):
+        names, options = OF_TABLES[function]
+        numbers = getattr(pruneviz.plot, function).table
+        assert set(numbers(table, *names, **options)["seeds"]) == {2}, function
+        found = numbers(table.assign(seed=0), *names, **options)
+        assert set(found["group"]) == {"run r0", "run r1"}, function
+        assert set(found["seeds"]) == {1}, function
 
 
 def test_twelve_measures_are_compared() -> None:

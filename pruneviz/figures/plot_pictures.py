@@ -15,11 +15,14 @@ from pruneviz.figures.alt_text import AltText
 from pruneviz.figures.caption import Caption, cut
 from pruneviz.figures.composed import Composed, save_composed
 from pruneviz.figures.details import SCHEMA, facts_of, plain, records
+from pruneviz.figures.drawn_words import drawn_words
 from pruneviz.figures.long_caption import recording_lines, runs_in_words
 from pruneviz.figures.own import OwnPicture
 from pruneviz.figures.plot_kinds import KINDS
-from pruneviz.figures.plot_texts import drawn_words, main_numbers, title_of, value_rows
+from pruneviz.figures.plot_texts import main_numbers, title_of, value_rows
 from pruneviz.log.runs import Runs
+from pruneviz.plot.epoch_axes import is_accuracy
+from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT
 
 
 def compose_plot(
@@ -42,7 +45,7 @@ def compose_plot(
     numbers = function.table(runs, **{k: v for k, v in arguments.items() if k in of_table})
     words = Caption(
         title=title_of(kind, network, arguments),
-        drawn=drawn_words(kind, arguments),
+        drawn=drawn_words(kind, numbers, arguments, _noun(runs.spec, arguments)),
         found=main_numbers(kind, numbers, arguments),
         made=runs_in_words(_spec(runs, numbers), arguments),
     )
@@ -104,9 +107,16 @@ def _is_held(kind: str, runs: Runs, arguments: Mapping[str, Any]) -> bool:
 def _with_accuracies(runs: Runs) -> Runs:
     """The runs that hold some accuracy; all if none does."""
     epochs = runs.epochs
-    columns = [name for name in map(str, epochs) if name.endswith("_acc")]
+    columns = [name for name in map(str, epochs) if is_accuracy(name)]
     known = set(epochs.loc[epochs[columns].notna().any(axis="columns"), "run"].astype(str))
     return runs.named(known) if known else runs
+
+
+def _noun(spec: pd.DataFrame, arguments: Mapping[str, Any]) -> str:
+    """What the rows are: those of the chosen unit, else filters, else the only kind."""
+    units = list(map(str, spec["unit"]))
+    usual = "filter" if "filter" in units else units[0]
+    return ROW_KINDS_BY_UNIT[str(arguments.get("unit") or usual)].noun
 
 
 def _spec(runs: Runs, numbers: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.console.words import counted
-from pruneviz.plot.words import decimal, listed, mean_and_sd, percent
+from pruneviz.figures.drawn_words import in_words
+from pruneviz.plot.epoch_axes import is_accuracy
+from pruneviz.plot.looks import facts_in, varying
+from pruneviz.plot.words import decimal, mean_and_sd, percent
 
 Arguments = Mapping[str, Any]
 
@@ -27,7 +30,7 @@ def title_of(kind: str, network: str, arguments: Arguments) -> str:
         network: Title of the network, or of what else is shown.
         arguments: Arguments of the plot function.
     """
-    x, y = (_quantities(arguments.get(name)) for name in ("x", "y"))
+    x, y = (in_words(arguments.get(name)) for name in ("x", "y"))
     titles = {
         "scatter": f"{y} against {x}",
         "correlation": f"correlation of {x or 'every measure'} with {y}",
@@ -38,16 +41,6 @@ def title_of(kind: str, network: str, arguments: Arguments) -> str:
         "masks": "kept filters during training",
     }
     return f"{network}: {titles[kind]}."
-
-
-def drawn_words(kind: str, arguments: Arguments) -> str:
-    """What is drawn: axes, lines and colours."""
-    return DRAWN[kind].format(
-        x=_quantities(arguments.get("x")),
-        y=_quantities(arguments.get("y")),
-        hue=arguments.get("hue", "depth"),
-        method=arguments.get("method", "pearson"),
-    )
 
 
 def main_numbers(kind: str, table: pd.DataFrame, arguments: Arguments) -> str:
@@ -69,37 +62,6 @@ def _settings(table: pd.DataFrame) -> list[str]:
     varying = panels.nunique(dropna=False).max()
     names = map(str, table)
     return [name for name in names if name not in varying.index or varying[name] == 1]
-
-
-DRAWN: Mapping[str, str] = {
-    "scatter": (
-        "One point is one filter (or other unit) of the run with the lowest seed; x is {x}, y is "
-        "{y}, colour is {hue}. The correlation above a panel is the mean over the runs that differ "
-        "only in their seed, with its standard deviation."
-    ),
-    "correlation": (
-        "Solid lines, left axis: {method} correlation with {y} over all filters (or other units), "
-        "mean over "
-        "runs that differ only in their seed; band: one standard deviation, or the 95 % interval "
-        "of a single run. Dashed lines, right axis: fraction in which the pruning masks of "
-        "consecutive epochs differ; dotted: the same for random masks."
-    ),
-    "layers": (
-        "Bars: a value of every layer, in the order in which the network applies them; mean over "
-        "runs that differ only in their seed, with one standard deviation. A grey line is the "
-        "value of the unpruned run."
-    ),
-    "accuracy": (
-        "Lines: mean over runs that differ only in their seed; band: one standard deviation. "
-        "Shaded: the epochs in which rounds pruned. A grey line is the unpruned run."
-    ),
-    "heatmap": (
-        "Colour: correlation of two measures over the filters, from dark blue (-1) over white (0) "
-        "to dark orange (1)."
-    ),
-    "trajectory": "Lines: {y} of chosen filters, or its quantiles over a layer, by epoch.",
-    "masks": "A row is a filter, a column an epoch: dark where the filter is kept.",
-}
 
 
 def _scatter(table: pd.DataFrame, arguments: Arguments) -> str:
@@ -124,7 +86,7 @@ def _correlation(table: pd.DataFrame, arguments: Arguments) -> str:
     if method not in table:
         return _rows(table, arguments)
     known = table.dropna(subset=[method])
-    lines = _apart(known, ("epoch",))
+    lines = _apart(known, ("epoch", "y", "mask_score"))
     sentences = []
     for name, rows in _by(known, lines):
         ordered = rows.sort_values("epoch")
@@ -139,7 +101,7 @@ def _correlation(table: pd.DataFrame, arguments: Arguments) -> str:
 def _accuracy(table: pd.DataFrame, arguments: Arguments) -> str:
     column = [name for name in map(str, table) if f"{name}_sd" in table][-1]
     shown = table.dropna(subset=[column])
-    scale = percent if column.endswith("_acc") else mean_and_sd
+    scale = percent if is_accuracy(column) else mean_and_sd
     facts = list(shown.columns[: list(shown.columns).index("epoch")])
     each = []
     for name, rows in _by(shown, [fact for fact in facts if _varies(shown[fact])]):
@@ -153,11 +115,19 @@ def _layers(table: pd.DataFrame, arguments: Arguments) -> str:
     if column is None or table[column].dropna().empty:
         return _rows(table, arguments)
     low, high = _extremes(table, column)
-    what = _quantities(arguments.get("y")) or "The pruned share"
+    what = in_words(arguments.get("y")) or "The pruned share"
     return (
-        f"{what} is lowest in {low['layer']} ({decimal(low[column], 3)}) and highest in "
-        f"{high['layer']} ({decimal(high[column], 3)})."
+        f"{what} is lowest in {_place(table, low)} ({decimal(low[column], 3)}) and highest in "
+        f"{_place(table, high)} ({decimal(high[column], 3)})."
     )
+
+
+def _place(table: pd.DataFrame, row: pd.Series) -> str:
+    """Layer, setting and epoch of a row, as far as the table has several settings."""
+    facts = [name for name in facts_in(table, "layer_index") if name not in ("layer", "epoch")]
+    told = [f"{name} {row[name]}" for name in varying(table, facts) if not _absent(row[name])]
+    epoch = [f"epoch {int(row['epoch'])}"] if "epoch" in row and not _absent(row["epoch"]) else []
+    return f"{row['layer']}{''.join(f', {part}' for part in [*told, *epoch])}"
 
 
 def _extremes(table: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
@@ -212,12 +182,6 @@ def _varies(values: pd.Series) -> bool:
 
 def _numeric(values: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(values)
-
-
-def _quantities(named: Any) -> str:
-    if named is None:
-        return ""
-    return str(named) if isinstance(named, str) else listed(named)
 
 
 BRIEFS: Mapping[str, Callable[[pd.DataFrame, Arguments], str]] = {

@@ -37,7 +37,7 @@ _FIRST_ROW, _ROW = 2.5, 2.1  # inches
 _ONE_PANEL = (0.6, 2.9)  # share of the text width; inches, with a legend of 3 rows
 _SINGLE_ENTRIES = 3
 _ONE_PANEL_OF_MANY = (0.8, 2.8)
-_FEW = 3  # lines whose bands are told apart
+MOST_BANDS_OF_LINES = 3  # lines whose bands are told apart
 _CHARACTERS = 54  # of all titles in a row
 _LABEL = 34  # characters of a name in the label of an axis
 _RIGHT_AXIS = 0.9  # inches that the second axis takes with its label
@@ -213,7 +213,7 @@ def _draw_lines(axes: Axes, panel: pd.DataFrame, lines: Lines, method: str) -> N
         axes.text(0.5, 0.75, why, transform=axes.transAxes, ha="center", va="center")
     for look, rows in lines.of(panel):
         measured = rows.dropna(subset=[method])
-        if len(lines.looks) <= _FEW:
+        if len(lines.looks) <= MOST_BANDS_OF_LINES:
             axes.fill_between(
                 measured["epoch"],
                 measured["band_low"],

@@ -42,7 +42,7 @@ from pruneviz.plot.trajectories import QUANTILES, Filters, trajectory_table
 Scale = Literal["linear", "log", "symlog"]
 
 _CHOOSE = "choose one with runs= and layers=, or take runs together with by=[]"
-_MOST_BANDS = MOST  # panels with the bands of a layer; more layers are lines in one panel
+MOST_BANDS = MOST  # panels with the bands of a layer; more layers are lines in one panel
 _SMALL, _LARGE = (1.85, 1.2), (3.4, 2.4)  # inches of a panel
 _WIDE = 100.0  # a larger factor between values is drawn on a logarithmic axis
 _CHARACTER, _TITLE = 0.062, 7.5  # inches and points of a character of a layer's name
@@ -118,7 +118,7 @@ def draw(table: pd.DataFrame, scale: Scale | None = None, ax: Axes | None = None
     if "filter" in table:
         return _draw_filters(table, scale, ax)
     layers = len(table[["group", "layer"]].drop_duplicates())
-    if layers > _MOST_BANDS or (ax is not None and layers > 1):
+    if layers > MOST_BANDS or (ax is not None and layers > 1):
         return _draw_medians(table, scale, ax)
     return _draw_bands(table, scale, ax)
 

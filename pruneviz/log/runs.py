@@ -12,7 +12,7 @@ import pandas as pd
 
 from pruneviz.errors import LogError, unknown_name
 from pruneviz.log import schema
-from pruneviz.log.arguments import as_tuple
+from pruneviz.log.arguments import as_tuple, is_whole
 from pruneviz.log.described_runs import in_html, in_words
 from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.parquet import TablePart, check_file, joined, rows_of_runs
@@ -148,25 +148,33 @@ class Runs:
         """The filters table at one epoch; other epochs are not read.
 
         Args:
-            epoch: Number of epochs trained.
+            epoch: Number of epochs trained; -1 is the last epoch that any run holds, and so on.
 
         Returns:
             Rows of the runs that hold this epoch, with all columns.
 
         Raises:
-            LogError: If no run holds filters of this epoch; names the epochs that there are.
+            LogError: If it is no whole number, or no run holds filters of this epoch; names the
+                epochs that there are.
 
         Example:
             >>> pv.load("data/cifar-mini").filters_at(16)
         """
-        found = self.read("filters", epochs=[epoch])
+        if not is_whole(epoch):
+            raise LogError(f"epoch={epoch!r}; give one epoch, a whole number, such as 16")
+        held = [] if epoch >= 0 else self._epochs_held("filters")
+        at = held[epoch] if -len(held) <= epoch < 0 else epoch
+        found = self.read("filters", epochs=[at])
         if found.empty:
-            held = sorted(self.read("filters", ["epoch"])["epoch"].unique().tolist())
+            held = self._epochs_held("filters")
             raise LogError(
                 f"no run has filters of epoch {epoch}; the epochs are "
                 f"{', '.join(map(str, held)) or 'none'}"
             )
         return found
+
+    def _epochs_held(self, table: str) -> list[int]:
+        return sorted(map(int, self.read(table, ["epoch"])["epoch"].unique()))
 
     def _check_known(self, table: str, names: Sequence[str]) -> None:
         """Check that a table can have these columns."""
@@ -201,6 +209,8 @@ class Runs:
     def select(self, **facts: Any) -> Runs:
         """Select the runs whose spec has these values; the result may be empty.
 
+        `rounds=0` leaves out runs that a loop of one's own pruned, whose spec says `pruned`.
+
         Raises:
             LogError: If the spec has no such column, or no run has a given name, such as a network.
 
@@ -214,6 +224,8 @@ class Runs:
             if isinstance(value, str) and value not in known and fact not in _WORDS:
                 raise LogError(unknown_name(f"run with the {fact}", value, list(map(str, known))))
             chosen = chosen[chosen[fact] == value]
+            if fact == "rounds" and is_whole(value) and value == 0 and "pruned" in chosen:
+                chosen = chosen[~chosen["pruned"].eq(True)]
         return self.named(chosen["run"])
 
     def named(self, runs: str | Iterable[str]) -> Runs:

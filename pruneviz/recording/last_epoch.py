@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from pruneviz.errors import PrunevizError
+from pruneviz.model.supported import is_out_of_memory
 from pruneviz.pruning.held_entries import kept_entries
 from pruneviz.recording.measured_epochs import Every, in_spec
 
@@ -44,6 +47,23 @@ class LastEpoch:
             bool((now[name].cpu() == before.cpu()).all()) for name, before in self._sums.items()
         )
         return None if same else "the network has changed since it was recorded"
+
+
+def failure_of(measure: Callable[[], None]) -> str | None:
+    """Why a measurement failed; None if it did not. A finished training is sealed without it.
+
+    Args:
+        measure: Measures and writes. Errors of pruneviz and of memory are caught, others are not.
+    """
+    try:
+        measure()
+    except (PrunevizError, MemoryError) as error:
+        return str(error) or type(error).__name__
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return str(error).partition("\n")[0]
+    return None
 
 
 def say_measured(epoch: int, run: Path, every: Every, reason: str | None) -> None:

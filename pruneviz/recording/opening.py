@@ -17,6 +17,7 @@ from pruneviz.log.run_directory import (
     reopen,
 )
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.measuring.coverage import Coverage
 
 Resume: TypeAlias = bool | Literal["auto"]
 How: TypeAlias = Literal["new", "resumed", "finished"]
@@ -68,6 +69,15 @@ def open_log(out: str | Path, spec: RunSpec, resume: Resume) -> tuple[RunLog, Ho
     else:
         _logger.info("continuing %s after epoch %s", path, last)
     return log, "resumed"
+
+
+def say_coverage(coverage: Coverage, how: How) -> None:
+    """Log what a run measures of its network, if it is new."""
+    if how != "new":
+        return
+    # a gap that nobody asked for must be seen
+    level = logging.INFO if coverage.is_as_chosen else logging.WARNING
+    _logger.log(level, "%s", coverage.line())
 
 
 def reopened(log: RunLog) -> RunLog:

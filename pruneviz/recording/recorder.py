@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 
 from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.errors import LogError, MeasureError
+from pruneviz.errors import LogError
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_directory import is_sealed, last_epoch_of
 from pruneviz.log.vocabulary import MASK_RATIO
@@ -29,7 +28,7 @@ from pruneviz.recording.cheap_tables import CheapTables
 from pruneviz.recording.epoch_facts import EpochFacts, Fact, epoch_named
 from pruneviz.recording.epoch_writer import EpochWriter, joined
 from pruneviz.recording.history import History, checked_mask_score, recorded_history
-from pruneviz.recording.last_epoch import LastEpoch, say_measured
+from pruneviz.recording.last_epoch import LastEpoch, failure_of, say_measured
 from pruneviz.recording.measured_epochs import Every, measured_at
 from pruneviz.recording.opening import (
     Resume,
@@ -38,13 +37,13 @@ from pruneviz.recording.opening import (
     finished_error,
     open_log,
     reopened,
+    say_coverage,
 )
+from pruneviz.recording.own_pruning import OwnPruning, check_rounds
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
 from pruneviz.recording.request_epochs import RequestAt, options_at, options_of_last, request_facts
 from pruneviz.recording.run_facts import batches_facts, found_facts, measured_facts, spec_of
 from pruneviz.recording.stored_rows import rows_to_store
-
-_logger = logging.getLogger("pruneviz")
 
 
 class Recorder:
@@ -153,7 +152,11 @@ class Recorder:
         tables = self._model, self._layers, unit, self._options.kept, self._options.wanted()
         self._cheap = CheapTables(*tables)
         stored, row_facts = rows_to_store(self._model, self._layers, unit, rows, rows_seed)
-        self._writer, self._last = EpochWriter(unit, stored), LastEpoch()
+        self._writer, self._last, self._pruning = (
+            EpochWriter(unit, stored),
+            LastEpoch(),
+            OwnPruning(),
+        )
         self._whole = check_repeatable(self._model, batches, self._options)
         measured = {
             "lag": lag,
@@ -172,10 +175,7 @@ class Recorder:
             self.log, how = open_log(out, self.spec, resume)
         self._resumed, self.finished = how != "new", how == "finished"
         self._take_up()
-        if how == "new":
-            # a gap that nobody asked for must be seen
-            level = logging.INFO if self.coverage.is_as_chosen else logging.WARNING
-            _logger.log(level, "%s", self.coverage.line())
+        say_coverage(self.coverage, how)
 
     @property
     def last_epoch(self) -> int | None:
@@ -187,8 +187,8 @@ class Recorder:
 
         Args:
             epoch: Number of epochs trained; 0 for the initialisation.
-            rounds: Layers after a pruning round at this epoch, one row per layer: `Pruner.counts()`
-                and a column `round`.
+            rounds: Layers after a pruning round at this epoch, one row per layer:
+                `pruner.counts().assign(round=1)`.
             **facts: Columns for the epochs table: `phase`, `lr`, `train_loss`, `train_acc`,
                 `test_loss`, `test_acc`, `seconds`, `kept_fraction` if it is not the fraction of
                 kept rows, and numbers and text by any other name, such as `val_acc=0.7` or
@@ -226,6 +226,7 @@ class Recorder:
             return lambda **late: None
         check_next(epoch, self.last_epoch, self._path, resumed=self._resumed)
         given = self._facts.checked(facts)
+        check_rounds(rounds)
         with epoch_named(epoch):
             seen = self._cheap.read(epoch)
         options = self._options_at(epoch)
@@ -251,6 +252,7 @@ class Recorder:
             self._writer.append(self.log, epoch, cheap, snapshot, row, rounds)
             self._history.remember(epoch, cheap)
             self._facts.remember(known)
+            self._pruning.see(self.log, epoch, cheap["kept"], rounds)
 
         return write
 
@@ -306,14 +308,15 @@ class Recorder:
     def close(self) -> None:
         """Seal the run: one file per table, marked finished. A second call is a no-op.
 
-        First measures the last epoch, unless it is measured or `measure_last` is false. A network
-        that has changed since that epoch is not measured, such as one with the best weights put
-        back; a warning says so, and the run is sealed without.
+        First measures the last epoch, unless it is measured or `measure_last` is false. If the
+        network has changed since (best weights put back), or measuring fails, such as for memory, a
+        warning says so, and the run is sealed without.
         """
         if self.records and not self.finished:
             self._check_written()
             if self._measures_last and self.last_epoch is not None:
                 self._measure_last(self.last_epoch)
+            self._pruning.note(self.log)
             self.log.seal()
             self.finished = self._closed = True
 
@@ -364,14 +367,13 @@ class Recorder:
         wanted = self._options_of_last.wanted()
         if self._is_measured(epoch) or self._writer.is_complete(self.log, epoch, wanted):
             return
-        reason = self._last.reason_against(self._model)
-        if reason is None:
-            try:
-                cheap = self._with_changes(epoch, self._cheap.now())
-                snapshot = self._measured(epoch, self._options_of_last)
-                self._writer.add(self.log, epoch, cheap, snapshot)
-            except MeasureError as error:
-                reason = str(error)
+
+        def measure() -> None:
+            cheap = self._with_changes(epoch, self._cheap.now())
+            snapshot = self._measured(epoch, self._options_of_last)
+            self._writer.add(self.log, epoch, cheap, snapshot)
+
+        reason = self._last.reason_against(self._model) or failure_of(measure)
         say_measured(epoch, self._path, self._every, reason)
 
     def _with_changes(self, epoch: int, cheap: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import logging
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,6 +17,7 @@ from torch import nn
 
 from pruneviz.analysis.run_facts import BATCHES
 from pruneviz.errors import LogError, closest
+from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.options import Options
@@ -27,6 +28,16 @@ from pruneviz.recording.measured_epochs import Every, in_spec
 
 _ALMOST = 0.8  # similarity of a misspelt name: "netwrok" and "network"
 _logger = logging.getLogger("pruneviz")
+_WHOLE = frozenset(
+    {"seed", "sample_seed", "epochs", "num_classes", "image_size", "batch_size", "train_images"}
+)
+_TEXT = frozenset({"network", "dataset", "preset"})
+_NUMBERS = frozenset({"width", "lr", "momentum", "weight_decay", "train_temperature"})
+_KINDS: tuple[tuple[frozenset[str], Callable[[object], bool], str], ...] = (
+    (_WHOLE, is_whole, "a whole number"),
+    (_NUMBERS, is_number, "a number"),
+    (_TEXT, lambda value: isinstance(value, str), "text"),
+)
 _PACKAGES = ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow")
 
 
@@ -36,9 +47,11 @@ def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> 
     Warns of a name that is almost one that every spec has.
 
     Raises:
-        LogError: If a given fact contradicts a measured one.
+        LogError: If a given fact contradicts a measured one, or is not of the kind that readers of
+            a spec expect, such as a seed that is no whole number.
     """
     for name in given:
+        _check_kind(name, given[name])
         known = closest(name, SPEC_FACTS, _ALMOST)
         if name not in SPEC_FACTS and known and known not in name:
             _logger.warning("spec has the fact %r; did you mean %r?", name, known)
@@ -52,6 +65,15 @@ def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> 
                 f"leave {name} out of spec, and pass it to the recorder instead"
             )
     return spec
+
+
+def _check_kind(name: str, value: object) -> None:
+    for names, is_one, expected in _KINDS:
+        if name in names and value is not None and not is_one(value):
+            raise LogError(
+                f"spec says {name}={value!r}, expected {expected}; give it so, or under a name of "
+                "your own"
+            )
 
 
 def measured_facts(model: nn.Module, options: Options, every: Every) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,8 +134,19 @@ def test_the_filters_of_one_epoch(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(found, runs.filters_at(2))
     assert found["sigma"].tolist() == whole.loc[whole["epoch"] == 2, "sigma"].tolist()
     assert list(found["run"].cat.categories) == ["a"]
-    with pytest.raises(LogError, match="no run has filters of epoch 7; the epochs are 0, 1, 2"):
-        runs.filters_at(7)
+    pd.testing.assert_frame_equal(found, runs.filters_at(-1))
+    assert list(runs.filters_at(-3)["run"].cat.categories) == ["a", "b"]
+    for absent in (7, -4):
+        words = f"no run has filters of epoch {absent}; the epochs are 0, 1, 2"
+        with pytest.raises(LogError, match=words):
+            runs.filters_at(absent)
+
+
+@pytest.mark.parametrize("epoch", ["2", 2.0, [2], None, True])
+def test_filters_at_takes_one_whole_number(tmp_path: Path, epoch: Any) -> None:
+    record(tmp_path / "a", 1)
+    with pytest.raises(LogError, match="give one epoch, a whole number, such as 16"):
+        pv.load(tmp_path).filters_at(epoch)
 
 
 def test_what_is_recorded_is_known_without_reading_rows(tmp_path: Path) -> None:

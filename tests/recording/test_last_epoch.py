@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import pruneviz as pv
+from pruneviz.errors import DataError
 from pruneviz.log import schema
 from pruneviz.pruning.held_entries import prune_entries
 from pruneviz.recording.last_epoch import LastEpoch, bit_sums
@@ -116,6 +117,50 @@ def test_a_loss_that_is_not_finite_at_the_end_is_told_and_the_run_sealed(
     assert "did not measure epoch 1 of" in caplog.messages[-1]
     assert "at epoch 1: " in caplog.messages[-1]
     assert _measured(pv.load(tmp_path, unfinished="error")) == [0]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried more"), "CUDA out of memory."),
+        (RuntimeError("can't allocate memory"), "can't allocate memory"),
+        (MemoryError(), "MemoryError"),
+        (DataError("the sample is empty"), "the sample is empty"),
+    ],
+    ids=str,
+)
+def test_a_sample_or_memory_that_is_gone_at_the_end_leaves_the_run_sealed(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    said: str,
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", every=3) as recorder:
+        recorder.after_epoch(0)
+        recorder.after_epoch(1)
+        monkeypatch.setattr("pruneviz.recording.recorder.take_snapshot", fail)
+    assert caplog.messages[-1].endswith(f"leaves out: at epoch 1: {said}") or caplog.messages[
+        -1
+    ].endswith(f"leaves out: {said}")
+    assert _measured(pv.load(tmp_path, unfinished="error")) == [0]
+
+
+def test_a_fault_of_the_network_at_the_end_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", every=3)
+    recorder.after_epoch(1)
+    monkeypatch.setattr("pruneviz.recording.recorder.take_snapshot", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        recorder.close()
+    assert not recorder.finished
 
 
 def test_after_an_error_nothing_is_measured(tmp_path: Path) -> None:

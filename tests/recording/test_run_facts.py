@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,3 +86,29 @@ def test_a_misspelt_fact_is_warned_about_with_the_nearest_and_others_are_not(
         for name, known in zip(given, meant, strict=True)
     ]
     assert dict(recorder.spec.extra).items() >= {**given, **own}.items()
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "expected"),
+    [
+        ("seed", "zero", "a whole number"),
+        ("seed", [1], "a whole number"),
+        ("seed", 1.5, "a whole number"),
+        ("seed", True, "a whole number"),
+        ("epochs", "ten", "a whole number"),
+        ("lr", "high", "a number"),
+        ("network", 5, "text"),
+    ],
+)
+def test_facts_that_readers_cannot_use_are_refused(
+    tmp_path: Path, fact: str, value: object, expected: str
+) -> None:
+    with pytest.raises(LogError, match=f"spec says {fact}=.*, expected {expected}; give it so"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={fact: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_seed_of_any_library_is_stored_as_a_number(tmp_path: Path) -> None:
+    record(network(), tmp_path / "run", epochs=0, spec={"seed": np.int64(3), "lr": np.float32(1)})
+    spec = json.loads((tmp_path / "run" / "spec.json").read_text())
+    assert (spec["seed"], spec["lr"]) == (3, 1.0)

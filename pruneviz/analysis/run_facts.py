@@ -124,7 +124,7 @@ def _fact(by_run: pd.DataFrame, name: str) -> pd.Series:
     over_batches = by_run["bn"] == "batch"
     sizes = batches.where(over_batches | batches.notna(), by_run[SAMPLE_SIZE]).astype("float64")
     if len(sizes) and sizes.isna().all():
-        raise ScoreError(_size_missing(by_run.index[over_batches]))
+        raise ScoreError(_size_missing(list(by_run.index[over_batches])))
     return sizes
 
 

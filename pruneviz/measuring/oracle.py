@@ -45,8 +45,9 @@ def delta_loss(
         filters: Number of filters to draw, or {layer: filters}. Default: all. A draw has about as
             many filters from every layer; small layers are taken whole. Filters that cannot be
             removed are not drawn.
-        seed: Seed of the draw. It is the same at every epoch, and a larger one contains a smaller
-            one, layer by layer.
+        seed: Seed of all draws. The drawn filters are the same at every epoch. A layer gives the
+            first ones of an order of its own; a larger draw takes as many or more, at times one
+            fewer.
         **measuring: Options of `pruneviz.measure` that say how the loss is computed (`bn`, `loss`,
             `loss_weight`, `forward`, `dtype`, `chunk`, `hooks`) and which rows there are (`unit`,
             `layers`, `skip`, `classifier`, `trace_examples`). `temperatures`: the first counts.
@@ -69,7 +70,7 @@ def delta_loss(
         >>> table = pv.measure(model, (images, labels)).merge(truth, on=["layer", "filter"])
         >>> pv.correlate(table, "theta_g", "delta_loss", method="spearman")
     """
-    options = Options.of(**measuring)
+    options = Options.of(seed=seed, **measuring)
     _check_options(options)
     model = unwrap(model)
     check_supported(model)

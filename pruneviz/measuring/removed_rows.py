@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import numbers
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from pruneviz.errors import MeasureError, PruningError, unknown_name
+from pruneviz.log.arguments import as_tuple, is_whole
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.removal_losses import Group, removal_losses
@@ -23,7 +23,7 @@ from pruneviz.pruning.removals import Removals
 _logger = logging.getLogger("pruneviz")
 
 # all filters, a number to draw, or {layer: filters}
-Filters = int | Mapping[str, Sequence[int]] | None
+Filters = int | Mapping[str, int | Iterable[int]] | None
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,10 @@ def draw(sizes: Mapping[str, int], number: int, seed: int) -> dict[str, list[int
     Raises:
         MeasureError: If the number is not a whole one from 1.
     """
-    if not isinstance(number, numbers.Integral) or isinstance(number, bool) or number < 1:
+    if not is_whole(number) or number < 1:
         raise MeasureError(
-            f"filters={number!r}; give the number of filters to draw, 1 or more, or None for all"
+            f"filters={number!r}; give the number of filters to draw, 1 or more, None for all, or "
+            "{layer: filters}"
         )
     counts = _shares(sizes, int(number), seed)
     found = {}
@@ -173,17 +174,41 @@ def _shares(sizes: Mapping[str, int], number: int, seed: int) -> dict[str, int]:
     return counts
 
 
-def _named_rows(layers: Sequence[AnyLayer], filters: Mapping[str, Sequence[int]]) -> list[FilterOf]:
+def _named_rows(
+    layers: Sequence[AnyLayer], filters: Mapping[str, int | Iterable[int]]
+) -> list[FilterOf]:
     places = {layer.name: {n: p for p, n in enumerate(layer.numbers)} for layer in layers}
-    for name, numbers_ in filters.items():
+    for name in filters:
         if name not in places:
             raise MeasureError(unknown_name("layer", name, list(places)))
-        missing = [n for n in numbers_ if n not in places[name]]
+    named = {name: dict.fromkeys(_numbers(name, own)) for name, own in filters.items()}
+    for name, own in named.items():
+        missing = [n for n in own if n not in places[name]]
         if missing:
             raise MeasureError(
                 f"layer {name} has no filter {missing[0]}; its filters are 0 to "
                 f"{max(places[name])}, as in the unpruned network"
             )
+    if not any(named.values()):
+        raise MeasureError(
+            f"filters names no filter: {dict(filters)!r}; give some, or None for all"
+        )
     return [
-        (layer.name, places[layer.name][n]) for layer in layers for n in filters.get(layer.name, ())
+        (layer.name, places[layer.name][n]) for layer in layers for n in named.get(layer.name, ())
     ]
+
+
+def _numbers(layer: str, given: int | Iterable[int]) -> list[int]:
+    """The filters of a layer that were asked for.
+
+    Raises:
+        MeasureError: If they are no whole numbers.
+    """
+    found = as_tuple(given)
+    for number in found:
+        if not is_whole(number):
+            raise MeasureError(
+                f"filters={{{layer!r}: {number!r}}}; give whole numbers, such as "
+                f"filters={{{layer!r}: [0, 1]}}"
+            )
+    return [int(number) for number in found]

@@ -28,6 +28,7 @@ _OWN_HOOKS = ("pruneviz.", "torch.nn.utils.")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _HELD = {"_parameters", "_buffers", "_modules"}
 _PLAIN = (bool, int, float, str, type(None))
+_PATCHING = threading.RLock()
 
 
 class DivergedError(PrunevizError):
@@ -258,17 +259,22 @@ class _Reads(TorchDispatchMode):
 
 @contextmanager
 def _calls_handled(handler: _Handler) -> Iterator[None]:
-    """Context in which a handler makes all calls of modules, as in torch.fx."""
-    before = nn.Module.__call__
+    """Context in which a handler makes all calls of modules, as in torch.fx.
 
-    def handled(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return handler(before, module, args, kwargs)
+    There is one such method in a process, so that threads wait for each other: whoever came second
+    would restore the handler of the first.
+    """
+    with _PATCHING:
+        before = nn.Module.__call__
 
-    nn.Module.__call__ = handled  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.__call__ = before  # type: ignore[method-assign]
+        def handled(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return handler(before, module, args, kwargs)
+
+        nn.Module.__call__ = handled  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            nn.Module.__call__ = before  # type: ignore[method-assign]
 
 
 def _address(tensor: Tensor) -> int:

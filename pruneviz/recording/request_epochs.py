@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
+from pruneviz.log.arguments import is_whole
 from pruneviz.measuring.options import Options
 from pruneviz.recording.measured_epochs import Every, in_spec, measured_at
 
@@ -80,15 +80,15 @@ def _without_request(options: Options) -> Options:
 
 
 def _chosen(request_at: Any) -> Callable[[int], bool]:
-    if callable(request_at) or (isinstance(request_at, int) and request_at >= 1):
+    if callable(request_at) or (is_whole(request_at) and request_at >= 1):
         return measured_at(request_at)
-    epochs = set(request_at) if isinstance(request_at, Collection) else {None}
-    if not all(isinstance(epoch, numbers.Integral) and int(epoch) >= 0 for epoch in epochs):
+    epochs = list(request_at) if isinstance(request_at, Collection) else []
+    if not epochs or not all(is_whole(epoch) and epoch >= 0 for epoch in epochs):
         raise LogError(
             f"request_at={request_at!r}; give epochs, whole numbers from 0, the number of epochs "
             "between two measurements, or a function epoch -> bool"
         )
-    return epochs.__contains__
+    return set(epochs).__contains__
 
 
 def _text(request_at: Any) -> str:

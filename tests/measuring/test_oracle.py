@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -306,13 +307,54 @@ def test_a_draw_is_even_over_layers_seeded_and_nested() -> None:
     assert len(spread) == 10 and max(np.diff(spread)) == 4
 
 
+def test_a_larger_draw_loses_at_most_one_filter_of_a_layer() -> None:
+    for sizes in ({"a": 2, "b": 9, "c": 7, "d": 16}, {f"layer{i}": 5 for i in range(11)}):
+        draws = [draw(sizes, n, seed=4) for n in range(1, sum(sizes.values()) + 1)]
+        for i, few in enumerate(draws):
+            for name in sizes:
+                least = min((more[name] for more in draws[i:]), key=len)
+                assert len(set(few[name]) - set(least)) <= 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [1, np.int64(1), [1, 1], {1}, np.array([1]), iter([1])],
+    ids=["int", "NumPy", "twice", "set", "array", "iterator"],
+)
+def test_filters_of_a_layer_by_any_kind_of_numbers(given: Any) -> None:
+    table = pv.delta_loss(BY_NAME["residual"].model(), (IMAGES, LABELS), {"conv1": given})
+    assert list(table["filter"]) == [1]
+
+
+def test_threads_leave_modules_as_they_are_and_give_equal_numbers() -> None:
+    call, model = nn.Module.__call__, BY_NAME["residual"].model()
+    alone = pv.delta_loss(model, (IMAGES, LABELS))
+    with ThreadPoolExecutor(3) as pool:
+        copies = [copy.deepcopy(model) for _ in range(3)]
+        tables = list(pool.map(lambda own: pv.delta_loss(own, (IMAGES, LABELS)), copies))
+    assert nn.Module.__call__ is call
+    for table in tables:
+        pd.testing.assert_frame_equal(table, alone)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"filters": 0}, r"filters=0; give the number of filters to draw, 1 or more, or None"),
+        ({"filters": 0}, r"filters=0; give the number of filters to draw, 1 or more, "),
         ({"filters": 0.5}, r"filters=0\.5"),
         ({"filters": {"conv": [0]}}, r"no layer 'conv'; did you mean 'conv3'"),
         ({"filters": {"conv1": [9]}}, r"layer conv1 has no filter 9; its filters are 0 to 2"),
+        ({"filters": {"conv1": 9}}, r"layer conv1 has no filter 9"),
+        ({"filters": {"conv1": None}}, r"filters=\{'conv1': None\}; give whole numbers"),
+        ({"filters": {"conv1": [0.5]}}, r"filters=\{'conv1': 0\.5\}; give whole numbers"),
+        ({"filters": {"conv1": [[0]]}}, r"filters=\{'conv1': \[0\]\}; give whole numbers"),
+        ({"filters": {"conv1": [True]}}, r"filters=\{'conv1': True\}; give whole numbers"),
+        ({"filters": {"conv1": "01"}}, r"filters=\{'conv1': '01'\}; give whole numbers"),
+        ({"filters": {"conv1": []}}, r"filters names no filter"),
+        ({"filters": {}}, r"filters names no filter"),
+        ({"filters": [0, 1]}, r"\{layer: filters\}"),
+        ({"filters": 3, "seed": -1}, r"seed=-1; give a whole number"),
+        ({"filters": 3, "seed": 1.5}, r"seed=1\.5; give a whole number"),
         ({"unit": "weight"}, r"not of single weights"),
         ({"columns": "theta_g"}, r"leave out columns"),
         ({"oracle": 3}, r"pass filters="),

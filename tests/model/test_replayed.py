@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Event
 from typing import Any
 
 import pytest
@@ -95,4 +97,25 @@ def test_modules_are_called_as_before_afterwards_even_after_an_error() -> None:
     call = nn.Module.__call__
     with pytest.raises(ZeroDivisionError):
         Replay(network(), {}, lambda state: 1 / 0)
+    assert nn.Module.__call__ is call
+
+
+def test_passes_that_overlap_in_threads_leave_modules_as_they_were() -> None:
+    call, started, both, first_ended = nn.Module.__call__, Event(), Event(), Event()
+
+    def first(state: Mapping[str, Tensor]) -> None:
+        started.set()
+        both.wait(0.2)
+
+    def second(state: Mapping[str, Tensor]) -> None:
+        both.set()
+        first_ended.wait(0.2)
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(Replay, network(), {}, first)
+        started.wait()
+        other = pool.submit(Replay, network(), {}, second)
+        one.result()
+        first_ended.set()
+        other.result()
     assert nn.Module.__call__ is call

@@ -49,13 +49,19 @@ def test_a_draw_has_the_same_filters_at_every_measured_epoch(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("request_at", "text"),
-    [([1, 4], "1 4"), (3, "3"), (lambda epoch: epoch in (1, 4), "<lambda>")],
+    [
+        ([1, 4], "1 4"),
+        (np.array([4, 1]), "1 4"),
+        (3, "3"),
+        (np.int64(3), "3"),
+        (lambda epoch: epoch in (1, 4), "<lambda>"),
+    ],
 )
 def test_epochs_are_chosen_beside_those_of_every(
     tmp_path: Path, request_at: Any, text: str
 ) -> None:
     _, filters = record(tmp_path, oracle=6, request_at=request_at)
-    wanted = {0, 3} if request_at == 3 else {1, 4}
+    wanted = {0, 3} if text == "3" else {1, 4}
     assert {epoch for epoch in range(5) if drawn_at(filters, epoch)} == wanted
     measured = filters.loc[filters["theta_g"].notna(), "epoch"]
     assert set(measured) == {0, 2, 4}
@@ -139,6 +145,10 @@ def test_recordings_with_and_without_the_column_are_read_together(tmp_path: Path
         ({"oracle": 4, "request_at": [0.5]}, LogError, r"whole numbers from 0"),
         ({"oracle": 4, "request_at": "0 1"}, LogError, r"give epochs"),
         ({"oracle": 4, "request_at": 0}, LogError, r"request_at=0; give epochs"),
+        ({"oracle": 4, "request_at": True}, LogError, r"request_at=True; give epochs"),
+        ({"oracle": 4, "request_at": [True]}, LogError, r"request_at=\[True\]; give epochs"),
+        ({"oracle": 4, "request_at": [[0]]}, LogError, r"request_at=\[\[0\]\]; give epochs"),
+        ({"oracle": 4, "request_at": []}, LogError, r"request_at=\[\]; give epochs"),
         ({"oracle": 0}, MeasureError, r"oracle=0; give the number of filters"),
         ({"oracle": 4, "unit": "weight"}, MeasureError, r"not single weights"),
     ],

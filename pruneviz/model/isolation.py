@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pruneviz.errors import MeasureError, UnsupportedError
 from pruneviz.model.attributes import Attributes, Restoring
 from pruneviz.model.hooks import defines_function, hooks_put_aside, kept_hooks
+from pruneviz.model.one_dtype import SETTINGS
 from pruneviz.model.replaced import (
     without_autocast,
     without_checkpointing,
@@ -207,17 +208,18 @@ def generators_preserved(sample: object, device: torch.device) -> Iterator[None]
     holders = (sample, getattr(sample, "sampler", None))
     held = [getattr(holder, "generator", None) for holder in holders]
     own = {id(generator): generator for generator in held if isinstance(generator, torch.Generator)}
-    states = [(g, g.get_state()) for g in own.values()]
-    # NPY002: training loops use NumPy's legacy generator
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-            for generator, state in states:
-                generator.set_state(state)
+    with SETTINGS:
+        states = [(g, g.get_state()) for g in own.values()]
+        # NPY002: training loops use NumPy's legacy generator
+        python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            try:
+                yield
+            finally:
+                random.setstate(python)
+                np.random.set_state(numpy)  # noqa: NPY002
+                for generator, state in states:
+                    generator.set_state(state)
 
 
 @contextmanager
@@ -279,7 +281,7 @@ def exact_float32() -> Iterator[None]:
     Autocast and reduced-precision matrix units are off. Attention uses its plain formula and
     compiled networks run eagerly, because the fast forms have no second derivative.
     """
-    with ExitStack() as stack:
+    with SETTINGS, ExitStack() as stack:
         for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
             stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(torch.inference_mode(False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,9 @@ _WITH_WEIGHTS = {
     F.multi_margin_loss, F.multilabel_soft_margin_loss,
 }  # fmt: skip
 
+# Settings of torch are those of the process, so threads that change and restore them take turns.
+SETTINGS = threading.RLock()
+
 
 @contextmanager
 def in_one_dtype(state: Mapping[str, Tensor]) -> Iterator[None]:
@@ -44,14 +48,15 @@ def in_one_dtype(state: Mapping[str, Tensor]) -> Iterator[None]:
     if len(dtypes) != 1:
         yield
         return
-    dtype, default = dtypes.pop(), torch.get_default_dtype()
-    if _bits(dtype) > _bits(default):
-        torch.set_default_dtype(dtype)
-    try:
-        with _OneDtype(dtype):
-            yield
-    finally:
-        torch.set_default_dtype(default)
+    with SETTINGS:
+        dtype, default = dtypes.pop(), torch.get_default_dtype()
+        if _bits(dtype) > _bits(default):
+            torch.set_default_dtype(dtype)
+        try:
+            with _OneDtype(dtype):
+                yield
+        finally:
+            torch.set_default_dtype(default)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pruneviz.errors import PrunevizError
+from pruneviz.model.one_dtype import SETTINGS
 from pruneviz.model.sample import mapped, tensors_in
 
 Run: TypeAlias = Callable[[Mapping[str, Tensor]], Any]  # tensors by name -> output of a pass
@@ -28,7 +29,6 @@ _OWN_HOOKS = ("pruneviz.", "torch.nn.utils.")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _HELD = {"_parameters", "_buffers", "_modules"}
 _PLAIN = (bool, int, float, str, type(None))
-_PATCHING = threading.RLock()
 
 
 class DivergedError(PrunevizError):
@@ -264,7 +264,7 @@ def _calls_handled(handler: _Handler) -> Iterator[None]:
     There is one such method in a process, so that threads wait for each other: whoever came second
     would restore the handler of the first.
     """
-    with _PATCHING:
+    with SETTINGS:
         before = nn.Module.__call__
 
         def handled(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

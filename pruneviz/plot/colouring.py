@@ -15,6 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.plot import style
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.groups import label
@@ -27,7 +28,9 @@ _LONGEST_LAYER = 16  # characters
 _WIDE = 100.0  # values that span a larger factor are coloured by their logarithm
 
 
+_CLEAR = ("run", "unit")  # facts whose values need no name in front
 KEPT = "kept"
+_UNPRUNED: Mapping[object, str] = {None: style.REFERENCE_COLOUR}
 _KEPT_COLOURS: Mapping[object, str] = {True: style.LEFT_COLOUR, False: style.RIGHT_COLOUR}
 
 
@@ -114,8 +117,10 @@ class Colouring:
         ]
 
     def _looks(self) -> dict[str, style.Style]:
-        looks = style.styles_of(self.names)
-        colours = _KEPT_COLOURS if self.column == KEPT else {}
+        keys = {name: style_name(self.column, value) for name, value in self.names.items()}
+        styles = style.styles_of(keys.values())
+        looks = {name: styles[key] for name, key in keys.items()}
+        colours = {KEPT: _KEPT_COLOURS, "measure": _UNPRUNED}.get(self.column, {})
         return {
             name: replace(look, colour=colours.get(self.names[name], look.colour))
             for name, look in looks.items()
@@ -180,9 +185,16 @@ def value_name(fact: str, value: object) -> str:
     """A value of a fact or column as a legend names it."""
     if fact == KEPT and value is not None:
         return "kept" if value else "pruned"
-    if isinstance(value, str) and fact not in ("network", "dataset", "measure"):
+    if isinstance(value, str) and (fact not in SPEC_FACTS or fact in _CLEAR):
         return value
     return label({fact: value})
+
+
+def style_name(fact: str, value: object) -> str:
+    """The name that a value has its look by, which is the same in every kind of picture."""
+    if fact in ("measure", "layer"):
+        return str(value)
+    return label({fact: value}) or str(value)
 
 
 def _colours() -> Colormap:

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from pruneviz.plot import style
-from pruneviz.plot.colouring import Colouring, colouring, value_name
+from pruneviz.plot.colouring import Colouring, colouring, style_name, value_name
 from pruneviz.plot.correlation_table import LAYER, RANDOM
-from pruneviz.plot.rows import different
+from pruneviz.plot.rows import present
 
+_BEST = 8  # measures, where none are named
 _MOST_NAMED = 10  # layers; more have a colour bar
 
 
@@ -50,18 +51,37 @@ class Lines:
         """Colour of the left axis: that of a single line."""
         return style.LEFT_COLOUR if self.single else style.NOTE_COLOUR
 
+    @property
+    def right(self) -> str:
+        """Colour of the right axis, which is that of a measure where lines have several."""
+        return style.RIGHT_COLOUR if self.single else style.NOTE_COLOUR
+
     def of(self, panel: pd.DataFrame) -> Iterator[tuple[Look, pd.DataFrame]]:
         """The lines of a panel, each with its look."""
         for value, look in self.looks.items():
-            rows = panel[panel[self.column] == value]
+            named = panel[self.column]
+            rows = panel[named.isna() if value is None else named == value]
             if len(rows):
                 yield look, rows
+
+
+def best_of(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The lines of the measures that go best with y, by their mean size of r, and of the control.
+
+    Args:
+        table: Table of `pruneviz.plot.correlation` with a line for each x.
+        method: Correlation coefficient.
+    """
+    others = table[table["x"] != RANDOM]
+    sizes = others[method].abs().groupby(others["x"], sort=False).mean()
+    best = sizes.sort_values(ascending=False, kind="stable").index[:_BEST]
+    return table[table["x"].isin([*best, RANDOM])]
 
 
 def lines_of(table: pd.DataFrame, by: str | None) -> Lines:
     """The lines of a table of `pruneviz.plot.correlation`, which differ in `by` or in x."""
     column = by or "x"
-    values = different(table[column])
+    values = list(dict.fromkeys(map(present, table[column])))
     if len(values) == 1:
         return Lines(column, {values[0]: Look("correlation (left axis)", style.LEFT_COLOUR, "o")})
     if by == LAYER and len(values) > _MOST_NAMED:
@@ -71,11 +91,14 @@ def lines_of(table: pd.DataFrame, by: str | None) -> Lines:
         looks = {value: Look(str(value), ramp.colour_at(depths[value]), "") for value in values}
         return Lines(column, looks, ramp)
     names = {value: value_name("measure" if column == "x" else column, value) for value in values}
-    styles = style.styles_of(map(str, values))
+    keys = {value: style_name("measure" if column == "x" else column, value) for value in values}
+    styles = style.styles_of(keys.values())
     found = {
-        value: Look(names[value], styles[str(value)].colour, styles[str(value)].marker)
-        for value in values
+        value: Look(names[value], styles[key].colour, styles[key].marker)
+        for value, key in keys.items()
     }
+    if column == "measure" and None in found:
+        found[None] = Look(names[None], style.REFERENCE_COLOUR, "")
     if column == "x" and RANDOM in found:
         found[RANDOM] = Look("random", style.GUIDE_COLOUR, "", (0, (1, 1)))
     return Lines(column, found)

@@ -18,10 +18,11 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import MASK_SCORES, CorrelationMethod
 from pruneviz.plot import style
 from pruneviz.plot.canvas import canvas, letters, with_table
-from pruneviz.plot.correlation_lines import Lines, lines_of
+from pruneviz.plot.correlation_lines import Lines, best_of, lines_of
 from pruneviz.plot.correlation_table import correlation_table
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.legends import FEW, shortened
@@ -75,7 +76,8 @@ def correlation(
         source: Recordings as `pruneviz.load` returns them, or a filters table with epochs.
         x: Column, pruning measure, or function of a filters table. A list of them gives a line
             each, with the measure "random" and the range of unrelated values beside. Default: all
-            measures that the runs hold.
+            measures that the runs hold, of which the eight with the largest mean size of the
+            correlation are drawn.
         y: The quantity that x is correlated with, such as "loss_preservation", or "delta_loss" to
             see how well measures predict what the removal of a filter does to the loss.
         by: What the lines of a panel differ in: "run", "layer", a fact of the runs such as
@@ -119,7 +121,8 @@ def correlation(
         mask_score=mask_score,
         mask_ratio=mask_ratio,
     )
-    return draw_curves(table, by=by, method=method, ax=ax)
+    shown = best_of(table, method) if x is None else table
+    return draw_curves(shown, by=by, method=method, ax=ax, lines_in_all=table["x"].nunique())
 
 
 def draw_curves(
@@ -128,6 +131,7 @@ def draw_curves(
     by: str | None = None,
     method: CorrelationMethod = "pearson",
     ax: Axes | None = None,
+    lines_in_all: int = 0,
 ) -> Any:
     """Draw a table of `correlation.table`.
 
@@ -136,6 +140,7 @@ def draw_curves(
         by: What the lines of a panel differ in.
         method: Correlation coefficient of the table.
         ax: Axes for a plot of one panel.
+        lines_in_all: How many lines there are, with those that the table lacks.
 
     Returns:
         The given axes, or a figure.
@@ -158,13 +163,13 @@ def draw_curves(
             title = f"{letter if len(panels) > 1 else ''}{name}"
             _finish(axes, panel, textwrap.wrap(title, _CHARACTERS // across))
         _share_axes(drawn.axes, _limits(table), 8, lines.left)
-        _share_axes(twins, (0.0, 1.12 * _furthest(table)), 5, style.RIGHT_COLOUR)
+        _share_axes(twins, (0.0, 1.12 * _furthest(table)), 5, lines.right)
         _name_axes(drawn.axes, twins, table, method, lines)
         if lines.ramp:
             lines.ramp.explain(drawn.figure, drawn.axes)
         columns = (3 if len(panels) > 1 else 1) if lines.single else None
         room = _SINGLE_ENTRIES if columns == 1 else 1
-        handles = _handles(table, lines, bool(twins))
+        handles = _handles(table, lines, bool(twins), lines_in_all - len(lines.looks))
         drawn.legend(
             handles, columns=columns, room=room, **_legend_place(drawn.given, handles, twins)
         )
@@ -204,6 +209,8 @@ def _draw_unrelated(axes: Axes, panel: pd.DataFrame) -> None:
     axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
     if "unrelated" in panel:
         widest = panel.groupby("epoch")["unrelated"].max().dropna()
+        if len(widest) == 1:
+            axes.axhspan(-widest.iloc[0], widest.iloc[0], zorder=0, **_UNRELATED)
         axes.fill_between(widest.index, -widest, widest, zorder=0, **_UNRELATED)
 
 
@@ -237,25 +244,35 @@ def _draw_masks(axes: Axes, panel: pd.DataFrame, lines: Lines) -> None:
     known = panel.dropna(subset=["mask_distance"])
     if known.empty:
         return
-    series = [
-        (look.colour, rows.set_index("epoch")["mask_distance"]) for look, rows in lines.of(known)
-    ]
+    columns = ["mask_distance", "chance"]
+    series = [(look.colour, rows.set_index("epoch")[columns]) for look, rows in lines.of(known)]
     one = all(values.equals(series[0][1]) for _, values in series)
     for colour, values in series[:1] if one else series:
         axes.plot(
             values.index,
-            values,
-            color=style.RIGHT_COLOUR if one else colour,
+            values["mask_distance"],
+            color=lines.right if one else colour,
             linestyle=_MASKS,
             label="mask distance (right axis)",
         )
-    axes.axhline(
-        known["chance"].iloc[0],
-        color=style.RIGHT_COLOUR,
-        linestyle=":",
-        linewidth=0.9,
-        label="chance level of mask distance",
-    )
+    if _is_constant(known["chance"]):
+        series = [(lines.right, series[0][1])]
+    for colour, values in series:
+        _draw_chance(axes, values["chance"], lines.right if one else colour)
+
+
+def _draw_chance(axes: Axes, chance: pd.Series, colour: str) -> None:
+    """The distance of random masks, which pruning changes."""
+    look: dict[str, Any] = {"color": colour, "linestyle": ":", "linewidth": 0.9}
+    name = "chance level of mask distance"
+    if _is_constant(chance):
+        axes.axhline(chance.iloc[0], label=name, **look)
+    else:
+        axes.plot(chance.index, chance, label=name, **look)
+
+
+def _is_constant(values: pd.Series) -> bool:
+    return bool(values.min() == values.max())
 
 
 def _finish(axes: Axes, panel: pd.DataFrame, title: Sequence[str]) -> None:
@@ -264,6 +281,10 @@ def _finish(axes: Axes, panel: pd.DataFrame, title: Sequence[str]) -> None:
     axes.set_xlabel("epochs trained")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     last = panel["epoch"].max()
+    if _is_constant(panel["epoch"]):
+        axes.set_xlim(last - 0.5, last + 0.5)
+        axes.set_xticks([last])
+        return
     axes.set_xlim(np.array([-0.04, 1.04]) * last if last else (-0.5, 0.5))
 
 
@@ -307,7 +328,7 @@ def _name_axes(
             axes.tick_params(axis="y", labelleft=True)
         last = place % _ACROSS == _ACROSS - 1 or place == len(panels) - 1
         if twins and last:
-            twins[place].set_ylabel(right, color=style.RIGHT_COLOUR)
+            twins[place].set_ylabel(right, color=lines.right)
             twins[place].tick_params(axis="y", labelright=True)
 
 
@@ -338,7 +359,7 @@ def _in_words(name: str, row_kind: RowKind) -> str:
     return text
 
 
-def _handles(table: pd.DataFrame, lines: Lines, masks: bool) -> list[Artist]:
+def _handles(table: pd.DataFrame, lines: Lines, masks: bool, left: int) -> list[Artist]:
     """Entries of the legend: lines, range of unrelated values, masks and their chance level."""
     found: list[Artist] = []
     if lines.ramp is None:
@@ -346,10 +367,13 @@ def _handles(table: pd.DataFrame, lines: Lines, masks: bool) -> list[Artist]:
             Line2D([], [], color=look.colour, marker=look.marker, ls=look.dashes, label=look.label)
             for look in lines.looks.values()
         ]
+    if left > 0 and lines.column == "x":
+        label = f"({counted(left, 'weaker measure')} in the table)"
+        found.append(Line2D([], [], linestyle="none", label=label))
     if "unrelated" in table:
         found.append(Patch(label="unrelated values: 95 %", **_UNRELATED))
     if masks:
-        colour = style.RIGHT_COLOUR
+        colour = lines.right
         found += [
             Line2D([], [], color=colour, ls=_MASKS, label="mask distance (right axis)"),
             Line2D([], [], color=colour, ls=":", lw=0.9, label="chance level of mask distance"),

@@ -213,6 +213,9 @@ def _draw_panel(axes: Axes, panel: _Panel, inches: float) -> None:
             aspect="auto",
             extent=(edges[0], edges[-1], top + height, top),
         )
+    if all(np.isnan(mask).all() for mask in panel.masks):
+        why = "no ranking:\nall filters score alike"
+        axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(tops[-1] - _GAP, 0)
     axes.set_xlabel("epochs trained")
@@ -249,11 +252,12 @@ def _head_shares(axes: Axes) -> None:
 
 
 def _edges(epochs: np.ndarray) -> np.ndarray:
-    """Where the column of an epoch begins and ends: halfway to its neighbours."""
+    """Where the column of an epoch begins and ends: halfway to its neighbours, if it has them."""
     if len(epochs) == 1:
         return epochs[0] + np.array([-0.5, 0.5])
     middles = (epochs[1:] + epochs[:-1]) / 2
-    return np.array([2 * epochs[0] - middles[0], *middles, 2 * epochs[-1] - middles[-1]])
+    beyond = np.diff(epochs).min() / 2  # so that no column reaches far beyond the training
+    return np.array([epochs[0] - beyond, *middles, epochs[-1] + beyond])
 
 
 def _reduced(mask: np.ndarray, inches: float) -> np.ndarray:

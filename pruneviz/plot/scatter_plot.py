@@ -219,7 +219,7 @@ def counts(facts: pd.Series, row_kind: RowKind) -> str:
     """How many rows and runs a correlation is over."""
     rows, runs = facts[row_kind.counted], facts["seeds"]
     text = "no pair of values" if pd.isna(rows) else counted(int(rows), row_kind.noun)
-    if pd.isna(runs) or (runs < 2 and pd.isna(facts["seed"])):
+    if pd.isna(runs) or not runs or (runs < 2 and pd.isna(facts["seed"])):
         return text
     return f"{text}, {counted(int(runs), 'run' if pd.isna(facts['seed']) else 'seed')}"
 

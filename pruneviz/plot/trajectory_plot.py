@@ -216,6 +216,7 @@ def _draw_medians(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> 
         _finish(drawn, table, table["p50"], scale)
         bar = drawn.figure.colorbar(ScalarMappable(norm, colours), ax=list(drawn.axes), aspect=25)
         bar.set_label("layer depth")
+        bar.locator = MaxNLocator(5, integer=True)
         bar.outline.set_linewidth(0.4)
         drawn.legend(_end_handles(bool(_is_gone(table).any()), "all filters pruned"))
     return drawn.result

@@ -15,6 +15,7 @@ from pruneviz import plot
 from pruneviz.analysis.masks import mask_distance
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
+from pruneviz.plot import style
 from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_runs
 
@@ -216,3 +217,57 @@ def test_lines_are_told_apart_by_one_fact_or_column_that_is_not_drawn_anyway(
 ) -> None:
     with pytest.raises(FigureError, match="by="):
         plot.correlation.table(runs, "theta_g", "theta_hg", by=by)
+
+
+@pytest.fixture
+def mixed(vgg: Runs) -> Runs:
+    """A run of each measure and an unpruned one, with masks that differ in their chance level."""
+    measures = ["magnitude", None]
+    spec = vgg.spec.assign(measure=measures, rounds=[1, 0], target=[0.5, None])
+    first = vgg.filters["run"].astype(str) == str(spec["run"].iloc[0])
+    gone = first & (vgg.filters["epoch"] > 3) & (vgg.filters["filter"] < 10)
+    return replace(vgg, spec=spec, filters=vgg.filters.assign(kept=~gone))
+
+
+def test_unpruned_runs_are_a_line_beside_pruned_ones(mixed: Runs) -> None:
+    picture = plot.correlation(mixed, X, Y, by="measure")
+    assert set(labels(picture)[:2]) == {"Magnitude", "unpruned"}
+    assert len([line for line in picture.axes[0].lines if len(line.get_xdata()) > 2]) == 2
+
+
+def test_the_chance_level_of_every_line_is_drawn(mixed: Runs) -> None:
+    picture = plot.correlation(mixed, X, Y, by="measure")
+    table = plot.correlation.table(mixed, X, Y, by="measure").dropna(subset=["chance"])
+    assert len(set(table["chance"])) > 1
+    drawn = {
+        float(value)
+        for line in picture.axes[1].lines
+        if line.get_linestyle() == ":"
+        for value in np.asarray(line.get_ydata())
+    }
+    assert drawn == set(table["chance"])
+
+
+def test_measures_look_alike_in_every_kind_of_picture(mixed: Runs) -> None:
+    colour = style.MEASURE_COLOURS["magnitude"]
+    lines = plot.correlation(mixed, X, Y, by="measure").axes[0].lines
+    assert colour in [line.get_color() for line in lines]
+    legend = plot.scatter(mixed, X, Y, hue="measure", epochs=-1).legends[0]
+    names = [text.get_text() for text in legend.get_texts()]
+    colours = [handle.get_color() for handle in legend.legend_handles]
+    known = {"Magnitude": colour, "unpruned": style.REFERENCE_COLOUR}
+    assert dict(zip(names, colours, strict=True)) == known
+
+
+def test_of_many_measures_the_best_are_drawn_and_all_are_in_the_table(vgg: Runs) -> None:
+    square = vgg.filters["theta_g"] ** 2
+    filters = vgg.filters.assign(theta2_g2=square, delta_loss=vgg.filters["theta_g"])
+    runs = replace(vgg, filters=filters)
+    table = plot.correlation.table(runs, y="delta_loss")
+    picture = plot.correlation(runs, y="delta_loss")
+    sizes = table[table["x"] != "random"].groupby("x")["pearson"].apply(lambda r: r.abs().mean())
+    text = labels(picture)
+    assert len(sizes) == 9
+    assert "(1 weaker measure in the table)" in text
+    assert len(text) == 8 + 3  # with random, the rest and the range of unrelated values
+    assert_readable(picture)

@@ -51,8 +51,13 @@ def test_filters_that_are_kept_longest_come_first() -> None:
 def test_columns_are_as_wide_as_the_time_between_epochs() -> None:
     (axes,) = masks(pruned(epochs=(0, 1, 9)), order="filter").axes
     last = blocks(axes)[0][1]
-    assert axes.get_xlim() == (-0.5, 13.0)
-    assert last.mean() == pytest.approx(5.5 / 13.5, abs=0.01)
+    assert axes.get_xlim() == (-0.5, 9.5)
+    assert last.mean() == pytest.approx(5.5 / 10.0, abs=0.01)
+
+
+def test_a_picture_without_a_ranking_says_why() -> None:
+    (axes,) = masks(pruned().assign(kept=True, mine=1.0), score="mine", ratio=0.5).axes
+    assert any("all filters score alike" in text.get_text() for text in axes.texts)
 
 
 def test_a_large_network_stays_readable_and_light() -> None:

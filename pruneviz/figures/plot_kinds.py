@@ -117,7 +117,8 @@ class PlotKind:
         usual: Arguments that are used where they are not given.
         first: Arguments to take instead, where none of them is given and the runs hold what they
             name; the first such ones count.
-        trial: Arguments with which that is found out soon.
+        trial: Arguments with which that is found out soon, for all runs or a single one; none if
+            the numbers tell all runs that are drawn apart by their facts.
         required: Fields that must be given.
     """
 
@@ -138,6 +139,7 @@ KINDS: Mapping[str, PlotKind] = {
         "scatter",
         _same("x", "y", "hue", "epochs", "unit", "method", "seed", "scale"),
         {"x": "theta_g", "y": "theta_hg"},
+        trial={"epochs": -1},
     ),
     "correlation": PlotKind(
         "correlation",

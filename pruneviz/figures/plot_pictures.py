@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from pruneviz import plot
 from pruneviz.errors import FigureError
@@ -21,8 +22,14 @@ from pruneviz.figures.own import OwnPicture
 from pruneviz.figures.plot_kinds import KINDS
 from pruneviz.figures.plot_texts import main_numbers, title_of, value_rows
 from pruneviz.log.runs import Runs
-from pruneviz.plot.epoch_axes import is_accuracy
+from pruneviz.log.vocabulary import is_accuracy
+from pruneviz.plot import accuracy_plot, correlation_plot
+from pruneviz.plot.curve_table import one_per_training
+from pruneviz.plot.mean_masks import mask_ratio_of
 from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT
+from pruneviz.plot.rows import different
+
+_NO_OPTIONS = ("source", "runs", "ax")  # parameters of plot functions that choose no look
 
 
 def compose_plot(
@@ -43,22 +50,26 @@ def compose_plot(
     function = getattr(plot, KINDS[kind].function)
     of_table = inspect.signature(function.table).parameters
     numbers = function.table(runs, **{k: v for k, v in arguments.items() if k in of_table})
+    noun = ROW_KINDS_BY_UNIT[_unit(runs.spec, arguments)].noun
+    spec = _drawn_runs(kind, runs, numbers, arguments)
     words = Caption(
         title=title_of(kind, network, arguments),
-        drawn=drawn_words(kind, numbers, arguments, _noun(runs.spec, arguments)),
+        drawn=drawn_words(kind, numbers, arguments, noun),
         found=main_numbers(kind, numbers, arguments),
-        made=runs_in_words(_spec(runs, numbers), arguments),
+        made=runs_in_words(spec, arguments),
     )
     alt = AltText(
         words.title, f"{words.drawn} {words.found}", ("neural-network pruning", kind, network)
     )
     return Composed(
-        picture=function(runs, **arguments),
+        picture=_picture(kind, runs, numbers, arguments),
         numbers=numbers,
         tables={},
         words=words,
         alt=alt,
-        details=_details(kind, name, words, numbers, _spec(runs, numbers), arguments),
+        details=_details(
+            kind, name, words, numbers, spec, _in_force(kind, spec, numbers, arguments)
+        ),
     )
 
 
@@ -112,18 +123,84 @@ def _with_accuracies(runs: Runs) -> Runs:
     return runs.named(known) if known else runs
 
 
-def _noun(spec: pd.DataFrame, arguments: Mapping[str, Any]) -> str:
-    """What the rows are: those of the chosen unit, else filters, else the only kind."""
+def _unit(spec: pd.DataFrame, arguments: Mapping[str, Any]) -> str:
+    """What the rows are: the chosen unit, else filters, else the only one."""
     units = list(map(str, spec["unit"]))
     usual = "filter" if "filter" in units else units[0]
-    return ROW_KINDS_BY_UNIT[str(arguments.get("unit") or usual)].noun
+    return str(arguments.get("unit") or usual)
 
 
-def _spec(runs: Runs, numbers: pd.DataFrame) -> pd.DataFrame:
-    """Facts about the drawn runs: those in the numbers, or all where these name none."""
-    if "run" not in numbers or "seeds" in numbers:  # points stand for the means over runs, too
-        return runs.spec
-    return runs.spec[runs.spec["run"].isin(set(numbers["run"].astype(str)))]
+def _picture(kind: str, runs: Runs, numbers: pd.DataFrame, arguments: Mapping[str, Any]) -> Figure:
+    """The picture, of numbers that are computed already where its function needs no more."""
+    given = {name: value for name, value in arguments.items() if name in ("by", "method")}
+    if kind == "correlation":
+        return correlation_plot.draw_curves(numbers, **given)
+    if kind == "accuracy":
+        return accuracy_plot.draw_curves(numbers)
+    return getattr(plot, KINDS[kind].function)(runs, **arguments)
+
+
+def _drawn_runs(
+    kind: str, runs: Runs, numbers: pd.DataFrame, arguments: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Facts about the drawn runs: those that the numbers name, or that they are means of."""
+    spec = runs.spec
+    if kind == "accuracy":
+        spec = spec if "unit" in numbers else one_per_training(spec)
+    else:
+        spec = spec[spec["unit"] == _unit(spec, arguments)]
+    if "run" in numbers and "seeds" not in numbers:
+        return spec[spec["run"].isin(set(numbers["run"].astype(str)))]
+    if len(spec) == 1:
+        return spec
+    if KINDS[kind].trial:
+        return spec[[_is_held(kind, runs.named([run]), arguments) for run in spec["run"]]]
+    facts = [str(name) for name in numbers if name in spec and name not in ("run", "seed")]
+    held = set(_keys(numbers, facts))
+    return spec[[key in held for key in _keys(spec, facts)]]
+
+
+def _keys(table: pd.DataFrame, facts: Sequence[str]) -> list[tuple[str, ...]]:
+    """Facts of each row as text; whole numbers are alike as integers and floats."""
+    columns = [[str(_whole(plain(value))) for value in table[name]] for name in facts]
+    return list(zip(*columns, strict=True)) if columns else [()] * len(table)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _in_force(
+    kind: str, spec: pd.DataFrame, numbers: pd.DataFrame, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All arguments of the plot function: given ones, defaults, and what the defaults stood for."""
+    parameters = inspect.signature(getattr(plot, KINDS[kind].function)).parameters
+    known = {name: found.default for name, found in parameters.items() if name not in _NO_OPTIONS}
+    found = {**known, **arguments}
+    if kind == "correlation":
+        found |= _masks_in_force(spec, numbers, found)
+    of_table = {"correlation": ("x",), "masks": ("score", "ratio")}.get(kind, ())
+    if "unit" in found:
+        found["unit"] = _unit(spec, arguments)
+    for name in of_table:
+        if found[name] is None:
+            values = different(numbers[name])
+            found[name] = values[0] if len(values) == 1 else values or None
+    if kind == "heatmap":
+        found["measures"] = list(dict.fromkeys([*numbers["x"], *numbers["y"]]))
+        found["over"] = found["over"] or ("measure" if found["against"] is None else "epoch")
+    return found
+
+
+def _masks_in_force(
+    spec: pd.DataFrame, numbers: pd.DataFrame, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    scores = different(numbers["mask_score"]) if "mask_score" in numbers else []
+    if not scores:
+        return {"mask_score": None, "mask_ratio": None}
+    ratio = found["mask_ratio"]
+    score = scores[0] if len(scores) == 1 else scores
+    return {"mask_score": score, "mask_ratio": mask_ratio_of(spec) if ratio is None else ratio}
 
 
 def _details(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pruneviz.console.words import counted
 from pruneviz.figures.drawn_words import in_words
-from pruneviz.plot.epoch_axes import is_accuracy
+from pruneviz.log.vocabulary import is_accuracy
 from pruneviz.plot.looks import facts_in, varying
 from pruneviz.plot.words import decimal, mean_and_sd, percent
 
@@ -86,7 +86,8 @@ def _correlation(table: pd.DataFrame, arguments: Arguments) -> str:
     if method not in table:
         return _rows(table, arguments)
     known = table.dropna(subset=[method])
-    lines = _apart(known, ("epoch", "y", "mask_score"))
+    told = ("network", "dataset") if "group" in known else ()  # a group names what differs
+    lines = _apart(known, ("epoch", "y", "mask_score", *told))
     sentences = []
     for name, rows in _by(known, lines):
         ordered = rows.sort_values("epoch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -47,3 +48,10 @@ PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
     "cpu": ("fp32",),
     "cuda": ("tf32", "fp32", "bf16"),
 }
+
+_ACCURACY = re.compile(r"(.*[^a-z])?(acc|accuracy)", re.IGNORECASE)
+
+
+def is_accuracy(column: str) -> bool:
+    """Whether a column of the epochs table is an accuracy: `acc`, `val_accuracy`, `top1/acc`."""
+    return _ACCURACY.fullmatch(column) is not None

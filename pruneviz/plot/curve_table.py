@@ -10,7 +10,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
-from pruneviz.plot.epoch_axes import is_accuracy
+from pruneviz.log.vocabulary import is_accuracy
 from pruneviz.plot.groups import training_facts, with_groups
 from pruneviz.plot.looks import keys_of
 from pruneviz.plot.source import only_epochs

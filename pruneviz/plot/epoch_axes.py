@@ -10,6 +10,7 @@ import pandas as pd
 
 from pruneviz.errors import FigureError
 from pruneviz.log.schema import EPOCHS
+from pruneviz.log.vocabulary import is_accuracy
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.words import listed
 
@@ -66,15 +67,6 @@ def short_name(column: str) -> str:
     """A column in the legend of an axis that says the rest: `test` for `test_acc`."""
     kind = _KIND.fullmatch(column)
     return kind[1] if kind else column
-
-
-def is_accuracy(column: str) -> bool:
-    """Whether a column is an accuracy by its name."""
-    kind = _KIND.fullmatch(column)
-    return bool(kind and _ENDINGS[kind[2].lower()] == "accuracy") or column.lower() in (
-        "acc",
-        "accuracy",
-    )
 
 
 def _title(column: str) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pruneviz.errors import LogError, PrunevizError, closest
 from pruneviz.log import schema
+from pruneviz.log.vocabulary import is_accuracy
 
 Fact: TypeAlias = SupportsFloat | str | None  # also a tensor or NumPy number of one value
 
@@ -20,7 +21,6 @@ _KNOWN = {
     for name, column in schema.EPOCHS.items()
     if name not in _MEASURED
 }
-_FRACTION_ENDS = ("acc", "accuracy")
 _ROUNDING = 1e-6  # a mean of ones in float32 may be a little above 1
 _ALMOST = 0.85  # similarity of a misspelt name: "tset_acc" and "test_acc"
 
@@ -141,7 +141,7 @@ def _check_kind(name: str, value: float | str | None) -> None:
 
 
 def _check_fraction(name: str, value: float | str | None) -> None:
-    if name != "kept_fraction" and not name.lower().endswith(_FRACTION_ENDS):
+    if name != "kept_fraction" and not is_accuracy(name):
         return
     if isinstance(value, str):
         raise LogError(f"{name}={value!r} is text; give an accuracy as a fraction, such as 0.71")

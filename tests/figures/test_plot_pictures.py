@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,10 @@ def test_every_kind_has_numbers_texts_and_data(kind: str, runs: Runs) -> None:
     assert 4 <= len(lines) <= LINES and max(map(len, lines)) <= WIDTH
     assert tuple(composed.details) == KEYS
     assert json.loads(json.dumps(composed.details, allow_nan=False)) == composed.details
-    assert composed.details["options"]["drawing"] == ARGUMENTS[kind]
+    drawing = composed.details["options"]["drawing"]
+    parameters = set(inspect.signature(getattr(plot, KINDS[kind].function)).parameters)
+    assert set(drawing) == parameters - {"source", "runs", "ax"}
+    assert ARGUMENTS[kind].items() <= drawing.items()
     assert {run["run"] for run in composed.details["runs"]} == set(shown.spec["run"])
 
 
@@ -87,7 +91,7 @@ def test_arguments_are_tried_one_after_the_other(runs: Runs, tmp_path: Path) -> 
     wrong, right = {"x": "nothing", "y": "theta_g"}, {"x": "magnitude", "y": "theta_g"}
     picture = OwnPicture("correlation", "mine", "mine", tuple(shown.spec["run"]), (wrong, right))
     *_, path = save_plot(picture, shown, tmp_path / "mine", [])
-    assert json.loads(path.read_text())["options"]["drawing"] == right
+    assert json.loads(path.read_text())["options"]["drawing"]["x"] == right["x"]
     with pytest.raises(FigureError, match="nothing"):
         save_plot(replace(picture, arguments=(wrong,)), shown, tmp_path / "mine", [])
 
@@ -105,3 +109,41 @@ def test_a_failure_is_not_taken_for_quantities_that_are_not_held(
     good = replace(picture, arguments=({"x": "sigma", "y": "theta_g"}, {"x": "no", "y": "no"}))
     with pytest.raises(FigureError, match="file"):
         save_plot(good, shown, tmp_path / "file" / "mine", [])
+
+
+def test_options_in_force_stand_in_the_data_where_none_were_given(runs: Runs) -> None:
+    shown = chosen("correlation", runs)
+
+    def drawing(kind: str, **arguments: Any) -> dict[str, Any]:
+        composed = compose_plot(kind, shown, "mine", arguments, "mine")
+        return composed.details["options"]["drawing"]
+
+    pair = drawing("correlation", x="theta_g", y="theta_hg")
+    assert {
+        "method": "pearson",
+        "mask_score": "bn_scale",
+        "mask_ratio": 0.2,
+    }.items() <= pair.items()
+    every = drawing("correlation", y="loss_preservation")
+    assert every["mask_score"] is None and {"magnitude", "random"} <= set(every["x"])
+    points = drawing("scatter", x="theta_g", y="theta_hg")
+    assert {"hue": "depth", "scale": "symlog", "method": "pearson"}.items() <= points.items()
+    masks = drawing("masks")
+    assert (masks["score"], masks["ratio"], masks["order"]) == ("bn_scale", 0.2, "kept")
+    assert drawing("heatmap", against="magnitude")["over"] == "epoch"
+
+
+def test_runs_that_are_not_drawn_are_not_listed(runs: Runs) -> None:
+    for kind in ("scatter", "correlation"):
+        composed = compose_plot(kind, runs, "mine", ARGUMENTS[kind], "mine")
+        assert {run["run"] for run in composed.details["runs"]} == {
+            "mine-digits-s0",
+            "mine-digits-s1",
+        }
+        assert composed.words.made.startswith("2 runs: ")
+    weights = make_runs({"mine": (4, 6, 8)}, seeds=(0,), epochs=4, every=2, unit="weight")
+    both = together(chosen("layers", runs), weights)
+    layers = compose_plot("layers", both, "mine", ARGUMENTS["layers"], "mine").details
+    assert len(layers["runs"]) == 2 and layers["options"]["drawing"]["unit"] == "filter"
+    with_accuracies = compose_plot("accuracy", chosen("accuracy", runs), "mine", {}, "mine")
+    assert len(with_accuracies.details["runs"]) == 1

@@ -19,6 +19,7 @@ RANDOM_WITH_SEED = re.compile(r"random_s([0-9]+)")  # names of the measure `rand
 
 # Fact of a run: number of examples (or batches) whose spread gives the standard errors.
 SAMPLE_SIZE = "sample_size"
+LAYER_WEIGHTS = "layer_weights"  # attribute of snapshots: {layer: number of its weights}
 
 _KEYS = ("run", "epoch", "layer", "filter")
 
@@ -277,7 +278,8 @@ def random(filters: pd.DataFrame, seed: int = 0) -> pd.Series:
     by name: `random_s1` is the one with seed 1, and `random_s0` is `random`.
     """
     keys = [key for key in _KEYS if key in filters.columns]
-    bits = pd.util.hash_pandas_object(filters[keys], index=False).to_numpy(dtype=np.uint64)
+    table = filters[keys].astype({k: "int64" for k in keys if _is_whole(filters[k])})
+    bits = pd.util.hash_pandas_object(table, index=False).to_numpy(dtype=np.uint64)
     if "weight" in filters.columns:
         # A null weight, as in a log of filters, counts as a missing column: place 0 is mixed to 0.
         weight = filters["weight"].to_numpy(dtype="float64", na_value=-1)
@@ -366,7 +368,9 @@ def _check_whole_layers(filters: pd.DataFrame, group: np.ndarray) -> None:
         filters=("filter", "nunique"),
         last=("weight", "max"),
     )
-    partial = found[found["rows"] < found["filters"] * (found["last"] + 1)]
+    held = filters.attrs.get(LAYER_WEIGHTS, {})
+    known = [held.get(str(layer), 0) for layer in found["layer"]]
+    partial = found[found["rows"] < np.maximum(found["filters"] * (found["last"] + 1), known)]
     if len(partial):
         first = partial.iloc[0]
         raise ScoreError(
@@ -374,6 +378,11 @@ def _check_whole_layers(filters: pd.DataFrame, group: np.ndarray) -> None:
             f"layer {first['layer']}; measure a snapshot with unit='weight', or record all weights "
             "with a Recorder with unit='weight' and a larger rows"
         )
+
+
+def _is_whole(key: pd.Series) -> bool:
+    """Whether all are whole numbers, in any dtype; each dtype would be hashed otherwise."""
+    return pd.api.types.is_numeric_dtype(key) and bool((key == key.round()).fillna(False).all())
 
 
 def _numbers(filters: pd.DataFrame, column: str) -> pd.Series:

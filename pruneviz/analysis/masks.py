@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -331,7 +332,7 @@ def _aligned(previous: pd.Series, current: pd.Series) -> pd.Series:
     return current.reindex(previous.index)
 
 
-def check_ratio(ratio: object) -> None:
+def check_ratio(ratio: Any) -> None:
     """Check the fraction that a mask prunes.
 
     Raises:

@@ -22,6 +22,7 @@ import pandas as pd
 from pruneviz.analysis.checks import columns_of
 from pruneviz.analysis.formulas import NEEDS, RANDOM_WITH_SEED, SCORES, random
 from pruneviz.errors import ScoreError, unknown_name
+from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.schema import FILTERS, is_filter_column
 
@@ -170,6 +171,7 @@ def register(
             raise ScoreError(
                 f"measure {name!r} is {function!r}; give a function of a filters table"
             )
+        _check_name(name, replace)  # registered in between
         _registered[name] = Measure(name, function, columns)
         return function
 
@@ -230,6 +232,8 @@ def resolve(measure: AnyMeasure) -> Measure:
         return _registered[measure]
     seed = RANDOM_WITH_SEED.fullmatch(measure)
     if seed:
+        if int(seed[1]) >= 2**64:
+            raise ScoreError(f"measure {measure}: give a seed from 0 to 2**64 - 1")
         of_seed = partial(random, seed=int(seed[1]))
         return Measure(measure, of_seed, NEEDS["random"], _OPTIONAL["random"], own=False)
     if ":" in measure:
@@ -277,7 +281,7 @@ def _of_callable(function: Formula) -> Measure:
         if known is function:
             return _built_in(name)
     for measure in _registered.values():
-        if measure.formula is function:
+        if measure.formula == function:  # a method is a new object at every access
             return measure
     name = str(getattr(function, "__name__", type(function).__name__))
     _check_free(name)
@@ -290,9 +294,9 @@ def _imported(text: str) -> Measure:
     with _working_directory_importable():
         try:
             home = importlib.import_module(module)
-        except ImportError as error:
+        except (Exception, SystemExit) as error:
             raise ScoreError(
-                f"measure {text!r}: module {module!r} cannot be imported: {error}; give "
+                f"measure {text!r}: module {module!r} cannot be imported: {error!r}; give "
                 f"module:function of a module that is installed or in {Path.cwd()}"
             ) from error
     function = getattr(home, name, None)
@@ -325,7 +329,7 @@ def _column_read(error: KeyError | AttributeError) -> str | None:
 
 
 def _checked_needs(name: str, needs: str | Sequence[str] | None) -> tuple[str, ...]:
-    columns = (needs,) if isinstance(needs, str) else tuple(needs or ())
+    columns = as_tuple(needs)
     if not columns or not all(isinstance(column, str) and column for column in columns):
         raise ScoreError(
             f"measure {name!r} has needs={needs!r}; name the columns that it reads, such as "
@@ -371,8 +375,12 @@ def _checked(found: object, index: pd.Index, name: str) -> np.ndarray:
     if not isinstance(found, pd.Series | np.ndarray | list | tuple):
         what = f"{type(found).__name__}"
         raise ScoreError(_wrong(name, f"returned {what}", rows))
-    if len(found) != rows or np.ndim(found) != 1:
-        raise ScoreError(_wrong(name, f"returned values of shape {np.shape(found)}", rows))
+    try:
+        shape = np.shape(found)
+    except ValueError as error:  # lists of several lengths
+        raise ScoreError(_wrong(name, "returned lists of several lengths", rows)) from error
+    if shape != (rows,):
+        raise ScoreError(_wrong(name, f"returned values of shape {shape}", rows))
     if isinstance(found, pd.Series) and not found.index.equals(index):
         raise ScoreError(
             _wrong(name, "returned a Series with another index or order than the table", rows)

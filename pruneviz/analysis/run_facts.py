@@ -22,8 +22,7 @@ def facts_needed(quantities: Sequence[AnyMeasure]) -> list[str]:
     Raises:
         ScoreError: If a measure does not exist.
     """
-    measures = [resolve(q) for q in quantities if isinstance(q, Measure) or is_measure(q)]
-    return list(dict.fromkeys(fact for measure in measures for fact in measure.facts))
+    return list(dict.fromkeys(fact for one in _measures(quantities) for fact in one.facts))
 
 
 def table_of(
@@ -106,15 +105,34 @@ def with_facts_needed(
         quantities: Columns, or pruning measures as for `pruneviz.score`.
 
     Raises:
-        ScoreError: If a measure does not exist; if no run of the table has a number of examples, or
+        ScoreError: If a measure does not exist; if it compares all weights of a layer and a run
+            stores some; if no run of the table has a number of examples, or
             of batches, behind its standard errors.
     """
+    _check_all_weights(spec, quantities)
     missing = [name for name in facts_needed(quantities) if name not in filters]
     if not missing:
         return filters
     runs, by_run = filters["run"].astype("str"), spec.set_index("run")
     by_run = by_run[by_run.index.isin(runs.unique())]
     return filters.assign(**{name: runs.map(_fact(by_run, name)) for name in missing})
+
+
+def _measures(quantities: Sequence[AnyMeasure]) -> list[Measure]:
+    return [resolve(q) for q in quantities if isinstance(q, Measure) or is_measure(q)]
+
+
+def _check_all_weights(spec: pd.DataFrame, quantities: Sequence[AnyMeasure]) -> None:
+    compares = any(measure.name == "lamp" for measure in _measures(quantities))
+    if not compares or not {"weights", "weight_rows"} <= set(spec):
+        return
+    partial = spec[spec["weight_rows"].astype("float64") < spec["weights"].astype("float64")]
+    if len(partial):
+        run = partial.iloc[0]
+        raise ScoreError(
+            f"lamp compares all weights of a layer, and run {run['run']} stores "
+            f"{int(run['weight_rows'])} of {int(run['weights'])}; record it with a larger rows"
+        )
 
 
 def _fact(by_run: pd.DataFrame, name: str) -> pd.Series:

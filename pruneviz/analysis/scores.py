@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import numbers
 from pathlib import Path
 from typing import overload
 
@@ -16,6 +15,7 @@ from pruneviz.analysis.formulas import SCORES as SCORES
 from pruneviz.analysis.measures import RUN_FACTS, AnyMeasure, Measure, resolve
 from pruneviz.analysis.run_facts import table_of
 from pruneviz.errors import ScoreError
+from pruneviz.log.arguments import is_whole
 from pruneviz.log.parquet import write_blocks
 from pruneviz.log.runs import Runs
 from pruneviz.log.scan import Scan
@@ -125,7 +125,7 @@ def _with_own_facts(filters: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 def _seeded(name: AnyMeasure, seed: int) -> str:
     if name != "random":
         raise ScoreError(f"seed={seed!r} is for the measure random; leave it out")
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise ScoreError(f"seed={seed!r}; give a whole number from 0")
     return f"random_s{seed}"
 
@@ -162,16 +162,18 @@ def _how_to_record(column: str) -> str:
         )
     if column in RUN_FACTS:
         return (
-            f"{column} is a fact of runs: pass the runs in place of their filters, or add it to "
-            f"the table, as in table.assign({column}=...)"
+            f"{column} is a fact of runs: pass the runs (what pruneviz.load returns) in place of "
+            f"their filters, or add it to the table, as in table.assign({column}=...)"
         )
     if column == "sigma_delta":
         return (
             "record sigma_delta with a Recorder: it is a difference between two epochs, which one "
             "snapshot cannot hold"
         )
-    if column in ("theta", "theta_delta"):
-        return f"record {column}, a column of single weights, with a Recorder with unit='weight'"
+    if column == "theta":
+        return "theta is of single weights: use measure or a Recorder with unit='weight'"
+    if column == "theta_delta":
+        return "record theta_delta, a column of single weights, with a Recorder with unit='weight'"
     if column in REQUEST_COLUMNS:
         return f"request it with {column!r} in the argument columns of measure or Recorder"
     if column == "theta_hg_t200":

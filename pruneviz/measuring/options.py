@@ -213,6 +213,8 @@ class Options:
                 continue
             if not isinstance(given, numbers.Integral) or isinstance(given, bool) or given < least:
                 raise MeasureError(f"{name}={given!r}; give {_DRAWS[name]}, {least} or more")
+        if self.seed >= 2**64:
+            raise MeasureError(f"seed={self.seed!r}; give one below 2**64")
 
 
 def _is_temperature(value: object) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pruneviz.analysis.formulas import SAMPLE_SIZE
+from pruneviz.analysis.formulas import LAYER_WEIGHTS, SAMPLE_SIZE
 from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.building import build_objective, chunk_for
@@ -186,6 +186,10 @@ def measure(
     table = _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
     if snapshot.terms:
         table.attrs[SAMPLE_SIZE] = snapshot.terms  # for measures that need it
+    if options.row_kind == "weight":
+        table.attrs[LAYER_WEIGHTS] = {
+            str(k): int(n) for k, n in table["layer"].value_counts().items()
+        }
     return table
 
 

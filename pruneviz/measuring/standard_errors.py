@@ -24,37 +24,42 @@ _ADDS_UP = 1e-2
 class RunningSpread:
     """Mean and squared deviations of values per example or batch, accumulated block by block.
 
+    Batches count by their number of examples. The variance of a batch's mean falls with it, so that
+    the standard error is without bias for batches of any sizes.
+
     References:
         Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.weight = 0.0
         self.mean: Tensor | None = None
         self.squares: Tensor | None = None
 
-    def add(self, values: Tensor) -> None:
-        """Add a block of values [examples or batches, filters]."""
+    def add(self, values: Tensor, each: float = 1.0) -> None:
+        """Add a block of values [examples or batches, filters], each with a weight."""
         block = values.double()
-        count, mean = len(block), block.mean(0)
-        squares = (block - mean).square().sum(0)
+        weight, mean = each * len(block), block.mean(0)
+        squares = (block - mean).square().sum(0) * each
+        self.count += len(block)
         if self.mean is None or self.squares is None:
-            self.count, self.mean, self.squares = count, mean, squares
+            self.weight, self.mean, self.squares = weight, mean, squares
             return
-        total, shift = self.count + count, mean - self.mean
-        self.squares = self.squares + squares + shift.square() * (self.count * count / total)
-        self.mean, self.count = self.mean + shift * (count / total), total
+        total, shift = self.weight + weight, mean - self.mean
+        self.squares = self.squares + squares + shift.square() * (self.weight * weight / total)
+        self.mean, self.weight = self.mean + shift * (weight / total), total
 
     def mean_of_squares(self) -> Tensor:
         """Mean of the squared values: [filters]."""
         assert self.mean is not None and self.squares is not None
-        return self.mean.square() + self.squares / self.count
+        return self.mean.square() + self.squares / self.weight
 
     def standard_error(self, filters: int) -> Tensor:
         """Standard error of the mean, float64 [filters] on the CPU; NaN below two values."""
         if self.squares is None or self.count < 2:
             return torch.full((filters,), _NULL, dtype=torch.float64)
-        return (self.squares / (self.count - 1) / self.count).sqrt().cpu()
+        return (self.squares / (self.count - 1) / self.weight).sqrt().cpu()
 
 
 class FilterTerms(Listener):
@@ -102,7 +107,7 @@ class FilterTerms(Listener):
         self._part += of_part
         if self._by_batch:
             whole = of_part if self._complete else gathered + of_part
-            self._spread.add(whole[None] * (self._examples / examples))
+            self._spread.add(whole[None] * (self._examples / examples), examples)
         else:
             self._spread.add(terms * self._examples)
 

@@ -253,3 +253,54 @@ def test_random_has_a_draw_for_every_seed() -> None:
         pv.score(filters, "magnitude", seed=1)
     with pytest.raises(ScoreError, match="seed=-1; give a whole number"):
         pv.score(filters, "random", seed=-1)
+
+
+def test_a_name_is_free_when_the_function_is_given_too() -> None:
+    first, second = (pv.measures.register("mine", needs="theta_g") for _ in range(2))
+    first(lambda filters: filters["theta_g"])
+    try:
+        with pytest.raises(ScoreError, match="'mine' is registered already"):
+            second(lambda filters: -filters["theta_g"])
+    finally:
+        pv.measures.unregister("mine")
+
+
+def test_a_method_keeps_its_registered_name() -> None:
+    class Own:
+        def slope(self, filters: pd.DataFrame) -> Any:
+            return filters["theta_g"]
+
+    own = Own()
+    pv.measures.register("mine", needs="theta_g")(own.slope)
+    try:
+        assert resolve(own.slope).name == "mine"
+    finally:
+        pv.measures.unregister("mine")
+
+
+@pytest.mark.parametrize("text", [":cubed", ".x:cubed", "stops:cubed", "breaks:cubed"])
+def test_a_module_that_cannot_be_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (tmp_path / "stops.py").write_text("raise SystemExit(3)")
+    (tmp_path / "breaks.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ScoreError, match=rf"measure '{text}': module .* cannot be imported"):
+        resolve(text)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pv.measures.register("mine", needs=3), "needs=3; name the columns"),  # type: ignore[arg-type]
+        (lambda: pv.score(table(), "random", seed=2**64), "random_s18446744073709551616: give a"),
+        (lambda: pv.score(table(), "random_s99999999999999999999999"), "seed from 0 to 2"),
+        (
+            lambda: pv.score(table(), lambda filters: [[1], [1, 2]] + [1] * (len(filters) - 2)),
+            "returned lists of several lengths",
+        ),
+    ],
+)
+def test_wrong_use_is_told(call: Any, message: str) -> None:
+    with pytest.raises(ScoreError, match=message):
+        call()

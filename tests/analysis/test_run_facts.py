@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 import pruneviz as pv
 from pruneviz.analysis.run_facts import table_of
@@ -132,3 +133,15 @@ def test_a_table_in_memory_keeps_its_index(folder: Path) -> None:
     some = loaded.filters[loaded.filters["epoch"] == 2]
     runs = Runs(loaded.spec, loaded.epochs, some, loaded.rounds)
     assert pv.score(runs, "magnitude").index.equals(some.index)
+
+
+def test_lamp_of_runs_that_store_some_weights_is_refused(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(1, 50), torch.nn.ReLU(), torch.nn.Linear(50, 3))
+    sample = torch.linspace(-1, 1, 6)[:, None], torch.arange(6) % 3
+    for rows in (20, 50):
+        with pv.Recorder(model, sample, tmp_path / f"{rows}", unit="weight", rows=rows) as recorder:
+            recorder.after_epoch(0)
+    assert pv.score(pv.load(tmp_path / "50"), "lamp").notna().all()
+    for analysis in (pv.score, lambda runs, name: pv.correlate(runs, name, "magnitude")):
+        with pytest.raises(ScoreError, match="run 20 stores 20 of 50; record it with a larger"):
+            analysis(pv.load(tmp_path / "20"), "lamp")

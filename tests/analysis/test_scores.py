@@ -281,6 +281,8 @@ def test_random_scores_depend_only_on_the_keys() -> None:
     kinds = {"run": "category", "layer": "category", "epoch": "int32", "filter": "int16"}
     pd.testing.assert_series_equal(score(shuffled, "random").sort_index(), found)
     pd.testing.assert_series_equal(score(filters.astype(kinds).assign(sigma=1.0), "random"), found)
+    merged = filters.astype({"epoch": "float64", "filter": "float32"})
+    pd.testing.assert_series_equal(score(merged, "random"), found)
     late = filters["epoch"] == 1
     pd.testing.assert_series_equal(score(filters[late], "random"), found[late])
 

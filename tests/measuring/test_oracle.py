@@ -354,6 +354,7 @@ def test_threads_leave_modules_as_they_are_and_give_equal_numbers() -> None:
         ({"filters": {}}, r"filters names no filter"),
         ({"filters": [0, 1]}, r"\{layer: filters\}"),
         ({"filters": 3, "seed": -1}, r"seed=-1; give a whole number"),
+        ({"filters": 3, "seed": 2**64}, r"seed=18446744073709551616; give one below"),
         ({"filters": 3, "seed": 1.5}, r"seed=1\.5; give a whole number"),
         ({"unit": "weight"}, r"not of single weights"),
         ({"columns": "theta_g"}, r"leave out columns"),

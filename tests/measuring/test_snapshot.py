@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pruneviz as pv
-from pruneviz.errors import MeasureError
+from pruneviz.errors import MeasureError, ScoreError
 from tests.support.cases import (
     BY_NAME,
     CASES_AND_MODES,
@@ -25,7 +25,7 @@ from tests.support.cases import (
     as_pair,
     digit_batches,
 )
-from tests.support.reference import columns_of, reference_columns, sample_of
+from tests.support.reference import Twin, columns_of, reference_columns, sample_of
 
 DEFAULT = ("theta_norm2", "theta_l1", "sigma", "theta_g", "abs_theta_g", "theta2_abs_g")
 DEFAULT += ("theta_hg", "theta_hg_t200", "g_norm2", "theta_g_se", "theta_hg_se")
@@ -199,6 +199,33 @@ def test_unequal_batches_count_by_their_size(name: str) -> None:
     assert_like_twins(
         pv.measure(case.model(), batches, bn="batch", columns=columns), twins, 1e-9, columns
     )
+
+
+def test_batches_of_unequal_size_count_by_their_examples() -> None:
+    case, batches = BY_NAME["residual"], digit_batches((6, 4, 2))
+    frame = pv.measure(case.model(), batches, bn="batch", columns=["theta_g", "theta_g_se"])
+    frame["gate_fisher"] = pv.score(frame, "gate_fisher")
+    twin = Twin(case.model(), batches, "batch")
+    slopes = twin.gradients_of(twin.observation_losses, 1.0)
+    for layer in case.layers:
+        at = twin.positions(f"{layer}.weight").flatten(1)
+        terms = (twin.theta[at] * slopes[:, at]).sum(2)
+        mean, square = (twin.mean_of_observations(values) for values in (terms, terms**2))
+        rows = frame[frame["layer"] == layer]
+        error = ((square - mean**2) / 2).sqrt()  # three batches
+        np.testing.assert_allclose(rows["theta_g_se"], error, rtol=1e-9)
+        np.testing.assert_allclose(rows["gate_fisher"], square, rtol=1e-9)
+
+
+def test_lamp_of_a_snapshot_without_some_filters_is_refused() -> None:
+    weights = pv.measure(
+        BY_NAME["residual"].model(), digit_batches(), unit="weight", columns="theta"
+    )
+    assert pv.score(weights[weights["layer"] == "conv1"], "lamp").notna().all()
+    with pytest.raises(ScoreError, match="lamp compares all weights"):
+        pv.score(weights[weights["filter"] > 0], "lamp")
+    with pytest.raises(ScoreError, match="lamp compares all weights"):
+        pv.score(weights[weights["filter"] < 2], "lamp")
 
 
 def test_batch_statistics_leave_an_example_without_a_gradient_of_its_own() -> None:

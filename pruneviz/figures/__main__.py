@@ -19,6 +19,7 @@ from pruneviz.figures.listing import lines_about
 from pruneviz.figures.options import DrawOptions, LossPreservation
 from pruneviz.figures.plot_kinds import (
     AGGREGATES,
+    ALIKE_KINDS,
     DIRECTIONS,
     KINDS,
     ORDERS,
@@ -28,7 +29,7 @@ from pruneviz.figures.plot_kinds import (
     flag,
     given_options,
 )
-from pruneviz.figures.tasks import Place, Task, all_tasks, figure_task, kind_tasks
+from pruneviz.figures.tasks import Place, Task, all_tasks, figure_task, kind_tasks, plot_task
 from pruneviz.figures.workers import default_jobs, prepare, results_of
 from pruneviz.log.vocabulary import ROW_KINDS, CorrelationMethod
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS
@@ -124,7 +125,8 @@ def draw(
         list[str] | None,
         typer.Argument(
             metavar="FIGURE",
-            help="Figures to draw: 1 to 17, H1a, H1b, I1. Default: all; I1 only if recorded.",
+            help="Figures to draw: 1 to 17, H1a, H1b, I1, or other pictures that --list names. "
+            "Default: all; I1 only if recorded.",
             autocompletion=completing(lambda: FIGURE_NEEDS),
             show_default=False,
         ),
@@ -196,7 +198,7 @@ def draw(
 
     Exit codes: 0 all figures are complete, 1 some are incomplete or missing, 2 wrong use.
     """
-    names = _checked_figures(separated(figures or ()))
+    names, own = _checked_figures(separated(figures or ()), kind)
     asked = PlotOptions(**{name: None if value == [] else value for name, value in given.items()})
     _check_together(names, kind, asked, loss_preservation)
     options = _draw_options(asked, dataset, loss_preservation) if kind is None else DrawOptions()
@@ -205,11 +207,12 @@ def draw(
     data, out = folders(data, out)
     place = Place(data, out, endings)
     if list_figures:
+        _check_stems(own, [])
         for line in lines_about(spec_in(data), place, options, names):
             typer.echo(line)
         return
     check_recorded(data, names)
-    if len(names) != 1 and jobs != 1:
+    if len(names) + len(own) != 1 and jobs != 1:
         prepare()
     with may_be_incomplete():
         runs = loaded(data)
@@ -217,8 +220,9 @@ def draw(
     if kind is not None:
         _check_quantities(asked, runs)
         tasks = kind_tasks(kind, runs, place, arguments, asked, dataset)
-    elif names:
+    elif names or own:
         tasks = [figure_task(name, runs, place, options) for name in names]
+        tasks += _own_tasks(own, runs, place) if own else []
     else:
         tasks = all_tasks(runs, place, options)
     if not _drawn(tasks, jobs or default_jobs()):
@@ -286,8 +290,17 @@ def _draw_options(
     return DrawOptions(**{name: value for name, value in values.items() if value is not None})
 
 
-def _checked_figures(figures: Sequence[str]) -> list[str]:
-    for name in figures:
+def _checked_figures(names: Sequence[str], kind: str | None) -> tuple[list[str], list[str]]:
+    """Figures of the paper, and names that may be those of other pictures, such as mine-scatter.
+
+    Raises:
+        FigureError: If a name is that of neither.
+    """
+    figures, own = [], []
+    for name in names:
+        if kind is None and name.endswith(tuple(f"-{each}" for each in ALIKE_KINDS)):
+            own.append(name)
+            continue
         try:
             find(name)
         except FigureError:
@@ -297,7 +310,23 @@ def _checked_figures(figures: Sequence[str]) -> list[str]:
             raise FigureError(
                 f"{name!r} is no figure; join formats by a comma: {command}"
             ) from None
-    return ordered(list(figures))
+        figures.append(name)
+    return ordered(figures), list(dict.fromkeys(own))
+
+
+def _check_stems(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise FigureError(unknown_name("picture", name, [*known, *FIGURE_NEEDS]))
+
+
+def _own_tasks(names: Sequence[str], runs: Runs, place: Place) -> list[Task]:
+    """Pictures of other runs than the paper's, by the names that --list prints."""
+    from pruneviz.figures.own import own_pictures
+
+    pictures = {one.stem: one for one in own_pictures(runs.spec, place.data.resolve().name)}
+    _check_stems(names, list(pictures))
+    return [plot_task(pictures[name], runs, place) for name in names]
 
 
 def _check_dataset(dataset: str | None, spec: pd.DataFrame) -> None:

@@ -98,6 +98,7 @@ class PlotOptions:
 
 
 # What options of one word may be; a test holds them to the plot functions, which are slow to load.
+ALIKE_KINDS = ("scatter", "correlation", "layers", "accuracy")  # drawn without --kind
 AGGREGATES = ("mean", "median", "sum", "min", "max", "std", "count")
 DIRECTIONS = ("measure", "epoch", "layer")
 ORDERS = ("kept", "filter")

@@ -201,6 +201,18 @@ def test_own_runs_are_drawn_without_a_word_about_the_paper(mine: Path, tmp_path:
             assert (tmp_path / f"mine-{kind}.{end}").exists()
 
 
+def test_pictures_are_drawn_by_the_names_that_the_list_prints(mine: Path, tmp_path: Path) -> None:
+    names = [line.split()[0] for line in invoke("--list", "--data", mine).stdout.splitlines()]
+    assert "mine-scatter" in names and "mine-layers" in names
+    done = invoke("mine-scatter", "--data", mine, "--out", tmp_path, "--format", "svg")
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in tmp_path.glob("*.svg")] == ["mine-scatter.svg"]
+    wrong = invoke("mien-scatter", "--data", mine, "--out", tmp_path / "no")
+    assert (
+        wrong.exit_code == 2 and "no picture 'mien-scatter'; did you mean 'mine-sc" in wrong.stderr
+    )
+
+
 def test_asked_figures_of_own_runs_say_what_is_there_and_how_to_draw_it(
     mine: Path, tmp_path: Path
 ) -> None:

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from pruneviz.errors import FigureError
-from pruneviz.figures.own import in_figures, own_pictures, pictures_of_kind, selected
-from pruneviz.figures.plot_kinds import usual_arguments
+from pruneviz.figures.own import ALIKE, in_figures, own_pictures, pictures_of_kind, selected
+from pruneviz.figures.plot_kinds import ALIKE_KINDS, usual_arguments
 from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, together
 
 FOUR = ["scatter", "correlation", "accuracy", "layers"]
@@ -87,3 +87,7 @@ def test_runs_are_selected_by_network_name_and_data_set(spec: pd.DataFrame) -> N
         selected(spec, ["mien"], [], None)
     with pytest.raises(FigureError, match="leave one out"):
         selected(spec, ["mine"], ["vgg13-digits-s0"], None)
+
+
+def test_kinds_that_are_drawn_without_being_named_are_those_of_the_paper() -> None:
+    assert set(ALIKE_KINDS) == set(ALIKE.values())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pruneviz.errors import LogError
+from pruneviz.log.files import UNFINISHED
 from pruneviz.log.run_directory import SPEC_FILE
+
+_logger = logging.getLogger("pruneviz")
 
 _MAGIC = set("*?[")  # characters of a glob pattern
 
@@ -119,4 +123,28 @@ def _runs_of(entry: str | Path) -> list[Path]:
 
 
 def _runs_below(folder: Path) -> list[Path]:
-    return sorted(spec.parent for spec in folder.rglob(SPEC_FILE))
+    """Run directories at or below a folder, also linked ones, each once; links come last."""
+    found: list[Path] = []
+    inside: list[Path] = []
+    seen: set[Path] = set()
+    waiting = [(folder, False)]
+    linked: list[tuple[Path, bool]] = []
+    while waiting or linked:
+        path, in_run = waiting.pop() if waiting else linked.pop()
+        real = path.resolve()
+        if real in seen:
+            continue
+        seen.add(real)
+        is_run = (path / SPEC_FILE).is_file()
+        if is_run:
+            (inside if in_run else found).append(path)
+        for below in filter(_may_hold_runs, path.iterdir()):
+            (linked if below.is_symlink() else waiting).append((below, in_run or is_run))
+    for path in inside:
+        _logger.warning("%s lies inside another run and is left out; move it out of there", path)
+    return sorted(found)
+
+
+def _may_hold_runs(path: Path) -> bool:
+    """Whether it is a folder, and none that a killed process left half-written."""
+    return path.is_dir() and not path.match(f".*{UNFINISHED}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
@@ -61,8 +62,23 @@ class Recording:
             parts = [read_file(file, table, part) for file in self.files(table)]
         else:
             parts = [part.of_rows(self.held[table])]
-        same = self.name == self.spec.run
-        return parts if same else [renamed_run(rows, self.name) for rows in parts]
+        return [self._named(rows, table) for rows in parts]
+
+    def _named(self, rows: pa.Table, table: str) -> pa.Table:
+        """The rows under the name of the run, whatever their file calls it."""
+        if "run" not in rows.column_names:
+            return rows
+        chunks = rows["run"].chunks
+        held = {name for chunk in chunks for name in chunk.dictionary.to_pylist()}
+        if held <= {self.name}:
+            return rows
+        found = pc.unique(rows["run"]).to_pylist() if len(held) > 1 else []
+        if len(found) > 1:
+            raise LogError(
+                f"{table} of {self.path} holds rows of {', '.join(map(str, found))}, and a run has "
+                "those of one; restore the file, or delete the run and record it again"
+            )
+        return renamed_run(rows, self.name)
 
     def columns(self, table: str) -> list[str]:
         """Columns of a table."""
@@ -91,7 +107,8 @@ def recordings_at(paths: Sequence[Path], *, include: bool = False) -> list[Recor
     specs = [read_spec(path) for path in paths]
     names = names_apart(paths, [spec.run for spec in specs])
     return [
-        _recording(path, spec, name, include)
+        # absolute, because a table may be read after the working directory has changed
+        _recording(path.absolute(), spec, name, include)
         for path, spec, name in zip(paths, specs, names, strict=True)
     ]
 

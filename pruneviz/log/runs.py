@@ -88,7 +88,7 @@ class Runs:
             complete: Columns that must not be null in the selected rows.
 
         Raises:
-            LogError: If no run has a column, or a file is corrupt.
+            LogError: If no run has a column, an epoch is no whole number, or a file is corrupt.
         """
         named = None if columns is None else as_tuple(columns)
         whole = as_tuple(complete)
@@ -96,7 +96,7 @@ class Runs:
         # A table in memory may have columns of its own.
         own = vars(self)[table].columns if table in vars(self) else ()
         self._check_known(table, [name for name in needed if name not in own])
-        part = TablePart(named, None if epochs is None else as_tuple(epochs), whole)
+        part = TablePart(named, None if epochs is None else _checked_epochs(epochs), whole)
         if table not in vars(self):
             parts = [recording.read(table, part) for recording in self._recordings]
             return joined([rows for found in parts for rows in found], table, named)
@@ -283,6 +283,14 @@ def load(path: Where, unfinished: Unfinished = "include") -> Runs:
     if unfinished == "include" and runs.unfinished:
         _logger.warning("%s", _unfinished_line(runs))
     return runs
+
+
+def _checked_epochs(epochs: int | Sequence[int]) -> tuple[int, ...]:
+    given = as_tuple(epochs)
+    wrong = [epoch for epoch in given if not is_whole(epoch)]
+    if wrong:
+        raise LogError(f"epochs={wrong[0]!r}; give epochs, whole numbers, such as [0, 16]")
+    return tuple(map(int, given))
 
 
 def finished(path: Where) -> Runs:

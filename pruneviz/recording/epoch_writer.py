@@ -66,7 +66,11 @@ class EpochWriter:
         """
         rows = log.rows_at("filters", epoch)
         derived = [name for name in wanted if name in rows and name not in _CHEAP]
-        return not derived or bool(rows[derived].notna().any(axis=None))
+        if not derived:
+            return True
+        # a process that was killed in between has written the filters alone
+        whole = log.rows_at("epochs", epoch)["sample_loss"].notna().all()
+        return bool(whole and rows[derived].notna().any(axis=None))
 
     def add(self, log: RunLog, epoch: int, cheap: pd.DataFrame, snapshot: Snapshot) -> None:
         """Add a measurement to an epoch that was written without one; other columns stay.

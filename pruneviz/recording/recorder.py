@@ -310,7 +310,8 @@ class Recorder:
 
         First measures the last epoch, unless it is measured or `measure_last` is false. If the
         network has changed since (best weights put back), or measuring fails, such as for memory, a
-        warning says so, and the run is sealed without.
+        warning says so, and the run is sealed without; so it is after a resume without an epoch.
+        Tensors and options of modules (`eps` of a norm) are compared, not hooks.
         """
         if self.records and not self.finished:
             self._check_written()
@@ -394,7 +395,6 @@ class Recorder:
             how = self._mask_score, self._cheap.now, self._writer.stored
             self._history, agrees = recorded_history(self.log, self.spec, *how)
             self._cheap.changes.restart(self.log.checkpoint, self.last_epoch, agrees)
+            # cheap columns alone do not say that the whole network is that of the last epoch
             self._last.forget()
-            if agrees and self._measures_last:
-                self._last.note(self._model)
         self._facts = EpochFacts(self.spec.to_dict(), self.log.read("epochs"))

@@ -103,3 +103,29 @@ def test_equal_names_get_the_part_of_the_path_that_differs(
     runs: dict[str, str], names: list[str]
 ) -> None:
     assert names_apart([Path(path) for path in runs], list(runs.values())) == names
+
+
+def _run_at(path: Path) -> Path:
+    path.mkdir(parents=True)
+    (path / "spec.json").write_text("{}")
+    return path
+
+
+def test_linked_runs_are_found_once_and_cycles_end(tmp_path: Path) -> None:
+    stored, mine = _run_at(tmp_path / "store" / "run0"), _run_at(tmp_path / "mine" / "run1")
+    (tmp_path / "mine" / "run0").symlink_to(stored)
+    (tmp_path / "mine" / "again").symlink_to(tmp_path / "mine")
+    assert run_paths(tmp_path / "mine") == [tmp_path / "mine" / "run0", mine]
+    assert run_paths(tmp_path) == [mine, stored]
+
+
+def test_half_written_folders_and_copies_inside_a_run_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = _run_at(tmp_path / "run0")
+    _run_at(tmp_path / ".run1.123.tmp")
+    inside = _run_at(run / "backup" / "run0")
+    assert run_paths(tmp_path) == [run]
+    told = f"{inside} lies inside another run and is left out; move it out of there"
+    assert caplog.messages == [told]
+    assert run_paths(inside) == [inside]

@@ -445,7 +445,7 @@ def test_a_file_in_the_place_of_a_folder_is_an_error_with_its_repair(tmp_path: P
 
 HELD: dict[str, Callable[[Path], object]] = {
     "the finished run r": lambda path: record(path, 1),
-    r"the unfinished run r \(continue it with resume=True\)": lambda path: RunLog.create(
+    r"the unfinished run r \(continue it with resume=True, or 'auto'\)": lambda path: RunLog.create(
         path, RunSpec("r")
     ),
     "other files": lambda path: (path / "sub").mkdir(parents=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +271,30 @@ def test_facts_of_ones_own_survive_thinning_and_being_reopened(tmp_path: Path) -
     RunLog.resume(tmp_path / "a", RunSpec("a")).seal()
     thin(tmp_path / "a", tmp_path / "thin")
     pd.testing.assert_frame_equal(pv.load(tmp_path / "thin").epochs, before)
+
+
+def test_rows_take_the_name_that_the_spec_gives_to_a_copied_run(tmp_path: Path) -> None:
+    record(tmp_path / "a", 1)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    spec = tmp_path / "b" / "spec.json"
+    spec.write_text(spec.read_text().replace('"run": "a"', '"run": "b"'))
+    runs = pv.load(tmp_path)
+    assert set(runs.filters["run"]) == set(runs.epochs["run"]) == {"a", "b"}
+    assert len(runs.named("b").filters) == len(pv.load(tmp_path).named("b").filters) > 0
+
+
+def test_tables_are_read_after_the_working_directory_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "a", 1)
+    monkeypatch.chdir(tmp_path)
+    runs, scan = pv.load("a"), pv.scan("a")
+    monkeypatch.chdir(tmp_path / "a")
+    assert len(runs.filters) == sum(map(len, scan.blocks("sigma"))) > 0
+
+
+@pytest.mark.parametrize("epochs", ["0", [0, 1.5], [True]])
+def test_epochs_to_read_are_whole_numbers(tmp_path: Path, epochs: Any) -> None:
+    record(tmp_path / "a", 1)
+    with pytest.raises(LogError, match="give epochs, whole numbers"):
+        pv.load(tmp_path).read("filters", epochs=epochs)

@@ -28,7 +28,10 @@ _FIRST_STEPS = """Examples:
 class _Subcommands(Group):
     modules: ClassVar = {
         "record": ("pruneviz.record", "Train networks and record their pruning dynamics."),
-        "figures": ("pruneviz.figures.__main__", "Draw figures of the paper from recordings."),
+        "figures": (
+            "pruneviz.figures.__main__",
+            "Draw figures of the paper, and pictures of any network.",
+        ),
         "remeasure": ("pruneviz.remeasure", "Measure recorded runs again, with other options."),
         "findings": (
             "pruneviz.findings",

@@ -190,7 +190,7 @@ def draw(
     ] = False,
     **given: Any,
 ) -> None:
-    """Draw what recordings hold: figures of the paper, and pictures of any network.
+    """Draw figures of the paper, and pictures of any network.
 
     Without figures, all that the folder allows: the figures of the paper whose runs are there, and
     for every other network NETWORK-scatter, -correlation, -layers and -accuracy. Each picture comes

@@ -25,12 +25,12 @@ def diagonal(twin: Twin, layer: str) -> Tensor:
 )
 def test_probes_approach_the_diagonal_of_the_hessian(name: str, bn: str) -> None:
     case, batches = BY_NAME[name], sample_of(bn)
-    table = pv.measure(case.model(), batches, bn=bn, columns=["obd", "obd_se"], probes=300)
+    table = pv.measure(case.model(), batches, bn=bn, columns=["obd", "obd_se"], probes=120)
     twin = Twin(case.model(), batches, bn)
     want = torch.cat([diagonal(twin, layer) for layer in case.layers]).numpy()
     far = (table["obd"] - want).abs() / table["obd_se"]
     assert far.max() < 4.5 and (far < 2).mean() > 0.85
-    assert np.corrcoef(table["obd"], want)[0, 1] > 0.9
+    assert np.corrcoef(table["obd"], want)[0, 1] > 0.8
 
 
 def test_a_probe_is_a_seeded_product_with_the_hessian() -> None:

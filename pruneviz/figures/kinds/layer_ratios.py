@@ -48,10 +48,10 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     spec = chosen_spec(runs.spec, entry, options)
     states = after_last_round(runs.named(spec["run"]).rounds, spec)
     told = [SETTING] if SETTING in spec else []
-    ratios = shares_of(states, spec, by=[*AVERAGED_WITHIN, *told])
-    ratios = ratios.rename(columns={SETTING: GROUP})
-    ratios = ratios.assign(place=ratios["measure"].map(entry.need.measures.index))
-    in_order = ratios.sort_values(["rounds", "place", "layer_index"], ignore_index=True)
+    shares = shares_of(states, spec, by=[*AVERAGED_WITHIN, *told])
+    shares = shares.rename(columns={SETTING: GROUP})
+    shares = shares.assign(place=shares["measure"].map(entry.need.measures.index))
+    in_order = shares.sort_values(["rounds", "place", "layer_index"], ignore_index=True)
     return in_order.drop(columns="place")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ _CHARACTER = 0.065  # inches of a label's character
 _NEGATIVE, _ABSENT = "/////", "...."
 _HATCHED, _GREY = "#FFFFFF", "#888888"
 _SCALE = 3.0  # inches, the most that a scale beside several panels is long
+_BAR = 0.55  # of the height of a picture, the least that the scale has
 _WEIGHTS = np.array([0.2126, 0.7152, 0.0722])  # of linear red, green and blue in the luminance
 _DARK = 0.18  # luminance below which white text is read better than black
 
@@ -147,7 +149,8 @@ def scale_beside(figure: Figure | SubFigure, axes: Sequence[Axes], label: str) -
         shrink=min(1.0, _SCALE / height) if height else 1.0,
         anchor=(0, 1),
     )
-    bar.set_label(label)
+    room = int(min(_SCALE, _BAR * figure.bbox.height / figure.dpi) / _CHARACTER)
+    bar.set_label("\n".join(textwrap.wrap(label, max(12, room))))
     bar.set_ticks([-1, -0.5, 0, 0.5, 1])
     bar.outline.set_linewidth(0.5)
 

@@ -41,6 +41,7 @@ _ONE_PANEL_OF_MANY = (0.8, 2.8)
 MOST_BANDS_OF_LINES = 3  # lines whose bands are told apart
 _CHARACTERS = 54  # of all titles in a row
 _LABEL = 34  # characters of a name in the label of an axis
+_RIGHT_LABEL = 36  # characters that stand beside a panel
 _RIGHT_AXIS = 0.9  # inches that the second axis takes with its label
 _MASKS = (0, (4, 1.5))  # dashes
 _UNRELATED: Mapping[str, Any] = MappingProxyType(
@@ -68,9 +69,9 @@ def correlation(
     There is a panel for each setting in which the runs differ, besides their seed and what `by`
     names. A line is a mean over runs; its band reaches one standard deviation to both sides or, for
     a single run, over the 95 % interval. A dashed line on a second axis shows how far pruning masks
-    of consecutive epochs differ, a dotted one how far random masks would. Runs that hold no values
-    of x and y are left out. `correlation.table` takes the same arguments, without `ax`, and returns
-    the numbers.
+    of consecutive epochs differ, a dotted one how far random masks would. Pruned filters do not
+    count. Runs that hold no values of x and y are left out. `correlation.table` takes the same
+    arguments, without `ax`, and returns the numbers.
 
     Args:
         source: Recordings as `pruneviz.load` returns them, or a filters table with epochs.
@@ -81,7 +82,7 @@ def correlation(
         y: The quantity that x is correlated with, such as "loss_preservation", or "delta_loss" to
             see how well measures predict what the removal of a filter does to the loss.
         by: What the lines of a panel differ in: "run", "layer", a fact of the runs such as
-            "network", or a column such as "kept". Default: the settings have a panel each.
+            "network", or a column. Default: the settings have a panel each.
         epochs: Epochs to show; negative numbers count from the last one. Default: all.
         runs: Runs to show: their names, or facts that they have, such as {"network": "mine"}.
         unit: What the rows are, such as "weight" or "head". Default: filters, else the only kind.
@@ -344,7 +345,8 @@ def _right_name(table: pd.DataFrame, row_kind: RowKind) -> str:
         known = list(map(str, different(table["mask_score"])))
         usual = MASK_SCORES[next(u for u, k in ROW_KINDS_BY_UNIT.items() if k is row_kind)]
         by = f", by {literal(listed(known))}" if known != [usual] else ""
-    return f"distance of consecutive masks\n(fraction of {row_kind.noun}s{by})"
+    of = "\n".join(textwrap.wrap(f"(fraction of {row_kind.noun}s{by})", _RIGHT_LABEL))
+    return f"distance of consecutive masks\n{of}"
 
 
 def _in_words(name: str, row_kind: RowKind) -> str:

@@ -31,6 +31,7 @@ from pruneviz.plot.cells import (
 )
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.panels import check_number, leave_margins, seeds_in_words, write_title
+from pruneviz.plot.quantities import with_name
 from pruneviz.plot.recorded import (
     Wanted,
     check_groups,
@@ -86,6 +87,8 @@ def heatmap_table(
     if isinstance(measures, str):
         raise FigureError(f"measures={measures!r} is one name; give a list of at least two")
     epochs, whole = asked_epochs(epochs), runs_of(source, runs, unit)
+    if measures is not None:
+        measures = [with_name(each, f"x{place}") for place, each in enumerate(measures, 1)]
     known = measured_epochs(whole)
     wanted = (None if over == "epoch" else -1) if epochs is None else epochs
     check_held(whole, [*(measures or ()), *([] if against is None else [against])])

@@ -70,6 +70,19 @@ def name_of(what: AnyMeasure, place: str) -> str:
     return place if name == _WITHOUT_NAME else name
 
 
+def with_name(what: AnyMeasure, place: str) -> AnyMeasure:
+    """A quantity as it was given; a function without a name gets that of its place.
+
+    Args:
+        what: Column, or pruning measure as for `pruneviz.score`.
+        place: The name to give.
+    """
+    if isinstance(what, (str, Measure)):
+        return what
+    found = resolve(what)
+    return dataclasses.replace(found, name=place) if found.name == _WITHOUT_NAME else what
+
+
 def is_column(what: Measure) -> bool:
     """Whether a quantity is a column of the filters table as it is."""
     return not what.own and what.needs == (what.name,)

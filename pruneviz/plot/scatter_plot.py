@@ -60,8 +60,9 @@ def scatter(
 
     There is a panel for each epoch and for each setting in which the runs differ, besides their
     seed. The points of a panel are those of one run; the correlation above it is the mean over all
-    runs of the setting, with its standard deviation. Runs that hold no values of x and y are left
-    out. `scatter.table` takes the same arguments, without `ax`, and returns the numbers.
+    runs of the setting, with its standard deviation. Pruned filters are not drawn, unless hue is
+    "kept", and never count in the correlation. Runs that hold no values of x and y are left out.
+    `scatter.table` takes the same arguments, without `ax`, and returns the numbers.
 
     Args:
         source: Recordings as `pruneviz.load` returns them, or a filters table, such as that of

@@ -99,6 +99,12 @@ def test_numbers_stand_in_the_cells_and_agree_with_the_table() -> None:
     assert written == {"1.00", f"{r:.2f}".replace("-", "−")}
 
 
+def test_functions_without_a_name_are_numbered(runs: Runs) -> None:
+    functions = [lambda rows: rows["theta_g"], lambda rows: -rows["theta_g"]]
+    found = heatmap.table(runs, functions).set_index(["x", "y"])["r"]
+    assert found["x1", "x2"].to_numpy() == pytest.approx(-1)
+
+
 def test_narrow_negative_cells_are_hatched_to_be_told_apart_in_grey() -> None:
     table = random_table(layers=60, filters=8)
     axes = heatmap(table, over="layer").axes[0]

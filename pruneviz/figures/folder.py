@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pruneviz.console.command import say
 from pruneviz.console.words import counted
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, closest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RECORDED = Path("data/digits")  # where `pruneviz record` records by default
 SHIPPED = Path("data/cifar-mini")  # recordings in the repository
+_MOST_BESIDE = 8  # other folders that a message names
 
 
 def folders(data: Path | None, out: Path | None) -> tuple[Path, Path]:
@@ -43,7 +44,10 @@ def loaded(data: Path) -> Runs:
     runs = finished(data)
     say(f"drawing from {counted(len(runs), 'recording')} in {data}")
     for run in runs.unfinished:
-        say(f"run {run} is unfinished and left out; repeat the command that records it to go on")
+        say(
+            f"run {run} is unfinished and left out; if nothing records it any more, repeat its "
+            "command or training loop to go on"
+        )
     return runs
 
 
@@ -76,7 +80,20 @@ def _what_to_record(data: Path, figures: Sequence[str]) -> str:
         preset if preset in PRESETS else "digits", str(data), figures=list(figures)
     )
     found = f"{data} holds no recordings" if data.is_dir() else f"there is no folder {data}"
+    beside = [] if data.is_dir() else _recordings_beside(data)
+    if beside:
+        found += f"; {data.parent} has recordings in {', '.join(beside)}"
     lines = [found, f"Record what is needed with: {command}"]
     if SHIPPED.is_dir():
         lines.append(f"Or draw from recordings that ship: pruneviz figures 3 13 --data {SHIPPED}")
     return "\n".join(lines)
+
+
+def _recordings_beside(data: Path) -> list[str]:
+    """Folders with recordings beside one that does not exist, the most alike first."""
+    if not data.parent.is_dir():
+        return []
+    names = sorted(path.name for path in data.parent.iterdir() if path.is_dir())
+    found = [name for name in names if _holds_recordings(data.parent / name)]
+    alike = closest(data.name, found)
+    return sorted(found, key=lambda name: name != alike)[:_MOST_BESIDE]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import numbers
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pruneviz.errors import LogError
+from pruneviz.log.arguments import is_whole
 from pruneviz.log.run_directory import (
     SPEC_FILE,
     RunLog,
     check_same_options,
     is_sealed,
     last_epoch_of,
+    read_spec,
     reopen,
 )
 from pruneviz.log.run_spec import RunSpec
@@ -22,19 +26,41 @@ from pruneviz.measuring.coverage import Coverage
 Resume: TypeAlias = bool | Literal["auto"]
 How: TypeAlias = Literal["new", "resumed", "finished"]
 
+# facts of where and by what a recording goes on, and of its network, which are compared elsewhere
+_MAY_DIFFER = frozenset(
+    {"device", "device_name", "threads", "command", "created", "versions", "schema_version"}
+    | {"coverage", "left_out", "rows"}
+)
+
 _logger = logging.getLogger("pruneviz")
 
 
-def check_resume(resume: object) -> None:
-    """Check the option `resume` of a recorder.
+def check_resume(resume: object, measure_last: object = None) -> None:
+    """Check the options `resume` and `measure_last` of a recorder.
 
     Raises:
-        LogError: If it is none of True, False and "auto".
+        LogError: If one is none of True, False and "auto" (resume) or None (measure_last).
     """
+    if measure_last is not None and not isinstance(measure_last, bool):
+        raise LogError(
+            f"measure_last={measure_last!r}; give True or False, or None for the default"
+        )
     if not isinstance(resume, bool) and resume != "auto":
         raise LogError(
             f"resume={resume!r}; give False (a new run), True (an unfinished one) or 'auto' "
             "(whatever the folder holds)"
+        )
+
+
+def check_rewind(epoch: object) -> None:
+    """Check the last epoch to keep, before anything is dropped.
+
+    Raises:
+        LogError: If it is no whole number.
+    """
+    if not is_whole(epoch):
+        raise LogError(
+            f"rewind({epoch!r}): give the last epoch to keep, a whole number; -1 drops all"
         )
 
 
@@ -59,8 +85,13 @@ def open_log(out: str | Path, spec: RunSpec, resume: Resume) -> tuple[RunLog, Ho
             "before the next epoch",
             *(path, last, last),
         )
-        return RunLog(path, check_same_options(path, spec.to_dict())), "finished"
+        log = RunLog(path, check_same_options(path, spec.to_dict()))
+        _say_other_facts(log, spec)
+        return log, "finished"
+    if (path / SPEC_FILE).exists():
+        _check_theta(path, read_spec(path), spec)
     log = RunLog.resume(path, spec)
+    _say_other_facts(log, spec)
     last = max(log.epochs, default=None)
     if resume == "auto" and last is not None:
         _logger.warning(
@@ -69,6 +100,36 @@ def open_log(out: str | Path, spec: RunSpec, resume: Resume) -> tuple[RunLog, Ho
     else:
         _logger.info("continuing %s after epoch %s", path, last)
     return log, "resumed"
+
+
+def _check_theta(path: Path, before: RunSpec, now: RunSpec) -> None:
+    was, given = (spec.extra.get("parameters", "all") for spec in (before, now))
+    if was != given:
+        raise LogError(
+            f"{path} was started with parameters={was!r}, now {given!r}; give the old ones, or "
+            "choose another folder"
+        )
+
+
+def _say_other_facts(log: RunLog, spec: RunSpec) -> None:
+    """Warn of facts that a run keeps although other ones are given now."""
+    before = _plain(log.spec.to_dict())
+    other = [
+        f"{name} is {before.get(name)!r}, not {value!r}"
+        for name, value in _plain(spec.to_dict()).items()
+        if name not in _MAY_DIFFER and value is not None and before.get(name) != value
+    ]
+    if other:
+        _logger.warning("%s keeps the facts in its spec: %s", log.path, "; ".join(other))
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts as `spec.json` holds them."""
+    text = json.dumps(
+        dict(facts), default=lambda value: value.item() if hasattr(value, "item") else str(value)
+    )
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def say_coverage(coverage: Coverage, how: How) -> None:

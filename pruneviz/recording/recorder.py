@@ -34,6 +34,7 @@ from pruneviz.recording.opening import (
     Resume,
     check_next,
     check_resume,
+    check_rewind,
     finished_error,
     open_log,
     reopened,
@@ -131,7 +132,7 @@ class Recorder:
         self._options = Options.of(**measuring).with_fixed_theta(self._model)
         check_one_rank(self._model, self._options.bn)
         self.records = every_rank or rank() == 0
-        check_resume(resume)
+        check_resume(resume, measure_last)
         self.finished, self._closed, self._unwritten = False, False, False
         self._path = Path(out)
         if not self.records:
@@ -289,7 +290,7 @@ class Recorder:
             at = own if temperatures is None else as_tuple(temperatures)
             options = replace(self._options, columns=asked, temperatures=at, oracle=None)
             taken = self._measured(epoch, options)
-        table = joined(cheap, taken.filters).assign(run=self.spec.run)
+        table = joined(cheap, taken.filters).assign(run=self.log.spec.run)
         table.attrs[SAMPLE_SIZE] = taken.terms
         return table
 
@@ -308,10 +309,9 @@ class Recorder:
     def close(self) -> None:
         """Seal the run: one file per table, marked finished. A second call is a no-op.
 
-        First measures the last epoch, unless it is measured or `measure_last` is false. If the
-        network has changed since (best weights put back), or measuring fails, such as for memory, a
-        warning says so, and the run is sealed without; so it is after a resume without an epoch.
-        Tensors and options of modules (`eps` of a norm) are compared, not hooks.
+        First measures the last epoch, unless it is measured or `measure_last` is false. If tensors
+        or modules (not hooks) have changed since, no epoch was recorded after a resume, or memory
+        runs out, a warning says so, and the run is sealed without.
         """
         if self.records and not self.finished:
             self._check_written()
@@ -324,10 +324,10 @@ class Recorder:
     def rewind(self, epoch: int) -> None:
         """Drop the epochs recorded after `epoch`, to continue from an earlier checkpoint.
 
-        Opens a finished run again. Call it after restoring the network. The log stores only some
-        single weights, so with unit "weight" the changes and mask distance of the next epoch are
-        computed from the network; they are null if its weights differ from the log.
+        Opens a finished run again. Call it after restoring the network: with unit "weight" the next
+        changes and mask distance are computed from it, and are null if it differs from the log.
         """
+        check_rewind(epoch)
         if not self.records:
             self._idle_epoch = None if self._idle_epoch is None else min(self._idle_epoch, epoch)
             self.finished = False

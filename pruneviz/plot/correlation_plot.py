@@ -221,7 +221,10 @@ def _draw_lines(axes: Axes, panel: pd.DataFrame, lines: Lines, method: str) -> N
         axes.text(0.5, 0.75, why, transform=axes.transAxes, ha="center", va="center")
     for look, rows in lines.of(panel):
         measured = rows.dropna(subset=[method])
-        if len(lines.looks) <= MOST_BANDS_OF_LINES:
+        if len(lines.looks) <= MOST_BANDS_OF_LINES and len(measured) == 1:
+            ends = measured["band_low"], measured["band_high"]
+            axes.vlines(measured["epoch"], *ends, color=look.colour, alpha=0.4, linewidth=4)
+        elif len(lines.looks) <= MOST_BANDS_OF_LINES:
             axes.fill_between(
                 measured["epoch"],
                 measured["band_low"],

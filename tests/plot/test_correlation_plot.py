@@ -271,3 +271,11 @@ def test_of_many_measures_the_best_are_drawn_and_all_are_in_the_table(vgg: Runs)
     assert "(1 weaker measure in the table)" in text
     assert len(text) == 8 + 3  # with random, the rest and the range of unrelated values
     assert_readable(picture)
+
+
+def test_a_single_epoch_has_its_interval(vgg: Runs) -> None:
+    (axes,) = plot.correlation(vgg, X, Y, epochs=-1, mask_score=None).axes
+    table = plot.correlation.table(vgg, X, Y, epochs=-1, mask_score=None)
+    (segment,) = axes.collections[-1].get_segments()
+    assert segment[:, 1].tolist() == table[["band_low", "band_high"]].iloc[0].tolist()
+    assert axes.get_xticks().tolist() == [8]

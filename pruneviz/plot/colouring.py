@@ -34,6 +34,10 @@ _UNPRUNED: Mapping[object, str] = {None: style.REFERENCE_COLOUR}
 _KEPT_COLOURS: Mapping[object, str] = {True: style.LEFT_COLOUR, False: style.RIGHT_COLOUR}
 
 
+_CHARACTER = 0.065  # inches: the width of one in a label
+_NUMBER = 4  # characters of a number
+
+
 @dataclass(frozen=True)
 class Colouring:
     """How the points of all panels of a picture are coloured: alike, by names or by numbers.
@@ -101,6 +105,12 @@ class Colouring:
             bar.ax.yaxis.set_major_locator(FixedLocator(list(self.ticks)))
             bar.ax.yaxis.set_major_formatter(FixedFormatter(list(self.ticks.values())))
             bar.ax.yaxis.set_minor_locator(NullLocator())
+
+    @property
+    def room(self) -> float:
+        """Inches by which names beside the colour bar are wider than its numbers."""
+        longest = max(map(len, self.ticks.values()), default=0)
+        return _CHARACTER * max(0, longest - _NUMBER)
 
     def colour_at(self, number: float) -> tuple[float, ...]:
         """The colour of a number."""

@@ -151,6 +151,7 @@ def draw_points(
     if len(panels) > 1:
         height = _ROW + (_TITLE_LINE if any(panel.titled for panel in panels) else 0.0)
         size = (style.TEXT_WIDTH, height * math.ceil(len(panels) / columns))
+    size = (size[0] + colours.room, size[1])
     choose = "choose one with epochs and runs, or let settings share one with hue"
     names = [panel.name for panel in panels]
     with canvas(ax, names, choose, size=size, columns=columns) as drawn:

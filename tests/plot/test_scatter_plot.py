@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -242,3 +243,16 @@ def test_too_many_panels_are_refused(runs: Runs) -> None:
 def test_table_takes_the_arguments_of_the_plot() -> None:
     drawn, numbers = map(inspect.signature, (plot.scatter, plot.scatter.table))
     assert [name for name in drawn.parameters if name != "ax"] == list(numbers.parameters)
+
+
+def test_names_beside_a_colour_bar_take_no_room_from_the_panels(runs: Runs) -> None:
+    filters = runs.select(network="vgg13", seed=0).filters
+    table = filters.assign(layer="features.block." + filters["layer"].astype(str))
+    plain, named = (
+        plot.scatter(table, "theta_g", "theta_hg", epochs=[0, 4, 8], hue=hue)
+        for hue in ("depth", "layer")
+    )
+    widths = [figure.axes[0].get_window_extent().width for figure in (plain, named)]
+    assert widths[1] > 0.9 * widths[0]
+    boxes = [axes.texts[0].get_window_extent() for axes in named.axes[:3]]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))

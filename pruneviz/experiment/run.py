@@ -180,6 +180,7 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
         "spec": _spec_facts(plan, data, setting),
         "unit": plan.unit,
         "resume": before is not None,
+        "measure_last": False,  # the plan says which epochs are measured
         **request_of(plan, setting).of_unit(plan.unit),
     }
     with Recorder(state.network, sample, path, **options) as recorder:

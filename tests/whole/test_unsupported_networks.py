@@ -16,21 +16,10 @@ from torch import Tensor, nn
 
 import pruneviz as pv
 from pruneviz.errors import MeasureError, UnsupportedError
+from tests.support.hostile_operations import Once
 from tests.support.plain_autograd import assert_as_plain
 
 FIRST_ORDER = ["theta_g", "abs_theta_g", "theta2_abs_g", "g_norm2"]
-
-
-class Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gy: Tensor) -> Tensor:
-        return gy * ctx.saved_tensors[0].cos()
 
 
 class Never(torch.autograd.Function):

@@ -73,7 +73,7 @@ MEASURE_LINES: Mapping[str, Line] = {
 
 # What other names choose from. Any two of all colours here differ by 18 or more in CIE Lab, also
 # under simulated colour blindness of the three kinds.
-_COLOURS = ("#7A2BE0", "#1B1020", "#A5D98A", "#B56A9B", "#5E4A0A", "#E6174B", "#8C7CF0")
+_COLOURS = ("#7A2BE0", "#1B1020", "#B200B2", "#B56A9B", "#5E4A0A", "#E6174B", "#8C7CF0")
 _MARKERS = ("X", "<", "h", "*", ">", "d", "p", "H", "8", *MEASURE_MARKERS.values())
 _HATCHES = ("xxxx", "||||", "oooo", "++++", "//..", *MEASURE_HATCHES.values())
 _LINES: tuple[Line, ...] = (*MEASURE_LINES.values(), (0, (2, 2)), (0, (8, 1.5, 2, 1.5)))

@@ -90,7 +90,7 @@ def say_measured(epoch: int, run: Path, every: Every, reason: str | None) -> Non
     """
     which = f"epoch {epoch} of {run}, the last one, which every={in_spec(every)} leaves out"
     if reason is None:
-        _logger.warning("measured %s; measure_last=False does not", which)
+        _logger.warning("measured %s (pass measure_last=False to leave it out)", which)
     else:
         _logger.warning("did not measure %s: %s", which, reason)
 

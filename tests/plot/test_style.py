@@ -90,6 +90,17 @@ def test_thirteen_names_differ_in_colour_for_all_who_see_colours_differently() -
     assert min(difference(*pair) for pair in itertools.combinations(colours, 2)) > 18
 
 
+def test_thin_lines_of_other_names_stand_out_from_paper() -> None:
+    others = {look.colour for look in style.styles_of(MANY[:13]).values()}
+    for colour in others - set(style.MEASURE_COLOURS.values()):
+        linear = [
+            part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4
+            for part in matplotlib.colors.to_rgb(colour)
+        ]
+        # contrast with white as WCAG 2.1 defines it; 3 is its least for graphics
+        assert 1.05 / (0.05 + np.dot(linear, (0.2126, 0.7152, 0.0722))) >= 3, colour
+
+
 @pytest.mark.parametrize("start", range(0, 60, 4))
 def test_the_first_names_differ_in_grey(start: int) -> None:
     colours = [look.colour for look in style.styles_of(MANY[start : start + 4]).values()]

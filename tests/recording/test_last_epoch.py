@@ -38,8 +38,8 @@ def test_it_says_what_it_measured_and_leaves_it_when_told(
 ) -> None:
     record(network(), tmp_path / "run", every=3)
     assert caplog.messages == [
-        f"measured epoch 4 of {tmp_path / 'run'}, the last one, which every=3 leaves out; "
-        "measure_last=False does not"
+        f"measured epoch 4 of {tmp_path / 'run'}, the last one, which every=3 leaves out "
+        "(pass measure_last=False to leave it out)"
     ]
     caplog.clear()
     assert _measured(record(network(), tmp_path / "told", every=3, measure_last=False)) == [0, 3]

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from pruneviz.analysis.claims import (
+from pruneviz.analysis.agreement import (
     SETTING,
     agreement_over_seeds,
     derivative_facts,
     mask_distance_association,
-    shown_epochs,
 )
+from pruneviz.analysis.chosen_epochs import shown_epochs
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.runs import Runs

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.settings import different, settings_of
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.vocabulary import CNN_ROW_KINDS
 from pruneviz.plans.needs import FIGURE_NEEDS
-from pruneviz.plot.groups import settings_of, with_groups
-from pruneviz.plot.rows import different
+from pruneviz.plot.groups import with_groups
 from pruneviz.plot.words import listed
 
 # Runs that are equal in these facts, and in their setting if there are several, differ only in

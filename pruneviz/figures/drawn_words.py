@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from pruneviz.analysis.settings import different
 from pruneviz.plot.accuracy_plot import epoch_columns
 from pruneviz.plot.correlation_plot import MOST_BANDS_OF_LINES
 from pruneviz.plot.correlation_table import RANDOM
 from pruneviz.plot.looks import references
-from pruneviz.plot.rows import different
 from pruneviz.plot.trajectory_plot import MOST_BANDS
 from pruneviz.plot.words import listed, percent
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from pruneviz.analysis.settings import different
 from pruneviz.figures.alt_text import AltText
 from pruneviz.figures.brief import brief
 from pruneviz.figures.caption import Caption
@@ -19,7 +20,6 @@ from pruneviz.figures.long_caption import long_caption, made_from
 from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import PICTURES
-from pruneviz.plot.rows import different
 from pruneviz.plot.words import dataset_title, network_title
 
 

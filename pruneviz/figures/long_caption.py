@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.settings import different
 from pruneviz.console.words import counted
 from pruneviz.figures.caption import WIDTH
 from pruneviz.figures.catalogue import Entry
@@ -19,7 +20,6 @@ from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.vocabulary import BN_MODES
 from pruneviz.plot.row_kind import row_kind_of
-from pruneviz.plot.rows import different
 from pruneviz.plot.words import dataset_title, measure_title, network_title
 
 # Facts of the recordings that the paper leaves open or that scale its protocol down.

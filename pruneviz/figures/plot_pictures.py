@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruneviz import plot
+from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError
 from pruneviz.figures.alt_text import AltText
 from pruneviz.figures.caption import Caption, cut
@@ -27,7 +28,6 @@ from pruneviz.plot import accuracy_plot, correlation_plot
 from pruneviz.plot.curve_table import one_per_training
 from pruneviz.plot.mean_masks import mask_ratio_of
 from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT
-from pruneviz.plot.rows import different
 
 _NO_OPTIONS = ("source", "runs", "ax")  # parameters of plot functions that choose no look
 

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from pruneviz.analysis.settings import different
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.plot import style
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.groups import label
 from pruneviz.plot.legends import shortened
-from pruneviz.plot.rows import different
 from pruneviz.plot.signed_log import linear_threshold
 
 _NAMED_LAYERS = 7  # beside a colour bar

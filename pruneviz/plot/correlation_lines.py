@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from pruneviz.analysis.settings import present
 from pruneviz.plot import style
 from pruneviz.plot.colouring import Colouring, colouring, style_name, value_name
 from pruneviz.plot.correlation_table import LAYER, RANDOM
-from pruneviz.plot.rows import present
 
 _BEST = 8  # measures, where none are named
 _MOST_NAMED = 10  # layers; more have a colour bar

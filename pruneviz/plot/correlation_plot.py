@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.analysis.settings import different
 from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import MASK_SCORES, CorrelationMethod
 from pruneviz.plot import style
@@ -29,7 +30,6 @@ from pruneviz.plot.legends import FEW, shortened
 from pruneviz.plot.mean_masks import AUTO
 from pruneviz.plot.quantities import axis_label
 from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT, RowKind, row_kind_in
-from pruneviz.plot.rows import different
 from pruneviz.plot.source import Chosen, Source
 from pruneviz.plot.words import SYMBOLS, listed, network_title
 

@@ -11,10 +11,11 @@ import pandas as pd
 from pruneviz.analysis.masks import check_ratio
 from pruneviz.analysis.matrix import recorded_measures
 from pruneviz.analysis.measures import AnyMeasure, Measure
+from pruneviz.analysis.settings import different, telling_facts
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod
-from pruneviz.plot.groups import telling_facts, with_groups
+from pruneviz.plot.groups import with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows, with_companion
 from pruneviz.plot.mean_masks import AUTO, mean_mask_distances
 from pruneviz.plot.quantities import quantity_of, valued_rows
@@ -25,7 +26,7 @@ from pruneviz.plot.row_kind import (
     recorded_pairs,
     row_kind_of,
 )
-from pruneviz.plot.rows import different, held_epochs, runs_with
+from pruneviz.plot.rows import held_epochs, runs_with
 from pruneviz.plot.source import Chosen, Source, asked_epochs, only_epochs, runs_of
 from pruneviz.plot.words import listed
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from pruneviz.analysis.settings import training_facts
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import is_accuracy
-from pruneviz.plot.groups import training_facts, with_groups
+from pruneviz.plot.groups import with_groups
 from pruneviz.plot.looks import keys_of
 from pruneviz.plot.source import only_epochs
 from pruneviz.plot.words import listed

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from pruneviz.analysis.settings import present
 from pruneviz.plot import style
 from pruneviz.plot.groups import label
-from pruneviz.plot.rows import present
 
 Key: TypeAlias = tuple[Hashable, ...]
 

@@ -8,11 +8,11 @@ import pandas as pd
 
 from pruneviz.analysis.masks import check_ratio
 from pruneviz.analysis.measures import AnyMeasure, resolve
+from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError, ScoreError
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 from pruneviz.plot.row_kind import is_thin, row_kind_of
-from pruneviz.plot.rows import different
 from pruneviz.plot.words import listed
 
 AUTO = "auto"  # the first measure of masks that the runs can have

@@ -8,29 +8,23 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from pruneviz.analysis.chosen_epochs import nearest_epochs
 from pruneviz.analysis.measures import AnyMeasure, Measure
+from pruneviz.analysis.settings import SEED, different, telling_facts
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTERS
 from pruneviz.log.vocabulary import CorrelationMethod
-from pruneviz.plot.groups import SEED, telling_facts, with_groups
+from pruneviz.plot.groups import with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows, with_companion
 from pruneviz.plot.quantities import is_column, quantity_of, valued_rows
 from pruneviz.plot.row_kind import RowKind, recorded_correlations, row_kind_of
-from pruneviz.plot.rows import (
-    common_epochs,
-    different,
-    held_epochs,
-    kept_in,
-    nearest_epochs,
-    runs_with,
-)
+from pruneviz.plot.rows import common_epochs, held_epochs, kept_in, runs_with
 from pruneviz.plot.source import Chosen, Source, asked_epochs, only_epochs, runs_of
 from pruneviz.plot.words import listed
 
 AxisScale = Literal["symlog", "linear"]
 
-FRACTIONS = (0.0, 0.25, 1.0)  # of the schedule: epochs 0, 40 and 160 of 160
 PLACES = ("depth", "layer")  # colours that every table has
 KEPT = "kept"  # the colour that shows pruned filters
 
@@ -223,7 +217,7 @@ def _epochs(held: pd.DataFrame, spec: pd.DataFrame, schedule: int, asked: _Asked
             "with derivative columns at common epochs"
         )
     if asked.epochs is None:
-        return nearest_epochs(common, schedule, FRACTIONS)
+        return nearest_epochs(common, schedule)
     return only_epochs(common, asked.epochs)
 
 

@@ -16,13 +16,14 @@ from pruneviz.analysis.correlation import fisher_intervals
 from pruneviz.analysis.masks import mask_distance
 from pruneviz.analysis.measures import Measure
 from pruneviz.analysis.scores import columns_read
+from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import Column, filter_column
 from pruneviz.log.thinning import THINNED
 from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot.mean_correlations import mean_correlations
-from pruneviz.plot.rows import different, filters_of
+from pruneviz.plot.rows import filters_of
 from pruneviz.plot.words import listed, scientific
 
 # A sum over a single weight has one term, so both forms of loss preservation are equal.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -153,29 +152,3 @@ def common_epochs(filters: pd.DataFrame, spec: pd.DataFrame) -> list[int]:
     """Epochs at which a filters table has rows for all runs in `spec`, ascending."""
     runs = filters.groupby("epoch")["run"].nunique()
     return [int(epoch) for epoch in runs.index[runs == len(spec)]]
-
-
-def nearest_epochs(epochs: Sequence[int], schedule: int, fractions: Sequence[float]) -> list[int]:
-    """The epochs nearest to fractions of a schedule, without repeats.
-
-    Of 160 epochs, the fractions 0, 1/4 and 1 are epochs 0, 40 and 160.
-    """
-    known = np.asarray(epochs)
-    nearest = [int(known[np.argmin(np.abs(known - share * schedule))]) for share in fractions]
-    return list(dict.fromkeys(nearest))
-
-
-def different(values: pd.Series) -> list[object]:
-    """Distinct present values of a column in their order; lists are compared as tuples."""
-    return list(dict.fromkeys(key for key in map(present, values) if key is not None))
-
-
-def present(value: Any) -> Hashable:
-    """A value that can be compared and counted: collections as tuples, None for an absent value."""
-    if isinstance(value, Mapping):
-        return tuple(sorted((str(name), present(each)) for name, each in value.items()))
-    if isinstance(value, (set, frozenset)):
-        return tuple(sorted(map(present, value), key=str))
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return tuple(map(present, value))
-    return None if pd.isna(value) else value

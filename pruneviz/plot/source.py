@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from pruneviz.analysis.formulas import SAMPLE_SIZE
+from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.arguments import as_tuple, is_number
 from pruneviz.log.parquet import joined
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import TABLES
-from pruneviz.plot.rows import different
 from pruneviz.plot.words import listed
 
 Source: TypeAlias = Runs | pd.DataFrame

@@ -13,13 +13,13 @@ from typer.testing import CliRunner, Result
 
 import pruneviz as pv
 from pruneviz import findings
-from pruneviz.analysis.claim_tables import CLAIM_TABLES, filled_in, table_of
-from pruneviz.analysis.claims import (
+from pruneviz.analysis.agreement import (
     agreement_over_seeds,
     derivative_facts,
     mask_distance_association,
-    shown_epochs,
 )
+from pruneviz.analysis.chosen_epochs import shown_epochs
+from pruneviz.analysis.claim_tables import CLAIM_TABLES, filled_in, table_of
 from pruneviz.analysis.robustness import robustness
 from pruneviz.errors import AnalysisError
 from pruneviz.log.run_directory import RunLog

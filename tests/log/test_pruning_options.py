@@ -10,12 +10,12 @@ import pytest
 import typer.main
 
 from pruneviz import record
+from pruneviz.analysis.settings import settings_of
 from pruneviz.errors import LogError, PresetError
 from pruneviz.figures.long_caption import PRUNING_FACTS
 from pruneviz.log.pruning_options import PruningOptions, kind_of, option_help
 from pruneviz.log.run_directory import RunLog, check_same_options
 from pruneviz.log.run_spec import RunSpec
-from pruneviz.plot.groups import settings_of
 
 OPTIONS = {field.name: field for field in fields(PruningOptions)}
 FULL = PruningOptions(

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pruneviz.analysis.settings import settings_of, telling_facts
 from pruneviz.errors import FigureError
-from pruneviz.plot.groups import settings_of, telling_facts, with_groups
+from pruneviz.plot.groups import with_groups
 
 
 def spec(**facts: list[object]) -> pd.DataFrame:

@@ -1,10 +1,10 @@
-"""Epochs that a picture is drawn from."""
+"""Which epochs a panel shows."""
 
 from __future__ import annotations
 
 import pytest
 
-from pruneviz.plot.rows import nearest_epochs
+from pruneviz.analysis.chosen_epochs import nearest_epochs
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,4 @@ from pruneviz.plot.rows import nearest_epochs
 def test_epochs_keep_the_fractions_of_the_schedule(
     epochs: list[int], schedule: int, nearest: list[int]
 ) -> None:
-    assert nearest_epochs(epochs, schedule, (0.0, 0.25, 1.0)) == nearest
+    assert nearest_epochs(epochs, schedule) == nearest

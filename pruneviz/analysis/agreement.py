@@ -1,12 +1,10 @@
-"""Tables that test the claims in the paper's figure captions against recordings.
+"""How two quantities agree over filters and epochs: numbers behind the findings.
 
 References:
     Lubana and Dick, ICLR 2021, captions of Figures 2, 3 and 13-15.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,17 +18,6 @@ SETTING = ("network", "dataset", "bn")  # shared by runs that differ only in the
 
 _AVERAGED = ("pearson", "spearman", "trimmed", "within_layers", "layer_mean")
 _OVER_EPOCHS = ("pearson", "spearman", "layer_mean")
-
-
-def shown_epochs(epochs: Sequence[int]) -> list[int]:
-    """Epochs to show: 0, 1, and after a quarter, half and all of training, if measured.
-
-    Args:
-        epochs: Measured epochs, at least one.
-    """
-    last = max(epochs)
-    wanted = {0, 1, round(last / 4), round(last / 2), last}
-    return sorted(wanted & set(epochs))
 
 
 def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:

@@ -1,0 +1,114 @@
+"""What runs differ in, besides their seed: the facts that make a setting of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.log.arguments import is_number
+from pruneviz.log.pruning_options import OPTION_NAMES
+from pruneviz.log.run_spec import SPEC_FACTS
+
+SEED = "seed"
+# Facts that do not make two runs two settings: what a run is called, where and when it was made,
+# what was stored of it, and what came out.
+_NOT_SETTINGS = frozenset(
+    {"run", SEED, "num_classes", "weight_rows", "weight_rows_seed", "weights", "columns", "every"}
+    | {"mask_score", "mask_ratio", "device", "device_name", "threads", "command", "created"}
+    | {"versions", "schema_version", "sealed", "thinned", "rows", "kept", "coverage", "left_out"}
+    | {"wall_seconds", "selected_epoch", "not_removed", "remeasured_from", "preset", "path"}
+    | {"parameters_before", "parameters_after", "macs_before", "macs_after", "filters_removed"}
+    | {"filters_masked", "forward_seconds_before", "forward_seconds_after", "forward_examples"}
+)
+# Facts of how the rows of a training were measured.
+_MEASURING = frozenset(
+    {"unit", "bn", "temperatures", "lag", "sample_size", "sample_seed", "sample_batches", "dtype"}
+)
+_LEADING = ("network", "dataset", "measure", "rounds", "target", "bn")
+
+
+def settings_of(spec: pd.DataFrame) -> list[str]:
+    """Facts that tell runs apart, besides their seed, in the order in which a label names them.
+
+    A fact that follows from those before it, such as the width of a network, is left out, and so is
+    a further seed that goes with the seed. Facts that a person added count, except numbers that
+    every run has one of its own of, such as a best accuracy, where seeds tell the runs apart.
+    """
+    names = [name for name in (*_LEADING, *SPEC_FACTS, *map(str, spec.columns)) if name in spec]
+    kept = [name for name in dict.fromkeys(names) if name not in _NOT_SETTINGS]
+    told: list[str] = []
+    for name in (name for name in kept if _differs(spec[name]) and not _is_seed(spec, name)):
+        if _count(spec, [*told, name]) > _count(spec, told):
+            told.append(name)
+    results = [name for name in told if _is_own_number(spec, name)]
+    settings = [name for name in told if name not in results]
+    return settings if results and _are_apart(spec, settings) else told
+
+
+def telling_facts(spec: pd.DataFrame) -> list[str]:
+    """`settings_of` the runs, and their name where two have the same setting and seed.
+
+    Runs of one setting without a seed count as repeats.
+    """
+    facts = settings_of(spec)
+    return facts if _are_apart(spec, facts) else [*facts, "run"]
+
+
+def training_facts(spec: pd.DataFrame) -> list[str]:
+    """Facts of the training of a run: its settings and seed, not how it was measured."""
+    return [str(name) for name in spec if name not in _NOT_SETTINGS - {SEED} | _MEASURING]
+
+
+def different(values: pd.Series) -> list[object]:
+    """Distinct present values of a column in their order; lists are compared as tuples."""
+    return list(dict.fromkeys(key for key in map(present, values) if key is not None))
+
+
+def present(value: Any) -> Hashable:
+    """A value that can be compared and counted: collections as tuples, None for an absent value."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((str(name), present(each)) for name, each in value.items()))
+    if isinstance(value, (set, frozenset)):
+        return tuple(sorted(map(present, value), key=str))
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(map(present, value))
+    return None if pd.isna(value) else value
+
+
+def _differs(values: pd.Series) -> bool:
+    """Whether a fact has two values; an absent one, as of an unpruned run, counts as one."""
+    if any(isinstance(value, (dict, set)) for value in values):
+        return False
+    return len(set(map(present, values))) > 1
+
+
+def _count(spec: pd.DataFrame, facts: Sequence[str]) -> int:
+    """Number of groups that facts tell apart."""
+    return len(set(zip(*(map(present, spec[name]) for name in facts), strict=True))) if facts else 1
+
+
+def _are_apart(spec: pd.DataFrame, facts: Sequence[str]) -> bool:
+    """Whether facts and seeds tell all runs apart that have a seed."""
+    if SEED not in spec:
+        return True
+    seeded = spec[spec[SEED].notna()]
+    return _count(seeded, [*facts, SEED]) == len(seeded)
+
+
+def _is_own_number(spec: pd.DataFrame, name: str) -> bool:
+    """Whether a fact that a person added is a number that every run has one of its own of."""
+    known = name in SPEC_FACTS or name in OPTION_NAMES
+    values = list(map(present, spec[name]))
+    numbers = [value for value in values if is_number(value)]
+    return not known and len(set(numbers)) == len(values)
+
+
+def _is_seed(spec: pd.DataFrame, name: str) -> bool:
+    """Whether a fact is a seed that every value of the seed has one of its own of."""
+    if "seed" not in name or SEED not in spec:
+        return False
+    both, seeds = _count(spec, [SEED, name]), _count(spec, [SEED])
+    return both == seeds == _count(spec, [name])

@@ -16,9 +16,15 @@ from pruneviz.errors import PresetError
 from pruneviz.log.pruning_options import PruningOptions, option_help
 from pruneviz.log.vocabulary import PRECISIONS, Precision
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
-from pruneviz.plans.planning import figures_served, plan_pruned_runs, plan_runs
+from pruneviz.plans.planning import (
+    figures_served,
+    name_with_sample,
+    plan_pruned_runs,
+    plan_runs,
+    with_sample_seed,
+)
 from pruneviz.plans.presets import PRESETS
-from pruneviz.plans.request_options import Further, Oracle, RequestAt, on_request
+from pruneviz.plans.request_options import Further, Oracle, RequestAt, SampleSeed, on_request
 from pruneviz.plans.run_plan import RunPlan, precision_on
 
 if TYPE_CHECKING:
@@ -92,6 +98,7 @@ def record(
         list[int] | None,
         typer.Option(metavar="N...", help="Record only these seeds. Default: the preset's."),
     ] = None,
+    sample_seed: SampleSeed = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -151,14 +158,18 @@ def record(
         plans = plan_runs(preset, *which, figures or ())
     else:
         plans = plan_pruned_runs(preset, own, *which)
-    plans = [replace(plan, precision=precision) for plan in plans]
+    draw = sample_seed or 0
+    plans = [replace(with_sample_seed(plan, draw), precision=precision) for plan in plans]
     # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
     out = out or Path("data") / (preset if own is None else f"{preset}-own")
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
     setting = replace(setting, on_request=on_request(columns, oracle, request_at))
     _check(plans, setting.device, precision)
     if list_runs:
-        served = figures_served(preset, dataset, seed or ())
+        served = {
+            name_with_sample(run, draw): figures
+            for run, figures in figures_served(preset, dataset, seed or ()).items()
+        }
         _list(plans, setting, jobs, served, command_line(ctx, without=["--list"]))
     else:
         _record_missing(plans, setting, jobs)

@@ -195,6 +195,14 @@ def test_runs_of_ones_own_are_listed_by_what_tells_them_apart(tmp_path: Path) ->
     assert "no figure" in result.stdout
 
 
+def test_runs_of_another_sample_are_listed_by_its_seed_with_their_figures(tmp_path: Path) -> None:
+    how = "--figures 13 --seed 0 1 --sample-seed 7"
+    result = invoke("--list", *how.split(), "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert listed(result) == [f"vgg13-digits-unpruned-sample7-s{seed}" for seed in (0, 1)]
+    assert "figures 2 13" in result.stdout
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[RunPlan], Path]]:
     """The plans that would be recorded, and into which folder."""

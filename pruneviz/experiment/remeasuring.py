@@ -18,7 +18,7 @@ from pruneviz.log.run_directory import check_same_options, is_sealed, read_spec
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import load
 from pruneviz.plans.needs import DATASET_NAMES, NETWORK_NAMES, Need
-from pruneviz.plans.planning import run_name
+from pruneviz.plans.planning import name_with_sample, run_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _MEASURED_ANEW = frozenset(
     (
         "run", "unit", "weight_rows", "weight_rows_seed", "weights", "bn", "temperatures",
-        "columns", "every", "lag", "mask_score", "mask_ratio", "sample_size", "dtype", "device",
-        "device_name", "threads", "command", "created", "versions", "schema_version",
-        "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
+        "columns", "every", "lag", "mask_score", "mask_ratio", "sample_size", "sample_seed",
+        "dtype", "device", "device_name", "threads", "command", "created", "versions",
+        "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
     )
 )  # fmt: skip
 
@@ -54,6 +54,7 @@ class Remeasuring:
         batch_size: Number of images normalised together; required with bn "batch", else not
             allowed.
         dtype: Arithmetic of measuring, "float32" or "float64".
+        sample_seed: Seed that draws the measurement sample. Default: as recorded.
         on_request: Further columns.
         images: Folder with the data sets. Default: see `load_dataset`.
         device: "cpu" or "cuda".
@@ -70,6 +71,7 @@ class Remeasuring:
     every: int | None = None
     batch_size: int | None = None
     dtype: str = "float32"
+    sample_seed: int | None = None
     on_request: OnRequest = field(default_factory=OnRequest)
     images: Path | None = None
     device: str = "cpu"
@@ -118,7 +120,7 @@ def remeasured_name(spec: RunSpec, how: Remeasuring) -> str:
         plain += f"-bn{how.bn}"
     elif how.dtype != "float32":
         plain += f"-{how.dtype}"
-    return f"{plain}-s{seed}"
+    return name_with_sample(f"{plain}-s{seed}", _sample_seed(spec, how))
 
 
 def each_apart(sources: Sequence[Path], how: Remeasuring) -> dict[Path, Remeasuring]:
@@ -229,6 +231,7 @@ def check_remeasurable(source: Path, how: Remeasuring) -> bool:
         return True
     every = str(how.every or spec.every)
     options = {"bn": how.bn, "unit": how.unit, "dtype": how.dtype, "every": every}
+    options["sample_seed"] = _sample_seed(spec, how)
     options |= how.on_request.facts(how.unit)
     before = check_same_options(path, options)
     wanted = how_facts(spec, how)
@@ -257,6 +260,7 @@ def _recorder_options(spec: RunSpec, how: Remeasuring) -> dict[str, Any]:
     import torch
 
     facts = {**_training_spec(spec), **how_facts(spec, how), "command": how.command}
+    facts["sample_seed"] = _sample_seed(spec, how)
     return {
         "every": how.every or int(spec.every or 1),
         "spec": facts,
@@ -265,6 +269,10 @@ def _recorder_options(spec: RunSpec, how: Remeasuring) -> dict[str, Any]:
         "dtype": getattr(torch, how.dtype),
         **how.on_request.of_unit(how.unit),
     }
+
+
+def _sample_seed(spec: RunSpec, how: Remeasuring) -> int:
+    return int(spec.sample_seed or 0) if how.sample_seed is None else how.sample_seed
 
 
 def _training_spec(spec: RunSpec) -> dict[str, Any]:
@@ -297,7 +305,7 @@ def _as_recorded(spec: RunSpec, how: Remeasuring) -> tuple[nn.Module, Sample]:
     if spec.train_images not in (None, len(data.train_labels)):
         data = subset(data, int(spec.train_images or 0) // data.num_classes, None, seed=0)
     per_class = int(spec.sample_size or 0) // data.num_classes
-    images, labels = balanced_sample(data, per_class, seed=int(spec.sample_seed or 0))
+    images, labels = balanced_sample(data, per_class, seed=_sample_seed(spec, how))
     network = build_network(
         str(spec.network), num_classes=data.num_classes, width=float(spec.width or 0)
     ).to(how.device)

@@ -205,7 +205,7 @@ def measurement_sample(data: ImageData, plan: RunPlan) -> tuple[Tensor, Tensor]:
     if plan.augment and plan.pruning and plan.pruning.flowandprune:
         generator = torch.Generator(data.device).manual_seed(plan.seed)
         data = replace(data, train_images=augment(data.train_images, generator))
-    return balanced_sample(data, plan.sample_per_class, seed=0)
+    return balanced_sample(data, plan.sample_per_class, seed=plan.sample_seed)
 
 
 def removal_facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
@@ -269,6 +269,5 @@ def _spec_facts(plan: RunPlan, data: ImageData, setting: Setting) -> dict[str, A
         **planned_facts(plan),
         "num_classes": data.num_classes,
         "train_images": len(data.train_labels),
-        "sample_seed": 0,
         "command": setting.command,
     }

@@ -147,6 +147,27 @@ def run_name(
     return f"{_slug(network)}-{dataset}-{how}-s{seed}"
 
 
+def with_sample_seed(plan: RunPlan, seed: int) -> RunPlan:
+    """A plan whose measurement sample is drawn by another seed, shown by its run name.
+
+    Args:
+        plan: The plan.
+        seed: Seed of the measurement sample.
+    """
+    return replace(plan, run=name_with_sample(plan.run, seed), sample_seed=seed)
+
+
+def name_with_sample(run: str, seed: int) -> str:
+    """A run name with the seed of its sample, such as vgg13-digits-unpruned-sample1-s0.
+
+    Seed 0 is not shown.
+    """
+    if not seed:
+        return run
+    begin, _, training = run.rpartition("-")
+    return f"{begin}-sample{seed}-{training}"
+
+
 def _slug(name: str) -> str:
     """A name as a part of run names; `module:function` becomes `module-function`."""
     return re.sub(r"[^A-Za-z0-9.-]", "-", name.replace("_", ""))

@@ -29,6 +29,15 @@ Further = Annotated[
         autocompletion=completing(_known),
     ),
 ]
+SampleSeed = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Seed that draws the measurement sample, apart from that of the training. Run names "
+        "show it if it is not 0. Default: 0; of `pruneviz remeasure` as recorded.",
+    ),
+]
 Oracle = Annotated[
     int | None,
     typer.Option(

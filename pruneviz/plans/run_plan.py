@@ -31,6 +31,7 @@ class RunPlan:
         image_size: Image side in pixels; None keeps the data set's.
         every: Epochs between two measured epochs.
         sample_per_class: Images per class in the measurement sample.
+        sample_seed: Seed that draws the measurement sample, and nothing else.
         train_per_class: Training images per class; None takes all.
         test_per_class: Test images per class; None takes all.
         unit: What one row of the log describes, a "filter" or a "weight".
@@ -61,6 +62,7 @@ class RunPlan:
     image_size: int | None = None
     every: int = 10
     sample_per_class: int = 25
+    sample_seed: int = 0
     train_per_class: int | None = None
     test_per_class: int | None = None
     unit: str = "filter"

@@ -29,6 +29,7 @@ from pruneviz.experiment.run import record_run
 from pruneviz.experiment.setting import Setting, is_recorded
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.run_directory import read_spec
+from pruneviz.plans.planning import with_sample_seed
 from pruneviz.plans.run_plan import RunPlan
 from pruneviz.recording.kept_weights import load_kept_weights
 from pruneviz.recording.recorder import Recorder
@@ -190,8 +191,34 @@ def test_names_say_how_it_was_measured(recorded: Path) -> None:
         ({"bn": "calibrated"}, "vgg13-digits-unpruned-bncalibrated-s0"),
         ({"bn": "batch", "batch_size": 50, "unit": "weight"}, "vgg13-digits-weights-bnbatch-s0"),
         ({"dtype": "float64"}, "vgg13-digits-unpruned-float64-s0"),
+        ({"sample_seed": 7}, "vgg13-digits-unpruned-sample7-s0"),
+        ({"sample_seed": 0}, PLAN.run),
     ):
         assert remeasured_name(spec, Remeasuring(Path("x"), **how)) == name  # type: ignore[arg-type]
+
+
+def test_another_sample_gives_what_recording_with_its_seed_writes(
+    recorded: Path, tmp_path: Path
+) -> None:
+    plan = with_sample_seed(PLAN, 7)
+    record_run(plan, Setting(tmp_path / "first", threads=1), ignore)
+    first = pv.load(tmp_path / "first" / plan.run)
+    how = Remeasuring(tmp_path / "again", sample_seed=7, threads=1)
+    remeasure_run(recorded / PLAN.run, how, ignore)
+    again = pv.load(tmp_path / "again" / "vgg13-digits-unpruned-sample7-s0")
+    pd.testing.assert_frame_equal(again.filters, first.filters, check_exact=True)
+    assert first.spec["sample_seed"].item() == again.spec["sample_seed"].item() == 7
+    # the training is the same, the sample is not
+    other = pv.load(recorded / PLAN.run).filters
+    assert first.filters["theta_norm2"].equals(other["theta_norm2"])
+    assert (first.filters["theta_g"] != other["theta_g"]).mean() > 0.9
+
+
+def test_a_run_of_another_sample_is_not_taken_for_measured(recorded: Path, tmp_path: Path) -> None:
+    name = remeasured_name(read_spec(recorded / PLAN.run), Remeasuring(tmp_path, sample_seed=7))
+    edited(recorded, tmp_path / name, sample_seed=3)
+    with pytest.raises(LogError, match="sample_seed was 3, now 7"):
+        check_remeasurable(recorded / PLAN.run, Remeasuring(tmp_path, sample_seed=7))
 
 
 def edited(recorded: Path, to: Path, **facts: object) -> Path:

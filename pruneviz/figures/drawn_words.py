@@ -73,7 +73,7 @@ def _correlation(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterab
     masks = _holds(table, "mask_distance")
     method = arguments.get("method", "pearson")
     yield (
-        f"{'Solid lines, left axis' if masks else 'Lines'}: {method} correlation with "
+        f"{'Above' if masks else 'Lines'}: {method} correlation with "
         f"{in_words(arguments['y'])} over all {noun}s{_over_seeds(table)}."
     )
     lines = table[arguments.get("by") or "x"].nunique()
@@ -87,8 +87,8 @@ def _correlation(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterab
     if masks:
         by = f" by {listed(different(table['mask_score']))}" if "mask_score" in table else ""
         yield (
-            f"Dashed lines, right axis: fraction in which the pruning masks{by} of consecutive "
-            "epochs differ; dotted: the same for random masks."
+            f"Below: fraction in which the pruning masks{by} of consecutive epochs differ; dotted: "
+            "the same for random masks."
         )
 
 

@@ -48,12 +48,12 @@ class Lines:
 
     @property
     def left(self) -> str:
-        """Colour of the left axis: that of a single line."""
+        """Colour of the axis of correlations: that of a single line."""
         return style.LEFT_COLOUR if self.single else style.NOTE_COLOUR
 
     @property
     def right(self) -> str:
-        """Colour of the right axis, which is that of a measure where lines have several."""
+        """Colour of mask distances, which is that of a measure where lines have several."""
         return style.RIGHT_COLOUR if self.single else style.NOTE_COLOUR
 
     def of(self, panel: pd.DataFrame) -> Iterator[tuple[Look, pd.DataFrame]]:
@@ -83,7 +83,7 @@ def lines_of(table: pd.DataFrame, by: str | None) -> Lines:
     column = by or "x"
     values = list(dict.fromkeys(map(present, table[column])))
     if len(values) == 1:
-        return Lines(column, {values[0]: Look("correlation (left axis)", style.LEFT_COLOUR, "o")})
+        return Lines(column, {values[0]: Look("correlation", style.LEFT_COLOUR, "o")})
     if by == LAYER and len(values) > _MOST_NAMED:
         ramp = colouring(table, LAYER, "")
         layers = table.drop_duplicates(LAYER)

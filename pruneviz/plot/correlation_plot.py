@@ -14,24 +14,32 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.settings import different
 from pruneviz.console.words import counted
-from pruneviz.log.vocabulary import MASK_SCORES, CorrelationMethod
+from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot import style
-from pruneviz.plot.canvas import canvas, letters, with_table
+from pruneviz.plot.canvas import Canvas, canvas, letters, with_table
 from pruneviz.plot.correlation_lines import Lines, best_of, lines_of
 from pruneviz.plot.correlation_table import correlation_table
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.legends import FEW, shortened
+from pruneviz.plot.mask_panels import (
+    draw_masks,
+    has_masks,
+    mask_handles,
+    masks_label,
+    scale_below,
+    scale_beside,
+)
 from pruneviz.plot.mean_masks import AUTO
 from pruneviz.plot.quantities import axis_label
-from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT, RowKind, row_kind_in
+from pruneviz.plot.row_kind import RowKind, row_kind_in
 from pruneviz.plot.source import Chosen, Source
-from pruneviz.plot.words import SYMBOLS, listed, network_title
+from pruneviz.plot.words import SYMBOLS, network_title
 
 _ACROSS = 3  # panels in a row
 _FIRST_ROW, _ROW = 2.5, 2.1  # inches
@@ -41,9 +49,10 @@ _ONE_PANEL_OF_MANY = (0.8, 2.8)
 MOST_BANDS_OF_LINES = 3  # lines whose bands are told apart
 _CHARACTERS = 54  # of all titles in a row
 _LABEL = 34  # characters of a name in the label of an axis
-_RIGHT_LABEL = 36  # characters that stand beside a panel
 _RIGHT_AXIS = 0.9  # inches that the second axis takes with its label
-_MASKS = (0, (4, 1.5))  # dashes
+_BAND = 0.18  # opacity
+_BELOW = 0.9  # inches of a row of mask distances
+_HEIGHTS = (2.0, 1.0)  # of correlations and of the mask distances below them
 _UNRELATED: Mapping[str, Any] = MappingProxyType(
     {"color": style.GUIDE_COLOUR, "alpha": 0.25, "linewidth": 0}
 )
@@ -68,10 +77,11 @@ def correlation(
 
     There is a panel for each setting in which the runs differ, besides their seed and what `by`
     names. A line is a mean over runs; its band reaches one standard deviation to both sides or, for
-    a single run, over the 95 % interval. A dashed line on a second axis shows how far pruning masks
-    of consecutive epochs differ, a dotted one how far random masks would. Pruned filters do not
-    count. Runs that hold no values of x and y are left out. `correlation.table` takes the same
-    arguments, without `ax`, and returns the numbers.
+    a single run, over the 95 % interval. A dashed line in a panel below shows how far pruning masks
+    of consecutive epochs differ, a dotted one how far random masks would; its axis is logarithmic
+    beyond a strip at zero if the distances differ by a factor of ten. Pruned filters do not count.
+    Runs that hold no values of x and y are left out. `correlation.table` takes the same arguments,
+    without `ax`, and returns the numbers.
 
     Args:
         source: Recordings as `pruneviz.load` returns them, or a filters table with epochs.
@@ -92,7 +102,8 @@ def correlation(
             networks without batch norm; none if x is a list, or if there are no two epochs to
             compare.
         mask_ratio: Fraction that the masks prune. Default: that of the log, else 0.2.
-        ax: Axes for a plot of one panel. Default: a figure of its own.
+        ax: Axes for a plot of one panel. Mask distances then have a second axis on its right, with
+            the same zero. Default: a figure of its own.
 
     Returns:
         The given axes, or a matplotlib figure, which a notebook shows.
@@ -150,59 +161,91 @@ def draw_curves(
     panels = [(_network(table), table)]
     if "group" in table:
         panels = [(str(name), rows) for name, rows in table.groupby("group", sort=False)]
-    across = min(_ACROSS, len(panels))
-    names = [name for name, _ in panels]
+    masks, across = has_masks(table), min(_ACROSS, len(panels))
+    names = [name or "all runs" for name, _ in panels]
+    places = _with_rows_below(names, across) if masks and ax is None else names
     choose = "choose one with runs, or let the lines of one panel differ in a fact with by"
-    with canvas(ax, names, choose, size=_size(len(panels), lines), columns=across) as drawn:
-        twins = [axes.twinx() for axes in drawn.axes] if _has_masks(table) else []
+    size = _size(len(panels), lines, masks)
+    with canvas(
+        ax, places, choose, size=size, columns=across, **_heights(masks, ax, places, across)
+    ) as drawn:
+        above, below = _rows_of(drawn, len(panels), across, masks)
         for place, (name, panel) in enumerate(panels):
-            axes, letter = drawn.axes[place], letters(len(panels))[place]
+            axes, letter = above[place], letters(len(panels))[place]
             _draw_unrelated(axes, panel)
             _draw_lines(axes, panel, lines, method)
-            if twins:
-                _draw_masks(twins[place], panel, lines)
+            if masks:
+                draw_masks(below[place], panel, lines, ax is None)
             title = f"{letter if len(panels) > 1 else ''}{name}"
             _finish(axes, panel, textwrap.wrap(title, _CHARACTERS // across))
-        _share_axes(drawn.axes, _limits(table), 8, lines.left)
-        _share_axes(twins, (0.0, 1.12 * _furthest(table)), 5, lines.right)
-        _name_axes(drawn.axes, twins, table, method, lines)
+        _share_axes(above, _limits(table), lines.left)
+        _name_axes(above, table, method, lines)
+        _finish_masks(above, below, table, lines, ax is None)
         if lines.ramp:
             lines.ramp.explain(drawn.figure, drawn.axes)
-        columns = (3 if len(panels) > 1 else 1) if lines.single else None
+        columns = (2 if len(panels) > 1 else 1) if lines.single else None
         room = _SINGLE_ENTRIES if columns == 1 else 1
-        handles = _handles(table, lines, bool(twins), lines_in_all - len(lines.looks))
+        handles = _handles(table, lines, lines_in_all - len(lines.looks))
+        handles += mask_handles(lines, ax is None) if masks else []
         drawn.legend(
-            handles, columns=columns, room=room, **_legend_place(drawn.given, handles, twins)
+            handles, columns=columns, room=room, **_legend_place(drawn.given, handles, masks)
         )
     return drawn.result
 
 
-def _legend_place(
-    given: Axes | None, handles: Sequence[Artist], twins: Sequence[Axes]
-) -> dict[str, Any]:
+def _with_rows_below(names: Sequence[str], across: int) -> list[str]:
+    """Names of places in rows, each row followed by one of the mask distances below it."""
+    rows = [list(names[start : start + across]) for start in range(0, len(names), across)]
+    full = [row + [""] * (across - len(row)) for row in rows]
+    return [name for row in full for name in row * 2]
+
+
+def _heights(masks: bool, ax: Axes | None, places: Sequence[str], across: int) -> dict[str, Any]:
+    """Options of the grid: rows of mask distances are lower."""
+    if not masks or ax is not None:
+        return {}
+    return {"gridspec_kw": {"height_ratios": _HEIGHTS * (len(places) // across // 2)}}
+
+
+def _rows_of(
+    drawn: Canvas, panels: int, across: int, masks: bool
+) -> tuple[Sequence[Axes], Sequence[Axes]]:
+    """Axes of correlations, and those of the mask distances below or beside them."""
+    if not masks:
+        return drawn.axes, ()
+    if drawn.given is not None:
+        return drawn.axes, [drawn.given.twinx()]
+    above: list[Axes] = []
+    below: list[Axes] = []
+    for start in range(0, panels, across):
+        count = min(across, panels - start)
+        both = drawn.axes[2 * start : 2 * (start + count)]
+        above, below = [*above, *both[:count]], [*below, *both[count:]]
+    return above, below
+
+
+def _legend_place(given: Axes | None, handles: Sequence[Artist], masks: bool) -> dict[str, Any]:
     """Options of the legend; beside given axes a long one stands clear of the second axis."""
-    if given is None or not twins or len(handles) <= FEW:
+    if given is None or not masks or len(handles) <= FEW:
         return {"columnspacing": 1.2}
     clear = ScaledTranslation(_RIGHT_AXIS, 0, given.figure.dpi_scale_trans)
     place = {"bbox_to_anchor": (1.0, 1.0), "bbox_transform": given.transAxes + clear}
     return {"loc": "upper left", "borderaxespad": 0.0, **place}
 
 
-def _size(panels: int, lines: Lines) -> tuple[float, float]:
+def _size(panels: int, lines: Lines, masks: bool) -> tuple[float, float]:
+    rows = math.ceil(panels / _ACROSS)
+    below = _BELOW * rows if masks else 0.0
     if panels > 1:
-        return style.TEXT_WIDTH, _FIRST_ROW + _ROW * (math.ceil(panels / _ACROSS) - 1)
+        return style.TEXT_WIDTH, _FIRST_ROW + _ROW * (rows - 1) + below
     share, height = _ONE_PANEL if lines.single else _ONE_PANEL_OF_MANY
-    return share * style.TEXT_WIDTH, height
+    return share * style.TEXT_WIDTH, height + below
 
 
 def _network(table: pd.DataFrame) -> str:
     """The network of a plot of one setting; nothing if it has none or several."""
     known = different(table["network"])
     return network_title(str(known[0])) if len(known) == 1 else ""
-
-
-def _has_masks(table: pd.DataFrame) -> bool:
-    return "mask_distance" in table and bool(table["mask_distance"].notna().any())
 
 
 def _draw_unrelated(axes: Axes, panel: pd.DataFrame) -> None:
@@ -230,7 +273,7 @@ def _draw_lines(axes: Axes, panel: pd.DataFrame, lines: Lines, method: str) -> N
                 measured["band_low"],
                 measured["band_high"],
                 color=look.colour,
-                alpha=0.18,
+                alpha=_BAND,
                 linewidth=0,
             )
         axes.plot(
@@ -243,49 +286,13 @@ def _draw_lines(axes: Axes, panel: pd.DataFrame, lines: Lines, method: str) -> N
         )
 
 
-def _draw_masks(axes: Axes, panel: pd.DataFrame, lines: Lines) -> None:
-    """Mask distances: a line for each set of runs, in its colour if there are several."""
-    known = panel.dropna(subset=["mask_distance"])
-    if known.empty:
-        return
-    columns = ["mask_distance", "chance"]
-    series = [(look.colour, rows.set_index("epoch")[columns]) for look, rows in lines.of(known)]
-    one = all(values.equals(series[0][1]) for _, values in series)
-    for colour, values in series[:1] if one else series:
-        axes.plot(
-            values.index,
-            values["mask_distance"],
-            color=lines.right if one else colour,
-            linestyle=_MASKS,
-            label="mask distance (right axis)",
-        )
-    if _is_constant(known["chance"]):
-        series = [(lines.right, series[0][1])]
-    for colour, values in series:
-        _draw_chance(axes, values["chance"], lines.right if one else colour)
-
-
-def _draw_chance(axes: Axes, chance: pd.Series, colour: str) -> None:
-    """The distance of random masks, which pruning changes."""
-    look: dict[str, Any] = {"color": colour, "linestyle": ":", "linewidth": 0.9}
-    name = "chance level of mask distance"
-    if _is_constant(chance):
-        axes.axhline(chance.iloc[0], label=name, **look)
-    else:
-        axes.plot(chance.index, chance, label=name, **look)
-
-
-def _is_constant(values: pd.Series) -> bool:
-    return bool(values.min() == values.max())
-
-
 def _finish(axes: Axes, panel: pd.DataFrame, title: Sequence[str]) -> None:
     if title:
         axes.set_title("\n".join(map(literal, title)))
     axes.set_xlabel("epochs trained")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     last = panel["epoch"].max()
-    if _is_constant(panel["epoch"]):
+    if panel["epoch"].min() == last:
         axes.set_xlim(last - 0.5, last + 0.5)
         axes.set_xticks([last])
         return
@@ -300,56 +307,59 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
     return max(-1.05, low - missing - 0.04), min(1.05, high + missing + 0.04)
 
 
-def _furthest(table: pd.DataFrame) -> float:
-    known = table[["mask_distance", "chance"]].max().max() if _has_masks(table) else 0.0
-    return float(known) or 1.0
-
-
-def _share_axes(
-    panels: Sequence[Axes], limits: tuple[float, float], most_ticks: int, colour: str
-) -> None:
+def _share_axes(panels: Sequence[Axes], limits: tuple[float, float], colour: str) -> None:
     """Give all panels equal limits and ticks in one colour, without tick labels."""
     for axes in panels:
         axes.set_ylim(limits)
         # The automatic locator would pick other ticks, of other widths, after the layout.
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=most_ticks, steps=[1, 2, 5, 10]))
-        axes.tick_params(axis="y", colors=colour, labelleft=False, labelright=False)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+        axes.tick_params(axis="y", colors=colour, labelleft=False)
 
 
-def _name_axes(
-    panels: Sequence[Axes],
-    twins: Sequence[Axes],
+def _name_axes(panels: Sequence[Axes], table: pd.DataFrame, method: str, lines: Lines) -> None:
+    """Label the first panel of each row on its left."""
+    left = _left_name(table, row_kind_in(table), method)
+    for axes in panels[::_ACROSS]:
+        axes.set_ylabel(left, color=lines.left)
+        axes.tick_params(axis="y", labelleft=True)
+
+
+def _finish_masks(
+    above: Sequence[Axes],
+    below: Sequence[Axes],
     table: pd.DataFrame,
-    method: str,
     lines: Lines,
+    own: bool,
 ) -> None:
-    """Label the first panel of each row on its left and the last one on its right."""
-    row_kind = row_kind_in(table)
-    left, right = _left_name(table, row_kind, method), _right_name(table, row_kind)
-    for place, axes in enumerate(panels):
-        if place % _ACROSS == 0:
-            axes.set_ylabel(left, color=lines.left)
-            axes.tick_params(axis="y", labelleft=True)
-        last = place % _ACROSS == _ACROSS - 1 or place == len(panels) - 1
-        if twins and last:
-            twins[place].set_ylabel(right, color=lines.right)
-            twins[place].tick_params(axis="y", labelright=True)
+    """Scale and label axes of mask distances: panels below, or a second axis of given axes."""
+    if not below:
+        return
+    if own:
+        scale_below(below, table)
+        for upper, lower in zip(above, below, strict=True):
+            _move_epochs(upper, lower)
+    else:
+        scale_beside(above[0], below[0], table)
+    for axes in below[::_ACROSS]:
+        axes.set_ylabel(masks_label(table), color=lines.right)
+        axes.tick_params(axis="y", labelleft=own)
+    for axes in below:
+        axes.tick_params(axis="y", which="both", colors=lines.right)
+
+
+def _move_epochs(upper: Axes, lower: Axes) -> None:
+    """Label the epochs of two panels below the lower one."""
+    lower.set_xlim(upper.get_xlim())
+    lower.set_xlabel(upper.get_xlabel())
+    lower.xaxis.set_major_locator(FixedLocator(upper.get_xticks().tolist()))
+    upper.set_xlabel("")
+    upper.tick_params(axis="x", labelbottom=False)
 
 
 def _left_name(table: pd.DataFrame, row_kind: RowKind, method: str) -> str:
     xs, y = different(table["x"]), _in_words(str(table["y"].iloc[0]), row_kind)
     first = f"correlation of {_in_words(str(xs[0]), row_kind)} with" if len(xs) == 1 else ""
     return f"{first or 'correlation with'}\n{y} ({SYMBOLS[method]})"
-
-
-def _right_name(table: pd.DataFrame, row_kind: RowKind) -> str:
-    by = ""
-    if "mask_score" in table:
-        known = list(map(str, different(table["mask_score"])))
-        usual = MASK_SCORES[next(u for u, k in ROW_KINDS_BY_UNIT.items() if k is row_kind)]
-        by = f", by {literal(listed(known))}" if known != [usual] else ""
-    of = "\n".join(textwrap.wrap(f"(fraction of {row_kind.noun}s{by})", _RIGHT_LABEL))
-    return f"distance of consecutive masks\n{of}"
 
 
 def _in_words(name: str, row_kind: RowKind) -> str:
@@ -364,8 +374,8 @@ def _in_words(name: str, row_kind: RowKind) -> str:
     return text
 
 
-def _handles(table: pd.DataFrame, lines: Lines, masks: bool, left: int) -> list[Artist]:
-    """Entries of the legend: lines, range of unrelated values, masks and their chance level."""
+def _handles(table: pd.DataFrame, lines: Lines, left: int) -> list[Artist]:
+    """Entries of the legend: lines, their bands, and the range of unrelated values."""
     found: list[Artist] = []
     if lines.ramp is None:
         found += [
@@ -377,10 +387,12 @@ def _handles(table: pd.DataFrame, lines: Lines, masks: bool, left: int) -> list[
         found.append(Line2D([], [], linestyle="none", label=label))
     if "unrelated" in table:
         found.append(Patch(label="unrelated values: 95 %", **_UNRELATED))
-    if masks:
-        colour = lines.right
-        found += [
-            Line2D([], [], color=colour, ls=_MASKS, label="mask distance (right axis)"),
-            Line2D([], [], color=colour, ls=":", lw=0.9, label="chance level of mask distance"),
-        ]
+    if len(lines.looks) <= MOST_BANDS_OF_LINES and table["band_low"].notna().any():
+        found.append(Patch(color=lines.left, alpha=_BAND, lw=0, label=_band(table["seeds"])))
     return found
+
+
+def _band(seeds: pd.Series) -> str:
+    """What a band reaches over, in the legend."""
+    known = ["± 1 sd over seeds"] * bool((seeds > 1).any())
+    return " or ".join([*known, *["95 % interval of the run"] * bool((seeds == 1).any())])

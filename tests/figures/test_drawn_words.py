@@ -36,16 +36,14 @@ def test_a_correlation_has_masks_bands_and_the_range_of_chance_only_where_drawn(
     unpruned: Runs,
 ) -> None:
     pair = words("correlation", unpruned, **XY)
-    assert (
-        "Solid lines, left axis: pearson correlation with theta_hg over all filters, mean" in pair
-    )
+    assert "Above: pearson correlation with theta_hg over all filters, mean" in pair
     assert "Band: one standard deviation." in pair and "Grey range" not in pair
-    assert "right axis: fraction in which the pruning masks by bn_scale of" in pair
+    assert "Below: fraction in which the pruning masks by bn_scale of" in pair
     every = words("correlation", unpruned, y="loss_preservation")
-    assert "Dashed" not in every and "right axis" not in every and "Band" not in every
+    assert "Below" not in every and "Above" not in every and "Band" not in every
     assert "Grey range: 95 % of the correlations of unrelated values; dotted: a random" in every
     one = words("correlation", unpruned.select(seed=0), **XY, mask_score=None)
-    assert "Band: the 95 % interval of a single run." in one and "Dashed" not in one
+    assert "Band: the 95 % interval of a single run." in one and "Below" not in one
     assert "seed" not in one
 
 

@@ -107,7 +107,7 @@ def test_a_list_is_judged_beside_random_and_chance(vgg: Runs) -> None:
     n = magnitude["filters"].iloc[0]
     assert table["unrelated"].unique() == pytest.approx([1.96 / np.sqrt(2 * (n - 1))])
     picture = plot.correlation(vgg, measures, Y)
-    assert labels(picture)[2:] == ["random", "unrelated values: 95 %"]
+    assert labels(picture)[2:] == ["random", "unrelated values: 95 %", "± 1 sd over seeds"]
     assert_readable(picture)
 
 
@@ -169,6 +169,9 @@ def test_given_axes_are_drawn_into(runs: Runs) -> None:
     axes = Figure().subplots()
     assert plot.correlation(runs, X, Y, by="network", ax=axes) is axes
     assert axes.get_legend() is not None
+    (_, twin) = axes.figure.axes
+    zeros = [each.transData.transform((0, 0))[1] for each in (axes, twin)]
+    assert zeros[0] == pytest.approx(zeros[1]) and min(twin.get_yticks()) == 0
     with pytest.raises(FigureError, match=r"has 2: VGG-13 and MobileNet-V1; choose one with runs"):
         plot.correlation(runs, X, Y, ax=axes)
 

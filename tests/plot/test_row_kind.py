@@ -271,7 +271,7 @@ def test_the_caption_says_how_many_weights_are_shown_and_which_masks(runs: Runs)
     points, curve = (" ".join(compose(name, runs).long_caption.split()) for name in ("H1a", "H1b"))
     assert f"Shown are {SHOWN:,} of its {WEIGHTS:,} weights" in points
     assert "measure of the masks: magnitude" in curve
-    assert "2p(1 - p) = 0.32" in curve
+    assert "random masks, 0.32." in curve
 
 
 def test_a_log_of_all_weights_says_nothing_about_a_sample(runs: Runs) -> None:

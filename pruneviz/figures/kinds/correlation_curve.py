@@ -17,6 +17,7 @@ from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
 from pruneviz.plot.canvas import letters
 from pruneviz.plot.correlation_plot import draw_curves
+from pruneviz.plot.mask_panels import distance_threshold
 from pruneviz.plot.row_kind import check_recorded, row_kind_in, row_kind_of
 from pruneviz.plot.words import (
     COEFFICIENT_NAMES,
@@ -68,7 +69,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
-    """Draw a table of `table`: correlation on the left axis, mask distance on the right one."""
+    """Draw a table of `table`: correlations in the upper panels, mask distances in the lower."""
     x, y = row_kind_in(table).change, options.loss_preservation_score
     panels = _panels(table)
     shown = pd.concat([rows.assign(x=x, y=y, group=title) for title, rows in panels])
@@ -85,13 +86,25 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     if table["seeds"].max() > 1:
         band = "mean plus and minus one standard deviation over seeds"
     return (
-        f"{networks}, trained on {table['dataset'].iloc[0]}. Solid line with points, left axis: "
-        f"correlation over all {row_kind.noun}s of {row_kind.change} with "
-        f"{options.loss_preservation_score}, mean over seeds; band: {band}. Dashed line, right "
-        f"axis: fraction of {row_kind.noun}s in which the pruning masks of consecutive recorded "
-        "epochs differ, mean over seeds. Dotted line: the same for independent random masks, "
-        f"2p(1 - p) = {decimal(table['chance'].max())}.{row_kind.without_masks}"
+        f"{networks}, trained on {table['dataset'].iloc[0]}. Above, line with points: correlation "
+        f"over all {row_kind.noun}s of {row_kind.change} with {options.loss_preservation_score}, "
+        f"mean over seeds; band: {band}. Below: fraction of {row_kind.noun}s in which the pruning "
+        "masks of consecutive recorded epochs differ, mean over seeds; dotted: the same for random "
+        f"masks, {_chance(table['chance'])}. {_scale(table)}{row_kind.without_masks}"
     )
+
+
+def _chance(chance: pd.Series) -> str:
+    """The chance level of mask distances, which is not the same at all epochs of pruned runs."""
+    low, high = decimal(chance.min()), decimal(chance.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _scale(table: pd.DataFrame) -> str:
+    threshold = distance_threshold(table)
+    if threshold is None:
+        return "Its axis begins at zero."
+    return f"Its axis is linear from zero to {threshold:.0e} and logarithmic beyond."
 
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:

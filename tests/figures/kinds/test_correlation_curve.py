@@ -126,23 +126,55 @@ def test_picture_is_readable_and_shows_the_table(
 ) -> None:
     table = table_of(make_runs(SMALL, **facts), options)
     figure = picture.draw(table, options)
-    left, right = figure.axes[:3], figure.axes[3:]
-    assert [axes.get_title("left") for axes in left] == TITLES
-    assert "loss preservation" in left[0].get_ylabel()
-    assert "fraction of filters" in right[-1].get_ylabel()
+    above, below = figure.axes[:3], figure.axes[3:]
+    assert [axes.get_title("left") for axes in above] == TITLES
+    assert "loss preservation" in above[0].get_ylabel()
+    assert "share of filters" in below[0].get_ylabel()
     panels = table.groupby("network", sort=False)
-    for axes, twin, (_, rows) in zip(left, right, panels, strict=True):
-        assert axes.get_xlabel() == "epochs trained"
-        (_, curve), (masks, chance) = axes.get_lines(), twin.get_lines()
+    for axes, lower, (_, rows) in zip(above, below, panels, strict=True):
+        assert lower.get_xlabel() == "epochs trained"
+        assert lower.get_xlim() == axes.get_xlim()
+        masks, chance = [line for line in lower.get_lines() if len(line.get_ydata())][-2:]
+        (_, curve) = axes.get_lines()
         assert curve.get_ydata().tolist() == rows[options.method].dropna().tolist()
         assert masks.get_ydata().tolist() == rows["mask_distance"].dropna().tolist()
         assert set(chance.get_ydata()) == set(rows["chance"].dropna())
         assert curve.get_color() != masks.get_color()
-        assert curve.get_linestyle() != masks.get_linestyle()
+        assert masks.get_linestyle() != chance.get_linestyle()
     assert_readable(figure)
     (legend,) = figure.legends
-    assert len(legend.get_texts()) == 3
-    assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in left)
+    assert len(legend.get_texts()) == 4
+    assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in figure.axes)
+
+
+def test_no_mask_distance_is_drawn_below_zero() -> None:
+    table = table_of(make_runs(SMALL))
+    large = table["mask_distance"].clip(0.05, 0.2)
+    small = large.where(table["epoch"] != 16, 0.0).where(table["epoch"] < 8, 1e-3)
+    for distance, ticks in ((large, 2), (small, 4)):
+        shown = table.assign(mask_distance=distance)
+        for axes in picture.draw(shown, DEFAULT).axes[3:]:
+            low, high = axes.get_ylim()
+            inside = [tick for tick in axes.get_yticks() if low <= tick <= high]
+            assert min(inside) == 0 and len(inside) >= ticks
+            assert (axes.get_yscale() == "symlog") == (distance is small)
+            heights = axes.transData.transform([(0, 0), (0, 1e-3)])[:, 1] - axes.bbox.y0
+            assert (heights / axes.bbox.height)[0] < 0.06
+            if distance is small:
+                assert np.ptp(heights) / axes.bbox.height > 0.15, "a small distance is not zero"
+
+
+def test_the_caption_states_the_axis_and_the_chance_level_of_the_masks() -> None:
+    table = table_of(make_runs(SMALL, seeds=(0,)))
+    assert "random masks, 0.32 to 0.33. Its axis is linear from zero to 1e-02" in picture.drawn(
+        table, DEFAULT
+    )
+    few = table.assign(
+        chance=table["chance"].where(table["epoch"] < 9, 0.1),
+        mask_distance=table["mask_distance"].clip(0.05, 0.2),
+    )
+    said = picture.drawn(few, DEFAULT)
+    assert "random masks, 0.10 to 0.33. Its axis begins at zero." in said
 
 
 def test_picture_of_one_network_is_readable() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pruneviz.analysis.convergence import convergence as convergence
     from pruneviz.analysis.correlation import correlate as correlate
     from pruneviz.analysis.correlation import over_seeds as over_seeds
+    from pruneviz.analysis.eigen_direction import eigen_share as eigen_share
     from pruneviz.analysis.formulas import SCORES as SCORES
     from pruneviz.analysis.masks import keep_mask as keep_mask
     from pruneviz.analysis.masks import mask_distance as mask_distance
@@ -66,6 +67,7 @@ _HOMES = {
     "coverage": "pruneviz.measuring.coverage",
     "delta_loss": "pruneviz.measuring.oracle",
     "draw": "pruneviz.figures.draw",
+    "eigen_share": "pruneviz.analysis.eigen_direction",
     "filter_column": "pruneviz.log.schema",
     "hold_pruned": "pruneviz.pruning.held_entries",
     "keep_mask": "pruneviz.analysis.masks",

@@ -137,6 +137,12 @@ ON_REQUEST: Mapping[str, Column] = {
         "(scale x its gradient + shift x its gradient)²",
         r"$(\sigma g_\sigma+\beta g_\beta)^2$",
     ),
+    "hg_norm2": Column(
+        _SINGLE,
+        "nats⁴/weight⁶",
+        "sum of squares of the Hessian-gradient product (on request)",
+        r"$\|(Hg)_p\|^2$",
+    ),
     "wanda": Column(
         _SINGLE,
         "weight x input",
@@ -172,7 +178,7 @@ DERIVATIVE_COLUMNS = (
 )
 REQUEST_COLUMNS = (
     *("theta2_g2", "synflow", "fisher_block", "obd", "obd_se", "delta_loss"),
-    *("bn_taylor", "wanda", "fpgm"),
+    *("bn_taylor", "wanda", "fpgm", "hg_norm2"),
 )
 CHANGE_COLUMNS = ("update_size", "distance_from_init")  # between epochs, only in recordings
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
@@ -203,7 +209,7 @@ MEASURED_OF_UNIT: Mapping[str, tuple[str, ...]] = {
 _SUMS = frozenset(
     (
         *("theta_norm2", "theta_l1", "theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg"),
-        *("g_norm2", "theta2_g2", "synflow", "obd", "wanda"),
+        *("g_norm2", "hg_norm2", "theta2_g2", "synflow", "obd", "wanda"),
     )
 )
 
@@ -236,6 +242,12 @@ EPOCHS: Mapping[str, Column] = {
     ),
     "g_norm2": Column(_DOUBLE, "nats²/weight²", "squared norm of the whole gradient"),
     "ghg": Column(_DOUBLE, "nats³/weight⁴", "g^T H g over all parameters"),
+    "hg_norm2": Column(
+        _DOUBLE,
+        "nats⁴/weight⁶",
+        "squared norm of the whole Hessian-gradient product; null where it was not formed in full, "
+        "which the column of this name requests",
+    ),
 }
 
 ROUNDS: Mapping[str, Column] = {

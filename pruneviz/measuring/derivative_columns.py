@@ -38,12 +38,14 @@ class Derivatives:
         sample_loss: Mean loss at the first temperature, in nats.
         g_norm2: ||g||^2 at the first temperature.
         ghg: g^T H g at the first temperature.
+        hg_norm2: ||Hg||^2 at the first temperature; NaN where Hg was not formed in full.
     """
 
     columns: Columns
     sample_loss: float = float("nan")
     g_norm2: float = float("nan")
     ghg: float = float("nan")
+    hg_norm2: float = float("nan")
 
 
 def derivative_columns(
@@ -60,13 +62,19 @@ def derivative_columns(
         found[name] = _per_row(sample, layers, g[0], _FROM_GRADIENT[name], unit)
     if "bn_taylor" in wanted:
         found["bn_taylor"] = gate_derivatives(sample.parameters, g[0], layers)
-    ghg = float("nan")
-    if any(name.startswith("theta_hg") for name in wanted):
+    ghg = hg_norm2 = float("nan")
+    if any(name.startswith(("theta_hg", "hg_norm2")) for name in wanted):
         second, chunk = halved_on_out_of_memory(
-            lambda size: _second_order(sample, layers, g, size, unit), chunk, sample.whole
+            lambda size: _second_order(sample, layers, g, size, unit, "hg_norm2" in wanted),
+            chunk,
+            sample.whole,
         )
-        hg, found["theta_hg_se"], ghg = second
+        hg, found["theta_hg_se"], ghg, whole = second
         check_finite(sample, losses, hg, "the Hessian-gradient product")
+        if whole is not None:
+            hg_norm2 = _norm2(whole)
+        if whole is not None and "hg_norm2" in wanted:
+            found["hg_norm2"] = _per_row(sample, layers, whole, lambda _, h: h.square(), unit)
         names = ["theta_hg", *map(schema.temperature_column, sample.temperatures[1:])]
         for name, h in zip(names, hg, strict=True):
             found[name] = {layer.name: h[layer.name] for layer in layers}
@@ -76,8 +84,12 @@ def derivative_columns(
             lambda size: squared_gradients(sample, names, size), chunk
         )
         found["theta2_g2"] = by_layer(layers, squares, unit)
-    g_norm2 = float(torch.stack([t.square().sum() for t in g[0].values()]).sum())
-    return Derivatives(found, losses[0], g_norm2, ghg)
+    return Derivatives(found, losses[0], _norm2(g[0]), ghg, hg_norm2)
+
+
+def _norm2(derivative: NamedTensors) -> float:
+    """Squared norm over all parameters."""
+    return float(torch.stack([t.square().sum() for t in derivative.values()]).sum())
 
 
 def by_layer(layers: Sequence[AnyLayer], values: NamedTensors, unit: str) -> NamedTensors:
@@ -97,20 +109,29 @@ def _first_order(
 
 
 def _second_order(
-    sample: Objective, layers: Sequence[AnyLayer], g: list[NamedTensors], chunk: int, unit: str
-) -> tuple[list[NamedTensors], NamedTensors, float]:
-    """theta H g per row at every temperature, standard errors at the first, and g^T H g."""
+    sample: Objective,
+    layers: Sequence[AnyLayer],
+    g: list[NamedTensors],
+    chunk: int,
+    unit: str,
+    forms_whole: bool,
+) -> tuple[list[NamedTensors], NamedTensors, float, NamedTensors | None]:
+    """theta H g per row at every temperature; standard errors, g^T H g and H g at the first.
+
+    H g is None where only its inner products were formed.
+    """
     filters = _filters_of(layers) if unit == "filter" else []
     if len(filters) == len(layers) and all(layer.is_gathered for layer in filters):
-        terms = [_terms(sample, filters, complete=False) for _ in g]
-        ghg = filter_products(sample, g, chunk, terms)
-        return [gathered.products() for gathered in terms], _errors(sample, terms[0]), ghg
+        terms = [_terms(sample, filters, complete=forms_whole and i == 0) for i in range(len(g))]
+        whole = {name: torch.zeros_like(t) for name, t in g[0].items()} if forms_whole else None
+        ghg = filter_products(sample, g, chunk, terms, whole)
+        return [gathered.products() for gathered in terms], _errors(sample, terms[0]), ghg, whole
     # rows that cross the outputs of a layer, or several parameters, need H g in full
     listener = _terms(sample, filters, complete=True) if filters else None
     hg = hessian_products(sample, g, chunk, listener)
     ghg = float(torch.stack([(g[0][name] * hg[0][name]).sum() for name in g[0]]).sum())
     errors = _errors(sample, listener) if listener else {}
-    return [_per_row(sample, layers, h, torch.mul, unit) for h in hg], errors, ghg
+    return [_per_row(sample, layers, h, torch.mul, unit) for h in hg], errors, ghg, hg[0]
 
 
 def _errors(sample: Objective, terms: FilterTerms) -> NamedTensors:

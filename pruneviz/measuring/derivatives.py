@@ -127,6 +127,7 @@ def filter_products(
     vectors: Sequence[NamedTensors],
     chunk: int,
     listeners: Sequence[Listener],
+    whole: NamedTensors | None = None,
 ) -> float:
     """Inner products of filters with H v, without forming H v: 11 products per layer, not 15.
 
@@ -136,13 +137,16 @@ def filter_products(
         chunk: Examples per pass.
         listeners: One per temperature; gathers the inner products. The `part` in its `end_chunk` is
             the rest of H v, from uses of a parameter that are not gathered.
+        whole: Tensors by parameter to which H v at the first temperature is added; the `part` of
+            the first listener is then complete. It takes 2 more products per layer.
 
     Returns:
         v^T H v at the first temperature.
     """
     bend = torch.zeros((), dtype=torch.float64, device=sample.device)
     for n, (x, y) in enumerate(sample.chunks(chunk)):
-        with Followed(sample.parameters, filters=listeners[0].filters) as followed:
+        formed = () if whole is None else sample.parameters
+        with Followed(sample.parameters, filters=listeners[0].filters, whole=formed) as followed:
             losses = sample.losses(x, y)
             if n == 0:
                 check_differentiable_twice(sample, losses[0])
@@ -152,13 +156,18 @@ def filter_products(
                     slope = followed.slope(loss, _direction(sample, vector))
                     part = slope.curvature(
                         gather=listener.gather,
-                        bend=bend if i == 0 else None,
+                        bend=bend if i == 0 and whole is None else None,
                         retain_graph=i + 1 < len(losses),
+                        forms_whole=i == 0,
                     )
                 listener.end_chunk(examples_in(x), part)
                 if i == 0:
                     for name, d in part.items():
                         bend += (vector[name] * d).sum()
+                    if whole is not None:
+                        _add(whole, part)
+    if whole is not None:
+        whole.update(_without_pruned(sample, whole))
     return float(bend)
 
 

@@ -48,6 +48,7 @@ class _Pass:
     direction: NamedTensors = field(default_factory=dict)
     gather: Gather | None = None
     bend: Tensor | None = None  # v^T H v so far, float64
+    forms_whole: bool = True  # whether H v of `Followed.whole` is formed
 
 
 _OUTSIDE = _Pass()  # a network that differentiates itself gets plain gradients
@@ -164,6 +165,7 @@ class Slope:
         gather: Gather | None = None,
         bend: Tensor | None = None,
         retain_graph: bool = False,
+        forms_whole: bool = True,
     ) -> NamedTensors:
         """H v without the gathered contributions.
 
@@ -171,6 +173,7 @@ class Slope:
             gather: Receives <w_p, (Hv)_p> of every filter in `filters`, example by example.
             bend: Float64 number to which the followed layers add their part of v^T H v.
             retain_graph: Whether another derivative of the same forward pass follows.
+            forms_whole: Whether H v of the parameters in `Followed.whole` is formed in full.
 
         Returns:
             {parameter: tensor}, without unused parameters.
@@ -182,7 +185,8 @@ class Slope:
         if not value.requires_grad:
             return {}
         parameters = followed.parameters
-        with followed.passing(_Pass("curvature", self._direction, gather, bend)):
+        now = _Pass("curvature", self._direction, gather, bend, forms_whole)
+        with followed.passing(now):
             parts = torch.autograd.grad(
                 value, list(parameters.values()), retain_graph=retain_graph, allow_unused=True
             )
@@ -195,7 +199,7 @@ class _Node:
     def __init__(self, followed: Followed, call: Call, name: str, bias_name: str | None) -> None:
         self.followed, self.layer, self.name, self.bias_name = followed, call.layer, name, bias_name
         self.gathers = name in followed.filters
-        self.whole = name in followed.whole or bias_name in followed.whole
+        self._is_whole = name in followed.whole or bias_name in followed.whole
         self.along: Tensor | None = None  # u
 
     def output(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -230,6 +234,11 @@ class _Node:
         gather = self.followed.current.gather
         assert gather
         gather(self.name, _per_filter(first, second, self.layer.channel))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the current pass forms H v of this layer in full."""
+        return self._is_whole and self.followed.current.forms_whole
 
     @property
     def is_gathered(self) -> bool:

@@ -51,6 +51,7 @@ class Snapshot:
         sample_loss: Mean loss at the first temperature, in nats; NaN where not measured.
         g_norm2: ||g||^2 at the first temperature; NaN where not measured.
         ghg: g^T H g at the first temperature; NaN where not measured.
+        hg_norm2: ||Hg||^2 at the first temperature; NaN where Hg was not formed in full.
         terms: Number of examples, or of batches that cannot be split, over which standard errors
             are; 0 where not measured.
     """
@@ -60,6 +61,7 @@ class Snapshot:
     sample_loss: float = float("nan")
     g_norm2: float = float("nan")
     ghg: float = float("nan")
+    hg_norm2: float = float("nan")
     terms: int = 0
 
 
@@ -296,7 +298,8 @@ def _snapshot(
     found = {name: _without_pruned(model, layers, whole.columns[name], options) for name in wanted}
     rows = sum(layer.filters * rows_per_filter(model, layer, options.row_kind) for layer in layers)
     frame = pd.DataFrame(found, index=pd.RangeIndex(rows), copy=False)
-    return Snapshot(frame, layers, whole.sample_loss, whole.g_norm2, whole.ghg, terms)
+    facts = (whole.sample_loss, whole.g_norm2, whole.ghg, whole.hg_norm2)
+    return Snapshot(frame, layers, *facts, terms)
 
 
 def _synflow(

@@ -101,4 +101,5 @@ def joined(cheap: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_network(snapshot: Snapshot) -> dict[str, float]:
-    return {name: getattr(snapshot, name) for name in ("sample_loss", "g_norm2", "ghg")}
+    facts = ("sample_loss", "g_norm2", "ghg", "hg_norm2")
+    return {name: getattr(snapshot, name) for name in facts}

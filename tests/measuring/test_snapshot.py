@@ -29,7 +29,7 @@ from tests.support.reference import Twin, columns_of, reference_columns, sample_
 
 DEFAULT = ("theta_norm2", "theta_l1", "sigma", "theta_g", "abs_theta_g", "theta2_abs_g")
 DEFAULT += ("theta_hg", "theta_hg_t200", "g_norm2", "theta_g_se", "theta_hg_se")
-ALL = (*DEFAULT, "theta2_g2", "synflow", "bn_taylor", "wanda", "fpgm")
+ALL = (*DEFAULT, "theta2_g2", "synflow", "bn_taylor", "wanda", "fpgm", "hg_norm2")
 PER_EXAMPLE = "theta2_g2"  # needs the gradient of every example, which bn="batch" does not have
 KEYS = ["layer", "filter", "kept"]
 Twins = Mapping[str, Mapping[str, Tensor]]

@@ -185,6 +185,7 @@ def filter_columns(theta: Tensor, vectors: Mapping[str, Tensor]) -> dict[str, Te
         "theta2_abs_g": (theta**2 * g.abs()).sum(1),
         "theta_hg": (theta * hg).sum(1),
         "g_norm2": (g**2).sum(1),
+        "hg_norm2": (hg**2).sum(1),
     }
     further = {name: vector for name, vector in vectors.items() if name not in ("g", "hg")}
     return columns | {name: (theta * vector).sum(1) for name, vector in further.items()}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pruneviz import plot as plot
     from pruneviz.analysis import measures as measures
+    from pruneviz.analysis.claims import claims as claims
     from pruneviz.analysis.convergence import convergence as convergence
     from pruneviz.analysis.correlation import correlate as correlate
     from pruneviz.analysis.correlation import over_seeds as over_seeds
@@ -60,6 +61,7 @@ _HOMES = {
     "SCORES": "pruneviz.analysis.formulas",
     "balanced_sample": "pruneviz.experiment.images",
     "build_network": "pruneviz.experiment.networks.registry",
+    "claims": "pruneviz.analysis.claims",
     "compose": "pruneviz.figures.draw",
     "convergence": "pruneviz.analysis.convergence",
     "correlate": "pruneviz.analysis.correlation",

@@ -13,6 +13,9 @@ _FIRST_STEPS = """Examples:
   # Draw two figures from recordings that ship with the source
   pruneviz figures 3 13 --data data/cifar-mini
 
+  # Judge the paper's claims against them
+  pruneviz claims --data data/cifar-mini
+
   # List the runs for all figures, and how long they take
   pruneviz record --list
 
@@ -35,7 +38,11 @@ class _Subcommands(Group):
         "remeasure": ("pruneviz.remeasure", "Measure recorded runs again, with other options."),
         "findings": (
             "pruneviz.findings",
-            "Test the paper's claims against recordings, as tables.",
+            "Numbers behind the paper's claims, as tables.",
+        ),
+        "claims": (
+            "pruneviz.verdicts",
+            "Judge the claims in the paper's captions against recordings.",
         ),
         "thin": ("pruneviz.thin", "Copy finished runs without the epochs between measurements."),
     }

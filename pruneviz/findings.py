@@ -38,7 +38,7 @@ def findings(
         ),
     ] = None,
 ) -> None:
-    """Test the paper's claims against recordings, as tables.
+    """Numbers behind the paper's claims, as tables.
 
     The tables cover unpruned training: Figures 2, 3, 13 to 15, H1a and H1b. In a file, each table
     between `<!-- table: NAME -->` and `<!-- end of table -->` is replaced; all other text is kept.

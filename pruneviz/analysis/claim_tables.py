@@ -14,6 +14,7 @@ from pruneviz.analysis.agreement import (
     mask_distance_association,
 )
 from pruneviz.analysis.chosen_epochs import shown_epochs
+from pruneviz.analysis.claim_texts import markdown_table
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.runs import Runs
@@ -144,8 +145,8 @@ def table_of(name: str, sets: Sequence[Runs]) -> str:
         )
     if name.endswith("curve"):
         indexed = [part.set_index("epoch") for part in parts]
-        return _markdown(pd.concat(indexed, axis=1).sort_index().reset_index())
-    return _markdown(pd.concat(parts, ignore_index=True))
+        return markdown_table(pd.concat(indexed, axis=1).sort_index().reset_index())
+    return markdown_table(pd.concat(parts, ignore_index=True))
 
 
 def all_tables(sets: Sequence[Runs]) -> str:
@@ -232,10 +233,3 @@ def _texts(values: pd.Series, digits: int) -> list[str]:
 
 def _ranges(least: pd.Series, most: pd.Series) -> list[str]:
     return [f"{low:.2f} to {high:.2f}" for low, high in zip(least, most, strict=True)]
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    header = [str(name) for name in table.columns]
-    rule = ["---"] * len(header)
-    body = table.fillna("").astype("str").to_numpy().tolist()
-    return "".join(f"| {' | '.join(row)} |\n" for row in [header, rule, *body])

@@ -62,6 +62,23 @@ def training_facts(spec: pd.DataFrame) -> list[str]:
     return [str(name) for name in spec if name not in _NOT_SETTINGS - {SEED} | _MEASURING]
 
 
+def kinds_of(spec: pd.DataFrame) -> pd.Series:
+    """The kind of each run in a spec table, such as "unpruned" or "prune_phase".
+
+    Args:
+        spec: One row per run.
+
+    Returns:
+        "unpruned", "weights" (unpruned, a row per single weight), "pruned", "prune_phase" or
+        "pruned weights".
+    """
+    pruned = (spec["rounds"].fillna(0) > 0) | (spec["target"].fillna(0) > 0)
+    only_rounds = spec["prune_phase_only"].eq(True)
+    by_filter = np.select([pruned & only_rounds, pruned], ["prune_phase", "pruned"], "unpruned")
+    by_weight = np.where(pruned, "pruned weights", "weights")  # the former make no figure
+    return pd.Series(np.where(spec["unit"] == "weight", by_weight, by_filter), index=spec.index)
+
+
 def different(values: pd.Series) -> list[object]:
     """Distinct present values of a column in their order; lists are compared as tuples."""
     return list(dict.fromkeys(key for key in map(present, values) if key is not None))

@@ -6,10 +6,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.settings import different, settings_of
+from pruneviz.analysis.settings import different, kinds_of, settings_of
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
@@ -44,15 +43,6 @@ class RunGroup:
     measure: str | None
     rounds: int
     dataset: str | None
-
-
-def kinds_of(spec: pd.DataFrame) -> pd.Series:
-    """The kind of each run in a spec table, a key in `KIND_WORDS`."""
-    pruned = (spec["rounds"].fillna(0) > 0) | (spec["target"].fillna(0) > 0)
-    only_rounds = spec["prune_phase_only"].eq(True)
-    by_filter = np.select([pruned & only_rounds, pruned], ["prune_phase", "pruned"], "unpruned")
-    by_weight = np.where(pruned, "pruned weights", "weights")  # the former make no figure
-    return pd.Series(np.where(spec["unit"] == "weight", by_weight, by_filter), index=spec.index)
 
 
 def chosen_spec(spec: pd.DataFrame, entry: Entry, options: DrawOptions) -> pd.DataFrame:

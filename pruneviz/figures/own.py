@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pruneviz.analysis.settings import kinds_of
 from pruneviz.errors import FigureError, unknown_name
-from pruneviz.figures.chosen_runs import kinds_of
 from pruneviz.figures.plot_kinds import Arguments, usual_arguments
 from pruneviz.plans.needs import FIGURE_NEEDS
 from pruneviz.plot.words import network_title

@@ -222,7 +222,8 @@ def test_commands_in_docs_are_understood() -> None:
     found = list(commands("pruneviz"))
     wrong = [f"{name}: pruneviz {' '.join(a)}: {fault_of(a)}" for name, a in found if fault_of(a)]
     assert not wrong, "\n".join(wrong)
-    assert {"record", "figures", "remeasure", "findings", "thin"} <= {a[0] for _, a in found if a}
+    every = {"record", "figures", "remeasure", "findings", "claims", "thin"}
+    assert every <= {a[0] for _, a in found if a}
 
 
 def test_commands_in_docs_are_spelled_in_one_way() -> None:

@@ -1,0 +1,194 @@
+"""The rules by which the paper's claims are judged, and the verdicts on recordings: `pv.claims`.
+
+`RULES` is all there is: captions, findings and `pruneviz claims` take their words from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from pruneviz.analysis.rules import (
+    NOT_SUPPORTED,
+    NOT_TESTABLE,
+    SUPPORTED,
+    UNDECIDED,
+    Panel,
+    Rule,
+    Shown,
+    Verdict,
+    panels_of,
+)
+from pruneviz.analysis.rules_curve import judge_association
+from pruneviz.analysis.rules_scatter import judge_correlations
+from pruneviz.errors import AnalysisError, unknown_name
+from pruneviz.log.arguments import as_tuple
+from pruneviz.log.runs import Runs
+
+_THREE = ("vgg13", "mobilenet_v1", "resnet56")
+
+RULES: Mapping[str, Rule] = {
+    "high correlation": Rule(
+        claim=(
+            "theta_hg and theta_g of the filters are highly correlated at initialisation, after 40 "
+            "epochs and after 160 epochs"
+        ),
+        figures=(
+            Shown("3", ("resnet56",)),
+            Shown("13", ("vgg13",)),
+            Shown("14", ("mobilenet_v1",)),
+            Shown("15", ("resnet56",)),
+            Shown("H1a", ("resnet56",), unit="weight"),
+        ),
+        statistic="Pearson's r over the filters, its mean over seeds, at each of the three epochs",
+        interval="95 %, Student's t over seeds on the scale of atanh r, transformed back",
+        sample=(
+            "unpruned runs that differ only in their seed, at the measured epochs nearest to 0, a "
+            "quarter and all of the schedule"
+        ),
+        thresholds={"high": 0.7, "ranks": 0.5, "clear": 0.5},
+        seeds=3,
+        verdicts={
+            SUPPORTED: (
+                "the whole interval is at least `high`, and the mean over seeds of Spearman's "
+                "coefficient is at least `ranks`"
+            ),
+            NOT_SUPPORTED: (
+                "the whole interval is below `high`, or the whole interval of Spearman's "
+                "coefficient is below `ranks`"
+            ),
+            UNDECIDED: (
+                "anything else; always where a share of the points less than `clear` is clear of "
+                "noise (farther from 0 than Student's quantile times the standard error, in the "
+                "noisier of the two quantities), or where no standard errors are recorded"
+            ),
+            NOT_TESTABLE: "fewer seeds, or one of the two quantities is not recorded",
+        },
+        judge=judge_correlations,
+        kinds=("unpruned", "weights"),
+    ),
+    "association with masks": Rule(
+        claim=(
+            "as the distance between consecutive pruning masks falls, sigma_change becomes more "
+            "correlated with loss preservation"
+        ),
+        figures=(
+            Shown("2", _THREE),
+            Shown("H1b", _THREE, unit="weight"),
+            Shown("I1", _THREE, dataset="tiny-imagenet"),
+        ),
+        statistic=(
+            "D = mean rho(own) - mean rho(other): rho is Spearman's rank correlation over epochs "
+            "of a run's curve (Pearson's r of the two measures) with the mask distances of its own "
+            "run, or with those of another seed; the trend of training, which all seeds share, is "
+            "in both"
+        ),
+        interval=(
+            "95 %, Student's t over the seeds' own D; p one-sided, by permuting which seed's "
+            "distances go with which curve (all permutations up to 7 seeds, else 9,999), corrected "
+            "by Holm over the networks of a figure"
+        ),
+        sample=(
+            "unpruned runs that differ only in their seed, at all epochs that have both in each "
+            "run; mask distances as logged"
+        ),
+        thresholds={"zone": 0.2, "p": 0.05, "epochs": 5},
+        seeds=5,
+        verdicts={
+            SUPPORTED: "the corrected p is at most `p`, and D is at most -`zone`",
+            NOT_SUPPORTED: "the whole interval of D is above -`zone`",
+            UNDECIDED: "anything else",
+            NOT_TESTABLE: (
+                "fewer seeds, fewer than `epochs` common epochs, or a curve that never changes"
+            ),
+        },
+        judge=judge_association,
+        kinds=("unpruned", "weights"),
+    ),
+}
+
+COLUMNS = (
+    *("claim", "figure", "network", "dataset", "bn", "unit", "epoch", "what", "statistic"),
+    *("value", "low", "high", "runs", "seeds", "p", "verdict", "reason"),
+)
+
+
+def claims(runs: Runs, rules: str | Iterable[str] | None = None) -> pd.DataFrame:
+    """Judge the claims of the paper's captions, each by its rule, on any recordings.
+
+    The rules are those of docs/claims.md; they were written down before looking, and nothing else
+    in pruneviz judges. Networks of one's own are judged by the same rules. Data sets, batch-norm
+    modes and all other settings are judged apart.
+
+    Args:
+        runs: Recordings, as `pruneviz.load` returns them.
+        rules: Rules to apply, keys in `RULES`. Default: all.
+
+    Returns:
+        One row per verdict: claim (the rule), figure (those of the paper that show these runs, such
+        as "3, 15"; empty for others), network, dataset, bn, unit, epoch (null where a verdict is on
+        all), what (what is compared, and further settings), statistic (what `value` is), value, low
+        and high (its 95 % interval; null where there is none), runs (their names), seeds (how
+        many), p (corrected; null where a rule tests by its interval), verdict ("supported", "not
+        supported", "undecided" or "not testable") and reason. A rule that has no runs to judge has
+        one row, "not testable".
+
+    Raises:
+        AnalysisError: If a rule is unknown, or `runs` are no recordings.
+
+    References:
+        Lubana and Dick, ICLR 2021, captions of Figures 1-17, H.1 and I.1.
+
+    Example:
+        >>> pv.claims(pv.load("data/cifar-mini"))
+    """
+    if not isinstance(runs, Runs):
+        raise AnalysisError(
+            f"claims takes recordings, not {type(runs).__name__}; pass what pruneviz.load returns"
+        )
+    chosen = RULES if rules is None else {name: _rule(name) for name in as_tuple(rules)}
+    rows = [row for name, rule in chosen.items() for row in _rows(name, rule, runs)]
+    found = pd.DataFrame(rows, columns=list(COLUMNS))
+    return found.astype({"epoch": "Int64", "seeds": "int64"})
+
+
+def _rule(name: str) -> Rule:
+    if name not in RULES:
+        raise AnalysisError(unknown_name("rule", name, RULES))
+    return RULES[name]
+
+
+def _rows(name: str, rule: Rule, runs: Runs) -> list[dict[str, Any]]:
+    panels = panels_of(runs, rule)
+    if not panels:
+        panel = Panel(runs.named([]), "", "", "", "", 0)
+        reason = f"needs {rule.seeds} seeds, has no runs of this kind"
+        return [_row(name, "", Verdict(panel, NOT_TESTABLE, reason, rule.statistic))]
+    return [
+        _row(name, rule.figure_of(verdict.panel), verdict) for verdict in rule.judge(panels, rule)
+    ]
+
+
+def _row(name: str, figure: str, verdict: Verdict) -> dict[str, Any]:
+    panel = verdict.panel
+    return {
+        "claim": name,
+        "figure": figure,
+        "network": panel.network,
+        "dataset": panel.dataset,
+        "bn": panel.bn,
+        "unit": panel.unit,
+        "epoch": pd.NA if verdict.epoch is None else verdict.epoch,
+        "what": ", ".join(filter(None, [verdict.what, panel.what])),
+        "statistic": verdict.statistic,
+        "value": verdict.value,
+        "low": verdict.low,
+        "high": verdict.high,
+        "runs": verdict.runs,
+        "seeds": verdict.seeds,
+        "p": verdict.p,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+    }

@@ -1,0 +1,276 @@
+"""What a rule of a verdict is made of, and the panels of recordings that rules judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from scipy import special  # not scipy.stats, whose import takes half a second
+
+from pruneviz.analysis.settings import SEED, kinds_of, present, settings_of
+from pruneviz.log.runs import Runs
+
+SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
+UNDECIDED, NOT_TESTABLE = "undecided", "not testable"
+VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NOT_TESTABLE)
+LEVEL = 0.95  # confidence level of all intervals, and 1 - LEVEL the level of all tests
+
+# Facts that have a column of their own in the table of verdicts.
+_FACTS = ("network", "dataset", "bn", "unit")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which runs one figure of the paper shows.
+
+    Attributes:
+        figure: Name of the figure.
+        networks: Its networks.
+        unit: What a row of its runs describes.
+        rounds: Numbers of pruning rounds; 0 for runs that never prune.
+        dataset: The figure's own data set; None shows any other.
+    """
+
+    figure: str
+    networks: tuple[str, ...]
+    unit: str = "filter"
+    rounds: tuple[int, ...] = (0,)
+    dataset: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Panel:
+    """Runs that differ only in their seed, and in what a rule compares.
+
+    Attributes:
+        runs: The runs, each seed once.
+        network: Name of the network; "" if unknown.
+        dataset: Name of the data set; "" if unknown.
+        bn: Batch-norm mode while measuring.
+        unit: What a row describes.
+        rounds: Number of pruning rounds.
+        what: Further facts that tell this panel from others, in words.
+    """
+
+    runs: Runs
+    network: str
+    dataset: str
+    bn: str
+    unit: str
+    rounds: int
+    what: str = ""
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds; a run without a seed counts as one."""
+        return len(set(_seeds(self.runs.spec)))
+
+    @property
+    def family(self) -> tuple[str, ...]:
+        """What panels share whose tests are corrected together: all but the network."""
+        return (self.dataset, self.bn, self.unit, str(self.rounds), self.what)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule says of one panel.
+
+    Attributes:
+        panel: The panel.
+        verdict: A word of `VERDICTS`.
+        reason: What decided, in words.
+        statistic: What `value` is.
+        value: The statistic; NaN if there is none.
+        low: Lower end of its interval; NaN if there is none.
+        high: Upper end.
+        runs: Names of the runs that it is over.
+        seeds: Number of their seeds.
+        epoch: The epoch, if the verdict is on one.
+        p: p-value after Holm's correction; NaN where the rule tests by an interval.
+        what: What is compared, such as a pair of measures; added to that of the panel.
+    """
+
+    panel: Panel
+    verdict: str
+    reason: str
+    statistic: str
+    value: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    runs: tuple[str, ...] = ()
+    seeds: int = 0
+    epoch: int | None = None
+    p: float = np.nan
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one claim of the paper is judged; all of it is printed in docs/claims.md.
+
+    Attributes:
+        claim: The claim, in the paper's terms.
+        figures: The figures whose captions make it.
+        statistic: What is computed.
+        interval: How sure it is: intervals and tests.
+        sample: Which runs it is computed from.
+        thresholds: The numbers that decide, by name.
+        seeds: Least number of seeds; with fewer the claim is not testable.
+        verdicts: Condition of each verdict, by its word.
+        judge: Judges all panels of the rule; takes the panels and the rule.
+        kinds: Kinds of runs, as `kinds_of` names them.
+        compared: Facts that differ within a panel, such as the pruning measure.
+    """
+
+    claim: str
+    figures: tuple[Shown, ...]
+    statistic: str
+    interval: str
+    sample: str
+    thresholds: Mapping[str, float]
+    seeds: int
+    verdicts: Mapping[str, str]
+    judge: Callable[[Sequence[Panel], Rule], list[Verdict]]
+    kinds: tuple[str, ...] = ("unpruned",)
+    compared: tuple[str, ...] = field(default=())
+
+    def figure_of(self, panel: Panel) -> str:
+        """The figures that show a panel, such as "3, 15"; "" for networks that none shows."""
+        shown = [
+            one
+            for one in self.figures
+            if panel.network in one.networks
+            and (panel.unit, panel.dataset) == (one.unit, one.dataset or panel.dataset)
+            and panel.rounds in one.rounds
+        ]
+        own = [one for one in shown if one.dataset]
+        return ", ".join(one.figure for one in own or shown)
+
+
+def panels_of(runs: Runs, rule: Rule) -> list[Panel]:
+    """The panels of a rule: its runs by network, data set and every other setting.
+
+    Of runs that repeat a seed the first counts, since the others are no further evidence.
+
+    Args:
+        runs: Recordings.
+        rule: The rule.
+    """
+    spec = runs.spec
+    pruned = spec["pruned"].eq(True) if "pruned" in spec else pd.Series(False, spec.index)
+    wanted = kinds_of(spec).isin(rule.kinds)
+    if set(rule.kinds) <= {"unpruned", "weights"}:
+        wanted &= ~pruned  # a loop of one's own may prune without rounds of ours
+    found = []
+    for _, rows in _parts(spec[wanted], ["network", "dataset", "unit"]):
+        settings = settings_of(rows.drop(columns=list(rule.compared)))
+        told = [name for name in settings if name not in (*_FACTS, "rounds")]
+        for _, alike in _parts(rows, list(dict.fromkeys(["bn", "rounds", *settings]))):
+            found.append(_panel(runs, alike, told, rule.compared))
+    return found
+
+
+def families(panels: Sequence[Panel]) -> Iterator[list[Panel]]:
+    """Panels whose tests are corrected together: the networks of one figure."""
+    for family in dict.fromkeys(panel.family for panel in panels):
+        yield [panel for panel in panels if panel.family == family]
+
+
+def too_few(panel: Panel, rule: Rule, statistic: str, seeds: int | None = None) -> Verdict | None:
+    """The verdict "not testable" for a panel with fewer seeds than its rule needs; else None.
+
+    Args:
+        panel: The panel.
+        rule: Its rule.
+        statistic: What the rule computes.
+        seeds: Number of seeds that count. Default: all.
+    """
+    count = panel.seeds if seeds is None else seeds
+    if count >= rule.seeds:
+        return None
+    return not_testable(panel, statistic, needs_seeds(rule, count))
+
+
+def needs_seeds(rule: Rule, count: int) -> str:
+    """The reason of "not testable" for lack of seeds."""
+    return f"needs {rule.seeds} seeds, has {count}"
+
+
+def not_testable(panel: Panel, statistic: str, reason: str) -> Verdict:
+    """The verdict "not testable" on all runs of a panel."""
+    runs = tuple(panel.runs.spec["run"])
+    return Verdict(panel, NOT_TESTABLE, reason, statistic, runs=runs, seeds=panel.seeds)
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """p-values corrected for their number, which keeps the chance of any false one at the level.
+
+    Args:
+        p_values: p-values of one family; NaN for tests that could not be made, which do not count.
+
+    Returns:
+        Corrected p-values in the same order, at most 1.
+
+    References:
+        Holm, Scandinavian Journal of Statistics 1979.
+    """
+    p = np.asarray(p_values, dtype="float64")
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    found = np.full(len(p), np.nan)
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return found
+
+
+def student_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Student's t interval of the mean of some values; NaN for fewer than two."""
+    n = len(values)
+    if n < 2:
+        return np.nan, np.nan
+    half = special.stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n)
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def correlation_interval(r: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Student's t interval of a mean correlation, on the scale of atanh r: from -1 to 1."""
+    low, high = student_interval(np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)), level)
+    return float(np.tanh(low)), float(np.tanh(high))
+
+
+def _panel(runs: Runs, rows: pd.DataFrame, told: Sequence[str], compared: Sequence[str]) -> Panel:
+    keys = list(zip(_seeds(rows), *(map(present, rows[name]) for name in compared), strict=True))
+    first = [key not in keys[:at] for at, key in enumerate(keys)]
+    facts = rows.iloc[0]
+    words = [f"{name} {_in_words(facts[name])}" for name in told]
+    network, dataset, bn, unit = (
+        "" if pd.isna(facts[name]) else str(facts[name]) for name in _FACTS
+    )
+    rounds = 0 if pd.isna(facts["rounds"]) else int(facts["rounds"])
+    chosen = runs.named(rows["run"][first])
+    return Panel(chosen, network, dataset, bn, unit, rounds, ", ".join(words))
+
+
+def _seeds(spec: pd.DataFrame) -> list[object]:
+    """The seed of each run; its name if it has none, since such runs count as repeats."""
+    return [
+        run if pd.isna(seed) else seed for run, seed in zip(spec["run"], spec[SEED], strict=True)
+    ]
+
+
+def _in_words(value: object) -> str:
+    known = present(value)
+    if known is None:
+        return "unknown"
+    return "/".join(map(str, known)) if isinstance(known, tuple) else str(known)
+
+
+def _parts(
+    spec: pd.DataFrame, facts: Sequence[str]
+) -> Iterator[tuple[tuple[object, ...], pd.DataFrame]]:
+    """The rows of a spec by facts, which may be absent or collections, in order of appearance."""
+    keys = list(zip(*(map(present, spec[name]) for name in facts), strict=True))
+    for key in dict.fromkeys(keys):
+        yield key, spec[[other == key for other in keys]]

@@ -54,14 +54,27 @@ def layer_fractions(states: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame
     Raises:
         AnalysisError: If runs to be averaged differ in their layers.
     """
-    by_run = states.groupby(["run", *within], dropna=False)[list(_OF_LAYERS)]
-    whole = pd.DataFrame(by_run.apply(network_fractions))
+    whole = fractions_by_run(states, within)
     by_layer = [*within, "layer_index", "layer", "filters", "coupled_to"]
     layers = mean_over_runs(states, by_layer, "ratio")
     layers = layers.rename(columns={"mean": "ratio", "sd": "ratio_sd"})
     layers = layers.drop(columns=["low", "high", "least", "most"])
     _check_same_layers(layers, within)
     return layers.merge(_mean_and_sd(whole, within), on=list(within))
+
+
+def fractions_by_run(states: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
+    """Pruned fraction of every network and of its parts.
+
+    Args:
+        states: One row per run and layer, as for `layer_fractions`.
+        within: Facts of the runs to keep.
+
+    Returns:
+        One row per run: run, the facts in `within`, and the columns of `network_fractions`.
+    """
+    by_run = states.groupby(["run", *within], dropna=False)[list(_OF_LAYERS)]
+    return pd.DataFrame(by_run.apply(network_fractions)).reset_index()
 
 
 def after_last_round(rounds: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
@@ -105,7 +118,7 @@ def numbered_rounds(rounds: pd.DataFrame) -> pd.DataFrame:
 
 
 def network_fractions(layers: pd.DataFrame) -> pd.Series:
-    """Pruned fraction of a network, and of its earlier and later half.
+    """Pruned fraction of a network, of its halves, and of its first and last third.
 
     Only layers that are not coupled to another one (coupled_to null) count, so none counts twice.
 
@@ -115,16 +128,20 @@ def network_fractions(layers: pd.DataFrame) -> pd.Series:
     Returns:
         network_ratio: fraction of the filters in all layers; first_half and second_half: in the
         earlier and later half of the layers (the middle one of an odd number belongs to neither);
-        front_loading: first_half minus second_half, positive if earlier layers lose more.
+        front_loading: first_half minus second_half, positive if earlier layers lose more;
+        first_third and last_third: in as many layers from either end as a third of their number,
+        rounded down. Parts without a layer are null.
     """
     deciding = layers[layers["coupled_to"].isna()].sort_values("layer_index")
-    half = len(deciding) // 2
+    half, third = len(deciding) // 2, len(deciding) // 3
     first, second = _pruned_fraction(deciding.head(half)), _pruned_fraction(deciding.tail(half))
     fractions = {
         "network_ratio": _pruned_fraction(deciding),
         "first_half": first,
         "second_half": second,
         "front_loading": first - second,
+        "first_third": _pruned_fraction(deciding.head(third)),
+        "last_third": _pruned_fraction(deciding.tail(third)),
     }
     return pd.Series(fractions, dtype="float64")
 
@@ -136,10 +153,9 @@ def _pruned_fraction(layers: pd.DataFrame) -> float:
 
 def _mean_and_sd(whole: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
     """Columns of `network_fractions` as means over runs, each with its standard deviation."""
-    runs = whole.reset_index()
     columns: dict[str, pd.Series] = {}
-    for name in map(str, whole.columns):
-        found = mean_over_runs(runs, within, name).set_index(list(within))
+    for name in (str(name) for name in whole if name not in ("run", *within)):
+        found = mean_over_runs(whole, within, name).set_index(list(within))
         columns |= {name: found["mean"], f"{name}_sd": found["sd"]}
     return pd.DataFrame(columns).reset_index()
 

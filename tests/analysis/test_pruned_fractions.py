@@ -54,12 +54,16 @@ def test_numbers_equal_plain_pandas(runs: Runs) -> None:
         means = np.mean(halves, axis=0).tolist()
         assert mine[["first_half", "second_half"]].iloc[0].tolist() == pytest.approx(means)
 
+        thirds = [(pruned_share(rows[:3]), pruned_share(rows[7:])) for rows in last]
+        means = np.mean(thirds, axis=0).tolist()
+        assert mine[["first_third", "last_third"]].iloc[0].tolist() == pytest.approx(means)
+
         loads = [first - second for first, second in halves]
         assert mine["front_loading"].unique() == pytest.approx([np.mean(loads)])
         assert mine["front_loading_sd"].unique() == pytest.approx([np.std(loads, ddof=1)])
 
 
-def test_halves_count_only_deciding_layers_and_leave_out_the_middle_one() -> None:
+def test_parts_count_only_deciding_layers_and_leave_out_the_middle_one() -> None:
     rows = pd.DataFrame(
         {
             "filters": [10, 10, 40, 7, 20, 20, 100],
@@ -75,9 +79,11 @@ def test_halves_count_only_deciding_layers_and_leave_out_the_middle_one() -> Non
     even = network_fractions(rows[rows["layer_index"] != 6])
     assert (even["first_half"], even["second_half"]) == pytest.approx((1 - 6 / 20, 1 - 12 / 27))
     assert even["front_loading"] == pytest.approx(even["first_half"] - even["second_half"])
+    assert (odd["first_third"], odd["last_third"]) == pytest.approx((1 - 6 / 20, 1 - 10 / 40))
+    assert (even["first_third"], even["last_third"]) == pytest.approx((1 - 1 / 10, 1 - 5 / 20))
     alone = network_fractions(rows[:1])
     assert alone["network_ratio"] == pytest.approx(0.9)
-    assert alone[["first_half", "second_half", "front_loading"]].isna().all()
+    assert alone.drop("network_ratio").isna().all()
 
 
 def test_coupled_layers_are_listed_and_change_no_number_of_the_network(runs: Runs) -> None:

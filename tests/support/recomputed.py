@@ -397,7 +397,7 @@ def _ratio_rows(runs: Sequence[Facts]) -> list[Facts]:
     tables = [after_last_round(run) for run in runs]
     whole = [_whole(table[table["coupled_to"].isna()]) for table in tables]
     of_all: Facts = {}
-    for name in ("network_ratio", "first_half", "second_half", "front_loading"):
+    for name in whole[0]:
         of_all |= _with_sd(name, [shares[name] for shares in whole])
     keys = {name: runs[0][name] for name in ("network", "dataset", "measure", "rounds", "target")}
     return [
@@ -416,13 +416,15 @@ def _ratio_rows(runs: Sequence[Facts]) -> list[Facts]:
 
 
 def _whole(deciding: pd.DataFrame) -> dict[str, float]:
-    half = len(deciding) // 2
+    half, third = len(deciding) // 2, len(deciding) // 3
     first, second = _share(deciding[:half]), _share(deciding[len(deciding) - half :])
     return {
         "network_ratio": _share(deciding),
         "first_half": first,
         "second_half": second,
         "front_loading": first - second,
+        "first_third": _share(deciding[:third]),
+        "last_third": _share(deciding[len(deciding) - third :]),
     }
 
 

@@ -1,0 +1,263 @@
+"""Standard errors from random half samples, for columns and rows without terms per example.
+
+A draw splits the sample at random into two halves, class by class. With L_A and L_B the losses of
+the halves, half the difference of a column between them has the standard error of the column on the
+whole sample as its own spread:
+
+    theta^T g:     theta^T d,                           d = (g_A - g_B) / 2
+    |theta|^T |g|: sum_j |theta_j| sign(g_j) d_j
+    theta^T H g:   (theta^T H_A (g + d) - theta^T H_B (g - d)) / 2 = theta^T H_w g + theta^T H d
+
+with H_w = (H_A - H_B) / 2, so that the last counts that both H and g vary. It is exact, without
+terms of higher order, and costs one Hessian-vector product over the sample, since each half has
+half of the examples. It needs neither gradients of single examples nor a mean over examples: halves
+of whole batches serve as well. The same draw gives the errors of filters, weights and units, and of
+sums over coupled filters, whose members vary together.
+
+The mean over all splits of a squared difference is the stratified variance, sum_c (n_c / N)^2
+s_c^2 / n_c. For a stratum of n split into a and b, E (mean_A - mean_B)^2 / 4 = s^2 n / (4 a b), so
+the difference is scaled by the root of 4 a b / n^2, which is 1 for even n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from pruneviz.measuring.chunking import halved_on_out_of_memory
+from pruneviz.measuring.derivatives import filter_products, gradients, hessian_products
+from pruneviz.measuring.objective import NamedTensors, Objective
+from pruneviz.measuring.rows import AnyLayer, reduced
+from pruneviz.measuring.standard_errors import FilterTerms
+from pruneviz.model.filters import Layer
+from pruneviz.model.sample import Batch, chosen, examples_in
+
+DRAWS = 8  # half samples; an error from them has 8 degrees of freedom at most
+DRAWN_COLUMNS = ("theta_g_se", "abs_theta_g_se", "theta_hg_se")
+
+Rows: TypeAlias = dict[str, NamedTensors]  # column -> layer -> one number per row
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """Strata of the same size, which are split alike.
+
+    Attributes:
+        members: Numbers of the observations, examples or whole batches: [strata, n], n >= 2.
+        left: The share 1 - n / N of a finite population that is not in the sample; 1 if infinite.
+    """
+
+    members: Tensor
+    left: float = 1.0
+
+    def split(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Two halves of every stratum at random, all members of one and of the other."""
+        strata, n = self.members.shape
+        order = torch.rand(strata, n, generator=generator, dtype=torch.float64).argsort(1)
+        shuffled = self.members.gather(1, order)
+        first = n // 2 + int(torch.randint(0, 1 + n % 2, (), generator=generator))
+        return shuffled[:, :first].flatten(), shuffled[:, first:].flatten()
+
+
+class HalfSamples:
+    """Differences of columns between two halves of a sample.
+
+    Args:
+        sample: The loss on the sample; the first temperature counts.
+        layers: Layers of the table.
+        levels: All observations of the sample that have a weight, by stratum.
+        unit: Row kind.
+        chunk: Examples differentiated at once.
+    """
+
+    def __init__(
+        self,
+        sample: Objective,
+        layers: Sequence[AnyLayer],
+        levels: Sequence[Level],
+        unit: str,
+        chunk: int,
+    ) -> None:
+        self._sample = replace(sample, temperatures=sample.temperatures[:1])
+        self._layers, self._levels, self._unit, self._chunk = layers, levels, unit, chunk
+        self._weights = observation_weights(sample)
+        self._theta = {name: p.detach().double() for name, p in sample.parameters.items()}
+        total = sum(self._weight(level.members) for level in levels)
+        self._shares = [self._weight(level.members) / total for level in levels]
+        self._means = [self._gradient(level.members.flatten().sort().values) for level in levels]
+        self._g = _combined(self._means, self._shares)
+
+    def differences(self, halves: Sequence[tuple[Tensor, Tensor]], columns: Sequence[str]) -> Rows:
+        """Half the difference of columns between the halves of one draw.
+
+        Args:
+            halves: The observations of both halves, for every level.
+            columns: Among `DRAWN_COLUMNS`.
+
+        Returns:
+            {column: {layer: float64, one number per row}}.
+        """
+        d = self._half_difference(halves)
+        found: Rows = {}
+        if "theta_g_se" in columns:
+            found["theta_g_se"] = self._rows(lambda name: self._theta[name] * d[name])
+        if "abs_theta_g_se" in columns:
+            found["abs_theta_g_se"] = self._rows(
+                lambda name: self._theta[name].abs() * self._g[name].sign() * d[name]
+            )
+        if "theta_hg_se" in columns:
+            found["theta_hg_se"] = self._bent_difference(halves, d)
+        return found
+
+    def _half_difference(self, halves: Sequence[tuple[Tensor, Tensor]]) -> NamedTensors:
+        """d, half the difference between the gradients of the halves."""
+        parts, factors = [], []
+        for (first, second), level, mean, share in zip(
+            halves, self._levels, self._means, self._shares, strict=True
+        ):
+            of_first = self._weight(first) / self._weight(level.members)
+            own = self._gradient(first)
+            # g_A - g_B, with g_B from the mean of both
+            parts.append({name: (own[name] - mean[name]) / (1 - of_first) for name in own})
+            factors.append(share * _scale(level, first, second) / 2)
+        return _combined(parts, factors)
+
+    def _bent_difference(
+        self, halves: Sequence[tuple[Tensor, Tensor]], d: NamedTensors
+    ) -> NamedTensors:
+        """Half the difference of theta^T H g per row."""
+        total: NamedTensors = {}
+        for (first, second), level, share in zip(halves, self._levels, self._shares, strict=True):
+            scale = _scale(level, first, second)
+            of_first = self._weight(first) / self._weight(level.members)
+            # both halves together are H d, also if one of them is larger
+            for half, sign, part in ((first, 1, of_first), (second, -1, 1 - of_first)):
+                along = _combined([self._g, d], [sign * scale, 2 * part])
+                for name, rows in self._products(half, along).items():
+                    total[name] = total.get(name, 0.0) + rows * (share / 2)
+        return total
+
+    def _weight(self, members: Tensor) -> float:
+        return float(self._weights[members.flatten()].sum())
+
+    def _part(self, members: Tensor) -> tuple[Objective, float]:
+        """The loss of some observations, and its factor as an estimate of the whole loss."""
+        part = replace(self._sample, batches=_batches_of(self._sample, members))
+        factor = self._sample.examples / part.examples if self._sample.summed else 1.0
+        return part, factor
+
+    def _gradient(self, members: Tensor) -> NamedTensors:
+        part, factor = self._part(members)
+        (_, (g,)), self._chunk = halved_on_out_of_memory(
+            lambda size: gradients(part, size), self._chunk, part.whole
+        )
+        return g if factor == 1 else {name: own * factor for name, own in g.items()}
+
+    def _products(self, members: Tensor, vector: NamedTensors) -> NamedTensors:
+        """theta^T H v of every row, with H of some observations."""
+        part, factor = self._part(members)
+        found, self._chunk = halved_on_out_of_memory(
+            lambda size: self._products_in_chunks(part, vector, size), self._chunk, part.whole
+        )
+        return {name: rows * factor for name, rows in found.items()}
+
+    def _products_in_chunks(
+        self, part: Objective, vector: NamedTensors, chunk: int
+    ) -> NamedTensors:
+        filters = [layer for layer in self._layers if isinstance(layer, Layer)]
+        gathered = all(layer.is_gathered for layer in filters)
+        if self._unit == "filter" and gathered and len(filters) == len(self._layers):
+            terms = FilterTerms(
+                filters, part.parameters, part.examples, by_batch=False, complete=False
+            )
+            filter_products(part, [vector], chunk, [terms])
+            return terms.products()
+        (h,) = hessian_products(part, [vector], chunk)
+        return self._rows(lambda name: self._theta[name] * h[name])
+
+    def _rows(self, per_entry: Callable[[str], Tensor]) -> NamedTensors:
+        return {layer.name: reduced(layer, per_entry, self._unit).cpu() for layer in self._layers}
+
+
+def drawn_errors(
+    sample: Objective,
+    layers: Sequence[AnyLayer],
+    levels: Sequence[Level],
+    columns: Sequence[str],
+    *,
+    unit: str,
+    chunk: int,
+    seed: int,
+) -> Rows:
+    """Standard errors of columns at the first temperature, from random half samples.
+
+    Args:
+        sample: The loss on the sample.
+        layers: Layers of the table.
+        levels: The observations of the sample, by stratum.
+        columns: Among `DRAWN_COLUMNS`.
+        unit: Row kind.
+        chunk: Examples differentiated at once.
+        seed: Seed of the draws.
+
+    Returns:
+        {column: {layer: float64, one number per row}}; NaN if no stratum can be split.
+
+    References:
+        McCarthy, "Pseudo-replication: half samples", Review of the International Statistical
+        Institute, 1969. Wolter, "Introduction to Variance Estimation", 2007, chapter 3.
+    """
+    generator = torch.Generator().manual_seed(int(seed))
+    halves = HalfSamples(sample, layers, levels, unit, chunk)
+    squares: Rows = {}
+    for _ in range(DRAWS):
+        drawn = [level.split(generator) for level in levels]
+        for column, found in halves.differences(drawn, columns).items():
+            total = squares.setdefault(column, {})
+            for layer, rows in found.items():
+                total[layer] = total.get(layer, 0.0) + rows.square() / DRAWS
+    return {
+        column: {layer: rows.sqrt() for layer, rows in of_layers.items()}
+        for column, of_layers in squares.items()
+    }
+
+
+def observation_weights(sample: Objective) -> Tensor:
+    """The weight of every example in the loss, or of every batch that cannot be split: float64."""
+    weights = sample.weights
+    if weights is None:
+        weights = torch.ones(sample.examples, dtype=torch.float64)
+    if not sample.whole:
+        return weights
+    sizes = [examples_in(x) for x, _ in sample.batches]
+    return torch.stack([own.sum() for own in weights.split(sizes)])
+
+
+def _batches_of(sample: Objective, members: Tensor) -> list[Batch]:
+    """The batches that hold some observations."""
+    if sample.whole:
+        return [sample.batches[number] for number in members.tolist()]
+    found, start = [], 0
+    for batch in sample.batches:
+        stop = start + examples_in(batch[0])
+        own = members[(members >= start) & (members < stop)] - start
+        if len(own):
+            found.append(chosen(batch, own.sort().values))
+        start = stop
+    return found
+
+
+def _scale(level: Level, first: Tensor, second: Tensor) -> float:
+    """What makes the expected square of a half difference the variance of the stratified mean."""
+    n = len(first) + len(second)
+    return float((level.left * 4 * len(first) * len(second) / n**2) ** 0.5)
+
+
+def _combined(parts: Sequence[Mapping[str, Tensor]], factors: Sequence[float]) -> NamedTensors:
+    """The sum of vectors times factors, by parameter."""
+    pairs = list(zip(parts, factors, strict=True))
+    return {name: sum(part[name] * factor for part, factor in pairs) for name in parts[0]}  # type: ignore[misc]

@@ -1,0 +1,102 @@
+"""Standard errors from half samples, compared with dense derivatives over all splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pruneviz.measuring.building import build_objective
+from pruneviz.measuring.drawn_errors import DRAWN_COLUMNS, HalfSamples, Level
+from pruneviz.measuring.options import Options
+from pruneviz.measuring.snapshot import rows_of
+from pruneviz.model.sample import as_batches
+from tests.support.influences import influences, stratified_error
+
+Halves = tuple[Tensor, Tensor]
+GROUPING = {"coupled": [[("0.weight", 0, [p]), ("2.weight", 1, [p])] for p in range(3)]}
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+
+
+def examples(count: int, seed: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 4, generator=generator, dtype=torch.float64)
+    return x, torch.randint(0, 3, (count,), generator=generator)
+
+
+def all_splits(level: Level) -> Iterator[Halves]:
+    """Every split of every stratum of a level, with either half the larger one."""
+    n = level.members.shape[1]
+    for size in {n // 2, n - n // 2}:
+        of_strata = [list(combinations(row.tolist(), size)) for row in level.members]
+        for chosen in product(*of_strata):
+            first = {i for own in chosen for i in own}
+            rest = [i for i in level.members.flatten().tolist() if i not in first]
+            yield torch.tensor(sorted(first)), torch.tensor(rest)
+
+
+def mean_square(halves: HalfSamples, levels: Sequence[Level]) -> dict[str, dict[str, Tensor]]:
+    """The mean of squared differences over all draws."""
+    draws = list(product(*[list(all_splits(level)) for level in levels]))
+    total: dict[str, dict[str, Tensor]] = {}
+    for draw in draws:
+        for column, of_layers in halves.differences(draw, DRAWN_COLUMNS).items():
+            own = total.setdefault(column, {})
+            for layer, rows in of_layers.items():
+                own[layer] = own.get(layer, 0.0) + rows.square() / len(draws)
+    return total
+
+
+LEVELS = {
+    "one stratum": [Level(torch.arange(6)[None])],
+    "two equal strata": [Level(torch.tensor([[0, 3], [1, 4]])), Level(torch.tensor([[2, 5]]))],
+    "unequal strata": [Level(torch.tensor([[0, 5]])), Level(torch.tensor([[1, 2, 3, 4]]))],
+    "odd strata": [Level(torch.tensor([[0, 2, 4], [1, 3, 5]]))],
+    "odd and even, finite populations": [
+        Level(torch.tensor([[0, 2, 4]]), 0.4),
+        Level(torch.tensor([[1, 3]]), 0.7),
+        Level(torch.tensor([[5, 6]])),
+    ],
+}
+
+
+@pytest.mark.parametrize("unit", ["filter", "weight", "grouping"])
+@pytest.mark.parametrize("case", LEVELS)
+def test_the_mean_over_all_splits_is_the_stratified_variance(case: str, unit: str) -> None:
+    levels, model = LEVELS[case], network()
+    strata = stratum_of_each(levels)
+    x, y = examples(len(strata))
+    options = Options(unit=GROUPING if unit == "grouping" else unit, temperatures=(1.0,))
+    batches = as_batches([(x[:2], y[:2]), (x[2:], y[2:])], torch.device("cpu"), torch.float64)
+    layers = rows_of(model, batches, options).layers
+    sample = build_objective(model, batches, options)
+    found = mean_square(HalfSamples(sample, layers, levels, options.row_kind, 2), levels)
+    left = {strata[int(row[0])]: level.left for level in levels for row in level.members}
+    for column, entries in influences(model, x, y).items():
+        (rows,) = [rows_of_entries(entries, unit)]
+        expected = stratified_error(rows, strata, left)
+        (actual,) = found[column].values()
+        torch.testing.assert_close(actual.sqrt(), expected, rtol=1e-9, atol=1e-12)
+
+
+def stratum_of_each(levels: Sequence[Level]) -> list[int]:
+    rows = [row.tolist() for level in levels for row in level.members]
+    places = {i: number for number, row in enumerate(rows) for i in row}
+    return [places[i] for i in range(len(places))]
+
+
+def rows_of_entries(entries: dict[str, Tensor], unit: str) -> Tensor:
+    """Influences [examples, rows] on the rows of a table."""
+    first, last = entries["0.weight"], entries["2.weight"]
+    if unit == "weight":
+        return first.flatten(1)
+    if unit == "filter":
+        return first.sum(2)
+    return first.sum(2) + last.sum(1)

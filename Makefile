@@ -10,7 +10,7 @@ SHIPPED := 2 3 13 14 15 H1a
 # Figures that share runs. Each group is drawn as soon as its runs are recorded.
 GROUPS  := "2 3 13 14 15 H1a H1b" "16 17" "4 5 6 7 8 9" "1 10 11 12"
 
-.PHONY: help setup shipped record figures test test-networks networks notebooks lint format bench bench-quick clean
+.PHONY: help setup shipped record figures test soak test-networks networks notebooks lint format bench bench-quick clean
 
 help:
 	@echo "make setup        create $(VENV) and install pruneviz with the tested versions"
@@ -18,6 +18,7 @@ help:
 	@echo "make figures      make shipped, then record the embedded experiment (once, minutes) and draw it"
 	@echo "make record       record the embedded experiment without drawing it"
 	@echo "make test         run the test suite (records first, once: notebooks need the recordings)"
+	@echo "make soak         run the long tests, on CIFAR-100 in PRUNEVIZ_IMAGES (an hour)"
 	@echo "make test-networks  check 104 public architectures against plain autograd (minutes)"
 	@echo "make networks     the same, and rebuild the tables of docs/networks.md"
 	@echo "make notebooks    run the notebooks and write their outputs"
@@ -49,6 +50,10 @@ figures: shipped
 
 test: record
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# Long tests, marked `soak`. A folder of runs with kept weights in PRUNEVIZ_SOAK saves training.
+soak: setup
+	$(BIN)/python -m pytest -m soak --timeout 7200
 
 test-networks: setup
 	$(BIN)/python -m tests.networks

@@ -8,11 +8,16 @@ whole sample as its own spread:
     |theta|^T |g|: sum_j |theta_j| sign(g_j) d_j
     theta^T H g:   (theta^T H_A (g + d) - theta^T H_B (g - d)) / 2 = theta^T H_w g + theta^T H d
 
-with H_w = (H_A - H_B) / 2, so that the last counts that both H and g vary. It is exact, without
-terms of higher order, and costs one Hessian-vector product over the sample, since each half has
-half of the examples. It needs neither gradients of single examples nor a mean over examples: halves
-of whole batches serve as well. The same draw gives the errors of filters, weights and units, and of
-sums over coupled filters, whose members vary together.
+with H_w = (H_A - H_B) / 2, so that the last counts that both H and g vary. It costs one
+Hessian-vector product over the sample, since each half has half of the examples. It needs neither
+gradients of single examples nor a mean over examples: halves of whole batches serve as well. The
+same draw gives the errors of filters, weights and units, and of sums over coupled filters, whose
+members vary together.
+
+theta^T H g is of second order in the sample. Where g is mostly noise, so is the g of the sample at
+hand, and the mean square of the difference counts the part of second order, theta^T H_w d, for
+twice what it varies. The sum of the halves is that part itself, and its variance over the draws is
+subtracted, up to half of the mean square, which is right where all of it is of second order.
 
 The mean over all splits of a squared difference is the stratified variance, sum_c (n_c / N)^2
 s_c^2 / n_c. For a stratum of n split into a and b, E (mean_A - mean_B)^2 / 4 = s^2 n / (4 a b), so
@@ -38,6 +43,7 @@ from pruneviz.model.sample import Batch, chosen, examples_in
 
 DRAWS = 8  # half samples; an error from them has 8 degrees of freedom at most
 DRAWN_COLUMNS = ("theta_g_se", "abs_theta_g_se", "theta_hg_se")
+BEND = "bend"  # of a draw: the part of theta^T H g of second order, theta^T H_w d, and a constant
 
 Rows: TypeAlias = dict[str, NamedTensors]  # column -> layer -> one number per row
 
@@ -99,7 +105,7 @@ class HalfSamples:
             columns: Among `DRAWN_COLUMNS`.
 
         Returns:
-            {column: {layer: float64, one number per row}}.
+            {column: {layer: float64, one number per row}}, with theta_hg_se also `BEND`.
         """
         d = self._half_difference(halves)
         found: Rows = {}
@@ -110,7 +116,7 @@ class HalfSamples:
                 lambda name: self._theta[name].abs() * self._g[name].sign() * d[name]
             )
         if "theta_hg_se" in columns:
-            found["theta_hg_se"] = self._bent_difference(halves, d)
+            found["theta_hg_se"], found[BEND] = self._of_second_order(halves, d)
         return found
 
     def _half_difference(self, halves: Sequence[tuple[Tensor, Tensor]]) -> NamedTensors:
@@ -126,11 +132,11 @@ class HalfSamples:
             factors.append(share * _scale(level, first, second) / 2)
         return _combined(parts, factors)
 
-    def _bent_difference(
+    def _of_second_order(
         self, halves: Sequence[tuple[Tensor, Tensor]], d: NamedTensors
-    ) -> NamedTensors:
-        """Half the difference of theta^T H g per row."""
-        total: NamedTensors = {}
+    ) -> tuple[NamedTensors, NamedTensors]:
+        """Half the difference of theta^T H g per row, and the part of second order."""
+        difference, bend = ({layer.name: torch.zeros(()) for layer in self._layers} for _ in "12")
         for (first, second), level, share in zip(halves, self._levels, self._shares, strict=True):
             scale = _scale(level, first, second)
             of_first = self._weight(first) / self._weight(level.members)
@@ -138,8 +144,9 @@ class HalfSamples:
             for half, sign, part in ((first, 1, of_first), (second, -1, 1 - of_first)):
                 along = _combined([self._g, d], [sign * scale, 2 * part])
                 for name, rows in self._products(half, along).items():
-                    total[name] = total.get(name, 0.0) + rows * (share / 2)
-        return total
+                    difference[name] = difference[name] + rows * (share / 2)
+                    bend[name] = bend[name] + rows * (share * part * sign)
+        return difference, bend
 
     def _weight(self, members: Tensor) -> float:
         return float(self._weights[members.flatten()].sum())
@@ -213,17 +220,23 @@ def drawn_errors(
     """
     generator = torch.Generator().manual_seed(int(seed))
     halves = HalfSamples(sample, layers, levels, unit, chunk)
-    squares: Rows = {}
-    for _ in range(DRAWS):
-        drawn = [level.split(generator) for level in levels]
-        for column, found in halves.differences(drawn, columns).items():
-            total = squares.setdefault(column, {})
-            for layer, rows in found.items():
-                total[layer] = total.get(layer, 0.0) + rows.square() / DRAWS
-    return {
-        column: {layer: rows.sqrt() for layer, rows in of_layers.items()}
-        for column, of_layers in squares.items()
-    }
+    draws = [
+        halves.differences([level.split(generator) for level in levels], columns)
+        for _ in range(DRAWS)
+    ]
+    return {column: _errors_of(draws, column) for column in columns}
+
+
+def _errors_of(draws: Sequence[Rows], column: str) -> NamedTensors:
+    """The standard errors of a column."""
+    found = {}
+    for layer in draws[0][column]:
+        square = torch.stack([draw[column][layer] for draw in draws]).square().mean(0)
+        if column == "theta_hg_se":
+            twice = torch.stack([draw[BEND][layer] for draw in draws]).var(0)
+            square = (square - twice).maximum(square / 2)
+        found[layer] = square.sqrt()
+    return found
 
 
 def observation_weights(sample: Objective) -> Tensor:
@@ -259,5 +272,8 @@ def _scale(level: Level, first: Tensor, second: Tensor) -> float:
 
 def _combined(parts: Sequence[Mapping[str, Tensor]], factors: Sequence[float]) -> NamedTensors:
     """The sum of vectors times factors, by parameter."""
-    pairs = list(zip(parts, factors, strict=True))
-    return {name: sum(part[name] * factor for part, factor in pairs) for name in parts[0]}  # type: ignore[misc]
+    found = {name: torch.zeros_like(tensor) for name, tensor in parts[0].items()}
+    for part, factor in zip(parts, factors, strict=True):
+        for name, total in found.items():
+            total += part[name] * factor
+    return found

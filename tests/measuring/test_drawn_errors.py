@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.measuring.building import build_objective
-from pruneviz.measuring.drawn_errors import DRAWN_COLUMNS, HalfSamples, Level
+from pruneviz.measuring.drawn_errors import DRAWN_COLUMNS, HalfSamples, Level, drawn_errors
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.snapshot import rows_of
 from pruneviz.model.sample import as_batches
@@ -100,3 +100,49 @@ def rows_of_entries(entries: dict[str, Tensor], unit: str) -> Tensor:
     if unit == "filter":
         return first.sum(2)
     return first.sum(2) + last.sum(1)
+
+
+def test_halves_of_whole_batches_give_the_spread_of_batches() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 3)).double()
+    x, y = examples(20)
+    batches = as_batches(
+        [(x[at : at + 5], y[at : at + 5]) for at in range(0, 20, 5)],
+        torch.device("cpu"),
+        torch.float64,
+    )
+    options = Options(temperatures=(1.0,), bn="batch")
+    layers = rows_of(model, batches, options).layers
+    model.train()
+    sample = build_objective(model, batches, options)
+    levels = [Level(torch.arange(4)[None])]
+    found = mean_square(HalfSamples(sample, layers, levels, "filter", 1), levels)["theta_g_se"]
+    rows = torch.stack([theta_g(model, *batch) for batch in batches])
+    torch.testing.assert_close(found["0"], rows.var(0) / 4, rtol=1e-9, atol=1e-14)
+
+
+def theta_g(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    loss = nn.functional.cross_entropy(model(x), y)
+    weight = model.get_parameter("0.weight")
+    (g,) = torch.autograd.grad(loss, [weight])
+    return (weight * g).detach().sum(1)
+
+
+def test_many_draws_of_a_seed_approach_the_mean_over_all_splits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pruneviz.measuring.drawn_errors.DRAWS", 150)
+    levels, model = LEVELS["odd and even, finite populations"], network()
+    x, y = examples(7)
+    batches = as_batches((x, y), torch.device("cpu"), torch.float64)
+    options = Options(temperatures=(1.0,))
+    layers = rows_of(model, batches, options).layers
+    sample = build_objective(model, batches, options)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    found = drawn_errors(sample, layers, levels, ["theta_g_se"], unit="filter", chunk=7, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    strata = stratum_of_each(levels)
+    left = {strata[int(row[0])]: level.left for level in levels for row in level.members}
+    entries = influences(model, x, y)["theta_g_se"]
+    expected = stratified_error(rows_of_entries(entries, "filter"), strata, left)
+    torch.testing.assert_close(found["theta_g_se"]["0"], expected, rtol=0.2, atol=0.0)

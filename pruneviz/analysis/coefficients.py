@@ -1,41 +1,56 @@
-"""Correlation coefficients of pairs stored group after group, and their confidence intervals."""
+"""Correlation coefficients of pairs stored group after group, with their effective numbers."""
 
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import numpy as np
-from scipy import special
 
-from pruneviz.analysis.moments import moments, pearson
+from pruneviz.analysis.moments import effective_number, moments, pearson
+from pruneviz.analysis.symmetric_log import symmetric_log
 from pruneviz.log.vocabulary import CorrelationMethod
 
-Interval = Literal["fisher", "bootstrap"]
-Ends = tuple[np.ndarray, np.ndarray]
-
-# Variance of atanh(r) over n pairs. Kendall's needs n >= 5, the others n >= 4.
-_FISHER_VARIANCES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "pearson": lambda r, n: 1 / (n - 3),
-    "spearman": lambda r, n: (1 + r**2 / 2) / (n - 3),
-    "kendall": lambda r, n: 0.437 / (n - 4),
-}
+Transform = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def coefficients(
     x: np.ndarray, y: np.ndarray, starts: np.ndarray, method: CorrelationMethod
-) -> np.ndarray:
-    """Correlation coefficient of every group [group]; null where it does not exist.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation coefficient of every group, and its effective number of pairs.
 
     Args:
         x: First values, float64 [pair].
         y: Second values, float64 [pair].
         starts: Index at which each group starts [group].
         method: Key in `COEFFICIENTS`.
+
+    Returns:
+        Coefficients [group], null where one does not exist, and effective numbers of the
+        transformed pairs [group], see `pruneviz.analysis.moments.effective_number`; null for
+        Kendall's tau, which is no sum over pairs of filters' contributions.
     """
-    return COEFFICIENTS[method](x, y, starts) if len(starts) else np.zeros(0)
+    if not len(starts):
+        return np.zeros(0), np.zeros(0)
+    if method not in TRANSFORMS:
+        return _kendall(x, y, starts), np.full(len(starts), np.nan)
+    found = moments(*transformed(x, y, starts, method), starts)
+    return pearson(found), effective_number(found)
+
+
+def transformed(
+    x: np.ndarray, y: np.ndarray, starts: np.ndarray, method: CorrelationMethod
+) -> tuple[np.ndarray, np.ndarray]:
+    """The values whose Pearson coefficient a method is.
+
+    Args:
+        x: First values, float64 [pair].
+        y: Second values, float64 [pair].
+        starts: Index at which each group starts [group].
+        method: Key in `TRANSFORMS`.
+    """
+    change = TRANSFORMS[method]
+    return change(x, starts), change(y, starts)
 
 
 def mean_ranks(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -54,95 +69,8 @@ def mean_ranks(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def fisher_intervals(
-    r: np.ndarray, n: np.ndarray, method: CorrelationMethod, level: float = 0.95
-) -> Ends:
-    """Fisher intervals of correlations; see `pruneviz.correlate` for their assumptions.
-
-    Args:
-        r: Correlations [group].
-        n: Number of pairs [group].
-        method: Key in `COEFFICIENTS`.
-        level: Confidence level, between 0 and 1.
-
-    Returns:
-        Lower and upper ends [group]; null below 4 pairs (Kendall: 5).
-    """
-    enough = n >= (5 if method == "kendall" else 4)
-    r, n = np.where(enough, r, np.nan), np.where(enough, n, 5)
-    half = special.ndtri((1 + level) / 2) * np.sqrt(_FISHER_VARIANCES[method](r, n))
-    with np.errstate(divide="ignore"):  # |r| = 1 maps to infinity; its interval is the point itself
-        centre = np.arctanh(np.clip(r, -1, 1))
-    return np.tanh(centre - half), np.tanh(centre + half)
-
-
-def bootstrap_intervals(
-    x: np.ndarray,
-    y: np.ndarray,
-    starts: np.ndarray,
-    r: np.ndarray,
-    method: CorrelationMethod,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> Ends:
-    """Percentile bootstrap intervals of the groups that have a correlation and at least 4 pairs.
-
-    Args:
-        x: First values, float64 [pair].
-        y: Second values, float64 [pair].
-        starts: Index at which each group starts [group].
-        r: Correlations [group].
-        method: Key in `COEFFICIENTS`.
-        level: Confidence level, between 0 and 1.
-        resamples: Draws per group.
-        seed: Seed of the draws, the same for every group.
-
-    Returns:
-        Lower and upper ends [group]; null for the other groups.
-    """
-    bounds = np.append(starts, len(x))
-    low, high = np.full((2, len(r)), np.nan)
-    for group in np.flatnonzero(~np.isnan(r) & (np.diff(bounds) >= 4)):
-        rows = slice(bounds[group], bounds[group + 1])
-        low[group], high[group] = _bootstrap(x[rows], y[rows], method, level, resamples, seed)
-    return low, high
-
-
-def _bootstrap(
-    x: np.ndarray,
-    y: np.ndarray,
-    method: CorrelationMethod,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> np.ndarray:
-    """Interval of one group. Each group reseeds the generator, so groups are independent."""
-    from scipy import stats  # half a second to import
-
-    whole = np.zeros(1, dtype="int64")
-    with warnings.catch_warnings():
-        # Draws from a small group can be constant and then have no r. They are left out,
-        # which scipy's own interval cannot do.
-        warnings.simplefilter("ignore")
-        drawn = stats.bootstrap(
-            (x, y),
-            lambda a, b: coefficients(a, b, whole, method).item(),
-            paired=True,
-            vectorized=False,
-            n_resamples=resamples,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).bootstrap_distribution
-        return np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-
-
-def _pearson(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    return pearson(moments(x, y, starts))
-
-
-def _spearman(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    return _pearson(mean_ranks(x, starts), mean_ranks(y, starts), starts)
+def _as_they_are(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    return values
 
 
 def _kendall(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -159,8 +87,10 @@ def _kendall_of_one(x: np.ndarray, y: np.ndarray) -> float:
     return float(stats.kendalltau(x, y, method="asymptotic").statistic)
 
 
-COEFFICIENTS: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "pearson": _pearson,
-    "spearman": _spearman,
-    "kendall": _kendall,
+# Coefficients that are Pearson's, of transformed values.
+TRANSFORMS: Mapping[str, Transform] = {
+    "pearson": _as_they_are,
+    "spearman": mean_ranks,
+    "symlog": symmetric_log,
 }
+COEFFICIENTS = ("pearson", "spearman", "kendall", "symlog")

@@ -10,15 +10,10 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.checks import as_names, check_level, columns_of, require_columns
-from pruneviz.analysis.coefficients import (
-    COEFFICIENTS,
-    Interval,
-    bootstrap_intervals,
-    coefficients,
-    fisher_intervals,
-)
+from pruneviz.analysis.coefficients import COEFFICIENTS, coefficients
+from pruneviz.analysis.intervals import Interval, bootstrap_intervals, fisher_intervals
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.analysis.moments import pearson
+from pruneviz.analysis.moments import effective_number, pearson
 from pruneviz.analysis.over_runs import mean_over_runs, with_facts
 from pruneviz.analysis.pairs import Pairs, complete_pairs
 from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
@@ -72,7 +67,9 @@ def correlate(
         y: Column, or pruning measure.
         by: Columns to group by, such as ["run", "epoch", "layer"], of runs also facts, such as
             "network"; [] makes one group.
-        method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
+        method: "pearson", "spearman" (ties get their mean rank), "kendall" (tau-b) or "symlog"
+            (Pearson's r after sign(v) log(1 + |v| / threshold), with the threshold up to which the
+            axes of `pruneviz.plot.scatter` are linear, for x and y of every group).
         level: Confidence level, between 0 and 1.
         interval: "fisher" (normal on the scale of atanh(r)) or "bootstrap" (percentiles over
             filters drawn with replacement; takes seconds for a group of 10,000 filters).
@@ -80,10 +77,16 @@ def correlate(
         seed: Bootstrap seed.
 
     Returns:
-        One row per group that has complete pairs, sorted: the `by` columns, n (number of pairs), r,
-        low and high (from -1 to 1). r is null below 3 pairs, if x or y is constant, and for Pearson
-        also if a value is infinite. low and high are null below 4 pairs too (Kendall with Fisher:
-        5).
+        One row per group that has complete pairs, sorted: the `by` columns, n (number of pairs),
+        n_eff, r, low and high (from -1 to 1). r is null below 3 pairs, if x or y is constant, and
+        for Pearson and "symlog" also if a value is infinite. low and high are null below 4 pairs
+        too (Kendall with Fisher: 5).
+
+        n_eff, the effective number of pairs, is (sum w)^2 / sum w^2 over the contributions
+        w_p = (x_p - mean x)(y_p - mean y) to r: n if all filters contribute alike, 1 if a single
+        one does. Contributions of both signs cancel: n_eff is near 0 where r is, and below 4 or so
+        r is within two standard errors of 0 even if filters are independent. Ranks and logarithms
+        contribute in the place of values for the methods of these; null for Kendall.
 
     Raises:
         AnalysisError: If x, y, a `by` column, `method` or `interval` is unknown; if a column is not
@@ -128,9 +131,10 @@ def over_seeds(
 
     Returns:
         One row per group, sorted: the `by` columns, seeds (number of runs that have an r), r (plain
-        mean, not weighted by filters), sd (between runs), low and high (Student's t interval of the
-        mean, which may exceed 1), r_min, r_max. sd, low and high are null for one seed; all but
-        seeds are null for none.
+        mean, not weighted by filters), sd (between runs), low and high (Student's t interval over
+        runs on the scale of atanh(r), transformed back, so within -1 and 1), r_min, r_max. sd, low
+        and high are null for one seed; all but seeds are null for none. Two seeds have one degree
+        of freedom, so their intervals are very wide: 0.5 and 0.6 give -0.28 to 0.91.
 
     Raises:
         AnalysisError: If neither table has a `by` column; if `spec` lacks a run or names one twice;
@@ -148,23 +152,24 @@ def over_seeds(
     _check_seed_tables(correlations, facts, by)
     table = with_facts(correlations, facts, by)
     _check_one_row_per_run(table, by)
-    found = mean_over_runs(table, by, "r", level)
+    found = mean_over_runs(table, by, "r", level, bounds=(-1.0, 1.0))
     return found.rename(columns={"mean": "r", "least": "r_min", "most": "r_max"})
 
 
 def _correlated(pairs: Pairs, how: _How) -> pd.DataFrame:
-    r = coefficients(pairs.x, pairs.y, pairs.starts, how.method)
+    r, n_eff = coefficients(pairs.x, pairs.y, pairs.starts, how.method)
+    keys = pairs.keys.assign(n=pairs.n, n_eff=n_eff)
     if how.interval == "fisher":
-        return _with_fisher(pairs.keys, pairs.n, r, how)
+        return _with_fisher(keys, r, how)
     low, high = bootstrap_intervals(
         pairs.x, pairs.y, pairs.starts, r, how.method, how.level, how.resamples, how.seed
     )
-    return pairs.keys.assign(n=pairs.n, r=r, low=low, high=high)
+    return keys.assign(r=r, low=low, high=high)
 
 
-def _with_fisher(keys: pd.DataFrame, n: np.ndarray, r: np.ndarray, how: _How) -> pd.DataFrame:
-    low, high = fisher_intervals(r, n, how.method, how.level)
-    return keys.assign(n=n, r=r, low=low, high=high)
+def _with_fisher(keys: pd.DataFrame, r: np.ndarray, how: _How) -> pd.DataFrame:
+    low, high = fisher_intervals(r, keys["n"].to_numpy(), how.method, how.level)
+    return keys.assign(r=r, low=low, high=high)
 
 
 def _correlated_on_disk(
@@ -174,7 +179,8 @@ def _correlated_on_disk(
     nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by), how)
     if how.method == "pearson" and how.interval == "fisher" and not {"run", "epoch"} <= set(by):
         keys, found = moments_on_disk(filters, x, y, by)
-        return _with_fisher(keys, found.n, pearson(found), how)
+        keys = keys.assign(n=found.n, n_eff=effective_number(found))
+        return _with_fisher(keys, pearson(found), how)
     parts = [_correlated(pairs, how) for pairs in pairs_at_once(filters, x, y, by)]
     table = pd.concat(parts, ignore_index=True) if parts else nothing
     return table.sort_values(by, ignore_index=True) if by else table

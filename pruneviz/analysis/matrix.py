@@ -56,7 +56,7 @@ def correlation_matrix(
         measures: Columns, or pruning measures as for `pruneviz.score`. Default:
             `recorded_measures(filters)`.
         by: Columns to group by.
-        method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
+        method: "pearson", "spearman", "kendall" or "symlog", as for `pruneviz.correlate`.
 
     Returns:
         One row per group and ordered pair: the `by` columns, x, y, n (number of filters), r. A

@@ -1,8 +1,9 @@
 """Moments of pairs, group by group; moments of parts combine into moments of the whole.
 
-Pearson's correlation is a function of these few numbers. It therefore needs neither all pairs of a
-group at once nor a loop over groups. Parts are combined by the rule of Chan, Golub and LeVeque,
-"Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+Pearson's correlation and its effective number of pairs are functions of these few numbers. They
+therefore need neither all pairs of a group at once nor a loop over groups. Parts are combined by
+the rule of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
+sample variances", 1979.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Moments:
         mean: Means [2, group].
         square: Sums of squared deviations from the mean [2, group].
         product: Sum over products of both deviations [group].
+        skew: Sums of product x deviation of x, and of product x deviation of y [2, group].
+        quartic: Sum of squared products of both deviations [group].
     """
 
     n: np.ndarray
@@ -37,6 +40,8 @@ class Moments:
     mean: np.ndarray
     square: np.ndarray
     product: np.ndarray
+    skew: np.ndarray
+    quartic: np.ndarray
 
     def __getitem__(self, groups: np.ndarray) -> Moments:
         return Moments(*(array[..., groups] for array in _arrays(self)))
@@ -56,8 +61,11 @@ def moments(x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> Moments:
         np.stack(two) for two in zip(*(side[:5] for side in sides), strict=True)
     )
     with np.errstate(invalid="ignore"):  # infinite values have no deviations
-        product = np.add.reduceat(sides[0][5] * sides[1][5], starts)
-    return Moments(n, least, most, scale, mean, square, product)
+        products = sides[0][5] * sides[1][5]
+        product = np.add.reduceat(products, starts)
+        skew = np.stack([np.add.reduceat(products * side[5], starts) for side in sides])
+        quartic = np.add.reduceat(products**2, starts)
+    return Moments(n, least, most, scale, mean, square, product, skew, quartic)
 
 
 def joined(one: Moments, other: Moments) -> Moments:
@@ -85,9 +93,12 @@ def merged(parts: Moments, starts: np.ndarray) -> Moments:
         square = np.add.reduceat(squares, starts, axis=-1)
         products = parts.product * shrink[0] * shrink[1] + parts.n * away[0] * away[1]
         product = np.add.reduceat(products, starts)
+        skew, quartic = _higher(parts, shrink, away)
+        skew = np.add.reduceat(skew, starts, axis=-1)
+        quartic = np.add.reduceat(quartic, starts)
     least = np.minimum.reduceat(parts.least, starts, axis=-1)
     most = np.maximum.reduceat(parts.most, starts, axis=-1)
-    return Moments(n, least, most, scale, mean, square, product)
+    return Moments(n, least, most, scale, mean, square, product, skew, quartic)
 
 
 def pearson(of: Moments) -> np.ndarray:
@@ -103,6 +114,35 @@ def pearson(of: Moments) -> np.ndarray:
     defined = (of.n >= 3) & finite & varies
     norms = np.where(defined, np.sqrt(of.square), 1.0)
     return np.where(defined, np.clip(of.product / norms[0] / norms[1], -1, 1), np.nan)
+
+
+def effective_number(of: Moments) -> np.ndarray:
+    """Effective number of pairs that carry the correlation of every group [group].
+
+    (sum w)^2 / sum w^2 over the contributions w_p = (x_p - mean x)(y_p - mean y): n if all
+    contribute alike, 1 if a single pair does, below 1 where contributions of both signs cancel.
+    Null where `pearson` is.
+    """
+    defined = ~np.isnan(pearson(of)) & (of.quartic > 0)
+    number = of.product**2 / np.where(defined, of.quartic, 1.0)
+    return np.where(defined, np.minimum(number, of.n), np.nan)
+
+
+def _higher(parts: Moments, shrink: np.ndarray, away: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`skew` and `quartic` of parts about the mean of their group instead of their own."""
+    a, b = away
+    xx, yy = parts.square * shrink**2
+    xy = parts.product * shrink[0] * shrink[1]
+    xxy, xyy = parts.skew * shrink[0] * shrink[1] * shrink
+    quartic = parts.quartic * (shrink[0] * shrink[1]) ** 2
+    quartic = quartic + 2 * b * xxy + 2 * a * xyy + b**2 * xx + a**2 * yy + 4 * a * b * xy
+    skew = np.stack(
+        [
+            xxy + b * xx + 2 * a * xy + parts.n * a**2 * b,
+            xyy + a * yy + 2 * b * xy + parts.n * a * b**2,
+        ]
+    )
+    return skew, quartic + parts.n * (a * b) ** 2
 
 
 def _one_side(values: np.ndarray, starts: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, ...]:

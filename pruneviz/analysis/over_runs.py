@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,19 +38,28 @@ def with_facts(table: pd.DataFrame, spec: pd.DataFrame, facts: Sequence[str]) ->
 
 
 def mean_over_runs(
-    table: pd.DataFrame, by: Sequence[str], value: str, level: float = 0.95
+    table: pd.DataFrame,
+    by: Sequence[str],
+    value: str,
+    level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
 ) -> pd.DataFrame:
     """Mean of a column over the runs in each group.
+
+    Values within bounds get an interval within them: Student's t of their logit between the bounds
+    (atanh, for -1 and 1), transformed back. A value on a bound itself has no logit; then the
+    interval is that of the plain mean, cut at the bounds.
 
     Args:
         table: One row per run and group. Null values do not count.
         by: Columns to group by.
         value: Column to average.
         level: Confidence level of the interval, between 0 and 1.
+        bounds: Least and greatest possible value, if there are such.
 
     Returns:
         One row per group, sorted: the `by` columns, seeds (number of values), mean, sd (between
-        runs), low and high (Student's t interval of the mean), least, most. sd, low and high are
+        runs), low and high (Student's t interval over runs), least, most. sd, low and high are
         null for a single value; all but seeds are null for none.
 
     Raises:
@@ -59,8 +69,35 @@ def mean_over_runs(
     # Runs of a custom training loop may lack a network or data set; they form a group of their own.
     groups = table.groupby(list(by), observed=True, dropna=False)[value]
     found = groups.agg(seeds="count", mean="mean", sd="std", least="min", most="max")
-    freedom = (found["seeds"] - 1).where(found["seeds"] > 1)
-    quantile = special.stdtrit(freedom, (1 + level) / 2)  # of Student's t
-    half = quantile * found["sd"] / np.sqrt(found["seeds"])
-    found = found.assign(low=found["mean"] - half, high=found["mean"] + half).reset_index()
+    low, high = _student(found, level)
+    if bounds is not None:
+        inside = (found["least"] > bounds[0]) & (found["most"] < bounds[1])
+        low_inside, high_inside = _student_of_logit(table, by, value, level, bounds)
+        low = low_inside.where(inside, low.clip(*bounds))
+        high = high_inside.where(inside, high.clip(*bounds))
+    found = found.assign(low=low, high=high).reset_index()
     return found[[*by, "seeds", "mean", "sd", "low", "high", "least", "most"]]
+
+
+def _student(found: Any, level: float) -> tuple[pd.Series, pd.Series]:
+    """Student's t interval from seeds, mean and sd."""
+    freedom = (found["seeds"] - 1).where(found["seeds"] > 1)
+    half = special.stdtrit(freedom, (1 + level) / 2) * found["sd"] / np.sqrt(found["seeds"])
+    return found["mean"] - half, found["mean"] + half
+
+
+def _student_of_logit(
+    table: pd.DataFrame,
+    by: Sequence[str],
+    value: str,
+    level: float,
+    bounds: tuple[float, float],
+) -> tuple[pd.Series, pd.Series]:
+    """Student's t interval of the logit between two bounds, transformed back."""
+    least, width = bounds[0], bounds[1] - bounds[0]
+    logits = special.logit((table[value].astype("float64") - least) / width)
+    groups = table.assign(**{value: logits}).groupby(list(by), observed=True, dropna=False)[value]
+    with np.errstate(invalid="ignore"):  # infinite logits, whose interval is not used
+        found = groups.agg(seeds="count", mean="mean", sd="std")
+    low, high = (special.expit(end) * width + least for end in _student(found, level))
+    return low, high

@@ -95,7 +95,7 @@ def leave_one_layer_out(
         x: Column, or pruning measure, as for `pruneviz.score`.
         y: Column, or pruning measure.
         by: Columns to group by; a group needs several layers.
-        method: "pearson", "spearman" (ties get their mean rank) or "kendall" (tau-b).
+        method: "pearson", "spearman", "kendall" or "symlog", as for `pruneviz.correlate`.
 
     Returns:
         One row per group and layer, sorted by group, layers in table order: the `by` columns, layer

@@ -14,7 +14,7 @@ from pruneviz.analysis.scores import NEEDS, SCORES, score
 from pruneviz.log.vocabulary import CorrelationMethod
 
 PAIRS = (("theta_g", "theta_hg"), ("theta_change", "loss_preservation"))  # Figures H1a and H1b
-METHODS: tuple[CorrelationMethod, ...] = ("pearson", "spearman")
+METHODS: tuple[CorrelationMethod, ...] = ("pearson", "spearman", "symlog")
 
 
 def weight_correlations(table: pd.DataFrame) -> pd.DataFrame:
@@ -25,8 +25,9 @@ def weight_correlations(table: pd.DataFrame) -> pd.DataFrame:
             count.
 
     Returns:
-        One row per pair and method: x, y, method, n (weights that have both), r. r is null if a
-        column is absent, as changes are at the first epoch, or constant.
+        One row per pair and method: x, y, method, n (weights that have both), n_eff (see
+        `pruneviz.correlate`), r. r is null if a column is absent, as changes are at the first
+        epoch, or constant.
 
     References:
         Lubana and Dick, ICLR 2021, Figures 2 and 3, Appendix H.1.
@@ -35,7 +36,7 @@ def weight_correlations(table: pd.DataFrame) -> pd.DataFrame:
     for x, y in PAIRS:
         pair = _kept_pair(table, x, y)
         found += [(x, y, method, *_correlation(pair, method)) for method in METHODS]
-    return pd.DataFrame(found, columns=["x", "y", "method", "n", "r"])
+    return pd.DataFrame(found, columns=["x", "y", "method", "n", "n_eff", "r"])
 
 
 def _kept_pair(table: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
@@ -53,8 +54,9 @@ def _values_or_nulls(table: pd.DataFrame, name: str) -> np.ndarray:
     return np.full(len(table), np.nan)
 
 
-def _correlation(pair: pd.DataFrame, method: CorrelationMethod) -> tuple[int, float]:
+def _correlation(pair: pd.DataFrame, method: CorrelationMethod) -> tuple[int, float, float]:
     found = correlate(pair, "x", "y", by=[], method=method)
     if found.empty:
-        return 0, float("nan")
-    return int(found["n"].iloc[0]), float(found["r"].iloc[0])
+        return 0, float("nan"), float("nan")
+    first = found.iloc[0]
+    return int(first["n"]), float(first["n_eff"]), float(first["r"])

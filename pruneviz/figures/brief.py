@@ -48,7 +48,7 @@ def _of_setting(beside: Tables, rows: pd.DataFrame) -> Tables:
 
 
 def _scatter(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
-    chosen, second = options.methods
+    chosen, second, *_ = options.methods
     panels, row_kind = table.drop_duplicates("epoch"), row_kind_in(table)
     facts = panels.iloc[0]
     each = "; ".join(

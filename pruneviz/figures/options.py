@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from pruneviz.errors import FigureError
 from pruneviz.log.arguments import is_number
-from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod
+from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES, CorrelationMethod, with_companion
 
 LossPreservation = Literal["sum_of_abs", "abs_of_sum"]
 AxisScale = Literal["symlog", "linear"]
@@ -24,7 +24,7 @@ class DrawOptions:
     """Drawing options, checked on construction.
 
     Args:
-        method: Correlation coefficient: "pearson", "spearman" or "kendall".
+        method: Correlation coefficient: "pearson", "spearman", "kendall" or "symlog".
         loss_preservation: Sum of absolute values ("sum_of_abs") or absolute value of the signed sum
             ("abs_of_sum").
         mask_score: Pruning measure for the masks of a mask distance. Default: "bn_scale"; for
@@ -75,12 +75,9 @@ class DrawOptions:
         return LOSS_PRESERVATION_SCORES[self.loss_preservation]
 
     @property
-    def methods(self) -> tuple[CorrelationMethod, CorrelationMethod]:
-        """The chosen coefficient and the one printed beside it.
-
-        The second is the rank correlation, or Pearson's if ranks were chosen.
-        """
-        return self.method, "pearson" if self.method == "spearman" else "spearman"
+    def methods(self) -> tuple[CorrelationMethod, ...]:
+        """The chosen coefficient and those printed beside it."""
+        return with_companion(self.method)
 
 
 def _require_one_of(name: str, value: str, allowed: Collection[str]) -> None:

@@ -271,8 +271,9 @@ CORRELATIONS: Mapping[str, Column] = {
     "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
     "x": Column(_KEY, "", "column or measure"),
     "y": Column(_KEY, "", "column or measure"),
-    "method": Column(_KEY, "", "pearson or spearman"),
+    "method": Column(_KEY, "", "pearson, spearman or symlog"),
     "n": Column(pa.int64(), "", "weights that have both x and y"),
+    "n_eff": Column(_DOUBLE, "", "effective number of weights that carry r"),
     "r": Column(
         _DOUBLE,
         "1",

@@ -41,7 +41,10 @@ Kind = Literal["unpruned", "weights", "pruned", "prune_phase"]
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
-CorrelationMethod = Literal["pearson", "spearman", "kendall"]
+CorrelationMethod = Literal["pearson", "spearman", "kendall", "symlog"]
+
+# Coefficients that stand beside each other wherever one is shown.
+_TOGETHER: tuple[CorrelationMethod, ...] = ("spearman", "pearson", "symlog")
 
 # Training precisions by device, default first; measuring always uses exact float32 or float64.
 PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
@@ -50,6 +53,17 @@ PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
 }
 
 _ACCURACY = re.compile(r"(.*[^a-z])?(acc|accuracy)", re.IGNORECASE)
+
+
+def with_companion(method: CorrelationMethod) -> tuple[CorrelationMethod, ...]:
+    """The chosen coefficient and those that stand beside it.
+
+    The rank correlation comes next, or Pearson's if ranks were chosen.
+
+    Args:
+        method: The chosen coefficient.
+    """
+    return method, *(beside for beside in _TOGETHER if beside != method)
 
 
 def is_accuracy(column: str) -> bool:

@@ -16,12 +16,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from pruneviz.analysis.settings import different
+from pruneviz.analysis.symmetric_log import linear_threshold
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.plot import style
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.groups import label
 from pruneviz.plot.legends import shortened
-from pruneviz.plot.signed_log import linear_threshold
 
 _NAMED_LAYERS = 7  # beside a colour bar
 _LONGEST_LAYER = 16  # characters

@@ -96,7 +96,7 @@ def correlation(
         epochs: Epochs to show; negative numbers count from the last one. Default: all.
         runs: Runs to show: their names, or facts that they have, such as {"network": "mine"}.
         unit: What the rows are, such as "weight" or "head". Default: filters, else the only kind.
-        method: Correlation coefficient: "pearson", "spearman" or "kendall".
+        method: Correlation coefficient: "pearson", "spearman", "kendall" or "symlog".
         mask_score: Pruning measure of the masks, or None for none. Default: the measure whose masks
             the log compares, else bn_scale for filters and magnitude for other units and for
             networks without batch norm; none if x is a list, or if there are no two epochs to

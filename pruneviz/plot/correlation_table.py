@@ -14,9 +14,9 @@ from pruneviz.analysis.measures import AnyMeasure, Measure
 from pruneviz.analysis.settings import different, telling_facts
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
-from pruneviz.log.vocabulary import CorrelationMethod
+from pruneviz.log.vocabulary import CorrelationMethod, with_companion
 from pruneviz.plot.groups import with_groups
-from pruneviz.plot.mean_correlations import correlations_of_rows, with_companion
+from pruneviz.plot.mean_correlations import correlations_of_rows
 from pruneviz.plot.mean_masks import AUTO, mean_mask_distances
 from pruneviz.plot.quantities import quantity_of, valued_rows
 from pruneviz.plot.row_kind import (
@@ -48,7 +48,7 @@ class _Asked:
         several: Whether x was a list, so that it is judged against chance.
         fact: Fact of the runs that tells lines apart.
         column: Column of the rows that tells lines apart.
-        methods: The chosen coefficient and the one beside it.
+        methods: The chosen coefficient and those beside it.
         mask_score: Measure of the masks; AUTO, or None for no masks.
         mask_ratio: Fraction that the masks prune; None for that of the log.
         epochs: Epochs that were asked for.
@@ -59,7 +59,7 @@ class _Asked:
     several: bool
     fact: str | None
     column: str | None
-    methods: tuple[CorrelationMethod, CorrelationMethod]
+    methods: tuple[CorrelationMethod, ...]
     mask_score: AnyMeasure | None
     mask_ratio: float | None
     epochs: int | Iterable[int] | None
@@ -106,7 +106,7 @@ def correlation_table(
         One row per panel, line and epoch: network, dataset, group (the setting of the runs in
         words, if they differ in more than their seed), what `by` names (and depth, for layers), x,
         y, epoch; at epochs with a correlation seeds (runs averaged), filters (or what the rows are;
-        the fewest that a run correlates), for the coefficient and the one beside it the mean over
+        the fewest that a run correlates), for the coefficient and those beside it the mean over
         runs, its standard deviation (`_sd`) and its 95 % interval (`_low`, `_high`), band_low and
         band_high (mean ± standard deviation, or the interval of a single run) and, if x is a list,
         unrelated (95 % of the correlations of unrelated values are below it in size); at epochs
@@ -150,7 +150,7 @@ def _asked(
     x: AnyMeasure | Sequence[AnyMeasure] | None,
     y: AnyMeasure | None,
     by: str | None,
-    methods: tuple[CorrelationMethod, CorrelationMethod],
+    methods: tuple[CorrelationMethod, ...],
     mask_score: AnyMeasure | None,
     mask_ratio: float | None,
     epochs: int | Iterable[int] | None,

@@ -210,7 +210,7 @@ def heatmap(
         runs: Names of runs, or facts such as {"seed": 0}. Default: all.
         unit: Kind of rows, such as "filter" or "head", if the runs have several.
         by: Facts that tell runs apart. Default: all in which they differ, except the seed.
-        method: "spearman", "kendall" or "pearson".
+        method: "spearman", "kendall", "pearson" or "symlog".
         ax: Axes to draw into, for a single panel. Default: a picture of its own.
 
     Returns:

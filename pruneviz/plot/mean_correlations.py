@@ -10,14 +10,6 @@ from pruneviz.analysis.correlation import correlate, over_seeds
 from pruneviz.log.vocabulary import CorrelationMethod
 
 
-def with_companion(method: CorrelationMethod) -> tuple[CorrelationMethod, CorrelationMethod]:
-    """The chosen coefficient and the one that stands beside it.
-
-    The second is the rank correlation, or Pearson's if ranks were chosen.
-    """
-    return method, "pearson" if method == "spearman" else "spearman"
-
-
 def correlations_of_rows(
     filters: pd.DataFrame,
     spec: pd.DataFrame,
@@ -56,23 +48,28 @@ def mean_correlations(
 
     Args:
         correlations: For each coefficient, its values by run and group: run, the columns `by`, n,
-            r, low, high.
+            n_eff, r, low, high.
         spec: Facts about the runs, all of one setting.
         counted: Name of the column for the number of correlated rows.
         by: Columns to group by.
 
     Returns:
         One row per group: the columns `by`, `seeds` (runs averaged), the column `counted` (fewest
-        rows correlated in a run) and, for each coefficient, its mean, its standard deviation over
-        seeds (`_sd`) and its 95 % interval (`_low`, `_high`): the interval of the mean over seeds
-        or, with a single seed, of the run over its rows.
+        rows correlated in a run), for each coefficient its mean, its standard deviation over seeds
+        (`_sd`) and its 95 % interval (`_low`, `_high`): the interval of the mean over seeds or,
+        with a single seed, of the run over its rows; and `pearson_n_eff` (fewest over seeds), if
+        Pearson's coefficient is among them.
     """
     parts = [
         _of_method(found, spec, method, counted, list(by)) for method, found in correlations.items()
     ]
     first, *others = parts
     beside = [part.drop(columns=["seeds", counted]) for part in others]
-    return pd.concat([first, *beside], axis="columns").reset_index()
+    table = pd.concat([first, *beside], axis="columns")
+    if "pearson" in correlations:
+        groups = correlations["pearson"].groupby(list(by), observed=True)
+        table = table.assign(pearson_n_eff=groups["n_eff"].min())
+    return table.reset_index()
 
 
 def _of_method(

@@ -14,9 +14,9 @@ from pruneviz.analysis.settings import SEED, different, telling_facts
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import FILTERS
-from pruneviz.log.vocabulary import CorrelationMethod
+from pruneviz.log.vocabulary import CorrelationMethod, with_companion
 from pruneviz.plot.groups import with_groups
-from pruneviz.plot.mean_correlations import correlations_of_rows, with_companion
+from pruneviz.plot.mean_correlations import correlations_of_rows
 from pruneviz.plot.quantities import is_column, quantity_of, valued_rows
 from pruneviz.plot.row_kind import RowKind, recorded_correlations, row_kind_of
 from pruneviz.plot.rows import common_epochs, held_epochs, kept_in, runs_with
@@ -38,7 +38,7 @@ class _Asked:
         y: Quantity on the vertical axis.
         colour: Quantity that colours points, if it has a value for each of them.
         fact: Fact of the runs that colours points.
-        methods: The chosen coefficient and the one beside it.
+        methods: The chosen coefficient and those beside it.
         epochs: Epochs that were asked for.
         seed: Seed that was asked for.
     """
@@ -47,7 +47,7 @@ class _Asked:
     y: Measure
     colour: Measure | None
     fact: str | None
-    methods: tuple[CorrelationMethod, CorrelationMethod]
+    methods: tuple[CorrelationMethod, ...]
     epochs: int | Iterable[int] | None
     seed: int | None
 
@@ -103,7 +103,7 @@ def points(
         run, seed, layer, depth (of the layer, from 1), filter (and weight), x and y under their
         names, the colour under its name, standard errors of x and y (`_se`) where a log can have
         them and, the same on every row of a setting at an epoch: seeds (runs averaged), filters (or
-        what the rows are; the fewest that a run correlates) and, for the coefficient and the one
+        what the rows are; the fewest that a run correlates) and, for the coefficient and those
         beside it, the mean over the runs, its standard deviation (`_sd`) and the ends of its 95 %
         interval (`_low`, `_high`).
 
@@ -139,7 +139,7 @@ def _asked(
     x: AnyMeasure,
     y: AnyMeasure,
     hue: AnyMeasure | None,
-    methods: tuple[CorrelationMethod, CorrelationMethod],
+    methods: tuple[CorrelationMethod, ...],
     epochs: int | Iterable[int] | None,
     seed: int | None,
 ) -> _Asked:

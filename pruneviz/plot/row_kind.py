@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from pruneviz.analysis.correlation import fisher_intervals
+from pruneviz.analysis.intervals import fisher_intervals
 from pruneviz.analysis.masks import mask_distance
 from pruneviz.analysis.measures import Measure
 from pruneviz.analysis.scores import columns_read
@@ -115,13 +115,17 @@ def recorded_correlations(
         epochs: Epochs to read. Default: all.
 
     Returns:
-        The columns of `mean_correlations`; None if a run does not hold all of the coefficients.
+        The columns of `mean_correlations`; None if a run does not hold the first coefficient.
+        Others that a run does not hold are null, as "symlog" is in recordings of schema 2.
     """
     by_method = {method: _recorded(runs, spec, x, y, method, epochs) for method in methods}
-    lacking = any(set(spec["run"]) - set(found["run"]) for found in by_method.values())
-    if lacking:
+    held = {method: not set(spec["run"]) - set(found["run"]) for method, found in by_method.items()}
+    if not held[methods[0]]:
         return None
-    known = {method: found.dropna(subset=["r"]) for method, found in by_method.items()}
+    known = {
+        method: found.dropna(subset=["r"]) if held[method] else found[:0]
+        for method, found in by_method.items()
+    }
     return mean_correlations(known, spec, WEIGHT.counted)
 
 
@@ -177,7 +181,9 @@ def _recorded(
     found = held[(as_named | turned) & (held["method"] == method)]
     r, n = found["r"].to_numpy(dtype="float64"), found["n"].to_numpy()
     low, high = fisher_intervals(r, n, method)
-    return found[["run", "epoch", "n", "r"]].assign(low=low, high=high)
+    # Tables made by hand may lack n_eff.
+    known = found.reindex(columns=["run", "epoch", "n", "n_eff", "r"])
+    return known.assign(low=low, high=high)
 
 
 def _recorded_distances(

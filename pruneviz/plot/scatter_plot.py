@@ -16,13 +16,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.console.words import counted
 from pruneviz.errors import FigureError
-from pruneviz.log.vocabulary import CorrelationMethod
+from pruneviz.log.vocabulary import CorrelationMethod, with_companion
 from pruneviz.plot import style
 from pruneviz.plot.canvas import canvas, letters, with_table
 from pruneviz.plot.colouring import Colouring, colouring
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.legends import shortened
-from pruneviz.plot.mean_correlations import with_companion
 from pruneviz.plot.points import AxisScale, points
 from pruneviz.plot.quantities import axis_label, name_of
 from pruneviz.plot.row_kind import RowKind, row_kind_in
@@ -76,7 +75,7 @@ def scatter(
             after a quarter of the training, and the last.
         runs: Runs to show: their names, or facts that they have, such as {"network": "mine"}.
         unit: What the rows are, such as "weight" or "head". Default: filters, else the only kind.
-        method: Correlation coefficient: "pearson", "spearman" or "kendall".
+        method: Correlation coefficient: "pearson", "spearman", "kendall" or "symlog".
         seed: Seed of the run whose points are shown. Default: the lowest.
         scale: "symlog" (logarithmic on both sides of zero; linear for values of one sign within two
             decades) or "linear".
@@ -289,12 +288,12 @@ def _heading(
         facts = settings.iloc[0]
         lines = [
             f"{symbols[name]} {mean_and_sd(facts[name], facts[f'{name}_sd'])}"
-            for name in with_companion(method)
+            for name in with_companion(method)[:2]
         ]
         return [*lines, counts(facts, row_kind)]
     lines = [
         f"{symbols[name]} {decimal(settings[name].min())} to {decimal(settings[name].max())}"
-        for name in with_companion(method)
+        for name in with_companion(method)[:2]
     ]
     return [*lines, f"{counted(int(settings[row_kind.counted].sum()), row_kind.noun)}"]
 

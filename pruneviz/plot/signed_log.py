@@ -12,9 +12,10 @@ from matplotlib.axis import Axis
 from matplotlib.scale import SymmetricalLogTransform
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
+from pruneviz.analysis.symmetric_log import linear_threshold
+
 _LINEAR_STRIP = 0.8  # width of each half of the linear strip, in decades
-# Decades per side; more would squeeze the large values, which dominate correlations, together.
-_MOST_DECADES = 10
+_MOST_STEP = 20  # decades between labels
 _MARGIN = 0.05
 _NARROW = 100  # values of one sign within such a factor are shown on a linear axis
 
@@ -75,7 +76,7 @@ class SignedLog:
         sides = [side for side in (away > 0, away < 0) if side.any()]
         tops = sorted({exponents[side].max() for side in sides}, reverse=True)
         best = np.zeros(1)
-        for step in range(1, 2 * _MOST_DECADES):
+        for step in range(1, _MOST_STEP):
             for top in tops:
                 chosen = np.sort(np.append(away[(top - exponents) % step == 0], 0.0))
                 fits = np.all(np.diff(self.fraction(chosen)) >= gap)
@@ -108,19 +109,6 @@ class SignedLog:
 def off_ends(place: np.ndarray) -> np.ndarray:
     """Whether labels at these positions are clear of the corner between two axes."""
     return (place >= 0.04) & (place <= 0.97)
-
-
-def linear_threshold(values: np.ndarray) -> float:
-    """The power of ten up to which an axis for these values is linear.
-
-    At most the 10th percentile of the nonzero absolute values, and at most ten decades below the
-    largest one. 1 if all values are zero or absent.
-    """
-    sizes = np.abs(values[np.isfinite(values) & (values != 0)]).astype(float)
-    if not len(sizes):
-        return 1.0
-    least = max(np.quantile(sizes, 0.1), sizes.max() / 10**_MOST_DECADES)
-    return 10.0 ** math.floor(math.log10(least))
 
 
 def spans_decades(values: np.ndarray) -> bool:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-COEFFICIENT_NAMES = {"pearson": "Pearson", "spearman": "Spearman", "kendall": "Kendall"}
-SYMBOLS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "kendall": "Kendall τ"}
-SHORT = {"pearson": "r", "spearman": "ρ", "kendall": "τ"}
+COEFFICIENT_NAMES = {
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "kendall": "Kendall",
+    "symlog": "symmetric-log Pearson",
+}
+SYMBOLS = {
+    "pearson": "Pearson r",
+    "spearman": "Spearman ρ",
+    "kendall": "Kendall τ",
+    "symlog": "symlog r",
+}
+SHORT = {"pearson": "r", "spearman": "ρ", "kendall": "τ", "symlog": "r of logs"}
 
 # Networks of the paper.
 NETWORK_TITLES: Mapping[str, str] = {

@@ -14,7 +14,8 @@ from scipy import stats
 from pruneviz.analysis.correlation import Interval, correlate, over_seeds
 from pruneviz.analysis.scores import score
 from pruneviz.errors import AnalysisError, ScoreError
-from pruneviz.log.vocabulary import CorrelationMethod
+from pruneviz.log.vocabulary import CorrelationMethod, with_companion
+from tests.support.plain_statistics import effective_number, interval_over_seeds, symmetric_log
 
 METHODS: Mapping[CorrelationMethod, Callable[..., Any]] = {
     "pearson": stats.pearsonr,
@@ -70,7 +71,7 @@ def test_coefficients_equal_scipy_group_by_group(method: CorrelationMethod, by: 
     found = correlate(filters, "theta_g", "theta_hg", by=by, method=method)
     groups = filters.groupby(by)
     expected = [METHODS[method](rows["theta_g"], rows["theta_hg"]).statistic for _, rows in groups]
-    assert found.columns.tolist() == [*by, "n", "r", "low", "high"]
+    assert found.columns.tolist() == [*by, "n", "n_eff", "r", "low", "high"]
     assert found[by].to_numpy().tolist() == [list(key) for key, _ in groups]
     assert found["n"].tolist() == groups.size().tolist()
     np.testing.assert_allclose(found["r"], expected, rtol=1e-12)
@@ -167,7 +168,66 @@ def test_epochs_without_derivative_columns_give_no_row() -> None:
 def test_nothing_to_correlate_gives_an_empty_table() -> None:
     for by in (["run", "epoch"], []):
         found = correlate(filters_table().assign(theta_g=np.nan), "theta_g", "theta_hg", by=by)
-        assert found.empty and found.columns.tolist() == [*by, "n", "r", "low", "high"]
+        assert found.empty and found.columns.tolist() == [*by, "n", "n_eff", "r", "low", "high"]
+
+
+@pytest.mark.parametrize("by", [["run", "epoch"], ["layer"], []])
+def test_effective_numbers_equal_plain_loops(by: list[str]) -> None:
+    filters = filters_table()
+    groups = [rows for _, rows in filters.groupby(by)] if by else [filters]
+    changes: Mapping[CorrelationMethod, Callable[[pd.Series], Any]] = {
+        "pearson": lambda values: values,
+        "spearman": stats.rankdata,
+        "symlog": symmetric_log,
+    }
+    for method, change in changes.items():
+        found = correlate(filters, "theta_g", "theta_hg", by=by, method=method)
+        pairs = [(list(change(g["theta_g"])), list(change(g["theta_hg"]))) for g in groups]
+        expected = [effective_number(x, y) for x, y in pairs]
+        np.testing.assert_allclose(found["n_eff"], expected, rtol=1e-10)
+        r = [np.corrcoef(x, y)[0, 1] for x, y in pairs]
+        np.testing.assert_allclose(found["r"], r, rtol=1e-10)
+    assert correlate(filters, "theta_g", "theta_hg", by=by, method="kendall")["n_eff"].isna().all()
+
+
+def test_effective_number_of_known_cases() -> None:
+    signs = np.tile([-1.0, 1.0], 50)
+    one = np.append(np.zeros(9999), 1.0)
+    rng = np.random.default_rng(0)
+    known = {
+        "all filters alike": (signs, 3 * signs, 100.0),
+        "one filter alone": (one, one, 1.0),  # up to 1 / n, the share of the others
+        "cancelled": (signs, np.repeat([-1.0, 1.0], 50), 0.0),
+    }
+    for x, y, expected in known.values():
+        found = correlate(one_group(x, y), "x", "y", by=[])["n_eff"].item()
+        assert found == pytest.approx(expected, abs=1e-3)
+    # Below 4, |r| is within two of its standard errors, whose squares sum w^2 estimates.
+    x, y = rng.normal(size=(2, 400, 200))
+    unrelated = correlate(groups_of(x, y), "x", "y", by=["run"])["n_eff"]
+    assert (unrelated > 3.84).mean() == pytest.approx(0.05, abs=0.025)
+
+
+def test_the_effective_number_does_not_depend_on_scale() -> None:
+    x, y = normal_pairs(0.5, 3, 40)
+    plain = correlate(groups_of(x, y), "x", "y", by=["run"])["n_eff"]
+    scaled = correlate(groups_of(x * 1e-200, 5 - y * 1e30), "x", "y", by=["run"])["n_eff"]
+    np.testing.assert_allclose(scaled, plain, rtol=1e-8)
+
+
+def test_symlog_is_between_values_and_ranks_for_heavy_tails() -> None:
+    rng = np.random.default_rng(0)
+    x = np.append(rng.normal(size=200), 1e6)
+    table = one_group(x, np.append(rng.normal(size=200), 1e6))
+    r = {method: r_of(table, method=method) for method in ("pearson", "symlog", "spearman")}
+    assert r["pearson"] > 0.99 > 0.9 > r["symlog"] > abs(r["spearman"])
+
+
+def test_what_stands_beside_a_coefficient() -> None:
+    assert with_companion("pearson") == ("pearson", "spearman", "symlog")
+    assert with_companion("spearman") == ("spearman", "pearson", "symlog")
+    assert with_companion("symlog") == ("symlog", "spearman", "pearson")
+    assert with_companion("kendall") == ("kendall", "spearman", "pearson", "symlog")
 
 
 @pytest.mark.parametrize("interval", ["fisher", "bootstrap"])
@@ -372,7 +432,7 @@ def test_an_unknown_group_is_told_with_its_repair() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"method": "cosine"}, "choose one of pearson, spearman, kendall"),
+        ({"method": "cosine"}, "choose one of pearson, spearman, kendall, symlog"),
         ({"interval": "exact"}, "choose one of fisher, bootstrap"),
         ({"level": 95}, "confidence between 0 and 1"),
         ({"level": float("nan")}, "confidence between 0 and 1"),
@@ -403,15 +463,19 @@ def correlations(r: list[float], runs: list[str] | None = None, epoch: int = 0) 
 def test_mean_over_seeds_by_hand() -> None:
     found = over_seeds(correlations([0.1, 0.2, 0.6, 0.5]), SPEC).set_index("network")
     assert found.columns.tolist() == ["dataset", "epoch", *AVERAGES]
-    # Deviations are -0.2 -0.1 0.3, the variance 0.14 / 2. 4.302653 is the 97.5 % quantile of
-    # Student's t with 2 degrees of freedom.
-    half = 4.302653 * np.sqrt(0.07 / 3)
+    # Deviations are -0.2 -0.1 0.3, the variance 0.14 / 2. atanh(r) is 0.1003 0.2027 0.6931, with
+    # mean 0.3321 and standard deviation 0.3168; 4.302653 is the 97.5 % quantile of Student's t with
+    # 2 degrees of freedom.
+    low, high = interval_over_seeds([0.1, 0.2, 0.6])
+    assert (low, high) == pytest.approx(
+        (np.tanh(0.3321 - 0.7870), np.tanh(0.3321 + 0.7870)), abs=1e-3
+    )
     expected = {
         "seeds": 3,
         "r": 0.3,
         "sd": np.sqrt(0.07),
-        "low": 0.3 - half,
-        "high": 0.3 + half,
+        "low": low,
+        "high": high,
         "r_min": 0.1,
         "r_max": 0.6,
     }
@@ -425,8 +489,32 @@ def test_mean_over_seeds_by_hand() -> None:
 def test_interval_over_seeds_equals_scipy(level: float) -> None:
     r = [0.1, 0.2, 0.6, 0.5]
     found = over_seeds(correlations(r), SPEC, by=["dataset"], level=level).iloc[0]
-    expected = stats.t.interval(level, 3, np.mean(r), stats.sem(r))
-    assert tuple(found[["low", "high"]]) == pytest.approx(expected)
+    assert tuple(found[["low", "high"]]) == pytest.approx(interval_over_seeds(r, level))
+
+
+def test_intervals_over_seeds_stay_in_range_and_two_seeds_say_little() -> None:
+    spec = SPEC.assign(network=["a", "a", "b", "b"])
+    found = over_seeds(correlations([0.5, 0.6, 0.99, 0.9999]), spec, by=["network"])
+    np.testing.assert_allclose(
+        found.loc[0, ["low", "high"]].astype(float), [-0.28, 0.91], atol=0.01
+    )
+    assert 0.99 < found.loc[1, "high"] <= 1 and found.loc[1, "low"] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("r", "ends"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], (1, 1)),
+        ([-1.0, -1.0, -1.0, -1.0], (-1, -1)),
+        # atanh(1) is infinite: Student's t of r itself, mean 0.75, error 0.25 / sqrt(3), cut at 1
+        ([0.5, 0.5, 1.0, 1.0], (0.75 - 3.182446 * 0.25 / np.sqrt(3), 1)),
+    ],
+)
+def test_perfect_correlations_over_seeds_have_an_interval(
+    r: list[float], ends: tuple[float, float]
+) -> None:
+    found = over_seeds(correlations(r), SPEC, by=["dataset"]).iloc[0]
+    assert tuple(found[["low", "high"]]) == pytest.approx(ends)
 
 
 def test_runs_without_a_correlation_do_not_count_as_seeds() -> None:

@@ -77,7 +77,7 @@ def logged(run: str, seed: int, epochs: int, every: int) -> tuple[pd.DataFrame, 
     r = 0.3 + 0.6 * table["epoch"] / epochs + random.uniform(-0.05, 0.05, len(table))
     # No weight has changed before the first epoch.
     changed = (table["x"] != "theta_change") | (table["epoch"] > 0)
-    table = table.assign(run=run, n=WEIGHTS, r=r.where(changed))
+    table = table.assign(run=run, n=WEIGHTS, n_eff=40.0, r=r.where(changed))
     falling = 0.3 * np.exp(-4 * np.arange(epochs + 1) / epochs)
     distances = falling + random.uniform(0, 0.01, epochs + 1)
     return table, np.append(np.nan, distances[1:])
@@ -173,6 +173,13 @@ def test_one_seed_has_the_interval_over_its_weights() -> None:
         shown = [facts["pearson_low"], facts["pearson_high"]]
         assert shown == pytest.approx(ends.tolist(), abs=1e-6)
     assert table["pearson_sd"].isna().all()
+
+
+def test_a_coefficient_that_older_logs_lack_is_null(runs: Runs) -> None:
+    # METHODS are those of schema 2.
+    table = scatter_of(runs)
+    assert table["symlog"].isna().all() and table["pearson"].notna().all()
+    assert (table["pearson_n_eff"] == 40).all()
 
 
 def test_both_forms_of_loss_preservation_are_one_measure_of_a_weight(runs: Runs) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pruneviz.plot.signed_log import SignedLog, linear_threshold
+from pruneviz.analysis.symmetric_log import linear_threshold
+from pruneviz.plot.signed_log import SignedLog
 
 
 def test_an_axis_holds_any_values_and_its_labels_do_not_touch() -> None:

@@ -51,7 +51,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     row_kind, chosen = row_kind_of(spec), runs.named(spec["run"])
     x, y = row_kind.change, options.loss_preservation_score
     if row_kind.sampled:
-        check_recorded(chosen, spec, x, y, options.methods)
+        check_recorded(chosen, spec, x, y, [options.method])
     found = plot.correlation.table(
         chosen,
         x,
@@ -109,7 +109,7 @@ def _scale(table: pd.DataFrame) -> str:
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     """The computed numbers, one line per panel and epoch with a correlation."""
-    chosen, beside = options.methods
+    chosen, beside, *_ = options.methods
     lines, row_kind = [], row_kind_in(table)
     panels = _panels(table)
     for letter, (title, panel) in zip(letters(len(panels)), panels, strict=True):

@@ -50,7 +50,7 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     spec = chosen_spec(runs.spec, entry, options)
     chosen = runs.named(spec["run"])
     if row_kind_of(spec).sampled:
-        check_recorded(chosen, spec, X, Y, options.methods)
+        check_recorded(chosen, spec, X, Y, [options.method])
     found = plot.scatter.table(chosen, X, Y, method=options.method, seed=options.seed)
     return found.assign(dataset=spec["dataset"].iloc[0])
 
@@ -98,7 +98,7 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
 
 def finding(table: pd.DataFrame, options: DrawOptions) -> str:
     """What these recordings say about the paper's claim, with the meaning of "high"."""
-    panels, (chosen, beside) = _panels(table), options.methods
+    panels, (chosen, beside, *_) = _panels(table), options.methods
     text = (
         f"The mean {COEFFICIENT_NAMES[chosen]} correlation is {_by_panel(panels, chosen)}. The "
         f"paper names no measure of high; calling a size of at least {HIGH} high, it is "

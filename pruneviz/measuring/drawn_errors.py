@@ -38,11 +38,13 @@ from pruneviz.measuring.derivatives import filter_products, gradients, hessian_p
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.rows import AnyLayer, reduced
 from pruneviz.measuring.standard_errors import FilterTerms
+from pruneviz.measuring.strata import Strata
 from pruneviz.model.filters import Layer
 from pruneviz.model.sample import Batch, chosen, examples_in
 
 DRAWS = 8  # half samples; an error from them has 8 degrees of freedom at most
 DRAWN_COLUMNS = ("theta_g_se", "abs_theta_g_se", "theta_hg_se")
+_NULL = float("nan")
 BEND = "bend"  # of a draw: the part of theta^T H g of second order, theta^T H_w d, and a constant
 
 Rows: TypeAlias = dict[str, NamedTensors]  # column -> layer -> one number per row
@@ -67,6 +69,26 @@ class Level:
         shuffled = self.members.gather(1, order)
         first = n // 2 + int(torch.randint(0, 1 + n % 2, (), generator=generator))
         return shuffled[:, :first].flatten(), shuffled[:, first:].flatten()
+
+
+def levels_of(strata: Strata, weights: Tensor) -> list[Level]:
+    """The observations that have a weight, by stratum; strata of the same size in one level.
+
+    Args:
+        strata: The stratum of every observation.
+        weights: Weights of the observations in the loss.
+
+    Returns:
+        Empty if a stratum has one observation alone, whose spread is not known.
+    """
+    alike: dict[tuple[int, float], list[Tensor]] = {}
+    for number, left in enumerate(strata.left.tolist()):
+        members = ((strata.of_each == number) & (weights > 0)).nonzero().flatten()
+        if len(members) == 1:
+            return []
+        if len(members):
+            alike.setdefault((len(members), left), []).append(members)
+    return [Level(torch.stack(members), left) for (_, left), members in alike.items()]
 
 
 class HalfSamples:
@@ -193,7 +215,7 @@ class HalfSamples:
 def drawn_errors(
     sample: Objective,
     layers: Sequence[AnyLayer],
-    levels: Sequence[Level],
+    strata: Strata,
     columns: Sequence[str],
     *,
     unit: str,
@@ -205,19 +227,22 @@ def drawn_errors(
     Args:
         sample: The loss on the sample.
         layers: Layers of the table.
-        levels: The observations of the sample, by stratum.
+        strata: The strata that the sample was drawn from.
         columns: Among `DRAWN_COLUMNS`.
         unit: Row kind.
         chunk: Examples differentiated at once.
         seed: Seed of the draws.
 
     Returns:
-        {column: {layer: float64, one number per row}}; NaN if no stratum can be split.
+        {column: {layer: float64, one number per row}}; NaN if a stratum cannot be split.
 
     References:
         McCarthy, "Pseudo-replication: half samples", Review of the International Statistical
         Institute, 1969. Wolter, "Introduction to Variance Estimation", 2007, chapter 3.
     """
+    levels = levels_of(strata, observation_weights(sample))
+    if not levels:
+        return _unknown(sample, layers, columns, unit)
     generator = torch.Generator().manual_seed(int(seed))
     halves = HalfSamples(sample, layers, levels, unit, chunk)
     draws = [
@@ -237,6 +262,20 @@ def _errors_of(draws: Sequence[Rows], column: str) -> NamedTensors:
             square = (square - twice).maximum(square / 2)
         found[layer] = square.sqrt()
     return found
+
+
+def _unknown(
+    sample: Objective, layers: Sequence[AnyLayer], columns: Sequence[str], unit: str
+) -> Rows:
+    nothing = {
+        layer.name: reduced(
+            layer,
+            lambda name: torch.full_like(sample.parameters[name], _NULL, dtype=torch.float64),
+            unit,
+        ).cpu()
+        for layer in layers
+    }
+    return dict.fromkeys(columns, nothing)
 
 
 def observation_weights(sample: Objective) -> Tensor:

@@ -13,6 +13,7 @@ from pruneviz.measuring.building import build_objective
 from pruneviz.measuring.drawn_errors import DRAWN_COLUMNS, HalfSamples, Level, drawn_errors
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.snapshot import rows_of
+from pruneviz.measuring.strata import Strata
 from pruneviz.model.sample import as_batches
 from tests.support.influences import influences, stratified_error
 
@@ -137,12 +138,26 @@ def test_many_draws_of_a_seed_approach_the_mean_over_all_splits(
     options = Options(temperatures=(1.0,))
     layers = rows_of(model, batches, options).layers
     sample = build_objective(model, batches, options)
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    found = drawn_errors(sample, layers, levels, ["theta_g_se"], unit="filter", chunk=7, seed=3)
-    assert torch.equal(torch.get_rng_state(), before)
     strata = stratum_of_each(levels)
     left = {strata[int(row[0])]: level.left for level in levels for row in level.members}
+    drawn_by = Strata(torch.tensor(strata), torch.tensor([left[i] for i in range(len(left))]))
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    found = drawn_errors(sample, layers, drawn_by, ["theta_g_se"], unit="filter", chunk=7, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
     entries = influences(model, x, y)["theta_g_se"]
     expected = stratified_error(rows_of_entries(entries, "filter"), strata, left)
     torch.testing.assert_close(found["theta_g_se"]["0"], expected, rtol=0.2, atol=0.0)
+
+
+def test_an_error_with_one_example_in_a_stratum_is_not_known() -> None:
+    model, (x, y) = network(), examples(5)
+    batches = as_batches((x, y), torch.device("cpu"), torch.float64)
+    options = Options(temperatures=(1.0,))
+    layers = rows_of(model, batches, options).layers
+    sample = build_objective(model, batches, options)
+    strata = Strata(torch.tensor([0, 0, 0, 0, 1]), torch.ones(2))
+    found = drawn_errors(sample, layers, strata, DRAWN_COLUMNS, unit="filter", chunk=5, seed=0)
+    assert {name: rows["0"].isnan().all().item() for name, rows in found.items()} == dict.fromkeys(
+        DRAWN_COLUMNS, True
+    )

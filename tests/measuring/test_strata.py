@@ -1,0 +1,52 @@
+"""How a sample was drawn, as its labels show it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pruneviz.measuring.building import build_objective
+from pruneviz.measuring.objective import Objective
+from pruneviz.measuring.options import Options
+from pruneviz.measuring.strata import strata_of
+from pruneviz.model.sample import as_batches
+
+
+def objective(labels: Tensor, size: int, bn: str = "eval") -> Objective:
+    x = torch.randn(len(labels), 4)
+    batches = list(zip(x.split(size), labels.split(size), strict=True))
+    model = nn.Linear(4, 3)
+    placed = as_batches(batches, torch.device("cpu"), torch.float32)
+    return build_objective(model, placed, Options(bn=bn))
+
+
+@pytest.mark.parametrize(
+    ("labels", "sizes"),
+    [
+        ([0, 1, 2, 0, 1, 2], [2, 2, 2]),
+        ([0, 1, 2, 0, 1, 2, 2], [2, 2, 3]),
+        ([0, 1, 2, 0, 1, 1, 1], [7]),  # unequal: drawn at random from everything
+        ([0, 1, 2, 0, 1], [5]),  # a class with one example has no spread
+        ([1, 1, 1, 1], [4]),
+    ],
+)
+@pytest.mark.parametrize("size", [2, 7])
+def test_classes_are_strata_where_each_has_as_many_examples(
+    labels: list[int], sizes: list[int], size: int
+) -> None:
+    strata = strata_of(objective(torch.tensor(labels), size))
+    assert strata.sizes.tolist() == sizes
+    assert strata.degrees == len(labels) - len(sizes)
+    assert len(sizes) == 1 or strata.of_each.tolist() == labels
+    assert strata.left.tolist() == [1.0] * len(sizes)
+
+
+def test_targets_that_are_no_classes_have_no_strata() -> None:
+    probabilities = torch.eye(3)[torch.tensor([0, 1, 2, 0, 1, 2])]
+    assert strata_of(objective(probabilities, 6)).sizes.tolist() == [6]
+
+
+def test_batches_that_cannot_be_split_are_one_stratum() -> None:
+    strata = strata_of(objective(torch.tensor([0, 1, 2, 0, 1, 2]), 2, bn="batch"))
+    assert (strata.sizes.tolist(), strata.degrees) == ([3], 2)

@@ -70,10 +70,7 @@ def _correlation(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> s
             (network_title(str(name)), rows) for name, rows in table.groupby("network", sort=False)
         ]
     each = "; ".join(_of_panel(name, panel, options) for name, panel in panels)
-    return (
-        f"{SYMBOLS[options.method]}, mask distance, and the rank correlation of the two curves: "
-        f"{each}."
-    )
+    return f"{SYMBOLS[options.method]} and mask distance: {each}."
 
 
 def _of_panel(name: str, panel: pd.DataFrame, options: DrawOptions) -> str:
@@ -81,12 +78,10 @@ def _of_panel(name: str, panel: pd.DataFrame, options: DrawOptions) -> str:
     if len(both) < 3:
         return f"{name} has fewer than three epochs with both"
     first, last = both.iloc[0], both.iloc[-1]
-    together = both[options.method].corr(both["mask_distance"], method="spearman")
     return (
         f"{name}, epochs {first['epoch']} to {last['epoch']}, "
         f"{decimal(first[options.method])} to {decimal(last[options.method])}, "
-        f"{decimal(first['mask_distance'], 3)} to {decimal(last['mask_distance'], 3)}, "
-        f"{decimal(together)}"
+        f"{decimal(first['mask_distance'], 3)} to {decimal(last['mask_distance'], 3)}"
     )
 
 

@@ -15,8 +15,10 @@ from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.composed import Composed, save_composed
 from pruneviz.figures.figure_texts import FigureTexts
 from pruneviz.figures.formats import check_format
+from pruneviz.figures.kinds import accuracy_curve, layer_ratios
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES
+from pruneviz.figures.verdict_words import finding_of, verdicts_on
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import figure_name
 
@@ -27,10 +29,12 @@ class ComposedFigure(Composed):
 
     Attributes:
         entry: Description of the figure, with the paper's claim.
-        finding: What the recordings say about the claim.
+        verdicts: Verdicts on the claim, as `pruneviz.claims` gives them.
+        finding: The verdicts in words, with their numbers and reasons.
     """
 
     entry: Entry
+    verdicts: pd.DataFrame
     finding: str
 
     @property
@@ -87,7 +91,7 @@ def compose(
         options: Drawing options. Default: `DrawOptions()`.
 
     Returns:
-        The picture, its numbers, further tables, the finding and the caption.
+        The picture, its numbers, further tables, the verdicts on the claim and the caption.
 
     Raises:
         FigureError: If the figure is unknown, its recordings are missing, or they cannot be
@@ -102,14 +106,12 @@ def compose(
     spec = chosen_spec(runs.spec, entry, options)
     options = options.for_unit(str(spec["unit"].iloc[0]))
     numbers = picture.table(runs, entry, options)
-    findings = [picture.finding(numbers, options)]
     tables: Mapping[str, pd.DataFrame] = {}
     if entry.kind in COMPANIONS:
-        companion = COMPANIONS[entry.kind]
-        tables = companion.tables(runs, entry, options)
-        findings.append(companion.finding(tables, options))
-    finding = " ".join(findings)
-    texts = FigureTexts(heading, entry, spec, numbers, tables, finding, options)
+        tables = COMPANIONS[entry.kind].tables(runs, entry, options)
+    verdicts = verdicts_on(entry.kind, runs.named(spec["run"]))
+    finding = finding_of(verdicts) or _finding(entry.kind, numbers, tables, options)
+    texts = FigureTexts(heading, entry, spec, numbers, tables, verdicts, finding, options)
     return ComposedFigure(
         picture=picture.draw(numbers, options),
         numbers=numbers,
@@ -118,6 +120,7 @@ def compose(
         alt=texts.alt_text(),
         details=texts.details(file_stem(figure)),
         entry=entry,
+        verdicts=verdicts,
         finding=finding,
     )
 
@@ -152,6 +155,17 @@ def save_figure(
     endings = [check_format(name) for name in dict.fromkeys(formats)]
     composed = compose(figure, runs, options=options)
     return save_composed(composed, out / file_stem(figure), endings)
+
+
+def _finding(
+    kind: str, numbers: pd.DataFrame, tables: Mapping[str, pd.DataFrame], options: DrawOptions
+) -> str:
+    """What figures of pruned runs say about the claim."""
+    own = {"accuracy_curve": accuracy_curve.finding, "layer_ratios": layer_ratios.finding}
+    found = [own[kind](numbers, options)]
+    if kind in COMPANIONS:
+        found.append(COMPANIONS[kind].finding(tables, options))
+    return " ".join(found)
 
 
 def _check_runs(runs: object) -> None:

@@ -15,11 +15,12 @@ from pruneviz.figures.brief import brief
 from pruneviz.figures.caption import Caption
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import missing_runs
-from pruneviz.figures.details import SCHEMA, facts_of, plain, tables_of, values_of
+from pruneviz.figures.details import SCHEMA, facts_of, plain, records, tables_of, values_of
 from pruneviz.figures.long_caption import long_caption, made_from
 from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import PICTURES
+from pruneviz.figures.verdict_words import brief_of
 from pruneviz.plot.words import dataset_title, network_title
 
 
@@ -33,7 +34,8 @@ class FigureTexts:
         spec: Rows of `runs.spec` for the drawn runs.
         numbers: The drawn numbers.
         tables: Further tables, by name.
-        finding: What the recordings say about the claim.
+        verdicts: Verdicts on the claim, as `pruneviz.claims` gives them.
+        finding: The verdicts in words, with their numbers and reasons.
         options: Drawing options.
     """
 
@@ -42,6 +44,7 @@ class FigureTexts:
     spec: pd.DataFrame
     numbers: pd.DataFrame
     tables: Mapping[str, pd.DataFrame]
+    verdicts: pd.DataFrame
     finding: str
     options: DrawOptions
 
@@ -82,6 +85,7 @@ class FigureTexts:
         drawing = {key: getattr(self.options, key) for key in PICTURES[self.entry.kind].OPTIONS}
         text = long_caption(
             *(self.heading, self.entry, self.numbers, self.tables, self.spec, self.options),
+            self.finding,
             self.absent,
         )
         return {
@@ -92,6 +96,7 @@ class FigureTexts:
             "description": self.drawn,
             "claim": self.entry.claim,
             "finding": self.finding,
+            "verdicts": records(self.verdicts),
             "missing": self.absent or None,
             "values": values_of(self.entry.kind, self.numbers),
             "tables": tables_of(self.tables),
@@ -108,8 +113,9 @@ class FigureTexts:
 
     @cached_property
     def brief(self) -> str:
-        """The main numbers."""
-        return brief(self.entry.kind, self.numbers, self.tables, self.options)
+        """The verdicts and the main numbers."""
+        numbers = brief(self.entry.kind, self.numbers, self.tables, self.options)
+        return f"{brief_of(self.verdicts)} {numbers}".strip()
 
     @cached_property
     def absent(self) -> str:

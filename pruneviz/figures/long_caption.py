@@ -79,6 +79,7 @@ def long_caption(
     beside: Mapping[str, pd.DataFrame],
     spec: pd.DataFrame,
     options: DrawOptions,
+    finding: str,
     absent: str = "",
 ) -> str:
     """Everything about a figure as text; `pruneviz.figures.caption` gives the short form.
@@ -90,6 +91,7 @@ def long_caption(
         beside: Further tables for this kind of picture, by name.
         spec: Rows of `runs.spec` for the drawn runs.
         options: Drawing options.
+        finding: The verdicts on the claim, in words.
         absent: What is not recorded, as a sentence.
 
     Returns:
@@ -102,16 +104,13 @@ def long_caption(
         _wrapped(f"{picture.drawn(table, options)} {absent}"),
         "\n".join(values),
     ]
-    findings = [f"These recordings: {picture.finding(table, options)}"]
     if beside:
-        companion = COMPANIONS[entry.kind]
-        parts.append("\n".join(companion.values(beside, options)))
-        findings.append(companion.finding(beside, options))
+        parts.append("\n".join(COMPANIONS[entry.kind].values(beside, options)))
     in_force = ["Options in force", *recording_lines(spec), *_drawing_lines(picture, options)]
     names = _wrapped(", ".join(spec["run"]), indent="  ")
     parts += [
         _wrapped(f"The paper (Lubana and Dick, ICLR 2021) claims: {entry.claim}."),
-        *map(_wrapped, findings),
+        _wrapped(f"These recordings: {finding}"),
         "\n".join(in_force),
         f"{counted(len(spec), 'run').capitalize()}\n{names}",
     ]

@@ -43,9 +43,6 @@ class Picture(Protocol):
     def values(self, table: pd.DataFrame, options: DrawOptions) -> list[str]:
         """Lines with the computed values."""
 
-    def finding(self, table: pd.DataFrame, options: DrawOptions) -> str:
-        """What the recordings say about the paper's claim."""
-
 
 class Companion(Protocol):
     """Further numbers for a kind of picture, computed from the same runs."""

@@ -221,6 +221,7 @@ def _details(
         "description": words.drawn,
         "claim": None,
         "finding": words.found,
+        "verdicts": [],
         "missing": None,
         "values": records(value_rows(kind, numbers)),
         "tables": {},

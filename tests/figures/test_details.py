@@ -17,8 +17,8 @@ from pruneviz.log.runs import Runs
 from tests.support.synthetic_runs import SMALL, make_runs, runs_of_every_kind
 
 KEYS = (
-    *("schema", "name", "title", "kind", "description", "claim", "finding", "missing", "values"),
-    *("tables", "options", "runs", "alt", "text"),
+    *("schema", "name", "title", "kind", "description", "claim", "finding", "verdicts"),
+    *("missing", "values", "tables", "options", "runs", "alt", "text"),
 )
 
 

@@ -260,10 +260,10 @@ def test_epochs_without_a_change_are_told(runs: Runs) -> None:
 @pytest.mark.parametrize(("figure", "picture"), [("H1a", scatter), ("H1b", correlation_curve)])
 def test_words_say_weights(runs: Runs, figure: str, picture: ModuleType) -> None:
     table = picture.table(runs, find(figure), DEFAULT)
-    drawn, finding = picture.drawn(table, DEFAULT), picture.finding(table, DEFAULT)
+    drawn = picture.drawn(table, DEFAULT)
     values = " ".join(picture.values(table, DEFAULT))
     shown = words_of(picture.draw(table, DEFAULT))
-    assert not any("filter" in part for part in (drawn, values, finding, shown))
+    assert not any("filter" in part for part in (drawn, values, shown))
     assert "weight" in drawn
     assert f"{WEIGHTS:,} weights" in values
 
@@ -291,31 +291,6 @@ def test_pictures_of_weights_are_readable(seeds: Sequence[int], epochs: int) -> 
     runs = weight_runs(seeds, epochs, max(1, epochs // 8))
     assert_readable(scatter.draw(scatter_of(runs), DEFAULT))
     assert_readable(correlation_curve.draw(curve_of(runs), DEFAULT))
-
-
-@pytest.mark.parametrize(
-    ("slope", "verdict"), [(-0.01, "as the claim has it"), (0.01, "against the claim")]
-)
-def test_the_claim_of_the_curve_is_judged_by_the_numbers(
-    runs: Runs, slope: float, verdict: str
-) -> None:
-    rising = replace(
-        runs,
-        correlations=runs.correlations.assign(r=0.1 + runs.correlations["epoch"] / 40),
-        epochs=runs.epochs.assign(mask_distance=0.2 + slope * runs.epochs["epoch"]),
-    )
-    assert correlation_curve.finding(curve_of(rising), DEFAULT).count(verdict) == 3
-
-
-@pytest.mark.parametrize(
-    ("r", "verdict"),
-    [(0.9, "high and positive in 3 of the 3 panels"), (0.1, "high in none of the 3 panels")],
-)
-def test_the_claim_of_the_scatter_is_judged_by_the_numbers(
-    runs: Runs, r: float, verdict: str
-) -> None:
-    equal = replace(runs, correlations=runs.correlations.assign(r=r))
-    assert verdict in scatter.finding(scatter_of(equal), DEFAULT)
 
 
 def test_scatter_of_weights_is_as_its_baseline(runs: Runs, tmp_path: Path) -> None:

@@ -31,9 +31,6 @@ from pruneviz.plot.words import (
 # Columns of the filters table, and fields of DrawOptions, that the picture depends on.
 NEEDS = ("sigma", "sigma_delta", "theta_g", "abs_theta_g")
 OPTIONS = ("method", "loss_preservation", "mask_score", "mask_ratio")
-# Least absolute rank correlation at which the two curves are said to move together.
-CLEAR = 0.5
-FEW_EPOCHS = 8
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
@@ -121,17 +118,6 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     return lines
 
 
-def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What these recordings say about the paper's claim, network by network."""
-    sentences = [_finding_of(title, panel, options) for title, panel in _panels(table)]
-    hint = ", and one seed gives a hint at most" if table["seeds"].max() == 1 else ""
-    caution = (
-        "Neighbouring epochs resemble one another, so a rank correlation over epochs describes the "
-        f"two curves and tests nothing; here {CLEAR:g} and more is called clear{hint}."
-    )
-    return " ".join([*sentences, caution])
-
-
 def _panels(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each panel under its title: the network, or the setting if it has several."""
     if "group" in table:
@@ -150,30 +136,3 @@ def _value_line(row: pd.Series, chosen: str, beside: str) -> str:
         f"{interval(row[f'{chosen}_low'], row[f'{chosen}_high'])}; {COEFFICIENT_NAMES[beside]} "
         f"{mean_and_sd(row[beside], row[f'{beside}_sd'], 3)}; mask distance {distance}"
     )
-
-
-def _finding_of(name: str, panel: pd.DataFrame, options: DrawOptions) -> str:
-    both = panel.dropna(subset=[options.method, "mask_distance"])
-    if len(both) < 3:
-        epochs = counted(len(both), "epoch")
-        return f"{name}: only {epochs} with both quantities, too few to say anything."
-    first, last = both.iloc[0], both.iloc[-1]
-    return (
-        f"{name}: from epoch {first['epoch']} to {last['epoch']} the correlation goes from "
-        f"{decimal(first[options.method])} to {decimal(last[options.method])} and the mask "
-        f"distance from {decimal(first['mask_distance'], 3)} to "
-        f"{decimal(last['mask_distance'], 3)}; "
-        f"{_joint_movement(both[options.method], both['mask_distance'])}"
-    )
-
-
-def _joint_movement(correlation: pd.Series, distance: pd.Series) -> str:
-    """How the two curves move together; the claim is a negative rank correlation."""
-    together = float(correlation.corr(distance, method="spearman"))
-    over = f"over {len(correlation)} epochs their rank correlation is {decimal(together)}, "
-    few = " (few epochs, so a hint at most)" if len(correlation) < FEW_EPOCHS else ""
-    if together <= -CLEAR:
-        return over + f"as the claim has it{few}."
-    if together >= CLEAR:
-        return over + f"against the claim{few}."
-    return over + "too weak to speak for or against the claim."

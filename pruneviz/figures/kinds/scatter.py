@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruneviz import plot
-from pruneviz.console.words import counted
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
@@ -22,7 +21,6 @@ from pruneviz.plot.scatter_plot import counts, draw_points, when
 from pruneviz.plot.signed_log import SignedLog
 from pruneviz.plot.words import (
     COEFFICIENT_NAMES,
-    decimal,
     interval,
     listed,
     mean_and_sd,
@@ -35,9 +33,6 @@ NEEDS = (X, Y)
 OPTIONS = ("method", "seed", "scale")
 # Standard errors, if recorded, show whether a point differs from zero.
 ERRORS = (f"{X}_se", f"{Y}_se")
-HIGH = 0.7  # least absolute value of a "high" correlation; the paper gives none
-# A panel is mostly noise if a smaller share of points exceeds twice its standard error.
-FEW = 0.5
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
@@ -96,33 +91,6 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
     return lines
 
 
-def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What these recordings say about the paper's claim, with the meaning of "high"."""
-    panels, (chosen, beside, *_) = _panels(table), options.methods
-    text = (
-        f"The mean {COEFFICIENT_NAMES[chosen]} correlation is {_by_panel(panels, chosen)}. The "
-        f"paper names no measure of high; calling a size of at least {HIGH} high, it is "
-        f"{_share_of_high(panels[chosen])} of the {counted(len(panels), 'panel')}."
-    )
-    apart = panels[_verdicts(panels[chosen]) != _verdicts(panels[beside])]
-    if len(apart):
-        text += (
-            f" The {COEFFICIENT_NAMES[beside]} correlation says otherwise where it is "
-            f"{_by_panel(apart, beside)}."
-        )
-    noisy = _noisy_panels(table)
-    if noisy:
-        text += (
-            f" Less than half of the points are above twice their standard error at "
-            f"{listed(noisy)}; there the picture shows the noise of the sample as much as the "
-            "network."
-        )
-    return (
-        f"{text} A few large values weigh most in Pearson's coefficient; ranks weigh every "
-        f"{row_kind_in(table).noun} alike."
-    )
-
-
 def thresholds(table: pd.DataFrame) -> pd.DataFrame:
     """The value up to which each symmetric-log axis is linear.
 
@@ -150,15 +118,6 @@ def _sample(table: pd.DataFrame, row_kind: RowKind) -> str:
     )
 
 
-def _noisy_panels(table: pd.DataFrame) -> list[str]:
-    """Names of panels in which few points exceed twice their standard error."""
-    noisy = []
-    for _, facts in _panels(table).iterrows():
-        if (_clear_of_noise(_points_of(table, facts)) < FEW).any():
-            noisy.append(_place(facts))
-    return noisy
-
-
 def _clear_of_noise(panel: pd.DataFrame) -> pd.Series:
     """Share of points above twice their standard error, by quantity; null if not recorded."""
     shares = {}
@@ -166,26 +125,6 @@ def _clear_of_noise(panel: pd.DataFrame) -> pd.Series:
         shares[name] = panel[name].abs().gt(2 * panel[error]).mean()
     known = panel[list(ERRORS)].notna().any().to_numpy()
     return pd.Series(shares).where(known)
-
-
-def _by_panel(panels: pd.DataFrame, method: str) -> str:
-    return listed(f"{decimal(facts[method])} ({_place(facts)})" for _, facts in panels.iterrows())
-
-
-def _verdicts(correlations: pd.Series) -> pd.Series:
-    """1 for high and positive, -1 for high and negative, otherwise 0."""
-    return (correlations >= HIGH).astype(int) - (correlations <= -HIGH).astype(int)
-
-
-def _share_of_high(correlations: pd.Series) -> str:
-    verdicts = _verdicts(correlations)
-    counts = {
-        "high and positive": int((verdicts > 0).sum()),
-        "high and negative": int((verdicts < 0).sum()),
-    }
-    if not any(counts.values()):
-        return "high in none"
-    return listed(f"{name} in {count}" for name, count in counts.items() if count)
 
 
 def _with_interval(facts: pd.Series, method: str) -> str:

@@ -196,14 +196,3 @@ def test_figure_i1_is_of_tiny_imagenet() -> None:
 def test_picture_is_as_its_baseline(tmp_path: Path) -> None:
     table = table_of(make_runs(SMALL, seeds=(0, 1)))
     assert_as_before(picture.draw(table, DEFAULT), "correlation_curve", tmp_path)
-
-
-# The words
-
-
-@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_one_seed_is_a_hint_at_most(seeds: tuple[int, ...]) -> None:
-    table = table_of(make_runs(SMALL, seeds=seeds, epochs=8, every=1))
-    said = picture.finding(table, DEFAULT)
-    assert ("one seed gives a hint at most" in said) == (len(seeds) == 1)
-    assert "describes the two curves and tests nothing" in said

@@ -1,0 +1,87 @@
+"""Verdicts on the runs of a picture, in words: all that a caption says about a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from pruneviz.analysis.claims import claims
+from pruneviz.analysis.rules import NOT_TESTABLE
+from pruneviz.console.words import counted
+from pruneviz.log.runs import Runs
+from pruneviz.plot.words import dataset_title, decimal, listed, network_title
+
+# The rule that judges the claim of each kind of figure.
+RULE_OF_KIND: Mapping[str, str] = {
+    "scatter": "high correlation",
+    "correlation_curve": "association with masks",
+}
+
+
+def verdicts_on(kind: str, runs: Runs) -> pd.DataFrame:
+    """The verdicts on the runs of a figure, as `pruneviz.claims` gives them.
+
+    Args:
+        kind: Kind of figure; of one without a rule there are none.
+        runs: The drawn runs.
+    """
+    return claims(runs, [RULE_OF_KIND[kind]] if kind in RULE_OF_KIND else [])
+
+
+def finding_of(verdicts: pd.DataFrame) -> str:
+    """Each verdict with its numbers and its reason.
+
+    Args:
+        verdicts: What `verdicts_on` returns.
+    """
+    if verdicts.empty:
+        return ""
+    rule = verdicts["claim"].iloc[0]
+    each = "; ".join(
+        f"{place}{row['verdict']} ({_numbers(row)}{row['reason']})"
+        for place, (_, row) in zip(_places(verdicts), verdicts.iterrows(), strict=True)
+    )
+    return f"By the rule `{rule}` of docs/claims.md: {each}."
+
+
+def brief_of(verdicts: pd.DataFrame) -> str:
+    """Each verdict in a few words, without its reason.
+
+    Args:
+        verdicts: What `verdicts_on` returns.
+    """
+    if verdicts.empty:
+        return ""
+    places = pd.Series(_places(verdicts), index=verdicts.index).str.removesuffix(": ")
+    untested = verdicts["verdict"] == NOT_TESTABLE
+    told = verdicts["verdict"].where(~untested, f"{NOT_TESTABLE} (" + verdicts["reason"] + ")")
+    each = [
+        f"{verdict} for {listed(names)}" if names.any() else str(verdict)
+        for verdict, names in places.groupby(told, sort=False)
+    ]
+    return f"Verdict on the claim: {'; '.join(each)}."
+
+
+def _numbers(row: pd.Series) -> str:
+    seeds = counted(int(row["seeds"]), "seed")
+    if pd.isna(row["value"]):
+        return ""
+    ends = "" if pd.isna(row["low"]) else f" [{decimal(row['low'])}, {decimal(row['high'])}]"
+    return f"{decimal(row['value'])}{ends} over {seeds}; "
+
+
+def _places(verdicts: pd.DataFrame) -> list[str]:
+    """What each verdict is on, as far as they differ: `VGG-13, bn batch, epoch 4: `."""
+    words = pd.DataFrame(
+        {
+            "network": verdicts["network"].map(network_title),
+            "dataset": verdicts["dataset"].map(dataset_title),
+            "bn": "bn " + verdicts["bn"],
+        }
+    )
+    told = words[[name for name in words if len(set(words[name])) > 1]]
+    epochs = ["" if pd.isna(epoch) else f"epoch {epoch}" for epoch in verdicts["epoch"]]
+    rows = told.assign(what=verdicts["what"], epoch=epochs).to_numpy()
+    places = [", ".join(filter(None, row)) for row in rows]
+    return [f"{place}: " if place else "" for place in places]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pruneviz.analysis.masks import mask_distance as mask_distance
     from pruneviz.analysis.matrix import correlation_matrix as correlation_matrix
     from pruneviz.analysis.matrix import recorded_measures as recorded_measures
+    from pruneviz.analysis.multiple import holm as holm
     from pruneviz.analysis.robustness import leave_one_layer_out as leave_one_layer_out
     from pruneviz.analysis.robustness import robustness as robustness
     from pruneviz.analysis.scores import score as score
@@ -71,6 +72,7 @@ _HOMES = {
     "draw": "pruneviz.figures.draw",
     "eigen_share": "pruneviz.analysis.eigen_direction",
     "filter_column": "pruneviz.log.schema",
+    "holm": "pruneviz.analysis.multiple",
     "hold_pruned": "pruneviz.pruning.held_entries",
     "keep_mask": "pruneviz.analysis.masks",
     "leave_one_layer_out": "pruneviz.analysis.robustness",

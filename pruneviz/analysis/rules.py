@@ -204,27 +204,6 @@ def not_testable(panel: Panel, statistic: str, reason: str) -> Verdict:
     return Verdict(panel, NOT_TESTABLE, reason, statistic, runs=runs, seeds=panel.seeds)
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p-values corrected for their number, which keeps the chance of any false one at the level.
-
-    Args:
-        p_values: p-values of one family; NaN for tests that could not be made, which do not count.
-
-    Returns:
-        Corrected p-values in the same order, at most 1.
-
-    References:
-        Holm, Scandinavian Journal of Statistics 1979.
-    """
-    p = np.asarray(p_values, dtype="float64")
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    found = np.full(len(p), np.nan)
-    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return found
-
-
 def student_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Student's t interval of the mean of some values; NaN for fewer than two."""
     n = len(values)

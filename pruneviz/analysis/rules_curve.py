@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.correlation import correlate
+from pruneviz.analysis.multiple import holm
 from pruneviz.analysis.rules import (
     NOT_SUPPORTED,
     SUPPORTED,
@@ -23,7 +24,6 @@ from pruneviz.analysis.rules import (
     Rule,
     Verdict,
     families,
-    holm,
     not_testable,
     student_interval,
     too_few,

@@ -32,3 +32,16 @@ def interval_over_seeds(r: Sequence[float], level: float = 0.95) -> tuple[float,
     z = [math.atanh(value) for value in r]
     low, high = stats.t.interval(level, len(z) - 1, np.mean(z), stats.sem(z))
     return math.tanh(low), math.tanh(high)
+
+
+def holm_rejects(p: Sequence[float], alpha: float) -> list[bool]:
+    """Which hypotheses Holm's procedure rejects, step by step from the smallest p-value on."""
+    rejected = [False] * len(p)
+    waiting = list(range(len(p)))
+    while waiting:
+        least = min(waiting, key=lambda place: p[place])
+        if p[least] * len(waiting) > alpha:
+            break
+        rejected[least] = True
+        waiting.remove(least)
+    return rejected

@@ -109,7 +109,7 @@ def _with_further_columns(filters: pd.DataFrame) -> pd.DataFrame:
         theta_hg_t200=filters["theta_hg"] / 200,
         g_norm2=filters["abs_theta_g"] ** 2,
         theta_g_se=filters["theta_g"].abs() / 3,
-        theta_hg_se=filters["theta_hg"].abs() / 2,
+        theta_hg_se_given_g=filters["theta_hg"].abs() / 2,
     )
 
 

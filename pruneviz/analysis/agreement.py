@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.correlation import correlate
+from pruneviz.analysis.noise import clear_of_noise, error_columns, with_degrees
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.robustness import robustness
 from pruneviz.log.runs import Runs
@@ -101,16 +102,20 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
     Returns:
         One row per network, data set, bn and epoch, with means over seeds of
 
-        - clear: fraction of filters whose theta_g is more than two standard errors from 0.
+        - clear: fraction of filters whose theta_g is clear of the noise of the sample (as by
+          `pruneviz.analysis.noise.clear_of_noise`), of those whose standard error is known.
         - cosine: median over filters of abs(theta_g) / (norm(theta) norm(g)); 0 in case 1.
         - scale: slope of theta_hg against -g_norm2, through the origin; 1 in case 1.
         - eigen: least-squares slope of theta_hg against theta_g, divided by the Rayleigh quotient
           g^T H g / norm(g)^2 of the whole network; 1 in case 2.
     """
     keys = ["run", "epoch"]
-    numbers = ["theta_norm2", "theta_g", "theta_hg", "g_norm2", "theta_g_se"]
-    rows = runs.filters[[*keys, *numbers]].dropna(subset=["theta_g", "theta_hg", "g_norm2"])
+    numbers = ["theta_norm2", "theta_g", "theta_hg", "g_norm2"]
+    errors = [name for name in error_columns("theta_g") if name in runs.filters]
+    rows = runs.filters[[*keys, *numbers, *errors]]
+    rows = rows.dropna(subset=["theta_g", "theta_hg", "g_norm2"])
     rows = rows.astype(dict.fromkeys(numbers, "float64"))
+    rows = with_degrees(rows, runs.spec)
     facts = pd.DataFrame(
         [(*key, *_facts(group)) for key, group in rows.groupby(keys, observed=True)],
         columns=[*keys, "clear", "cosine", "scale", "slope"],
@@ -125,10 +130,11 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
 def _facts(rows: pd.DataFrame) -> tuple[float, float, float, float]:
     """clear, cosine, scale and slope of theta_hg against theta_g, for one run at one epoch."""
     theta_g, theta_hg, g2 = (rows[name].to_numpy() for name in ("theta_g", "theta_hg", "g_norm2"))
-    clear = np.mean(np.abs(theta_g) > 2 * rows["theta_g_se"].to_numpy())
+    clear = clear_of_noise(rows, "theta_g").astype("Float64").mean()
     norms = np.sqrt(rows["theta_norm2"].to_numpy() * g2)
     cosine = np.median(np.abs(theta_g[norms > 0]) / norms[norms > 0])
     scale = -float(theta_hg @ g2) / float(g2 @ g2)
     x, y = theta_g - theta_g.mean(), theta_hg - theta_hg.mean()
     slope = float(x @ y) / float(x @ x)
-    return float(clear), float(cosine), scale, slope
+    share = float("nan") if pd.isna(clear) else float(clear)
+    return share, float(cosine), scale, slope

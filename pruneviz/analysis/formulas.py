@@ -186,15 +186,15 @@ def delta_loss(filters: pd.DataFrame) -> pd.Series:
 def gate_fisher(filters: pd.DataFrame) -> pd.Series:
     """E[(theta_p^T g_n)^2] over the N examples n, with g_n their own gradients, in nats².
 
-    It equals (theta_p^T g)^2 + (N - 1) se^2: the variance over the examples, with the divisor N,
-    is N - 1 times the squared standard error of the mean, which has the divisor N - 1.
+    It equals (theta_p^T g)^2 + (N - 1) se^2: the variance over the examples, with the divisor N, is
+    N - 1 times the squared standard error of independent draws, which has the divisor N - 1.
 
     References:
         Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018: the
         Fisher information of a gate on a filter.
         Liu et al., "Group Fisher Pruning for Practical Network Compression", ICML 2021.
     """
-    mean, error = _numbers(filters, "theta_g"), _numbers(filters, "theta_g_se")
+    mean, error = _numbers(filters, "theta_g"), _numbers(filters, "theta_g_se_iid")
     return mean**2 + (_numbers(filters, SAMPLE_SIZE) - 1) * error**2
 
 
@@ -341,7 +341,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "obd": ("obd",),
     "delta_loss": ("delta_loss",),
     "random": ("layer", "filter"),
-    "gate_fisher": ("theta_g", "theta_g_se", SAMPLE_SIZE),
+    "gate_fisher": ("theta_g", "theta_g_se_iid", SAMPLE_SIZE),
     "fpgm": ("fpgm",),
     "update_size": ("update_size",),
     "distance_from_init": ("distance_from_init",),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pruneviz.analysis.chosen_epochs import nearest_epochs
 from pruneviz.analysis.correlation import correlate
+from pruneviz.analysis.noise import clear_of_noise, error_columns, errors_of, with_degrees
 from pruneviz.analysis.rules import (
     NOT_SUPPORTED,
     NOT_TESTABLE,
@@ -102,9 +103,10 @@ def _of_rows(panel: Panel) -> pd.DataFrame:
     if not {X, Y} <= set(recorded):
         return pd.DataFrame()
     held = runs.read("filters", ["run", "epoch"], complete=[X, Y]).drop_duplicates()
-    errors = [name for name in (f"{X}_se", f"{Y}_se") if name in recorded]
+    errors = [name for axis in (X, Y) for name in error_columns(axis) if name in recorded]
     columns = ["run", "epoch", X, Y, *errors]
     rows = runs.read("filters", columns, _shown(panel, held), complete=[X, Y])
+    rows = with_degrees(rows, runs.spec)
     keys = ["run", "epoch"]
     found = correlate(rows, X, Y)[[*keys, "r"]].rename(columns={"r": "pearson"})
     ranks = correlate(rows, X, Y, method="spearman")[[*keys, "r"]].rename(columns={"r": "spearman"})
@@ -114,9 +116,9 @@ def _of_rows(panel: Panel) -> pd.DataFrame:
 def _clear(rows: pd.DataFrame) -> pd.DataFrame:
     """Share of the points that are clear of noise, of the noisier quantity, by run and epoch."""
     shares = {
-        name: rows[name].abs().gt(2 * rows[f"{name}_se"]).where(rows[f"{name}_se"].notna())
+        name: clear_of_noise(rows, name).astype("Float64")
         for name in (X, Y)
-        if f"{name}_se" in rows
+        if errors_of(rows, name)
     }
     keys = [rows["run"], rows["epoch"]]
     if len(shares) < 2:

@@ -14,6 +14,7 @@ from pruneviz.log.runs import Runs
 
 # Fact of a run whose standard errors are over batches: their number.
 BATCHES = "sample_batches"
+_BATCH_SIZE = "sample_batch_size"
 
 
 def facts_needed(quantities: Sequence[AnyMeasure]) -> list[str]:
@@ -135,14 +136,31 @@ def _check_all_weights(spec: pd.DataFrame, quantities: Sequence[AnyMeasure]) -> 
         )
 
 
+def terms_behind_errors(by_run: pd.DataFrame) -> pd.Series:
+    """Number of examples, or of batches that cannot be split, whose spread gives standard errors.
+
+    Args:
+        by_run: Facts of runs, indexed by run name.
+
+    Returns:
+        Float64, by run name; NaN where it is not recorded.
+    """
+    none = pd.Series(np.nan, index=by_run.index)
+    batches = by_run.get(BATCHES, none).astype("float64")
+    examples = by_run.get(SAMPLE_SIZE, none).astype("float64")
+    # runs that were measured again store the size of a batch instead
+    size = by_run.get(_BATCH_SIZE, none).astype("float64")
+    batches = batches.where(batches.notna(), (examples / size).apply(np.ceil))
+    over_batches = by_run.get("bn", none).eq("batch")
+    return batches.where(over_batches | batches.notna(), examples)
+
+
 def _fact(by_run: pd.DataFrame, name: str) -> pd.Series:
     if name != SAMPLE_SIZE:
         return by_run[name]
-    batches = by_run.get(BATCHES, pd.Series(np.nan, index=by_run.index)).astype("float64")
-    over_batches = by_run["bn"] == "batch"
-    sizes = batches.where(over_batches | batches.notna(), by_run[SAMPLE_SIZE]).astype("float64")
+    sizes = terms_behind_errors(by_run)
     if len(sizes) and sizes.isna().all():
-        raise ScoreError(_size_missing(list(by_run.index[over_batches])))
+        raise ScoreError(_size_missing(list(by_run.index[by_run["bn"] == "batch"])))
     return sizes
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pruneviz.analysis.noise import error_columns
+
 SCHEMA = 1  # version of the keys in the file
 # Facts that stand with each run, whether the runs differ in them or not.
 RUN_KEYS = ("run", "network", "dataset", "measure", "rounds", "seed")
@@ -23,7 +25,8 @@ _VALUE_KEYS: Mapping[str, tuple[str, ...]] = {
 _OF_POINTS: Mapping[str, tuple[str, ...]] = {
     "scatter": (
         *("layer", "depth", "filter", "weight"),
-        *("theta_g", "theta_hg", "theta_g_se", "theta_hg_se"),
+        *("theta_g", "theta_hg", "theta_g_clear", "theta_hg_clear"),
+        *(name for axis in ("theta_g", "theta_hg") for name in error_columns(axis)),
     ),
     "layer_ratios": ("layer", "layer_index", "filters", "coupled_to", "ratio", "ratio_sd"),
 }

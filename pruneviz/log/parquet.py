@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.files import disk_errors, write_whole
+from pruneviz.log.older_columns import names_now
 
 # Smaller groups are hardly faster to read and make files larger (this size: by 0.4 %).
 _GROUP_ROWS = 1 << 16
@@ -80,17 +81,25 @@ WHOLE = TablePart()
 def read_file(file: Path, table: str, part: TablePart = WHOLE) -> pa.Table:
     """Read a part of a table's file; columns missing in the file are left out.
 
+    Columns of older recordings come under today's names, as in `pruneviz.log.older_columns`.
+
     Raises:
         LogError: If the file is missing, cannot be read, or has unknown columns.
     """
     with _read_errors(file):
         held = _checked_schema(file, table)
-        columns = part.columns_of(held.names)
-        if not set(part.complete) <= set(held.names):
-            return held.empty_table().select(columns)
+        names = names_now(table, held.names)
+        columns = part.columns_of(names)
+        if not set(part.complete) <= set(names):
+            return held.empty_table().rename_columns(names).select(columns)
+        stored = dict(zip(names, held.names, strict=True))
+        condition = replace(part, complete=tuple(stored[name] for name in part.complete)).condition
         return pq.read_table(
-            file, columns=columns, filters=part.condition, page_checksum_verification=True
-        )
+            file,
+            columns=[stored[name] for name in columns],
+            filters=condition,
+            page_checksum_verification=True,
+        ).rename_columns(columns)
 
 
 def check_file(file: Path, table: str) -> None:
@@ -102,13 +111,13 @@ def check_file(file: Path, table: str) -> None:
 def columns_of_file(file: Path, table: str) -> list[str]:
     """Columns of a file, found without reading rows."""
     with _read_errors(file):
-        return list(_checked_schema(file, table).names)
+        return names_now(table, _checked_schema(file, table).names)
 
 
 def columns_with_values(file: Path, table: str) -> list[str]:
     """Columns of a file that are not null in every row, found without reading rows."""
     with _read_errors(file):
-        names = _checked_schema(file, table).names
+        names = names_now(table, _checked_schema(file, table).names)
         footer = pq.read_metadata(file)
         groups = [footer.row_group(place) for place in range(footer.num_row_groups)]
         return [

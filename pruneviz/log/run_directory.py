@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pruneviz.errors import LogError
-from pruneviz.log import schema
+from pruneviz.log import older_columns, schema
 from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished, write_whole
 from pruneviz.log.parquet import (
     TablePart,
@@ -79,6 +79,7 @@ class RunLog:
                 "choose another folder or delete it"
             )
         before = check_same_options(path, spec.to_dict())
+        older_columns.check_continues(before, path)
         with disk_errors(path):
             remove_unfinished(path)
             # missing if the process was killed during creation
@@ -233,7 +234,7 @@ def read_spec(path: str | Path) -> RunSpec:
     facts = _read_spec_file(Path(path))
     facts.pop("sealed", None)
     try:
-        return RunSpec.from_dict(facts)
+        return RunSpec.from_dict(older_columns.facts_now(facts))
     except (TypeError, LogError) as error:
         raise corrupt(Path(path) / SPEC_FILE, error) from error
 
@@ -259,6 +260,7 @@ def reopen(path: str | Path) -> None:
     if not is_sealed(path):
         return
     spec = read_spec(path)
+    older_columns.check_continues(spec, path)
     log = RunLog(path, spec)
     whole = {name: path / f"{name}.parquet" for name in schema.TABLES}
     tables = {name: joined([read_file(file, name)], name) for name, file in whole.items()}
@@ -293,6 +295,8 @@ def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
     # Options added by a later pruneviz version are not stored and cannot differ.
     compared = [name for name in _FIXED if name in options and name in stored]
     changed = [name for name in compared if was[name] != given[name]]
+    if older_columns.same_but_errors(before, now):
+        changed = [name for name in changed if name != "columns"]
     # other rows follow from another network; alone they are a choice of layers or units
     changed = [name for name in changed if name != "rows"] or changed
     if changed:

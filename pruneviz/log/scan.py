@@ -21,6 +21,7 @@ from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.found_runs import Where, run_paths
+from pruneviz.log.older_columns import names_now
 from pruneviz.log.parquet import check_file, corrupt, renamed_run
 from pruneviz.log.recordings import recordings_at
 from pruneviz.log.run_directory import is_sealed
@@ -131,14 +132,18 @@ def _footer(file: Path) -> tuple[list[str], int]:
     """The columns and row count of a file."""
     check_file(file, "filters")
     found = pq.read_metadata(file)
-    return found.schema.to_arrow_schema().names, found.num_rows
+    return names_now("filters", found.schema.to_arrow_schema().names), found.num_rows
 
 
 def _batches(file: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(file, page_checksum_verification=True) as found:
-            there = [name for name in columns if name in found.schema_arrow.names]
-            yield from found.iter_batches(batch_size=rows, columns=there)
+            stored = found.schema_arrow.names
+            held = dict(zip(names_now("filters", stored), stored, strict=True))
+            there = [name for name in columns if name in held]
+            of_file = [held[name] for name in there]
+            for batch in found.iter_batches(batch_size=rows, columns=of_file):
+                yield batch.select(of_file).rename_columns(there)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise corrupt(file, error) from error
 

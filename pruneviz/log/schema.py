@@ -4,174 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from pruneviz.errors import LogError
+from pruneviz.log.filter_columns import DOUBLE, INT, KEY, SINGLE, TEXT, Column
+from pruneviz.log.filter_columns import FILTERS as FILTERS
+from pruneviz.log.filter_columns import ON_REQUEST as ON_REQUEST
 from pruneviz.log.vocabulary import ROW_KINDS
 
-SCHEMA_VERSION = 2  # 2 added the table `correlations` and the columns of single weights
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table.
-
-    Attributes:
-        dtype: Type on disk.
-        unit: Physical unit; "1" for plain numbers, "" for names, counts and flags.
-        meaning: Description.
-        symbol: Axis label in TeX; "" if never drawn.
-    """
-
-    dtype: pa.DataType
-    unit: str
-    meaning: str
-    symbol: str = ""
-
-
-_KEY, _INT, _FLAG = pa.dictionary(pa.int32(), pa.string()), pa.int32(), pa.bool_()
-_SINGLE, _DOUBLE, _TEXT = pa.float32(), pa.float64(), pa.string()
-
-FILTERS: Mapping[str, Column] = {
-    "run": Column(_KEY, "", "name of the run"),
-    "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
-    "layer": Column(
-        _KEY, "", "name of the layer in named_modules(), of a parameter, or of a group of units"
-    ),
-    "filter": Column(_INT, "", "output channel of the unpruned layer, or number of the unit in it"),
-    "weight": Column(
-        _INT, "", "position in the filter's flattened weights, from 0; null where a row is a filter"
-    ),
-    "kept": Column(_FLAG, "", "whether the filter, weight or unit is still in the network"),
-    "theta": Column(_SINGLE, "weight", "the weight, signed; of single weights", r"$\theta_j$"),
-    "theta_delta": Column(
-        _SINGLE,
-        "weight",
-        "theta now minus theta `lag` epochs ago; of single weights",
-        r"$\Delta\theta_j$",
-    ),
-    "theta_norm2": Column(_SINGLE, "weight²", "sum of squared weights", r"$\|\theta_p\|^2$"),
-    "theta_l1": Column(_SINGLE, "weight", "sum of absolute weights", r"$\|\theta_p\|_1$"),
-    "sigma": Column(_SINGLE, "1", "scale of the batch norm that follows, signed", r"$\sigma_p$"),
-    "sigma_delta": Column(
-        _SINGLE, "1", "sigma now minus sigma `lag` epochs ago", r"$\Delta\sigma_p$"
-    ),
-    "theta_g": Column(
-        _SINGLE, "nats", "inner product of weights and gradient, signed", r"$\theta_p^\top g_p$"
-    ),
-    "abs_theta_g": Column(_SINGLE, "nats", "sum of |weight x gradient|", r"$\sum_j|\theta_j g_j|$"),
-    "theta2_abs_g": Column(
-        _SINGLE, "weight x nats", "sum of weight² x |gradient|", r"$\sum_j\theta_j^2|g_j|$"
-    ),
-    "theta_hg": Column(
-        _SINGLE,
-        "nats²/weight²",
-        "inner product of weights and Hessian-gradient product, signed",
-        r"$\theta_p^\top H g_p$",
-    ),
-    "theta_hg_t200": Column(
-        _SINGLE,
-        "nats²/weight²",
-        "theta_hg of the loss at temperature 200",
-        r"$\theta_p^\top H g_p\ (T=200)$",
-    ),
-    "g_norm2": Column(_SINGLE, "nats²/weight²", "sum of squared gradients", r"$\|g_p\|^2$"),
-    "theta_g_se": Column(
-        _SINGLE,
-        "nats",
-        "standard error of theta_g over the sample",
-        r"$\mathrm{SE}(\theta_p^\top g_p)$",
-    ),
-    "theta_hg_se": Column(
-        _SINGLE,
-        "nats²/weight²",
-        "standard error of theta_hg over the sample, g held fixed",
-        r"$\mathrm{SE}(\theta_p^\top H g_p)$",
-    ),
-    "theta2_g2": Column(
-        _SINGLE,
-        "nats²",
-        "sum of weight² x mean squared per-example gradient (on request)",
-        r"$\sum_j\theta_j^2\,\mathrm{E}[g_j^2]$",
-    ),
-    "synflow": Column(
-        _DOUBLE, "1", "synaptic flow through the filter, data-free (on request)", "SynFlow"
-    ),
-}
-
-# Columns that a filters table has only if they were requested.
-ON_REQUEST: Mapping[str, Column] = {
-    "fisher_block": Column(
-        _SINGLE,
-        "nats²",
-        "mean squared inner product of weights and an example's gradient, with labels of the "
-        "model's own distribution (on request)",
-        r"$\theta_p^\top F_{pp}\,\theta_p$",
-    ),
-    "obd": Column(
-        _SINGLE,
-        "nats",
-        "half the sum of weight² x diagonal of the Hessian, estimated by probes (on request)",
-        r"$\frac{1}{2}\sum_j\theta_j^2 H_{jj}$",
-    ),
-    "obd_se": Column(
-        _SINGLE,
-        "nats",
-        "standard error of obd over its probes (on request)",
-        r"$\mathrm{SE}(\frac{1}{2}\sum_j\theta_j^2 H_{jj})$",
-    ),
-    "delta_loss": Column(
-        _SINGLE,
-        "nats",
-        "loss without the filter and its coupled group, minus the loss with it (on request)",
-        r"$\Delta L_p$",
-    ),
-    "bn_taylor": Column(
-        _DOUBLE,
-        "nats²",
-        "squared derivative of the loss by a gate after the batch norm that follows: "
-        "(scale x its gradient + shift x its gradient)²",
-        r"$(\sigma g_\sigma+\beta g_\beta)^2$",
-    ),
-    "hg_norm2": Column(
-        _SINGLE,
-        "nats⁴/weight⁶",
-        "sum of squares of the Hessian-gradient product (on request)",
-        r"$\|(Hg)_p\|^2$",
-    ),
-    "wanda": Column(
-        _SINGLE,
-        "weight x input",
-        "sum of |weight| x norm over the sample of the inputs that it multiplies",
-        r"$\sum_j|\theta_j|\,\|x_j\|$",
-    ),
-    "fpgm": Column(
-        _SINGLE,
-        "weight",
-        "sum of the distances to the other kept filters of the layer",
-        r"$\sum_q\|\theta_p-\theta_q\|$",
-    ),
-    "update_size": Column(
-        _SINGLE,
-        "weight",
-        "norm of the change of the weights in the last epoch",
-        r"$\|\theta_p(t)-\theta_p(t-1)\|$",
-    ),
-    "distance_from_init": Column(
-        _SINGLE,
-        "weight",
-        "norm of the change of the weights since epoch 0",
-        r"$\|\theta_p(t)-\theta_p(0)\|$",
-    ),
-}
+# 2 added the table `correlations` and the columns of single weights, 3 the standard errors of the
+# sample as drawn; `pruneviz.log.older_columns` names those of before
+SCHEMA_VERSION = 3
 
 FILTER_KEYS = ("run", "epoch", "layer", "filter")
 CHEAP_COLUMNS = ("theta_norm2", "theta_l1", "sigma")
-STANDARD_ERRORS = ("theta_g_se", "theta_hg_se")
+STANDARD_ERRORS = ("theta_g_se", "theta_g_se_iid", "theta_hg_se_given_g")
 DERIVATIVE_COLUMNS = (
     *("theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2"),
     *STANDARD_ERRORS,
@@ -214,36 +64,36 @@ _SUMS = frozenset(
 )
 
 EPOCHS: Mapping[str, Column] = {
-    "run": Column(_KEY, "", "name of the run"),
-    "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
-    "phase": Column(_KEY, "", "init, train, prune or finetune"),
-    "lr": Column(_DOUBLE, "1", "learning rate of the epoch just trained"),
+    "run": Column(KEY, "", "name of the run"),
+    "epoch": Column(INT, "epochs", "epochs trained so far; 0 is the initialisation"),
+    "phase": Column(KEY, "", "init, train, prune or finetune"),
+    "lr": Column(DOUBLE, "1", "learning rate of the epoch just trained"),
     "train_loss": Column(
-        _DOUBLE, "nats", "mean training loss over the epoch, at the training temperature"
+        DOUBLE, "nats", "mean training loss over the epoch, at the training temperature"
     ),
     "train_acc": Column(
-        _DOUBLE,
+        DOUBLE,
         "fraction",
         "training accuracy over the epoch, on augmented images as they were trained on",
     ),
-    "test_loss": Column(_DOUBLE, "nats", "mean test loss after the epoch, at temperature 1"),
-    "test_acc": Column(_DOUBLE, "fraction", "test accuracy after the epoch"),
+    "test_loss": Column(DOUBLE, "nats", "mean test loss after the epoch, at temperature 1"),
+    "test_acc": Column(DOUBLE, "fraction", "test accuracy after the epoch"),
     "kept_fraction": Column(
-        _DOUBLE, "fraction", "filters, or single weights, still in the network, of all"
+        DOUBLE, "fraction", "filters, or single weights, still in the network, of all"
     ),
     "mask_distance": Column(
-        _DOUBLE,
+        DOUBLE,
         "fraction",
         "share of positions in which the masks of this and the previous epoch differ",
     ),
-    "seconds": Column(_DOUBLE, "s", "wall-clock time of training the epoch, without recording"),
+    "seconds": Column(DOUBLE, "s", "wall-clock time of training the epoch, without recording"),
     "sample_loss": Column(
-        _DOUBLE, "nats", "loss on the measurement sample at the first temperature"
+        DOUBLE, "nats", "loss on the measurement sample at the first temperature"
     ),
-    "g_norm2": Column(_DOUBLE, "nats²/weight²", "squared norm of the whole gradient"),
-    "ghg": Column(_DOUBLE, "nats³/weight⁴", "g^T H g over all parameters"),
+    "g_norm2": Column(DOUBLE, "nats²/weight²", "squared norm of the whole gradient"),
+    "ghg": Column(DOUBLE, "nats³/weight⁴", "g^T H g over all parameters"),
     "hg_norm2": Column(
-        _DOUBLE,
+        DOUBLE,
         "nats⁴/weight⁶",
         "squared norm of the whole Hessian-gradient product; null where it was not formed in full, "
         "which the column of this name requests",
@@ -251,15 +101,15 @@ EPOCHS: Mapping[str, Column] = {
 }
 
 ROUNDS: Mapping[str, Column] = {
-    "run": Column(_KEY, "", "name of the run"),
-    "round": Column(_INT, "", "pruning round, from 1"),
-    "epoch": Column(_INT, "epochs", "epoch after which the round pruned"),
-    "layer": Column(_KEY, "", "name of the layer"),
-    "layer_index": Column(_INT, "", "depth order of the layer, from 0"),
-    "filters": Column(_INT, "", "filters of the unpruned layer"),
-    "kept": Column(_INT, "", "filters kept after the round"),
+    "run": Column(KEY, "", "name of the run"),
+    "round": Column(INT, "", "pruning round, from 1"),
+    "epoch": Column(INT, "epochs", "epoch after which the round pruned"),
+    "layer": Column(KEY, "", "name of the layer"),
+    "layer_index": Column(INT, "", "depth order of the layer, from 0"),
+    "filters": Column(INT, "", "filters of the unpruned layer"),
+    "kept": Column(INT, "", "filters kept after the round"),
     "coupled_to": Column(
-        _KEY,
+        KEY,
         "",
         "the earlier layer that decides for this layer's filters, such as the one that feeds a "
         "depthwise layer; else null",
@@ -267,15 +117,15 @@ ROUNDS: Mapping[str, Column] = {
 }
 
 CORRELATIONS: Mapping[str, Column] = {
-    "run": Column(_KEY, "", "name of the run"),
-    "epoch": Column(_INT, "epochs", "epochs trained so far; 0 is the initialisation"),
-    "x": Column(_KEY, "", "column or measure"),
-    "y": Column(_KEY, "", "column or measure"),
-    "method": Column(_KEY, "", "pearson, spearman or symlog"),
+    "run": Column(KEY, "", "name of the run"),
+    "epoch": Column(INT, "epochs", "epochs trained so far; 0 is the initialisation"),
+    "x": Column(KEY, "", "column or measure"),
+    "y": Column(KEY, "", "column or measure"),
+    "method": Column(KEY, "", "pearson, spearman or symlog"),
     "n": Column(pa.int64(), "", "weights that have both x and y"),
-    "n_eff": Column(_DOUBLE, "", "effective number of weights that carry r"),
+    "n_eff": Column(DOUBLE, "1", "effective number of weights that carry r"),
     "r": Column(
-        _DOUBLE,
+        DOUBLE,
         "1",
         "correlation over all weights of the network that are not pruned; null where there is none",
     ),
@@ -317,7 +167,7 @@ def filter_column(name: str) -> Column:
         temperature = name.removeprefix("theta_hg_t").replace("p", ".")
         symbol = rf"$\theta_p^\top H g_p\ (T={temperature})$"
         return Column(
-            _SINGLE, "nats²/weight²", f"theta_hg of the loss at temperature {temperature}", symbol
+            SINGLE, "nats²/weight²", f"theta_hg of the loss at temperature {temperature}", symbol
         )
     known = ", ".join([*FILTERS, *ON_REQUEST])
     raise LogError(f"no column {name!r} in the filters table; it has {known}")
@@ -361,13 +211,13 @@ def arrow_schema(
     if table == "filters":
         types |= {name: filter_column(name).dtype for name in extra}
     else:
-        types |= {name: (own or {}).get(name, _DOUBLE) for name in extra}
+        types |= {name: (own or {}).get(name, DOUBLE) for name in extra}
     return pa.schema(list(types.items()))
 
 
 def own_type(values: pd.Series) -> pa.DataType:
     """Type on disk of a person's own fact: number or text."""
-    return _DOUBLE if pd.api.types.is_numeric_dtype(values) else _TEXT
+    return DOUBLE if pd.api.types.is_numeric_dtype(values) else TEXT
 
 
 def is_text(dtype: pa.DataType) -> bool:

@@ -75,7 +75,9 @@ def thin(run: str | Path, out: str | Path) -> Thinned:
         "of_epochs": every_epoch,
         "rows_left_out": len(filters) - len(kept),
     }
-    thin_spec = RunSpec.from_dict({**spec.to_dict(), THINNED: left_out})
+    thin_spec = RunSpec.from_dict(
+        {**spec.to_dict(), THINNED: left_out, "schema_version": schema.SCHEMA_VERSION}
+    )
     with disk_errors(target), whole_folder(target) as folder:
         write_sealed(folder, thin_spec, tables, level=_LEVEL)
     sizes = [sum(_file(path, name).stat().st_size for name in tables) for path in (target, run)]

@@ -52,12 +52,13 @@ def derivative_columns(
     sample: Objective, layers: Sequence[AnyLayer], wanted: Sequence[str], chunk: int, unit: str
 ) -> Derivatives:
     """Measure the wanted columns, halving the chunk if memory runs out."""
+    with_errors = bool({"theta_g_se", "theta_g_se_iid"} & set(wanted))
     first, chunk = halved_on_out_of_memory(
-        lambda size: _first_order(sample, layers, size, "theta_g_se" in wanted), chunk, sample.whole
+        lambda size: _first_order(sample, layers, size, with_errors), chunk, sample.whole
     )
     losses, g, standard_errors = first
     check_finite(sample, losses, g, "the loss or its gradient")
-    found: Columns = {"theta_g_se": standard_errors}
+    found: Columns = dict.fromkeys(("theta_g_se", "theta_g_se_iid"), standard_errors)
     for name in (name for name in _FROM_GRADIENT if name in wanted):
         found[name] = _per_row(sample, layers, g[0], _FROM_GRADIENT[name], unit)
     if "bn_taylor" in wanted:
@@ -69,7 +70,7 @@ def derivative_columns(
             chunk,
             sample.whole,
         )
-        hg, found["theta_hg_se"], ghg, whole = second
+        hg, found["theta_hg_se_given_g"], ghg, whole = second
         check_finite(sample, losses, hg, "the Hessian-gradient product")
         if whole is not None:
             hg_norm2 = _norm2(whole)

@@ -10,10 +10,10 @@ import pandas as pd
 
 from pruneviz.analysis.chosen_epochs import nearest_epochs
 from pruneviz.analysis.measures import AnyMeasure, Measure
+from pruneviz.analysis.noise import clear_name, clear_of_noise, error_columns, with_degrees
 from pruneviz.analysis.settings import SEED, different, telling_facts
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
-from pruneviz.log.schema import FILTERS
 from pruneviz.log.vocabulary import CorrelationMethod, with_companion
 from pruneviz.plot.groups import with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows
@@ -41,6 +41,7 @@ class _Asked:
         methods: The chosen coefficient and those beside it.
         epochs: Epochs that were asked for.
         seed: Seed that was asked for.
+        errors: Recorded columns of standard errors of the axes.
     """
 
     x: Measure
@@ -50,6 +51,7 @@ class _Asked:
     methods: tuple[CorrelationMethod, ...]
     epochs: int | Iterable[int] | None
     seed: int | None
+    errors: tuple[str, ...]
 
     @property
     def axes(self) -> tuple[Measure, Measure]:
@@ -65,9 +67,9 @@ class _Asked:
         return [self.fact] if self.fact else []
 
     @property
-    def errors(self) -> list[str]:
-        """Columns of the standard errors of x and y, where a log can have them."""
-        return [f"{each.name}_se" for each in self.axes if f"{each.name}_se" in FILTERS]
+    def uncertain(self) -> list[str]:
+        """The axes whose standard errors are recorded."""
+        return [name for name in self.names[:2] if set(error_columns(name)) & set(self.errors)]
 
 
 def points(
@@ -101,11 +103,11 @@ def points(
         One row per panel and point: network, dataset, group (the setting of the run in words, if
         the runs differ in more than their seed), epoch, schedule (epochs of the whole training),
         run, seed, layer, depth (of the layer, from 1), filter (and weight), x and y under their
-        names, the colour under its name, standard errors of x and y (`_se`) where a log can have
-        them and, the same on every row of a setting at an epoch: seeds (runs averaged), filters (or
-        what the rows are; the fewest that a run correlates) and, for the coefficient and those
-        beside it, the mean over the runs, its standard deviation (`_sd`) and the ends of its 95 %
-        interval (`_low`, `_high`).
+        names, the colour under its name, standard errors of x and y where they are recorded, with
+        whether the value is clear of noise (`_clear`) and, the same on every row of a setting at an
+        epoch: seeds (runs averaged), filters (or what the rows are; the fewest that a run
+        correlates) and, for the coefficient and those beside it, the mean over the runs, its
+        standard deviation (`_sd`) and the ends of its 95 % interval (`_low`, `_high`).
 
     Raises:
         FigureError: If x, y, hue, an epoch, a run or a seed is not there; names what is.
@@ -152,7 +154,10 @@ def _asked(
         fact = hue
     elif hue is not None and hue not in PLACES:
         colour = quantity_of(hue, runs, "hue")
-    return _Asked(across, up, colour, fact, methods, epochs, seed)
+    recorded = runs.recorded("filters")
+    errors = [name for each in (across, up) for name in error_columns(each.name)]
+    errors = [name for name in errors if name in recorded]
+    return _Asked(across, up, colour, fact, methods, epochs, seed, tuple(errors))
 
 
 def _of_setting(runs: Runs, spec: pd.DataFrame, held: pd.DataFrame, asked: _Asked) -> pd.DataFrame:
@@ -172,7 +177,8 @@ def _of_setting(runs: Runs, spec: pd.DataFrame, held: pd.DataFrame, asked: _Aske
     # Weight keys are null in runs of filters, so they are floats in a table with both kinds.
     own = own.astype(dict.fromkeys(row_kind.keys, "int64"))
     places = ["epoch", "schedule", "run", SEED, "layer", "depth", "filter", *row_kind.keys]
-    values = [*asked.facts, *asked.names, *asked.errors, *means.columns[1:]]
+    clear = [clear_name(name) for name in asked.uncertain]
+    values = [*asked.facts, *asked.names, *asked.errors, *clear, *means.columns[1:]]
     return own[list(dict.fromkeys(["network", "dataset", "group", *places, *values]))]
 
 
@@ -180,14 +186,15 @@ def _rows(
     runs: Runs, spec: pd.DataFrame, row_kind: RowKind, asked: _Asked, epochs: list[int]
 ) -> pd.DataFrame:
     """Filters-table rows of a setting that have x and y, with the colour and standard errors."""
-    recorded = runs.recorded("filters")
-    beside = [*row_kind.keys, *(name for name in asked.errors if name in recorded)]
+    beside = [*row_kind.keys, *asked.errors]
     colour = [each for each in (asked.colour,) if each]
     beside += [each.name for each in colour if is_column(each)]  # which may hold text
     computed = [each for each in colour if not is_column(each)]
     of_pruned = KEPT in asked.names
     rows = valued_rows(runs, spec, asked.axes, computed, beside, epochs, of_pruned)
-    return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *asked.errors])))
+    known = with_degrees(rows, runs.spec)
+    clear = {clear_name(name): clear_of_noise(known, name) for name in asked.uncertain}
+    return rows.assign(**clear)
 
 
 def _means(

@@ -18,8 +18,9 @@ from pruneviz.analysis.measures import Measure
 from pruneviz.analysis.scores import columns_read
 from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError
+from pruneviz.log.filter_columns import Column
 from pruneviz.log.runs import Runs
-from pruneviz.log.schema import Column, filter_column
+from pruneviz.log.schema import filter_column
 from pruneviz.log.thinning import THINNED
 from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot.mean_correlations import mean_correlations

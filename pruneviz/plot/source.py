@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from pruneviz.analysis.formulas import SAMPLE_SIZE
+from pruneviz.analysis.noise import DEGREES
 from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.arguments import as_tuple, is_number
@@ -79,8 +80,8 @@ def _spec_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Facts about the runs of a table: columns of it that spec tables have, its size and unit."""
     held = [name for name in SPEC_FACTS if name in rows and name not in ("run", "epochs", "kept")]
     spec = rows[["run", *held]].drop_duplicates("run").reset_index(drop=True)
-    if SAMPLE_SIZE not in spec and SAMPLE_SIZE in rows.attrs:
-        spec = spec.assign(**{SAMPLE_SIZE: rows.attrs[SAMPLE_SIZE]})
+    carried = [name for name in (SAMPLE_SIZE, DEGREES) if name in rows.attrs and name not in spec]
+    spec = spec.assign(**{name: rows.attrs[name] for name in carried})
     if "unit" not in spec:
         spec = spec.assign(unit=_unit_of(rows))
     return spec.reindex(columns=list(dict.fromkeys([*SPEC_FACTS, *spec.columns]))).astype(object)

@@ -26,6 +26,7 @@ from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
 
 EPOCHS, LAYERS, FILTERS = range(9), ("conv1", "conv2", "fc"), 6
+SAMPLE = 6
 
 
 def filters_at(rng: np.random.Generator, epoch: int) -> pd.DataFrame:
@@ -43,6 +44,7 @@ def make_run(folder: Path, seed: int, unit: str = "filter", bn: str = "eval") ->
     rng = np.random.default_rng([seed, unit == "weight", bn == "batch"])
     name = f"vgg13-digits-{'weights' if unit == 'weight' else 'unpruned'}-s{seed}"
     facts = {"network": "vgg13", "dataset": "digits", "seed": seed, "dtype": "float32"}
+    facts["sample_size"] = SAMPLE
     log = RunLog.create(folder / name, RunSpec(name, unit=unit, bn=bn, **facts))
     for epoch in EPOCHS:
         row = {
@@ -138,7 +140,7 @@ def plain_facts(runs: pv.Runs, run: str, epoch: int) -> tuple[float, float, floa
     )
     names = ["theta_g", "theta_hg", "g_norm2", "theta_norm2", "theta_g_se"]
     x, y, g2, norm2, se = (filters[name].to_numpy(dtype="float64") for name in names)
-    clear = (np.abs(x) > 2 * se).mean()
+    clear = (np.abs(x) > stats.t.ppf(0.975, SAMPLE - 1) * se).mean()
     cosine = np.median(np.abs(x) / np.sqrt(norm2 * g2))
     scale = np.linalg.lstsq(-g2[:, None], y, rcond=None)[0][0]
     whole = epochs.iloc[0]

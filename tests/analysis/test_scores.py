@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ PLAIN = {
     "fisher": lambda row: row["theta2_g2"],
     "synflow": lambda row: row["synflow"],
     "gate_fisher": lambda row: (
-        row["theta_g"] ** 2 + (row["sample_size"] - 1) * row["theta_g_se"] ** 2
+        row["theta_g"] ** 2 + (row["sample_size"] - 1) * row["theta_g_se_iid"] ** 2
     ),
     "fpgm": lambda row: row["fpgm"],
     "update_size": lambda row: row["update_size"],
@@ -189,7 +190,7 @@ def test_the_sample_size_comes_from_the_runs_the_table_or_what_it_carries() -> N
     runs = load(Path(__file__).parents[2] / "data" / "short")
     size = int(runs.spec["sample_size"].iloc[0])
     rows = runs.filters
-    mean, error = (rows[name].astype("float64") for name in ("theta_g", "theta_g_se"))
+    mean, error = (rows[name].astype("float64") for name in ("theta_g", "theta_g_se_iid"))
     plain = mean**2 + (size - 1) * error**2
     found = score(runs, "gate_fisher")
     assert found.notna().any()
@@ -203,21 +204,31 @@ def test_the_sample_size_comes_from_the_runs_the_table_or_what_it_carries() -> N
 
 
 def test_standard_errors_over_unknown_numbers_of_batches_give_no_gate_fisher() -> None:
-    runs = load(Path(__file__).parents[2] / "data" / "cifar-mini-batch")
-    assert (runs.spec["bn"] == "batch").all()
+    stored = load(Path(__file__).parents[2] / "data" / "cifar-mini-batch")
+    assert (stored.spec["bn"] == "batch").all()
+    runs = _without_batch_size(stored)
     with pytest.raises(ScoreError, match=r"over batches \(bn='batch'\).*over how many"):
         score(runs, "gate_fisher")
-    told = Runs(
-        **{name: getattr(runs, name) for name in ("epochs", "filters", "rounds")},
-        spec=runs.spec.assign(sample_batches=8),
-    )
+    told = replace(runs, spec=runs.spec.assign(sample_batches=8))
     by_eight = score(runs.filters.assign(sample_size=8), "gate_fisher")
     np.testing.assert_array_equal(score(told, "gate_fisher"), by_eight)
 
 
+def test_the_number_of_batches_follows_from_their_size_where_runs_were_measured_again() -> None:
+    runs = load(Path(__file__).parents[2] / "data" / "cifar-mini-batch")
+    assert set(runs.spec["sample_size"]) == {500} and set(runs.spec["sample_batch_size"]) == {100}
+    by_five = score(runs.filters.assign(sample_size=5), "gate_fisher")
+    np.testing.assert_array_equal(score(runs, "gate_fisher"), by_five)
+
+
+def _without_batch_size(runs: Runs) -> Runs:
+    tables = {name: getattr(runs, name) for name in ("epochs", "filters", "rounds")}
+    return Runs(**tables, spec=runs.spec.drop(columns="sample_batch_size"))
+
+
 def test_one_run_without_its_number_of_batches_leaves_gate_fisher_to_the_others() -> None:
     data = Path(__file__).parents[2] / "data"
-    runs = load([data / "short", data / "cifar-mini-batch"])
+    runs = _without_batch_size(load([data / "short", data / "cifar-mini-batch"]))
     found, run = score(runs, "gate_fisher"), runs.filters["run"].astype(str)
     old = run.isin(runs.spec.loc[runs.spec["bn"] == "batch", "run"].astype(str))
     assert 0 < old.sum() < len(old) and found[old].isna().all()

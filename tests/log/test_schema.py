@@ -75,7 +75,7 @@ def test_an_unknown_filters_column_is_an_error_that_lists_those_that_exist() -> 
             schema.filter_column(name)
 
 
-OF_FILTERS = ("theta_g_se", "theta_hg_se", "delta_loss", "bn_taylor", "fpgm")
+OF_FILTERS = (*schema.STANDARD_ERRORS, "delta_loss", "bn_taylor", "fpgm")
 
 
 def test_a_single_weight_has_its_value_and_no_standard_errors() -> None:

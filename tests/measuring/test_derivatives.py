@@ -21,7 +21,7 @@ from tests.support.cases import BY_NAME, CLASSES, Net, as_pair, digit_batches, h
 from tests.support.reference import reference_columns
 
 Frame = pd.DataFrame
-SUMS, ERRORS = ["theta_g", "theta_hg", "theta_hg_t200"], ["theta_g_se", "theta_hg_se"]
+SUMS, ERRORS = ["theta_g", "theta_hg", "theta_hg_t200"], ["theta_g_se", "theta_hg_se_given_g"]
 
 
 def assert_same(frame: Frame, other: Frame, tolerance: float = 0.0) -> None:

@@ -145,7 +145,7 @@ def test_batches_of_a_loss_that_is_no_mean_stay_whole() -> None:
 def test_standard_errors_of_such_losses_are_unknown(kind: str) -> None:
     loss, target = LOSSES[kind]
     frame = pv.measure(network(), (X, target), loss=loss, **EXACT)
-    assert frame[["theta_g_se", "theta_hg_se"]].isna().all(axis=None)
+    assert frame[["theta_g_se", "theta_hg_se_given_g"]].isna().all(axis=None)
 
 
 def test_standard_errors_of_a_sum_are_those_of_the_mean_times_the_examples() -> None:

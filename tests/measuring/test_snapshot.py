@@ -28,7 +28,9 @@ from tests.support.cases import (
 from tests.support.reference import Twin, columns_of, reference_columns, sample_of
 
 DEFAULT = ("theta_norm2", "theta_l1", "sigma", "theta_g", "abs_theta_g", "theta2_abs_g")
-DEFAULT += ("theta_hg", "theta_hg_t200", "g_norm2", "theta_g_se", "theta_hg_se")
+DEFAULT += ("theta_hg", "theta_hg_t200", "g_norm2", "theta_g_se", "theta_g_se_iid")
+DEFAULT += ("theta_hg_se_given_g",)
+BOTH_ERRORS = ("theta_g_se", "theta_g_se_iid")
 ALL = (*DEFAULT, "theta2_g2", "synflow", "bn_taylor", "wanda", "fpgm", "hg_norm2")
 PER_EXAMPLE = "theta2_g2"  # needs the gradient of every example, which bn="batch" does not have
 KEYS = ["layer", "filter", "kept"]
@@ -81,7 +83,7 @@ def test_float64_agrees_with_the_twin(case: Case, bn: str) -> None:
 
 @CASES_AND_MODES
 def test_the_fisher_information_of_gates_agrees_with_the_twin(case: Case, bn: str) -> None:
-    frame = pv.measure(case.model(), sample_of(bn), bn=bn, columns=["theta_g", "theta_g_se"])
+    frame = pv.measure(case.model(), sample_of(bn), bn=bn, columns=["theta_g", *BOTH_ERRORS])
     found = frame.assign(gate_fisher=pv.score(frame, "gate_fisher"))
     assert_like_twins(found, columns_of(case.name, bn), 1e-9, ["gate_fisher"])
 
@@ -188,14 +190,18 @@ def test_a_pair_of_tensors_is_one_batch(bn: str) -> None:
         columns=columns_in(bn),
     )
     assert_like_twins(frame, columns_of_sizes((10,), bn), 1e-9, columns_in(bn))
-    assert frame["theta_g_se"].isna().all() == frame["theta_hg_se"].isna().all() == (bn == "batch")
+    assert (
+        frame["theta_g_se"].isna().all()
+        == frame["theta_hg_se_given_g"].isna().all()
+        == (bn == "batch")
+    )
 
 
 @pytest.mark.parametrize("name", ["conv_bn_relu", "shared_norm", "mlp"])
 def test_unequal_batches_count_by_their_size(name: str) -> None:
     case, batches = BY_NAME[name], digit_batches((6, 2, 3))
     twins = reference_columns(case.model(), batches, case.layers, bn="batch")
-    columns = [column for column in columns_in("batch") if not column.endswith("_se")]
+    columns = [column for column in columns_in("batch") if "_se" not in column]
     assert_like_twins(
         pv.measure(case.model(), batches, bn="batch", columns=columns), twins, 1e-9, columns
     )
@@ -203,7 +209,7 @@ def test_unequal_batches_count_by_their_size(name: str) -> None:
 
 def test_batches_of_unequal_size_count_by_their_examples() -> None:
     case, batches = BY_NAME["residual"], digit_batches((6, 4, 2))
-    frame = pv.measure(case.model(), batches, bn="batch", columns=["theta_g", "theta_g_se"])
+    frame = pv.measure(case.model(), batches, bn="batch", columns=["theta_g", *BOTH_ERRORS])
     frame["gate_fisher"] = pv.score(frame, "gate_fisher")
     twin = Twin(case.model(), batches, "batch")
     slopes = twin.gradients_of(twin.observation_losses, 1.0)
@@ -277,7 +283,7 @@ def test_by_default_all_columns_but_those_on_request_are_measured() -> None:
         ["theta_norm2"],
         ["sigma", "theta_g"],
         ["theta_hg_t200"],
-        ["theta_hg_se"],
+        ["theta_hg_se_given_g"],
         ["theta2_g2", "theta_g_se"],
         ["synflow"],
         ["bn_taylor", "fpgm"],

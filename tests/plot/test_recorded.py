@@ -75,7 +75,7 @@ def test_names_are_those_with_values() -> None:
 
 
 def test_measures_that_need_a_fact_of_the_runs_are_compared_where_it_is_known(runs: Runs) -> None:
-    known = {"theta_g": 1.0, "theta_g_se": 0.1}
+    known = {"theta_g": 1.0, "theta_g_se_iid": 0.1}
     filters = runs.filters.assign(**known)
     whole = replace(runs, filters=filters)
     assert ("gate_fisher" in recorded_measures(whole)) is True

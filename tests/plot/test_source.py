@@ -40,7 +40,7 @@ def test_facts_in_a_table_become_facts_of_its_runs(runs: Runs) -> None:
 
 
 def test_what_a_snapshot_carries_becomes_a_fact_of_its_run() -> None:
-    table = snapshot().assign(theta_g=[0.5, -0.5], theta_g_se=[0.1, 0.2])
+    table = snapshot().assign(theta_g=[0.5, -0.5], theta_g_se_iid=[0.1, 0.2])
     table.attrs["sample_size"] = 9
     found = runs_of(table)
     np.testing.assert_allclose(pv.score(found, "gate_fisher"), [0.25 + 0.08, 0.25 + 0.32])

@@ -36,10 +36,11 @@ COLUMNS = (
     "sigma",
     "sigma_delta",
 )
-COLUMNS += ("theta2_g2", "synflow", "delta_loss", "bn_taylor", "wanda", "fpgm", "theta_g_se")
+COLUMNS += ("theta2_g2", "synflow", "delta_loss", "bn_taylor", "wanda", "fpgm")
+COLUMNS += ("theta_g_se_iid",)
 COLUMNS += ("update_size", "distance_from_init", "sample_size", "fisher_block", "obd")
 POSITIVE = ("theta_norm2", "theta_l1", "abs_theta_g", "theta2_abs_g", "theta2_g2", "synflow")
-POSITIVE += ("bn_taylor", "wanda", "fpgm", "theta_g_se", "update_size", "distance_from_init")
+POSITIVE += ("bn_taylor", "wanda", "fpgm", "theta_g_se_iid", "update_size", "distance_from_init")
 POSITIVE += ("sample_size",)
 Key = tuple[str, int]
 MEASURES = [name for name in SCORES if name not in ("theta_change", "lamp")]  # of single weights
@@ -117,7 +118,7 @@ def plain_score(rows: list[dict[str, float]], measure: str) -> float:
         "bn_taylor": lambda row: row["bn_taylor"],
         "fpgm": lambda row: row["fpgm"],
         "gate_fisher": lambda row: (
-            row["theta_g"] ** 2 + (row["sample_size"] - 1) * row["theta_g_se"] ** 2
+            row["theta_g"] ** 2 + (row["sample_size"] - 1) * row["theta_g_se_iid"] ** 2
         ),
         "fisher_block": lambda row: row["fisher_block"],
     }

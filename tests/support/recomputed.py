@@ -30,8 +30,11 @@ RATIO_MEASURES = (
     "grasp",
     "gradient_norm_preservation",
 )
+CLEAR = ["theta_g_clear", "theta_hg_clear"]
 SHARES = ("0.5", "0.8", "0.9", "0.95")
-ERRORS = ("theta_g_se", "theta_hg_se")
+ERRORS = ("theta_g_se", "theta_g_se_iid", "theta_hg_se_given_g", "theta_hg_se_given_g_iid")
+# columns of standard errors before schema 3, under their names since
+OLDER = {"theta_g_se": "theta_g_se_iid", "theta_hg_se": "theta_hg_se_given_g_iid"}
 
 
 def recorded(folder: Path) -> list[Facts]:
@@ -56,7 +59,9 @@ def of(runs: Sequence[Facts], **facts: object) -> list[Facts]:
 
 @functools.lru_cache(maxsize=32)
 def _read(path: Path, table: str) -> pd.DataFrame:
-    return pd.read_parquet(path / f"{table}.parquet")
+    rows = pd.read_parquet(path / f"{table}.parquet")
+    is_older = table == "filters" and "theta_g_se_iid" not in rows
+    return rows.rename(columns=OLDER) if is_older else rows
 
 
 def read(run: Facts, table: str) -> pd.DataFrame:
@@ -360,7 +365,8 @@ def scatter_tables(runs: Sequence[Facts], network: str, kind: str) -> dict[str, 
     table = pd.concat(panels, ignore_index=True)
     keys = ["network", "dataset", "epoch", "schedule", "run", "seed", "layer", "depth", "filter"]
     keys += ["weight"] if kind == "weights" else []
-    points = [*keys, "theta_g", "theta_hg", *ERRORS]
+    errors = [name for name in (*ERRORS, *CLEAR) if name in table]
+    points = [*keys, "theta_g", "theta_hg", *errors]
     return {"": table[[*points, *(name for name in table if name not in points)]]}
 
 
@@ -370,7 +376,21 @@ def _points(run: Facts, epoch: int) -> pd.DataFrame:
     rows = rows.assign(depth=[1 + layers.index(layer) for layer in rows["layer"]])
     facts = {name: run[name] for name in ("network", "dataset", "run", "seed")}
     keys = ["epoch", "layer", "depth", "filter", *(["weight"] if run["kind"] == "weights" else [])]
-    return rows.sort_values(keys[2:])[[*keys, "theta_g", "theta_hg", *ERRORS]].assign(**facts)
+    errors = [name for name in ERRORS if name in rows and rows[name].notna().any()]
+    if errors:
+        rows = rows.assign(**_clear(rows, run))
+        errors += CLEAR
+    return rows.sort_values(keys[2:])[[*keys, "theta_g", "theta_hg", *errors]].assign(**facts)
+
+
+def _clear(rows: pd.DataFrame, run: Facts) -> dict[str, pd.Series]:
+    """Whether values exceed Student's 97.5 % quantile of their standard errors."""
+    beyond = stats.t.ppf(0.975, run.get("se_df", run["sample_size"] - 1))
+    found = {}
+    for name, errors in (("theta_g", ERRORS[:2]), ("theta_hg", ERRORS[2:])):
+        error = next(rows[e].astype(float) for e in errors if e in rows and rows[e].notna().any())
+        found[f"{name}_clear"] = rows[name].astype(float).abs() > beyond * error
+    return found
 
 
 # Layer ratios

@@ -13,6 +13,7 @@ import pytest
 from pruneviz.figures.draw import save_figure
 from pruneviz.log.runs import Runs, load
 from tests.support.recomputed import (
+    ERRORS,
     Facts,
     accuracy_tables,
     correlation_tables,
@@ -23,7 +24,7 @@ from tests.support.recomputed import (
 
 THREE = ("vgg13", "mobilenet_v1", "resnet56")
 # Columns that are float32 on disk and drawn unchanged.
-SINGLE = ("theta_g", "theta_hg", "theta_g_se", "theta_hg_se")
+SINGLE = ("theta_g", "theta_hg", *ERRORS)
 
 Expected = Callable[[list[Facts]], dict[str, pd.DataFrame]]
 

@@ -318,7 +318,7 @@ def test_many_snapshots_hold_no_more_memory_than_a_few(bn: str) -> None:
             model,
             sample,
             bn=bn,
-            columns=["sigma", "theta_g_se", "theta_hg_se"],
+            columns=["sigma", "theta_g_se", "theta_hg_se_given_g"],
             temperatures=(1.0,),
         )
         if snapshot in (_FEW, _MANY - 1):

@@ -20,7 +20,7 @@ from pruneviz.model.filters import Layer, find_layers
 
 CLASSES, IMAGES, SIZE = 10, 3, 32
 DERIVED = ["theta_g", "abs_theta_g", "theta2_abs_g", "theta_hg", "theta_hg_t200", "g_norm2"]
-DERIVED += ["theta_g_se", "theta_hg_se"]
+DERIVED += ["theta_g_se", "theta_hg_se_given_g"]
 
 
 def narrow_vgg11_bn(num_classes: int) -> nn.Module:
@@ -101,7 +101,7 @@ def test_every_filter_but_those_of_the_classifier_has_one_row_with_finite_column
     )
     assert np.isfinite(frame[["theta_norm2", "theta_l1", *DERIVED]]).all(axis=None)
     assert (
-        frame[["abs_theta_g", "theta2_abs_g", "g_norm2", "theta_g_se", "theta_hg_se"]] >= 0
+        frame[["abs_theta_g", "theta2_abs_g", "g_norm2", "theta_g_se", "theta_hg_se_given_g"]] >= 0
     ).all(axis=None)
     assert (frame["theta_g"].abs() <= frame["abs_theta_g"] * (1 + 1e-6)).all()
     assert frame["kept"].all()

@@ -120,7 +120,7 @@ def test_layers_and_skip_choose_by_the_names_of_units() -> None:
         pv.measure(model, SAMPLE, unit="head", skip="*")
 
 
-@pytest.mark.parametrize("column", ["theta_g_se", "theta_hg_se"])
+@pytest.mark.parametrize("column", ["theta_g_se", "theta_hg_se_given_g"])
 def test_standard_errors_are_no_columns_of_units(column: str) -> None:
     with pytest.raises(MeasureError, match=rf"no head column '{column}'"):
         pv.measure(network(), SAMPLE, unit="head", columns=column)

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruneviz import plot
+from pruneviz.analysis.noise import clear_name
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
@@ -31,8 +32,6 @@ X, Y = "theta_g", "theta_hg"
 # Columns of the filters table, and fields of DrawOptions, that the picture depends on.
 NEEDS = (X, Y)
 OPTIONS = ("method", "seed", "scale")
-# Standard errors, if recorded, show whether a point differs from zero.
-ERRORS = (f"{X}_se", f"{Y}_se")
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
@@ -87,7 +86,7 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
         clear = _clear_of_noise(_points_of(table, facts))
         if clear.notna().all():
             shares = listed(f"{name} in {share:.0%}" for name, share in clear.items())
-            lines.append(f"    above twice its standard error: {shares} of the points shown")
+            lines.append(f"    clear of the noise of the sample: {shares} of the points shown")
     return lines
 
 
@@ -119,12 +118,9 @@ def _sample(table: pd.DataFrame, row_kind: RowKind) -> str:
 
 
 def _clear_of_noise(panel: pd.DataFrame) -> pd.Series:
-    """Share of points above twice their standard error, by quantity; null if not recorded."""
-    shares = {}
-    for name, error in zip(NEEDS, ERRORS, strict=True):
-        shares[name] = panel[name].abs().gt(2 * panel[error]).mean()
-    known = panel[list(ERRORS)].notna().any().to_numpy()
-    return pd.Series(shares).where(known)
+    """Share of points clear of noise, by quantity; null if their errors are not known."""
+    found = {name: panel.get(clear_name(name), pd.Series(dtype="boolean")) for name in NEEDS}
+    return pd.Series({name: clear.astype("Float64").mean() for name, clear in found.items()})
 
 
 def _with_interval(facts: pd.Series, method: str) -> str:

@@ -158,9 +158,12 @@ def test_picture_is_as_its_baseline(tmp_path: Path) -> None:
 # The words
 
 
-def test_the_caption_tells_how_many_points_are_clear_of_their_standard_error(runs: Runs) -> None:
+def test_the_caption_tells_how_many_points_are_clear_of_noise(runs: Runs) -> None:
     filters = runs.filters
-    errors = {"theta_g_se": filters["theta_g"].abs() / 3, "theta_hg_se": filters["theta_hg"].abs()}
+    errors = {
+        "theta_g_se": filters["theta_g"].abs() / 3,
+        "theta_hg_se_given_g": filters["theta_hg"].abs(),
+    }
     table = table_of(replace(runs, filters=filters.assign(**errors)), "3")
     dead = table[table["epoch"] == 0]["theta_g"].eq(0).mean()
     values = "\n".join(scatter.values(table, DEFAULT))

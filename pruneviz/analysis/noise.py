@@ -1,0 +1,168 @@
+"""Which values are clear of the noise of their sample, and which standard error says so.
+
+A value is clear of noise if it is more than Student's 97.5 % quantile of standard errors away from
+0. By noise alone 5 % of the values are. The quantile is 1.96 for thousands of examples and 2.78 for
+five batches: an error from few terms is itself uncertain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from pruneviz.analysis.run_facts import terms_behind_errors
+from pruneviz.errors import AnalysisError
+from pruneviz.log.schema import filter_column
+
+DEGREES = "se_df"  # fact of a run, and attribute of a measured table
+CONFIDENCE = 0.95
+
+# Columns of standard errors of each quantity, the best one first: that of the sample as drawn, with
+# all that varies; then with g held fixed; then as if all examples were independent draws, which is
+# too large where every class has a fixed number of them.
+_ERRORS: Mapping[str, tuple[str, ...]] = {
+    "theta_g": ("theta_g_se", "theta_g_se_iid"),
+    "theta_hg": ("theta_hg_se", "theta_hg_se_given_g", "theta_hg_se_given_g_iid"),
+    "abs_theta_g": ("abs_theta_g_se",),
+}
+
+
+@dataclass(frozen=True)
+class ErrorColumn:
+    """A column of standard errors.
+
+    Attributes:
+        name: Its name.
+        meaning: What it is the error of, in words.
+    """
+
+    name: str
+    meaning: str
+
+
+def error_columns(quantity: str) -> tuple[str, ...]:
+    """Columns that can hold standard errors of a quantity, the best one first; none for others."""
+    return _ERRORS.get(quantity, ())
+
+
+def errors_of(table: pd.DataFrame, quantity: str) -> list[ErrorColumn]:
+    """The columns that `clear_of_noise` takes the errors of a quantity from.
+
+    Args:
+        table: A filters table.
+        quantity: A column, such as "theta_g".
+
+    Returns:
+        Several if runs have other columns, best first; none where no error is recorded.
+    """
+    left = pd.Series(True, index=table.index)
+    if quantity in table:
+        left &= table[quantity].notna()
+    found = []
+    for name in error_columns(quantity):
+        if name in table and bool((left & table[name].notna()).any()):
+            found.append(ErrorColumn(name, filter_column(name).meaning))
+            left &= table[name].isna()
+    return found
+
+
+def degrees_of_freedom(spec: pd.DataFrame) -> pd.Series:
+    """Degrees of freedom of the standard errors of each run.
+
+    Args:
+        spec: One row per run. Runs of schema 1 and 2 do not store them; theirs are the number of
+            examples, or of batches that cannot be split, minus 1.
+
+    Returns:
+        Float64, by run name; NaN where they are not known.
+    """
+    by_run = spec.set_index("run")
+    stored = pd.to_numeric(by_run.get(DEGREES, pd.Series(np.nan, index=by_run.index)))
+    return stored.astype("float64").fillna(terms_behind_errors(by_run) - 1).rename(DEGREES)
+
+
+def with_degrees(table: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
+    """A filters table of runs with the degrees of freedom of their errors as column `se_df`.
+
+    Args:
+        table: Filters table with a column `run`.
+        spec: One row per run.
+    """
+    if DEGREES in table:
+        return table
+    by_run = degrees_of_freedom(spec)
+    return table.assign(**{DEGREES: table["run"].astype("str").map(by_run).astype("float64")})
+
+
+def noise_quantile(df: float | pd.Series) -> np.ndarray:
+    """Number of standard errors beyond which a value is clear of noise; NaN where df is not known.
+
+    Args:
+        df: Degrees of freedom of the standard errors.
+    """
+    degrees = np.asarray(df, dtype="float64")
+    known = degrees >= 1
+    found = stdtrit(np.where(known, np.minimum(degrees, 1e9), np.nan), (1 + CONFIDENCE) / 2)
+    return np.asarray(found, dtype="float64")
+
+
+def clear_of_noise(
+    table: pd.DataFrame, column: str, df: float | pd.Series | None = None
+) -> pd.Series:
+    """Whether values are clear of the noise of their sample.
+
+    Args:
+        table: A filters table.
+        column: The quantity, such as "theta_g".
+        df: Degrees of freedom of its standard errors, one number or one per row. Default: the
+            column `se_df`, or what `pruneviz.measure` left in the table's `attrs`.
+
+    Returns:
+        Nullable booleans with the index of the table: whether abs(value) is more than Student's
+        quantile of standard errors; null where the value, its error or df is not known.
+
+    Raises:
+        AnalysisError: If no column holds standard errors of the quantity, or df is nowhere.
+
+    Example:
+        >>> table = pv.measure(model, (images, labels))
+        >>> clear_of_noise(table, "theta_g").mean()
+    """
+    error = _errors(table, column)
+    bound = error * noise_quantile(_degrees(table, df))
+    value = table[column].astype("float64").abs()
+    clear = (value > bound).astype("boolean")
+    return clear.mask(value.isna() | bound.isna()).rename(clear_name(column))
+
+
+def clear_name(quantity: str) -> str:
+    """Column of a table that says whether values of a quantity are clear of noise."""
+    return f"{quantity}_clear"
+
+
+def _errors(table: pd.DataFrame, column: str) -> pd.Series:
+    """The best standard error that each row has."""
+    known = error_columns(column)
+    if not known:
+        raise AnalysisError(
+            f"no column holds standard errors of {column}; there are those of {', '.join(_ERRORS)}"
+        )
+    error = pd.Series(np.nan, index=table.index)
+    for name in known:
+        if name in table:
+            error = error.fillna(table[name].astype("float64"))
+    return error
+
+
+def _degrees(table: pd.DataFrame, df: float | pd.Series | None) -> float | pd.Series:
+    found = table.get(DEGREES, table.attrs.get(DEGREES)) if df is None else df
+    if found is None:
+        raise AnalysisError(
+            "the table does not say how many degrees of freedom its standard errors have; pass "
+            "df=, such as the number of examples minus that of classes"
+        )
+    return found

@@ -1,0 +1,104 @@
+"""Values clear of noise: Student's quantile of the best standard error that there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import pruneviz as pv
+from pruneviz.analysis.noise import (
+    clear_of_noise,
+    degrees_of_freedom,
+    error_columns,
+    errors_of,
+    noise_quantile,
+    with_degrees,
+)
+from pruneviz.errors import AnalysisError
+from pruneviz.log import schema
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def test_every_error_column_is_one_that_a_log_can_have() -> None:
+    for quantity in ("theta_g", "theta_hg", "abs_theta_g"):
+        assert error_columns(quantity)
+        assert all(schema.is_filter_column(name) for name in error_columns(quantity))
+    assert error_columns("sigma") == ()
+
+
+def test_the_quantile_is_that_of_student() -> None:
+    degrees = [1, 2, 4, 37.5, 2400, 1e7]
+    np.testing.assert_allclose(
+        noise_quantile(pd.Series(degrees)), stats.t.ppf(0.975, degrees), rtol=1e-9
+    )
+    np.testing.assert_allclose(noise_quantile(np.inf), stats.norm.ppf(0.975), rtol=1e-6)
+    assert np.isnan(noise_quantile(np.nan)) and np.isnan(noise_quantile(0))
+
+
+def test_by_noise_alone_one_in_twenty_is_clear_whatever_the_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(0)
+    for terms in (3, 5, 40):
+        values = rng.normal(size=(40_000, terms))
+        error = values.std(1, ddof=1) / np.sqrt(terms)
+        table = pd.DataFrame({"theta_g": values.mean(1), "theta_g_se": error})
+        # 3 binomial standard deviations around 5 %
+        assert abs(clear_of_noise(table, "theta_g", terms - 1).mean() - 0.05) < 0.0033
+
+
+def test_each_row_takes_the_best_error_it_has() -> None:
+    nan = np.nan
+    table = pd.DataFrame(
+        {
+            "theta_hg": [1.0, 1.0, 1.0, 1.0, nan],
+            "theta_hg_se": [0.1, nan, nan, nan, 0.1],
+            "theta_hg_se_given_g": [9.0, 9.0, nan, nan, 0.1],
+            "theta_hg_se_given_g_iid": [nan, nan, 0.2, nan, 0.1],
+        }
+    )
+    found = clear_of_noise(table, "theta_hg", 100)
+    assert found.tolist() == [True, False, True, pd.NA, pd.NA]
+    assert found.name == "theta_hg_clear"
+    assert [each.name for each in errors_of(table, "theta_hg")] == list(error_columns("theta_hg"))
+    assert "g held fixed" in errors_of(table.iloc[[1]], "theta_hg")[0].meaning
+    assert errors_of(table.iloc[[3]], "theta_hg") == []
+    assert clear_of_noise(table, "theta_hg", np.nan).isna().all()
+
+
+def test_what_has_no_error_and_unknown_degrees_are_said() -> None:
+    table = pd.DataFrame({"theta_g": [1.0], "theta_g_se": [0.1], "sigma": [1.0]})
+    with pytest.raises(AnalysisError, match=r"no column holds standard errors of sigma; .*theta_g"):
+        clear_of_noise(table, "sigma", 9)
+    with pytest.raises(AnalysisError, match="does not say how many degrees of freedom"):
+        clear_of_noise(table, "theta_g")
+    table.attrs["se_df"] = 4
+    assert clear_of_noise(table, "theta_g").all()
+
+
+def test_degrees_of_freedom_are_stored_or_follow_from_the_sample_of_older_runs() -> None:
+    runs = pv.load([DATA / "short", DATA / "cifar-mini-batch"])
+    found = degrees_of_freedom(runs.spec)
+    by_run = runs.spec.set_index("run")
+    assert (found[by_run["bn"] == "batch"] == 4).all()  # 500 images, 100 at a time
+    eval_ = by_run[by_run["bn"] == "eval"]
+    assert (found[eval_.index] == eval_["sample_size"] - 1).all()
+    told = runs.spec.assign(se_df=[7.0, *[np.nan] * (len(runs) - 1)])
+    assert degrees_of_freedom(told).iloc[0] == 7
+    assert degrees_of_freedom(told).iloc[1:].equals(found.iloc[1:])
+    unknown = runs.spec.drop(columns="sample_batch_size")
+    assert degrees_of_freedom(unknown)[by_run["bn"] == "batch"].isna().all()
+
+
+def test_rows_of_runs_get_the_degrees_of_their_run() -> None:
+    runs = pv.load(DATA / "cifar-mini-batch")
+    table = with_degrees(runs.filters, runs.spec)
+    assert set(table["se_df"]) == {4.0}
+    error, value = table["theta_g_se_iid"].astype(float), table["theta_g"].astype(float)
+    expected = value.abs() > stats.t.ppf(0.975, 4) * error
+    known = error.notna() & value.notna()
+    found = clear_of_noise(table, "theta_g")
+    assert (found[known] == expected[known]).all() and found[~known].isna().all()

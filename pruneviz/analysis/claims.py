@@ -21,7 +21,9 @@ from pruneviz.analysis.rules import (
     Verdict,
     panels_of,
 )
+from pruneviz.analysis.rules_convergence import judge_convergence
 from pruneviz.analysis.rules_curve import judge_association
+from pruneviz.analysis.rules_ratios import judge_first_layers
 from pruneviz.analysis.rules_scatter import judge_correlations
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.arguments import as_tuple
@@ -106,6 +108,92 @@ RULES: Mapping[str, Rule] = {
         },
         judge=judge_association,
         kinds=("unpruned", "weights"),
+    ),
+    "order of convergence": Rule(
+        claim=(
+            "magnitude-based pruning converges fastest, the proposed measure second, loss "
+            "preservation last"
+        ),
+        figures=(
+            Shown("1", ("resnet56",), rounds=(25,)),
+            *(
+                Shown(str(first + place), (network,), rounds=(rounds,))
+                for first, network in ((4, "vgg13"), (7, "mobilenet_v1"), (10, "resnet56"))
+                for place, rounds in enumerate((1, 5, 25))
+            ),
+        ),
+        statistic=(
+            "lead of magnitude over the proposed measure, and of that over loss preservation, "
+            "paired by seed, by two readings: mean test accuracy over the epochs (trapezoid rule), "
+            "in points; and epochs to 50, 80, 90 and 95 % of the best final accuracy of the panel, "
+            "averaged over those that both measures reach in every seed"
+        ),
+        interval=(
+            "95 %, Student's t over seeds; for epochs with a standard deviation of at least 0.41 "
+            "steps, that of a difference of rounded times. p: twice the one-sided p, of no lead "
+            "and of a lead as large as the zone, each corrected by Holm over the pairs and data "
+            "sets of a figure, for each reading"
+        ),
+        sample="runs pruned in rounds and trained to the end that differ in their seed and measure",
+        thresholds={"points": 1, "epochs": 1, "p": 0.05},
+        seeds=3,
+        verdicts={
+            SUPPORTED: (
+                "of a pair: the whole interval is above 0, and the corrected p of no lead is at "
+                "most `p`; of the order: both pairs are supported by both readings"
+            ),
+            NOT_SUPPORTED: (
+                "of a pair: the whole interval is below the zone (1 point, 1 epoch), and the "
+                "corrected p of a lead that large is at most `p`: no relevant difference, a lead "
+                "too small to matter, or the other way round; of the order: a pair is not "
+                "supported by both readings"
+            ),
+            UNDECIDED: "anything else; the reason gives the power",
+            NOT_TESTABLE: "fewer seeds of both measures, or no test accuracies",
+        },
+        judge=judge_convergence,
+        kinds=("pruned",),
+        compared=("measure",),
+    ),
+    "first layers": Rule(
+        claim=(
+            "once the network has trained even slightly (5 and 25 rounds), GraSP without "
+            "temperature prunes the earlier layers far more aggressively than the other measures do"
+        ),
+        figures=(
+            Shown("16", ("vgg13",), rounds=(1, 5, 25)),
+            Shown("17", ("mobilenet_v1",), rounds=(1, 5, 25)),
+        ),
+        statistic=(
+            "share of the filters in the first third of the layers that GraSP (T = 1) prunes, "
+            "minus the largest share of any other measure in the same seed, in percentage points; "
+            "only layers that are not coupled to an earlier one count"
+        ),
+        interval=(
+            "95 %, Student's t over seeds, with a standard deviation of at least 0.41 filters. p: "
+            "twice the one-sided p of a lead of at most and of at least `far`, each corrected by "
+            "Holm over the numbers of rounds of a figure"
+        ),
+        sample=(
+            "runs of pruning rounds alone that differ in their seed and measure, after the last "
+            "round, of `rounds` rounds or more; seeds that all recorded measures have"
+        ),
+        thresholds={"far": 20, "rounds": 5, "p": 0.05},
+        seeds=3,
+        verdicts={
+            SUPPORTED: (
+                "the whole interval is above `far`, the corrected p is at most `p`, and all six "
+                "measures are recorded"
+            ),
+            NOT_SUPPORTED: (
+                "the whole interval is below `far`, and the corrected p is at most `p`"
+            ),
+            UNDECIDED: "anything else",
+            NOT_TESTABLE: ("fewer seeds, or GraSP (T = 1) or every other measure is not recorded"),
+        },
+        judge=judge_first_layers,
+        kinds=("prune_phase",),
+        compared=("measure",),
     ),
 }
 

@@ -134,14 +134,38 @@ def leads(
         raise AnalysisError(
             f"order is {list(order)}; name two measures or more, the supposedly fastest first"
         )
-    panel = [name for name in by if name != "measure"]
-    known = runs.dropna(subset=["seed"])
-    pairs = [_paired(known, panel, one, other) for one, other in itertools.pairwise(order)]
+    panel = [name for name in as_names(by) if name != "measure"]
+    pairs = [leads_by_seed(runs, one, other, by) for one, other in itertools.pairwise(order)]
     both = pd.concat(pairs, ignore_index=True)
     groups = [*panel, "ahead", "behind", *QUANTITY]
     found = mean_over_runs(both, groups, "lead", level).drop(columns=["least", "most"])
     sizes = both.groupby(groups, observed=True, dropna=False).size().rename("pairs").reset_index()
     return found.merge(sizes, on=groups)[[*groups, "pairs", "seeds", "mean", "sd", "low", "high"]]
+
+
+def leads_by_seed(
+    runs: pd.DataFrame, ahead: str, behind: str, by: str | Sequence[str] = BY
+) -> pd.DataFrame:
+    """Lead of one measure over another in convergence, seed by seed.
+
+    Args:
+        runs: Result of `convergence_by_run` for the same `by`.
+        ahead: The supposedly faster measure.
+        behind: The other one.
+        by: Run facts.
+
+    Returns:
+        One row per panel, seed that both have, and quantity: the columns of `runs` with the values
+        of `ahead`, run_behind and value_behind, ahead, behind, and lead, positive if `ahead` is
+        better: fewer epochs, larger area, higher final accuracy.
+    """
+    panel = [name for name in as_names(by) if name != "measure"]
+    known = runs.dropna(subset=["seed"])
+    one, other = (known[known["measure"] == measure] for measure in (ahead, behind))
+    pairs = one.merge(other, on=["seed", *panel, *QUANTITY], suffixes=("", "_behind"))
+    sign = np.where(pairs["quantity"] == "epochs_to", -1.0, 1.0)
+    lead = sign * (pairs["value"] - pairs["value_behind"])
+    return pairs.assign(ahead=ahead, behind=behind, lead=lead)
 
 
 def _tables(
@@ -152,15 +176,6 @@ def _tables(
     if spec is None:
         raise AnalysisError("spec is missing; pass the runs alone, or runs.epochs and runs.spec")
     return epochs, spec
-
-
-def _paired(runs: pd.DataFrame, panel: list[str], ahead: str, behind: str) -> pd.DataFrame:
-    """Values for two measures side by side, and the first one's lead."""
-    one, other = (runs[runs["measure"] == measure] for measure in (ahead, behind))
-    pairs = one.merge(other, on=["seed", *panel, *QUANTITY], suffixes=("", "_behind"))
-    sign = np.where(pairs["quantity"] == "epochs_to", -1.0, 1.0)
-    lead = sign * (pairs["value"] - pairs["value_behind"])
-    return pairs.assign(ahead=ahead, behind=behind, lead=lead)
 
 
 def _panels(facts: pd.DataFrame, by: list[str]) -> list[pd.DataFrame]:

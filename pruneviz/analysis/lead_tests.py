@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special  # not scipy.stats, whose import takes half a second
 
 from pruneviz.analysis.checks import check_level
+from pruneviz.analysis.multiple import holm
 from pruneviz.errors import AnalysisError
 
 LEVEL = 0.95  # default confidence level
+EFFECT = 2.0  # lead over its standard deviation at which power is told in words
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,25 @@ def lead(values: np.ndarray, least_sd: float = 0.0, level: float = LEVEL) -> Lea
     return Lead(mean, sd, mean - half, mean + half, seeds)
 
 
+def corrected_tests(
+    leads: Sequence[Lead | None], above: float, below: float
+) -> list[tuple[float, float]]:
+    """Test whether leads of one family exceed a bound, and whether they miss another.
+
+    Args:
+        leads: The leads; None for those that cannot be tested, which do not count.
+        above: A lead that is larger is above.
+        below: A lead that is smaller is below.
+
+    Returns:
+        For each lead the p-values of `Lead.p_above` and `Lead.p_below`, each corrected by Holm over
+        the family; NaN for None.
+    """
+    p_above = holm([np.nan if one is None else one.p_above(above) for one in leads])
+    p_below = holm([np.nan if one is None else one.p_below(below) for one in leads])
+    return list(zip(p_above.tolist(), p_below.tolist(), strict=True))
+
+
 def power(seeds: int, effect: float, level: float = LEVEL) -> float:
     """Chance that the whole interval of a mean lead lies above zero.
 
@@ -109,3 +131,14 @@ def power(seeds: int, effect: float, level: float = LEVEL) -> float:
     critical = special.stdtrit(seeds - 1, (1 + level) / 2)
     # Of the mirrored statistic: the distribution function of noncentral t is precise there.
     return float(special.nctdtr(seeds - 1, -effect * np.sqrt(seeds), -critical))
+
+
+def told_power(seeds: int) -> str:
+    """How likely so few seeds show a lead, in words.
+
+    Args:
+        seeds: Number of seeds, at least 2.
+    """
+    return (
+        f"{seeds} seeds show a lead of {EFFECT:g} sd in {100 * power(seeds, EFFECT):.0f} % of cases"
+    )

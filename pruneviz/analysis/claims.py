@@ -88,7 +88,7 @@ RULES: Mapping[str, Rule] = {
             "in both"
         ),
         interval=(
-            "95 %, Student's t over the seeds' own D; p one-sided, by permuting which seed's "
+            "95 %, jackknife over seeds with Student's t; p one-sided, by permuting which seed's "
             "distances go with which curve (all permutations up to 7 seeds, else 9,999), corrected "
             "by Holm over the networks of a figure"
         ),
@@ -100,7 +100,7 @@ RULES: Mapping[str, Rule] = {
         seeds=5,
         verdicts={
             SUPPORTED: "the corrected p is at most `p`, and D is at most -`zone`",
-            NOT_SUPPORTED: "the whole interval of D is above -`zone`",
+            NOT_SUPPORTED: "the whole interval of D is above -`zone`, and p alone is above `p`",
             UNDECIDED: "anything else",
             NOT_TESTABLE: (
                 "fewer seeds, fewer than `epochs` common epochs, or a curve that never changes"

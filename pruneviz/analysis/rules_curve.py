@@ -109,6 +109,8 @@ def decide(found: Association, p: float, rule: Rule) -> tuple[str, str]:
     )
     if p <= rule.thresholds["p"] and found.d <= -zone:
         return SUPPORTED, f"own masks go with the curve beyond the trend: {told}"
+    if found.p <= rule.thresholds["p"]:
+        return UNDECIDED, f"an own association shows, but too small or in too few panels: {told}"
     if found.low > -zone:
         return NOT_SUPPORTED, f"no association of its own: {told}"
     return UNDECIDED, f"an own association is neither shown nor excluded: {told}"
@@ -129,23 +131,19 @@ def association(curves: np.ndarray, distances: np.ndarray) -> Association:
     rho = _rank_correlations(curves, distances)
     own = np.diag(rho)
     others = (rho.sum(axis=0) + rho.sum(axis=1) - 2 * own) / (2 * max(seeds - 1, 1))
-    apart = own - others if seeds > 1 else np.full(seeds, np.nan)
-    low, high = student_interval(apart)
-    time = np.arange(epochs, dtype="float64")[None]
-    with_time = _rank_correlations(curves, time)[:, 0], _rank_correlations(distances, time)[:, 0]
-    free = np.sqrt((1 - with_time[0] ** 2) * (1 - with_time[1] ** 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        partial = (own - with_time[0] * with_time[1]) / free
+    other = float(np.mean(others)) if seeds > 1 else np.nan
+    # Pseudo-values of the jackknife: a seed stands in twice as many pairs as its own share of them.
+    low, high = student_interval(own - 2 * others + other)
     changes = np.diag(_rank_correlations(np.diff(curves), np.diff(distances)))
     return Association(
         own=float(np.mean(own)),
-        other=float(np.mean(others)) if seeds > 1 else np.nan,
-        d=float(np.mean(apart)),
+        other=other,
+        d=float(np.mean(own)) - other,
         low=low,
         high=high,
         p=_permutation_p(rho),
-        partial=float(np.mean(partial)),
-        differences=float(np.mean(changes)),
+        partial=_known_mean(_given_epoch(curves, distances, own)),
+        differences=_known_mean(changes),
         seeds=seeds,
         epochs=epochs,
     )
@@ -247,6 +245,19 @@ def _standard_ranks(values: np.ndarray) -> np.ndarray:
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     return centred / np.where(norms > 0, norms, np.nan)
+
+
+def _given_epoch(curves: np.ndarray, distances: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Own rank correlations with the epoch held fixed; NaN where a curve is monotone."""
+    time = np.arange(curves.shape[1], dtype="float64")[None]
+    left, right = (_rank_correlations(values, time)[:, 0] for values in (curves, distances))
+    free = np.sqrt(np.maximum(1 - left**2, 0) * np.maximum(1 - right**2, 0))
+    return (own - left * right) / np.where(free > 1e-9, free, np.nan)
+
+
+def _known_mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.mean(known)) if len(known) else np.nan
 
 
 def _permutation_p(rho: np.ndarray) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy import special  # not scipy.stats, whose import takes half a second
 
 from pruneviz.analysis.settings import SEED, kinds_of, present, settings_of
 from pruneviz.log.runs import Runs
@@ -204,19 +203,10 @@ def not_testable(panel: Panel, statistic: str, reason: str) -> Verdict:
     return Verdict(panel, NOT_TESTABLE, reason, statistic, runs=runs, seeds=panel.seeds)
 
 
-def student_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Student's t interval of the mean of some values; NaN for fewer than two."""
-    n = len(values)
-    if n < 2:
-        return np.nan, np.nan
-    half = special.stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n)
-    return float(np.mean(values) - half), float(np.mean(values) + half)
-
-
-def correlation_interval(r: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Student's t interval of a mean correlation, on the scale of atanh r: from -1 to 1."""
-    low, high = student_interval(np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)), level)
-    return float(np.tanh(low)), float(np.tanh(high))
+def of_pair(correlations: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """The rows of a correlations table of two quantities, in whichever order it names them."""
+    named = zip(correlations["x"], correlations["y"], strict=True)
+    return correlations[np.array([{one, other} == {x, y} for one, other in named], dtype=bool)]
 
 
 def _panel(runs: Runs, rows: pd.DataFrame, told: Sequence[str], compared: Sequence[str]) -> Panel:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.correlation import correlate
+from pruneviz.analysis.lead_tests import lead
 from pruneviz.analysis.multiple import holm
 from pruneviz.analysis.rules import (
     NOT_SUPPORTED,
@@ -25,7 +26,7 @@ from pruneviz.analysis.rules import (
     Verdict,
     families,
     not_testable,
-    student_interval,
+    of_pair,
     too_few,
 )
 
@@ -49,7 +50,7 @@ class Association:
         own: Mean over seeds of Spearman's rank correlation over epochs with the own distances.
         other: The same with those of another seed.
         d: own - other.
-        low: Lower end of the 95 % interval of d; NaN below two seeds.
+        low: Lower end of the 95 % interval of d; NaN below three seeds.
         high: Upper end.
         p: Share of permutations of the seeds with a mean at most that of `own`; NaN below two.
         partial: Mean over seeds of the own rank correlation with the epoch held fixed.
@@ -132,15 +133,14 @@ def association(curves: np.ndarray, distances: np.ndarray) -> Association:
     own = np.diag(rho)
     others = (rho.sum(axis=0) + rho.sum(axis=1) - 2 * own) / (2 * max(seeds - 1, 1))
     other = float(np.mean(others)) if seeds > 1 else np.nan
-    # Pseudo-values of the jackknife: a seed stands in twice as many pairs as its own share of them.
-    low, high = student_interval(own - 2 * others + other)
+    interval = lead(_pseudo_values(own, others))
     changes = np.diag(_rank_correlations(np.diff(curves), np.diff(distances)))
     return Association(
         own=float(np.mean(own)),
         other=other,
         d=float(np.mean(own)) - other,
-        low=low,
-        high=high,
+        low=interval.low,
+        high=interval.high,
         p=_permutation_p(rho),
         partial=_known_mean(_given_epoch(curves, distances, own)),
         differences=_known_mean(changes),
@@ -215,9 +215,7 @@ def _correlations(panel: Panel) -> pd.DataFrame:
     runs, change = panel.runs, change_of(panel.unit)
     if panel.unit == "weight":
         table = runs.read("correlations").dropna(subset=["r"])
-        pair = {change, LOSS_PRESERVATION}
-        held = [{x, y} == pair for x, y in zip(table["x"], table["y"], strict=True)]
-        table = table[held]
+        table = of_pair(table, change, LOSS_PRESERVATION)
         return table[table["method"].astype(str) == "pearson"]
     if not {"sigma", "sigma_delta", "abs_theta_g"} <= set(runs.recorded("filters")):
         return pd.DataFrame()
@@ -245,6 +243,18 @@ def _standard_ranks(values: np.ndarray) -> np.ndarray:
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     return centred / np.where(norms > 0, norms, np.nan)
+
+
+def _pseudo_values(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Pseudo-values of the jackknife over seeds, whose mean is D; none below three seeds.
+
+    References:
+        Arvesen, Annals of Mathematical Statistics 1969: the jackknife of U-statistics.
+    """
+    seeds = len(own)
+    if seeds < 3:
+        return own[:0]
+    return own - (2 * (seeds - 1) * others - seeds * others.mean()) / (seeds - 2)
 
 
 def _given_epoch(curves: np.ndarray, distances: np.ndarray, own: np.ndarray) -> np.ndarray:

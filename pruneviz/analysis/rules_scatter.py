@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.chosen_epochs import nearest_epochs
-from pruneviz.analysis.correlation import correlate
-from pruneviz.analysis.noise import clear_of_noise, error_columns, errors_of, with_degrees
+from pruneviz.analysis.correlation import correlate, over_seeds
+from pruneviz.analysis.noise import clear_of_noise, error_columns, with_degrees
 from pruneviz.analysis.rules import (
     NOT_SUPPORTED,
     NOT_TESTABLE,
@@ -18,9 +19,9 @@ from pruneviz.analysis.rules import (
     Panel,
     Rule,
     Verdict,
-    correlation_interval,
     needs_seeds,
     not_testable,
+    of_pair,
 )
 
 X, Y = "theta_g", "theta_hg"
@@ -43,56 +44,102 @@ def judge_correlations(panels: Sequence[Panel], rule: Rule) -> list[Verdict]:
     return [verdict for panel in panels for verdict in _of_panel(panel, rule)]
 
 
-def decide(r: np.ndarray, ranks: np.ndarray, clear: float, rule: Rule) -> tuple[str, str]:
-    """Verdict and reason from the coefficients of one epoch.
+@dataclass(frozen=True)
+class Agreement:
+    """How two quantities correlate at one epoch, over seeds.
+
+    Attributes:
+        seeds: Number of seeds.
+        r: Mean of Pearson's r.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        ranks: Mean of Spearman's coefficient.
+        ranks_high: Upper end of its 95 % interval.
+        clear: Share of the points that are clear of noise, of the noisier quantity; NaN if unknown.
+    """
+
+    seeds: int
+    r: float
+    low: float
+    high: float
+    ranks: float
+    ranks_high: float
+    clear: float
+
+
+def decide(found: Agreement, rule: Rule) -> tuple[str, str]:
+    """Verdict and reason for one epoch.
 
     Args:
-        r: Pearson's r of each seed.
-        ranks: Spearman's coefficient of each seed.
-        clear: Share of the points that are clear of noise, of the noisier quantity; NaN if unknown.
+        found: The correlations.
         rule: Its thresholds and number of seeds.
     """
-    limits = rule.thresholds
-    if len(r) < rule.seeds:
-        return NOT_TESTABLE, needs_seeds(rule, len(r))
-    beside = f"Spearman {np.mean(ranks):.2f}"
-    if np.isnan(clear):
+    high, ranks = rule.thresholds["high"], rule.thresholds["ranks"]
+    beside = f"Spearman {found.ranks:.2f}"
+    if found.seeds < rule.seeds:
+        return NOT_TESTABLE, needs_seeds(rule, found.seeds)
+    if np.isnan(found.clear):
         return UNDECIDED, f"standard errors are not recorded; {beside}"
-    points = f"{100 * clear:.0f} % of the points are clear of noise; {beside}"
-    if clear < limits["clear"]:
+    points = f"{100 * found.clear:.0f} % of the points are clear of noise; {beside}"
+    if found.clear < rule.thresholds["clear"]:
         return UNDECIDED, f"only {points}"
-    low, high = correlation_interval(r)
-    if high < limits["high"]:
-        return NOT_SUPPORTED, f"the whole interval is below {limits['high']:g}; {points}"
-    if correlation_interval(ranks)[1] < limits["ranks"]:
-        return NOT_SUPPORTED, f"ranks correlate below {limits['ranks']:g}; {points}"
-    if low < limits["high"]:
-        return UNDECIDED, f"the interval reaches below and above {limits['high']:g}; {points}"
-    if np.mean(ranks) < limits["ranks"]:
-        return UNDECIDED, f"ranks may correlate below {limits['ranks']:g}; {points}"
-    return SUPPORTED, f"the whole interval is at least {limits['high']:g}; {points}"
+    if found.high < high:
+        return NOT_SUPPORTED, f"the whole interval is below {high:g}; {points}"
+    if found.ranks_high < ranks:
+        return NOT_SUPPORTED, f"ranks correlate below {ranks:g}; {points}"
+    if found.low < high:
+        return UNDECIDED, f"the interval reaches below and above {high:g}; {points}"
+    if found.ranks < ranks:
+        return UNDECIDED, f"ranks may correlate below {ranks:g}; {points}"
+    return SUPPORTED, f"the whole interval is at least {high:g}; {points}"
+
+
+def agreements(found: pd.DataFrame, spec: pd.DataFrame) -> dict[int, Agreement]:
+    """The agreement at each epoch.
+
+    Args:
+        found: Columns run, epoch, pearson, spearman and clear.
+        spec: One row per run.
+    """
+    means = {
+        name: over_seeds(found.rename(columns={name: "r"}), spec, by=["epoch"]).set_index("epoch")
+        for name in ("pearson", "spearman")
+    }
+    clear = found.groupby("epoch")["clear"].mean()
+    r, ranks = means["pearson"], means["spearman"]
+    return {
+        int(str(epoch)): Agreement(
+            seeds=int(r["seeds"][epoch]),
+            r=float(r["r"][epoch]),
+            low=float(r["low"][epoch]),
+            high=float(r["high"][epoch]),
+            ranks=float(ranks["r"][epoch]),
+            ranks_high=float(ranks["high"][epoch]),
+            clear=float(clear[epoch]),
+        )
+        for epoch in r.index
+    }
 
 
 def _of_panel(panel: Panel, rule: Rule) -> Iterator[Verdict]:
     found = _of_weights(panel) if panel.unit == "weight" else _of_rows(panel)
+    found = found.dropna(subset=["pearson", "spearman"]) if len(found) else found
     if found.empty:
         yield not_testable(panel, STATISTIC, f"no epoch of all seeds has {X} and {Y}")
-    for epoch, rows in found.groupby("epoch"):
-        known = rows.dropna(subset=["pearson", "spearman"])
-        r, ranks = known["pearson"].to_numpy(), known["spearman"].to_numpy()
-        verdict, reason = decide(r, ranks, float(known["clear"].mean()), rule)
-        low, high = correlation_interval(r)
+        return
+    for epoch, agreement in agreements(found, panel.runs.spec).items():
+        verdict, reason = decide(agreement, rule)
         yield Verdict(
             panel=panel,
             verdict=verdict,
             reason=reason,
             statistic=STATISTIC,
-            value=float(np.mean(r)) if len(r) else np.nan,
-            low=low,
-            high=high,
-            runs=tuple(known["run"].astype(str)),
-            seeds=len(known),
-            epoch=int(str(epoch)),
+            value=agreement.r,
+            low=agreement.low,
+            high=agreement.high,
+            runs=tuple(found.loc[found["epoch"] == epoch, "run"].astype(str)),
+            seeds=agreement.seeds,
+            epoch=epoch,
         )
 
 
@@ -106,32 +153,24 @@ def _of_rows(panel: Panel) -> pd.DataFrame:
     errors = [name for axis in (X, Y) for name in error_columns(axis) if name in recorded]
     columns = ["run", "epoch", X, Y, *errors]
     rows = runs.read("filters", columns, _shown(panel, held), complete=[X, Y])
-    rows = with_degrees(rows, runs.spec)
     keys = ["run", "epoch"]
     found = correlate(rows, X, Y)[[*keys, "r"]].rename(columns={"r": "pearson"})
     ranks = correlate(rows, X, Y, method="spearman")[[*keys, "r"]].rename(columns={"r": "spearman"})
-    return found.merge(ranks, on=keys).merge(_clear(rows), on=keys)
+    return found.merge(ranks, on=keys).merge(_clear(rows, runs.spec), on=keys)
 
 
-def _clear(rows: pd.DataFrame) -> pd.DataFrame:
+def _clear(rows: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
     """Share of the points that are clear of noise, of the noisier quantity, by run and epoch."""
-    shares = {
-        name: clear_of_noise(rows, name).astype("Float64")
-        for name in (X, Y)
-        if errors_of(rows, name)
-    }
-    keys = [rows["run"], rows["epoch"]]
-    if len(shares) < 2:
-        return rows[["run", "epoch"]].drop_duplicates().assign(clear=np.nan)
-    found = pd.DataFrame(shares).astype("float64").groupby(keys, observed=True).mean()
-    return found.min(axis=1, skipna=False).rename("clear").reset_index()
+    told = with_degrees(rows, spec)
+    flags = {name: clear_of_noise(told, name).astype("Float64") for name in (X, Y)}
+    shares = pd.DataFrame(flags).groupby([rows["run"], rows["epoch"]], observed=True).mean()
+    return shares.astype("float64").min(axis=1, skipna=False).rename("clear").reset_index()
 
 
 def _of_weights(panel: Panel) -> pd.DataFrame:
     """The same from correlations over all single weights, which have no standard errors."""
     table = panel.runs.read("correlations").dropna(subset=["r"])
-    pair = [{x, y} == {X, Y} for x, y in zip(table["x"], table["y"], strict=True)]
-    table = table[pair].astype({"run": "str", "method": "str"})
+    table = of_pair(table, X, Y).astype({"run": "str", "method": "str"})
     table = table[table["epoch"].isin(_shown(panel, table))]
     if table.empty:
         return table

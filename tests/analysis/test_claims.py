@@ -1,0 +1,113 @@
+"""Which recordings each rule judges, and the table of verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+import pruneviz as pv
+from pruneviz.analysis.claims import COLUMNS, RULES
+from pruneviz.analysis.rules import VERDICTS, panels_of
+from pruneviz.errors import AnalysisError
+from pruneviz.plans.needs import FIGURE_NEEDS
+from tests.support.synthetic_runs import (
+    SMALL,
+    make_pruned_runs,
+    make_runs,
+    runs_of_every_kind,
+    together,
+)
+
+SCATTER = "high correlation"
+VGG = {"vgg13": SMALL["vgg13"]}
+
+
+def test_every_figure_is_judged_by_one_rule_and_by_the_runs_that_it_shows() -> None:
+    shown = {one.figure: (one, rule) for rule in RULES.values() for one in rule.figures}
+    for figure, (one, rule) in shown.items():
+        need = FIGURE_NEEDS[figure]
+        assert need.kind in rule.kinds
+        assert (one.networks, one.dataset) == (need.networks, need.dataset)
+        assert set(one.rounds) == set(need.rounds)
+        assert (one.unit == "weight") == (need.kind == "weights")
+
+
+def test_every_rule_says_something_about_any_recordings() -> None:
+    found = pv.claims(runs_of_every_kind())
+    assert list(found) == list(COLUMNS)
+    assert set(found["claim"]) == set(RULES)
+    assert set(found["verdict"]) <= set(VERDICTS)
+    assert (found["reason"] != "").all() and (found["statistic"] != "").all()
+    empty = pv.claims(make_runs(VGG).named([]))
+    assert set(empty["verdict"]) == {"not testable"} and len(empty) == len(RULES)
+    assert empty["reason"].str.contains("has no runs of this kind").all()
+
+
+def test_pruned_runs_are_none_of_unpruned_training() -> None:
+    runs = together(make_runs(VGG, epochs=4), make_pruned_runs(VGG, epochs=4))
+    (panel,) = panels_of(runs, RULES[SCATTER])
+    assert set(panel.runs.spec["rounds"]) == {0} and panel.seeds == 3
+    own = make_runs({"mine": (4, 6)}, epochs=4)
+    spec = own.spec.assign(pruned=[False, True, False])  # by a loop of one's own
+    (panel,) = panels_of(replace(own, spec=spec), RULES[SCATTER])
+    assert panel.seeds == 2
+
+
+def test_data_sets_batch_norm_modes_and_other_settings_are_judged_apart() -> None:
+    def renamed(runs: pv.Runs, name: str, **facts: object) -> pv.Runs:
+        tables = {
+            table: getattr(runs, table).assign(run=getattr(runs, table)["run"].astype(str) + name)
+            for table in ("spec", "epochs", "filters")
+        }
+        changed = replace(runs, **tables)
+        return replace(changed, spec=changed.spec.assign(**facts))
+
+    runs = make_runs(VGG, epochs=4)
+    several = together(
+        runs,
+        make_runs(VGG, epochs=4, dataset="cifar100"),
+        renamed(runs, "-batch", bn="batch"),
+        renamed(runs, "-large", sample_size=2000),
+    )
+    found = pv.claims(several, SCATTER).drop_duplicates(["dataset", "bn", "what"])
+    assert list(zip(found["dataset"], found["bn"], found["what"], strict=True)) == [
+        ("digits", "eval", "sample_size 500"),
+        ("cifar100", "eval", "sample_size 500"),
+        ("digits", "batch", "sample_size 500"),
+        ("digits", "eval", "sample_size 2000"),
+    ] or {tuple(row) for row in found[["dataset", "bn"]].to_numpy()} == {
+        ("digits", "eval"),
+        ("cifar100", "eval"),
+        ("digits", "batch"),
+    }
+    assert (found["seeds"] == 3).all()
+
+
+def test_a_repeated_seed_is_no_further_evidence() -> None:
+    runs = make_runs(VGG, epochs=4)
+    again = {
+        name: getattr(runs, name).assign(run=getattr(runs, name)["run"].astype(str) + "-again")
+        for name in ("spec", "epochs", "filters")
+    }
+    found = pv.claims(together(runs, replace(runs, **again)), SCATTER)
+    assert (found["seeds"] == 3).all()
+    assert not any("again" in name for names in found["runs"] for name in names)
+    unseeded = replace(runs, spec=runs.spec.assign(seed=None))
+    assert (pv.claims(unseeded, SCATTER)["seeds"] == 3).all(), "runs without a seed are repeats"
+
+
+def test_networks_of_ones_own_are_judged_by_the_same_rules() -> None:
+    found = pv.claims(make_runs({"mine": (4, 6)}, epochs=4), SCATTER)
+    assert set(found["figure"]) == {""} and set(found["network"]) == {"mine"}
+    tiny = make_runs(VGG, epochs=4, dataset="tiny-imagenet")
+    rows = pv.claims(tiny, "association with masks")
+    assert list(rows["figure"]) == ["I1"]
+
+
+def test_wrong_use_is_told() -> None:
+    with pytest.raises(AnalysisError, match="did you mean 'high correlation'"):
+        pv.claims(make_runs(VGG, epochs=2), "high correlations")
+    with pytest.raises(AnalysisError, match="takes recordings, not DataFrame"):
+        pv.claims(pd.DataFrame())  # type: ignore[arg-type]

@@ -24,7 +24,14 @@ from pruneviz.plans.planning import (
     with_sample_seed,
 )
 from pruneviz.plans.presets import PRESETS
-from pruneviz.plans.request_options import Further, Oracle, RequestAt, SampleSeed, on_request
+from pruneviz.plans.request_options import (
+    Further,
+    Oracle,
+    RequestAt,
+    Samples,
+    SampleSeed,
+    on_request,
+)
 from pruneviz.plans.run_plan import RunPlan, precision_on
 
 if TYPE_CHECKING:
@@ -99,6 +106,7 @@ def record(
         typer.Option(metavar="N...", help="Record only these seeds. Default: the preset's."),
     ] = None,
     sample_seed: SampleSeed = None,
+    samples: Samples = 1,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -159,7 +167,8 @@ def record(
     else:
         plans = plan_pruned_runs(preset, own, *which)
     draw = sample_seed or 0
-    plans = [replace(with_sample_seed(plan, draw), precision=precision) for plan in plans]
+    plans = [with_sample_seed(plan, draw) for plan in plans]
+    plans = [replace(plan, precision=precision, samples=samples) for plan in plans]
     # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
     out = out or Path("data") / (preset if own is None else f"{preset}-own")
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx))

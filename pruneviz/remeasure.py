@@ -18,7 +18,14 @@ from pruneviz.console.options import (
 )
 from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import BN_MODES, CNN_ROW_KINDS, DTYPES, PRECISIONS
-from pruneviz.plans.request_options import Further, Oracle, RequestAt, SampleSeed, on_request
+from pruneviz.plans.request_options import (
+    Further,
+    Oracle,
+    RequestAt,
+    Samples,
+    SampleSeed,
+    on_request,
+)
 
 EXAMPLES = """
   # Record a run with its weights, then measure it with batch statistics
@@ -89,6 +96,7 @@ def remeasure(
         ),
     ] = None,
     sample_seed: SampleSeed = None,
+    samples: Samples = 1,
     columns: Further = None,
     oracle: Oracle = None,
     request_at: RequestAt = None,
@@ -128,6 +136,7 @@ def remeasure(
         batch_size=batch_size or (BATCH_SIZE if bn == "batch" else None),
         dtype=dtype or ("float64" if bn == "batch" else "float32"),
         sample_seed=sample_seed,
+        samples=samples,
         on_request=on_request(columns, oracle, request_at),
         images=images,
         device=where,

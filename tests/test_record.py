@@ -19,7 +19,7 @@ from pruneviz.experiment import campaign, datasets
 from pruneviz.experiment.networks.registry import NETWORKS
 from pruneviz.experiment.run import record_run
 from pruneviz.experiment.setting import Setting, is_recorded
-from pruneviz.log.schema import TABLES
+from pruneviz.log.run_spec import RunSpec
 from pruneviz.plans.durations import duration_in_words
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.planning import plan_runs
@@ -31,7 +31,7 @@ from tests.support.plans import UNPRUNED
 OTHER = replace(UNPRUNED, run="vgg13-digits-unpruned-s1", seed=1)
 FAILING = replace(UNPRUNED, run="vgg13-digits-unpruned-s2", seed=2, train_per_class=10_000)
 MISSING = replace(UNPRUNED, run="vgg13-cifar100-unpruned-s0", dataset="cifar100")
-SEALED = {"spec.json", *(f"{table}.parquet" for table in TABLES)}
+SEALED = {"spec.json", *(f"{table}.parquet" for table in RunSpec("r").tables)}
 
 
 def invoke(*arguments: object) -> Result:

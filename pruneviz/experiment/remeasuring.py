@@ -12,12 +12,13 @@ import pandas as pd
 
 from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.parallel import Job, Report, resumed_spec, run_jobs
+from pruneviz.experiment.recorded_training import check_rebuildable, images_of, network_of
 from pruneviz.log.found_runs import folders_apart
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.run_directory import check_same_options, is_sealed, read_spec
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import load
-from pruneviz.plans.needs import DATASET_NAMES, NETWORK_NAMES, Need
+from pruneviz.plans.needs import Need
 from pruneviz.plans.planning import name_with_sample, run_name
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _MEASURED_ANEW = frozenset(
     (
         "run", "unit", "weight_rows", "weight_rows_seed", "weights", "bn", "temperatures",
         "columns", "every", "lag", "mask_score", "mask_ratio", "sample_size", "sample_seed",
+        "samples", "half_size",
         "dtype", "device", "device_name", "threads", "command", "created", "versions",
         "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
     )
@@ -55,6 +57,7 @@ class Remeasuring:
             allowed.
         dtype: Arithmetic of measuring, "float32" or "float64".
         sample_seed: Seed that draws the measurement sample. Default: as recorded.
+        samples: 2 measures two halves of the measurement sample too.
         on_request: Further columns.
         images: Folder with the data sets. Default: see `load_dataset`.
         device: "cpu" or "cuda".
@@ -72,6 +75,7 @@ class Remeasuring:
     batch_size: int | None = None
     dtype: str = "float32"
     sample_seed: int | None = None
+    samples: int = 1
     on_request: OnRequest = field(default_factory=OnRequest)
     images: Path | None = None
     device: str = "cpu"
@@ -102,12 +106,7 @@ def remeasured_name(spec: RunSpec, how: Remeasuring) -> str:
         LogError: If the run cannot be measured again because `pruneviz record` did not make it or
             because it pruned.
     """
-    known = spec.network in NETWORK_NAMES and spec.dataset in DATASET_NAMES
-    if not known or None in (spec.seed, spec.sample_seed, spec.width):
-        raise LogError(
-            f"{spec.run} was not made by pruneviz record, so its network cannot be built again; "
-            "measure it in its own training loop"
-        )
+    check_rebuildable(spec, "measure it in its own training loop")
     if spec.rounds:
         raise LogError(
             f"{spec.run} pruned in {spec.rounds} rounds; only runs that never prune can be "
@@ -230,8 +229,8 @@ def check_remeasurable(source: Path, how: Remeasuring) -> bool:
     if not (path / "spec.json").exists():
         return True
     every = str(how.every or spec.every)
-    options = {"bn": how.bn, "unit": how.unit, "dtype": how.dtype, "every": every}
-    options["sample_seed"] = _sample_seed(spec, how)
+    options: dict[str, Any] = {"bn": how.bn, "unit": how.unit, "dtype": how.dtype, "every": every}
+    options |= {"sample_seed": _sample_seed(spec, how), "samples": how.samples}
     options |= how.on_request.facts(how.unit)
     before = check_same_options(path, options)
     wanted = how_facts(spec, how)
@@ -266,6 +265,7 @@ def _recorder_options(spec: RunSpec, how: Remeasuring) -> dict[str, Any]:
         "spec": facts,
         "bn": how.bn,
         "unit": how.unit,
+        "samples": how.samples,
         "dtype": getattr(torch, how.dtype),
         **how.on_request.of_unit(how.unit),
     }
@@ -295,20 +295,12 @@ def _training_facts(source: Path) -> Mapping[int, dict[str, Any]]:
 
 def _as_recorded(spec: RunSpec, how: Remeasuring) -> tuple[nn.Module, Sample]:
     """Network and measurement sample of a run; the sample in batches if bn is "batch"."""
-    from pruneviz.experiment.datasets import load_dataset
-    from pruneviz.experiment.images import balanced_sample, subset
-    from pruneviz.experiment.networks.registry import build_network
+    from pruneviz.experiment.images import balanced_sample
 
-    data = load_dataset(
-        str(spec.dataset), root=how.images, device=how.device, image_size=spec.image_size
-    )
-    if spec.train_images not in (None, len(data.train_labels)):
-        data = subset(data, int(spec.train_images or 0) // data.num_classes, None, seed=0)
+    data = images_of(spec, how.images, how.device)
     per_class = int(spec.sample_size or 0) // data.num_classes
     images, labels = balanced_sample(data, per_class, seed=_sample_seed(spec, how))
-    network = build_network(
-        str(spec.network), num_classes=data.num_classes, width=float(spec.width or 0)
-    ).to(how.device)
+    network = network_of(spec, data.num_classes, how.device)
     if how.batch_size is None:
         return network, (images, labels)
     batches = zip(images.split(how.batch_size), labels.split(how.batch_size), strict=True)

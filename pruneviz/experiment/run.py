@@ -179,6 +179,7 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
         "every": plan.every,
         "spec": _spec_facts(plan, data, setting),
         "unit": plan.unit,
+        "samples": plan.samples,
         "resume": before is not None,
         "measure_last": False,  # the plan says which epochs are measured
         **request_of(plan, setting).of_unit(plan.unit),

@@ -48,7 +48,7 @@ class Recording:
 
     def files(self, table: str) -> list[Path]:
         """The files of a table in a finished run: one, or none in an older schema."""
-        if not self.sealed:
+        if not self.sealed or table not in self.spec.tables:
             return []
         file = self.path / f"{table}.parquet"
         older = self.spec.schema_version < _CORRELATIONS_SINCE

@@ -104,6 +104,7 @@ class RunLog:
         filters: pd.DataFrame | None = None,
         rounds: pd.DataFrame | None = None,
         correlations: pd.DataFrame | None = None,
+        halves: pd.DataFrame | None = None,
     ) -> None:
         """Write the rows of one epoch, all tables or none; an epoch can be appended only once."""
         if is_sealed(self.path):
@@ -112,7 +113,8 @@ class RunLog:
             raise LogError(
                 f"{self.path} already holds epoch {epoch}; an epoch can be appended only once"
             )
-        given = {"filters": filters, "rounds": rounds, "correlations": correlations}
+        given = {"filters": filters, "rounds": rounds}
+        given |= {"correlations": correlations, "halves": halves}
         tables = self._tables({**given, "epochs": epochs})
         with disk_errors(self.path):
             for name in set(schema.TABLES) - set(tables):
@@ -127,9 +129,11 @@ class RunLog:
         epochs: pd.DataFrame,
         filters: pd.DataFrame,
         correlations: pd.DataFrame | None = None,
+        halves: pd.DataFrame | None = None,
     ) -> None:
         """Write rows of a recorded epoch anew; tables that are not given stay."""
-        given = {"filters": filters, "correlations": correlations, "epochs": epochs}
+        given = {"filters": filters, "correlations": correlations}
+        given |= {"halves": halves, "epochs": epochs}
         tables = self._tables(given)
         with disk_errors(self.path):
             self._write_parts(epoch, tables)
@@ -201,7 +205,7 @@ class RunLog:
     def _write_whole_tables(self) -> None:
         version = {"schema_version": schema.SCHEMA_VERSION}
         spec = RunSpec.from_dict({**self.spec.to_dict(), **self._noted, **version})
-        write_sealed(self.path, spec, {table: self.read(table) for table in schema.TABLES})
+        write_sealed(self.path, spec, {table: self.read(table) for table in spec.tables})
 
     def part(self, table: str, epoch: int) -> Path:
         """The file of a table's rows of one epoch, while the run is recorded."""
@@ -262,7 +266,7 @@ def reopen(path: str | Path) -> None:
     spec = read_spec(path)
     older_columns.check_continues(spec, path)
     log = RunLog(path, spec)
-    whole = {name: path / f"{name}.parquet" for name in schema.TABLES}
+    whole = {name: path / f"{name}.parquet" for name in spec.tables}
     tables = {name: joined([read_file(file, name)], name) for name, file in whole.items()}
     with disk_errors(path):
         (path / _PARTS).mkdir(exist_ok=True)
@@ -313,7 +317,7 @@ _FIXED = (
     *("network", "dataset", "seed", "width", "image_size", "epochs", "unit"),
     *OPTION_NAMES,
     *("bn", "temperatures", "columns", "every", "lag", "mask_score", "mask_ratio"),
-    *("weight_rows", "weight_rows_seed", "sample_size", "sample_seed", "dtype"),
+    *("weight_rows", "weight_rows_seed", "sample_size", "sample_seed", "samples", "dtype"),
     *("batch_size", "train_images", "lr", "lr_drops", "momentum", "weight_decay"),
     *("train_temperature", "augment", "precision", "rows", "kept"),
     *("oracle", "request_at", "draw_seed", "probes"),

@@ -11,7 +11,7 @@ from typing import Any
 from pruneviz.errors import LogError, PresetError
 from pruneviz.log.arguments import as_tuple, is_number, is_whole
 from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions, kind_of, pruning_facts
-from pruneviz.log.schema import SCHEMA_VERSION
+from pruneviz.log.schema import SCHEMA_VERSION, TABLES
 from pruneviz.log.vocabulary import BN_MODES, MASK_RATIO, MASK_SCORES, ROW_KINDS, Kind
 
 
@@ -47,6 +47,8 @@ class RunSpec:
         mask_ratio: Fraction that these masks prune.
         sample_size: Number of examples in the measurement sample.
         sample_seed: Seed that selects the measurement sample.
+        samples: 2 if halves of the sample were measured too, else 1.
+        half_size: Number of examples in each half.
         dtype: Measuring precision.
         batch_size: Images per training step.
         train_images: Number of training images.
@@ -93,6 +95,8 @@ class RunSpec:
     mask_ratio: float = MASK_RATIO
     sample_size: int | None = None
     sample_seed: int | None = None
+    samples: int = 1
+    half_size: int | None = None
     dtype: str | None = None
     batch_size: int | None = None
     train_images: int | None = None
@@ -129,10 +133,18 @@ class RunSpec:
             self.lag,
             "a whole number of epochs from 1",
         )
+        _require(
+            self.samples in (1, 2), "samples", self.samples, "1, or 2 with halves of the sample"
+        )
         fraction = is_number(self.mask_ratio) and 0 < self.mask_ratio < 1
         _require(fraction, "mask_ratio", self.mask_ratio, "a fraction between 0 and 1")
         _require(positive, "temperatures", self.temperatures, "one or more positive numbers")
         _require(not clash, "extra", clash, "names that spec.json does not use already")
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that a finished run of this spec has."""
+        return tuple(name for name in TABLES if name != "halves" or self.samples == 2)
 
     @property
     def rounds(self) -> int:

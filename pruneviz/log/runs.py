@@ -29,7 +29,7 @@ _logger = logging.getLogger("pruneviz")
 
 @dataclass(frozen=True)
 class Runs:
-    """A set of recordings as five tables.
+    """A set of recordings as tables.
 
     Tables are read on first use and kept. `read` reads only a part of a table, for large recordings
     that would not fit into memory.
@@ -40,6 +40,7 @@ class Runs:
         filters: One row per run, measured epoch and filter (or single weight).
         rounds: One row per run, pruning round and layer.
         correlations: Correlations over all single weights, per run and epoch.
+        halves: Columns measured on half samples A and B, of runs with samples=2; as filters.
         unfinished: Names of the runs that were not finished when they were loaded, included (up to
             their last complete epoch) or skipped.
 
@@ -52,6 +53,7 @@ class Runs:
     filters: pd.DataFrame
     rounds: pd.DataFrame
     correlations: pd.DataFrame = field(default_factory=lambda: joined([], "correlations"))
+    halves: pd.DataFrame = field(default_factory=lambda: joined([], "halves"))
     unfinished: tuple[str, ...] = ()
     _recordings: tuple[Recording, ...] = field(default=(), init=False)
 

@@ -1,4 +1,4 @@
-"""Columns of the four tables of the log: their types, units and meaning."""
+"""Columns of the tables of the log: their types, units and meaning."""
 
 from __future__ import annotations
 
@@ -131,17 +131,28 @@ CORRELATIONS: Mapping[str, Column] = {
     ),
 }
 
+HALVES: Mapping[str, Column] = {
+    "run": Column(_KEY, "", "name of the run"),
+    "epoch": FILTERS["epoch"],
+    "half": Column(_KEY, "", "half of the measurement sample, A or B"),
+    "layer": FILTERS["layer"],
+    "filter": FILTERS["filter"],
+    "weight": FILTERS["weight"],
+}
+
 TABLES: Mapping[str, Mapping[str, Column]] = {
     "epochs": EPOCHS,
     "filters": FILTERS,
     "rounds": ROUNDS,
     "correlations": CORRELATIONS,
+    "halves": HALVES,
 }
 SORT_KEYS: Mapping[str, tuple[str, ...]] = {
     "epochs": ("run", "epoch"),
     "filters": ("run", "epoch"),  # within an epoch the layers stay in the order of the network
     "rounds": ("run", "round", "layer_index"),
     "correlations": ("run", "epoch"),
+    "halves": ("run", "epoch"),  # within an epoch one half after the other, each as filters
 }
 
 _TEMPERATURE_COLUMN = re.compile(r"theta_hg_t[0-9]+(p[0-9]+)?")
@@ -203,12 +214,12 @@ def arrow_schema(
     """
     described = TABLES[table]
     extra = sorted(set(columns) - set(described))
-    if extra and table not in ("filters", "epochs"):
+    if extra and table not in ("filters", "epochs", "halves"):
         raise LogError(
             f"table {table} has no column {', '.join(extra)}; it has {', '.join(described)}"
         )
     types = {name: column.dtype for name, column in described.items()}
-    if table == "filters":
+    if table in ("filters", "halves"):
         types |= {name: filter_column(name).dtype for name in extra}
     else:
         types |= {name: (own or {}).get(name, DOUBLE) for name in extra}

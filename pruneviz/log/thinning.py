@@ -64,7 +64,7 @@ def thin(run: str | Path, out: str | Path) -> Thinned:
     spec = _full_spec(run)
     if target.exists():
         raise LogError(f"{target} already exists; choose another folder, or delete it first")
-    tables = {name: joined([read_file(_file(run, name), name)], name) for name in schema.TABLES}
+    tables = {name: joined([read_file(_file(run, name), name)], name) for name in spec.tables}
     filters, every_epoch = tables["filters"], tables["filters"]["epoch"].nunique()
     measured = _measured_epochs(filters, run)
     kept = filters[filters["epoch"].isin(measured)]

@@ -24,6 +24,7 @@ _DRAWS = {
     "oracle": "the number of filters whose removal is measured",
     "probes": "the number of random probes of columns on request",
     "seed": "a whole number as the seed of all draws",
+    "samples": "1, or 2 to measure two halves of the sample too",
 }
 _DEFAULT = "default"  # stands for all default columns among `columns`
 _TUPLES = ("temperatures", "columns", "layers", "skip")
@@ -52,6 +53,7 @@ class Options:
     oracle: int | None = None
     seed: int = 0
     probes: int = 16
+    samples: int = 1  # 2 measures halves of the sample too; of recorders alone
 
     @classmethod
     def of(cls, **given: Any) -> Options:
@@ -207,12 +209,14 @@ class Options:
                 f"oracle={self.oracle!r} removes filters or units, which can be taken out of a "
                 "network, not single weights; leave it out with unit='weight'"
             )
-        for name, least in (("oracle", 1), ("probes", 1), ("seed", 0)):
+        for name, least in (("oracle", 1), ("probes", 1), ("seed", 0), ("samples", 1)):
             given = getattr(self, name)
             if name == "oracle" and given is None:
                 continue
             if not isinstance(given, numbers.Integral) or isinstance(given, bool) or given < least:
                 raise MeasureError(f"{name}={given!r}; give {_DRAWS[name]}, {least} or more")
+        if self.samples > 2:
+            raise MeasureError(f"samples={self.samples!r}; give {_DRAWS['samples']}")
         if self.seed >= 2**64:
             raise MeasureError(f"seed={self.seed!r}; give one below 2**64")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pruneviz.measuring.cheap_columns import CheapColumns
 from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.derivative_columns import Derivatives, by_layer, derivative_columns
 from pruneviz.measuring.extra_columns import filter_distances, synaptic_flow
+from pruneviz.measuring.half_samples import half_columns, half_samples
 from pruneviz.measuring.hutchinson import obd_columns
 from pruneviz.measuring.independence import reason_against_chunks
 from pruneviz.measuring.input_norms import weights_times_inputs
@@ -54,6 +55,8 @@ class Snapshot:
         hg_norm2: ||Hg||^2 at the first temperature; NaN where Hg was not formed in full.
         terms: Number of examples, or of batches that cannot be split, over which standard errors
             are; 0 where not measured.
+        halves: The columns that depend on the sample, measured on either half of it, by the name of
+            the half; none unless `Options.samples` is 2.
     """
 
     filters: pd.DataFrame
@@ -63,6 +66,7 @@ class Snapshot:
     ghg: float = float("nan")
     hg_norm2: float = float("nan")
     terms: int = 0
+    halves: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def measure(
@@ -236,7 +240,10 @@ def take_snapshot(
             module_modes(model, options.bn),
             caches_emptied(model, batches, options),
         ):
-            return _snapshot(model, batches, list(layers), options, check, whole)
+            found = _snapshot(model, batches, list(layers), options, check, whole)
+            if options.samples == 1:
+                return found
+            return replace(found, halves=_halves(model, batches, layers, options, whole))
 
 
 def rows_of(model: nn.Module, batches: Sequence[Batch], options: Options) -> Rows:
@@ -300,6 +307,24 @@ def _snapshot(
     frame = pd.DataFrame(found, index=pd.RangeIndex(rows), copy=False)
     facts = (whole.sample_loss, whole.g_norm2, whole.ghg, whole.hg_norm2)
     return Snapshot(frame, layers, *facts, terms)
+
+
+def _halves(
+    model: nn.Module,
+    batches: list[Batch],
+    layers: Sequence[AnyLayer],
+    options: Options,
+    known: str,
+) -> dict[str, pd.DataFrame]:
+    """The columns that depend on the sample, on either half of it; nothing if there are none."""
+    columns = half_columns(options.wanted())
+    if not columns:
+        return {}
+    of_half = replace(options, columns=columns, samples=1)
+    return {
+        name: _snapshot(model, half, list(layers), of_half, False, known).filters
+        for name, half in half_samples(batches, known).items()
+    }
 
 
 def _synflow(

@@ -38,6 +38,16 @@ SampleSeed = Annotated[
         "show it if it is not 0. Default: 0; of `pruneviz remeasure` as recorded.",
     ),
 ]
+Samples = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=2,
+        metavar="<1|2>",
+        help="2 also measures two disjoint halves of the sample, for `pruneviz.reliability` (table "
+        "halves). A measurement then takes twice as long; the other tables do not change.",
+    ),
+]
 Oracle = Annotated[
     int | None,
     typer.Option(

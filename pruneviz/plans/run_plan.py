@@ -32,6 +32,7 @@ class RunPlan:
         every: Epochs between two measured epochs.
         sample_per_class: Images per class in the measurement sample.
         sample_seed: Seed that draws the measurement sample, and nothing else.
+        samples: 2 measures two halves of the measurement sample too.
         train_per_class: Training images per class; None takes all.
         test_per_class: Test images per class; None takes all.
         unit: What one row of the log describes, a "filter" or a "weight".
@@ -63,6 +64,7 @@ class RunPlan:
     every: int = 10
     sample_per_class: int = 25
     sample_seed: int = 0
+    samples: int = 1
     train_per_class: int | None = None
     test_per_class: int | None = None
     unit: str = "filter"

@@ -55,6 +55,7 @@ class EpochWriter:
             epochs=pd.DataFrame([{**row, **_of_network(snapshot)}]),
             rounds=None if rounds is None else rounds.assign(epoch=epoch),
             correlations=self._correlations(table, epoch, snapshot),
+            halves=self._halves(cheap, epoch, snapshot),
         )
 
     def is_complete(self, log: RunLog, epoch: int, wanted: Collection[str]) -> bool:
@@ -85,7 +86,19 @@ class EpochWriter:
             filters=filters.assign(**{str(name): column.array for name, column in measured}),
             epochs=row.assign(**_of_network(snapshot)),
             correlations=self._correlations(joined(cheap, snapshot.filters), epoch, snapshot),
+            halves=self._halves(cheap, epoch, snapshot),
         )
+
+    def _halves(self, cheap: pd.DataFrame, epoch: int, snapshot: Snapshot) -> pd.DataFrame | None:
+        """The stored rows on either half of the sample, one half after the other."""
+        if not snapshot.halves:
+            return None
+        keys = cheap[[name for name in ("layer", "filter", "weight") if name in cheap]]
+        parts = [
+            joined(keys, measured).iloc[self.stored].assign(half=half)
+            for half, measured in snapshot.halves.items()
+        ]
+        return pd.concat(parts, ignore_index=True).assign(epoch=epoch)
 
     def _correlations(
         self, table: pd.DataFrame, epoch: int, snapshot: Snapshot

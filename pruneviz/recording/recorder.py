@@ -83,8 +83,8 @@ class Recorder:
             among them: a list, an int or a function as for `every`. Default: those of `every`.
         every_rank: Record on every rank, each into an `out` of its own, such as networks that are
             trained independently.
-        **measuring: Any option of `pruneviz.measure`, such as `bn`, `loss` or `unit`. `columns`
-            chooses derivative columns; cheap columns are always written.
+        **measuring: Any option of `pruneviz.measure`, such as `bn`; `columns` chooses derivative
+            columns. samples=2 measures two halves of the sample too, at twice the cost.
 
     Attributes:
         spec: Run facts (`RunSpec`).
@@ -288,7 +288,7 @@ class Recorder:
         if asked:
             own = self._options.temperatures
             at = own if temperatures is None else as_tuple(temperatures)
-            options = replace(self._options, columns=asked, temperatures=at, oracle=None)
+            options = replace(self._options, columns=asked, temperatures=at, oracle=None, samples=1)
             taken = self._measured(epoch, options)
         table = joined(cheap, taken.filters).assign(run=self.log.spec.run)
         table.attrs[SAMPLE_SIZE] = taken.terms

@@ -20,6 +20,7 @@ from pruneviz.errors import LogError, closest
 from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.measuring.coverage import Coverage
+from pruneviz.measuring.half_samples import half_size
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
 from pruneviz.model.filters import Layer
@@ -86,6 +87,7 @@ def measured_facts(model: nn.Module, options: Options, every: Every) -> dict[str
         "columns": options.wanted(),
         "every": in_spec(every),
         "dtype": str(dtype).removeprefix("torch."),
+        "samples": options.samples,
         "device": model_device(model).type,
     }
 
@@ -125,14 +127,17 @@ def coverage_facts(coverage: Coverage) -> dict[str, Any]:
 
 
 def batches_facts(batches: Sequence[Batch], options: Options, whole: str) -> dict[str, int]:
-    """Number of batches, if standard errors are over these instead of examples.
+    """Number of batches, if standard errors are over these, and size of the half samples, if any.
 
     Args:
         batches: The sample.
         options: Measuring options.
         whole: Why batches cannot be split; "" if they may be.
     """
-    return {BATCHES: len(batches)} if whole or options.bn == "batch" else {}
+    facts = {BATCHES: len(batches)} if whole or options.bn == "batch" else {}
+    if options.samples == 2:
+        facts["half_size"] = half_size(batches, whole)
+    return facts
 
 
 def rows_facts(layers: Sequence[AnyLayer], options: Options) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from pruneviz.experiment.training import (
 )
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.run_directory import read_spec
-from pruneviz.log.schema import TABLES
+from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.vocabulary import Precision
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore, interrupt, without_times
@@ -58,7 +58,7 @@ PLAN = changed(
 ONE_ROUND = changed(PLAN, measure="magnitude", rounds=1, epochs=2, every=1)
 WIDTHS = (4, 4, 8, 8, 16, 16, 32, 32, 32, 32)  # filters of the ten convolutions at this width
 FILTERS = sum(WIDTHS)
-SEALED = {"spec.json", *(f"{table}.parquet" for table in TABLES)}
+SEALED = {"spec.json", *(f"{table}.parquet" for table in RunSpec("r").tables)}
 
 
 def files(path: Path) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pruneviz.errors import TrainingError
 from pruneviz.experiment.training import TrainingState
@@ -30,6 +31,33 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "state.pt", lambda file: _save(parts, file))
+
+
+def load_network(network: nn.Module, folder: Path) -> int | None:
+    """Load the weights of the last checkpoint in a folder; nothing else of it is used.
+
+    Args:
+        network: Network of the same architecture, changed in place.
+        folder: Folder of checkpoints.
+
+    Returns:
+        Number of epochs trained; None if there is no checkpoint.
+
+    Raises:
+        TrainingError: If the file is corrupt, or belongs to another network.
+    """
+    file = folder / "state.pt"
+    if not file.exists():
+        return None
+    try:
+        parts = torch.load(file, map_location="cpu", weights_only=True)
+        load_with_masks(network, parts["network"])
+        return int(parts["epoch"])
+    except Exception as error:  # as below
+        raise TrainingError(
+            f"{file} is corrupt or belongs to another network ({type(error).__name__}); "
+            "repeat the command that recorded it, or measure a finished run"
+        ) from error
 
 
 def _save(parts: dict[str, Any], path: Path) -> None:

@@ -132,9 +132,9 @@ CORRELATIONS: Mapping[str, Column] = {
 }
 
 HALVES: Mapping[str, Column] = {
-    "run": Column(_KEY, "", "name of the run"),
+    "run": Column(KEY, "", "name of the run"),
     "epoch": FILTERS["epoch"],
-    "half": Column(_KEY, "", "half of the measurement sample, A or B"),
+    "half": Column(KEY, "", "half of the measurement sample, A or B"),
     "layer": FILTERS["layer"],
     "filter": FILTERS["filter"],
     "weight": FILTERS["weight"],

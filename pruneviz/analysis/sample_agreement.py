@@ -55,7 +55,7 @@ def agreement(
         )
     one, other = (~keep_mask(pd.Series(values), ratio).to_numpy(dtype="bool") for values in (x, y))
     return {
-        "spearman": float(coefficients(x, y, np.array([0]), "spearman")[0]),
+        "spearman": float(coefficients(x, y, np.array([0]), "spearman")[0][0]),
         "shared": float((one & other).sum() / pruned),
         "chance": pruned / len(x),
     }

@@ -113,8 +113,12 @@ class RunLog:
             raise LogError(
                 f"{self.path} already holds epoch {epoch}; an epoch can be appended only once"
             )
-        given = {"filters": filters, "rounds": rounds}
-        given |= {"correlations": correlations, "halves": halves}
+        given = {
+            "filters": filters,
+            "rounds": rounds,
+            "correlations": correlations,
+            "halves": halves,
+        }
         tables = self._tables({**given, "epochs": epochs})
         with disk_errors(self.path):
             for name in set(schema.TABLES) - set(tables):
@@ -132,8 +136,12 @@ class RunLog:
         halves: pd.DataFrame | None = None,
     ) -> None:
         """Write rows of a recorded epoch anew; tables that are not given stay."""
-        given = {"filters": filters, "correlations": correlations}
-        given |= {"halves": halves, "epochs": epochs}
+        given = {
+            "filters": filters,
+            "correlations": correlations,
+            "halves": halves,
+            "epochs": epochs,
+        }
         tables = self._tables(given)
         with disk_errors(self.path):
             self._write_parts(epoch, tables)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
+from pruneviz.log.epoch_parts import complete_epochs, parts_of
 from pruneviz.log.found_runs import names_apart
 from pruneviz.log.parquet import (
     WHOLE,
@@ -21,7 +22,7 @@ from pruneviz.log.parquet import (
     read_file,
     renamed_run,
 )
-from pruneviz.log.run_directory import complete_epochs, is_sealed, parts_of, read_spec
+from pruneviz.log.run_directory import is_sealed, read_spec
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 
 _CORRELATIONS_SINCE = 2  # first schema version with that table in sealed runs

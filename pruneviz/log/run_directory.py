@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from pruneviz.errors import LogError
 from pruneviz.log import older_columns, schema
+from pruneviz.log.epoch_parts import PARTS, complete_epochs, part_file, parts_of
 from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished, write_whole
 from pruneviz.log.parquet import (
     TablePart,
@@ -35,7 +36,7 @@ from pruneviz.log.parquet import (
 from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.run_spec import RunSpec
 
-SPEC_FILE, _PARTS, _CHECKPOINT = "spec.json", "parts", "checkpoint"
+SPEC_FILE, _CHECKPOINT = "spec.json", "checkpoint"
 
 
 class RunLog:
@@ -66,7 +67,7 @@ class RunLog:
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             _write_spec(path, spec, sealed=False)
-            (path / _PARTS).mkdir()
+            (path / PARTS).mkdir()
         return cls(path, spec)
 
     @classmethod
@@ -83,7 +84,7 @@ class RunLog:
         with disk_errors(path):
             remove_unfinished(path)
             # missing if the process was killed during creation
-            (path / _PARTS).mkdir(exist_ok=True)
+            (path / PARTS).mkdir(exist_ok=True)
         return cls(path, before)
 
     @property
@@ -206,7 +207,7 @@ class RunLog:
             if not is_sealed(self.path):
                 self._write_whole_tables()
             remove_unfinished(self.path)
-            for folder in (self.path / _PARTS, self.checkpoint):
+            for folder in (self.path / PARTS, self.checkpoint):
                 if folder.exists():
                     shutil.rmtree(folder)
 
@@ -217,7 +218,7 @@ class RunLog:
 
     def part(self, table: str, epoch: int) -> Path:
         """The file of a table's rows of one epoch, while the run is recorded."""
-        return _part(self.path, table, epoch)
+        return part_file(self.path, table, epoch)
 
 
 def write_sealed(
@@ -277,7 +278,7 @@ def reopen(path: str | Path) -> None:
     whole = {name: path / f"{name}.parquet" for name in spec.tables}
     tables = {name: joined([read_file(file, name)], name) for name, file in whole.items()}
     with disk_errors(path):
-        (path / _PARTS).mkdir(exist_ok=True)
+        (path / PARTS).mkdir(exist_ok=True)
         for name, rows in tables.items():
             for epoch in rows["epoch"].unique():
                 part = arrow_table(name, rows[rows["epoch"] == epoch])
@@ -367,29 +368,6 @@ def _as_json(facts: Mapping[str, Any]) -> str:
             f"a fact of the run cannot be stored in {SPEC_FILE} ({error}); "
             "give finite numbers, texts and lists of them"
         ) from error
-
-
-def parts_of(path: Path, table: str, epochs: Iterable[int] | None = None) -> list[Path]:
-    """The files of a table in an unfinished run, one per complete epoch.
-
-    Args:
-        path: Run directory.
-        table: Table name.
-        epochs: The epochs, ascending. Default: those that are complete now.
-    """
-    chosen = complete_epochs(path) if epochs is None else epochs
-    parts = [_part(path, table, epoch) for epoch in chosen]
-    return [part for part in parts if part.exists()]
-
-
-def complete_epochs(path: str | Path) -> list[int]:
-    """Epochs of an unfinished run that are complete on disk, ascending."""
-    parts = (Path(path) / _PARTS).glob("epochs-*.parquet")
-    return sorted(int(part.stem.removeprefix("epochs-")) for part in parts)
-
-
-def _part(path: Path, table: str, epoch: int) -> Path:
-    return path / _PARTS / f"{table}-{epoch:05d}.parquet"
 
 
 def _is_free(path: Path) -> bool:

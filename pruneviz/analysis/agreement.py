@@ -6,19 +6,25 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
+
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.correlation import correlate
-from pruneviz.analysis.noise import clear_of_noise, error_columns, with_degrees
+from pruneviz.analysis.correlation import correlate, over_seeds
+from pruneviz.analysis.eigen_direction import eigen_share
+from pruneviz.analysis.noise import DEGREES, clear_of_noise, error_columns, with_degrees
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.robustness import robustness
+from pruneviz.analysis.rules_curve import Association, association, curves_of
 from pruneviz.log.runs import Runs
 
 SETTING = ("network", "dataset", "bn")  # shared by runs that differ only in their seed
 
 _AVERAGED = ("pearson", "spearman", "trimmed", "within_layers", "layer_mean")
 _OVER_EPOCHS = ("pearson", "spearman", "layer_mean")
+_FEWEST_EPOCHS = 3  # of a rank correlation over epochs
+_NUMBERS = tuple(field.name for field in fields(Association))
 
 
 def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
@@ -33,14 +39,19 @@ def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
         One row per network, data set, bn and epoch that has complete pairs, sorted: these, seeds,
         the means of pearson, spearman, trimmed, within_layers and layer_mean (see
         `pruneviz.robustness`), pearson_min and pearson_max (over seeds), the least loo_min and the
-        greatest loo_max.
+        greatest loo_max, low and high (the 95 % interval of the mean of pearson over seeds, as by
+        `pruneviz.over_seeds`; null for one seed) and n_eff (of pearson, the fewest of any seed).
     """
     found = with_facts(robustness(runs.filters, x, y), runs.spec, SETTING)
     keys = [*SETTING, "epoch"]
+    effective = correlate(runs.filters, x, y)
+    found = found.merge(effective[["run", "epoch", "n_eff"]], on=["run", "epoch"])
+    ends = over_seeds(effective, runs.spec, by=keys).set_index(keys)[["low", "high"]]
     groups = found.groupby(keys, observed=True)
-    means = groups[list(_AVERAGED)].mean()
+    means = groups[list(_AVERAGED)].mean().join(ends)
     extremes = groups.agg(
         seeds=("run", "nunique"),
+        n_eff=("n_eff", "min"),
         pearson_min=("pearson", "min"),
         pearson_max=("pearson", "max"),
         loo_min=("loo_min", "min"),
@@ -49,10 +60,10 @@ def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
     return extremes.join(means).reset_index()
 
 
-def mask_distance_association(
+def own_association(
     runs: Runs, x: str = "sigma_change", y: str = "loss_preservation"
 ) -> pd.DataFrame:
-    """Whether x and y correlate more as masks of consecutive epochs move closer (Figure 2).
+    """How the correlation of x and y moves with the mask distance of its own run (Figure 2).
 
     Args:
         runs: Recordings of filters.
@@ -60,33 +71,26 @@ def mask_distance_association(
         y: Column, or key in `pruneviz.SCORES`.
 
     Returns:
-        Two rows per run, whose `span` of epochs is "all" or "first rate" (before the learning rate
-        first falls, which moves both quantities): run, bn, span, epochs (number of epochs that have
-        both), first and last (Pearson's r at the first and last of them), and pearson, spearman and
-        layer_mean: Spearman's rank correlation, over epochs, of the coefficient of that name with
-        the recorded mask distance. The claim holds if these are negative; they are null below 3
-        epochs.
+        Three rows per network, data set and bn, one for each `coefficient` of x and y (pearson,
+        spearman, layer_mean; see `pruneviz.robustness`), with the numbers of
+        `pruneviz.analysis.rules_curve.association`: own, other, d, low, high, p (not corrected),
+        partial, differences, seeds and epochs (those that have both in every run).
+
+    References:
+        Lubana and Dick, ICLR 2021, caption of Figure 2.
     """
-    found = robustness(runs.filters, x, y)
-    facts = runs.epochs[["run", "epoch", "mask_distance", "lr"]]
-    both = found.merge(facts, on=["run", "epoch"]).dropna(subset=["pearson", "mask_distance"])
-    both = both.sort_values(["run", "epoch"])
-    first_rate = both["lr"] == both.groupby("run", observed=True)["lr"].transform("first")
-    spans = {"all": both, "first rate": both[first_rate]}
-    parts = [_association(rows).assign(span=span) for span, rows in spans.items()]
-    table = pd.concat(parts, ignore_index=True).sort_values(["run", "span"], ignore_index=True)
-    table = with_facts(table, runs.spec, ["bn"])
-    return table[["run", "bn", "span", "epochs", "first", "last", *_OVER_EPOCHS]]
-
-
-def _association(both: pd.DataFrame) -> pd.DataFrame:
-    pearson = both.groupby("run", observed=True)["pearson"]
-    table = pearson.agg(epochs="size", first="first", last="last").reset_index()
-    for name in _OVER_EPOCHS:
-        found = correlate(both, "mask_distance", name, by=["run"], method="spearman")
-        column = found.rename(columns={"r": name})[["run", name]]
-        table = table.merge(column, on="run", how="left")
-    return table
+    found = with_facts(robustness(runs.filters, x, y), runs.spec, SETTING)
+    rows = []
+    for key, of_setting in found.groupby(list(SETTING), observed=True):
+        names = list(dict.fromkeys(of_setting["run"].astype(str)))
+        for coefficient in _OVER_EPOCHS:
+            curve = of_setting.rename(columns={coefficient: "r"})
+            curves, distances = curves_of(names, curve, runs.epochs)
+            if curves.shape[1] >= _FEWEST_EPOCHS:
+                numbers = asdict(association(curves, distances))
+                rows.append({**dict(zip(SETTING, key, strict=True)), **numbers})
+                rows[-1]["coefficient"] = coefficient
+    return pd.DataFrame(rows, columns=[*SETTING, "coefficient", *_NUMBERS])
 
 
 def derivative_facts(runs: Runs) -> pd.DataFrame:
@@ -108,6 +112,10 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
         - scale: slope of theta_hg against -g_norm2, through the origin; 1 in case 1.
         - eigen: least-squares slope of theta_hg against theta_g, divided by the Rayleigh quotient
           g^T H g / norm(g)^2 of the whole network; 1 in case 2.
+        - share: share of the variance of theta_hg that the Rayleigh quotient times theta_g
+          explains, nothing fitted (`pruneviz.eigen_share`); 1 in case 2.
+
+        and df, the fewest degrees of freedom of the standard errors behind clear.
     """
     keys = ["run", "epoch"]
     numbers = ["theta_norm2", "theta_g", "theta_hg", "g_norm2"]
@@ -118,17 +126,19 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
     rows = with_degrees(rows, runs.spec)
     facts = pd.DataFrame(
         [(*key, *_facts(group)) for key, group in rows.groupby(keys, observed=True)],
-        columns=[*keys, "clear", "cosine", "scale", "slope"],
+        columns=[*keys, "clear", "df", "cosine", "scale", "slope"],
     )
     found = facts.merge(runs.epochs[[*keys, "g_norm2", "ghg"]], on=keys)
     found = found.assign(eigen=found["slope"] / (found["ghg"] / found["g_norm2"]))
+    found = found.astype({"run": "str"}).merge(eigen_share(runs)[[*keys, "share"]], on=keys)
     found = with_facts(found, runs.spec, SETTING)
     groups = found.groupby([*SETTING, "epoch"], observed=True)
-    return groups[["clear", "cosine", "scale", "eigen"]].mean().reset_index()
+    means = groups[["clear", "cosine", "scale", "eigen", "share"]].mean()
+    return means.assign(df=groups["df"].min()).reset_index()
 
 
-def _facts(rows: pd.DataFrame) -> tuple[float, float, float, float]:
-    """clear, cosine, scale and slope of theta_hg against theta_g, for one run at one epoch."""
+def _facts(rows: pd.DataFrame) -> tuple[float, float, float, float, float]:
+    """clear, df, cosine, scale and slope of theta_hg against theta_g, for one run at one epoch."""
     theta_g, theta_hg, g2 = (rows[name].to_numpy() for name in ("theta_g", "theta_hg", "g_norm2"))
     clear = clear_of_noise(rows, "theta_g").astype("Float64").mean()
     norms = np.sqrt(rows["theta_norm2"].to_numpy() * g2)
@@ -137,4 +147,4 @@ def _facts(rows: pd.DataFrame) -> tuple[float, float, float, float]:
     x, y = theta_g - theta_g.mean(), theta_hg - theta_hg.mean()
     slope = float(x @ y) / float(x @ x)
     share = float("nan") if pd.isna(clear) else float(clear)
-    return share, float(cosine), scale, slope
+    return share, float(rows[DEGREES].min()), float(cosine), scale, slope

@@ -11,10 +11,11 @@ from pruneviz.analysis.agreement import (
     SETTING,
     agreement_over_seeds,
     derivative_facts,
-    mask_distance_association,
+    own_association,
 )
 from pruneviz.analysis.chosen_epochs import shown_epochs
-from pruneviz.analysis.claim_texts import markdown_table
+from pruneviz.analysis.claim_texts import markdown_table, verdict_table
+from pruneviz.analysis.claims import claims as judged
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.runs import Runs
@@ -30,7 +31,9 @@ _AGREEMENT = {
     "epoch": "epoch",
     "seeds": "seeds",
     "pearson": "Pearson",
+    "interval": "95 %",
     "spread": "over seeds",
+    "n_eff": "n_eff",
     "spearman": "Spearman",
     "trimmed": "without 1 %",
     "left_out": "without a layer",
@@ -69,9 +72,14 @@ def figure_2_curve(runs: Runs) -> pd.DataFrame:
 
 
 def figure_2_association(runs: Runs) -> pd.DataFrame:
-    """Association of that correlation with the mask distance over epochs, per run."""
-    found = mask_distance_association(_filters(runs))
-    return _rounded(found, ["first", "last", "pearson", "spearman", "layer_mean"])
+    """Association of that correlation with the mask distances of its own and of other seeds."""
+    found = own_association(_filters(runs)).drop(columns="dataset")
+    found["95 %"] = _ranges(found["low"], found["high"])
+    found["p"] = ["" if pd.isna(p) else f"{p:.2g}" for p in found["p"]]
+    found = _rounded(found, ["own", "other", "d", "partial", "differences"])
+    found = found.rename(columns={"d": "D", "partial": "given epoch"})
+    kept = ["network", "bn", "coefficient", "seeds", "epochs", "own", "other", "D", "95 %", "p"]
+    return found[[*kept, "given epoch", "differences"]]
 
 
 def figure_3(runs: Runs) -> pd.DataFrame:
@@ -91,7 +99,9 @@ def signal(runs: Runs) -> pd.DataFrame:
     found["clear"] = [f"{100 * share:.0f} %" for share in found["clear"]]
     for name in ("cosine", "scale", "eigen"):
         found[name] = [f"{value:.3g}" for value in found[name]]
-    return found
+    found["share"] = _texts(found["share"], digits=2)
+    found["df"] = ["" if pd.isna(df) else f"{df:.0f}" for df in found["df"]]
+    return found[["network", "bn", "epoch", "clear", "df", "cosine", "scale", "eigen", "share"]]
 
 
 def single_weights(runs: Runs) -> pd.DataFrame:
@@ -108,8 +118,15 @@ def single_weights(runs: Runs) -> pd.DataFrame:
     return _rounded(_at_some_epochs(table), names)
 
 
+def claims(runs: Runs) -> pd.DataFrame:
+    """The verdicts on the claims that these recordings can be asked about, as records."""
+    found = judged(runs)
+    return found[[len(names) > 0 for names in found["runs"]]]
+
+
 CLAIM_TABLES: Mapping[str, Callable[[Runs], pd.DataFrame]] = {
     "recordings": recordings,
+    "claims": claims,
     "figure-3": figure_3,
     "figure-3-curve": figure_3_curve,
     "signal": signal,
@@ -125,8 +142,8 @@ def table_of(name: str, sets: Sequence[Runs]) -> str:
 
     Args:
         name: Key in `CLAIM_TABLES`.
-        sets: Recordings. Two runs of one network and seed belong in two sets. Pruned runs are
-            ignored.
+        sets: Recordings. Two runs of one network and seed belong in two sets. Pruned runs count
+            only in the verdicts of `claims`.
 
     Returns:
         The table as Markdown.
@@ -136,13 +153,16 @@ def table_of(name: str, sets: Sequence[Runs]) -> str:
     """
     if name not in CLAIM_TABLES:
         raise AnalysisError(unknown_name("table", name, CLAIM_TABLES))
-    tables = [CLAIM_TABLES[name](runs.select(rounds=0)) for runs in sets]
+    chosen = sets if name == "claims" else [runs.select(rounds=0) for runs in sets]
+    tables = [CLAIM_TABLES[name](runs) for runs in chosen]
     parts = [table for table in tables if len(table)]
     if not parts:
         raise AnalysisError(
             f"table {name} needs runs that these recordings lack; record them with `pruneviz "
             "record ...`"
         )
+    if name == "claims":
+        return markdown_table(verdict_table(pd.concat(parts, ignore_index=True)))
     if name.endswith("curve"):
         indexed = [part.set_index("epoch") for part in parts]
         return markdown_table(pd.concat(indexed, axis=1).sort_index().reset_index())
@@ -191,6 +211,8 @@ def filled_in(text: str, sets: Sequence[Runs]) -> str:
 def _agreement(runs: Runs, x: str, y: str) -> pd.DataFrame:
     found = _at_some_epochs(agreement_over_seeds(_filters(runs), x, y))
     found["spread"] = _ranges(found["pearson_min"], found["pearson_max"])
+    found["interval"] = _ranges(found["low"], found["high"])
+    found["n_eff"] = _texts(found["n_eff"], digits=0)
     found["left_out"] = _ranges(found["loo_min"], found["loo_max"])
     rounded = ["pearson", "spearman", "trimmed", "within_layers", "layer_mean"]
     return _rounded(found, rounded)[list(_AGREEMENT)].rename(columns=_AGREEMENT)
@@ -232,4 +254,5 @@ def _texts(values: pd.Series, digits: int) -> list[str]:
 
 
 def _ranges(least: pd.Series, most: pd.Series) -> list[str]:
-    return [f"{low:.2f} to {high:.2f}" for low, high in zip(least, most, strict=True)]
+    ends = zip(least, most, strict=True)
+    return ["" if pd.isna(low) else f"{low:.2f} to {high:.2f}" for low, high in ends]

@@ -16,7 +16,7 @@ from pruneviz import findings
 from pruneviz.analysis.agreement import (
     agreement_over_seeds,
     derivative_facts,
-    mask_distance_association,
+    own_association,
 )
 from pruneviz.analysis.chosen_epochs import shown_epochs
 from pruneviz.analysis.claim_tables import CLAIM_TABLES, filled_in, table_of
@@ -105,35 +105,49 @@ def test_agreement_is_the_plain_mean_over_seeds_and_the_ends_of_all(runs: pv.Run
             "loo_max": rows["loo_max"].max(),
         }
         assert found.loc[epoch, list(extremes)].to_dict() == pytest.approx(extremes)
+        z = np.arctanh(rows["pearson"])
+        half = stats.t.ppf(0.975, 1) * z.std() / np.sqrt(2)
+        ends = np.tanh([z.mean() - half, z.mean() + half])
+        assert found.loc[epoch, ["low", "high"]].tolist() == pytest.approx(ends.tolist())
+    effective = pv.correlate(runs, "theta_g", "theta_hg").groupby("epoch")["n_eff"].min()
+    assert found["n_eff"].to_dict() == pytest.approx(effective.to_dict())
 
 
-@pytest.mark.parametrize(("span", "last"), [("all", 8), ("first rate", 5)])
-def test_the_association_with_mask_distances_is_that_of_their_ranks_over_epochs(
-    runs: pv.Runs, span: str, last: int
-) -> None:
-    found = mask_distance_association(runs)
+def test_the_own_association_is_that_of_ranks_over_the_common_epochs(runs: pv.Runs) -> None:
+    found = own_association(runs).set_index("coefficient")
     each = robustness(runs.filters, "sigma_change", "loss_preservation")
     each = each.merge(runs.epochs, on=["run", "epoch"])
-    assert found["run"].tolist() == [run for run in runs.spec["run"] for _ in range(2)]
-    for row in found[found["span"] == span].to_dict("records"):
-        own = each[(each["run"] == row["run"]) & each["epoch"].between(1, last)]
-        assert row["epochs"] == last
-        ends = (own["pearson"].iloc[0], own["pearson"].iloc[-1])
-        assert (row["first"], row["last"]) == pytest.approx(ends)
-        for name in ("pearson", "spearman", "layer_mean"):
-            expected = stats.spearmanr(own["mask_distance"], own[name]).statistic
-            assert row[name] == pytest.approx(expected)
+    names = list(runs.spec["run"])
+    assert list(found.index) == ["pearson", "spearman", "layer_mean"]
+    assert set(found["epochs"]) == {8} and set(found["seeds"]) == {2}
+    for name in found.index:
+        rho = [
+            [
+                stats.spearmanr(
+                    each.loc[each["run"] == one, name],
+                    each.loc[each["run"] == two, "mask_distance"],
+                ).statistic
+                for two in names
+            ]
+            for one in names
+        ]
+        row = found.loc[name]
+        assert row["own"] == pytest.approx((rho[0][0] + rho[1][1]) / 2)
+        assert row["other"] == pytest.approx((rho[0][1] + rho[1][0]) / 2)
+        assert row["d"] == pytest.approx(row["own"] - row["other"])
+        assert row["p"] in (0.5, 1.0)
 
 
 def test_derivative_facts_are_those_of_plain_numpy(runs: pv.Runs) -> None:
     found = derivative_facts(runs).set_index("epoch")
-    names = ["clear", "cosine", "scale", "eigen"]
+    names = ["clear", "cosine", "scale", "eigen", "share"]
+    assert set(found["df"]) == {SAMPLE - 1}
     for epoch in (0, 8):
         expected = np.mean([plain_facts(runs, run, epoch) for run in runs.spec["run"]], axis=0)
         assert found.loc[epoch, names].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
-def plain_facts(runs: pv.Runs, run: str, epoch: int) -> tuple[float, float, float, float]:
+def plain_facts(runs: pv.Runs, run: str, epoch: int) -> tuple[float, ...]:
     filters, epochs = (
         table[(table["run"] == run) & (table["epoch"] == epoch)]
         for table in (runs.filters, runs.epochs)
@@ -145,7 +159,8 @@ def plain_facts(runs: pv.Runs, run: str, epoch: int) -> tuple[float, float, floa
     scale = np.linalg.lstsq(-g2[:, None], y, rcond=None)[0][0]
     whole = epochs.iloc[0]
     eigen = np.polyfit(x, y, 1)[0] * whole["g_norm2"] / whole["ghg"]
-    return clear, cosine, scale, eigen
+    explained = whole["ghg"] / whole["g_norm2"] * x
+    return clear, cosine, scale, eigen, 1 - np.var(y - explained) / np.var(y)
 
 
 def test_the_two_cases_that_explain_a_correlation_are_recognised(runs: pv.Runs) -> None:
@@ -158,6 +173,7 @@ def test_the_two_cases_that_explain_a_correlation_are_recognised(runs: pv.Runs) 
         epochs=runs.epochs.assign(ghg=3 * runs.epochs["g_norm2"]),
     )
     assert derivative_facts(eigenvector)["eigen"].to_numpy() == pytest.approx(1)
+    assert derivative_facts(eigenvector)["share"].to_numpy() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", CLAIM_TABLES)
@@ -178,6 +194,8 @@ def test_numbers_are_rounded_ones_of_the_analysis(sets: tuple[Path, Path], runs:
     found = agreement_over_seeds(runs, "theta_g", "theta_hg").iloc[-1]
     named = dict(zip(rows[0], rows[6], strict=True))
     assert named["Pearson"] == f"{found['pearson']:.2f}"
+    assert named["95 %"] == f"{found['low']:.2f} to {found['high']:.2f}"
+    assert named["n_eff"] == f"{found['n_eff']:.0f}"
     assert named["over seeds"] == f"{found['pearson_min']:.2f} to {found['pearson_max']:.2f}"
     assert named["without a layer"] == f"{found['loo_min']:.2f} to {found['loo_max']:.2f}"
 
@@ -212,7 +230,7 @@ def test_without_a_file_it_prints_all_tables(sets: tuple[Path, Path]) -> None:
 def test_sets_without_runs_of_filters_add_nothing(sets: tuple[Path, Path]) -> None:
     both = pv.load(sets[0])
     weights = both.select(unit="weight")
-    for name in set(CLAIM_TABLES) - {"recordings", "single-weights"}:
+    for name in set(CLAIM_TABLES) - {"recordings", "claims", "single-weights"}:
         assert table_of(name, [both, weights]) == table_of(name, [both])
 
 

@@ -25,6 +25,7 @@ from pruneviz.plans.planning import (
 )
 from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.request_options import (
+    Errors,
     Further,
     Oracle,
     RequestAt,
@@ -148,6 +149,7 @@ def record(
     columns: Further = None,
     oracle: Oracle = None,
     request_at: RequestAt = None,
+    errors: Errors = "default",
     list_runs: Annotated[
         bool,
         typer.Option("--list", help="List the runs with status, figures and duration, then exit."),
@@ -172,7 +174,7 @@ def record(
     # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
     out = out or Path("data") / (preset if own is None else f"{preset}-own")
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
-    setting = replace(setting, on_request=on_request(columns, oracle, request_at))
+    setting = replace(setting, on_request=on_request(columns, oracle, request_at, errors))
     _check(plans, setting.device, precision)
     if list_runs:
         served = {

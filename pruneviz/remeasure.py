@@ -19,6 +19,7 @@ from pruneviz.console.options import (
 from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import BN_MODES, CNN_ROW_KINDS, DTYPES, PRECISIONS
 from pruneviz.plans.request_options import (
+    Errors,
     Further,
     Oracle,
     RequestAt,
@@ -100,6 +101,7 @@ def remeasure(
     columns: Further = None,
     oracle: Oracle = None,
     request_at: RequestAt = None,
+    errors: Errors = "default",
     images: ImagesFolder = None,
     download: Download = False,
     device: Annotated[
@@ -137,7 +139,7 @@ def remeasure(
         dtype=dtype or ("float64" if bn == "batch" else "float32"),
         sample_seed=sample_seed,
         samples=samples,
-        on_request=on_request(columns, oracle, request_at),
+        on_request=on_request(columns, oracle, request_at, errors),
         images=images,
         device=where,
         threads=max(1, cores() // at_once),

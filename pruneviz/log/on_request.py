@@ -7,9 +7,10 @@ from typing import Any
 
 from pruneviz.errors import LogError, unknown_name
 from pruneviz.log import schema
+from pruneviz.log.request_columns import request_columns
 
 DELTA_LOSS = "delta_loss"
-REQUESTABLE = (*schema.REQUEST_COLUMNS, *schema.CHANGE_COLUMNS)
+REQUESTABLE = (*request_columns("weight"), *schema.CHANGE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class OnRequest:
     """What is measured besides the default columns; checked on construction.
 
     Attributes:
-        columns: Further columns, among `pruneviz.log.schema.REQUEST_COLUMNS` and `CHANGE_COLUMNS`.
+        columns: Further columns, among `REQUESTABLE`.
         oracle: Number of drawn filters for which `delta_loss` is measured; None for none, or, if
             `columns` names it, for all.
         request_at: Epochs at which these are measured; None for all measured ones.
@@ -47,8 +48,7 @@ class OnRequest:
         further = [name for name in self.columns if name in available]
         options: dict[str, Any] = {}
         if further:
-            default = [name for name in available if name not in REQUESTABLE]
-            options["columns"] = (*default, *further)
+            options["columns"] = tuple(dict.fromkeys((*_default(unit), *further)))
         if DELTA_LOSS in available and self.oracle is not None:
             options["oracle"] = self.oracle
         if options and self.request_at is not None:
@@ -60,8 +60,7 @@ class OnRequest:
         options = self.of_unit(unit)
         if not options:
             return {}
-        default = [name for name in _available(unit) if name not in REQUESTABLE]
-        columns = dict.fromkeys(options.get("columns", default))
+        columns = dict.fromkeys(options.get("columns", _default(unit)))
         if "oracle" in options:
             columns[DELTA_LOSS] = None
         facts: dict[str, Any] = {"columns": tuple(columns)}
@@ -70,6 +69,11 @@ class OnRequest:
         if "request_at" in options:
             facts["request_at"] = " ".join(map(str, sorted(options["request_at"])))
         return facts
+
+
+def _default(unit: str) -> list[str]:
+    requested = (*request_columns(unit), *schema.CHANGE_COLUMNS)
+    return [name for name in _available(unit) if name not in requested]
 
 
 def _available(unit: str) -> tuple[str, ...]:

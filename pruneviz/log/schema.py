@@ -28,7 +28,7 @@ DERIVATIVE_COLUMNS = (
 )
 REQUEST_COLUMNS = (
     *("theta2_g2", "synflow", "fisher_block", "obd", "obd_se", "delta_loss"),
-    *("bn_taylor", "wanda", "fpgm", "hg_norm2"),
+    *("bn_taylor", "wanda", "fpgm", "hg_norm2", "theta_hg_se", "abs_theta_g_se"),
 )
 CHANGE_COLUMNS = ("update_size", "distance_from_init")  # between epochs, only in recordings
 MEASURED_COLUMNS = CHEAP_COLUMNS + DERIVATIVE_COLUMNS + REQUEST_COLUMNS
@@ -39,11 +39,11 @@ RANKED_WITHOUT_SAMPLE = (
     "sample_size",  # a fact of the run
 )
 
-# Columns by row kind. Standard errors of single weights and of units over several parameters would
-# need the gradient of every example.
+# Columns by row kind. Other standard errors of single weights and of units over several parameters
+# would need the gradient of every example.
 # The last two compare whole filters or belong to their batch norms.
 _OF_FILTERS = (*STANDARD_ERRORS, "fpgm", "bn_taylor")
-_OF_ALL = tuple(name for name in MEASURED_COLUMNS if name not in _OF_FILTERS)
+_OF_ALL = (*(name for name in MEASURED_COLUMNS if name not in _OF_FILTERS), "theta_g_se")
 CHEAP_OF_UNIT: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(ROW_KINDS, CHEAP_COLUMNS),
     "weight": ("theta", *CHEAP_COLUMNS),

@@ -52,7 +52,7 @@ def derivative_columns(
     sample: Objective, layers: Sequence[AnyLayer], wanted: Sequence[str], chunk: int, unit: str
 ) -> Derivatives:
     """Measure the wanted columns, halving the chunk if memory runs out."""
-    with_errors = bool({"theta_g_se", "theta_g_se_iid"} & set(wanted))
+    with_errors = unit == "filter" and bool({"theta_g_se", "theta_g_se_iid"} & set(wanted))
     first, chunk = halved_on_out_of_memory(
         lambda size: _first_order(sample, layers, size, with_errors), chunk, sample.whole
     )
@@ -64,7 +64,7 @@ def derivative_columns(
     if "bn_taylor" in wanted:
         found["bn_taylor"] = gate_derivatives(sample.parameters, g[0], layers)
     ghg = hg_norm2 = float("nan")
-    if any(name.startswith(("theta_hg", "hg_norm2")) for name in wanted):
+    if any(name.startswith(("theta_hg", "hg_norm2")) for name in set(wanted) - {"theta_hg_se"}):
         second, chunk = halved_on_out_of_memory(
             lambda size: _second_order(sample, layers, g, size, unit, "hg_norm2" in wanted),
             chunk,

@@ -5,7 +5,7 @@ the halves, half the difference of a column between them has the standard error 
 whole sample as its own spread:
 
     theta^T g:     theta^T d,                           d = (g_A - g_B) / 2
-    |theta|^T |g|: sum_j |theta_j| sign(g_j) d_j
+    |theta|^T |g|: |theta|^T (|g + d| - |g - d|) / 2
     theta^T H g:   (theta^T H_A (g + d) - theta^T H_B (g - d)) / 2 = theta^T H_w g + theta^T H d
 
 with H_w = (H_A - H_B) / 2, so that the last counts that both H and g vary. It costs one
@@ -13,6 +13,9 @@ Hessian-vector product over the sample, since each half has half of the examples
 gradients of single examples nor a mean over examples: halves of whole batches serve as well. The
 same draw gives the errors of filters, weights and units, and of sums over coupled filters, whose
 members vary together.
+
+The absolute value has no derivative at 0, so that of g_j counts at most |g_j|: right where g_j is
+far from 0, and also where it is nothing but noise.
 
 theta^T H g is of second order in the sample. Where g is mostly noise, so is the g of the sample at
 hand, and the mean square of the difference counts the part of second order, theta^T H_w d, for
@@ -135,7 +138,7 @@ class HalfSamples:
             found["theta_g_se"] = self._rows(lambda name: self._theta[name] * d[name])
         if "abs_theta_g_se" in columns:
             found["abs_theta_g_se"] = self._rows(
-                lambda name: self._theta[name].abs() * self._g[name].sign() * d[name]
+                lambda name: self._theta[name].abs() * _of_absolutes(self._g[name], d[name])
             )
         if "theta_hg_se" in columns:
             found["theta_hg_se"], found[BEND] = self._of_second_order(halves, d)
@@ -298,9 +301,15 @@ def _batches_of(sample: Objective, members: Tensor) -> list[Batch]:
         stop = start + examples_in(batch[0])
         own = members[(members >= start) & (members < stop)] - start
         if len(own):
-            found.append(chosen(batch, own.sort().values))
+            x, y = (chosen(part, own.sort().values) for part in batch)
+            found.append((x, x if batch[1] is batch[0] else y))  # a mapping may be both
         start = stop
     return found
+
+
+def _of_absolutes(g: Tensor, d: Tensor) -> Tensor:
+    """Half the difference of the absolute values of g + d and g - d."""
+    return ((g + d).abs() - (g - d).abs()) / 2
 
 
 def _scale(level: Level, first: Tensor, second: Tensor) -> float:

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from pruneviz.errors import MeasureError, unknown_name
 from pruneviz.log import schema
 from pruneviz.log.arguments import as_tuple
+from pruneviz.log.request_columns import full_errors, request_columns
 from pruneviz.log.vocabulary import BN_MODES, ROW_KINDS
 from pruneviz.measuring.losses import Loss
 from pruneviz.model.theta import theta_of
 from pruneviz.model.units import Grouping
 
 KEPT = ("masks", "nonzero")  # what `kept` says of a row
+ERRORS = ("default", "full")  # which standard errors there are
 _DRAWS = {
     "oracle": "the number of filters whose removal is measured",
     "probes": "the number of random probes of columns on request",
@@ -54,6 +56,7 @@ class Options:
     seed: int = 0
     probes: int = 16
     samples: int = 1  # 2 measures halves of the sample too; of recorders alone
+    errors: str = "default"
 
     @classmethod
     def of(cls, **given: Any) -> Options:
@@ -123,11 +126,12 @@ class Options:
 
     def wanted(self) -> tuple[str, ...]:
         """The columns to measure. Default: all except those on request."""
-        requested = (*schema.REQUEST_COLUMNS, *schema.CHANGE_COLUMNS)
+        requested = (*request_columns(self.row_kind), *schema.CHANGE_COLUMNS)
         default = tuple(c for c in self.available() if c not in requested)
         chosen = default if self.columns is None else self._with_default(default)
         asked = () if self.oracle is None else ("delta_loss",)
-        return tuple(dict.fromkeys([*chosen, *asked]))
+        errors = full_errors([*chosen, *asked]) if self.errors == "full" else ()
+        return tuple(dict.fromkeys([*chosen, *asked, *errors]))
 
     def _with_default(self, default: tuple[str, ...]) -> list[str]:
         """The columns, with all default ones in place of the name "default"."""
@@ -153,6 +157,11 @@ class Options:
                 raise MeasureError(
                     f"{name}={patterns!r}; give names or patterns, such as {name}='layer4.*'"
                 )
+        if self.errors not in ERRORS:
+            raise MeasureError(
+                f"errors={self.errors!r}; choose 'default', standard errors that cost next to "
+                "nothing, or 'full', those of random half samples too"
+            )
         self._check_trace_examples()
 
     def _check_trace_examples(self) -> None:

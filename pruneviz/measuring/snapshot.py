@@ -17,21 +17,20 @@ from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.cheap_columns import CheapColumns
-from pruneviz.measuring.chunking import halved_on_out_of_memory
-from pruneviz.measuring.derivative_columns import Derivatives, by_layer, derivative_columns
-from pruneviz.measuring.extra_columns import filter_distances, synaptic_flow
+from pruneviz.measuring.derivative_columns import (
+    Derivatives,
+    derivative_columns,
+)
+from pruneviz.measuring.further_columns import further_columns
 from pruneviz.measuring.half_samples import half_columns, half_samples
-from pruneviz.measuring.hutchinson import obd_columns
 from pruneviz.measuring.independence import reason_against_chunks
-from pruneviz.measuring.input_norms import weights_times_inputs
 from pruneviz.measuring.losses import Loss
-from pruneviz.measuring.model_labels import model_fisher
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
-from pruneviz.measuring.removed_rows import delta_loss_column
 from pruneviz.measuring.repeatability import check_answers_twice
-from pruneviz.measuring.rows import AnyLayer, parameters_of, pruned_mask, rows_per_filter
+from pruneviz.measuring.rows import AnyLayer, pruned_mask, rows_per_filter
 from pruneviz.measuring.selection import Rows, choose_rows
+from pruneviz.measuring.strata import strata_of
 from pruneviz.model.caches import without_caches
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
@@ -92,6 +91,7 @@ def measure(
     oracle: int | None = None,
     seed: int = 0,
     probes: int = 16,
+    errors: str = "default",
 ) -> pd.DataFrame:
     """Measure every filter, single weight or unit of a network on a sample.
 
@@ -144,6 +144,10 @@ def measure(
         seed: Seed of all draws, of filters, probes and labels.
         probes: Number of random probes of columns on request: vectors for `obd`, labels per
             example for `fisher_block`.
+        errors: "full" adds the standard errors of `theta_hg` and `abs_theta_g`, and for units and
+            single weights that of `theta_g`, if these columns are measured: `theta_hg_se`,
+            `abs_theta_g_se`, `theta_g_se`. They come from 8 random half samples and take a few
+            times as long as everything else. "default" leaves them out unless `columns` names them.
 
     Returns:
         One row per filter, weight or unit: `layer` (name in `named_modules()`, of a parameter, or
@@ -185,6 +189,7 @@ def measure(
         oracle=oracle,
         seed=seed,
         probes=probes,
+        errors=errors,
     )
     _check_no_changes(options)
     snapshot = take_snapshot(model, sample, options, check=True)
@@ -297,11 +302,8 @@ def _snapshot(
             sample = replace(sample, whole=reason_against_chunks(sample, chunk))
         whole = derivative_columns(sample, layers, wanted, chunk, options.row_kind)
         terms = len(batches) if sample.whole else sample.examples
-        for name, column in _FURTHER.items():
-            if name in wanted:
-                whole.columns[name] = column(sample, layers, chunk, options)
-        if {"obd", "obd_se"} & set(wanted):
-            whole.columns.update(obd_columns(sample, layers, chunk, options))
+        strata = strata_of(sample)
+        whole.columns.update(further_columns(sample, layers, wanted, chunk, options, strata))
     found = {name: _without_pruned(model, layers, whole.columns[name], options) for name in wanted}
     rows = sum(layer.filters * rows_per_filter(model, layer, options.row_kind) for layer in layers)
     frame = pd.DataFrame(found, index=pd.RangeIndex(rows), copy=False)
@@ -320,46 +322,11 @@ def _halves(
     columns = half_columns(options.wanted())
     if not columns:
         return {}
-    of_half = replace(options, columns=columns, samples=1)
+    of_half = replace(options, columns=columns, samples=1, errors="default")
     return {
         name: _snapshot(model, half, list(layers), of_half, False, known).filters
         for name, half in half_samples(batches, known).items()
     }
-
-
-def _synflow(
-    sample: Objective, layers: Sequence[AnyLayer], chunk: int, options: Options
-) -> NamedTensors:
-    example = first_of(sample.batches[0][0], 1)
-    flow = synaptic_flow(sample.model, parameters_of(layers), example, options.forward)
-    return by_layer(layers, flow, options.row_kind)
-
-
-def _wanda(
-    sample: Objective, layers: Sequence[AnyLayer], chunk: int, options: Options
-) -> NamedTensors:
-    found, _ = halved_on_out_of_memory(
-        lambda size: weights_times_inputs(sample, layers, size, options.row_kind),
-        chunk,
-        sample.whole,
-    )
-    return found
-
-
-def _fpgm(
-    sample: Objective, layers: Sequence[AnyLayer], chunk: int, options: Options
-) -> NamedTensors:
-    return filter_distances(sample.model, layers)
-
-
-# Columns on request that are not made with the derivatives; obd makes two.
-_FURTHER: Mapping[str, Callable[[Objective, Sequence[AnyLayer], int, Options], NamedTensors]] = {
-    "synflow": _synflow,
-    "delta_loss": delta_loss_column,
-    "fisher_block": model_fisher,
-    "wanda": _wanda,
-    "fpgm": _fpgm,
-}
 
 
 def _without_pruned(

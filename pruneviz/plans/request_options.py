@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pruneviz.console.options import completing
+from pruneviz.console.options import completing, one_of
 
 if TYPE_CHECKING:
     from pruneviz.log.on_request import OnRequest
@@ -68,8 +68,22 @@ RequestAt = Annotated[
 ]
 
 
+Errors = Annotated[
+    str,
+    typer.Option(
+        help="Standard errors: those that cost next to nothing (default), or also those of "
+        "theta_hg, abs_theta_g and single weights, from random half samples (full), which take "
+        "several times as long.",
+        **one_of("errors", ("default", "full")),
+    ),
+]
+
+
 def on_request(
-    columns: Sequence[str] | None, oracle: int | None, request_at: Sequence[int] | None
+    columns: Sequence[str] | None,
+    oracle: int | None,
+    request_at: Sequence[int] | None,
+    errors: str = "default",
 ) -> OnRequest:
     """What these options ask for.
 
@@ -77,5 +91,7 @@ def on_request(
         LogError: If a column is unknown, or there are epochs without filters.
     """
     from pruneviz.log.on_request import OnRequest
+    from pruneviz.log.request_columns import FULL_ERRORS
 
-    return OnRequest(tuple(columns or ()), oracle, tuple(request_at) if request_at else None)
+    further = (*(columns or ()), *(FULL_ERRORS if errors == "full" else ()))
+    return OnRequest(further, oracle, tuple(request_at) if request_at else None)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from pruneviz.errors import LogError
-from pruneviz.log import schema
 from pruneviz.log.arguments import is_whole
+from pruneviz.log.request_columns import drawn_columns, request_columns
 from pruneviz.measuring.options import Options
 from pruneviz.recording.measured_epochs import Every, in_spec, measured_at
 
@@ -33,16 +33,18 @@ def options_at(
         LogError: If one of them is invalid, or `request_at` is given without such a column.
     """
     is_measured = measured_at(every)
-    asked = tuple(name for name in options.wanted() if name in schema.REQUEST_COLUMNS)
+    of_request = request_columns(options.row_kind)
+    asked = tuple(name for name in options.wanted() if name in of_request)
     if not asked and request_at is not None:
         raise LogError(
             f"request_at={request_at!r} says when columns on request are measured, but there are "
-            "none; add oracle=200, the number of filters to remove, or columns"
+            "none; add oracle=200, the number of filters to remove, columns, or errors='full'"
         )
     if request_at is None:
         return lambda epoch: options if is_measured(epoch) else None
     has_request = _chosen(request_at)
-    without, alone = _without_request(options), replace(options, columns=asked)
+    without = _without_request(options)
+    alone = replace(options, columns=asked, errors="default")
 
     def found(epoch: int) -> Options | None:
         if has_request(epoch):
@@ -69,14 +71,17 @@ def request_facts(options: Options, request_at: RequestAt) -> dict[str, Any]:
         facts["oracle"] = "all" if options.oracle is None else options.oracle
     if {*options.wanted()} & {_COLUMN, "fisher_block", "obd"}:
         facts |= {"draw_seed": options.seed, "probes": options.probes}
+    if drawn_columns(options.wanted(), options.row_kind):
+        facts["draw_seed"] = options.seed
     if request_at is not None:
         facts["request_at"] = _text(request_at)
     return facts
 
 
 def _without_request(options: Options) -> Options:
-    others = tuple(name for name in options.wanted() if name not in schema.REQUEST_COLUMNS)
-    return replace(options, columns=others, oracle=None)
+    of_request = request_columns(options.row_kind)
+    others = tuple(name for name in options.wanted() if name not in of_request)
+    return replace(options, columns=others, oracle=None, errors="default")
 
 
 def _chosen(request_at: Any) -> Callable[[int], bool]:

@@ -87,6 +87,35 @@ def test_the_mean_over_all_splits_is_the_stratified_variance(case: str, unit: st
         torch.testing.assert_close(actual.sqrt(), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("case", ["one stratum", "unequal strata"])
+def test_the_error_of_absolute_values_is_half_the_difference_of_the_halves(case: str) -> None:
+    levels, model = LEVELS[case], network()
+    x, y = examples(6)
+    batches = as_batches((x, y), torch.device("cpu"), torch.float64)
+    options = Options(temperatures=(1.0,))
+    layers = rows_of(model, batches, options).layers
+    sample = build_objective(model, batches, options)
+    halves = HalfSamples(sample, layers, levels, "filter", 6)
+    for draw in list(product(*[list(all_splits(level)) for level in levels]))[:10]:
+        found = halves.differences(draw, ["abs_theta_g_se"])["abs_theta_g_se"]["0"]
+        sizes = [len(level.members.flatten()) / 6 for level in levels]
+        first, second = (
+            sum(
+                share * gradient(model, x[part[half]], y[part[half]])
+                for share, part in zip(sizes, draw, strict=True)
+            )
+            for half in (0, 1)
+        )
+        weight = model.get_parameter("0.weight").detach().abs()
+        expected = (weight * (first.abs() - second.abs())).sum(1) / 2
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    loss = nn.functional.cross_entropy(model(x), y)
+    return torch.autograd.grad(loss, [model.get_parameter("0.weight")])[0]
+
+
 def stratum_of_each(levels: Sequence[Level]) -> list[int]:
     rows = [row.tolist() for level in levels for row in level.members]
     places = {i: number for number, row in enumerate(rows) for i in row}
@@ -122,10 +151,7 @@ def test_halves_of_whole_batches_give_the_spread_of_batches() -> None:
 
 
 def theta_g(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    loss = nn.functional.cross_entropy(model(x), y)
-    weight = model.get_parameter("0.weight")
-    (g,) = torch.autograd.grad(loss, [weight])
-    return (weight * g).detach().sum(1)
+    return (model.get_parameter("0.weight") * gradient(model, x, y)).detach().sum(1)
 
 
 def test_many_draws_of_a_seed_approach_the_mean_over_all_splits(

@@ -10,10 +10,13 @@ import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+
+import pruneviz as pv
 
 CLASSES = 10
 Sample = tuple[Tensor, Tensor]
@@ -101,3 +104,31 @@ def spread(
     """The standard deviation of every value over fresh samples, by column."""
     found = [values(network, draw(seed)) for seed in range(samples)]
     return {name: np.std([own[name] for own in found], axis=0, ddof=1) for name in found[0]}
+
+
+def ratios(
+    name: str, epochs: int, design: str, examples: int, *, stated: int, actual: int
+) -> pd.DataFrame:
+    """Stated standard errors over the actual spread: one row per filter that is not dead.
+
+    Args:
+        name: Network.
+        epochs: Epochs that it was trained for.
+        design: How samples are drawn.
+        examples: Their size.
+        stated: Number of samples over which the stated error is averaged.
+        actual: Number of fresh samples whose spread is the actual one.
+    """
+    network = trained(name, epochs)
+    tables = [
+        pv.measure(network, drawn(design, examples, 10_000 + seed), errors="full", seed=seed)
+        for seed in range(stated)
+    ]
+    spreads = spread(network, lambda seed: drawn(design, examples, seed), actual)
+    found = {}
+    for error in ("theta_g_se", "abs_theta_g_se", "theta_hg_se", "theta_hg_se_given_g"):
+        mean = np.sqrt(np.mean([np.square(table[error].to_numpy()) for table in tables], axis=0))
+        actual_spread = spreads[error.partition("_se")[0]]
+        alive = actual_spread > 0
+        found[error] = np.divide(mean, actual_spread, where=alive, out=np.full(len(mean), np.nan))
+    return pd.DataFrame(found).dropna()

@@ -38,7 +38,6 @@ def influences(
     of_hg = n * share * (bent @ g + single @ h - 2 * ones * (h @ g))
     flat = {
         "theta_g_se": theta * of_g,
-        "abs_theta_g_se": theta.abs() * g.sign() * of_g,
         "theta_hg_se": theta * of_hg,
     }
     return {

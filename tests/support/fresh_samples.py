@@ -19,7 +19,9 @@ from torch import Tensor, nn
 import pruneviz as pv
 
 CLASSES = 10
+ERRORS = ("theta_g_se", "abs_theta_g_se", "theta_hg_se")
 Sample = tuple[Tensor, Tensor]
+Ratios = pd.DataFrame
 
 
 @functools.cache
@@ -80,13 +82,13 @@ def drawn(design: str, size: int, seed: int) -> Sample:
 
 def values(network: nn.Module, sample: Sample) -> dict[str, np.ndarray]:
     """theta_g, abs_theta_g and theta_hg of every filter, except those of the classifier."""
-    weights = [p for p in network.parameters() if p.requires_grad]
+    names = [name for name, _ in network.named_parameters()]
+    weights = list(network.parameters())
     x, y = sample
-    loss = F.cross_entropy(network(x), y)
-    g = torch.autograd.grad(loss, weights, create_graph=True)
-    bend = sum((a * a.detach()).sum() for a in g)
+    g = torch.autograd.grad(F.cross_entropy(network(x), y), weights, create_graph=True)
+    bend = torch.stack([(own * own.detach()).sum() for own in g]).sum()
     hg = torch.autograd.grad(bend, weights)
-    filters = [i for i, p in enumerate(weights) if p.ndim > 1][:-1]
+    filters = [i for i, name in enumerate(names) if weights[i].ndim > 1][:-1]
     parts = {
         "theta_g": [weights[i] * g[i] for i in filters],
         "abs_theta_g": [(weights[i] * g[i]).abs() for i in filters],
@@ -98,37 +100,39 @@ def values(network: nn.Module, sample: Sample) -> dict[str, np.ndarray]:
     }
 
 
-def spread(
-    network: nn.Module, draw: Callable[[int], Sample], samples: int
-) -> dict[str, np.ndarray]:
-    """The standard deviation of every value over fresh samples, by column."""
-    found = [values(network, draw(seed)) for seed in range(samples)]
-    return {name: np.std([own[name] for own in found], axis=0, ddof=1) for name in found[0]}
-
-
 def ratios(
-    name: str, epochs: int, design: str, examples: int, *, stated: int, actual: int
-) -> pd.DataFrame:
+    network: nn.Module, draw: Callable[[int], Sample], *, stated: int, actual: int
+) -> Ratios:
     """Stated standard errors over the actual spread: one row per filter that is not dead.
 
     Args:
-        name: Network.
-        epochs: Epochs that it was trained for.
-        design: How samples are drawn.
-        examples: Their size.
+        network: In evaluation mode; the last parameter with two dimensions or more is the
+            classifier.
+        draw: A fresh sample for every seed.
         stated: Number of samples over which the stated error is averaged.
-        actual: Number of fresh samples whose spread is the actual one.
+        actual: Number of further samples whose spread is the actual one.
     """
-    network = trained(name, epochs)
+    network.eval()
     tables = [
-        pv.measure(network, drawn(design, examples, 10_000 + seed), errors="full", seed=seed)
-        for seed in range(stated)
+        pv.measure(network, draw(actual + seed), errors="full", seed=seed) for seed in range(stated)
     ]
-    spreads = spread(network, lambda seed: drawn(design, examples, seed), actual)
+    fresh = [values(network, draw(seed)) for seed in range(actual)]
     found = {}
-    for error in ("theta_g_se", "abs_theta_g_se", "theta_hg_se", "theta_hg_se_given_g"):
+    for error in (*ERRORS, "theta_hg_se_given_g"):
+        column = error.partition("_se")[0]
+        spread = np.std([own[column] for own in fresh], axis=0, ddof=1)
         mean = np.sqrt(np.mean([np.square(table[error].to_numpy()) for table in tables], axis=0))
-        actual_spread = spreads[error.partition("_se")[0]]
-        alive = actual_spread > 0
-        found[error] = np.divide(mean, actual_spread, where=alive, out=np.full(len(mean), np.nan))
+        found[error] = np.where(spread > 0, mean, np.nan) / np.where(spread > 0, spread, 1)
     return pd.DataFrame(found).dropna()
+
+
+def digit_ratios(
+    name: str, epochs: int, design: str, examples: int, *, stated: int, actual: int
+) -> Ratios:
+    """The ratios of a small network after some epochs, on digits drawn by a design."""
+    return ratios(
+        trained(name, epochs),
+        lambda seed: drawn(design, examples, seed),
+        stated=stated,
+        actual=actual,
+    )

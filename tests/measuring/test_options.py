@@ -63,6 +63,14 @@ def test_default_among_columns_stands_for_the_default_ones() -> None:
     assert Options.of(columns="default").wanted() == default
 
 
+def test_full_errors_are_those_of_the_wanted_columns_by_name() -> None:
+    default = Options().wanted()
+    assert Options(errors="full").wanted() == (*default, "abs_theta_g_se", "theta_hg_se")
+    assert Options.of(columns="theta_hg", errors="full").wanted() == ("theta_hg", "theta_hg_se")
+    assert "theta_g_se" in Options(unit="weight", errors="full").wanted()
+    assert "theta_g_se" not in Options(unit="weight").wanted()
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -75,6 +83,7 @@ def test_default_among_columns_stands_for_the_default_ones() -> None:
         ({"chunk": 2.5}, "chunk=2.5; give the number of examples"),
         ({"dtype": "float64"}, "dtype='float64'; give a torch.dtype"),
         ({"loss": "mse"}, "loss='mse'; give a callable"),
+        ({"errors": "all"}, "errors='all'; choose 'default', .* or 'full'"),
         ({"bn": ["eval"]}, "is not a batch-norm mode; choose one of eval"),
     ],
     ids=str,

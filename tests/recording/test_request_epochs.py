@@ -158,3 +158,16 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         record(tmp_path, **options)
+
+
+def test_full_errors_are_recorded_at_the_epochs_of_columns_on_request(tmp_path: Path) -> None:
+    model, filters = record(tmp_path, errors="full", request_at=[0, 4], seed=5)
+    errors = ["abs_theta_g_se", "theta_hg_se"]
+    for epoch, rows in filters.groupby("epoch"):
+        assert rows[errors].notna().all(axis=None) == (epoch in (0, 4))
+        assert rows["theta_g_se"].notna().all() == (epoch in (0, 2, 4))
+    now = pv.measure(model, SAMPLE, columns=errors, seed=5)
+    last = filters[filters["epoch"] == 4]
+    np.testing.assert_allclose(last[errors], now[errors], rtol=1e-6)
+    spec = pv.load(tmp_path).spec.iloc[0]
+    assert {*errors} <= {*spec["columns"]} and spec["draw_seed"] == 5

@@ -12,6 +12,7 @@ from torch import nn
 
 import pruneviz as pv
 from pruneviz.errors import FigureError, LogError, MeasureError
+from pruneviz.log.request_columns import FULL_ERRORS
 from pruneviz.pruning.held_entries import prune_entries
 from tests.model.test_unit_kinds import Block, Fused, Separate, Torch
 from tests.support.entries import entry_columns
@@ -120,10 +121,17 @@ def test_layers_and_skip_choose_by_the_names_of_units() -> None:
         pv.measure(model, SAMPLE, unit="head", skip="*")
 
 
-@pytest.mark.parametrize("column", ["theta_g_se", "theta_hg_se_given_g"])
-def test_standard_errors_are_no_columns_of_units(column: str) -> None:
+@pytest.mark.parametrize("column", ["theta_g_se_iid", "theta_hg_se_given_g"])
+def test_standard_errors_by_example_are_no_columns_of_units(column: str) -> None:
     with pytest.raises(MeasureError, match=rf"no head column '{column}'"):
         pv.measure(network(), SAMPLE, unit="head", columns=column)
+
+
+def test_units_have_the_standard_errors_of_half_samples() -> None:
+    full = pv.measure(network(), SAMPLE, unit="head", errors="full", seed=3)
+    named = pv.measure(network(), SAMPLE, unit="head", columns=["default", *FULL_ERRORS], seed=3)
+    pd.testing.assert_frame_equal(full, named, check_exact=True)
+    assert (full[list(FULL_ERRORS)] > 0).all(axis=None)
 
 
 def test_heads_are_recorded_scored_and_compared_like_filters(tmp_path: Path) -> None:

@@ -17,10 +17,7 @@ from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.cheap_columns import CheapColumns
-from pruneviz.measuring.derivative_columns import (
-    Derivatives,
-    derivative_columns,
-)
+from pruneviz.measuring.derivative_columns import Derivatives, derivative_columns
 from pruneviz.measuring.further_columns import further_columns
 from pruneviz.measuring.half_samples import half_columns, half_samples
 from pruneviz.measuring.independence import reason_against_chunks

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pruneviz.analysis.matrix import correlation_matrix as correlation_matrix
     from pruneviz.analysis.matrix import recorded_measures as recorded_measures
     from pruneviz.analysis.multiple import holm as holm
+    from pruneviz.analysis.reliability import corrected_correlation as corrected_correlation
+    from pruneviz.analysis.reliability import reliability as reliability
     from pruneviz.analysis.robustness import leave_one_layer_out as leave_one_layer_out
     from pruneviz.analysis.robustness import robustness as robustness
     from pruneviz.analysis.scores import score as score
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pruneviz.experiment.images import balanced_sample as balanced_sample
     from pruneviz.experiment.images import normalise as normalise
     from pruneviz.experiment.networks.registry import build_network as build_network
+    from pruneviz.experiment.samplesize import sample_sizes as sample_sizes
     from pruneviz.figures.draw import compose as compose
     from pruneviz.figures.draw import draw as draw
     from pruneviz.figures.options import DrawOptions as DrawOptions
@@ -65,6 +68,7 @@ _HOMES = {
     "claims": "pruneviz.analysis.claims",
     "compose": "pruneviz.figures.draw",
     "convergence": "pruneviz.analysis.convergence",
+    "corrected_correlation": "pruneviz.analysis.reliability",
     "correlate": "pruneviz.analysis.correlation",
     "correlation_matrix": "pruneviz.analysis.matrix",
     "coverage": "pruneviz.measuring.coverage",
@@ -87,8 +91,10 @@ _HOMES = {
     "over_seeds": "pruneviz.analysis.correlation",
     "pruned_after": "pruneviz.pruning.rounds",
     "recorded_measures": "pruneviz.analysis.matrix",
+    "reliability": "pruneviz.analysis.reliability",
     "remove": "pruneviz.pruning.removal",
     "robustness": "pruneviz.analysis.robustness",
+    "sample_sizes": "pruneviz.experiment.samplesize",
     "scan": "pruneviz.log.scan",
     "score": "pruneviz.analysis.scores",
 }

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from pruneviz.console.words import counted
-from pruneviz.figures.kinds.convergence_notes import verdict
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.settings import GROUP, by_setting, sentences_of
 from pruneviz.plot.row_kind import row_kind_in
@@ -22,32 +21,21 @@ from pruneviz.plot.words import (
     percent,
 )
 
-Tables = Mapping[str, pd.DataFrame]
 
-
-def brief(kind: str, table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+def brief(kind: str, table: pd.DataFrame, options: DrawOptions) -> str:
     """The main numbers of a figure.
 
     Args:
         kind: Kind of picture, a key in `BRIEFS`.
         table: The drawn numbers.
-        beside: Further tables of the figure, by name.
         options: Drawing options.
     """
     if kind == "correlation_curve":  # its panels are its settings
-        return BRIEFS[kind](table, beside, options)
-    return sentences_of(table, lambda rows: BRIEFS[kind](rows, _of_setting(beside, rows), options))
+        return BRIEFS[kind](table, options)
+    return sentences_of(table, lambda rows: BRIEFS[kind](rows, options))
 
 
-def _of_setting(beside: Tables, rows: pd.DataFrame) -> Tables:
-    """Further tables, without the rows of other settings."""
-    if GROUP not in rows:
-        return beside
-    setting = rows[GROUP].iloc[0]
-    return {name: table[table[GROUP] == setting] for name, table in beside.items()}
-
-
-def _scatter(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+def _scatter(table: pd.DataFrame, options: DrawOptions) -> str:
     chosen, second, *_ = options.methods
     panels, row_kind = table.drop_duplicates("epoch"), row_kind_in(table)
     facts = panels.iloc[0]
@@ -63,7 +51,7 @@ def _scatter(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
     )
 
 
-def _correlation(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+def _correlation(table: pd.DataFrame, options: DrawOptions) -> str:
     panels = by_setting(table)
     if GROUP not in table:
         panels = [
@@ -85,7 +73,7 @@ def _of_panel(name: str, panel: pd.DataFrame, options: DrawOptions) -> str:
     )
 
 
-def _accuracy(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+def _accuracy(table: pd.DataFrame, options: DrawOptions) -> str:
     sentences = []
     for dataset, panel in table.groupby("dataset", sort=False):
         last = panel.drop_duplicates("measure", keep="last")
@@ -93,44 +81,26 @@ def _accuracy(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
             f"{percent(row['test_acc'], row['test_acc_sd'])} ({measure_title(row['measure'])})"
             for _, row in last.iterrows()
         )
-        pairs = _pairs(beside, str(dataset))
-        sentences.append(
-            f"{dataset_title(str(dataset))}: test accuracy at epoch {last['epoch'].iloc[0]} "
-            f"{each}{pairs}."
-        )
+        epoch = last["epoch"].iloc[0]
+        title = dataset_title(str(dataset))
+        sentences.append(f"{title}: test accuracy at epoch {epoch} {each}.")
     return " ".join(sentences)
 
 
-def _pairs(beside: Tables, dataset: str) -> str:
-    """Which measure is faster by the area under the test curve, pair by pair."""
-    if "leads" not in beside:
-        return ""
-    ahead = beside["leads"]
-    areas = ahead[(ahead["dataset"] == dataset) & (ahead["quantity"] == "area")]
-    told = [
-        f"{measure_title(row['ahead'])} before {measure_title(row['behind'])}: {verdict(row)}"
-        for _, row in areas.iterrows()
-    ]
-    return f"; by the area under the curve {', '.join(told)}" if told else ""
-
-
-def _ratios(table: pd.DataFrame, beside: Tables, options: DrawOptions) -> str:
+def _ratios(table: pd.DataFrame, options: DrawOptions) -> str:
     parts = []
     for rounds in sorted(map(int, set(table["rounds"])), reverse=True):
         panel = table[table["rounds"] == rounds]
-        by_measure = panel.drop_duplicates("measure").sort_values("front_loading", ascending=False)
+        by_measure = panel.drop_duplicates("measure").sort_values("first_third", ascending=False)
         each = ", ".join(
-            f"{measure_title(row['measure'])} {decimal(100 * row['front_loading'], 0)}"
+            f"{measure_title(row['measure'])} {decimal(100 * row['first_third'], 0)}"
             for _, row in by_measure.iterrows()
         )
         parts.append(f"In {counted(rounds, 'round')}: {each}.")
-    return (
-        "Pruned share of the first half of the layers less that of the second, in percentage "
-        f"points. {' '.join(parts)}"
-    )
+    return f"Pruned share of the filters in the first third of the layers, in %. {' '.join(parts)}"
 
 
-BRIEFS: Mapping[str, Callable[[pd.DataFrame, Tables, DrawOptions], str]] = {
+BRIEFS: Mapping[str, Callable[[pd.DataFrame, DrawOptions], str]] = {
     "scatter": _scatter,
     "correlation_curve": _correlation,
     "accuracy_curve": _accuracy,

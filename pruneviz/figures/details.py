@@ -42,8 +42,8 @@ def values_of(kind: str, table: pd.DataFrame) -> list[dict[str, Any]]:
     Returns:
         Scatter: a row per panel, with its correlations; correlation curve: a row per network and
         measured epoch; accuracy curve: the last epoch of each curve; layer ratios: the shares of
-        the whole network and of its halves. Runs of other settings, told apart by `group`, have
-        rows of their own.
+        the whole network, of its halves and thirds. Runs of other settings, told apart by `group`,
+        have rows of their own.
     """
     keys = [name for name in (*_VALUE_KEYS[kind], "group") if name in table]
     rows = table.drop_duplicates(keys, keep="last")

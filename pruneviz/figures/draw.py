@@ -15,7 +15,6 @@ from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.composed import Composed, save_composed
 from pruneviz.figures.figure_texts import FigureTexts
 from pruneviz.figures.formats import check_format
-from pruneviz.figures.kinds import accuracy_curve, layer_ratios
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES
 from pruneviz.figures.verdict_words import finding_of, verdicts_on
@@ -110,7 +109,7 @@ def compose(
     if entry.kind in COMPANIONS:
         tables = COMPANIONS[entry.kind].tables(runs, entry, options)
     verdicts = verdicts_on(entry.kind, runs.named(spec["run"]))
-    finding = finding_of(verdicts) or _finding(entry.kind, numbers, tables, options)
+    finding = finding_of(verdicts)
     texts = FigureTexts(heading, entry, spec, numbers, tables, verdicts, finding, options)
     return ComposedFigure(
         picture=picture.draw(numbers, options),
@@ -155,17 +154,6 @@ def save_figure(
     endings = [check_format(name) for name in dict.fromkeys(formats)]
     composed = compose(figure, runs, options=options)
     return save_composed(composed, out / file_stem(figure), endings)
-
-
-def _finding(
-    kind: str, numbers: pd.DataFrame, tables: Mapping[str, pd.DataFrame], options: DrawOptions
-) -> str:
-    """What figures of pruned runs say about the claim."""
-    own = {"accuracy_curve": accuracy_curve.finding, "layer_ratios": layer_ratios.finding}
-    found = [own[kind](numbers, options)]
-    if kind in COMPANIONS:
-        found.append(COMPANIONS[kind].finding(tables, options))
-    return " ".join(found)
 
 
 def _check_runs(runs: object) -> None:

@@ -114,7 +114,7 @@ class FigureTexts:
     @cached_property
     def brief(self) -> str:
         """The verdicts and the main numbers."""
-        numbers = brief(self.entry.kind, self.numbers, self.tables, self.options)
+        numbers = brief(self.entry.kind, self.numbers, self.options)
         return f"{brief_of(self.verdicts)} {numbers}".strip()
 
     @cached_property

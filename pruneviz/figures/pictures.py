@@ -53,9 +53,6 @@ class Companion(Protocol):
     def values(self, tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str]:
         """Lines with the numbers."""
 
-    def finding(self, tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> str:
-        """What they say about the paper's claim."""
-
 
 PICTURES: Mapping[str, Picture] = {
     "accuracy_curve": accuracy_curve,

@@ -8,6 +8,7 @@ import pandas as pd
 
 from pruneviz.analysis.claims import claims
 from pruneviz.analysis.rules import NOT_TESTABLE
+from pruneviz.analysis.rules_convergence import STATISTICS as PAIR_STATISTICS
 from pruneviz.console.words import counted
 from pruneviz.log.runs import Runs
 from pruneviz.plot.words import dataset_title, decimal, listed, network_title
@@ -16,7 +17,11 @@ from pruneviz.plot.words import dataset_title, decimal, listed, network_title
 RULE_OF_KIND: Mapping[str, str] = {
     "scatter": "high correlation",
     "correlation_curve": "association with masks",
+    "accuracy_curve": "order of convergence",
+    "layer_ratios": "first layers",
 }
+# Verdicts on parts of a claim; the one on the whole claim stands beside them.
+_OF_PARTS = frozenset(PAIR_STATISTICS.values())
 
 
 def verdicts_on(kind: str, runs: Runs) -> pd.DataFrame:
@@ -46,11 +51,12 @@ def finding_of(verdicts: pd.DataFrame) -> str:
 
 
 def brief_of(verdicts: pd.DataFrame) -> str:
-    """Each verdict in a few words, without its reason.
+    """Each verdict on a whole claim in a few words, without its reason.
 
     Args:
         verdicts: What `verdicts_on` returns.
     """
+    verdicts = verdicts[~verdicts["statistic"].isin(_OF_PARTS)]
     if verdicts.empty:
         return ""
     places = pd.Series(_places(verdicts), index=verdicts.index).str.removesuffix(": ")
@@ -82,6 +88,13 @@ def _places(verdicts: pd.DataFrame) -> list[str]:
     )
     told = words[[name for name in words if len(set(words[name])) > 1]]
     epochs = ["" if pd.isna(epoch) else f"epoch {epoch}" for epoch in verdicts["epoch"]]
-    rows = told.assign(what=verdicts["what"], epoch=epochs).to_numpy()
+    rows = told.assign(what=_what(verdicts["what"]), epoch=epochs).to_numpy()
     places = [", ".join(filter(None, row)) for row in rows]
     return [f"{place}: " if place else "" for place in places]
+
+
+def _what(texts: pd.Series) -> list[str]:
+    """What is compared, without what all verdicts share."""
+    parts = [str(text).split(", ") for text in texts]
+    shared = set(parts[0]).intersection(*parts)
+    return [", ".join(part for part in each if part not in shared) for each in parts]

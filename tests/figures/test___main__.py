@@ -346,8 +346,8 @@ def test_a_figure_recorded_in_part_is_drawn_in_part_and_says_so(tmp_path: Path) 
     assert [path.name for path in tmp_path.glob("*.png")] == ["figure05.png"]
     text = as_one_line(tmp_path / "figure05.txt")
     assert "Not recorded, so not drawn: VGG-13 pruned by Proposed in 5 rounds" in text
-    claim = "by the area under the curve Magnitude before Loss-pres.: as the claim has it"
-    assert f"{claim} (one seed, so a hint at most)" in text
+    untested = "not testable (needs 3 seeds, has 1; proposed is not recorded)"
+    assert f"Verdict on the claim: {untested}" in text
 
 
 def test_a_corrupt_recording_stops_only_the_figures_that_need_it(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_draw_follows_its_options(runs: Runs) -> None:
 def test_compose_gives_the_tables_beside_an_accuracy_curve() -> None:
     composed = compose("5", make_pruned_runs({"vgg13": SMALL["vgg13"]}, seeds=(0, 1)))
     assert list(composed.tables) == ["convergence", "leads"]
-    assert "by the area under the test curve" in composed.finding
+    assert "magnitude before proposed, points: " in composed.finding
 
 
 @pytest.mark.parametrize("facts", [{}, {"dataset": None}, {"dataset": None, "seed": None}])

@@ -12,7 +12,8 @@ import pruneviz as pv
 from pruneviz.analysis.rules import VERDICTS
 from pruneviz.figures.draw import compose
 from pruneviz.figures.verdict_words import brief_of, finding_of, verdicts_on
-from tests.support.synthetic_runs import SMALL, make_runs, together
+from pruneviz.plans.needs import RATIO_MEASURES
+from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, together
 
 PACKAGE = Path(pv.__file__).parent
 RESNET = {"resnet56": SMALL["resnet56"]}
@@ -53,6 +54,30 @@ def test_networks_and_settings_are_named_where_they_differ(runs: pv.Runs) -> Non
     assert "bn batch, epoch 8" in brief_of(verdicts_on("scatter", both))
 
 
+def test_parts_of_a_claim_stand_in_the_finding_and_the_whole_in_the_caption() -> None:
+    runs = make_pruned_runs(
+        {"vgg13": SMALL["vgg13"]}, datasets=("cifar10", "cifar100"), seeds=range(3)
+    )
+    composed = compose("5", runs)
+    assert composed.verdicts.equals(pv.claims(runs, "order of convergence"))
+    assert len(composed.verdicts) == 2 * (1 + 2 * 2)
+    for _, row in composed.verdicts.iterrows():
+        what = row["what"].removeprefix("5 rounds, ")
+        place = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}[row["dataset"]]
+        assert f"{place}, {what}: {row['verdict']} (" in composed.finding
+        assert row["reason"] in composed.finding
+    assert re.match(r"Verdict on the claim: (\w| )+ for CIFAR-10", brief_of(composed.verdicts))
+    assert "magnitude before" not in brief_of(composed.verdicts)
+
+
+def test_rounds_are_told_where_verdicts_differ_in_them() -> None:
+    facts = {"measures": RATIO_MEASURES, "rounds": (1, 5, 25), "prune_phase_only": True}
+    runs = make_pruned_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,), **facts)
+    text = compose("16", runs).finding
+    assert text.startswith("By the rule `first layers` of docs/claims.md: 5 rounds: not testable (")
+    assert text.count("needs 3 seeds, has 1") == 2
+
+
 def test_nothing_but_the_rules_judges() -> None:
     words = re.compile(r'"[^"]*\b(as the claim has it|against the claim|supports? the claim)\b')
     judging = {
@@ -60,8 +85,7 @@ def test_nothing_but_the_rules_judges() -> None:
         for file in PACKAGE.rglob("*.py")
         if words.search(file.read_text(encoding="utf-8"))
     }
-    left = {"figures/kinds/convergence_notes.py", "figures/kinds/layer_ratios.py"}
-    assert judging <= left
+    assert not judging
     verdict = re.compile(rf'"({"|".join(VERDICTS)})"')
     for file in (PACKAGE / "figures").rglob("*.py"):
         assert not verdict.search(file.read_text(encoding="utf-8")), file.name

@@ -12,7 +12,7 @@ from pruneviz.console.words import counted
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import SETTING, chosen_spec
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.settings import GROUP, lines_of, sentences_of
+from pruneviz.figures.settings import GROUP, lines_of
 from pruneviz.log.runs import Runs
 from pruneviz.plot.accuracy_plot import draw_curves, has_ticks
 from pruneviz.plot.curve_table import curves
@@ -89,21 +89,6 @@ def _values(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """Where the curves end; the convergence numbers show how fast they rise."""
-    return sentences_of(table, _finding)
-
-
-def _finding(table: pd.DataFrame) -> str:
-    sentences = []
-    for dataset in _datasets(table):
-        ends = _ends(_last(table[table["dataset"] == dataset]))
-        sentences.append(
-            f"{dataset_title(dataset)}: at the last epoch the test accuracy is {ends}."
-        )
-    return " ".join(sentences)
-
-
 def _seeds(last: pd.DataFrame) -> str:
     """The number of seeds in a panel; by measure where measures differ in it."""
     if last["seeds"].eq(last["seeds"].iloc[0]).all():
@@ -152,11 +137,3 @@ def _datasets(table: pd.DataFrame) -> list[str]:
 def _last(panel: pd.DataFrame) -> pd.DataFrame:
     """The row of each measure's last epoch."""
     return panel.drop_duplicates("measure", keep="last")
-
-
-def _ends(last: pd.DataFrame) -> str:
-    best_first = last.sort_values("test_acc", ascending=False, kind="stable")
-    return listed(
-        f"{percent(row['test_acc'], row['test_acc_sd'])} ({measure_title(row['measure'])})"
-        for _, row in best_first.iterrows()
-    )

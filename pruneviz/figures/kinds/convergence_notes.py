@@ -1,4 +1,4 @@
-"""Convergence numbers beside an accuracy curve: tables, caption lines, and a test of the claim."""
+"""Convergence numbers beside an accuracy curve: tables and caption lines."""
 
 from __future__ import annotations
 
@@ -17,15 +17,11 @@ from pruneviz.plans.needs import CURVE_MEASURES
 from pruneviz.plot.words import (
     dataset_title,
     decimal,
-    listed,
     mean_and_sd,
     measure_title,
     percent,
 )
 
-AS_CLAIMED = "as the claim has it"
-AGAINST = "against the claim"
-OPEN = "the seeds do not tell them apart"
 _LETTERS = "abcdefgh"
 _COLUMN = 18  # characters: the longest value, such as 127.0 (19 of 20), and a gap
 
@@ -71,10 +67,11 @@ def values(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> list[str
         "the panel.",
     ]
     if "leads" in tables:
-        lines.append(
+        lines += [
             "Each interval of a lead stands by itself: of many, one in twenty would leave out zero "
-            "by chance alone."
-        )
+            "by chance alone;",
+            "the verdicts are corrected for that.",
+        ]
     for name, part in _by_setting(tables):
         lines += [*([f"{name}:"] if name else []), *_values(part)]
     return lines
@@ -90,12 +87,6 @@ def _values(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return lines
 
 
-def finding(tables: Mapping[str, pd.DataFrame], options: DrawOptions) -> str:
-    """What the leads say about the claim, panel by panel."""
-    parts = [(name, _finding(part)) for name, part in _by_setting(tables)]
-    return " ".join(f"{name}: {text}" if name else text for name, text in parts)
-
-
 def _by_setting(
     tables: Mapping[str, pd.DataFrame],
 ) -> list[tuple[str, Mapping[str, pd.DataFrame]]]:
@@ -105,39 +96,6 @@ def _by_setting(
         for setting, rows in by_setting(table):
             found.setdefault(setting, {})[name] = rows
     return list(found.items())
-
-
-def _finding(tables: Mapping[str, pd.DataFrame]) -> str:
-    if "leads" not in tables:
-        return "Fewer than two measures are recorded, so nothing is said about the claim."
-    return " ".join(
-        _of_panel(str(dataset), panel, tables["leads"])
-        for dataset, panel in tables["convergence"].groupby("dataset", sort=False)
-    )
-
-
-def verdict(row: pd.Series) -> str:
-    """What a row of leads says about the claim that its first measure is faster.
-
-    The claim does not cover final accuracies.
-    """
-    if row["quantity"] == "final":
-        return "no part of the claim"
-    if row["seeds"] < row["pairs"]:
-        seeds = counted(int(row["pairs"]), "seed")
-        return f"not compared: both reach it in {row['seeds']} of {seeds}"
-    if row["pairs"] == 1 and row["mean"] == 0:
-        return "no difference in the one seed"
-    if row["mean"] == 0 or (row["pairs"] > 1 and row["low"] <= 0 <= row["high"]):
-        return OPEN
-    return (AS_CLAIMED if row["mean"] > 0 else AGAINST) + _reserve(row)
-
-
-def _reserve(row: pd.Series) -> str:
-    """Why a verdict is only a hint: one seed or equal leads have no spread."""
-    if row["pairs"] == 1:
-        return " (one seed, so a hint at most)"
-    return " (the same in every seed, so a hint at most)" if row["low"] == row["high"] else ""
 
 
 def _in_order(table: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +132,7 @@ def _lead_lines(ahead: pd.DataFrame) -> list[str]:
             "seed [95 % interval]"
         )
         for _, row in pair.iterrows():
-            lines.append(f"        {_quantity(row):<{_COLUMN}}{_lead(row):<32}{verdict(row)}")
+            lines.append(f"        {_quantity(row):<{_COLUMN}}{_lead(row)}")
     return lines
 
 
@@ -200,31 +158,6 @@ def _lead(row: pd.Series) -> str:
     ends = ""
     if row["low"] < row["high"]:
         ends = f" [{decimal(scale * row['low'], 1)}, {decimal(scale * row['high'], 1)}]"
+    if row["seeds"] < row["pairs"]:
+        ends += f" ({row['seeds']} of {counted(int(row['pairs']), 'seed')})"
     return f"{decimal(scale * row['mean'], 1)} {unit}{ends}"
-
-
-def _of_panel(dataset: str, panel: pd.DataFrame, ahead: pd.DataFrame) -> str:
-    areas = panel[panel["quantity"] == "area"].sort_values("mean", ascending=False, kind="stable")
-    order = listed(
-        f"{measure_title(row['measure'])} ({percent(row['mean'])})" for _, row in areas.iterrows()
-    )
-    pairs = ahead[ahead["dataset"] == dataset].groupby(["ahead", "behind"], sort=False)
-    told = " ".join(_of_pair(str(first), str(second), rows) for (first, second), rows in pairs)
-    return (
-        f"{dataset_title(dataset)}: by the area under the test curve the order is {order}. "
-        f"{told or 'No two measures share a seed.'}"
-    )
-
-
-def _of_pair(first: str, second: str, rows: pd.DataFrame) -> str:
-    area = rows[rows["quantity"] == "area"].iloc[0]
-    thresholds = rows[rows["quantity"] == "epochs_to"]
-    verdicts = thresholds.apply(verdict, axis="columns")
-    parts = []
-    for text in dict.fromkeys(verdicts):
-        shares = thresholds.loc[verdicts == text, "share"]
-        parts.append(f"{text} at {listed(percent(share, digits=0) for share in shares)}")
-    return (
-        f"{measure_title(first)} before {measure_title(second)}: by the area {verdict(area)}; by "
-        f"the epochs to shares of the best final accuracy {'; '.join(parts)}."
-    )

@@ -15,22 +15,16 @@ from pruneviz.console.words import counted
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.chosen_runs import SETTING, chosen_spec
 from pruneviz.figures.options import DrawOptions
-from pruneviz.figures.settings import GROUP, lines_of, sentences_of
+from pruneviz.figures.settings import GROUP, lines_of
 from pruneviz.log.runs import Runs
 from pruneviz.plot.layer_names import short_names
 from pruneviz.plot.layer_ratio_plot import draw_layers, layers_of
 from pruneviz.plot.layer_table import shares_of
-from pruneviz.plot.words import decimal, listed, mean_and_sd, measure_title, network_title, percent
+from pruneviz.plot.words import listed, mean_and_sd, measure_title, network_title, percent
 
 # Columns of the rounds table, and fields of DrawOptions, that the picture depends on.
 NEEDS = ("layer", "layer_index", "filters", "kept", "coupled_to")
 OPTIONS: tuple[str, ...] = ()
-# Least lead in front-loading at which a measure prunes earlier layers "far more"; the paper gives
-# no number.
-FAR = 0.2
-SLIGHTLY = 5  # rounds (one epoch each) from which the paper calls a network slightly trained
-ACCUSED = "grasp"  # the measure that the claim is about
-
 _LETTERS = "abcdefgh"
 
 
@@ -98,7 +92,7 @@ def _left_out(table: pd.DataFrame) -> str:
 
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
-    """The computed numbers, one line per panel and measure, after a definition of the halves."""
+    """The computed numbers, one line per panel and measure, after a definition of the parts."""
     return lines_of(table, _values)
 
 
@@ -106,10 +100,10 @@ def _values(table: pd.DataFrame) -> list[str]:
     deciding = table[table["coupled_to"].isna()]
     layers = layers_of(deciding)
     names = dict(zip(layers, short_names(layers), strict=True))
-    half = len(names) // 2
+    half, third = len(names) // 2, len(names) // 3
     lines = [
-        f"first and second half: all filters of the {half} earlier and of the {half} later of "
-        f"{counted(len(names), 'layer')}"
+        f"first third: all filters of the first {third} of {counted(len(names), 'layer')}; first "
+        f"and second half: of the first and of the last {half}"
     ]
     for letter, (rounds, panel) in zip(_LETTERS, _by_rounds(deciding), strict=False):
         seeds = counted(int(panel["seeds"].max()), "seed")
@@ -123,59 +117,16 @@ def _values(table: pd.DataFrame) -> list[str]:
 
 def _value_line(measure: str, rows: pd.DataFrame, names: Mapping[str, str]) -> str:
     facts, most = rows.iloc[0], rows.iloc[int(rows["ratio"].argmax())]
-    whole, first, second = (
+    whole, third, first, second = (
         _percent(facts[name], facts[f"{name}_sd"])
-        for name in ("network_ratio", "first_half", "second_half")
+        for name in ("network_ratio", "first_third", "first_half", "second_half")
     )
     return (
-        f"    {measure_title(measure)}: {whole} (first half {first}, second half {second}); "
+        f"    {measure_title(measure)}: {whole} (first third {third}; first half {first}, second "
+        f"half {second}); "
         f"most in {names[most['layer']]}, {_percent(most['ratio'], most['ratio_sd'])}"
     )
 
 
-def finding(table: pd.DataFrame, options: DrawOptions) -> str:
-    """What these recordings say about the paper's claim, with the meaning of "far more"."""
-    return sentences_of(table, _finding)
-
-
-def _finding(table: pd.DataFrame) -> str:
-    trained = table[table["rounds"] >= SLIGHTLY]
-    if trained.empty:
-        return f"The claim is about {SLIGHTLY} rounds and more, which are not recorded."
-    definition = (
-        "Front-loading is the pruned share of the first half of the layers less that of the "
-        "second. The paper names no measure of far more aggressively; here it is a lead in "
-        f"front-loading of at least {100 * FAR:.0f} percentage points over every other measure."
-    )
-    sentences = [_finding_of(rounds, panel) for rounds, panel in _by_rounds(trained)]
-    return " ".join([definition, *sentences])
-
-
-def _finding_of(rounds: int, panel: pd.DataFrame) -> str:
-    by_measure = panel.drop_duplicates("measure").set_index("measure")
-    loads = by_measure["front_loading"].sort_values(ascending=False)
-    others = loads.drop(ACCUSED, errors="ignore")
-    when = f"After {counted(rounds, 'round')}"
-    if ACCUSED not in loads or others.empty:
-        return f"{when} {measure_title(ACCUSED)}, or what to compare it with, is not recorded."
-    own, next_load = float(loads[ACCUSED]), float(others.iloc[0])
-    reserve = " (one seed, so a hint at most)" if panel["seeds"].min() == 1 else ""
-    return (
-        f"{when} {measure_title(ACCUSED)} has {_points(own)} and, highest of the others, "
-        f"{measure_title(others.index[0])} {_points(next_load)}; "
-        f"{_verdict(own - next_load)}{reserve}."
-    )
-
-
-def _verdict(lead: float) -> str:
-    if lead >= FAR:
-        return "as the claim has it"
-    return "more than every other, but not far more" if lead > 0 else "against the claim"
-
-
 def _percent(mean: float, sd: float) -> str:
     return f"{mean_and_sd(100 * mean, 100 * sd, 1)}%"
-
-
-def _points(share: float) -> str:
-    return f"{decimal(100 * share, 1)} points"

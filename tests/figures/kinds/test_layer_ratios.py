@@ -1,4 +1,4 @@
-"""Figures 16 and 17: the table in order, the picture by structure, what is said of the claim."""
+"""Figures 16 and 17: the table in order, the picture by structure, the words."""
 
 from __future__ import annotations
 
@@ -138,45 +138,6 @@ def test_picture_is_as_its_baseline(tmp_path: Path) -> None:
 # The words
 
 
-def with_loads(table: pd.DataFrame, grasp: float, others: float) -> pd.DataFrame:
-    return table.assign(front_loading=np.where(table["measure"] == "grasp", grasp, others))
-
-
-@pytest.mark.parametrize(
-    ("grasp", "others", "verdict"),
-    [
-        (0.5, 0.1, "as the claim has it"),
-        (0.15, 0.1, "more than every other, but not far more"),
-        (0.1, 0.1, "against the claim"),
-        (-0.3, 0.1, "against the claim"),
-        (0.5, -0.1, "as the claim has it"),
-    ],
-)
-def test_the_claim_is_judged_by_the_numbers(
-    table: pd.DataFrame, grasp: float, others: float, verdict: str
-) -> None:
-    said = picture.finding(with_loads(table, grasp, others), DEFAULT)
-    assert said.count(verdict) == 2
-    assert "After 5 rounds" in said
-    assert "After 25 rounds" in said
-    assert "After 1 round " not in said
-    assert f"has {grasp * 100:.1f} points".replace("-", "−") in said
-    assert f"{others * 100:.1f} points".replace("-", "−") in said
-
-
-def test_the_claim_is_not_judged_without_the_runs_it_is_about(table: pd.DataFrame) -> None:
-    untrained = picture.finding(table[table["rounds"] == 1], DEFAULT)
-    assert untrained == "The claim is about 5 rounds and more, which are not recorded."
-    for lacking in (table[table["measure"] != "grasp"], table[table["measure"] == "grasp"]):
-        assert picture.finding(lacking, DEFAULT).count("is not recorded") == 2
-
-
-@pytest.mark.parametrize(("seeds", "hints"), [((0,), 2), ((0, 1), 0)])
-def test_one_seed_is_a_hint_at_most(seeds: tuple[int, ...], hints: int) -> None:
-    table = picture.table(pruned(seeds=seeds), find("16"), DEFAULT)
-    assert picture.finding(table, DEFAULT).count("(one seed, so a hint at most)") == hints
-
-
 def test_the_numbers_are_those_of_the_last_round(runs: Runs) -> None:
     numbers = compose("16", with_coupled_layers(runs)).numbers
     grasp = numbers[(numbers["measure"] == "grasp") & (numbers["rounds"] == 25)]
@@ -191,11 +152,11 @@ def test_the_caption_holds_the_numbers(runs: Runs) -> None:
     composed = compose("16", with_coupled_layers(runs))
     text, numbers = " ".join(composed.long_caption.split()), composed.numbers
     grasp = numbers[(numbers["measure"] == "grasp") & (numbers["rounds"] == 25)]
-    whole, first, second = (
+    whole, third, first, second = (
         f"{100 * grasp[name].iloc[0]:.1f} ± {100 * grasp[f'{name}_sd'].iloc[0]:.1f}%"
-        for name in ("network_ratio", "first_half", "second_half")
+        for name in ("network_ratio", "first_third", "first_half", "second_half")
     )
-    line = f"{whole} (first half {first}, second half {second})"
+    line = f"{whole} (first third {third}; first half {first}, second half {second})"
     assert f"{measure_title('grasp')}: {line}" in text
     own = grasp[grasp["coupled_to"].isna()].set_index("layer")
     most = own["ratio"].idxmax()

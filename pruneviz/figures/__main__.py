@@ -94,7 +94,7 @@ def _help_of(name: str) -> str:
 
 
 # Options that figures of the paper take, too.
-_OF_FIGURES = ("method", "mask_score", "mask_ratio", "seed", "scale")
+_OF_FIGURES = ("method", "mask_score", "mask_ratio", "seed", "scale", "inset")
 _MORE: Mapping[str, Mapping[str, Any]] = {
     "x": {"metavar": "NAME", "autocompletion": completing(_quantities)},
     "y": {"metavar": "NAME", "autocompletion": completing(_quantities)},
@@ -199,7 +199,8 @@ def draw(
     Exit codes: 0 all figures are complete, 1 some are incomplete or missing, 2 wrong use.
     """
     names, own = _checked_figures(separated(figures or ()), kind)
-    asked = PlotOptions(**{name: None if value == [] else value for name, value in given.items()})
+    chosen: dict[str, Any] = {name: None if value == [] else value for name, value in given.items()}
+    asked = PlotOptions(**chosen)
     _check_together(names, kind, asked, loss_preservation)
     options = _draw_options(asked, dataset, loss_preservation) if kind is None else DrawOptions()
     arguments = () if kind is None else arguments_of(kind, asked)

@@ -167,6 +167,19 @@ def find(figure: str | int) -> Entry:
     return FIGURES[name]
 
 
+def same_figures(entry: Entry) -> list[str]:
+    """Figures that show the same by definition: the same kind of picture of the same runs.
+
+    Args:
+        entry: A figure.
+    """
+    return [
+        name
+        for name, other in FIGURES.items()
+        if (other.kind, other.need) == (entry.kind, entry.need)
+    ]
+
+
 def ordered(figures: Iterable[str]) -> list[str]:
     """Unique figure names in the paper's order: 2, 3, 13, then the appendix."""
     return sorted(dict.fromkeys(map(figure_name, figures)), key=_sort_key)

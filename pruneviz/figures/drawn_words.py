@@ -64,9 +64,13 @@ def _scatter(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterable[s
     )
     if _several(table):
         yield (
-            "The correlation above a panel is the mean over the runs that differ only in their "
-            "seed, with its standard deviation."
+            "Above a panel: the correlation of that run, and the mean over the runs that differ "
+            "only in their seed, with its standard deviation."
         )
+    if "clear" in table and table["clear"].notna().any():
+        yield "Hollow points are not clear of the noise of the sample."
+    if arguments.get("inset"):
+        yield "On linear axes, in colour: the points that decide Pearson's coefficient."
 
 
 def _correlation(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterable[str]:

@@ -13,7 +13,7 @@ from pruneviz.analysis.settings import different
 from pruneviz.figures.alt_text import AltText
 from pruneviz.figures.brief import brief
 from pruneviz.figures.caption import Caption
-from pruneviz.figures.catalogue import Entry
+from pruneviz.figures.catalogue import Entry, same_figures
 from pruneviz.figures.chosen_runs import missing_runs
 from pruneviz.figures.details import SCHEMA, facts_of, plain, records, tables_of, values_of
 from pruneviz.figures.long_caption import long_caption, made_from
@@ -21,7 +21,7 @@ from pruneviz.figures.missing import in_words
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import PICTURES
 from pruneviz.figures.verdict_words import brief_of
-from pruneviz.plot.words import dataset_title, network_title
+from pruneviz.plot.words import dataset_title, listed, network_title
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,8 +108,13 @@ class FigureTexts:
 
     @cached_property
     def drawn(self) -> str:
-        """What is drawn."""
-        return PICTURES[self.entry.kind].drawn(self.numbers, self.options)
+        """What is drawn, and which other figure of the paper is the same by definition."""
+        words = PICTURES[self.entry.kind].drawn(self.numbers, self.options)
+        same = [f"Figure {name}" for name in same_figures(self.entry)]
+        others = [name for name in same if name != self.heading]
+        if self.heading not in same or not others:
+            return words
+        return f"The same as {listed(others)} by definition. {words}"
 
     @cached_property
     def brief(self) -> str:

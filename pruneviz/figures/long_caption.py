@@ -69,6 +69,7 @@ DRAWING_CHOICES: Mapping[str, str] = {
     "mask_ratio": "fraction that the masks prune",
     "seed": "seed of the points",
     "scale": "scale of the axes",
+    "inset": "deciding points on linear axes",
 }
 
 

@@ -33,6 +33,8 @@ class DrawOptions:
         seed: Seed shown in scatter plots. Default: the lowest.
         dataset: Data set to draw. Default: the figure's own, else the only one recorded.
         scale: Scatter axes: "symlog" (logarithmic on both sides of zero) or "linear".
+        inset: Whether scatter plots show the points that decide Pearson's coefficient on linear
+            axes, too.
 
     Raises:
         FigureError: If a value is not allowed; names the option and the allowed values.
@@ -45,6 +47,7 @@ class DrawOptions:
     seed: int | None = None
     dataset: str | None = None
     scale: AxisScale = "symlog"
+    inset: bool = False
 
     def __post_init__(self) -> None:
         # Imported here so that the command line can list the choices without loading pandas.

@@ -95,6 +95,13 @@ class PlotOptions:
             "of layers and trajectories also log. Default of scatter plots: symlog."
         },
     )
+    inset: bool = field(
+        default=False,
+        metadata={
+            "help": "In scatter plots, also show the points that decide Pearson's coefficient on "
+            "linear axes."
+        },
+    )
 
 
 # What options of one word may be; a test holds them to the plot functions, which are slow to load.
@@ -138,7 +145,7 @@ def _same(*names: str, **renamed: str) -> Mapping[str, str]:
 KINDS: Mapping[str, PlotKind] = {
     "scatter": PlotKind(
         "scatter",
-        _same("x", "y", "hue", "epochs", "unit", "method", "seed", "scale"),
+        _same("x", "y", "hue", "epochs", "unit", "method", "seed", "scale", "inset"),
         {"x": "theta_g", "y": "theta_hg"},
         trial={"epochs": -1},
     ),
@@ -238,7 +245,11 @@ def usual_arguments(kind: str, own: Arguments) -> tuple[Arguments, ...]:
 def given_options(options: PlotOptions) -> dict[str, Any]:
     """The options that were given, by the name of their field."""
     values = {option.name: getattr(options, option.name) for option in fields(options)}
-    return {name: value for name, value in values.items() if value not in (None, [])}
+    return {
+        name: value
+        for name, value in values.items()
+        if value not in (None, []) and value is not False
+    }
 
 
 def flag(name: str) -> str:

@@ -221,6 +221,50 @@ def canvas(
             style.settle(figure)
 
 
+def with_rows_below(names: Sequence[str], across: int) -> list[str]:
+    """Names of places in rows, each row followed by one of lower panels that go with it.
+
+    Args:
+        names: What each panel shows, row by row; "" is an empty place.
+        across: Panels in a row.
+    """
+    rows = [list(names[start : start + across]) for start in range(0, len(names), across)]
+    full = [row + [""] * (across - len(row)) for row in rows]
+    return [name for row in full for name in row * 2]
+
+
+def upper_and_lower(
+    panels: Sequence[Axes], names: Sequence[str], across: int
+) -> tuple[list[Axes], list[Axes]]:
+    """Panels of a grid of `with_rows_below`: the upper ones, and those below them.
+
+    Args:
+        panels: All panels that have a name, row by row.
+        names: What the upper panels show, with empty places.
+        across: Panels in a row.
+    """
+    upper: list[Axes] = []
+    lower: list[Axes] = []
+    start = 0
+    for row in range(0, len(names), across):
+        count = sum(map(bool, names[row : row + across]))
+        upper += panels[start : start + count]
+        lower += panels[start + count : start + 2 * count]
+        start += 2 * count
+    return upper, lower
+
+
+def row_heights(names: Sequence[str], across: int, heights: Sequence[float]) -> dict[str, Any]:
+    """Options of `canvas` for the heights of upper and lower rows.
+
+    Args:
+        names: What the upper panels show, with empty places.
+        across: Panels in a row.
+        heights: Heights of an upper row and of the one below it, in proportion.
+    """
+    return {"gridspec_kw": {"height_ratios": [*heights] * -(-len(names) // across)}}
+
+
 def _is_cut_off(figure: Figure) -> bool:
     """Whether something reaches over the edge of a picture."""
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()

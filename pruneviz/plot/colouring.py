@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,7 @@ _KEPT_COLOURS: Mapping[object, str] = {True: style.LEFT_COLOUR, False: style.RIG
 
 _CHARACTER = 0.065  # inches: the width of one in a label
 _NUMBER = 4  # characters of a number
+_EDGE, _LARGER = 0.5, 1.0  # points: width of the edge of hollow points; square points of their size
 
 
 @dataclass(frozen=True)
@@ -57,33 +59,43 @@ class Colouring:
     ticks: Mapping[float, str] = field(default_factory=dict)
 
     def draw(self, axes: Axes, points: pd.DataFrame, x: str, y: str) -> None:
-        """Draw points in their order; more of them are drawn smaller and paler."""
+        """Draw points in their order; more of them are drawn smaller and paler.
+
+        Points whose column `clear` is false are hollow, below the others.
+        """
         size = float(np.clip(6000 / max(1, len(points)), 1.6, 9))
         opacity = float(np.clip(1500 / max(1, len(points)), 0.4, 0.8))
-        for rows, look in self._parts(points):
-            axes.scatter(
-                rows[x],
-                rows[y],
-                s=size,
-                alpha=opacity,
-                linewidths=0,
-                rasterized=True,
-                **look,  # type: ignore[arg-type]
-            )
+        hollow = points["clear"].eq(False).fillna(False) if "clear" in points else None
+        groups = [(points, True)]
+        if hollow is not None and hollow.any():
+            groups = [(points[hollow], False), (points[~hollow], True)]
+        for group, filled in groups:
+            for rows, colours, marker in self._parts(group):
+                axes.scatter(
+                    rows[x],
+                    rows[y],
+                    s=size if filled else size + _LARGER,
+                    alpha=opacity,
+                    linewidths=0 if filled else _EDGE,
+                    facecolors=colours if filled else "none",
+                    edgecolors=colours,
+                    rasterized=True,
+                    marker=marker,
+                )
 
-    def _parts(self, points: pd.DataFrame) -> list[tuple[pd.DataFrame, dict[str, object]]]:
-        """Points that matplotlib draws at once, with their look."""
+    def _parts(self, points: pd.DataFrame) -> list[tuple[pd.DataFrame, Any, str]]:
+        """Points that matplotlib draws at once, with their colours and marker."""
         if self.norm is not None:
-            numbers = points[self.column].astype("float64")
-            scaled = {"c": numbers, "cmap": _colours(), "norm": self.norm, "plotnonfinite": True}
-            return [(points, scaled)]
+            numbers = points[self.column].to_numpy(dtype="float64", na_value=np.nan)
+            return [(points, _colours()(self.norm(np.ma.masked_invalid(numbers))), "o")]
         if not self.names:
-            return [(points, {"color": style.LEFT_COLOUR})]
+            return [(points, style.LEFT_COLOUR, "o")]
         looks, values = self._looks(), points[self.column]
         return [
             (
                 points[values.isna() if value is None else values == value],
-                {"color": looks[name].colour, "marker": looks[name].marker},
+                looks[name].colour,
+                looks[name].marker,
             )
             for name, value in self.names.items()
         ]

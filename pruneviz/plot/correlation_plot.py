@@ -22,7 +22,15 @@ from pruneviz.analysis.settings import different
 from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot import style
-from pruneviz.plot.canvas import Canvas, canvas, letters, with_table
+from pruneviz.plot.canvas import (
+    Canvas,
+    canvas,
+    letters,
+    row_heights,
+    upper_and_lower,
+    with_rows_below,
+    with_table,
+)
 from pruneviz.plot.correlation_lines import Lines, best_of, lines_of
 from pruneviz.plot.correlation_table import correlation_table
 from pruneviz.plot.glyphs import literal
@@ -163,13 +171,13 @@ def draw_curves(
         panels = [(str(name), rows) for name, rows in table.groupby("group", sort=False)]
     masks, across = has_masks(table), min(_ACROSS, len(panels))
     names = [name or "all runs" for name, _ in panels]
-    places = _with_rows_below(names, across) if masks and ax is None else names
+    places, grid = names, {}
+    if masks and ax is None:
+        places, grid = with_rows_below(names, across), row_heights(names, across, _HEIGHTS)
     choose = "choose one with runs, or let the lines of one panel differ in a fact with by"
     size = _size(len(panels), lines, masks)
-    with canvas(
-        ax, places, choose, size=size, columns=across, **_heights(masks, ax, places, across)
-    ) as drawn:
-        above, below = _rows_of(drawn, len(panels), across, masks)
+    with canvas(ax, places, choose, size=size, columns=across, **grid) as drawn:
+        above, below = _rows_of(drawn, names, across, masks)
         for place, (name, panel) in enumerate(panels):
             axes, letter = above[place], letters(len(panels))[place]
             _draw_unrelated(axes, panel)
@@ -193,35 +201,15 @@ def draw_curves(
     return drawn.result
 
 
-def _with_rows_below(names: Sequence[str], across: int) -> list[str]:
-    """Names of places in rows, each row followed by one of the mask distances below it."""
-    rows = [list(names[start : start + across]) for start in range(0, len(names), across)]
-    full = [row + [""] * (across - len(row)) for row in rows]
-    return [name for row in full for name in row * 2]
-
-
-def _heights(masks: bool, ax: Axes | None, places: Sequence[str], across: int) -> dict[str, Any]:
-    """Options of the grid: rows of mask distances are lower."""
-    if not masks or ax is not None:
-        return {}
-    return {"gridspec_kw": {"height_ratios": _HEIGHTS * (len(places) // across // 2)}}
-
-
 def _rows_of(
-    drawn: Canvas, panels: int, across: int, masks: bool
+    drawn: Canvas, names: Sequence[str], across: int, masks: bool
 ) -> tuple[Sequence[Axes], Sequence[Axes]]:
     """Axes of correlations, and those of the mask distances below or beside them."""
     if not masks:
         return drawn.axes, ()
     if drawn.given is not None:
         return drawn.axes, [drawn.given.twinx()]
-    above: list[Axes] = []
-    below: list[Axes] = []
-    for start in range(0, panels, across):
-        count = min(across, panels - start)
-        both = drawn.axes[2 * start : 2 * (start + count)]
-        above, below = [*above, *both[:count]], [*below, *both[count:]]
-    return above, below
+    return upper_and_lower(drawn.axes, names, across)
 
 
 def _legend_place(given: Axes | None, handles: Sequence[Artist], masks: bool) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def points(
     method: CorrelationMethod = "pearson",
     seed: int | None = None,
     scale: AxisScale = "symlog",
+    inset: bool = False,
 ) -> pd.DataFrame:
     """The numbers that `pruneviz.plot.scatter` draws.
 
@@ -98,6 +99,7 @@ def points(
         method: Correlation coefficient.
         seed: Seed of the points.
         scale: Scale of the axes; the numbers do not depend on it.
+        inset: Whether deciding points are shown; the numbers do not depend on it.
 
     Returns:
         One row per panel and point: network, dataset, group (the setting of the run in words, if
@@ -107,7 +109,8 @@ def points(
         whether the value is clear of noise (`_clear`) and, the same on every row of a setting at an
         epoch: seeds (runs averaged), filters (or what the rows are; the fewest that a run
         correlates) and, for the coefficient and those beside it, the mean over the runs, its
-        standard deviation (`_sd`) and the ends of its 95 % interval (`_low`, `_high`).
+        standard deviation (`_sd`), the ends of its 95 % interval (`_low`, `_high`) and the
+        coefficient of the run whose points are shown (`_drawn`).
 
     Raises:
         FigureError: If x, y, hue, an epoch, a run or a seed is not there; names what is.
@@ -172,6 +175,7 @@ def _of_setting(runs: Runs, spec: pd.DataFrame, held: pd.DataFrame, asked: _Aske
     facts = {name: shown[name] for name in ("network", "dataset", "group", SEED, *asked.facts)}
     depth = pd.factorize(own["layer"].astype(str))[0] + 1
     own = own.assign(**facts | {"run": shown["run"], "depth": depth, "schedule": schedule})
+    means = means.merge(_drawn(runs, shown, rows, row_kind, asked, means), on="epoch", how="left")
     own = own.merge(means, on="epoch", how="left")
     own = own.sort_values(["epoch", "depth", "filter", *row_kind.keys], ignore_index=True)
     # Weight keys are null in runs of filters, so they are floats in a table with both kinds.
@@ -213,6 +217,22 @@ def _means(
         kept = rows[kept_in(rows)]
         found = correlations_of_rows(kept, spec, x, y, asked.methods, row_kind.counted)
     return found
+
+
+def _drawn(
+    runs: Runs,
+    shown: pd.Series,
+    rows: pd.DataFrame,
+    row_kind: RowKind,
+    asked: _Asked,
+    means: pd.DataFrame,
+) -> pd.DataFrame:
+    """The coefficients of the run that is shown: epoch, and each under its name with `_drawn`."""
+    if means["seeds"].max() > 1:
+        spec, own = shown.to_frame().T, rows[rows["run"].astype(str) == shown["run"]]
+        means = _means(runs, spec, own, row_kind, asked, list(means["epoch"]))
+    names = {name: f"{name}_drawn" for name in asked.methods if name in means}
+    return means[["epoch", *names]].rename(columns=names)
 
 
 def _epochs(held: pd.DataFrame, spec: pd.DataFrame, schedule: int, asked: _Asked) -> list[int]:

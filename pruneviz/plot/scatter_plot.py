@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.console.words import counted
 from pruneviz.errors import FigureError
-from pruneviz.log.vocabulary import CorrelationMethod, with_companion
+from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot import style
-from pruneviz.plot.canvas import canvas, letters, with_table
+from pruneviz.plot.canvas import (
+    Canvas,
+    canvas,
+    letters,
+    row_heights,
+    upper_and_lower,
+    with_rows_below,
+    with_table,
+)
 from pruneviz.plot.colouring import Colouring, colouring
-from pruneviz.plot.glyphs import literal
-from pruneviz.plot.legends import shortened
-from pruneviz.plot.points import AxisScale, points
+from pruneviz.plot.deciding import draw_deciding
+from pruneviz.plot.points import KEPT, AxisScale, points
 from pruneviz.plot.quantities import axis_label, name_of
 from pruneviz.plot.row_kind import RowKind, row_kind_in
+from pruneviz.plot.rows import kept_in
+from pruneviz.plot.scatter_heading import heading, panel_title, when, write_heading
 from pruneviz.plot.signed_log import SignedLog, off_ends, spans_decades
 from pruneviz.plot.source import Chosen, Source
-from pruneviz.plot.words import SHORT, SYMBOLS, decimal, mean_and_sd, scientific
+from pruneviz.plot.words import SHORT, SYMBOLS, scientific
 
 _ROW = 2.55  # height of a row of panels, in inches
 _TITLE_LINE = 0.15
 _ONE_PANEL = (3.6, 3.2)
 _ACROSS = 3  # panels in a row
 _MOST_PANELS = 60
-_CHARACTERS = 54  # of a title that reaches over a whole row
+_BELOW = 1.35  # height of a row of deciding points, in inches
+_HEIGHTS = (1.5, 0.9)  # of panels and of those below them, in proportion
+_INSET = (0.56, 0.07, 0.41, 0.38)  # place of the deciding points in given axes
 # Least distance of two tick labels, as a fraction of the axis, or for a single panel in inches.
 _GAPS = (0.27, 0.13)
-_LABEL = (0.36, 0.22)
+_LABEL, _POINTS = (0.36, 0.22), 7.5
 
 
 @with_table(points)
@@ -53,13 +65,16 @@ def scatter(
     method: CorrelationMethod = "pearson",
     seed: int | None = None,
     scale: AxisScale = "symlog",
+    inset: bool = False,
     ax: Axes | None = None,
 ) -> Any:
     """Draw one quantity of every filter against another.
 
     There is a panel for each epoch and for each setting in which the runs differ, besides their
-    seed. The points of a panel are those of one run; the correlation above it is the mean over all
-    runs of the setting, with its standard deviation. Pruned filters are not drawn, unless hue is
+    seed. The points of a panel are those of one run; above it stand the correlation of that run and
+    the mean over all runs of the setting, with its standard deviation. Points that are not clear of
+    the noise of the sample are hollow, where standard errors are recorded. Logarithmic axes are
+    linear in a strip around zero, which is shaded. Pruned filters are not drawn, unless hue is
     "kept", and never count in the correlation. Runs that hold no values of x and y are left out.
     `scatter.table` takes the same arguments, without `ax`, and returns the numbers.
 
@@ -79,6 +94,8 @@ def scatter(
         seed: Seed of the run whose points are shown. Default: the lowest.
         scale: "symlog" (logarithmic on both sides of zero; linear for values of one sign within two
             decades) or "linear".
+        inset: Show the few points that decide Pearson's coefficient on linear axes: in a panel
+            below, or in given axes in a corner.
         ax: Axes for a plot of one panel. Default: a figure of its own.
 
     Returns:
@@ -107,6 +124,7 @@ def scatter(
         method=method,
         seed=seed,
         scale=scale,
+        inset=inset,
     )
     return draw_points(
         table,
@@ -115,6 +133,7 @@ def scatter(
         hue=None if hue is None else _named(hue, "hue"),
         method=method,
         scale=scale,
+        inset=inset,
         ax=ax,
     )
 
@@ -127,6 +146,7 @@ def draw_points(
     hue: str | None = "depth",
     method: CorrelationMethod = "pearson",
     scale: AxisScale = "symlog",
+    inset: bool = False,
     ax: Axes | None = None,
 ) -> Any:
     """Draw a table of `scatter.table`.
@@ -138,6 +158,7 @@ def draw_points(
         hue: Column that colours the points, "layer", or None.
         method: Correlation coefficient of the table.
         scale: "symlog" or "linear".
+        inset: Whether to show the points that decide Pearson's coefficient on linear axes.
         ax: Axes for a plot of one panel.
 
     Returns:
@@ -146,26 +167,87 @@ def draw_points(
     row_kind = row_kind_in(table)
     colours = colouring(table, hue, "" if hue is None else axis_label(hue, row_kind))
     panels, columns = _panels(table)
-    size = _ONE_PANEL
-    if len(panels) > 1:
-        height = _ROW + (_TITLE_LINE if any(panel.titled for panel in panels) else 0.0)
-        size = (style.TEXT_WIDTH, height * math.ceil(len(panels) / columns))
-    size = (size[0] + colours.room, size[1])
-    choose = "choose one with epochs and runs, or let settings share one with hue"
     names = [panel.name for panel in panels]
-    with canvas(ax, names, choose, size=size, columns=columns) as drawn:
+    below = inset and ax is None
+    if len(names) == 1:
+        names = [names[0] or "all points"]
+    places = with_rows_below(names, columns) if below else names
+    grid = row_heights(names, columns, _HEIGHTS) if below else {}
+    choose = "choose one with epochs and runs, or let settings share one with hue"
+    size = _size(panels, columns, colours.room, below)
+    with canvas(ax, places, choose, size=size, columns=columns, **grid) as drawn:
         shown = [panel for panel in panels if panel.name or len(panels) == 1]
-        for letter, axes, panel in zip(letters(len(shown)), drawn.axes, shown, strict=True):
-            _draw_panel(axes, panel.rows, colours, (x, y), scale, _gaps(axes, len(shown)))
-            title = _title(panel, letter if len(shown) > 1 else "", columns, len(names) > columns)
-            # A colour bar leaves room for the words of the last panel of a single row.
-            symbols = SYMBOLS if ax is None and colours.norm and len(names) == columns else SHORT
-            lines = _heading(panel.rows, row_kind, method, symbols)
-            _write_heading(axes, title, lines, ax is not None)
+        upper, lower = _rows_of(drawn, names, columns, inset)
+        for place, panel in enumerate(shown):
+            axes, gaps = upper[place], _gaps(upper[place], len(shown))
+            _draw_panel(axes, panel.rows, colours, (x, y), scale, gaps)
+            letter = letters(len(shown))[place] if len(shown) > 1 else ""
+            title = _title(panel, letter, columns, len(names) > columns)
+            # Panels of a row are too narrow for the names of coefficients.
+            symbols = SHORT if len(shown) > 1 or ax is not None else SYMBOLS
+            lines = heading(panel.rows, row_kind, method, symbols)
+            write_heading(axes, title, lines, ax is not None)
+            if inset:
+                _draw_inset(lower[place], panel.rows, colours, (x, y), row_kind, gaps)
         _label_axes(drawn.axes, axis_label(x, row_kind), axis_label(y, row_kind))
         colours.explain(drawn.figure, drawn.axes)
-        drawn.legend(colours.handles, room=0)
+        if ax is None:
+            _fit_labels(cast(Figure, drawn.figure), upper, shown, x, scale)
+        drawn.legend([*colours.handles, *_noise_handles(table)], room=0)
     return drawn.result
+
+
+def _size(panels: Sequence[_Panel], columns: int, room: float, below: bool) -> tuple[float, float]:
+    width, height = _ONE_PANEL
+    rows = math.ceil(len(panels) / columns)
+    if len(panels) > 1:
+        row = _ROW + (_TITLE_LINE if any(panel.titled for panel in panels) else 0.0)
+        width, height = style.TEXT_WIDTH, row * rows
+    return width + room, height + (_BELOW * rows if below else 0.0)
+
+
+def _rows_of(
+    drawn: Canvas, names: Sequence[str], columns: int, inset: bool
+) -> tuple[Sequence[Axes], Sequence[Axes]]:
+    """Panels, and those of the points that decide below them or inside given axes."""
+    if not inset:
+        return drawn.axes, ()
+    if drawn.given is not None:
+        return drawn.axes, [drawn.given.inset_axes(_INSET)]
+    return upper_and_lower(drawn.axes, names, columns)
+
+
+def _draw_inset(
+    axes: Axes,
+    rows: pd.DataFrame,
+    colours: Colouring,
+    names: tuple[str, str],
+    row_kind: RowKind,
+    gaps: tuple[float, float],
+) -> None:
+    kept = rows[kept_in(rows)] if KEPT in rows else rows
+    draw_deciding(axes, kept, colours, names, row_kind)
+    x, y = (rows[name].to_numpy(dtype="float64") for name in names)
+    _scale_axis(axes, "x", x, "linear", gaps[0])
+    _scale_axis(axes, "y", y, "linear", max(gaps[1], _GAPS[1]))
+
+
+def _noise_handles(table: pd.DataFrame) -> list[Artist]:
+    """Entry of the legend for hollow points, where there are some."""
+    if "clear" not in table or table["clear"].ne(False).all():
+        return []
+    return [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker="o",
+            color=style.NOTE_COLOUR,
+            fillstyle="none",
+            markeredgewidth=0.6,
+            label="not clear of the noise of the sample",
+        )
+    ]
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,22 +291,6 @@ def _panels(table: pd.DataFrame) -> tuple[list[_Panel], int]:
     return found, columns
 
 
-def when(facts: pd.Series) -> str:
-    """The epoch of a panel in words; nothing for a table without epochs."""
-    if not facts["schedule"]:
-        return ""
-    return f"epoch {facts['epoch']} of {facts['schedule']}" if facts["epoch"] else "initialisation"
-
-
-def counts(facts: pd.Series, row_kind: RowKind) -> str:
-    """How many rows and runs a correlation is over."""
-    rows, runs = facts[row_kind.counted], facts["seeds"]
-    text = "no pair of values" if pd.isna(rows) else counted(int(rows), row_kind.noun)
-    if pd.isna(runs) or not runs or (runs < 2 and pd.isna(facts["seed"])):
-        return text
-    return f"{text}, {counted(int(runs), 'run' if pd.isna(facts['seed']) else 'seed')}"
-
-
 def _draw_panel(
     axes: Axes,
     rows: pd.DataFrame,
@@ -256,12 +322,24 @@ def _scale_axis(
     axis.set_major_formatter(FuncFormatter(lambda value, _: scientific(value)))
 
 
+def _fit_labels(
+    figure: Figure, axes: Sequence[Axes], panels: Sequence[_Panel], x: str, scale: str
+) -> None:
+    """Label as many decades beside each other as fit, now that the widths of panels are known."""
+    figure.draw_without_rendering()
+    for each, panel in zip(axes, panels, strict=True):
+        values = panel.rows[x].to_numpy(dtype="float64")
+        if scale == "symlog" and spans_decades(values):
+            SignedLog.fit(values).tick(each, "x", _gaps(each, 1)[0])
+
+
 def _gaps(axes: Axes, panels: int) -> tuple[float, float]:
     """Least distance of two tick labels on both axes, as a fraction of the axis."""
     if panels > 1:
         return _GAPS
     inches = np.asarray(axes.get_window_extent().size) / axes.figure.dpi
-    across, up = np.clip(np.array(_LABEL) / inches, 0.05, 0.45)
+    size = float(axes.xaxis.get_major_ticks(1)[0].label1.get_fontsize())
+    across, up = np.clip(np.array(_LABEL) * size / _POINTS / inches, 0.05, 0.45)
     return float(across), float(up)
 
 
@@ -276,41 +354,13 @@ def linear_ticks(low: float, high: float, most: int) -> list[float]:
     return []
 
 
-def _heading(
-    rows: pd.DataFrame,
-    row_kind: RowKind,
-    method: CorrelationMethod,
-    symbols: Mapping[str, str],
-) -> list[str]:
-    """The correlations of a panel, or their range if its points are of several settings."""
-    settings = rows.drop_duplicates("run")
-    if len(settings) == 1:
-        facts = settings.iloc[0]
-        lines = [
-            f"{symbols[name]} {mean_and_sd(facts[name], facts[f'{name}_sd'])}"
-            for name in with_companion(method)[:2]
-        ]
-        return [*lines, counts(facts, row_kind)]
-    lines = [
-        f"{symbols[name]} {decimal(settings[name].min())} to {decimal(settings[name].max())}"
-        for name in with_companion(method)[:2]
-    ]
-    return [*lines, f"{counted(int(settings[row_kind.counted].sum()), row_kind.noun)}"]
-
-
 def _title(panel: _Panel, letter: str, columns: int, rows: bool) -> str:
-    """Setting and epoch of a panel; a setting with several epochs is named once, over its row."""
     epoch = when(panel.rows.iloc[0])
     if rows:  # beside several rows, the colour bar leaves less room
         epoch = epoch.partition(" of ")[0]
-    if not panel.titled:
-        return f"{letter}{epoch}"
-    if panel.alone:
-        (group,) = shortened([panel.group], 2 * _CHARACTERS // columns)
-        lines = textwrap.wrap(f"{letter}{group}", _CHARACTERS // columns)
-        return "\n".join(map(literal, [*lines, *filter(None, [epoch])]))
-    (group,) = shortened([panel.group], _CHARACTERS)
-    return f"{literal(group)}\n{letter}{epoch}"
+    return panel_title(
+        panel.group, epoch, letter, alone=panel.alone, titled=panel.titled, columns=columns
+    )
 
 
 def _label_axes(panels: Sequence[Axes], x: str, y: str) -> None:
@@ -333,27 +383,3 @@ def _label_axes(panels: Sequence[Axes], x: str, y: str) -> None:
 def _named(what: AnyMeasure, place: str) -> str:
     """The name of a quantity in the table."""
     return what if isinstance(what, str) else name_of(what, place)
-
-
-def _write_heading(axes: Axes, title: str, lines: list[str], given: bool) -> None:
-    """Write the title and correlations above a panel, where they hide no points."""
-    if given:
-        *correlations, rows = lines
-        text = [title, ", ".join(correlations), rows]
-        axes.set_title("\n".join(filter(None, text)), loc="left", fontsize="small")
-        return
-    axes.set_title(title or " ", pad=33)
-    box = axes.annotate(
-        "\n".join(lines),
-        (0, 1),
-        (0, 3),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=7.5,
-        color=style.NOTE_COLOUR,
-        ha="left",
-        va="bottom",
-        linespacing=1.15,
-    )
-    # The title above keeps its room; the text may reach over the gap between two panels.
-    box.set_in_layout(False)

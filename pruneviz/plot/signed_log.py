@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +15,18 @@ from matplotlib.scale import SymmetricalLogTransform
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
 from pruneviz.analysis.symmetric_log import linear_threshold
+from pruneviz.plot import style
 
 _LINEAR_STRIP = 0.8  # width of each half of the linear strip, in decades
 _MOST_STEP = 20  # decades between labels
 _MARGIN = 0.05
+_STARTS = 3  # exponents from which labels are counted, of which the one with most labels is taken
+_FEW_TICKS = 4
+_SHADED: Mapping[str, Any] = MappingProxyType(
+    {"color": style.GUIDE_COLOUR, "alpha": 0.16, "linewidth": 0, "zorder": -1}
+)
+# Widths of characters, in font sizes.
+_DIGIT, _MINUS, _SMALL = 0.64, 0.84, 0.7
 _NARROW = 100  # values of one sign within such a factor are shown on a linear axis
 
 
@@ -59,51 +69,95 @@ class SignedLog:
         both = sorted([*(-power for power in powers), 0.0, *powers])
         return np.array([value for value in both if self.low <= value <= self.high])
 
-    def labelled(self, gap: float) -> np.ndarray:
-        """Choose the decades that get a label.
+    def labelled(self, gap: float, which: Literal["x", "y"] = "y") -> np.ndarray:
+        """Choose the decades that get a label: as many as do not touch, zero among them.
 
-        These are zero and, on both sides, every k-th exponent counted from the highest one, with
-        the smallest k for which labels do not touch.
+        On each side of zero these are every k-th exponent, counted from one exponent on both sides.
 
         Args:
-            gap: Least distance between labels, as a fraction of the axis.
+            gap: Room of the label of a negative power of ten, as a fraction of the axis.
+            which: The axis; beside each other, narrow labels need less room.
         """
         decades = self.decades()
-        place = self.fraction(decades)
-        from_zero = np.abs(place - self.fraction(np.zeros(1)))
-        away = decades[(from_zero >= gap) & off_ends(place)]
-        exponents = np.round(np.log10(np.abs(away)))
-        sides = [side for side in (away > 0, away < 0) if side.any()]
-        tops = sorted({exponents[side].max() for side in sides}, reverse=True)
-        best = np.zeros(1)
+        off = off_ends(self.fraction(decades))
+        away = [
+            value
+            for value in decades[(decades != 0) & off]
+            if self._fit(np.sort([value, 0.0]), gap, which)
+        ]
+        exponents = {_exponent(value) for value in away}
+        below, above = ([v for v in away if v * sign > 0] for sign in (-1, 1))
+        choices = [
+            [self._side(side, top, gap, which) for side in (below, above)]
+            for top in sorted(exponents, reverse=True)[:_STARTS]
+        ]
+        best = max(choices, key=lambda sides: sum(map(len, sides)), default=[])
+        return np.sort([value for side in [*best, [0.0]] for value in side])
+
+    def _side(
+        self, values: Sequence[float], top: int, gap: float, which: Literal["x", "y"]
+    ) -> Sequence[float]:
+        """The most values of one side whose labels touch neither each other nor that of zero."""
         for step in range(1, _MOST_STEP):
-            for top in tops:
-                chosen = np.sort(np.append(away[(top - exponents) % step == 0], 0.0))
-                fits = np.all(np.diff(self.fraction(chosen)) >= gap)
-                if fits and len(chosen) > len(best):
-                    best = chosen
-        return best
+            chosen = [value for value in values if (top - _exponent(value)) % step == 0]
+            if self._fit(np.sort([*chosen, 0.0]), gap, which):
+                return chosen
+        return []
+
+    def _fit(self, labels: np.ndarray, gap: float, which: Literal["x", "y"]) -> bool:
+        room = np.full(len(labels), gap)
+        if which == "x":
+            room = gap * np.array([_width(value) for value in labels]) / _width(-0.1)
+        apart = np.diff(self.fraction(labels))
+        return bool(np.all(apart >= (room[1:] + room[:-1]) / 2))
 
     def apply(self, axes: Axes, which: Literal["x", "y"], gap: float) -> None:
-        """Give one axis of a plot this scale, its limits and its ticks.
+        """Give one axis of a plot this scale, its limits and its ticks, and shade its linear strip.
 
         Args:
             axes: The plot.
             which: The axis.
-            gap: Least distance between tick labels, as a fraction of the axis. Other decades get a
-                tick without a label.
+            gap: As for `tick`.
         """
         is_x = which == "x"
-        axis: Axis = axes.xaxis if is_x else axes.yaxis
         set_scale = axes.set_xscale if is_x else axes.set_yscale
         set_limits = axes.set_xlim if is_x else axes.set_ylim
         set_scale("symlog", linthresh=self.threshold, linscale=_LINEAR_STRIP)
+        shade = axes.axvspan if is_x else axes.axhspan
+        shade(max(self.low, -self.threshold), min(self.high, self.threshold), **_SHADED)
         set_limits(self.low, self.high)
-        labelled = self.labelled(gap)
+        self.tick(axes, which, gap)
+
+    def tick(self, axes: Axes, which: Literal["x", "y"], gap: float) -> None:
+        """Give one axis of a plot the ticks of this scale.
+
+        Args:
+            axes: The plot.
+            which: The axis.
+            gap: Room of a label, as for `labelled`. Other decades get a tick without a label.
+        """
+        axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+        labelled = self.labelled(gap, which)
         axis.set_major_locator(FixedLocator(labelled.tolist()))
         axis.set_major_formatter(FixedFormatter([power_of_ten(value) for value in labelled]))
-        axis.set_minor_locator(FixedLocator(np.setdiff1d(self.decades(), labelled).tolist()))
+        axis.set_minor_locator(FixedLocator(self.unlabelled(labelled).tolist()))
         axis.set_minor_formatter(NullFormatter())
+
+    def unlabelled(self, labelled: np.ndarray) -> np.ndarray:
+        """Ticks without a label: the other decades and, if ticks are few, twos and fives.
+
+        Args:
+            labelled: Ticks with a label.
+        """
+        decades = self.decades()
+        ticks = np.setdiff1d(decades, labelled)
+        if len(decades) >= _FEW_TICKS:
+            return ticks
+        most = max(-self.low, self.high)
+        powers = [self.threshold * 10.0**place for place in range(-1, 2)]
+        further = [sign * part * power for sign in (-1, 1) for part in (2, 5) for power in powers]
+        inside = [v for v in further if self.low <= v <= self.high and abs(v) <= most]
+        return np.sort(np.append(ticks, inside))
 
 
 def off_ends(place: np.ndarray) -> np.ndarray:
@@ -124,7 +178,21 @@ def power_of_ten(value: float) -> str:
     """The label of a tick: `0`, or a signed power of ten."""
     if value == 0:
         return "0"
-    return f"${'-' if value < 0 else ''}10^{{{round(math.log10(abs(value)))}}}$"
+    return f"${'-' if value < 0 else ''}10^{{{_exponent(value)}}}$"
+
+
+def _exponent(value: float) -> int:
+    """The exponent of a power of ten of either sign."""
+    return round(math.log10(abs(value)))
+
+
+def _width(value: float) -> float:
+    """Width of the label of a power of ten or zero, with a gap after it, in font sizes."""
+    if value == 0:
+        return 2 * _DIGIT
+    exponent = _exponent(value)
+    small = _DIGIT * len(str(abs(exponent))) + _MINUS * (exponent < 0)
+    return 3 * _DIGIT + _MINUS * (value < 0) + _SMALL * small
 
 
 def _transform(threshold: float) -> SymmetricalLogTransform:

@@ -146,11 +146,11 @@ def test_options_say_how_figures_are_drawn(
 ) -> None:
     options = (
         "--method spearman --loss-preservation abs_of_sum --mask-score magnitude "
-        "--mask-ratio 0.5 --seed 0 --dataset digits --scale linear"
+        "--mask-ratio 0.5 --seed 0 --dataset digits --scale linear --inset"
     )
     done = invoke("3", *options.split(), "--data", folder, "--out", tmp_path)
     assert done.exit_code == 0, done.output
-    wanted = DrawOptions("spearman", "abs_of_sum", "magnitude", 0.5, 0, "digits", "linear")
+    wanted = DrawOptions("spearman", "abs_of_sum", "magnitude", 0.5, 0, "digits", "linear", True)
     assert [how for *_, how in drawn] == [wanted]
 
 
@@ -262,7 +262,7 @@ def test_one_kind_is_drawn_by_name(mine: Path, tmp_path: Path) -> None:
 # Every option of every kind, and a column that its table must have with some values.
 WITH_OPTIONS: dict[str, dict[str, set[object]]] = {
     "scatter --x sigma --y theta_hg --hue layer --epochs 0,4 --unit filter --method spearman "
-    "--seed 1 --scale linear --network mine": {"epoch": {0, 4}, "seed": {1}},
+    "--seed 1 --scale linear --inset --network mine": {"epoch": {0, 4}, "seed": {1}},
     "scatter --hue network --runs mine-digits-s0": {"seeds": {1}},
     "correlation --x theta_g --y theta_hg --by run --epochs=2,-1 --unit filter --method kendall "
     "--mask-score magnitude --mask-ratio 0.5": {"epoch": {2, 4}, "mask_score": {"magnitude"}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pruneviz.errors import FigureError
-from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered
+from pruneviz.figures.catalogue import FIGURES, file_stem, find, ordered, same_figures
 from pruneviz.plans.needs import FIGURE_NEEDS
 from pruneviz.plot.words import NETWORK_TITLES
 
@@ -33,6 +33,13 @@ def test_figures_of_the_appendix_are_found_without_regard_to_case() -> None:
     assert find("h1a") is find("figureH1a") is FIGURES["H1a"]
     assert find("i1") is FIGURES["I1"]
     assert FIGURES["I1"].dataset == "tiny-imagenet"
+
+
+@pytest.mark.parametrize(
+    ("figure", "same"), [("3", ["3", "15"]), ("12", ["1", "12"]), ("14", ["14"]), ("2", ["2"])]
+)
+def test_figures_of_the_same_runs_and_kind_are_the_same(figure: str, same: list[str]) -> None:
+    assert same_figures(FIGURES[figure]) == same
 
 
 @pytest.mark.parametrize("name", ["99", "", "0", "figure", "fig99", "2b"])

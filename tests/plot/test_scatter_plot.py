@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from pruneviz import plot
 from pruneviz.errors import AnalysisError, FigureError
 from pruneviz.log.runs import Runs
+from pruneviz.plot.deciding import deciding
+from pruneviz.plot.words import decimal, mean_and_sd
 from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_runs, together
 
@@ -224,6 +226,62 @@ def test_facts_that_are_collections_colour_points(runs: Runs, hue: str) -> None:
     table = plot.scatter.table(replace(runs, spec=spec), X, Y, hue=hue)
     text = {"temperatures": "1/20", "columns": "a", "versions": "a 1/torch 2"}[hue]
     assert set(table[hue]) == {text}
+
+
+def test_the_heading_has_the_run_drawn_and_the_mean(runs: Runs) -> None:
+    one = {"network": "vgg13"}
+    table = plot.scatter.table(runs, X, Y, runs=one, epochs=8, seed=1)
+    drawn = table[X].corr(table[Y])
+    assert table["pearson_drawn"].unique() == pytest.approx([drawn])
+    assert abs(table["pearson"].iloc[0] - drawn) > 0.01
+    picture = plot.scatter(runs, X, Y, runs=one, epochs=8, seed=1)
+    mean = mean_and_sd(table["pearson"].iloc[0], table["pearson_sd"].iloc[0])
+    assert f"Pearson r {decimal(drawn)}, mean {mean}" in words(picture)
+    alone = plot.scatter.table(runs.select(seed=1), X, Y, runs=one, epochs=8)
+    assert (alone["pearson_drawn"] == alone["pearson"]).all()
+
+
+def test_labels_beside_each_other_are_as_many_as_fit(runs: Runs) -> None:
+    picture = plot.scatter(runs, X, Y)
+    for axes in picture.axes[:-1]:
+        ticks = axes.get_xticks()
+        assert 0 in ticks and len(ticks) >= 3
+        every = {*ticks, *axes.get_xticks(minor=True)}
+        assert sum(axes.viewLim.x0 <= tick <= axes.viewLim.x1 for tick in every) >= 4
+    assert_readable(picture)
+
+
+def test_deciding_points_are_as_many_as_the_effective_number() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((2, 500)) ** 3
+    w = np.abs((x - x.mean()) * (y - y.mean()))
+    chosen = deciding(x, y)
+    assert 1 < chosen.sum() == round(w.sum() ** 2 / (w**2).sum()) < 100
+    assert w[chosen].min() > w[~chosen].max()
+    outlier = np.array([0.0, 0.1, 0.2, 50.0])
+    assert deciding(outlier, outlier).tolist() == [False, False, False, True]
+    assert not deciding(np.ones(4), outlier).any()
+    assert deciding(np.zeros(0), np.zeros(0)).size == 0
+
+
+@pytest.mark.parametrize("options", [{"epochs": 8}, {}])
+def test_deciding_points_are_shown_on_linear_axes(runs: Runs, options: dict[str, Any]) -> None:
+    picture = plot.scatter(runs, X, Y, runs={"network": "vgg13"}, inset=True, **options)
+    panels = (len(picture.axes) - 1) // 2
+    for upper, lower in zip(picture.axes[:panels], picture.axes[panels:-1], strict=True):
+        assert (upper.get_xscale(), lower.get_xscale()) == ("symlog", "linear")
+        others, decide = (len(points.get_offsets()) for points in lower.collections)
+        assert lower.get_title("left") in (f"{decide} filters decide r", "one filter decides r")
+        assert others + decide == len(upper.collections[0].get_offsets())
+        assert upper.get_position().y0 > lower.get_position().y1
+    assert_readable(picture)
+
+
+def test_deciding_points_stand_inside_given_axes(runs: Runs) -> None:
+    axes = Figure(figsize=(4, 4)).subplots()
+    plot.scatter(runs, X, Y, runs={"network": "vgg13"}, epochs=8, inset=True, ax=axes)
+    (inside,) = axes.child_axes
+    assert "decide" in inside.get_title("left") and inside.get_xscale() == "linear"
 
 
 def test_too_many_panels_are_refused(runs: Runs) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from pruneviz.analysis.symmetric_log import linear_threshold
 from pruneviz.plot.signed_log import SignedLog
@@ -23,6 +24,18 @@ def test_an_axis_holds_any_values_and_its_labels_do_not_touch() -> None:
         assert len(labels) >= 2, seed
         assert (np.diff(axis.fraction(labels)) >= 0.2).all(), seed
         assert set(labels) <= set(axis.decades()), seed
+
+
+@pytest.mark.parametrize("decades", [0.2, 1, 3, 9])
+def test_an_axis_has_four_ticks_and_a_shaded_strip(decades: float) -> None:
+    values = np.array([-1, 1, 3.0]) * 10 ** np.array([[0.0], [decades]])
+    axis, axes = SignedLog.fit(values.ravel()), Figure().subplots()
+    axis.apply(axes, "x", 0.3)
+    ticks = [*axes.get_xticks(), *axes.get_xticks(minor=True)]
+    assert sum(axis.low <= tick <= axis.high for tick in ticks) >= 4
+    (strip,) = axes.patches
+    ends = strip.get_x(), strip.get_x() + strip.get_width()
+    assert ends == pytest.approx((-axis.threshold, axis.threshold))
 
 
 @pytest.mark.parametrize("values", [[], [0.0], [np.nan], [0.0, 0.0]])

@@ -18,7 +18,8 @@ from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
 from pruneviz.plot.canvas import letters
 from pruneviz.plot.row_kind import RowKind, check_recorded, row_kind_in, row_kind_of
-from pruneviz.plot.scatter_plot import counts, draw_points, when
+from pruneviz.plot.scatter_heading import counts, when
+from pruneviz.plot.scatter_plot import draw_points
 from pruneviz.plot.signed_log import SignedLog
 from pruneviz.plot.words import (
     COEFFICIENT_NAMES,
@@ -31,7 +32,7 @@ from pruneviz.plot.words import (
 X, Y = "theta_g", "theta_hg"
 # Columns of the filters table, and fields of DrawOptions, that the picture depends on.
 NEEDS = (X, Y)
-OPTIONS = ("method", "seed", "scale")
+OPTIONS = ("method", "seed", "scale", "inset")
 
 
 def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
@@ -51,7 +52,9 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
     """Draw a table of `table`: a panel per epoch, a point per row, coloured by layer depth."""
-    return draw_points(table, x=X, y=Y, method=options.method, scale=options.scale)
+    return draw_points(
+        table, x=X, y=Y, method=options.method, scale=options.scale, inset=options.inset
+    )
 
 
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
@@ -61,8 +64,9 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     text = (
         f"One point is one {row_kind.noun} of {network_title(facts['network'])} trained on "
         f"{facts['dataset']}; x is {x.meaning} ({X}, {x.unit}), y is {y.meaning} ({Y}, {y.unit}). "
-        f"{_sample(table, row_kind)}Points are those of {_seed_name(facts)}; colour is the depth "
-        "of the layer; grey lines mark zero. "
+        f"{_sample(table, row_kind)}Points are those of {_seed_name(facts)}, {_above(facts)}; "
+        "colour is the depth of the layer; grey lines mark zero. "
+        f"{_hollow(table)}{_inset(options)}"
     )
     if options.scale == "linear":
         return text + "Both axes are linear."
@@ -71,9 +75,28 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
         for place, linear in thresholds(table).iterrows()
     )
     return (
-        f"{text}Axes are logarithmic in both directions beyond a strip around zero in which they "
-        f"are linear, up to {strips}."
+        f"{text}Axes are logarithmic in both directions beyond a shaded strip around zero in which "
+        f"they are linear, up to {strips}."
     )
+
+
+def _above(facts: pd.Series) -> str:
+    """What stands above the panels."""
+    if not facts["seeds"] > 1:
+        return "whose correlations stand above"
+    return "whose correlations stand above, before the means over all seeds"
+
+
+def _hollow(table: pd.DataFrame) -> str:
+    if "clear" not in table or table["clear"].isna().all():
+        return ""
+    return "Hollow points are not clear of the noise of the sample. "
+
+
+def _inset(options: DrawOptions) -> str:
+    if not options.inset:
+        return ""
+    return "Below, in colour and on linear axes: the points that decide Pearson's coefficient. "
 
 
 def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:

@@ -85,8 +85,11 @@ def _of_run_and_mean(facts: pd.Series, method: str) -> str:
 
 def _effective(settings: pd.DataFrame) -> list[str]:
     """The effective number of rows of a single setting."""
-    known = settings["pearson_n_eff"].dropna() if "pearson_n_eff" in settings else []
-    return [f"n_eff {known.iloc[0]:.0f}"] if len(known) == len(settings) == 1 else []
+    if len(settings) > 1 or "pearson_n_eff" not in settings:
+        return []
+    number = settings["pearson_n_eff"].iloc[0]
+    least = "≥ " if settings["seeds"].iloc[0] > 1 else ""
+    return [] if pd.isna(number) else [f"n_eff {least}{number:.0f}"]
 
 
 def _clear(rows: pd.DataFrame) -> list[str]:

@@ -49,7 +49,8 @@ _HEIGHTS = (1.5, 0.9)  # of panels and of those below them, in proportion
 _INSET = (0.56, 0.07, 0.41, 0.38)  # place of the deciding points in given axes
 # Least distance of two tick labels, as a fraction of the axis, or for a single panel in inches.
 _GAPS = (0.27, 0.13)
-_LABEL, _POINTS = (0.36, 0.22), 7.5
+_LABEL, _POINTS = (0.35, 0.22), 7.5
+_NARROW = 7.0  # points: labels of ticks beside each other in panels of a row
 
 
 @with_table(points)
@@ -329,6 +330,8 @@ def _fit_labels(
     figure.draw_without_rendering()
     for each, panel in zip(axes, panels, strict=True):
         values = panel.rows[x].to_numpy(dtype="float64")
+        if len(panels) > 1:
+            each.tick_params(axis="x", labelsize=_NARROW)
         if scale == "symlog" and spans_decades(values):
             SignedLog.fit(values).tick(each, "x", _gaps(each, 1)[0])
 

@@ -12,6 +12,7 @@ from pruneviz.plot.accuracy_plot import epoch_columns
 from pruneviz.plot.correlation_plot import MOST_BANDS_OF_LINES
 from pruneviz.plot.correlation_table import RANDOM
 from pruneviz.plot.looks import references
+from pruneviz.plot.points import clear_points
 from pruneviz.plot.trajectory_plot import MOST_BANDS
 from pruneviz.plot.words import listed, percent
 
@@ -67,7 +68,7 @@ def _scatter(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterable[s
             "Above a panel: the correlation of that run, and the mean over the runs that differ "
             "only in their seed, with its standard deviation."
         )
-    if "clear" in table and table["clear"].notna().any():
+    if clear_points(table, x, y).notna().any():
         yield "Hollow points are not clear of the noise of the sample."
     if arguments.get("inset"):
         yield "On linear axes, in colour: the points that decide Pearson's coefficient."

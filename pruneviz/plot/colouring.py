@@ -65,9 +65,9 @@ class Colouring:
         """
         size = float(np.clip(6000 / max(1, len(points)), 1.6, 9))
         opacity = float(np.clip(1500 / max(1, len(points)), 0.4, 0.8))
-        hollow = points["clear"].eq(False).fillna(False) if "clear" in points else None
+        hollow = ~points["clear"].fillna(True).astype(bool)
         groups = [(points, True)]
-        if hollow is not None and hollow.any():
+        if hollow.any():
             groups = [(points[hollow], False), (points[~hollow], True)]
         for group, filled in groups:
             for rows, colours, marker in self._parts(group):

@@ -129,6 +129,22 @@ def points(
     return found if several else found.drop(columns="group")
 
 
+def clear_points(table: pd.DataFrame, x: str, y: str) -> pd.Series:
+    """Whether both values of each point are clear of noise, as far as that is known.
+
+    Args:
+        table: A table of `points`.
+        x: Horizontal quantity.
+        y: Vertical quantity.
+
+    Returns:
+        Nullable booleans; null where neither is known.
+    """
+    none = pd.Series(pd.NA, index=table.index, dtype="boolean")
+    first, second = (table.get(clear_name(name), none).astype("boolean") for name in (x, y))
+    return (first.fillna(True) & second.fillna(True)).mask(first.isna() & second.isna())
+
+
 def check_scale(scale: object) -> None:
     """Check that a scale of the axes is one of `AxisScale`.
 

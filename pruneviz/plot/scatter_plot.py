@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.errors import FigureError
@@ -30,14 +28,14 @@ from pruneviz.plot.canvas import (
 )
 from pruneviz.plot.colouring import Colouring, colouring
 from pruneviz.plot.deciding import draw_deciding
-from pruneviz.plot.points import KEPT, AxisScale, points
+from pruneviz.plot.points import KEPT, AxisScale, clear_points, points
 from pruneviz.plot.quantities import axis_label, name_of
 from pruneviz.plot.row_kind import RowKind, row_kind_in
 from pruneviz.plot.rows import kept_in
+from pruneviz.plot.scatter_axes import GAPS, fit_labels, label_gaps, scale_axis
 from pruneviz.plot.scatter_heading import heading, panel_title, when, write_heading
-from pruneviz.plot.signed_log import SignedLog, off_ends, spans_decades
 from pruneviz.plot.source import Chosen, Source
-from pruneviz.plot.words import SHORT, SYMBOLS, scientific
+from pruneviz.plot.words import SHORT, SYMBOLS
 
 _ROW = 2.55  # height of a row of panels, in inches
 _TITLE_LINE = 0.15
@@ -47,9 +45,6 @@ _MOST_PANELS = 60
 _BELOW = 1.35  # height of a row of deciding points, in inches
 _HEIGHTS = (1.5, 0.9)  # of panels and of those below them, in proportion
 _INSET = (0.56, 0.07, 0.41, 0.38)  # place of the deciding points in given axes
-# Least distance of two tick labels, as a fraction of the axis, or for a single panel in inches.
-_GAPS = (0.27, 0.13)
-_LABEL, _POINTS = (0.35, 0.22), 7.5
 _NARROW = 7.0  # points: labels of ticks beside each other in panels of a row
 
 
@@ -166,6 +161,7 @@ def draw_points(
         The given axes, or a figure.
     """
     row_kind = row_kind_in(table)
+    table = table.assign(clear=clear_points(table, x, y))
     colours = colouring(table, hue, "" if hue is None else axis_label(hue, row_kind))
     panels, columns = _panels(table)
     names = [panel.name for panel in panels]
@@ -180,7 +176,7 @@ def draw_points(
         shown = [panel for panel in panels if panel.name or len(panels) == 1]
         upper, lower = _rows_of(drawn, names, columns, inset)
         for place, panel in enumerate(shown):
-            axes, gaps = upper[place], _gaps(upper[place], len(shown))
+            axes, gaps = upper[place], label_gaps(upper[place], len(shown))
             _draw_panel(axes, panel.rows, colours, (x, y), scale, gaps)
             letter = letters(len(shown))[place] if len(shown) > 1 else ""
             title = _title(panel, letter, columns, len(names) > columns)
@@ -193,7 +189,9 @@ def draw_points(
         _label_axes(drawn.axes, axis_label(x, row_kind), axis_label(y, row_kind))
         colours.explain(drawn.figure, drawn.axes)
         if ax is None:
-            _fit_labels(cast(Figure, drawn.figure), upper, shown, x, scale)
+            cast(Figure, drawn.figure).draw_without_rendering()  # gives panels their widths
+            for each in [*upper, *lower]:
+                fit_labels(each, _NARROW if len(shown) > 1 else None)
         drawn.legend([*colours.handles, *_noise_handles(table)], room=0)
     return drawn.result
 
@@ -229,13 +227,13 @@ def _draw_inset(
     kept = rows[kept_in(rows)] if KEPT in rows else rows
     draw_deciding(axes, kept, colours, names, row_kind)
     x, y = (rows[name].to_numpy(dtype="float64") for name in names)
-    _scale_axis(axes, "x", x, "linear", gaps[0])
-    _scale_axis(axes, "y", y, "linear", max(gaps[1], _GAPS[1]))
+    scale_axis(axes, "x", x, "linear", max(gaps[0], GAPS[0]))
+    scale_axis(axes, "y", y, "linear", max(gaps[1], GAPS[1]))
 
 
 def _noise_handles(table: pd.DataFrame) -> list[Artist]:
     """Entry of the legend for hollow points, where there are some."""
-    if "clear" not in table or table["clear"].ne(False).all():
+    if table["clear"].fillna(True).all():
         return []
     return [
         Line2D(
@@ -303,58 +301,8 @@ def _draw_panel(
     x, y = names
     # In random order; otherwise the deepest layers, drawn last, would hide the others.
     colours.draw(axes, rows.sample(frac=1, random_state=0), x, y)
-    _scale_axis(axes, "x", rows[x].to_numpy(dtype="float64"), scale, gaps[0])
-    _scale_axis(axes, "y", rows[y].to_numpy(dtype="float64"), scale, gaps[1])
-
-
-def _scale_axis(
-    axes: Axes, which: Literal["x", "y"], values: np.ndarray, scale: AxisScale, gap: float
-) -> None:
-    """Scale, ticks and, where the axis has it, a line at zero."""
-    axis, guide = (axes.xaxis, axes.axvline) if which == "x" else (axes.yaxis, axes.axhline)
-    logarithmic = scale == "symlog" and spans_decades(values)
-    if logarithmic or (values.size and values.min() <= 0 <= values.max()):
-        guide(0, color=style.GUIDE_COLOUR, linewidth=0.5, zorder=0)
-    if logarithmic:
-        SignedLog.fit(values).apply(axes, which, gap)
-        return
-    most = max(2, round(0.8 / gap))
-    axis.set_major_locator(FixedLocator(linear_ticks(*axis.get_view_interval(), most)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: scientific(value)))
-
-
-def _fit_labels(
-    figure: Figure, axes: Sequence[Axes], panels: Sequence[_Panel], x: str, scale: str
-) -> None:
-    """Label as many decades beside each other as fit, now that the widths of panels are known."""
-    figure.draw_without_rendering()
-    for each, panel in zip(axes, panels, strict=True):
-        values = panel.rows[x].to_numpy(dtype="float64")
-        if len(panels) > 1:
-            each.tick_params(axis="x", labelsize=_NARROW)
-        if scale == "symlog" and spans_decades(values):
-            SignedLog.fit(values).tick(each, "x", _gaps(each, 1)[0])
-
-
-def _gaps(axes: Axes, panels: int) -> tuple[float, float]:
-    """Least distance of two tick labels on both axes, as a fraction of the axis."""
-    if panels > 1:
-        return _GAPS
-    inches = np.asarray(axes.get_window_extent().size) / axes.figure.dpi
-    size = float(axes.xaxis.get_major_ticks(1)[0].label1.get_fontsize())
-    across, up = np.clip(np.array(_LABEL) * size / _POINTS / inches, 0.05, 0.45)
-    return float(across), float(up)
-
-
-def linear_ticks(low: float, high: float, most: int) -> list[float]:
-    """Round values inside an axis, at most `most`, none at its ends."""
-    for bins in range(most + 2, 1, -1):
-        locator = MaxNLocator(nbins=bins, steps=[1, 2, 5, 10])
-        ticks = np.asarray(locator.tick_values(low, high))
-        inside = ticks[off_ends((ticks - low) / (high - low))]
-        if 0 < len(inside) <= most:
-            return list(inside.tolist())
-    return []
+    scale_axis(axes, "x", rows[x].to_numpy(dtype="float64"), scale, gaps[0])
+    scale_axis(axes, "y", rows[y].to_numpy(dtype="float64"), scale, gaps[1])
 
 
 def _title(panel: _Panel, letter: str, columns: int, rows: bool) -> str:

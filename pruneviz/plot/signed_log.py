@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -54,6 +54,14 @@ class SignedLog:
         margin = _MARGIN * (ends[1] - ends[0]) or threshold
         low, high = _transform(threshold).inverted().transform(ends + np.array([-margin, margin]))
         return cls(threshold, float(low), float(high))
+
+    @classmethod
+    def of(cls, axes: Axes, which: Literal["x", "y"]) -> SignedLog:
+        """The axis of a plot that `apply` gave this scale."""
+        axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+        transform = cast(SymmetricalLogTransform, axis.get_transform())
+        low, high = axis.get_view_interval()
+        return cls(float(transform.linthresh), float(low), float(high))
 
     def fraction(self, values: np.ndarray) -> np.ndarray:
         """Positions of values on the axis, from 0 (low end) to 1 (high end)."""

@@ -17,6 +17,7 @@ from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
 from pruneviz.plot.canvas import letters
+from pruneviz.plot.points import clear_points
 from pruneviz.plot.row_kind import RowKind, check_recorded, row_kind_in, row_kind_of
 from pruneviz.plot.scatter_heading import counts, when
 from pruneviz.plot.scatter_plot import draw_points
@@ -88,7 +89,7 @@ def _above(facts: pd.Series) -> str:
 
 
 def _hollow(table: pd.DataFrame) -> str:
-    if "clear" not in table or table["clear"].isna().all():
+    if clear_points(table, X, Y).isna().all():
         return ""
     return "Hollow points are not clear of the noise of the sample. "
 

@@ -19,7 +19,7 @@ from pruneviz.figures.kinds import scatter
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
 from pruneviz.plot import style
-from pruneviz.plot.scatter_plot import linear_ticks
+from pruneviz.plot.scatter_axes import linear_ticks
 from pruneviz.plot.words import mean_and_sd
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
@@ -153,6 +153,22 @@ def test_linear_axis_has_a_few_ticks(ends: tuple[float, float], most: int) -> No
 def test_picture_is_as_its_baseline(tmp_path: Path) -> None:
     table = table_of(make_runs(RESNET, seeds=(0, 1)), "3")
     assert_as_before(scatter.draw(table, DEFAULT), "scatter", tmp_path)
+
+
+def test_points_that_are_not_clear_of_noise_are_hollow(runs: Runs) -> None:
+    table = table_of(runs, "3")
+    odd = table["filter"] % 2 == 1
+    known = table.assign(theta_g_clear=odd, theta_hg_clear=pd.array([True] * len(table)))
+    for axes in scatter.draw(known, DEFAULT).axes[:3]:
+        hollow, filled = axes.collections
+        assert len(hollow.get_facecolors()) == 0 and len(hollow.get_edgecolors()) > 1
+        assert len(filled.get_facecolors()) == len(filled.get_offsets())
+        shares = [len(points.get_offsets()) for points in (hollow, filled)]
+        assert shares[0] == table[(table["epoch"] == 0) & ~odd].shape[0]
+        assert f"{100 * shares[1] / sum(shares):.0f} % clear of noise" in axes.texts[0].get_text()
+    assert "Hollow points are not clear" in scatter.drawn(known, DEFAULT)
+    assert "Hollow" not in scatter.drawn(table, DEFAULT)
+    assert_readable(scatter.draw(known, DEFAULT))
 
 
 # The words

@@ -16,6 +16,7 @@ from scipy.special import stdtrit
 
 from pruneviz.analysis.run_facts import terms_behind_errors
 from pruneviz.errors import AnalysisError
+from pruneviz.log.request_columns import DRAWS
 from pruneviz.log.schema import filter_column
 
 DEGREES = "se_df"  # fact of a run, and attribute of a measured table
@@ -29,6 +30,8 @@ _ERRORS: Mapping[str, tuple[str, ...]] = {
     "theta_hg": ("theta_hg_se", "theta_hg_se_given_g", "theta_hg_se_given_g_iid"),
     "abs_theta_g": ("abs_theta_g_se",),
 }
+# Their squares are means over a few random draws, and have as many degrees of freedom at most.
+_OF_HALF_SAMPLES = ("theta_hg_se", "abs_theta_g_se")
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,9 @@ def clear_of_noise(
         >>> clear_of_noise(table, "theta_g").mean()
     """
     error = _errors(table, column)
-    bound = error * noise_quantile(_degrees(table, df))
+    drawn = error.notna() & _from_half_samples(table, column)
+    degrees = pd.Series(_degrees(table, df), index=table.index, dtype="float64")
+    bound = error * noise_quantile(degrees.where(~drawn, degrees.clip(upper=DRAWS)))
     value = table[column].astype("float64").abs()
     clear = (value > bound).astype("boolean")
     return clear.mask(value.isna() | bound.isna()).rename(clear_name(column))
@@ -156,6 +161,14 @@ def _errors(table: pd.DataFrame, column: str) -> pd.Series:
         if name in table:
             error = error.fillna(table[name].astype("float64"))
     return error
+
+
+def _from_half_samples(table: pd.DataFrame, column: str) -> pd.Series:
+    """Whether the best error of each row comes from a few half samples."""
+    best = error_columns(column)[0]
+    if best not in table or best not in _OF_HALF_SAMPLES:
+        return pd.Series(False, index=table.index)
+    return table[best].notna()
 
 
 def _degrees(table: pd.DataFrame, df: float | pd.Series | None) -> float | pd.Series:

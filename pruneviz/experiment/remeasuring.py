@@ -34,6 +34,7 @@ _MEASURED_ANEW = frozenset(
         "samples", "half_size",
         "dtype", "device", "device_name", "threads", "command", "created", "versions",
         "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
+        "se_df", "strata", "population",
     )
 )  # fmt: skip
 

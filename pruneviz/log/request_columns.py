@@ -9,6 +9,7 @@ from pruneviz.log.schema import REQUEST_COLUMNS
 # Standard errors of `errors="full"`. Those of theta_g of filters come from single examples, all
 # others from random half samples (`pruneviz.measuring.drawn_errors`).
 FULL_ERRORS = ("theta_g_se", "abs_theta_g_se", "theta_hg_se")
+DRAWS = 8  # half samples; an error from them has 8 degrees of freedom at most
 
 
 def request_columns(unit: str) -> tuple[str, ...]:

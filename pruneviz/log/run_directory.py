@@ -329,7 +329,7 @@ _FIXED = (
     *("weight_rows", "weight_rows_seed", "sample_size", "sample_seed", "samples", "dtype"),
     *("batch_size", "train_images", "lr", "lr_drops", "momentum", "weight_decay"),
     *("train_temperature", "augment", "precision", "rows", "kept"),
-    *("oracle", "request_at", "draw_seed", "probes"),
+    *("oracle", "request_at", "draw_seed", "probes", "strata", "population"),
 )
 
 

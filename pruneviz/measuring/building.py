@@ -30,7 +30,7 @@ from pruneviz.model.supported import is_out_of_memory
 from pruneviz.model.theta import theta_of
 from pruneviz.pruning.held_entries import kept_entries
 
-_SHARED = "bn='batch' normalises every batch by its own statistics"
+SHARED = "bn='batch' normalises every batch by its own statistics"
 
 
 def build_objective(
@@ -49,7 +49,7 @@ def build_objective(
         batches,
         temperatures=options.temperatures,
         loss=options.loss,
-        whole=_SHARED if options.bn == "batch" else whole,
+        whole=SHARED if options.bn == "batch" else whole,
         dtype=measuring_dtype(model, options.dtype),
         forward=options.forward,
         loss_weight=options.loss_weight,

@@ -16,6 +16,7 @@ from pruneviz.measuring.extra_columns import gate_derivatives, squared_gradients
 from pruneviz.measuring.objective import NamedTensors, Objective, check_finite
 from pruneviz.measuring.rows import AnyLayer, parameters_of, reduced
 from pruneviz.measuring.standard_errors import FilterTerms
+from pruneviz.measuring.strata import Strata
 from pruneviz.model.filters import Layer
 
 # column -> layer -> one number per row; each column on one device
@@ -49,16 +50,31 @@ class Derivatives:
 
 
 def derivative_columns(
-    sample: Objective, layers: Sequence[AnyLayer], wanted: Sequence[str], chunk: int, unit: str
+    sample: Objective,
+    layers: Sequence[AnyLayer],
+    wanted: Sequence[str],
+    chunk: int,
+    unit: str,
+    strata: Strata,
 ) -> Derivatives:
-    """Measure the wanted columns, halving the chunk if memory runs out."""
+    """Measure the wanted columns, halving the chunk if memory runs out.
+
+    Args:
+        sample: The loss on the sample.
+        layers: Layers of the table.
+        wanted: Names of columns.
+        chunk: Examples differentiated at once.
+        unit: Row kind.
+        strata: The strata that the sample was drawn from.
+    """
     with_errors = unit == "filter" and bool({"theta_g_se", "theta_g_se_iid"} & set(wanted))
     first, chunk = halved_on_out_of_memory(
-        lambda size: _first_order(sample, layers, size, with_errors), chunk, sample.whole
+        lambda size: _first_order(sample, layers, size, strata if with_errors else None),
+        chunk,
+        sample.whole,
     )
-    losses, g, standard_errors = first
+    losses, g, found = first
     check_finite(sample, losses, g, "the loss or its gradient")
-    found: Columns = dict.fromkeys(("theta_g_se", "theta_g_se_iid"), standard_errors)
     for name in (name for name in _FROM_GRADIENT if name in wanted):
         found[name] = _per_row(sample, layers, g[0], _FROM_GRADIENT[name], unit)
     if "bn_taylor" in wanted:
@@ -66,7 +82,7 @@ def derivative_columns(
     ghg = hg_norm2 = float("nan")
     if any(name.startswith(("theta_hg", "hg_norm2")) for name in set(wanted) - {"theta_hg_se"}):
         second, chunk = halved_on_out_of_memory(
-            lambda size: _second_order(sample, layers, g, size, unit, "hg_norm2" in wanted),
+            lambda size: _second_order(sample, layers, g, size, unit, strata, "hg_norm2" in wanted),
             chunk,
             sample.whole,
         )
@@ -99,14 +115,16 @@ def by_layer(layers: Sequence[AnyLayer], values: NamedTensors, unit: str) -> Nam
 
 
 def _first_order(
-    sample: Objective, layers: Sequence[AnyLayer], chunk: int, with_errors: bool
-) -> tuple[list[float], list[NamedTensors], NamedTensors]:
-    """Losses and gradients, and the standard errors of theta^T g."""
+    sample: Objective, layers: Sequence[AnyLayer], chunk: int, strata: Strata | None
+) -> tuple[list[float], list[NamedTensors], Columns]:
+    """Losses and gradients, and the standard errors of theta^T g for a sample from strata."""
     filters = _filters_of(layers)
-    if not with_errors or not filters:
+    if strata is None or not filters:
         return *gradients(sample, chunk), {}
-    terms = _terms(sample, filters, complete=True)
-    return *gradients(sample, chunk, terms), _errors(sample, terms)
+    terms = _terms(sample, filters, strata, complete=True)
+    losses, found = gradients(sample, chunk, terms)
+    errors = {"theta_g_se": terms.standard_errors(), "theta_g_se_iid": terms.independent_errors()}
+    return losses, found, errors
 
 
 def _second_order(
@@ -115,6 +133,7 @@ def _second_order(
     g: list[NamedTensors],
     chunk: int,
     unit: str,
+    strata: Strata,
     forms_whole: bool,
 ) -> tuple[list[NamedTensors], NamedTensors, float, NamedTensors | None]:
     """theta H g per row at every temperature; standard errors, g^T H g and H g at the first.
@@ -123,30 +142,31 @@ def _second_order(
     """
     filters = _filters_of(layers) if unit == "filter" else []
     if len(filters) == len(layers) and all(layer.is_gathered for layer in filters):
-        terms = [_terms(sample, filters, complete=forms_whole and i == 0) for i in range(len(g))]
+        terms = [_terms(sample, filters, strata, complete=forms_whole)]
+        terms += [_terms(sample, filters, complete=False) for _ in g[1:]]
         whole = {name: torch.zeros_like(t) for name, t in g[0].items()} if forms_whole else None
         ghg = filter_products(sample, g, chunk, terms, whole)
-        return [gathered.products() for gathered in terms], _errors(sample, terms[0]), ghg, whole
+        products = [gathered.products() for gathered in terms]
+        return products, terms[0].standard_errors(), ghg, whole
     # rows that cross the outputs of a layer, or several parameters, need H g in full
-    listener = _terms(sample, filters, complete=True) if filters else None
+    listener = _terms(sample, filters, strata, complete=True) if filters else None
     hg = hessian_products(sample, g, chunk, listener)
     ghg = float(torch.stack([(g[0][name] * hg[0][name]).sum() for name in g[0]]).sum())
-    errors = _errors(sample, listener) if listener else {}
+    errors = listener.standard_errors() if listener else {}
     return [_per_row(sample, layers, h, torch.mul, unit) for h in hg], errors, ghg, hg[0]
 
 
-def _errors(sample: Objective, terms: FilterTerms) -> NamedTensors:
-    """Standard errors; NaN if examples have unequal weights in the loss, a ratio of two means."""
-    errors = terms.standard_errors()
-    if sample.weights is None:
-        return errors
-    return {name: torch.full_like(values, float("nan")) for name, values in errors.items()}
-
-
-def _terms(sample: Objective, layers: list[Layer], *, complete: bool) -> FilterTerms:
-    by_batch = not sample.rechunk
+def _terms(
+    sample: Objective, layers: list[Layer], strata: Strata | None = None, *, complete: bool
+) -> FilterTerms:
     return FilterTerms(
-        layers, sample.parameters, sample.examples, by_batch=by_batch, complete=complete
+        layers,
+        sample.parameters,
+        sample.examples,
+        by_batch=not sample.rechunk,
+        complete=complete,
+        strata=strata,
+        weights=sample.weights,
     )
 
 

@@ -36,6 +36,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pruneviz.log.request_columns import DRAWS
 from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.derivatives import filter_products, gradients, hessian_products
 from pruneviz.measuring.objective import NamedTensors, Objective
@@ -45,7 +46,6 @@ from pruneviz.measuring.strata import Strata
 from pruneviz.model.filters import Layer
 from pruneviz.model.sample import Batch, chosen, examples_in
 
-DRAWS = 8  # half samples; an error from them has 8 degrees of freedom at most
 DRAWN_COLUMNS = ("theta_g_se", "abs_theta_g_se", "theta_hg_se")
 _NULL = float("nan")
 BEND = "bend"  # of a draw: the part of theta^T H g of second order, theta^T H_w d, and a constant

@@ -20,6 +20,7 @@ from pruneviz.measuring.losses import Loss
 from pruneviz.model.theta import theta_of
 from pruneviz.model.units import Grouping
 
+STRATA = ("auto", "classes", None)  # how the sample was drawn
 KEPT = ("masks", "nonzero")  # what `kept` says of a row
 ERRORS = ("default", "full")  # which standard errors there are
 _DRAWS = {
@@ -55,6 +56,8 @@ class Options:
     oracle: int | None = None
     seed: int = 0
     probes: int = 16
+    strata: str | None = "auto"
+    population: int | Mapping[int, int] | None = None
     samples: int = 1  # 2 measures halves of the sample too; of recorders alone
     errors: str = "default"
 
@@ -193,6 +196,7 @@ class Options:
             )
         self._check_callables()
         self._check_draws()
+        self._check_sampling()
 
     def _check_callables(self) -> None:
         if self.forward is not None and not callable(self.forward):
@@ -210,6 +214,24 @@ class Options:
             raise MeasureError(
                 f"parameters={patterns!r}; give 'all', 'trainable', or names and patterns of "
                 "parameters, such as '*.weight'"
+            )
+
+    def _check_sampling(self) -> None:
+        """Check what is said about how the sample was drawn."""
+        if self.strata not in STRATA:
+            raise MeasureError(
+                f"strata={self.strata!r}; choose 'auto', 'classes' (drawn class by class) or None "
+                "(at random from everything)"
+            )
+        given = self.population
+        if given is None:
+            return
+        sizes = list(given.values()) if isinstance(given, Mapping) else [given]
+        whole = [isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in sizes]
+        if not (sizes and all(whole) and min(sizes) >= 1):
+            raise MeasureError(
+                f"population={given!r}; give the number of examples that the sample was drawn from "
+                "without replacement, or {label: number}"
             )
 
     def _check_draws(self) -> None:

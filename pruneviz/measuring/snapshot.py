@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pruneviz.analysis.formulas import LAYER_WEIGHTS, SAMPLE_SIZE
+from pruneviz.analysis.noise import DEGREES
 from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.building import build_objective, chunk_for
@@ -27,7 +28,7 @@ from pruneviz.measuring.options import Options
 from pruneviz.measuring.repeatability import check_answers_twice
 from pruneviz.measuring.rows import AnyLayer, pruned_mask, rows_per_filter
 from pruneviz.measuring.selection import Rows, choose_rows
-from pruneviz.measuring.strata import strata_of
+from pruneviz.measuring.strata import error_degrees, strata_of
 from pruneviz.model.caches import without_caches
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
@@ -51,6 +52,7 @@ class Snapshot:
         hg_norm2: ||Hg||^2 at the first temperature; NaN where Hg was not formed in full.
         terms: Number of examples, or of batches that cannot be split, over which standard errors
             are; 0 where not measured.
+        degrees: Degrees of freedom of these errors; 0 where not measured.
         halves: The columns that depend on the sample, measured on either half of it, by the name of
             the half; none unless `Options.samples` is 2.
     """
@@ -62,6 +64,7 @@ class Snapshot:
     ghg: float = float("nan")
     hg_norm2: float = float("nan")
     terms: int = 0
+    degrees: int = 0
     halves: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
@@ -89,6 +92,8 @@ def measure(
     seed: int = 0,
     probes: int = 16,
     errors: str = "default",
+    strata: str | None = "auto",
+    population: int | Mapping[int, int] | None = None,
 ) -> pd.DataFrame:
     """Measure every filter, single weight or unit of a network on a sample.
 
@@ -145,12 +150,18 @@ def measure(
             single weights that of `theta_g`, if these columns are measured: `theta_hg_se`,
             `abs_theta_g_se`, `theta_g_se`. They come from 8 random half samples and take a few
             times as long as everything else. "default" leaves them out unless `columns` names them.
+        strata: How the sample was drawn, for its standard errors: "classes", a fixed number of
+            every class; None, at random from everything; "auto" takes classes with equally many
+            examples, up to one, and two or more.
+        population: Number of examples that the sample was drawn from without replacement, or
+            {label: number}, if these are what it stands for. Default: a distribution.
 
     Returns:
         One row per filter, weight or unit: `layer` (name in `named_modules()`, of a parameter, or
         of a group of units), `filter` (output channel of the unpruned layer, or number of the
         unit), with unit="weight" also `weight` (position in the filter's flattened weights),
         `kept`, and the columns as float64, with the units listed in `pruneviz.log.schema.FILTERS`.
+        `attrs["se_df"]` are the degrees of freedom of the standard errors.
         Undefined values are NaN: `sigma` without a batch norm, derivatives of pruned rows. Columns
         of single weights summed over a filter or unit give its columns.
 
@@ -187,6 +198,8 @@ def measure(
         seed=seed,
         probes=probes,
         errors=errors,
+        strata=strata,
+        population=population,
     )
     _check_no_changes(options)
     snapshot = take_snapshot(model, sample, options, check=True)
@@ -194,6 +207,7 @@ def measure(
     table = _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
     if snapshot.terms:
         table.attrs[SAMPLE_SIZE] = snapshot.terms  # for measures that need it
+        table.attrs[DEGREES] = snapshot.degrees
     if options.row_kind == "weight":
         table.attrs[LAYER_WEIGHTS] = {
             str(k): int(n) for k, n in table["layer"].value_counts().items()
@@ -289,7 +303,7 @@ def _snapshot(
 ) -> Snapshot:
     elsewhere = (*schema.CHEAP_OF_UNIT[options.row_kind], *schema.CHANGE_COLUMNS)
     wanted = [name for name in options.wanted() if name not in elsewhere]
-    whole, terms = Derivatives({}), 0
+    whole, terms, degrees = Derivatives({}), 0, 0
     # `theta` of single weights counts too, so that network facts are measured with it alone
     if set(options.wanted()) - {*schema.CHEAP_COLUMNS, *schema.CHANGE_COLUMNS}:
         sample = build_objective(model, batches, options, known)
@@ -297,15 +311,16 @@ def _snapshot(
         if check:
             check_answers_twice(sample)
             sample = replace(sample, whole=reason_against_chunks(sample, chunk))
-        whole = derivative_columns(sample, layers, wanted, chunk, options.row_kind)
+        strata = strata_of(sample, options)
+        whole = derivative_columns(sample, layers, wanted, chunk, options.row_kind, strata)
+        degrees = error_degrees(strata, options.row_kind)
         terms = len(batches) if sample.whole else sample.examples
-        strata = strata_of(sample)
         whole.columns.update(further_columns(sample, layers, wanted, chunk, options, strata))
     found = {name: _without_pruned(model, layers, whole.columns[name], options) for name in wanted}
     rows = sum(layer.filters * rows_per_filter(model, layer, options.row_kind) for layer in layers)
     frame = pd.DataFrame(found, index=pd.RangeIndex(rows), copy=False)
     facts = (whole.sample_loss, whole.g_norm2, whole.ghg, whole.hg_norm2)
-    return Snapshot(frame, layers, *facts, terms)
+    return Snapshot(frame, layers, *facts, terms, degrees)
 
 
 def _halves(

@@ -1,8 +1,9 @@
 """Inner products theta_p^T g_p and theta_p^T (H g)_p of filters, and their standard errors.
 
 The contribution of every example is gathered while the derivatives are formed
-(`pruneviz.measuring.directional`). If batches are normalised by their own statistics, examples have
-no separate contributions, and standard errors are over batches.
+(`pruneviz.measuring.directional`). The errors are those of a sample drawn stratum by stratum
+(`pruneviz.measuring.strata`). If batches are normalised by their own statistics, examples have no
+separate contributions, and standard errors are over batches.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from pruneviz.measuring.derivatives import Listener
 from pruneviz.measuring.objective import NamedTensors
+from pruneviz.measuring.strata import Strata
+from pruneviz.measuring.stratified_spread import StratifiedSpread
 from pruneviz.model.filters import Layer
 
 _NULL = float("nan")
@@ -72,6 +75,8 @@ class FilterTerms(Listener):
         by_batch: Whether standard errors are over batches instead of examples.
         complete: Whether the `part` of a chunk is its whole derivative, or only the rest beside the
             gathered terms.
+        strata: The strata of the sample; its examples come in their order. Default: one.
+        weights: Weights of the examples in the loss. Default: equal ones.
     """
 
     def __init__(
@@ -82,6 +87,8 @@ class FilterTerms(Listener):
         *,
         by_batch: bool,
         complete: bool,
+        strata: Strata | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         self._layers, self._parameters, self._examples = layers, parameters, examples
         self._by_batch, self._complete = by_batch, complete
@@ -89,7 +96,15 @@ class FilterTerms(Listener):
         device = parameters[layers[0].weight].device
         filters = sum(layer.filters for layer in layers)
         self._gathered, self._part = torch.zeros(2, filters, dtype=torch.float64, device=device)
-        self._spread = RunningSpread()  # filters of all layers, concatenated
+        self._left = torch.ones(1) if strata is None else strata.left
+        # columns are the filters of all layers, concatenated
+        self._over_batches, self._over_examples = (
+            RunningSpread(),
+            StratifiedSpread(len(self._left), filters, device),
+        )
+        self._strata = strata.of_each.to(device) if strata and not by_batch else None
+        self._weights = None if weights is None else (weights / weights.mean()).to(device)
+        self._seen = 0  # examples
         self._not_by_example: set[str] = set()  # layers whose terms are summed over examples
         self._chunk: dict[str, list[Tensor]] = {}
 
@@ -105,11 +120,18 @@ class FilterTerms(Listener):
         self._chunk = {}
         self._gathered += gathered
         self._part += of_part
+        own = slice(self._seen, self._seen + examples)
+        self._seen += examples
+        weights = None if self._weights is None else self._weights[own]
         if self._by_batch:
+            weight = examples if weights is None else float(weights.sum())
             whole = of_part if self._complete else gathered + of_part
-            self._spread.add(whole[None] * (self._examples / examples), examples)
-        else:
-            self._spread.add(terms * self._examples)
+            if weight:  # else without a loss
+                self._over_batches.add(whole[None] * (self._examples / weight), weight)
+            return
+        none = torch.zeros(examples, dtype=torch.int64, device=terms.device)
+        strata = none if self._strata is None else self._strata[own]
+        self._over_examples.add(terms * self._examples, strata, weights)
 
     def products(self) -> NamedTensors:
         """{layer: theta^T of the derivative, float64 [filters] on the CPU}."""
@@ -118,26 +140,44 @@ class FilterTerms(Listener):
     def standard_errors(self) -> NamedTensors:
         """{layer: standard error of each filter, float64 [filters] on the CPU}.
 
-        NaN for fewer than two examples or batches, for a layer whose output does not keep examples
-        in its first dimension, and for a layer whose weight is also used elsewhere, so that its
-        terms do not add up to the derivative.
+        That of the sample as it was drawn. NaN for fewer than two examples or batches, for a layer
+        whose output does not keep examples in its first dimension, and for a layer whose weight is
+        also used elsewhere, so that its terms do not add up to the derivative.
         """
-        errors = self._by_layer(self._spread.standard_error(len(self._part)))
-        valid = errors.keys() if self._by_batch else self._valid()
-        return {
-            name: e if name in valid else torch.full_like(e, _NULL) for name, e in errors.items()
-        }
+        if self._by_batch:
+            errors = self._over_batches.standard_error(len(self._part)) * self._left[0].sqrt()
+        else:
+            errors = self._over_examples.standard_error(self._left)
+        return self._where_valid(errors)
+
+    def independent_errors(self) -> NamedTensors:
+        """The same as if all examples, or batches, were independent draws.
+
+        NaN also if they have unequal weights, where the mean of squares does not follow from it.
+        """
+        if self._by_batch:
+            errors = self._over_batches.standard_error(len(self._part))
+        else:
+            errors = self._over_examples.independent_error()
+        if self._weights is not None:
+            errors = torch.full_like(errors, _NULL)
+        return self._where_valid(errors)
 
     def mean_squares(self) -> NamedTensors:
         """{layer: mean over examples of each filter's squared terms, float64 [filters] on the CPU}.
 
         NaN where standard errors are.
         """
-        squares = self._by_layer(self._spread.mean_of_squares())
-        valid = squares.keys() if self._by_batch else self._valid()
+        spread = self._over_batches if self._by_batch else self._over_examples
+        return self._where_valid(spread.mean_of_squares())
+
+    def _where_valid(self, values: Tensor) -> NamedTensors:
+        """{layer: its values}, NaN for layers without terms per example."""
+        found = self._by_layer(values)
+        valid = found.keys() if self._by_batch else self._valid()
         return {
-            name: found if name in valid else torch.full_like(found, _NULL)
-            for name, found in squares.items()
+            name: own if name in valid else torch.full_like(own, _NULL)
+            for name, own in found.items()
         }
 
     def _terms_of(self, layer: Layer, examples: int) -> Tensor:
@@ -171,7 +211,7 @@ class FilterTerms(Listener):
     def _valid(self) -> set[str]:
         """Layers whose terms are per example and add up to the derivative."""
         elsewhere = self._by_layer(self._part - self._gathered if self._complete else self._part)
-        squares = self._by_layer(self._spread.mean_of_squares())
+        squares = self._by_layer(self._over_examples.mean_of_squares())
         adds_up = {
             name
             for name in elsewhere

@@ -1,18 +1,26 @@
-"""The strata of a sample: how it was drawn, as far as its labels show it.
+"""The strata of a sample: how it was drawn, as far as its labels show it or a person says.
 
 A sample with as many examples of every class was drawn class by class. Its standard errors count
-the spread within classes alone. Any other sample counts as drawn at random from everything.
+the spread within classes alone. Any other sample counts as drawn at random from everything, so that
+the spread between classes belongs to its errors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pruneviz.measuring.losses import labels_of
+from pruneviz.errors import MeasureError
+from pruneviz.log.request_columns import DRAWS
+from pruneviz.measuring.losses import CrossEntropy, Loss, labels_of, understood
 from pruneviz.measuring.objective import Objective
+from pruneviz.measuring.options import Options
+from pruneviz.model.sample import Batch, sample_size
+
+_AUTO = Options()
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +31,12 @@ class Strata:
         of_each: Numbers of strata from 0, int64 [observations].
         left: For each stratum the share of its population that is not in the sample, float64; 1
             where the population is not known or infinite.
+        lost: Degrees of freedom lost to observations without a loss, such as ignored labels.
     """
 
     of_each: Tensor
     left: Tensor
+    lost: int = 0
 
     @property
     def sizes(self) -> Tensor:
@@ -36,40 +46,147 @@ class Strata:
     @property
     def degrees(self) -> int:
         """Degrees of freedom of an error of all observations."""
-        return len(self.of_each) - len(self.left)
+        return len(self.of_each) - len(self.left) - self.lost
 
 
-def strata_of(sample: Objective) -> Strata:
+def strata_of(sample: Objective, options: Options = _AUTO) -> Strata:
     """The strata that a sample was drawn from.
-
-    Classes are strata if every class has as many examples as any other, up to one, and two or more.
-    Batches that cannot be split are one stratum.
 
     Args:
         sample: The loss on the sample.
+        options: Its `strata` and `population`, as for `pruneviz.measure`.
+
+    Raises:
+        MeasureError: As for `strata_of_batches`.
     """
-    if sample.whole:
-        return _one(len(sample.batches))
-    labels = class_labels(sample)
+    return strata_of_batches(sample.batches, sample.whole, sample.loss, options)
+
+
+def strata_of_batches(
+    batches: Sequence[Batch], whole: str, loss: Loss | None, options: Options
+) -> Strata:
+    """The strata that some batches were drawn from.
+
+    Classes are strata if every class has as many examples as any other, up to one, and two or more,
+    or if `options` say so. Then the examples of classes with a single one, whose spread is not
+    known, are one stratum; if there is one such class, it joins the smallest other one. Their
+    errors are too large rather than too small. Batches that cannot be split are one stratum.
+
+    Args:
+        batches: The sample.
+        whole: Why batches cannot be split; "" if they may be.
+        loss: The loss, which may ignore a label.
+        options: Measuring options.
+
+    Raises:
+        MeasureError: If classes were asked for and labels are none, or the population does not hold
+            the sample.
+    """
+    labels = class_labels(batches)
+    if options.strata == "classes" and (labels is None or whole):
+        reason = whole or "the sample has no integer labels, one for each example"
+        raise MeasureError(
+            f"strata='classes' needs examples of classes, but {reason}; leave it out"
+        )
+    if whole:
+        left = _one_left(labels, sample_size(batches), options)
+        return Strata(torch.zeros(len(batches), dtype=torch.int64), left)
     if labels is None:
-        return _one(sample.examples)
-    _, of_each, sizes = labels.unique(return_inverse=True, return_counts=True)
-    if len(sizes) < 2 or int(sizes.min()) < 2 or int(sizes.max() - sizes.min()) > 1:
-        return _one(len(labels))
-    return Strata(of_each, torch.ones(len(sizes), dtype=torch.float64))
+        left = _one_left(None, sample_size(batches), options)
+        return Strata(torch.zeros(sample_size(batches), dtype=torch.int64), left)
+    counted = labels != _ignored(loss)
+    classes, of_counted, sizes = labels[counted].unique(return_inverse=True, return_counts=True)
+    idle = int((~counted).sum())
+    balanced = len(sizes) > 1 and int(sizes.min()) > 1 and int(sizes.max() - sizes.min()) <= 1
+    if options.strata is None or not len(sizes) or (options.strata == "auto" and not balanced):
+        return Strata(torch.zeros_like(labels), _one_left(labels, len(labels), options), idle)
+    stratum_of_class = _without_singles(sizes)
+    left = _left_by_stratum(classes, sizes, stratum_of_class, options)
+    of_each = torch.full_like(labels, len(left))
+    of_each[counted] = stratum_of_class[of_counted]
+    if idle:
+        left = torch.cat([left, torch.ones(1, dtype=torch.float64)])
+    return Strata(of_each, left, max(idle - 1, 0))
 
 
-def class_labels(sample: Objective) -> Tensor | None:
+def error_degrees(strata: Strata, unit: str) -> int:
+    """Degrees of freedom of the standard errors of theta_g, for rows of a kind.
+
+    Those of a stratified mean, the number of observations minus that of strata, as if all strata
+    had the same spread. Those of units and single weights come from a few random half samples.
+    """
+    return strata.degrees if unit == "filter" else min(strata.degrees, DRAWS)
+
+
+def class_labels(batches: Sequence[Batch]) -> Tensor | None:
     """The class of every example, int64 on the CPU; None if labels are no classes."""
     found = []
-    for batch in sample.batches:
+    for batch in batches:
         target = batch[1] if isinstance(batch[1], Tensor) else labels_of(batch)
-        if target is None or target.ndim != 1 or target.is_floating_point():
+        if target is None or target.ndim != 1 or target.is_floating_point() or target.is_complex():
             return None
         found.append(target.cpu().long())
     return torch.cat(found)
 
 
-def _one(observations: int) -> Strata:
-    ones = torch.ones(1, dtype=torch.float64)
-    return Strata(torch.zeros(observations, dtype=torch.int64), ones)
+def _ignored(loss: Loss | None) -> int:
+    known = loss if isinstance(loss, CrossEntropy) else understood(loss)
+    return (known or CrossEntropy()).ignore_index
+
+
+def _without_singles(sizes: Tensor) -> Tensor:
+    """The stratum of every class, none of which has a single example if that can be."""
+    single = sizes == 1
+    if int(single.sum()) == 1 and len(sizes) > 1:
+        single[sizes.masked_fill(single, int(sizes.max()) + 1).argmin()] = True
+    numbers = torch.where(single, 0, (~single).cumsum(0) - 1 + int(single.any()))
+    return numbers
+
+
+def _one_left(labels: Tensor | None, examples: int, options: Options) -> Tensor:
+    """`Strata.left` of one stratum."""
+    population = options.population
+    if population is None:
+        return torch.ones(1, dtype=torch.float64)
+    if isinstance(population, Mapping):
+        if labels is not None:
+            _population_of(labels.unique(), population)
+        population = sum(population.values())
+    return _share_left(torch.tensor([examples]), torch.tensor([int(population)]))
+
+
+def _left_by_stratum(
+    classes: Tensor, sizes: Tensor, stratum_of_class: Tensor, options: Options
+) -> Tensor:
+    strata = int(stratum_of_class.max()) + 1
+    population = options.population
+    drawn = torch.zeros(strata, dtype=torch.int64).index_add(0, stratum_of_class, sizes)
+    if population is None:
+        return torch.ones(strata, dtype=torch.float64)
+    if isinstance(population, Mapping):
+        known = _population_of(classes, population)
+        _share_left(sizes, known)
+        held = torch.zeros(strata, dtype=torch.int64).index_add(0, stratum_of_class, known)
+        return _share_left(drawn, held)
+    # without the size of each class, it counts as drawn from at the rate of the whole sample
+    return _share_left(sizes.sum()[None], torch.tensor([int(population)])).expand(strata).clone()
+
+
+def _population_of(classes: Tensor, population: Mapping[int, int]) -> Tensor:
+    lacking = [label for label in classes.tolist() if label not in population]
+    if lacking:
+        raise MeasureError(
+            f"population has no number of examples of label {lacking[0]}; give one for every label "
+            "of the sample, or their total"
+        )
+    return torch.tensor([int(population[label]) for label in classes.tolist()])
+
+
+def _share_left(drawn: Tensor, held: Tensor) -> Tensor:
+    if bool((drawn > held).any()):
+        at = int((drawn > held).int().argmax())
+        raise MeasureError(
+            f"the sample has {int(drawn[at])} examples, more than the {int(held[at])} of "
+            "population; give the number of examples that it was drawn from without replacement"
+        )
+    return 1 - drawn.double() / held.double()

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.analysis.noise import DEGREES
 from pruneviz.errors import LogError
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_directory import is_sealed, last_epoch_of
@@ -43,7 +44,7 @@ from pruneviz.recording.opening import (
 from pruneviz.recording.own_pruning import OwnPruning, check_rounds
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
 from pruneviz.recording.request_epochs import RequestAt, options_at, options_of_last, request_facts
-from pruneviz.recording.run_facts import batches_facts, found_facts, measured_facts, spec_of
+from pruneviz.recording.run_facts import found_facts, measured_facts, sampling_facts, spec_of
 from pruneviz.recording.stored_rows import rows_to_store
 
 
@@ -168,10 +169,9 @@ class Recorder:
             **row_facts,
         }
         own = self._model, self.coverage, self._layers, self._options
-        drawn = request_facts(self._options, request_at)
-        averaged = batches_facts(batches, self._options, self._whole)
-        given = {**found_facts(*own, measuring), **drawn, **averaged, **(spec or {})}
-        self.spec = spec_of(Path(out).name, measured, given)
+        found = found_facts(*own, measuring) | request_facts(self._options, request_at)
+        found |= sampling_facts(batches, self._options, self._whole)
+        self.spec = spec_of(Path(out).name, measured, {**found, **(spec or {})})
         with one_writer():
             self.log, how = open_log(out, self.spec, resume)
         self._resumed, self.finished = how != "new", how == "finished"
@@ -291,7 +291,7 @@ class Recorder:
             options = replace(self._options, columns=asked, temperatures=at, oracle=None, samples=1)
             taken = self._measured(epoch, options)
         table = joined(cheap, taken.filters).assign(run=self.log.spec.run)
-        table.attrs[SAMPLE_SIZE] = taken.terms
+        table.attrs |= {SAMPLE_SIZE: taken.terms, DEGREES: taken.degrees}
         return table
 
     def note(self, **facts: Any) -> None:

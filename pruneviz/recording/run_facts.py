@@ -15,14 +15,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from pruneviz.analysis.noise import DEGREES
 from pruneviz.analysis.run_facts import BATCHES
 from pruneviz.errors import LogError, closest
 from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
+from pruneviz.measuring.building import SHARED
 from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.half_samples import half_size
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
+from pruneviz.measuring.strata import error_degrees, strata_of_batches
 from pruneviz.model.filters import Layer
 from pruneviz.model.sample import Batch, measuring_dtype, model_device
 from pruneviz.recording.measured_epochs import Every, in_spec
@@ -126,17 +129,34 @@ def coverage_facts(coverage: Coverage) -> dict[str, Any]:
     return {"coverage": coverage.of_matrices, "left_out": left_out}
 
 
-def batches_facts(batches: Sequence[Batch], options: Options, whole: str) -> dict[str, int]:
-    """Number of batches, if standard errors are over these, and size of the half samples, if any.
+def sampling_facts(batches: Sequence[Batch], options: Options, whole: str) -> dict[str, Any]:
+    """How the sample was drawn, which its standard errors depend on.
 
     Args:
         batches: The sample.
         options: Measuring options.
         whole: Why batches cannot be split; "" if they may be.
+
+    Returns:
+        The number of batches, if errors are over these instead of examples; the size of the half
+        samples, if any; and of what is measured with standard errors their degrees of freedom,
+        strata and population.
+
+    Raises:
+        MeasureError: As for `pruneviz.measuring.strata.strata_of_batches`.
     """
-    facts = {BATCHES: len(batches)} if whole or options.bn == "batch" else {}
+    together = whole or (SHARED if options.bn == "batch" else "")
+    facts: dict[str, Any] = {BATCHES: len(batches)} if together else {}
     if options.samples == 2:
         facts["half_size"] = half_size(batches, whole)
+    strata = strata_of_batches(batches, together, options.loss, options)
+    if any("_se" in name for name in options.wanted()):
+        facts |= {
+            DEGREES: error_degrees(strata, options.row_kind),
+            "strata": "classes" if len(strata.left) > 1 else "none",
+        }
+        if options.population is not None:
+            facts["population"] = options.population
     return facts
 
 

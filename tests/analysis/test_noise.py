@@ -69,6 +69,18 @@ def test_each_row_takes_the_best_error_it_has() -> None:
     assert clear_of_noise(table, "theta_hg", np.nan).isna().all()
 
 
+def test_errors_of_eight_half_samples_have_eight_degrees_of_freedom() -> None:
+    between = [(stats.t.ppf(0.975, 8) + stats.norm.ppf(0.975)) / 2] * 2
+    table = pd.DataFrame({"theta_hg": between, "theta_hg_se": [1, np.nan]})
+    table = table.assign(theta_hg_se_given_g=1.0)
+    assert clear_of_noise(table, "theta_hg", 5000).tolist() == [False, True]
+    absolute = pd.DataFrame({"abs_theta_g": between, "abs_theta_g_se": 1.0})
+    assert not clear_of_noise(absolute, "abs_theta_g", 5000).any()
+    least = stats.t.ppf(0.975, 3)
+    absolute = pd.DataFrame({"abs_theta_g": [0.99 * least, 1.01 * least], "abs_theta_g_se": 1.0})
+    assert clear_of_noise(absolute, "abs_theta_g", 3).tolist() == [False, True]
+
+
 def test_what_has_no_error_and_unknown_degrees_are_said() -> None:
     table = pd.DataFrame({"theta_g": [1.0], "theta_g_se": [0.1], "sigma": [1.0]})
     with pytest.raises(AnalysisError, match=r"no column holds standard errors of sigma; .*theta_g"):

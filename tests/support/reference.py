@@ -91,6 +91,14 @@ class Twin:
         pairs = self.outputs(theta)
         return torch.stack([self.loss(out / temperature, y) for out, y in pairs])
 
+    def strata(self) -> Tensor | None:
+        """Classes, if there are equally many examples of each, up to one, and two or more."""
+        labels = torch.cat([y for _, y in self.batches])
+        if self.bn == "batch" or labels.ndim != 1 or labels.is_floating_point():
+            return None
+        sizes = [int((labels == label).sum()) for label in set(labels.tolist())]
+        return labels if 2 <= min(sizes) >= max(sizes) - 1 else None
+
     def gradient(self, temperature: float) -> Tensor:
         """g, flat."""
         theta = self.theta.clone().requires_grad_()
@@ -150,6 +158,7 @@ def reference_columns(
     for t in temperatures[1:]:
         rows = twin.observation_hessian_products(t, twin.gradient(t))
         vectors[f"theta_hg_t{t:g}"] = twin.mean_of_observations(rows)
+    strata = twin.strata()
     observed_g = twin.gradients_of(twin.observation_losses, first)
     observed_hg = twin.observation_hessian_products(first, g)
     example_g2 = twin.gradients_of(twin.example_losses, first).square().mean(0)
@@ -162,9 +171,9 @@ def reference_columns(
         result[layer] = {
             **filter_columns(theta, {name: vector[at] for name, vector in vectors.items()}),
             "sigma": scale_of(model, norm, len(theta)),
-            "theta_g_se": standard_error((theta * observed_g[:, at]).sum(2)),
+            "theta_g_se": standard_error((theta * observed_g[:, at]).sum(2), strata),
             "theta_g_se_iid": standard_error((theta * observed_g[:, at]).sum(2)),
-            "theta_hg_se_given_g": standard_error((theta * observed_hg[:, at]).sum(2)),
+            "theta_hg_se_given_g": standard_error((theta * observed_hg[:, at]).sum(2), strata),
             "theta2_g2": (theta**2 * example_g2[at]).sum(1),
             "synflow": flow[layer],
             "bn_taylor": gate_derivative(twin, g, norm, len(theta)),
@@ -192,11 +201,20 @@ def filter_columns(theta: Tensor, vectors: Mapping[str, Tensor]) -> dict[str, Te
     return columns | {name: (theta * vector).sum(1) for name, vector in further.items()}
 
 
-def standard_error(values: Tensor) -> Tensor:
-    """Standard error of the mean of [observations, filters]; NaN for a single observation."""
+def standard_error(values: Tensor, strata: Tensor | None = None) -> Tensor:
+    """Standard error of the mean of [observations, filters]; NaN for a single observation.
+
+    Its square is sum_c (n_c / N)^2 s_c^2 / n_c over strata; by default there is one.
+    """
     if len(values) == 1:
         return torch.full_like(values[0], torch.nan)
-    return values.std(0, correction=1) / len(values) ** 0.5
+    if strata is None:
+        return values.std(0, correction=1) / len(values) ** 0.5
+    square = torch.zeros_like(values[0])
+    for number in set(strata.tolist()):
+        own = values[strata == number]
+        square += (len(own) / len(values)) ** 2 * own.var(0, correction=1) / len(own)
+    return square.sqrt()
 
 
 def scale_of(model: nn.Module, norm: tuple[str | None, int], filters: int) -> Tensor:

@@ -138,7 +138,9 @@ def test_standard_errors_are_those_of_plain_statistics() -> None:
     spread = torch.stack(values)
     expected = ((spread - spread.mean(0)).square().sum(0) / 5 / 6).sqrt()
     assert close(
-        reference_columns(case.model(), batches, case.layers)["0"]["theta_g_se"], expected, 1e-12
+        reference_columns(case.model(), batches, case.layers)["0"]["theta_g_se_iid"],
+        expected,
+        1e-12,
     )
 
 

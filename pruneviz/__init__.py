@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pruneviz.analysis.correlation import over_seeds as over_seeds
     from pruneviz.analysis.eigen_direction import eigen_share as eigen_share
     from pruneviz.analysis.formulas import SCORES as SCORES
+    from pruneviz.analysis.gradient_flow import flow_table as flow_table
     from pruneviz.analysis.masks import keep_mask as keep_mask
     from pruneviz.analysis.masks import mask_distance as mask_distance
     from pruneviz.analysis.matrix import correlation_matrix as correlation_matrix
@@ -51,12 +52,14 @@ if TYPE_CHECKING:
     from pruneviz.pruning.pruner import Pruner as Pruner
     from pruneviz.pruning.removal import remove as remove
     from pruneviz.pruning.rounds import pruned_after as pruned_after
+    from pruneviz.recording.flow_meter import FlowMeter as FlowMeter
     from pruneviz.recording.recorder import Recorder as Recorder
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "DrawOptions": "pruneviz.figures.options",
+    "FlowMeter": "pruneviz.recording.flow_meter",
     "Pruner": "pruneviz.pruning.pruner",
     "PruningOptions": "pruneviz.log.pruning_options",
     "Recorder": "pruneviz.recording.recorder",
@@ -77,6 +80,7 @@ _HOMES = {
     "eigen_share": "pruneviz.analysis.eigen_direction",
     "filter_column": "pruneviz.log.schema",
     "holm": "pruneviz.analysis.multiple",
+    "flow_table": "pruneviz.analysis.gradient_flow",
     "hold_pruned": "pruneviz.pruning.held_entries",
     "keep_mask": "pruneviz.analysis.masks",
     "leave_one_layer_out": "pruneviz.analysis.robustness",

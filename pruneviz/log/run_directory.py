@@ -5,6 +5,8 @@
 <run>/spec.json  parts/filters-00010.parquet  ...                                being recorded
 ```
 
+`flow.parquet` stands beside them if the run has such rows.
+
 Files are written atomically, so a killed process leaves no half-written ones. The epochs part of an
 epoch is written last: an epoch without it is incomplete and not read.
 """
@@ -122,7 +124,7 @@ class RunLog:
         }
         tables = self._tables({**given, "epochs": epochs})
         with disk_errors(self.path):
-            for name in set(schema.TABLES) - set(tables):
+            for name in set(schema.TABLES) - {*tables, "flow"}:
                 # May be left by a process that was killed at this epoch.
                 self.part(name, epoch).unlink(missing_ok=True)
             self._write_parts(epoch, tables)

@@ -144,7 +144,9 @@ class RunSpec:
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that a finished run of this spec has."""
-        return tuple(name for name in TABLES if name != "halves" or self.samples == 2)
+        # of a pruneviz.FlowMeter, which notes the fact
+        held = {"halves": self.samples == 2, "flow": bool(self.extra.get("flow"))}
+        return tuple(name for name in TABLES if held.get(name, True))
 
     @property
     def rounds(self) -> int:

@@ -41,6 +41,8 @@ class Runs:
         rounds: One row per run, pruning round and layer.
         correlations: Correlations over all single weights, per run and epoch.
         halves: Columns measured on half samples A and B, of runs with samples=2; as filters.
+        flow: Changes of norms over steps of training and their predictions, per run, epoch and
+            filter; recorded by `pruneviz.FlowMeter`.
         unfinished: Names of the runs that were not finished when they were loaded, included (up to
             their last complete epoch) or skipped.
 
@@ -54,6 +56,7 @@ class Runs:
     rounds: pd.DataFrame
     correlations: pd.DataFrame = field(default_factory=lambda: joined([], "correlations"))
     halves: pd.DataFrame = field(default_factory=lambda: joined([], "halves"))
+    flow: pd.DataFrame = field(default_factory=lambda: joined([], "flow"))
     unfinished: tuple[str, ...] = ()
     _recordings: tuple[Recording, ...] = field(default=(), init=False)
 

@@ -13,6 +13,7 @@ from pruneviz.errors import LogError
 from pruneviz.log.filter_columns import DOUBLE, INT, KEY, SINGLE, TEXT, Column
 from pruneviz.log.filter_columns import FILTERS as FILTERS
 from pruneviz.log.filter_columns import ON_REQUEST as ON_REQUEST
+from pruneviz.log.flow_columns import FLOW
 from pruneviz.log.vocabulary import ROW_KINDS
 
 # 2 added the table `correlations` and the columns of single weights, 3 the standard errors of the
@@ -146,6 +147,7 @@ TABLES: Mapping[str, Mapping[str, Column]] = {
     "rounds": ROUNDS,
     "correlations": CORRELATIONS,
     "halves": HALVES,
+    "flow": FLOW,
 }
 SORT_KEYS: Mapping[str, tuple[str, ...]] = {
     "epochs": ("run", "epoch"),
@@ -153,6 +155,7 @@ SORT_KEYS: Mapping[str, tuple[str, ...]] = {
     "rounds": ("run", "round", "layer_index"),
     "correlations": ("run", "epoch"),
     "halves": ("run", "epoch"),  # within an epoch one half after the other, each as filters
+    "flow": ("run", "epoch"),
 }
 
 _TEMPERATURE_COLUMN = re.compile(r"theta_hg_t[0-9]+(p[0-9]+)?")

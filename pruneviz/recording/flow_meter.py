@@ -1,0 +1,273 @@
+"""A meter on an optimiser: what every step does to the norms of filters, against gradient flow."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from pruneviz.errors import MeasureError
+from pruneviz.log.arguments import is_whole
+from pruneviz.log.files import disk_errors
+from pruneviz.log.flow_columns import FLOW
+from pruneviz.log.parquet import arrow_table, write_table
+from pruneviz.measuring.options import Options
+from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
+from pruneviz.measuring.rows import PrunedRows
+from pruneviz.measuring.snapshot import rows_of
+from pruneviz.model.filters import Layer, unwrap
+from pruneviz.model.isolation import generators_preserved
+from pruneviz.model.network_result import AnyNetwork
+from pruneviz.model.sample import Sample, model_device
+from pruneviz.recording.flow_sample import SampleFlow, sample_flow
+from pruneviz.recording.flow_sums import FlowSums, flow_rows
+from pruneviz.recording.recorder import Recorder
+from pruneviz.recording.step_change import StepChange, double
+from pruneviz.recording.step_rules import StepRule, check_optimizer, step_rule
+
+
+class FlowMeter:
+    """Compare what training does to norms of filters with what gradient flow predicts.
+
+    The theory behind the paper predicts d norm(theta_p)^2 / dt = -2 theta_p^T g_p. A meter follows
+    the steps of an optimiser through its hooks, with the gradients that the training loop computes:
+    of the mini-batch, at the training temperature, in the mode that trains. It sums up, filter by
+    filter, the change of every step and its predictions; `pruneviz.flow_table` makes slopes and R^2
+    of them. The training loop stays as it is, and training with and without a meter gives the same
+    weights.
+
+    Use it as a context manager, or call `start()` and `stop()`. Filters whose parameter has no
+    gradient, or is not the optimiser's, and pruned filters are left out.
+
+    Args:
+        model: Network that is trained, as for `pruneviz.measure`.
+        optimizer: Its optimiser. Of `torch.optim.SGD` (momentum, Nesterov, dampening, weight decay,
+            maximize) all predictions are made; of others `flow` alone, at their learning rate.
+        sample: Measurement sample: shows which layers there are; its gradient is measured at steps
+            of `sample_every`.
+        every: Meter every so many steps.
+        sample_every: Measure the gradient of the sample and its slope before every so many of the
+            metered steps, and the gradient again after them. Default: never.
+        recorder: Recorder of the same training; `take` then writes into its run.
+        **measuring: Options of `pruneviz.measure` that say how the sample is measured: give the
+            training loss, as by `temperatures=5.0` (default 1) or `loss`. Batch norm is in
+            training mode (`bn="batch"`, every batch of the sample by its own statistics), dropout
+            is off. `layers` and `skip` choose filters.
+
+    Attributes:
+        layers: Names of the layers with filters, as in a filters table.
+        table: Rows of all epochs taken so far.
+
+    Raises:
+        DataError: If two passes over the sample differ.
+        MeasureError: If an option is invalid, the optimiser takes several gradients per step, or
+            the network or sample cannot be measured.
+
+    References:
+        Lubana and Dick, ICLR 2021, Section 3.
+
+    Example:
+        >>> with pv.FlowMeter(model, optimizer, (images, labels), temperatures=5.0) as meter:
+        ...     for epoch in range(1, 11):
+        ...         train_one_epoch(model, optimizer)
+        ...         meter.take(epoch)
+        >>> pv.flow_table(meter.table, by=["epoch", "layer"])
+    """
+
+    def __init__(
+        self,
+        model: AnyNetwork,
+        optimizer: Optimizer,
+        sample: Sample,
+        *,
+        every: int = 1,
+        sample_every: int | None = None,
+        recorder: Recorder | None = None,
+        **measuring: Any,
+    ) -> None:
+        check_optimizer(optimizer)
+        self._model, self._optimizer, self._recorder = unwrap(model), optimizer, recorder
+        self._every = _checked_steps("every", every)
+        self._sample_every = (
+            None if sample_every is None else _checked_steps("sample_every", sample_every)
+        )
+        self._options = _options(measuring)
+        self._batches = fixed_batches(self._model, sample, self._options)
+        with generators_preserved(self._batches, model_device(self._model)):
+            rows = rows_of(self._model, self._batches, self._options)
+        self._layers = [layer for layer in rows.layers if isinstance(layer, Layer)]
+        self._whole = ""
+        if sample_every is not None:
+            self._whole = check_repeatable(self._model, self._batches, self._options)
+        self.layers = tuple(layer.name for layer in self._layers)
+        self._pruned = {
+            layer.name: PrunedRows(self._model, layer, "filter") for layer in self._layers
+        }
+        self._handles: list[RemovableHandle] = []
+        self._closure = False
+        self._taken: list[pd.DataFrame] = []
+        self._restart()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Rows of all epochs taken so far, with the columns of `pruneviz.load(...).flow`."""
+        run = "" if self._recorder is None else self._recorder.spec.run
+        held = [rows.assign(run=run) for rows in self._taken if len(rows)]
+        if not held:
+            return pd.DataFrame(columns=list(FLOW))
+        return pd.concat(held, ignore_index=True).reindex(columns=list(FLOW))
+
+    def start(self) -> None:
+        """Meter the steps from now on."""
+        if not self._handles:
+            self._handles = [
+                self._optimizer.register_step_pre_hook(self._before),
+                self._optimizer.register_step_post_hook(self._after),
+            ]
+
+    def stop(self) -> None:
+        """Take the hooks off the optimiser; what was summed up stays."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._before_step.clear()
+
+    def take(self, epoch: int) -> pd.DataFrame:
+        """Take the sums of the steps since the last call, and begin anew.
+
+        Args:
+            epoch: Number of epochs trained, the one of these steps included.
+
+        Returns:
+            One row per filter; empty if no step was metered. With a recorder it is also written
+            into the run, before or after `after_epoch` of this epoch.
+
+        Raises:
+            LogError: If the run is closed or the disk cannot be written to.
+        """
+        if not is_whole(epoch) or epoch < 0:
+            raise MeasureError(f"epoch={epoch!r}; give the number of epochs trained, such as 1")
+        rows = flow_rows(self._sums, int(epoch))
+        if len(rows) and self._recorder is not None and self._recorder.records:
+            log = self._recorder.log
+            with disk_errors(log.path):
+                table = arrow_table("flow", rows.assign(run=log.spec.run))
+                write_table(log.part("flow", int(epoch)), table)
+        self._taken.append(rows)
+        self._restart()
+        return rows
+
+    def __enter__(self) -> FlowMeter:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _restart(self) -> None:
+        self._sums = [FlowSums(layer) for layer in self._layers]
+        self._step = 0
+        self._before_step: dict[str, StepChange] = {}
+        self._sampled: SampleFlow | None = None
+
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        step, self._step, self._before_step, self._sampled = self._step, self._step + 1, {}, None
+        if step % self._every:
+            return
+        self._closure = _has_closure(args, kwargs)
+        rules = self._rules()
+        for layer in self._layers:
+            parameter = self._model.get_parameter(layer.weight)
+            if id(parameter) in rules:
+                before = StepChange(rules[id(parameter)], double(parameter))
+                if not self._closure:
+                    before.read(layer, parameter.grad)
+                self._before_step[layer.name] = before
+        at = None if self._sample_every is None else step // self._every % self._sample_every
+        if at == 0 and self._before_step:
+            self._sampled = self._measured(rules)
+
+    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not self._before_step:
+            return
+        then, now = self._sampled, None
+        if then is not None:
+            now = sample_flow(*self._own(), whole=self._whole)
+        for layer, sums in zip(self._layers, self._sums, strict=True):
+            before = self._before_step.get(layer.name)
+            if before is None:
+                continue
+            parameter = self._model.get_parameter(layer.weight)
+            if self._closure:
+                before.read(layer, parameter.grad)
+            values = before.against(layer, parameter, self._optimizer.state.get(parameter, {}))
+            if values and then is not None and now is not None:
+                name = layer.name
+                values |= before.of_sample(
+                    values["change"], then.theta_g[name].to(parameter.device)
+                )
+                if before.rule.known:
+                    moved = now.theta_g[name] - then.theta_g[name]
+                    values |= {"theta_g_change": moved, "curvature": then.slope[name]}
+            if values:
+                sums.add(values, self._pruned[layer.name].mask())
+        self._before_step = {}
+
+    def _rules(self) -> dict[int, StepRule]:
+        """The rule of every parameter with a gradient, by identity."""
+        found = {}
+        for group in self._optimizer.param_groups:
+            rule = step_rule(self._optimizer, group)
+            found.update({id(parameter): rule for parameter in group["params"]})
+        return found
+
+    def _measured(self, rules: dict[int, StepRule]) -> SampleFlow:
+        """Gradient flow of the sample before a step."""
+        by_name = {
+            name: rules[id(parameter)]
+            for name, parameter in self._model.named_parameters()
+            if id(parameter) in rules and parameter.requires_grad
+        }
+
+        def velocity(name: str, theta: Tensor, g: Tensor) -> Tensor:
+            rule = by_name.get(name)
+            if rule is None:  # a parameter that is not trained stays
+                return torch.zeros_like(g)
+            return rule.effective * (rule.sign * g + rule.decay * theta)
+
+        return sample_flow(*self._own(), velocity, self._whole)
+
+    def _own(self) -> tuple[Any, Any, Any, Any]:
+        return self._model, self._batches, self._layers, self._options
+
+
+def _has_closure(args: Any, kwargs: Any) -> bool:
+    return any(callable(value) for value in (*args, *kwargs.values()))
+
+
+def _options(measuring: dict[str, Any]) -> Options:
+    options = Options.of(**{"bn": "batch", "temperatures": 1.0, **measuring})
+    if options.row_kind != "filter":
+        raise MeasureError(f"unit={options.unit!r}; a FlowMeter follows filters, leave it out")
+    if len(options.temperatures) != 1:
+        raise MeasureError(
+            f"temperatures={options.temperatures!r}; training has one temperature, give that, such "
+            "as temperatures=5.0"
+        )
+    return options
+
+
+def _checked_steps(name: str, steps: int) -> int:
+    if not is_whole(steps) or steps < 1:
+        raise MeasureError(f"{name}={steps!r}; give a number of steps, 1 or more")
+    return int(steps)

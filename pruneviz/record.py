@@ -150,6 +150,14 @@ def record(
     oracle: Oracle = None,
     request_at: RequestAt = None,
     errors: Errors = "default",
+    flow: Annotated[
+        bool,
+        typer.Option(
+            "--flow",
+            help="Also record what steps of the first epoch and of measured ones do to norms of "
+            "filters, against gradient flow (table flow).",
+        ),
+    ] = False,
     list_runs: Annotated[
         bool,
         typer.Option("--list", help="List the runs with status, figures and duration, then exit."),
@@ -174,7 +182,8 @@ def record(
     # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
     out = out or Path("data") / (preset if own is None else f"{preset}-own")
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
-    setting = replace(setting, on_request=on_request(columns, oracle, request_at, errors))
+    request = on_request(columns, oracle, request_at, errors)
+    setting = replace(setting, on_request=request, flow=flow)
     _check(plans, setting.device, precision)
     if list_runs:
         served = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,12 +26,14 @@ from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.pruner import Pruner, needed_columns, ranking_temperatures
 from pruneviz.pruning.removal import remove
 from pruneviz.pruning.rounds import flowandprune_after, pruned_after
+from pruneviz.recording.flow_meter import FlowMeter
 from pruneviz.recording.kept_weights import drop_kept_after, keep_weights
 from pruneviz.recording.recorder import Recorder
 
 _TIMED_IMAGES = 32  # at most, in the forward passes timed before and after removal
 # Writing a checkpoint takes as long as an epoch of a small network, so short epochs share one.
 _SECONDS_BETWEEN_CHECKPOINTS = 2.0
+_SAMPLED_PER_EPOCH = 2  # steps of a metered epoch at which the sample is measured too
 _SHARED_OUT = 0.9  # fraction of a GPU's memory; each process needs some besides its tensors
 
 
@@ -47,6 +50,7 @@ class ExperimentRun:
         report: Called with the epochs done and a note.
         weights_into: Run directory in which to keep the weights of measured epochs. Default: keep
             none.
+        meter: Follows the steps of the first epoch and of measured ones. Default: none does.
     """
 
     def __init__(
@@ -58,7 +62,10 @@ class ExperimentRun:
         recorder: Recorder,
         report: Report,
         weights_into: Path | None = None,
+        meter: FlowMeter | None = None,
     ) -> None:
+        self._meter = meter
+        state.hooked = meter is not None
         self.state, self.data, self.plan, self.recorder = state, data, plan, recorder
         self._example, self._report, self._weights_into = example, report, weights_into
         self._began = time.monotonic() - state.wall_seconds
@@ -79,6 +86,7 @@ class ExperimentRun:
             PrunevizError: If a loss, a round or a measurement fails; names the epoch. Earlier
                 epochs stay recorded.
         """
+        self._follow_from(self.state.epoch)
         train(self.state, self.data, self.plan, self)
         if self._pruner:
             self.report(self.plan.epochs, "removing")
@@ -132,6 +140,9 @@ class ExperimentRun:
             facts["kept_fraction"] = self._kept_fraction
         write = self.recorder.observe(epoch, rounds=self._rounds_table, **facts)
         self._rounds_table = None
+        if self._meter:
+            self._meter.take(epoch)
+            self._follow_from(epoch)
         measured = epoch % self.plan.every == 0
         if not measured and epoch not in self.plan.pruning_epochs:
             return write
@@ -141,6 +152,15 @@ class ExperimentRun:
         if epoch and time.monotonic() - self._saved >= _SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
         return None
+
+    def _follow_from(self, epoch: int) -> None:
+        """Follow the steps of the epoch after `epoch` if it is the first or measured."""
+        if self._meter is None:
+            return
+        if epoch < self.plan.epochs and (epoch == 0 or (epoch + 1) % self.plan.every == 0):
+            self._meter.start()
+        else:
+            self._meter.stop()
 
     def _save(self) -> None:
         self.state.wall_seconds = self._seconds()
@@ -194,7 +214,32 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
             report(state.epoch, f"continuing after epoch {state.epoch}")
         weights_into = path if setting.keep_weights else None
         example = sample[0][:_TIMED_IMAGES]
-        ExperimentRun(state, data, example, plan, recorder, report, weights_into).finish()
+        meter = flow_meter(state, sample, plan, recorder) if setting.flow else None
+        ExperimentRun(state, data, example, plan, recorder, report, weights_into, meter).finish()
+
+
+def flow_meter(
+    state: TrainingState, sample: tuple[Tensor, Tensor], plan: RunPlan, recorder: Recorder
+) -> FlowMeter:
+    """A meter on the training of a plan; even batches of the sample, as large as those of training.
+
+    Args:
+        state: Network and optimiser.
+        sample: Measurement sample.
+        plan: Training protocol.
+        recorder: Open recorder, into whose run the meter writes.
+    """
+    steps = math.ceil(recorder.spec.to_dict()["train_images"] / plan.batch_size)
+    batches = math.ceil(len(sample[1]) / plan.batch_size)
+    images, labels = (part.tensor_split(batches) for part in sample)
+    return FlowMeter(
+        state.network,
+        state.optimizer,
+        list(zip(images, labels, strict=True)),
+        sample_every=max(1, steps // _SAMPLED_PER_EPOCH),
+        recorder=recorder,
+        temperatures=plan.train_temperature,
+    )
 
 
 def measurement_sample(data: ImageData, plan: RunPlan) -> tuple[Tensor, Tensor]:

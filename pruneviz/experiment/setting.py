@@ -36,6 +36,7 @@ class Setting:
         keep_weights: Whether to keep the weights of measured epochs.
         sharing: Number of runs that share the device.
         on_request: Columns that are measured besides the default ones.
+        flow: Whether to record the table `flow` at measured epochs.
     """
 
     out: Path
@@ -47,6 +48,7 @@ class Setting:
     keep_weights: bool = False
     sharing: int = 1
     on_request: OnRequest = field(default_factory=OnRequest)
+    flow: bool = False
 
 
 def planned_facts(plan: RunPlan) -> dict[str, Any]:

@@ -652,3 +652,24 @@ def test_single_weights_are_recorded_for_a_plan_that_asks_for_them(tmp_path: Pat
     assert runs.spec["unit"].tolist() == ["weight"]
     assert runs.epochs["epoch"].tolist() == [0, 1]
     assert len(runs.filters)
+
+
+def test_flow_is_recorded_at_measured_epochs_and_changes_no_number(
+    recorded: pv.Runs, tmp_path: Path
+) -> None:
+    setting = Setting(tmp_path, flow=True)
+    with pytest.raises(KeyboardInterrupt):
+        record_run(PLAN, setting, interrupt(2.5, "training"))
+    record_run(PLAN, setting, ignore)
+    runs = pv.load(tmp_path)
+    pd.testing.assert_frame_equal(without_times(runs), without_times(recorded))
+    pd.testing.assert_frame_equal(runs.filters, recorded.filters)
+    # epoch 1 is the first; 2 and 4 are measured
+    kept = runs.filters[runs.filters["kept"]].groupby("epoch")["filter"].size()
+    counts = runs.flow.groupby("epoch")["filter"].size()
+    assert counts.to_dict() == {1: FILTERS, 2: kept[1], 4: kept[3]}
+    assert (runs.flow["steps"] == 4).all()
+    assert (runs.flow["sample_steps"] == 2).all()
+    found = pv.flow_table(runs, "update", by="epoch", over="step")
+    assert found["slope"].to_numpy() == pytest.approx(1, abs=1e-3)
+    assert pv.load(tmp_path).flow["curvature"].notna().all()

@@ -15,6 +15,10 @@ from pruneviz.log.runs import Runs
 
 Over: TypeAlias = Literal["epoch", "step"]
 
+SAMPLE = "sample"  # made of other columns, see `_of_sample`
+KNOWN = (*PREDICTIONS, SAMPLE)  # predictions of `flow_table`
+_PARTS = ("sample_flow", "decay", "second", "memory")
+
 _KEYS = ("run", "epoch", "layer", "filter")
 _LEAST = 3  # pairs
 
@@ -34,13 +38,17 @@ def flow_table(
             decay λ:
 
             - "flow": gradient flow alone, -2 η θ^T g, on the mini-batch.
-            - "gradient": an Euler step, -2 η θ^T (g + λ θ) + η² norm(g + λ θ)². For SGD without
-              momentum it is exact.
-            - "update": 2 θ^T s + norm(s)² of the step s that the optimiser's buffer says; exact for
-              SGD. It checks the books.
-            - "sample": as "gradient", with θ^T g on the measurement sample.
-            - "curvature": of the change of θ^T g on the sample, -(g^T v + θ^T H v) with
-              v = η (g + λ θ).
+            - "gradient": an Euler step, -2 η θ^T d + η² norm(d)² with d = g + λ θ. Exact for SGD
+              without momentum.
+            - "momentum": the same for the iterate that momentum averages, which adds what d has in
+              common with earlier steps. Exact for it; over many steps also for θ.
+            - "update": 2 θ^T s + norm(s)² of the step s that the optimiser's buffer says. Exact for
+              SGD; it checks the books.
+            - "sample": as "momentum", with θ^T g on the measurement sample; over epochs only, from
+              the mean over the steps at which the sample was measured.
+            - "curvature": of the change of θ^T g on the sample, -(g^T v + θ^T H v) with v = η d and
+              d on the sample: gradient flow, exact to the second order in the step.
+            - "displacement": the same along the step that was taken; for any optimiser.
         by: Columns of one regression: of "run", "epoch", "layer" and "filter"; facts of runs too.
         over: What one point of the regression is: "epoch", a filter with the sums over the metered
             steps of an epoch; or "step", a filter at a step.
@@ -50,8 +58,8 @@ def flow_table(
         the change against the prediction, and its r2; explained, the share of the variance of the
         change that the prediction itself leaves no residual of, 1 - mean((change - predicted)²) /
         var(change), which is 1 only on the identity and may be negative; and change_rms and
-        predicted_rms (roots of mean squares, in weight², or nats for "curvature"). Null below 3
-        points and where nothing varies.
+        predicted_rms (roots of mean squares, in weight², or nats for changes of θ^T g). Null below
+        3 points and where nothing varies.
 
     Raises:
         AnalysisError: If an argument is unknown, or no run has what is asked.
@@ -59,10 +67,15 @@ def flow_table(
     Example:
         >>> pv.flow_table(pv.load("data/mine"), "gradient", by=["run", "epoch"])
     """
-    if prediction not in PREDICTIONS:
-        raise AnalysisError(unknown_name("prediction", prediction, list(PREDICTIONS)))
+    if prediction not in KNOWN:
+        raise AnalysisError(unknown_name("prediction", prediction, KNOWN))
     if over not in ("epoch", "step"):
         raise AnalysisError(f"over={over!r}; choose 'epoch' or 'step'")
+    if prediction == SAMPLE and over == "step":
+        raise AnalysisError(
+            "the sample is measured at few steps, and its prediction is of whole epochs; "
+            "pass over='epoch'"
+        )
     groups = as_names(by)
     rows = flow_rows(source, prediction, groups)
     sums = _sums(rows, prediction, over)
@@ -75,6 +88,8 @@ def flow_rows(
 ) -> pd.DataFrame:
     """The rows of the table `flow` that have a prediction, with facts of their runs.
 
+    The prediction is in the column of its name, and its change in `change_of(prediction)`.
+
     Raises:
         AnalysisError: If there are none; says how to record them.
     """
@@ -84,9 +99,12 @@ def flow_rows(
             "pruneviz.load returns, or meter.table"
         )
     rows = source if isinstance(source, pd.DataFrame) else source.flow
-    named = PREDICTIONS[prediction]
-    require_columns(rows, [*_KEYS[1:], prediction, named.change], "the table of flow", _REPAIR)
-    rows = rows.dropna(subset=[prediction, named.change])
+    change = change_of(prediction)
+    held = _PARTS if prediction == SAMPLE else (prediction,)
+    require_columns(rows, [*_KEYS[1:], *held, change], "the table of flow", _REPAIR)
+    rows = rows.dropna(subset=[*held, change])
+    if prediction == SAMPLE:
+        rows = rows.assign(sample=_of_sample(rows))
     if isinstance(source, Runs):
         known = source.spec.set_index("run")
         more = [name for name in facts if name not in rows and name in known]
@@ -98,15 +116,26 @@ def flow_rows(
     return rows
 
 
+def change_of(prediction: str) -> str:
+    """The column of the change that a prediction is compared with."""
+    return "change" if prediction == SAMPLE else PREDICTIONS[prediction].change
+
+
+def _of_sample(rows: pd.DataFrame) -> pd.Series:
+    """Predicted change over the metered steps, with theta^T g of the sample at some of them."""
+    of_all = rows["steps"] / rows["sample_steps"]
+    return of_all * rows["sample_flow"] + rows["decay"] + rows["second"] + rows["memory"]
+
+
 _REPAIR = (
-    "record it with pruneviz record --flow, or a pruneviz.FlowMeter beside the recorder "
-    "(`sample` and `curvature` need sample_every; all but `flow` need SGD)"
+    "record it with pruneviz record --flow, or a pruneviz.FlowMeter beside the recorder (`sample`, "
+    "`curvature` and `displacement` need sample_every; all but `flow` and `displacement` need SGD)"
 )
 
 
 def _sums(rows: pd.DataFrame, prediction: str, over: Over) -> pd.DataFrame:
     """n and sums of x (predicted), y (change), their squares and product, one row per row."""
-    change = PREDICTIONS[prediction].change
+    change = change_of(prediction)
     x, y = rows[prediction].astype("float64"), rows[change].astype("float64")
     if over == "epoch":
         return pd.DataFrame({"n": 1, "x": x, "y": y, "xx": x * x, "yy": y * y, "xy": x * y})

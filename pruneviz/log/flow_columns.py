@@ -32,17 +32,17 @@ class Prediction:
     of: str = r"$\|\theta_p\|^2$"
 
 
-# η: learning rate, effective where marked; λ: weight decay; s: step; on the mini-batch of the step
-# unless the sample is named
+# η: effective learning rate; λ: weight decay; s: step; d = g + λ θ on the mini-batch of the step
 PREDICTIONS: Mapping[str, Prediction] = {
-    "flow": Prediction(
-        "change", "steps", "weight²", "-2 η θ^T g, gradient flow alone, at the effective rate η"
-    ),
+    "flow": Prediction("change", "steps", "weight²", "-2 η θ^T g, gradient flow alone"),
     "gradient": Prediction(
+        "change", "steps", "weight²", "-2 η θ^T d + η² norm(d)², an Euler step; SGD only"
+    ),
+    "momentum": Prediction(
         "change",
         "steps",
         "weight²",
-        "-2 η θ^T (g + λ θ) + η² norm(g + λ θ)², an Euler step at the effective rate η; SGD only",
+        "`gradient` plus what d has in common with the momentum of earlier steps; SGD only",
     ),
     "update": Prediction(
         "change",
@@ -50,26 +50,28 @@ PREDICTIONS: Mapping[str, Prediction] = {
         "weight²",
         "2 θ^T s + norm(s)², with s from the learning rate and the momentum buffer; SGD only",
     ),
-    "sample": Prediction(
-        "sample_change",
-        "sample_steps",
-        "weight²",
-        "`gradient` with θ^T g on the measurement sample in place of the mini-batch; SGD only",
-    ),
     "curvature": Prediction(
         "theta_g_change",
         "sample_steps",
         "nats",
-        "-(g^T v + θ^T H v) on the measurement sample, v = η (g + λ θ) at the effective rate η; "
-        "SGD only",
+        "-(g^T v + θ^T H v) on the sample before the step, v = η (g + λ θ); SGD only",
+        r"$\theta_p^\top g_p$",
+    ),
+    "displacement": Prediction(
+        "theta_g_change",
+        "sample_steps",
+        "nats",
+        "g^T s + θ^T H s on the sample after the step, with s the step that was taken",
         r"$\theta_p^\top g_p$",
     ),
 }
 
-# Sums of parts of `gradient`, which tell what moves a norm.
+# Sums of parts, which tell what moves a norm.
 PARTS: Mapping[str, str] = {
     "decay": "-2 η λ norm(θ)², the part of weight decay in `gradient`",
-    "second": "η² norm(g + λ θ)², the second-order part of `gradient`",
+    "second": "η² norm(d)², the second-order part of `gradient`",
+    "memory": "the part of `momentum` that `gradient` lacks",
+    "sample_flow": "-2 η θ^T g on the sample, at sample steps",
 }
 
 
@@ -90,8 +92,9 @@ def _sums() -> Iterator[tuple[str, str, str]]:
         unit, change = prediction.unit, prediction.change
         if change not in seen:
             seen.add(change)
-            what = "θ^T g on the sample" if change == "theta_g_change" else "norm(θ)²"
-            at = "sample steps" if prediction.steps == "sample_steps" else "metered steps"
+            of_norm = change == "change"
+            what = "norm(θ)²" if of_norm else "θ^T g on the sample"
+            at = "metered steps" if of_norm else "sample steps"
             yield change, unit, f"change of {what}, summed over {at}"
             yield square(change), f"({unit})²", f"the same, squared at every step ({at})"
         yield name, unit, f"sum of {prediction.meaning}"

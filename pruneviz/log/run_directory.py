@@ -4,8 +4,7 @@
 <run>/spec.json  epochs.parquet  filters.parquet  rounds.parquet  correlations.parquet   sealed
 <run>/spec.json  parts/filters-00010.parquet  ...                                being recorded
 ```
-
-`flow.parquet` stands beside them if the run has such rows.
+A run with flow also has flow.parquet.
 
 Files are written atomically, so a killed process leaves no half-written ones. The epochs part of an
 epoch is written last: an epoch without it is incomplete and not read.
@@ -63,9 +62,7 @@ class RunLog:
                 f"{path} already holds {_content_of(path)}; "
                 "choose another folder, or delete it first"
             )
-        _as_json(
-            spec.to_dict()
-        )  # raises for facts that cannot be stored, before anything is written
+        _as_json(spec.to_dict())  # raises for facts that cannot be stored, before writing
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             _write_spec(path, spec, sealed=False)

@@ -47,12 +47,13 @@ class FlowMeter:
     Args:
         model: Network that is trained, as for `pruneviz.measure`.
         optimizer: Its optimiser. Of `torch.optim.SGD` (momentum, Nesterov, dampening, weight decay,
-            maximize) all predictions are made; of others `flow` alone, at their learning rate.
+            maximize) all predictions are made; of others only `flow`, at their learning rate, and
+            `displacement`.
         sample: Measurement sample: shows which layers there are; its gradient is measured at steps
             of `sample_every`.
         every: Meter every so many steps.
-        sample_every: Measure the gradient of the sample and its slope before every so many of the
-            metered steps, and the gradient again after them. Default: never.
+        sample_every: Measure the gradient of the sample and its slope before and after every so
+            many of the metered steps. Default: never.
         recorder: Recorder of the same training; `take` then writes into its run.
         **measuring: Options of `pruneviz.measure` that say how the sample is measured: give the
             training loss, as by `temperatures=5.0` (default 1) or `loss`. Batch norm is in
@@ -179,6 +180,7 @@ class FlowMeter:
         self._step = 0
         self._before_step: dict[str, StepChange] = {}
         self._sampled: SampleFlow | None = None
+        self._theta: dict[str, Tensor] = {}  # before a step at which the sample is measured
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         step, self._step, self._before_step, self._sampled = self._step, self._step + 1, {}, None
@@ -195,14 +197,13 @@ class FlowMeter:
                 self._before_step[layer.name] = before
         at = None if self._sample_every is None else step // self._every % self._sample_every
         if at == 0 and self._before_step:
+            self._theta = {name: double(p) for name, p in self._model.named_parameters()}
             self._sampled = self._measured(rules)
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if not self._before_step:
             return
-        then, now = self._sampled, None
-        if then is not None:
-            now = sample_flow(*self._own(), whole=self._whole)
+        of_sample = {} if self._sampled is None else self._of_sample(self._sampled)
         for layer, sums in zip(self._layers, self._sums, strict=True):
             before = self._before_step.get(layer.name)
             if before is None:
@@ -211,17 +212,32 @@ class FlowMeter:
             if self._closure:
                 before.read(layer, parameter.grad)
             values = before.against(layer, parameter, self._optimizer.state.get(parameter, {}))
-            if values and then is not None and now is not None:
-                name = layer.name
-                values |= before.of_sample(
-                    values["change"], then.theta_g[name].to(parameter.device)
-                )
-                if before.rule.known:
-                    moved = now.theta_g[name] - then.theta_g[name]
-                    values |= {"theta_g_change": moved, "curvature": then.slope[name]}
             if values:
-                sums.add(values, self._pruned[layer.name].mask())
-        self._before_step = {}
+                more = of_sample.get(layer.name, {})
+                sums.add(values | more, self._pruned[layer.name].mask())
+        self._before_step, self._theta = {}, {}
+
+    def _of_sample(self, before: SampleFlow) -> dict[str, dict[str, Tensor]]:
+        """What a step did to theta^T g on the sample, and what was predicted, by layer."""
+        theta = self._theta
+
+        def step(name: str, now: Tensor, g: Tensor) -> Tensor:
+            return now - theta[name].to(now.device) if name in theta else torch.zeros_like(now)
+
+        after = sample_flow(*self._own(), step, self._whole)
+        found = {}
+        for name, change in self._before_step.items():
+            rule = change.rule
+            values = {
+                "theta_g_change": after.theta_g[name] - before.theta_g[name],
+                "displacement": after.slope[name],
+                "sample_flow": -2 * rule.effective * rule.sign * before.theta_g[name],
+            }
+            if rule.known:
+                values["curvature"] = -before.slope[name]
+            device = change.theta.device
+            found[name] = {key: value.to(device) for key, value in values.items()}
+        return found
 
     def _rules(self) -> dict[int, StepRule]:
         """The rule of every parameter with a gradient, by identity."""

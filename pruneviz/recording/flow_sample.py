@@ -28,7 +28,7 @@ class SampleFlow:
 
     Attributes:
         theta_g: theta^T g.
-        slope: -(g^T v + theta^T H v), the slope of theta^T g along theta' = -v; empty if not asked.
+        slope: g^T v + theta^T H v, the slope of theta^T g along v.
     """
 
     theta_g: NamedTensors
@@ -40,7 +40,7 @@ def sample_flow(
     batches: Sequence[Batch],
     layers: Sequence[Layer],
     options: Options,
-    velocity: Velocity | None = None,
+    velocity: Velocity,
     whole: str = "",
 ) -> SampleFlow:
     """Measure theta^T g of every filter on a sample, and how fast it changes.
@@ -50,7 +50,7 @@ def sample_flow(
         batches: The sample, on the network's device.
         layers: Layers whose filters are measured.
         options: Measuring options; the first temperature counts.
-        velocity: v of a parameter, from its name, values and gradient; None for theta^T g alone.
+        velocity: v of a parameter, from its name, values and gradient.
         whole: Why batches cannot be split, if that is known.
     """
     with (
@@ -68,15 +68,13 @@ def sample_flow(
         check_finite(sample, losses, [g], "the loss or its gradient")
         theta = {name: p.detach().double() for name, p in sample.parameters.items()}
         theta_g = _per_filter(layers, theta, g)
-        if velocity is None:
-            return SampleFlow(theta_g, {})
         v = {name: velocity(name, theta[name], g[name]) for name in g}
         (hv,), _ = halved_on_out_of_memory(
             lambda size: hessian_products(sample, [v], size), chunk, sample.whole
         )
         check_finite(sample, losses, [hv], "the Hessian-vector product")
         g_v, theta_hv = _per_filter(layers, g, v), _per_filter(layers, theta, hv)
-        return SampleFlow(theta_g, {name: -(g_v[name] + theta_hv[name]) for name in g_v})
+        return SampleFlow(theta_g, {name: g_v[name] + theta_hv[name] for name in g_v})
 
 
 def _per_filter(layers: Sequence[Layer], one: NamedTensors, other: NamedTensors) -> NamedTensors:

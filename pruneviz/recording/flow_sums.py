@@ -38,7 +38,7 @@ class FlowSums:
                 terms[square(prediction.change)] = change.square()
                 terms[square(name)] = values[name].square()
                 terms[product(name)] = values[name] * change
-        counted = {p.steps for p in PREDICTIONS.values() if p.change in values}
+        counted = {"steps", *(p.steps for p in PREDICTIONS.values() if p.change in values)}
         one = next(iter(values.values()))
         terms |= {name: torch.ones_like(one) for name in counted}
         for name, term in terms.items():
@@ -59,8 +59,9 @@ class FlowSums:
         # sums over no step are not 0 but absent, such as those of a sample that was not measured
         for name, prediction in PREDICTIONS.items():
             if prediction.steps in frame:
-                columns = [name, square(name), product(name), prediction.change]
-                columns = [c for c in (*columns, square(prediction.change)) if c in frame]
+                change = prediction.change
+                every = (name, square(name), product(name), change, square(change))
+                columns = [column for column in every if column in frame]
                 frame[columns] = frame[columns].where(frame[prediction.steps] > 0)
         return frame[frame["steps"] > 0].reset_index(drop=True)
 

@@ -46,30 +46,24 @@ class StepChange:
         values = {"change": change, "flow": flow}
         if not rule.known:
             return values
-        decay, second = self._decay(), self._second()
-        buffer = state.get("momentum_buffer") if rule.momentum else None
-        u = rule.rate * rule.direction(self._d, None if buffer is None else double(buffer))
-        update = over_filters(layer.rows(u * (u - 2 * self.theta)))
+        d, decay = self._d, -2 * rule.effective * rule.decay * self.norm2
+        second = rule.effective**2 * self.d_norm2
+        held = state.get("momentum_buffer") if rule.momentum else None
+        buffer = None if held is None else double(held)
+        u = rule.rate * rule.direction(d, buffer)
+        memory = torch.zeros_like(change)
+        if buffer is not None:
+            offset = rule.offset(d, buffer)
+            memory = 2 * rule.effective * over_filters(layer.rows(offset * d))
         return {
             **values,
             "gradient": flow + decay + second,
-            "update": update,
+            "momentum": flow + decay + second + memory,
+            "update": over_filters(layer.rows(u * (u - 2 * self.theta))),
             "decay": decay,
             "second": second,
+            "memory": memory,
         }
-
-    def of_sample(self, change: Tensor, theta_g: Tensor) -> dict[str, Tensor]:
-        """The change once more, and its prediction from theta^T g on the sample."""
-        if not self.rule.known:
-            return {}
-        flow = -2 * self.rule.effective * self.rule.sign * theta_g
-        return {"sample_change": change, "sample": flow + self._decay() + self._second()}
-
-    def _decay(self) -> Tensor:
-        return -2 * self.rule.effective * self.rule.decay * self.norm2
-
-    def _second(self) -> Tensor:
-        return self.rule.effective**2 * self.d_norm2
 
 
 def double(tensor: Tensor) -> Tensor:

@@ -4,6 +4,16 @@ SGD with momentum steps by s = -η b with b = μ b' + (1 - τ) d and d = g + λ 
 parameter by -η_eff d in all, with the effective rate η_eff = η (1 - τ) / (1 - μ), spread over
 1 / (1 - μ) steps. With η_eff, d alone predicts how a norm changes over many steps; the second-order
 part is η_eff² norm(d)², because steps that share a d add up.
+
+It does so exactly for the iterate that momentum has averaged out: z = θ - c b, c = η μ / (1 - μ)
+(times μ for Nesterov), steps by -η_eff d. So norm(z)² changes by -2 η_eff z^T d + η_eff² norm(d)²,
+which has the further part 2 η_eff c b^T d. It is 0 in the mean if the gradients of mini-batches are
+independent, positive if they agree, and negative if they alternate. Over many steps, norm(θ)² and
+norm(z)² change alike.
+
+References:
+    Ghadimi, Feyzmahdavian and Johansson, "Global convergence of the heavy-ball method for convex
+    optimization", ECC 2015, for z.
 """
 
 from __future__ import annotations
@@ -28,6 +38,7 @@ class StepRule:
         decay: Weight decay λ in d = g + λ θ.
         sign: -1 if the optimiser maximises, so that g stands for the negative gradient.
         momentum: μ.
+        dampening: τ.
         nesterov: Whether the step is -η (d + μ b).
         known: Whether all of this is known; for other optimisers than SGD only `rate` is.
     """
@@ -37,6 +48,7 @@ class StepRule:
     decay: float = 0.0
     sign: float = 1.0
     momentum: float = 0.0
+    dampening: float = 0.0
     nesterov: bool = False
     known: bool = True
 
@@ -50,6 +62,17 @@ class StepRule:
         if buffer is None:
             return d
         return d + self.momentum * buffer if self.nesterov else buffer
+
+    def offset(self, d: Tensor, buffer: Tensor) -> Tensor:
+        """c b before a step, by which the averaged iterate is behind.
+
+        Args:
+            d: g + λ θ before the step.
+            buffer: The momentum buffer after the step.
+        """
+        before = (buffer - (1 - self.dampening) * d) / self.momentum
+        c = self.rate * self.momentum / (1 - self.momentum)
+        return (c * self.momentum if self.nesterov else c) * before
 
 
 def step_rule(optimizer: Optimizer, group: Mapping[str, Any]) -> StepRule:
@@ -66,6 +89,7 @@ def step_rule(optimizer: Optimizer, group: Mapping[str, Any]) -> StepRule:
         float(group["weight_decay"]),
         -1.0 if group["maximize"] else 1.0,
         momentum,
+        dampening,
         bool(group["nesterov"]),
     )
 

@@ -95,9 +95,19 @@ def test_a_wrong_question_names_what_there_is() -> None:
         pv.flow_table(flow, over="steps")
     with pytest.raises(AnalysisError, match=r"no run has the flow prediction 'sample'"):
         pv.flow_table(flow, "sample")
+    with pytest.raises(AnalysisError, match=r"of whole epochs; pass over='epoch'"):
+        pv.flow_table(flow, "sample", over="step")
     with pytest.raises(AnalysisError, match=r"has no column network"):
         pv.flow_table(flow, by="network")
     with pytest.raises(AnalysisError, match=r"not int"):
         pv.flow_table(3)
     with pytest.raises(AnalysisError, match=r"pruneviz record --flow"):
         pv.flow_table(make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,), epochs=1))
+
+
+def test_the_sample_counts_for_all_steps_of_an_epoch() -> None:
+    flow = as_flow(points()).assign(
+        sample_steps=2, sample_flow=lambda of: 2 / STEPS * of["gradient"], decay=1.0, second=2.0
+    )
+    found = pv.flow_table(flow.assign(memory=-3.0), "sample")
+    pd.testing.assert_frame_equal(found, pv.flow_table(flow, "gradient"))

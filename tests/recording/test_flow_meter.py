@@ -57,15 +57,13 @@ def train(
         optimizer.step()
 
 
-def metered(
-    data: list[tuple[Tensor, Tensor]], lr: float = 0.1, steps: int = 1, **options: Any
-) -> pd.DataFrame:
-    """Rows of a meter after `steps` passes, one epoch per step, so that no sum hides a term."""
+def metered(data: list[tuple[Tensor, Tensor]], lr: float = 0.1, **options: Any) -> pd.DataFrame:
+    """Rows of a meter with one epoch per batch, so that no sum hides a term."""
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr, **options)
     with pv.FlowMeter(model, optimizer, SAMPLE, sample_every=1, temperatures=5.0) as meter:
         for epoch, batch in enumerate(data, 1):
-            train(model, optimizer, [batch] * steps)
+            train(model, optimizer, [batch])
             meter.take(epoch)
     return meter.table
 
@@ -147,11 +145,11 @@ def test_sums_squares_and_products_agree_with_plain_autograd() -> None:
 def error_of(prediction: str, lr: float) -> float:
     """Distance of one step on the sample itself from a prediction of gradient flow."""
     table = metered([SAMPLE], lr)
-    change = {"flow": "change", "curvature": "theta_g_change"}[prediction]
+    change = "change" if prediction == "flow" else "theta_g_change"
     return float(np.linalg.norm(table[change] - table[prediction]))
 
 
-@pytest.mark.parametrize("prediction", ["flow", "curvature"])
+@pytest.mark.parametrize("prediction", ["flow", "curvature", "displacement"])
 def test_half_the_step_has_a_quarter_of_the_error(prediction: str) -> None:
     errors = [error_of(prediction, lr) for lr in (4e-3, 2e-3, 1e-3)]
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
@@ -179,8 +177,12 @@ def test_on_a_quadratic_loss_the_slope_of_theta_g_is_exact_up_to_one_known_term(
     close(table["curvature"], -lr * ((g * v).sum(1) + (theta * (v @ hessian)).sum(1)))
     rest = table["theta_g_change"] - table["curvature"]
     close(rest, lr**2 * (v * (v @ hessian)).sum(1), 1e-10)
-    close(table["sample"], table["gradient"])  # the mini-batch is the sample
-    close(table["sample_change"], table["change"])
+    close(table["sample_flow"], table["flow"])  # the mini-batch is the sample
+    # the step that was taken, from the other end: the same term with the other sign
+    other = table["displacement"] - table["theta_g_change"]
+    close(other, rest, 1e-10)
+    found = pv.flow_table(table, "sample", by="layer").iloc[0]
+    assert [found["slope"], found["explained"]] == pytest.approx([1, 1])
 
 
 def test_batch_norm_in_training_mode_leaves_gradient_flow_nothing_to_change() -> None:
@@ -213,6 +215,29 @@ def test_with_momentum_an_effective_step_predicts_noise_over_many_steps() -> Non
     second, moved = meter.table["second"].mean(), 600 / 2 * 50 * 1e-6 / (1 - 0.81)
     assert second / moved == pytest.approx(19, rel=0.05)
     assert meter.table["change"].mean() == pytest.approx(second, rel=0.3)
+
+
+@pytest.mark.parametrize("name", SGD_OPTIONS)
+def test_the_averaged_iterate_takes_effective_steps_for_every_kind_of_sgd(name: str) -> None:
+    options, lr = SGD_OPTIONS[name], 0.1
+    mu, nesterov = options.get("momentum", 0.0), options.get("nesterov", False)
+    c = lr * mu / (1 - mu) * (mu if nesterov else 1)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr, **options)
+
+    def norms() -> Tensor:
+        weight = model[0].weight
+        buffer = optimizer.state.get(weight, {}).get("momentum_buffer", torch.zeros_like(weight))
+        return (weight - c * buffer).detach().flatten(1).square().sum(1)
+
+    with pv.FlowMeter(model, optimizer, SAMPLE) as meter:
+        train(model, optimizer, batches(1))  # the first step has no dampening
+        meter.take(1)
+        start = norms()
+        train(model, optimizer, batches(5))
+        table = meter.take(2)
+    close(table["momentum"], norms() - start, 1e-9)
+    assert (table["memory"] != 0).any() == bool(mu)
 
 
 @pytest.mark.parametrize("sample_every", [None, 2])
@@ -273,8 +298,10 @@ def test_other_optimisers_are_compared_with_the_direction_of_the_flow_alone() ->
     with pv.FlowMeter(model, optimizer, SAMPLE, sample_every=1) as meter:
         train(model, optimizer, batches(2))
         meter.take(1)
-    assert meter.table["flow"].notna().all()
-    assert meter.table[["gradient", "update", "sample", "curvature"]].isna().all(axis=None)
+    assert meter.table[["flow", "displacement", "sample_flow"]].notna().all(axis=None)
+    assert meter.table[["gradient", "momentum", "update", "curvature"]].isna().all(axis=None)
+    change, predicted = (meter.table[name] for name in ("theta_g_change", "displacement"))
+    assert np.linalg.norm(change - predicted) < 0.1 * np.linalg.norm(change)
     with pytest.raises(pv.errors.AnalysisError, match=r"no run has the flow prediction 'gradient'"):
         pv.flow_table(meter.table, "gradient")
 

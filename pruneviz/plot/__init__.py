@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pruneviz.plot.accuracy_plot import accuracy as accuracy
     from pruneviz.plot.canvas import Picture as Picture
     from pruneviz.plot.correlation_plot import correlation as correlation
+    from pruneviz.plot.flow_plot import flow as flow
     from pruneviz.plot.heatmap_plot import heatmap as heatmap
     from pruneviz.plot.layer_ratio_plot import layer_ratios as layer_ratios
     from pruneviz.plot.mask_plot import masks as masks
@@ -22,6 +23,7 @@ _HOMES = {
     "Picture": "pruneviz.plot.canvas",
     "accuracy": "pruneviz.plot.accuracy_plot",
     "correlation": "pruneviz.plot.correlation_plot",
+    "flow": "pruneviz.plot.flow_plot",
     "heatmap": "pruneviz.plot.heatmap_plot",
     "layer_ratios": "pruneviz.plot.layer_ratio_plot",
     "masks": "pruneviz.plot.mask_plot",

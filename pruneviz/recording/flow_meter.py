@@ -109,6 +109,9 @@ class FlowMeter:
         self._pruned = {
             layer.name: PrunedRows(self._model, layer, "filter") for layer in self._layers
         }
+        open_run = recorder is not None and recorder.records and not recorder.finished
+        if recorder and open_run and not recorder.log.spec.extra.get("flow"):
+            recorder.note(flow=True)  # so that the run has the table
         self._handles: list[RemovableHandle] = []
         self._closure = False
         self._taken: list[pd.DataFrame] = []

@@ -44,7 +44,7 @@ def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
     """
     found = with_facts(robustness(runs.filters, x, y), runs.spec, SETTING)
     keys = [*SETTING, "epoch"]
-    effective = correlate(runs.filters, x, y)
+    effective = correlate(runs.filters, x, y, interval=None)
     found = found.merge(effective[["run", "epoch", "n_eff"]], on=["run", "epoch"])
     ends = over_seeds(effective, runs.spec, by=keys).set_index(keys)[["low", "high"]]
     groups = found.groupby(keys, observed=True)

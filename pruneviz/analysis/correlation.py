@@ -11,12 +11,19 @@ import pandas as pd
 
 from pruneviz.analysis.checks import as_names, check_level, columns_of, require_columns
 from pruneviz.analysis.coefficients import COEFFICIENTS, coefficients
-from pruneviz.analysis.intervals import Interval, bootstrap_intervals, fisher_intervals
+from pruneviz.analysis.intervals import (
+    UNITS,
+    Interval,
+    fisher_intervals,
+    intervals_of_moments,
+    resampled_intervals,
+)
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.analysis.moments import effective_number, pearson
+from pruneviz.analysis.moments import effective_number, merged, pearson
 from pruneviz.analysis.over_runs import mean_over_runs, with_facts
-from pruneviz.analysis.pairs import Pairs, complete_pairs
+from pruneviz.analysis.pairs import Pairs, UnitNumbers, complete_pairs, grouped
 from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
+from pruneviz.analysis.resampling import Resampling
 from pruneviz.analysis.run_facts import table_of
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.run_spec import SPEC_FACTS
@@ -30,13 +37,19 @@ _FACTS = set(SPEC_FACTS) - {"run", "epochs"}
 
 @dataclass(frozen=True)
 class _How:
-    """Options of `correlate` for the computation in each group."""
+    """Options of `correlate` for the computation in each group.
+
+    Attributes:
+        method: Correlation coefficient.
+        interval: Name of the interval; None for none.
+        units: Columns that name the units which are resampled.
+        resampling: Level, number of draws and seed.
+    """
 
     method: CorrelationMethod
-    level: float
-    interval: Interval
-    resamples: int
-    seed: int
+    interval: Interval | None
+    units: tuple[str, ...]
+    resampling: Resampling
 
 
 def correlate(
@@ -46,7 +59,7 @@ def correlate(
     by: str | Sequence[str] = ("run", "epoch"),
     method: CorrelationMethod = "pearson",
     level: float = 0.95,
-    interval: Interval = "fisher",
+    interval: Interval | None = "auto",
     *,
     resamples: int = 999,
     seed: int = 0,
@@ -55,10 +68,10 @@ def correlate(
 
     Rows in which x or y is null do not count; rows of pruned filters (`kept` false) do.
 
-    Fisher intervals assume that filters are independent draws from a bivariate normal distribution.
-    Per-filter quantities have heavy tails, so a few filters dominate Pearson's r and its Fisher
-    intervals are far too narrow. Bootstrap intervals are wider but still too narrow. Rank
-    correlations are not affected. `over_seeds` shows the variation of r between training runs.
+    Filters of a layer are alike, and a few large values dominate Pearson's r, so filters are no
+    independent draws: intervals that take them for such (`"filters"`, `"fisher"`) are far too
+    narrow. docs/uncertainty.md tells which interval answers which question, and how often each
+    covers the truth. `over_seeds` shows the variation of r between training runs.
 
     Args:
         filters: Runs, a filters table, or a `Scan` for tables on disk.
@@ -71,8 +84,20 @@ def correlate(
             (Pearson's r after sign(v) log(1 + |v| / threshold), with the threshold up to which the
             axes of `pruneviz.plot.scatter` are linear, for x and y of every group).
         level: Confidence level, between 0 and 1.
-        interval: "fisher" (normal on the scale of atanh(r)) or "bootstrap" (percentiles over
-            filters drawn with replacement; takes seconds for a group of 10,000 filters).
+        interval: What is resampled.
+
+            - "layers": layers, each with all that a group holds of it; a symmetric studentised
+              bootstrap of atanh(r). A group of fewer than 5 layers cannot tell: its ends are -1
+              and 1.
+            - "hierarchical": runs, and in each drawn run its layers, for groups of several runs
+              (`by` without "run"); Student's t times the spread of the draws.
+            - "seeds": whole runs, for groups of several runs; Student's t with the jackknife's
+              error.
+            - "filters": filters, as if they were independent (percentiles).
+            - "auto": layers; but filters where a group is one layer (`by` names `layer`), and rows
+              of a table that has no column `layer`.
+            - "fisher": nothing; the formula for independent draws from a normal distribution.
+            - None: no interval, so low and high are null.
         resamples: Number of bootstrap draws per group.
         seed: Bootstrap seed.
 
@@ -80,7 +105,7 @@ def correlate(
         One row per group that has complete pairs, sorted: the `by` columns, n (number of pairs),
         n_eff, r, low and high (from -1 to 1). r is null below 3 pairs, if x or y is constant, and
         for Pearson and "symlog" also if a value is infinite. low and high are null below 4 pairs
-        too (Kendall with Fisher: 5).
+        too (Kendall with "fisher": 5).
 
         n_eff, the effective number of pairs, is (sum w)^2 / sum w^2 over the contributions
         w_p = (x_p - mean x)(y_p - mean y) to r: n if all filters contribute alike, 1 if a single
@@ -90,8 +115,9 @@ def correlate(
 
     Raises:
         AnalysisError: If x, y, a `by` column, `method` or `interval` is unknown; if a column is not
-            numeric; if `level` is outside (0, 1); if a group of a `Scan` is too large for ranks or
-            a bootstrap.
+            numeric; if `level` is outside (0, 1); if the table lacks a column that the interval
+            resamples, or a group holds a single run for an interval over runs; if a group of a
+            `Scan` is too large for ranks or a bootstrap of filters.
         ScoreError: If the table lacks a column that a measure needs.
 
     References:
@@ -104,14 +130,14 @@ def correlate(
         >>> pv.correlate(runs, "theta_g", "theta_hg", method="spearman")
     """
     by = as_names(by)
-    how = _How(method, level, interval, resamples, seed)
-    _check_choices(how)
+    known = _columns(filters)
+    how = _how(by, method, interval, Resampling(level, resamples, seed), known)
     if isinstance(filters, Scan):
-        _check_groups(filters.no_rows(), by)
+        _check_groups(filters.no_rows(), by, how)
         return _correlated_on_disk(filters, x, y, by, how)
-    table = table_of(filters, [x, y], by)
-    _check_groups(table, by)
-    return _correlated(complete_pairs(table, x, y, by), how)
+    table = table_of(filters, [x, y], [*by, *how.units])
+    _check_groups(table, by, how)
+    return _correlated(complete_pairs(table, x, y, by, UnitNumbers(how.units)), how)
 
 
 def over_seeds(
@@ -156,34 +182,98 @@ def over_seeds(
     return found.rename(columns={"mean": "r", "least": "r_min", "most": "r_max"})
 
 
+def _columns(filters: Runs | pd.DataFrame | Scan) -> list[str]:
+    if isinstance(filters, Runs):
+        return filters.columns("filters")
+    return [str(name) for name in getattr(filters, "columns", ())]
+
+
+def _how(
+    by: list[str],
+    method: CorrelationMethod,
+    interval: Interval | None,
+    resampling: Resampling,
+    columns: list[str],
+) -> _How:
+    _check_choices(method, interval, resampling.level)
+    if interval == "auto":
+        interval = "layers" if "layer" in columns and "layer" not in by else "filters"
+    units = UNITS[interval] if interval else ()
+    given = [name for name in units if name in by]
+    if given:
+        raise AnalysisError(
+            f"interval={interval!r} resamples {' and '.join(units)}, and by={by} gives every "
+            f"{given[0]} a group of its own; leave {given[0]} out of by, or choose "
+            "interval='filters'"
+        )
+    return _How(method, interval, units, resampling)
+
+
 def _correlated(pairs: Pairs, how: _How) -> pd.DataFrame:
     r, n_eff = coefficients(pairs.x, pairs.y, pairs.starts, how.method)
-    keys = pairs.keys.assign(n=pairs.n, n_eff=n_eff)
-    if how.interval == "fisher":
-        return _with_fisher(keys, r, how)
-    low, high = bootstrap_intervals(
-        pairs.x, pairs.y, pairs.starts, r, how.method, how.level, how.resamples, how.seed
+    found = pairs.keys.assign(n=pairs.n, n_eff=n_eff, r=r)
+    if how.interval is None or how.interval == "fisher":
+        return _without_units(found, how)
+    _check_runs(pairs, how)
+    low, high = resampled_intervals(
+        pairs.x, pairs.y, pairs.starts, pairs.units, r, how.method, how.interval, how.resampling
     )
-    return keys.assign(r=r, low=low, high=high)
+    return found.assign(low=low, high=high)
 
 
-def _with_fisher(keys: pd.DataFrame, r: np.ndarray, how: _How) -> pd.DataFrame:
-    low, high = fisher_intervals(r, keys["n"].to_numpy(), how.method, how.level)
-    return keys.assign(r=r, low=low, high=high)
+def _without_units(found: pd.DataFrame, how: _How) -> pd.DataFrame:
+    """Add intervals that follow from r and n alone."""
+    if how.interval is None:
+        return found.assign(low=np.nan, high=np.nan)
+    r, n = found["r"].to_numpy(), found["n"].to_numpy()
+    low, high = fisher_intervals(r, n, how.method, how.resampling.level)
+    return found.assign(low=low, high=high)
 
 
 def _correlated_on_disk(
     filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], how: _How
 ) -> pd.DataFrame:
     # Raise errors about the arguments before any row is read.
-    nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by), how)
-    if how.method == "pearson" and how.interval == "fisher" and not {"run", "epoch"} <= set(by):
-        keys, found = moments_on_disk(filters, x, y, by)
-        keys = keys.assign(n=found.n, n_eff=effective_number(found))
-        return _with_fisher(keys, pearson(found), how)
-    parts = [_correlated(pairs, how) for pairs in pairs_at_once(filters, x, y, by)]
+    units = UnitNumbers(how.units)
+    nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by, units), how)
+    whole_epochs = {"run", "epoch"} <= set(by)
+    if how.method == "pearson" and how.interval != "filters" and not whole_epochs:
+        return _of_moments(filters, x, y, by, how)
+    parts = [_correlated(pairs, how) for pairs in pairs_at_once(filters, x, y, by, how.units)]
     table = pd.concat(parts, ignore_index=True) if parts else nothing
     return table.sort_values(by, ignore_index=True) if by else table
+
+
+def _of_moments(
+    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], how: _How
+) -> pd.DataFrame:
+    """Pearson's r of groups of any size, from the moments of their units."""
+    fine, parts = moments_on_disk(filters, x, y, [*by, *how.units])
+    keys, order, starts = grouped(fine[by])
+    parts = parts[order]
+    whole = merged(parts, starts) if len(starts) else parts
+    r = pearson(whole)
+    found = keys.assign(n=whole.n, n_eff=effective_number(whole), r=r)
+    if how.interval is None or how.interval == "fisher":
+        return _without_units(found, how)
+    outer = UnitNumbers(how.units[:-1]).of(fine.iloc[order])
+    runs = outer[0] if len(outer) else None
+    low, high = intervals_of_moments(parts, starts, runs, r, whole.n, how.interval, how.resampling)
+    return found.assign(low=low, high=high)
+
+
+def _check_runs(pairs: Pairs, how: _How) -> None:
+    """Check that groups hold several runs where runs are resampled."""
+    if "run" not in how.units:
+        return
+    for start, n in zip(pairs.starts, pairs.n, strict=True):
+        runs = pairs.units[0, start : start + n]
+        if runs.min() == runs.max():
+            raise AnalysisError(
+                f"interval={how.interval!r} resamples runs, and a group holds a single one; group "
+                "by columns that several runs share, such as by=['network', 'epoch'], or choose "
+                "interval='layers'"
+            )
 
 
 def _check_one_row_per_run(table: pd.DataFrame, by: list[str]) -> None:
@@ -211,7 +301,14 @@ def _check_seed_tables(correlations: pd.DataFrame, spec: pd.DataFrame, by: list[
         raise AnalysisError(f"by={by}: {unknown_name('column', unknown[0], known)}")
 
 
-def _check_groups(filters: pd.DataFrame, by: list[str]) -> None:
+def _check_groups(filters: pd.DataFrame, by: list[str], how: _How) -> None:
+    lacking = [name for name in how.units if name not in filters.columns]
+    if lacking:
+        raise AnalysisError(
+            f"interval={how.interval!r} resamples {' and '.join(how.units)}, and the table has no "
+            f"column {lacking[0]}; add it, or choose interval='filters' if rows are independent of "
+            "each other, or interval=None for no interval"
+        )
     missing = [name for name in by if name not in filters.columns]
     facts = [name for name in missing if name in _FACTS]
     if facts:
@@ -229,9 +326,9 @@ def _check_groups(filters: pd.DataFrame, by: list[str]) -> None:
         raise AnalysisError(f"by={by}: {problem}")
 
 
-def _check_choices(how: _How) -> None:
-    if how.method not in COEFFICIENTS:
-        raise AnalysisError(unknown_name("correlation method", how.method, COEFFICIENTS))
-    if how.interval not in get_args(Interval):
-        raise AnalysisError(unknown_name("interval", how.interval, get_args(Interval)))
-    check_level(how.level)
+def _check_choices(method: str, interval: str | None, level: float) -> None:
+    if method not in COEFFICIENTS:
+        raise AnalysisError(unknown_name("correlation method", method, COEFFICIENTS))
+    if interval is not None and interval not in get_args(Interval):
+        raise AnalysisError(unknown_name("interval", interval, get_args(Interval)))
+    check_level(level)

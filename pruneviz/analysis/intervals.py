@@ -1,19 +1,38 @@
-"""Confidence intervals of correlations: Fisher's formula, and the bootstrap."""
+"""Confidence intervals of the correlations of groups, by name."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
 from scipy import special
 
-from pruneviz.analysis.coefficients import coefficients
+from pruneviz.analysis.coefficients import TRANSFORMS, coefficients, transformed
+from pruneviz.analysis.moments import Moments, moments
+from pruneviz.analysis.resampling import (
+    Ends,
+    Resampling,
+    Weighted,
+    WeightedKendall,
+    WeightedPearson,
+    jackknife,
+    nested,
+    percentiles,
+    studentised,
+)
 from pruneviz.log.vocabulary import CorrelationMethod
 
-Interval = Literal["fisher", "bootstrap"]
-Ends = tuple[np.ndarray, np.ndarray]
+Interval = Literal["auto", "layers", "seeds", "hierarchical", "filters", "fisher"]
+
+# Columns that name the units which an interval resamples; for "filters" every pair is a unit.
+UNITS: Mapping[Interval, tuple[str, ...]] = {
+    "layers": ("layer",),
+    "seeds": ("run",),
+    "hierarchical": ("run", "layer"),
+    "filters": (),
+    "fisher": (),
+}
 
 # Variance of atanh(r) over n pairs. Kendall's needs n >= 5, the others n >= 4.
 _FISHER_VARIANCES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -22,11 +41,13 @@ _FISHER_VARIANCES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] 
     "kendall": lambda r, n: 0.437 / (n - 4),
     "symlog": lambda r, n: 1 / (n - 3),
 }
+_FEWEST_PAIRS = 4
+_MOST_COMPARED = 2000  # filters that are compared with each other, all at once
 
 
 def fisher_intervals(
     r: np.ndarray, n: np.ndarray, method: CorrelationMethod, level: float = 0.95
-) -> Ends:
+) -> tuple[np.ndarray, np.ndarray]:
     """Fisher intervals of correlations; see `pruneviz.correlate` for their assumptions.
 
     Args:
@@ -46,62 +67,110 @@ def fisher_intervals(
     return np.tanh(centre - half), np.tanh(centre + half)
 
 
-def bootstrap_intervals(
+def resampled_intervals(
     x: np.ndarray,
     y: np.ndarray,
     starts: np.ndarray,
+    units: np.ndarray,
     r: np.ndarray,
     method: CorrelationMethod,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> Ends:
-    """Percentile bootstrap intervals of the groups that have a correlation and at least 4 pairs.
+    interval: Interval,
+    how: Resampling,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals of the groups that have a correlation and at least 4 pairs.
 
     Args:
         x: First values, float64 [pair].
         y: Second values, float64 [pair].
         starts: Index at which each group starts [group].
+        units: Numbers of the units that each pair belongs to, the outermost first [level, pair];
+            no level makes every pair a unit.
         r: Correlations [group].
-        method: Key in `COEFFICIENTS`.
-        level: Confidence level, between 0 and 1.
-        resamples: Draws per group.
-        seed: Seed of the draws, the same for every group.
+        method: Correlation coefficient.
+        interval: A name of `Interval`, except "fisher".
+        how: Level, number of draws and seed.
 
     Returns:
         Lower and upper ends [group]; null for the other groups.
     """
+    if method in TRANSFORMS and len(starts):
+        x, y = transformed(x, y, starts, method)
     bounds = np.append(starts, len(x))
-    low, high = np.full((2, len(r)), np.nan)
-    for group in np.flatnonzero(~np.isnan(r) & (np.diff(bounds) >= 4)):
+    ends = np.full((2, len(r)), np.nan)
+    for group in np.flatnonzero(~np.isnan(r) & (np.diff(bounds) >= _FEWEST_PAIRS)):
         rows = slice(bounds[group], bounds[group + 1])
-        low[group], high[group] = _bootstrap(x[rows], y[rows], method, level, resamples, seed)
-    return low, high
+        order, first = _by_unit(units[:, rows])
+        a, b = x[rows][order], y[rows][order]
+        if method == "kendall" and len(first) > _MOST_COMPARED:
+            ends[:, group] = _kendall_percentiles(a, b, how)
+            continue
+        if method in TRANSFORMS:
+            of: Weighted = WeightedPearson.of(moments(a, b, first))
+        else:
+            of = WeightedKendall.of(a, b, first)
+        outer = units[0, rows][order][first] if len(units) > 1 else None
+        ends[:, group] = _interval(of, outer, interval, how)
+    return ends[0], ends[1]
 
 
-def _bootstrap(
-    x: np.ndarray,
-    y: np.ndarray,
-    method: CorrelationMethod,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> np.ndarray:
-    """Interval of one group. Each group reseeds the generator, so groups are independent."""
-    from scipy import stats  # half a second to import
+def intervals_of_moments(
+    parts: Moments,
+    starts: np.ndarray,
+    outer: np.ndarray | None,
+    r: np.ndarray,
+    n: np.ndarray,
+    interval: Interval,
+    how: Resampling,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals of Pearson's r from the moments of units, for groups too large to hold.
 
-    whole = np.zeros(1, dtype="int64")
-    with warnings.catch_warnings():
-        # Draws from a small group can be constant and then have no r. They are left out,
-        # which scipy's own interval cannot do.
-        warnings.simplefilter("ignore")
-        drawn = stats.bootstrap(
-            (x, y),
-            lambda a, b: coefficients(a, b, whole, method)[0].item(),
-            paired=True,
-            vectorized=False,
-            n_resamples=resamples,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).bootstrap_distribution
-        return np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    Args:
+        parts: Moments of the units, group after group.
+        starts: Index at which each group starts [group].
+        outer: Numbers of the outer unit that each belongs to [unit], or None.
+        r: Correlations [group].
+        n: Number of pairs [group].
+        interval: A name of `Interval` that has units.
+        how: Level, number of draws and seed.
+
+    Returns:
+        As `resampled_intervals`.
+    """
+    bounds = np.append(starts, len(parts.n))
+    ends = np.full((2, len(r)), np.nan)
+    for group in np.flatnonzero(~np.isnan(r) & (n >= _FEWEST_PAIRS)):
+        rows = np.arange(bounds[group], bounds[group + 1])
+        mine = None if outer is None else outer[rows]
+        ends[:, group] = _interval(WeightedPearson.of(parts[rows]), mine, interval, how)
+    return ends[0], ends[1]
+
+
+def _interval(of: Weighted, outer: np.ndarray | None, interval: Interval, how: Resampling) -> Ends:
+    if interval == "filters":
+        return percentiles(of, how)
+    if interval == "seeds":
+        return jackknife(of, how.level)
+    if interval == "hierarchical" and outer is not None:
+        return nested(of, np.unique(outer, return_inverse=True)[1], how)
+    return studentised(of, how)
+
+
+def _kendall_percentiles(x: np.ndarray, y: np.ndarray, how: Resampling) -> Ends:
+    """Percentile bootstrap over many filters, which computes tau of every resample."""
+    generator, whole = np.random.default_rng(how.seed), np.zeros(1, dtype="int64")
+    found = []
+    for _ in range(how.resamples):
+        rows = generator.integers(len(x), size=len(x))
+        found.append(coefficients(x[rows], y[rows], whole, "kendall")[0].item())
+    low, high = np.nanquantile(found, [(1 - how.level) / 2, (1 + how.level) / 2])
+    return float(low), float(high)
+
+
+def _by_unit(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order that puts unit after unit, and the place in it at which each unit starts."""
+    pairs = units.shape[1]
+    if not len(units):
+        return np.arange(pairs), np.arange(pairs)
+    order = np.lexsort(units[::-1])
+    changes = (np.diff(units[:, order], axis=1) != 0).any(axis=0)
+    return order, np.flatnonzero(np.append(True, changes))

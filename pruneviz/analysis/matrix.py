@@ -79,7 +79,7 @@ def correlation_matrix(
     values = {label: values_of(table, what) for label, what in zip(labels, chosen, strict=True)}
     known = table.assign(**values)
     parts = [
-        correlate(known, x, y, by=by, method=method).assign(x=x, y=y)
+        correlate(known, x, y, by=by, method=method, interval=None).assign(x=x, y=y)
         for x, y in combinations_with_replacement(labels, 2)
     ]
     upper = pd.concat(parts, ignore_index=True)

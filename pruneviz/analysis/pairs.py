@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +24,14 @@ class Pairs:
         x: First values, float64 [pair].
         y: Second values, float64 [pair].
         starts: Index at which each group starts [group].
+        units: Numbers of the units that each pair belongs to, such as its layer [level, pair].
     """
 
     keys: pd.DataFrame
     x: np.ndarray
     y: np.ndarray
     starts: np.ndarray
+    units: np.ndarray
 
     @property
     def n(self) -> np.ndarray:
@@ -37,7 +39,34 @@ class Pairs:
         return np.diff(self.starts, append=len(self.x))
 
 
-def complete_pairs(filters: pd.DataFrame, x: AnyMeasure, y: AnyMeasure, by: list[str]) -> Pairs:
+class UnitNumbers:
+    """Numbers of the values of some columns, the same in every table that is asked about.
+
+    Args:
+        columns: Columns that name the units, the outermost first.
+    """
+
+    def __init__(self, columns: Sequence[str] = ()) -> None:
+        self.columns = list(columns)
+        self._known: list[dict[object, int]] = [{} for _ in columns]
+
+    def of(self, table: pd.DataFrame) -> np.ndarray:
+        """The numbers of each row [column, row]."""
+        found = np.zeros((len(self.columns), len(table)), dtype="int32")
+        for place, (name, known) in enumerate(zip(self.columns, self._known, strict=True)):
+            codes, values = pd.factorize(table[name], use_na_sentinel=False)
+            numbers = [known.setdefault(value, len(known)) for value in values]
+            found[place] = np.array(numbers, dtype="int32")[codes] if numbers else 0
+        return found
+
+
+def complete_pairs(
+    filters: pd.DataFrame,
+    x: AnyMeasure,
+    y: AnyMeasure,
+    by: list[str],
+    units: UnitNumbers | None = None,
+) -> Pairs:
     """Pairs of a table in which neither quantity is null.
 
     Args:
@@ -45,23 +74,29 @@ def complete_pairs(filters: pd.DataFrame, x: AnyMeasure, y: AnyMeasure, by: list
         x: Column or pruning measure.
         y: Column or pruning measure.
         by: Columns to group by.
+        units: Columns that name the units which each pair belongs to. Default: none.
 
     Raises:
         AnalysisError: If x or y is unknown or not numeric.
         ScoreError: If the table lacks a column that a measure needs.
     """
+    units = UnitNumbers() if units is None else units
     xs, ys = values_of(filters, x), values_of(filters, y)
     complete = ~(np.isnan(xs) | np.isnan(ys))
     xs, ys = xs[complete], ys[complete]
     keys, rows, starts = grouped(filters.loc[complete, by])
-    return Pairs(keys, xs[rows], ys[rows], starts)
+    numbers = units.of(filters.loc[complete, units.columns])
+    return Pairs(keys, xs[rows], ys[rows], starts, numbers[:, rows])
 
 
-def pairs_by_block(filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str]) -> Iterator[Pairs]:
+def pairs_by_block(
+    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], units: Sequence[str] = ()
+) -> Iterator[Pairs]:
     """Complete pairs in each block of a scan; blocks without any are skipped."""
-    columns = [*by, *_columns_for(filters, x), *_columns_for(filters, y)]
-    for block in filters.blocks(columns):
-        pairs = complete_pairs(block, x, y, by)
+    columns = [*by, *units, *_columns_for(filters, x), *_columns_for(filters, y)]
+    numbers = UnitNumbers(units)
+    for block in filters.blocks(list(dict.fromkeys(columns))):
+        pairs = complete_pairs(block, x, y, by, numbers)
         if len(pairs.keys):
             yield pairs
 

@@ -9,7 +9,7 @@ temporary files of some whole groups each that fit in memory, so time stays line
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,13 @@ from pruneviz.log.scan import Scan
 
 GATHERED_PAIRS = 8_000_000  # held at once; with their ranks they take about 1 GB
 
-_PAIR = np.dtype([("group", "int32"), ("x", "float64"), ("y", "float64")])
 
-
-def pairs_at_once(filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str]) -> Iterator[Pairs]:
+def pairs_at_once(
+    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], units: Sequence[str] = ()
+) -> Iterator[Pairs]:
     """Pairs of whole groups, some groups at a time.
 
-    Groups that span epochs or runs take 20 bytes per pair in the folder for temporary files
+    Groups that span epochs or runs take 20 to 28 bytes per pair in the folder for temporary files
     (`TMPDIR`) in the meantime.
 
     Args:
@@ -38,6 +38,7 @@ def pairs_at_once(filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str]) ->
         x: Column or pruning measure.
         y: Column or pruning measure.
         by: Columns to group by.
+        units: Columns that name the units which each pair belongs to.
 
     Raises:
         AnalysisError: If a group that spans epochs or runs has more than `GATHERED_PAIRS` pairs; if
@@ -46,17 +47,18 @@ def pairs_at_once(filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str]) ->
         ScoreError: If the table lacks a column that a measure needs.
     """
     if {"run", "epoch"} <= set(by):
-        yield from pairs_by_block(filters, x, y, by)
+        yield from pairs_by_block(filters, x, y, by, units)
         return
     keys, known = moments_on_disk(filters, x, y, by)
     _check_sizes(known.n)
     with tempfile.TemporaryDirectory() as folder:
         portions = {Path(folder) / str(groups.start): groups for groups in _portions(known.n)}
         with disk_errors(Path(folder)):
-            for pairs in pairs_by_block(filters, x, y, by):
+            for pairs in pairs_by_block(filters, x, y, by, units):
                 _sort_into(portions, pairs, _places(pairs.keys, keys))
         for file, groups in portions.items():
-            yield _gathered(file, keys.iloc[groups].reset_index(drop=True), groups.start)
+            keys_of_file = keys.iloc[groups].reset_index(drop=True)
+            yield _gathered(file, keys_of_file, groups.start, len(units))
 
 
 def moments_on_disk(
@@ -95,8 +97,9 @@ def _places(some: pd.DataFrame, keys: pd.DataFrame) -> np.ndarray:
 
 def _sort_into(portions: Mapping[Path, slice], pairs: Pairs, places: np.ndarray) -> None:
     """Append the pairs in a block to the files for their groups."""
-    records = np.empty(len(pairs.x), dtype=_PAIR)
+    records = np.empty(len(pairs.x), dtype=_record(len(pairs.units)))
     records["group"], records["x"], records["y"] = np.repeat(places, pairs.n), pairs.x, pairs.y
+    records["units"] = pairs.units.T
     bounds = np.append(pairs.starts, len(pairs.x))
     for file, groups in portions.items():
         first, last = np.searchsorted(places, [groups.start, groups.stop])
@@ -105,19 +108,26 @@ def _sort_into(portions: Mapping[Path, slice], pairs: Pairs, places: np.ndarray)
                 records[bounds[first] : bounds[last]].tofile(opened)
 
 
-def _gathered(file: Path, keys: pd.DataFrame, first: int) -> Pairs:
+def _record(levels: int) -> np.dtype:
+    numbers = [("x", "float64"), ("y", "float64"), ("units", "int32", (levels,))]
+    return np.dtype([("group", "int32"), *numbers])
+
+
+def _gathered(file: Path, keys: pd.DataFrame, first: int, levels: int) -> Pairs:
     """Pairs of one file, group after group; its groups are `keys`, numbered from `first`."""
-    records = np.fromfile(file, dtype=_PAIR)
+    records = np.fromfile(file, dtype=_record(levels))
     file.unlink()
     order = np.argsort(records["group"], kind="stable")
     starts = np.searchsorted(records["group"][order], first + np.arange(len(keys)))
-    return Pairs(keys, records["x"][order], records["y"][order], starts)
+    records = records[order]
+    return Pairs(keys, records["x"], records["y"], starts, records["units"].T)
 
 
 def _check_sizes(n: np.ndarray) -> None:
     if len(n) and n.max() > GATHERED_PAIRS:
         raise AnalysisError(
-            f"a group has {n.max():,} pairs, and ranks and bootstraps hold all pairs of a group in "
-            f"memory, at most {GATHERED_PAIRS:,}; group by run and epoch too, or use "
-            "method='pearson' with interval='fisher', for which groups may have any size"
+            f"a group has {n.max():,} pairs, and ranks, logarithms and interval='filters' hold all "
+            f"pairs of a group in memory, at most {GATHERED_PAIRS:,}; group by run and epoch too, "
+            "or use method='pearson' with interval='layers' or 'fisher', for which groups may have "
+            "any size"
         )

@@ -117,7 +117,7 @@ def leave_one_layer_out(
 
 def _pairs(filters: pd.DataFrame, x: AnyMeasure, y: AnyMeasure, by: list[str]) -> pd.DataFrame:
     """The `by` columns, layer, x and y for every filter with finite x and y."""
-    correlate(filters.head(0), x, y, by=by)  # raises errors about x, y and by
+    correlate(filters.head(0), x, y, by=by, interval=None)  # raises errors about x, y and by
     values = {_X: values_of(filters, x), _Y: values_of(filters, y)}
     pairs = filters[[*by, "layer"]].assign(**values)
     finite = np.isfinite(pairs[[_X, _Y]].to_numpy()).all(axis=1)
@@ -125,7 +125,7 @@ def _pairs(filters: pd.DataFrame, x: AnyMeasure, y: AnyMeasure, by: list[str]) -
 
 
 def _r(pairs: pd.DataFrame, by: list[str], method: CorrelationMethod = "pearson") -> pd.DataFrame:
-    return correlate(pairs, _X, _Y, by=by, method=method)[[*by, "n", "r"]]
+    return correlate(pairs, _X, _Y, by=by, method=method, interval=None)[[*by, "n", "r"]]
 
 
 def _without_each_layer(

@@ -221,7 +221,7 @@ def _correlations(panel: Panel) -> pd.DataFrame:
         return pd.DataFrame()
     columns = ["run", "epoch", "sigma", "sigma_delta", "abs_theta_g"]
     rows = runs.read("filters", columns, complete=["sigma_delta", "abs_theta_g"])
-    return correlate(rows, change, LOSS_PRESERVATION)
+    return correlate(rows, change, LOSS_PRESERVATION, interval=None)
 
 
 def _wide(table: pd.DataFrame, value: str, runs: Sequence[str]) -> pd.DataFrame:

@@ -154,8 +154,10 @@ def _of_rows(panel: Panel) -> pd.DataFrame:
     columns = ["run", "epoch", X, Y, *errors]
     rows = runs.read("filters", columns, _shown(panel, held), complete=[X, Y])
     keys = ["run", "epoch"]
-    found = correlate(rows, X, Y)[[*keys, "r"]].rename(columns={"r": "pearson"})
-    ranks = correlate(rows, X, Y, method="spearman")[[*keys, "r"]].rename(columns={"r": "spearman"})
+    found = correlate(rows, X, Y, interval=None)[[*keys, "r"]].rename(columns={"r": "pearson"})
+    ranks = correlate(rows, X, Y, method="spearman", interval=None)[[*keys, "r"]].rename(
+        columns={"r": "spearman"}
+    )
     return found.merge(ranks, on=keys).merge(_clear(rows, runs.spec), on=keys)
 
 

@@ -26,8 +26,8 @@ def weight_correlations(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per pair and method: x, y, method, n (weights that have both), n_eff (see
-        `pruneviz.correlate`), r. r is null if a column is absent, as changes are at the first
-        epoch, or constant.
+        `pruneviz.correlate`), r, low and high (by resampling layers). r is null if a column is
+        absent, as changes are at the first epoch, or constant.
 
     References:
         Lubana and Dick, ICLR 2021, Figures 2 and 3, Appendix H.1.
@@ -36,13 +36,12 @@ def weight_correlations(table: pd.DataFrame) -> pd.DataFrame:
     for x, y in PAIRS:
         pair = _kept_pair(table, x, y)
         found += [(x, y, method, *_correlation(pair, method)) for method in METHODS]
-    return pd.DataFrame(found, columns=["x", "y", "method", "n", "n_eff", "r"])
+    return pd.DataFrame(found, columns=["x", "y", "method", "n", "n_eff", "r", "low", "high"])
 
 
 def _kept_pair(table: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    pair = pd.DataFrame(
-        {"x": _values_or_nulls(table, x), "y": _values_or_nulls(table, y)}, copy=False
-    )
+    values = {"x": _values_or_nulls(table, x), "y": _values_or_nulls(table, y)}
+    pair = pd.DataFrame({"layer": table["layer"].to_numpy(), **values}, copy=False)
     return pair[table["kept"].to_numpy() & pair.notna().all(axis=1).to_numpy()]
 
 
@@ -54,9 +53,8 @@ def _values_or_nulls(table: pd.DataFrame, name: str) -> np.ndarray:
     return np.full(len(table), np.nan)
 
 
-def _correlation(pair: pd.DataFrame, method: CorrelationMethod) -> tuple[int, float, float]:
+def _correlation(pair: pd.DataFrame, method: CorrelationMethod) -> tuple[float, ...]:
     found = correlate(pair, "x", "y", by=[], method=method)
     if found.empty:
-        return 0, float("nan"), float("nan")
-    first = found.iloc[0]
-    return int(first["n"]), float(first["n_eff"]), float(first["r"])
+        return (0, *[float("nan")] * 4)
+    return tuple(found.iloc[0])

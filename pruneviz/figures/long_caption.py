@@ -19,7 +19,6 @@ from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.vocabulary import BN_MODES
-from pruneviz.plot.row_kind import row_kind_of
 from pruneviz.plot.words import dataset_title, measure_title, network_title
 
 # Facts of the recordings that the paper leaves open or that scale its protocol down.
@@ -152,11 +151,7 @@ def _values_heading(entry: Entry, table: pd.DataFrame, spec: pd.DataFrame) -> st
     single = "of a single seed"
     if entry.kind in CORRELATIONS:
         several += ", in brackets the 95 % interval of the mean (Student's t)"
-        rows = "single weights" if spec["unit"].eq("weight").any() else f"{row_kind_of(spec).noun}s"
-        single += (
-            f", in brackets the 95 % interval over its {rows} (Fisher), too narrow where few large "
-            "values decide"
-        )
+        single += ", in brackets the 95 % interval by resampling its layers"
     parts = []
     if table["seeds"].max() > 1:
         parts.append(several)

@@ -130,6 +130,8 @@ CORRELATIONS: Mapping[str, Column] = {
         "1",
         "correlation over all weights of the network that are not pruned; null where there is none",
     ),
+    "low": Column(DOUBLE, "1", "lower end of its 95 % interval, by resampling layers"),
+    "high": Column(DOUBLE, "1", "upper end"),
 }
 
 HALVES: Mapping[str, Column] = {

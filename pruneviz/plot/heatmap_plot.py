@@ -167,7 +167,10 @@ def _correlated(
             "a heat map needs two measures; name more in measures, or record the columns that need "
             "derivatives"
         )
-    parts = [correlate(values, x, y, by=by, method=method).assign(x=x, y=y) for x, y in pairs]
+    parts = [
+        correlate(values, x, y, by=by, method=method, interval=None).assign(x=x, y=y)
+        for x, y in pairs
+    ]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -34,8 +34,27 @@ def correlations_of_rows(
         The columns of `mean_correlations`.
     """
     groups = ["run", *by]
-    by_method = {method: correlate(filters, x, y, by=groups, method=method) for method in methods}
+    by_method = {method: _correlations(filters, x, y, groups, method) for method in methods}
     return mean_correlations(by_method, spec, counted, by)
+
+
+def _correlations(
+    filters: pd.DataFrame, x: str, y: str, groups: list[str], method: CorrelationMethod
+) -> pd.DataFrame:
+    """Correlations of every run, with intervals of those that are alone in a group.
+
+    Several runs give an interval over seeds, so theirs would be resampled for nothing.
+    """
+    found = correlate(filters, x, y, by=groups, method=method, interval=None)
+    known = found.dropna(subset=["r"])
+    alone = known[~known.duplicated(groups[1:], keep=False)]
+    if alone.empty:
+        return found
+    runs = filters["run"].isin(alone["run"])
+    own = correlate(filters[runs], x, y, by=groups, method=method)
+    own = own.astype({"run": found["run"].dtype})
+    ends = found[groups].merge(own[[*groups, "low", "high"]], on=groups, how="left")
+    return found.assign(low=ends["low"].to_numpy(), high=ends["high"].to_numpy())
 
 
 def mean_correlations(
@@ -57,7 +76,7 @@ def mean_correlations(
         One row per group: the columns `by`, `seeds` (runs averaged), the column `counted` (fewest
         rows correlated in a run), for each coefficient its mean, its standard deviation over seeds
         (`_sd`) and its 95 % interval (`_low`, `_high`): the interval of the mean over seeds or,
-        with a single seed, of the run over its rows; and `pearson_n_eff` (fewest over seeds), if
+        with a single seed, of the run over its layers; and `pearson_n_eff` (fewest over seeds), if
         Pearson's coefficient is among them.
     """
     parts = [

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from pruneviz.analysis.intervals import fisher_intervals
 from pruneviz.analysis.masks import mask_distance
 from pruneviz.analysis.measures import Measure
 from pruneviz.analysis.scores import columns_read
@@ -174,17 +173,13 @@ def _recorded(
     method: CorrelationMethod,
     epochs: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """Recorded correlations of one pair by one coefficient, with Fisher's intervals."""
+    """Recorded correlations of one pair by one coefficient; logs of schema 2 hold no intervals."""
     held = runs.named(spec["run"]).read("correlations", epochs=epochs)
     x, y = logged_name(x), logged_name(y)
     as_named = (held["x"] == x) & (held["y"] == y)
     turned = (held["x"] == y) & (held["y"] == x)
     found = held[(as_named | turned) & (held["method"] == method)]
-    r, n = found["r"].to_numpy(dtype="float64"), found["n"].to_numpy()
-    low, high = fisher_intervals(r, n, method)
-    # Tables made by hand may lack n_eff.
-    known = found.reindex(columns=["run", "epoch", "n", "n_eff", "r"])
-    return known.assign(low=low, high=high)
+    return found.reindex(columns=["run", "epoch", "n", "n_eff", "r", "low", "high"])
 
 
 def _recorded_distances(

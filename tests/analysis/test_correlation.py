@@ -15,7 +15,14 @@ from pruneviz.analysis.correlation import Interval, correlate, over_seeds
 from pruneviz.analysis.scores import score
 from pruneviz.errors import AnalysisError, ScoreError
 from pruneviz.log.vocabulary import CorrelationMethod, with_companion
-from tests.support.plain_statistics import effective_number, interval_over_seeds, symmetric_log
+from tests.support.plain_statistics import (
+    effective_number,
+    interval_over_seeds,
+    jackknife,
+    nested_bootstrap,
+    symmetric_bootstrap,
+    symmetric_log,
+)
 
 METHODS: Mapping[CorrelationMethod, Callable[..., Any]] = {
     "pearson": stats.pearsonr,
@@ -204,7 +211,7 @@ def test_effective_number_of_known_cases() -> None:
         assert found == pytest.approx(expected, abs=1e-3)
     # Below 4, |r| is within two of its standard errors, whose squares sum w^2 estimates.
     x, y = rng.normal(size=(2, 400, 200))
-    unrelated = correlate(groups_of(x, y), "x", "y", by=["run"])["n_eff"]
+    unrelated = correlate(groups_of(x, y), "x", "y", by=["run"], interval=None)["n_eff"]
     assert (unrelated > 3.84).mean() == pytest.approx(0.05, abs=0.025)
 
 
@@ -230,7 +237,7 @@ def test_what_stands_beside_a_coefficient() -> None:
     assert with_companion("kendall") == ("kendall", "spearman", "pearson", "symlog")
 
 
-@pytest.mark.parametrize("interval", ["fisher", "bootstrap"])
+@pytest.mark.parametrize("interval", ["fisher", "filters"])
 @pytest.mark.parametrize("method", METHODS)
 def test_small_and_constant_groups_are_null_without_a_warning(
     method: CorrelationMethod, interval: Interval
@@ -313,7 +320,7 @@ def test_by_takes_a_single_name() -> None:
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
 def test_fisher_interval_of_pearson_equals_scipy(level: float) -> None:
     filters = filters_table()
-    found = correlate(filters, "theta_g", "theta_hg", level=level)
+    found = correlate(filters, "theta_g", "theta_hg", level=level, interval="fisher")
     expected = [
         stats.pearsonr(rows["theta_g"], rows["theta_hg"]).confidence_interval(level)
         for _, rows in filters.groupby(["run", "epoch"])
@@ -331,7 +338,7 @@ def test_fisher_interval_of_pearson_equals_scipy(level: float) -> None:
 def test_fisher_interval_of_ranks_is_as_published(
     method: CorrelationMethod, error: Callable[[float], float]
 ) -> None:
-    found = correlate(filters_table(), "theta_g", "theta_hg", method=method)
+    found = correlate(filters_table(), "theta_g", "theta_hg", method=method, interval="fisher")
     assert (found["n"] == 30).all()
     for r, low, high in found[["r", "low", "high"]].to_numpy():
         half = 1.959964 * error(r)
@@ -357,7 +364,7 @@ def test_intervals_cover_the_truth_as_often_as_they_claim(rho: float) -> None:
         "kendall": 2 / np.pi * np.arcsin(rho),
     }
     for method, truth in truths.items():
-        found = correlate(table, "x", "y", by=["run"], method=method)
+        found = correlate(table, "x", "y", by=["run"], method=method, interval="fisher")
         assert coverage(found, truth) == pytest.approx(0.95, abs=0.02)
 
 
@@ -365,8 +372,8 @@ def test_heavy_tails_make_fisher_too_narrow_and_the_bootstrap_wider() -> None:
     rho, n = 0.7, 200
     x, y = (np.exp(values) for values in normal_pairs(rho, 50, n, seed=2))
     truth = (np.exp(rho) - 1) / (np.e - 1)  # Pearson's r of two log-normal variables
-    fisher = correlate(groups_of(x, y), "x", "y", by=["run"])
-    bootstrap = correlate(groups_of(x, y), "x", "y", by=["run"], interval="bootstrap", resamples=50)
+    fisher = correlate(groups_of(x, y), "x", "y", by=["run"], interval="fisher")
+    bootstrap = correlate(groups_of(x, y), "x", "y", by=["run"], interval="filters", resamples=50)
     pd.testing.assert_series_equal(fisher["r"], bootstrap["r"])
     assert coverage(fisher, truth) < 0.8 < coverage(bootstrap, truth)
 
@@ -374,9 +381,9 @@ def test_heavy_tails_make_fisher_too_narrow_and_the_bootstrap_wider() -> None:
 def test_bootstrap_equals_fisher_where_fisher_holds() -> None:
     table = groups_of(*normal_pairs(0.6, 3, 400))
     for method in METHODS:
-        fisher = correlate(table, "x", "y", by=["run"], method=method)
+        fisher = correlate(table, "x", "y", by=["run"], method=method, interval="fisher")
         bootstrap = correlate(
-            table, "x", "y", by=["run"], method=method, interval="bootstrap", resamples=200
+            table, "x", "y", by=["run"], method=method, interval="filters", resamples=200
         )
         np.testing.assert_allclose(bootstrap[["low", "high"]], fisher[["low", "high"]], atol=0.03)
         assert (bootstrap["low"] < bootstrap["r"]).all()
@@ -385,12 +392,128 @@ def test_bootstrap_equals_fisher_where_fisher_holds() -> None:
 
 def test_bootstrap_is_repeatable_and_does_not_depend_on_other_groups() -> None:
     table = groups_of(*normal_pairs(0.6, 3, 40))
-    options: dict[str, Any] = {"by": ["run"], "interval": "bootstrap", "resamples": 50}
+    options: dict[str, Any] = {"by": ["run"], "interval": "filters", "resamples": 50}
     found = correlate(table, "x", "y", **options)
     alone = correlate(table[table["run"] == 2], "x", "y", **options)
     pd.testing.assert_frame_equal(found[found["run"] == 2].reset_index(drop=True), alone)
     other = correlate(table, "x", "y", **options, seed=1)
     assert (other["low"] != found["low"]).all()
+
+
+# Intervals of layers and runs
+
+
+def layered(
+    runs: int = 3, layers: int = 6, filters: int = 12, seed: int = 0, spread: float = 0.5
+) -> pd.DataFrame:
+    """Filters of layers that differ in size, scale and slope, with heavy tails."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for run in range(runs):
+        for layer in range(layers):
+            n = filters + 3 * layer
+            scale, slope = np.exp(rng.normal(size=2) * spread)
+            x = scale * rng.standard_t(4, size=n)
+            y = slope * x + scale * rng.normal(size=n)
+            keys = {"run": f"r{run}", "epoch": 0, "layer": f"l{layer}"}
+            parts.append(pd.DataFrame({**keys, "x": x, "y": y}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def in_units(table: pd.DataFrame, names: list[str], method: CorrelationMethod) -> list[Any]:
+    """Pairs of each unit as a method takes them: values, ranks or logarithms of the whole."""
+    change: Callable[[pd.Series], Any] = {
+        "spearman": stats.rankdata,
+        "symlog": symmetric_log,
+    }.get(method, np.asarray)
+    values = table.assign(x=change(table["x"]), y=change(table["y"]))
+    return [rows[["x", "y"]].to_numpy() for _, rows in values.groupby(names)]
+
+
+@pytest.mark.parametrize("method", ["pearson", "spearman", "symlog", "kendall"])
+def test_the_layer_bootstrap_equals_plain_loops(method: CorrelationMethod) -> None:
+    table = layered(runs=1)
+    found = correlate(table, "x", "y", method=method, resamples=40, seed=3).iloc[0]
+    plain = symmetric_bootstrap(in_units(table, ["layer"], method), 40, 3, method == "kendall")
+    assert tuple(found[["low", "high"]]) == pytest.approx(plain, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["pearson", "spearman", "symlog", "kendall"])
+def test_intervals_over_runs_equal_plain_loops(method: CorrelationMethod) -> None:
+    table = layered(runs=3, layers=4)
+    of_tau = method == "kendall"
+    by_run = correlate(table, "x", "y", by="epoch", method=method, interval="seeds").iloc[0]
+    plain = jackknife(in_units(table, ["run"], method), of_tau)
+    assert tuple(by_run[["low", "high"]]) == pytest.approx(plain, rel=1e-9)
+    options: dict[str, Any] = {"interval": "hierarchical", "resamples": 40, "seed": 3}
+    both = correlate(table, "x", "y", by="epoch", method=method, **options).iloc[0]
+    cells = in_units(table, ["run", "layer"], method)
+    plain = nested_bootstrap(cells, [run for run in range(3) for _ in range(4)], 40, 3, of_tau)
+    assert tuple(both[["low", "high"]]) == pytest.approx(plain, rel=1e-9)
+
+
+def test_what_auto_resamples() -> None:
+    table = layered(layers=6)
+    options: dict[str, Any] = {"resamples": 30}
+    by_layer = ["run", "layer"]
+    cases = [
+        ({}, {"interval": "layers"}),
+        ({"by": by_layer}, {"by": by_layer, "interval": "filters"}),
+    ]
+    for auto, named in cases:
+        found = correlate(table, "x", "y", **auto, **options)
+        pd.testing.assert_frame_equal(found, correlate(table, "x", "y", **named, **options))
+    bare = table.drop(columns="layer")
+    found = correlate(bare, "x", "y", **options)
+    pd.testing.assert_frame_equal(found, correlate(bare, "x", "y", interval="filters", **options))
+    none = correlate(table, "x", "y", interval=None)
+    assert none[["low", "high"]].isna().all(axis=None) and none["r"].notna().all()
+
+
+def test_few_layers_say_nothing_and_more_say_more() -> None:
+    four = correlate(layered(layers=4), "x", "y")
+    assert (four["low"] == -1).all() and (four["high"] == 1).all()
+    found = correlate(layered(layers=20), "x", "y", resamples=99)
+    assert (found["high"] - found["low"]).between(0.01, 1.5).all()
+    assert ((found["low"] < found["r"]) & (found["r"] < found["high"])).all()
+
+
+def test_one_layer_that_decides_makes_the_interval_wide() -> None:
+    even = layered(runs=1, layers=20, spread=0.1)
+    first = even["layer"] == "l0"
+    loud = even.assign(x=even["x"] * np.where(first, 100, 1), y=even["y"] * np.where(first, 100, 1))
+    widths = [
+        (found["high"] - found["low"]).item()
+        for found in (correlate(table, "x", "y", resamples=199) for table in (even, loud))
+    ]
+    assert widths[1] > 3 * widths[0]
+    fisher = correlate(loud, "x", "y", interval="fisher")
+    assert widths[1] > 3 * (fisher["high"] - fisher["low"]).item()
+
+
+@pytest.mark.parametrize("interval", ["layers", "seeds", "hierarchical"])
+def test_perfect_correlations_are_their_own_interval(interval: Interval) -> None:
+    table = layered().assign(y=lambda rows: -rows["x"])
+    found = correlate(table, "x", "y", by="epoch", interval=interval, resamples=20).iloc[0]
+    np.testing.assert_allclose(found[["r", "low", "high"]].astype(float), -1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"interval": "layers", "by": ["run", "layer"]}, "resamples layer, and by=.* leave layer"),
+        ({"interval": "seeds"}, "resamples run, and by=.* leave run out of by"),
+        ({"interval": "hierarchical", "by": ["layer"]}, "run and layer, and by=.* leave layer"),
+        ({"interval": "seeds", "by": ["network"]}, "a group holds a single one; .*several runs"),
+        ({"interval": "hierarchical", "by": ["network"]}, "a group holds a single one"),
+    ],
+)
+def test_units_that_are_not_there_are_told(options: dict[str, Any], told: str) -> None:
+    table = layered().assign(network=lambda rows: rows["run"])
+    with pytest.raises(AnalysisError, match=told):
+        correlate(table, "x", "y", **options)
+    with pytest.raises(AnalysisError, match="the table has no column layer; add it, or choose"):
+        correlate(table.drop(columns="layer"), "x", "y", interval="layers")
 
 
 def test_an_unknown_quantity_lists_columns_and_measures() -> None:
@@ -433,7 +556,7 @@ def test_an_unknown_group_is_told_with_its_repair() -> None:
     ("options", "told"),
     [
         ({"method": "cosine"}, "choose one of pearson, spearman, kendall, symlog"),
-        ({"interval": "exact"}, "choose one of fisher, bootstrap"),
+        ({"interval": "exact"}, "choose one of auto, layers, seeds, hierarchical, filters, fisher"),
         ({"level": 95}, "confidence between 0 and 1"),
         ({"level": float("nan")}, "confidence between 0 and 1"),
     ],

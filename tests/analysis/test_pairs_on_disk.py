@@ -85,16 +85,31 @@ def unlike_in_memory(
 
 def test_correlations_are_those_of_the_loaded_table(folder: Path, loaded: pd.DataFrame) -> None:
     # Every pair of groups, method and size of a block, in a third of the full product.
+    of_both = {"x": "theta_g", "y": "theta_hg", "resamples": 9}
     cases = [
-        (BLOCK_ROWS[(i + j) % 3], {"x": "theta_g", "y": "theta_hg", "by": by, "method": method})
+        (BLOCK_ROWS[(i + j) % 3], {**of_both, "by": by, "method": method})
         for i, by in enumerate(GROUPS)
         for j, method in enumerate(METHODS)
     ]
     assert not unlike_in_memory(folder, loaded, cases)
 
 
+@pytest.mark.parametrize("interval", ["layers", "hierarchical", "seeds"])
+def test_resampled_units_are_those_of_the_loaded_table(
+    folder: Path, loaded: pd.DataFrame, interval: str
+) -> None:
+    options = {"interval": interval, "resamples": 10, "seed": 3, "x": "theta_g", "y": "theta_hg"}
+    cases = [
+        (BLOCK_ROWS[place], {"by": by, "method": method, **options})
+        for place, (by, method) in enumerate(
+            [(["epoch"], "pearson"), ([], "spearman"), (["epoch"], "symlog")]
+        )
+    ]
+    assert not unlike_in_memory(folder, loaded, cases)
+
+
 def test_bootstraps_are_those_of_the_loaded_table(folder: Path, loaded: pd.DataFrame) -> None:
-    options = {"interval": "bootstrap", "resamples": 10, "seed": 3}
+    options = {"interval": "filters", "resamples": 10, "seed": 3}
     cases = [
         (40, {"x": "sigma", "y": "theta_hg", "by": by, **options})
         for by in (["run", "epoch"], ["layer"])
@@ -136,7 +151,8 @@ def test_a_group_too_large_for_ranks_is_told_with_its_repair(
         pv.correlate(table, "theta_g", "theta_hg", by=["layer"], method="spearman")
     by_epoch = pv.correlate(table, "theta_g", "theta_hg", by=["run", "epoch"], method="spearman")
     assert len(by_epoch)
-    assert len(pv.correlate(table, "theta_g", "theta_hg", by=["layer"]))
+    assert len(pv.correlate(table, "theta_g", "theta_hg", by=["layer"], interval="fisher"))
+    assert len(pv.correlate(table, "theta_g", "theta_hg", by=["epoch"]))
 
 
 def test_moments_of_tiny_and_huge_values_add_up(tmp_path: Path) -> None:
@@ -297,7 +313,7 @@ def test_no_more_rows_are_held_however_long_the_runs(
     monkeypatch.setattr(Scan, "blocks", watched)
     few = scanned(tmp_path, 16)
     pv.correlate(few, "theta_g", "theta_hg")
-    pv.correlate(few, "theta_g", "theta_hg", by=["layer"])
+    pv.correlate(few, "theta_g", "theta_hg", by=["epoch"], resamples=9)
     pv.mask_distance(few)
     pv.score(few, "magnitude", out=tmp_path / "scores.parquet")
     assert max(held) == 16 and sum(held) == 4 * 2 * 8 * (epochs + 1)

@@ -45,3 +45,61 @@ def holm_rejects(p: Sequence[float], alpha: float) -> list[bool]:
         rejected[least] = True
         waiting.remove(least)
     return rejected
+
+
+def _z(units: Sequence[np.ndarray], of_tau: bool) -> float:
+    """atanh of Pearson's r, or of Kendall's tau-b, over all pairs [pair, 2] of some units."""
+    x, y = np.concatenate(units).T
+    found = stats.kendalltau(x, y) if of_tau else stats.pearsonr(x, y)
+    return math.atanh(found.statistic)
+
+
+def _jackknife_error(units: Sequence[np.ndarray], of_tau: bool) -> float:
+    rests = [_z([*units[:place], *units[place + 1 :]], of_tau) for place in range(len(units))]
+    mean = sum(rests) / len(rests)
+    squares = sum((rest - mean) ** 2 for rest in rests)
+    return math.sqrt((len(rests) - 1) / len(rests) * squares)
+
+
+def jackknife(units: Sequence[np.ndarray], of_tau: bool = False) -> tuple[float, float]:
+    """Student's t interval with the error that leaving out one unit after the other gives."""
+    z = _z(units, of_tau)
+    half = stats.t.ppf(0.975, len(units) - 1) * _jackknife_error(units, of_tau)
+    return math.tanh(z - half), math.tanh(z + half)
+
+
+def symmetric_bootstrap(
+    units: Sequence[np.ndarray], resamples: int, seed: int, of_tau: bool = False
+) -> tuple[float, float]:
+    """Interval from resamples of whole units, put together pair by pair."""
+    z, error = _z(units, of_tau), _jackknife_error(units, of_tau)
+    count, generator, sizes = len(units), np.random.default_rng(seed), []
+    for times in generator.multinomial(count, [1 / count] * count, size=resamples):
+        drawn = [unit for unit, often in zip(units, times, strict=True) for _ in range(often)]
+        sizes.append(abs(_z(drawn, of_tau) - z) / _jackknife_error(drawn, of_tau))
+    half = error * sorted(sizes)[math.ceil(0.95 * (resamples - 1))]
+    return math.tanh(z - half), math.tanh(z + half)
+
+
+def nested_bootstrap(
+    cells: Sequence[np.ndarray], runs: Sequence[int], resamples: int, seed: int, of_tau: bool
+) -> tuple[float, float]:
+    """Interval from resamples of runs, and of the layers of each drawn run."""
+    count, generator = max(runs) + 1, np.random.default_rng(seed)
+    times = generator.multinomial(count, [1 / count] * count, size=resamples)
+    often = np.zeros((resamples, len(cells)), dtype=int)
+    for run in range(count):
+        mine = [place for place, owner in enumerate(runs) if owner == run]
+        for place, drawn in zip(
+            mine,
+            generator.multinomial(times[:, run] * len(mine), [1 / len(mine)] * len(mine)).T,
+            strict=True,
+        ):
+            often[:, place] = drawn
+    zs = [
+        _z([cell for cell, n in zip(cells, row, strict=True) for _ in range(n)], of_tau)
+        for row in often
+    ]
+    z, spread = _z(cells, of_tau), np.std(zs) * math.sqrt(count / (count - 1))
+    half = stats.t.ppf(0.975, count - 1) * spread
+    return math.tanh(z - half), math.tanh(z + half)

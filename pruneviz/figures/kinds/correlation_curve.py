@@ -79,7 +79,9 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """Description of the picture, in words."""
     networks = listed(network_title(network) for network in dict.fromkeys(table["network"]))
     row_kind = row_kind_in(table)
-    band = f"the 95 % interval over the {row_kind.noun}s of the one run"
+    band = "the 95 % interval of the one run, by resampling its layers"
+    if table["band_low"].isna().all():
+        band = "none, since the log holds no interval"
     if table["seeds"].max() > 1:
         band = "mean plus and minus one standard deviation over seeds"
     return (

@@ -22,6 +22,7 @@ from pruneviz.figures.long_caption import recording_lines, runs_in_words
 from pruneviz.figures.own import OwnPicture
 from pruneviz.figures.plot_kinds import KINDS
 from pruneviz.figures.plot_texts import main_numbers, title_of, value_rows
+from pruneviz.figures.verdict_words import brief_of, claim_of, finding_of, verdicts_on_plot
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import is_accuracy
 from pruneviz.plot import accuracy_plot, correlation_plot
@@ -52,10 +53,12 @@ def compose_plot(
     numbers = function.table(runs, **{k: v for k, v in arguments.items() if k in of_table})
     noun = ROW_KINDS_BY_UNIT[_unit(runs.spec, arguments)].noun
     spec = _drawn_runs(kind, runs, numbers, arguments)
+    verdicts = verdicts_on_plot(kind, runs.named(spec["run"]), arguments)
     words = Caption(
         title=title_of(kind, network, arguments),
         drawn=drawn_words(kind, numbers, arguments, noun),
-        found=main_numbers(kind, numbers, arguments),
+        found=f"{brief_of(verdicts)} {main_numbers(kind, numbers, arguments)}".strip(),
+        claim=claim_of(verdicts),
         made=runs_in_words(spec, arguments),
     )
     alt = AltText(
@@ -68,7 +71,8 @@ def compose_plot(
         words=words,
         alt=alt,
         details=_details(
-            kind, name, words, numbers, spec, _in_force(kind, spec, numbers, arguments)
+            *(kind, name, words, numbers, spec, _in_force(kind, spec, numbers, arguments)),
+            verdicts,
         ),
     )
 
@@ -210,18 +214,21 @@ def _details(
     numbers: pd.DataFrame,
     spec: pd.DataFrame,
     arguments: Mapping[str, Any],
+    verdicts: pd.DataFrame,
 ) -> dict[str, Any]:
     shared, runs = facts_of(spec)
-    text = [*cut(words.title, 9), *cut(words.drawn, 99), *cut(words.found, 99)]
+    finding = f"{finding_of(verdicts)} {words.found}".strip()
+    text = [line for part in (words.title, words.drawn, words.claim) for line in cut(part, 99)]
+    text += cut(finding, 99)
     return {
         "schema": SCHEMA,
         "name": name,
         "title": words.title,
         "kind": kind,
         "description": words.drawn,
-        "claim": None,
-        "finding": words.found,
-        "verdicts": [],
+        "claim": words.claim or None,
+        "finding": finding,
+        "verdicts": records(verdicts),
         "missing": None,
         "values": records(value_rows(kind, numbers)),
         "tables": {},

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
-from pruneviz.analysis.claims import claims
+from pruneviz.analysis.claims import RULES, claims
 from pruneviz.analysis.rules import NOT_TESTABLE
 from pruneviz.analysis.rules_convergence import STATISTICS as PAIR_STATISTICS
 from pruneviz.console.words import counted
+from pruneviz.figures.own import ALIKE
+from pruneviz.figures.plot_kinds import KINDS
 from pruneviz.log.runs import Runs
 from pruneviz.plot.words import dataset_title, decimal, listed, network_title
 
@@ -32,6 +35,38 @@ def verdicts_on(kind: str, runs: Runs) -> pd.DataFrame:
         runs: The drawn runs.
     """
     return claims(runs, [RULE_OF_KIND[kind]] if kind in RULE_OF_KIND else [])
+
+
+def verdicts_on_plot(kind: str, runs: Runs, arguments: Mapping[str, Any]) -> pd.DataFrame:
+    """The verdicts on the runs of a picture of any networks; none where no claim is about it.
+
+    Args:
+        kind: Name in `pruneviz.figures.plot_kinds.KINDS`.
+        runs: The drawn runs.
+        arguments: Arguments of the plot function, which name what is drawn.
+    """
+    alike = next((figure for figure, plot in ALIKE.items() if plot == kind), "")
+    judged = KINDS[kind].first or (KINDS[kind].usual,)
+    shown = any(_axes(arguments) == _axes(usual) for usual in judged)
+    found = verdicts_on(alike, runs if shown else runs.named([]))
+    return found[[len(names) > 0 for names in found["runs"]]]
+
+
+def _axes(arguments: Mapping[str, Any]) -> tuple[Any, Any]:
+    return arguments.get("x"), arguments.get("y")
+
+
+def claim_of(verdicts: pd.DataFrame) -> str:
+    """The claim that verdicts are on, in a sentence; nothing for none.
+
+    Args:
+        verdicts: What `verdicts_on_plot` returns.
+    """
+    if verdicts.empty:
+        return ""
+    elsewhere = "" if verdicts["figure"].all() else " (stated for other networks)"
+    claim = RULES[verdicts["claim"].iloc[0]].claim
+    return f"The paper (Lubana and Dick, ICLR 2021) claims: {claim}{elsewhere}."
 
 
 def finding_of(verdicts: pd.DataFrame) -> str:

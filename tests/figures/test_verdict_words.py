@@ -11,6 +11,8 @@ import pytest
 import pruneviz as pv
 from pruneviz.analysis.rules import VERDICTS
 from pruneviz.figures.draw import compose
+from pruneviz.figures.plot_kinds import usual_arguments
+from pruneviz.figures.plot_pictures import compose_plot
 from pruneviz.figures.verdict_words import brief_of, finding_of, verdicts_on
 from pruneviz.plans.needs import RATIO_MEASURES
 from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, together
@@ -76,6 +78,26 @@ def test_rounds_are_told_where_verdicts_differ_in_them() -> None:
     text = compose("16", runs).finding
     assert text.startswith("By the rule `first layers` of docs/claims.md: 5 rounds: not testable (")
     assert text.count("needs 3 seeds, has 1") == 2
+
+
+def test_pictures_of_ones_own_network_are_judged_too() -> None:
+    runs = make_runs({"mine": (4, 6)}, epochs=4)
+    arguments = usual_arguments("scatter", {})[0]
+    composed = compose_plot("scatter", runs, "mine", arguments, "mine-scatter")
+    found = pv.claims(runs, "high correlation")
+    records = composed.details["verdicts"]
+    assert [record["verdict"] for record in records] == list(found["verdict"])
+    assert "(stated for other networks)" in composed.words.claim
+    assert composed.details["claim"] == composed.words.claim
+    assert "Verdict on the claim: undecided for epoch 0" in composed.words.found
+    assert found["reason"].iloc[0] in composed.details["finding"]
+    curve = {"x": "sigma_change", "y": "loss_preservation"}
+    composed = compose_plot("correlation", runs, "mine", curve, "mine-correlation")
+    assert "not testable (needs 5 seeds, has 3)" in composed.words.found
+    other = {"x": "magnitude", "y": "theta_hg"}
+    composed = compose_plot("scatter", runs, "mine", other, "mine-other")
+    assert composed.details["verdicts"] == [] and composed.details["claim"] is None
+    assert not composed.words.claim and "Verdict" not in composed.words.found
 
 
 def test_nothing_but_the_rules_judges() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
+import pruneviz as pv
 from pruneviz.analysis.lead_tests import lead, power
 from pruneviz.errors import AnalysisError
 
@@ -70,6 +73,14 @@ def test_power_is_the_share_of_intervals_above_zero() -> None:
     share = np.mean([lead(values).low > 0 for values in draws])
     assert power(2, 2) == pytest.approx(0.1757, abs=5e-5)  # 17 % at a lead of 2 sd
     assert share == pytest.approx(power(2, 2), abs=4 * np.sqrt(0.18 * 0.82 / 2000))
+
+
+def test_the_docs_print_the_power() -> None:
+    text = (Path(pv.__file__).parent.parent / "docs" / "claims.md").read_text(encoding="utf-8")
+    for seeds in (2, 3, 5, 10):
+        each = " | ".join(f"{100 * power(seeds, effect):.0f} %" for effect in (1, 2, 3))
+        assert f"\n| {seeds} | {each} |\n" in text
+    assert f"in {100 * power(2, 2):.0f} % of cases only" in " ".join(text.split())
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -26,6 +26,7 @@ from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import CURVE_MEASURES
 from tests.support.plain_verdicts import convergence_verdicts
 from tests.support.synthetic_runs import make_pruned_runs, together
+from tests.support.verdict_rates import OPEN, Leading, rates
 
 NAME = "order of convergence"
 RULE = RULES[NAME]
@@ -104,21 +105,6 @@ def test_verdicts_equal_those_of_plain_loops() -> None:
             assert row["verdict"] == same.verdict
 
 
-def family(draw: Callable[[int], np.ndarray], seeds: int, unit: str, sets: int) -> list[set[str]]:
-    """Verdicts of figures with four leads each, drawn independently."""
-    least = ROUNDING if unit == "epochs" else 0
-    return [
-        {
-            verdict
-            for verdict, _, _ in judge_pairs(
-                [Pair("a", "b", unit, lead(draw(seeds), least), seeds=seeds) for _ in range(4)],
-                RULE,
-            )
-        }
-        for _ in range(sets)
-    ]
-
-
 @pytest.mark.parametrize("unit", ["points", "epochs"])
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize(
@@ -127,32 +113,18 @@ def family(draw: Callable[[int], np.ndarray], seeds: int, unit: str, sets: int) 
 def test_few_figures_get_any_false_verdict(
     unit: str, seeds: int, true_lead: float, wrong: str
 ) -> None:
-    random = np.random.default_rng(seeds)
-
-    def draw(count: int) -> np.ndarray:
-        if unit == "points":
-            return random.normal(true_lead, 0.7, count)
-        slow, fast = random.normal([[20.0], [20 - true_lead]], 0.5, (2, count))
-        return np.ceil(slow) - np.ceil(fast)  # the first epoch at or above an accuracy
-
-    sets = 300
-    share = np.mean([wrong in words for words in family(draw, seeds, unit, sets)])
+    random, sets = np.random.default_rng(seeds), 300
+    case = Leading(true_lead, 0.7, seeds, unit, leads=4)
+    share = np.mean([wrong in case.of_figure(random) for _ in range(sets)])
     assert share <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / sets)
 
 
 def test_leads_of_which_nothing_can_be_known_are_undecided() -> None:
-    random = np.random.default_rng(1)
-    found = family(lambda count: random.normal(0.5, 5, count), 3, "points", 200)
-    assert np.mean([words == {"undecided"} for words in found]) > 0.9
+    assert rates(OPEN["lead of 0.5 points, sd 5, 3 seeds"])["undecided"] > 0.9
 
 
 def test_relevant_leads_are_found_with_the_stated_power() -> None:
-    random = np.random.default_rng(2)
-    found = [
-        judge_pairs([Pair("a", "b", "points", lead(random.normal(4, 2, 5)), seeds=5)], RULE)[0][0]
-        for _ in range(400)
-    ]
-    share = np.mean([word == "supported" for word in found])
+    share = rates(Leading(4, 2, leads=1), repeats=400)["supported"]
     assert share == pytest.approx(power(5, 2), abs=3 * np.sqrt(0.09 * 0.91 / 400))
 
 

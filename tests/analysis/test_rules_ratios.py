@@ -11,16 +11,14 @@ import pandas as pd
 import pytest
 
 import pruneviz as pv
-from pruneviz.analysis.claims import RULES
-from pruneviz.analysis.lead_tests import lead
-from pruneviz.analysis.rules_ratios import ACCUSED, OTHERS, Ahead, judge_leads
+from pruneviz.analysis.rules_ratios import ACCUSED, OTHERS
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import RATIO_MEASURES
 from tests.support.plain_verdicts import first_layer_verdicts
 from tests.support.synthetic_runs import make_pruned_runs, with_coupled_layers
+from tests.support.verdict_rates import Pruning, rates
 
 NAME = "first layers"
-RULE = RULES[NAME]
 NET = {"vgg13": (200, 200, 200, 200, 200, 200, 200)}
 FEW = dict.fromkeys(OTHERS, 0.5)
 
@@ -93,17 +91,13 @@ def test_verdicts_equal_those_of_plain_loops(spread: float) -> None:
 )
 def test_few_figures_get_any_false_verdict(seeds: int, true_lead: float, wrong: str) -> None:
     random, sets = np.random.default_rng(seeds), 400
-    false = 0
-    for _ in range(sets):
-        found = [Ahead(lead(random.normal(true_lead, 6, seeds))) for _ in range(2)]
-        false += wrong in [word for word, _, _ in judge_leads(found, RULE)]
-    assert false / sets <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / sets)
+    case = Pruning(true_lead, 6, seeds)
+    share = np.mean([wrong in case.of_figure(random) for _ in range(sets)])
+    assert share <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / sets)
 
 
 def test_leads_of_which_nothing_can_be_known_are_undecided() -> None:
-    random = np.random.default_rng(1)
-    words = [judge_leads([Ahead(lead(random.normal(20, 30, 3)))], RULE)[0][0] for _ in range(200)]
-    assert np.mean([word == "undecided" for word in words]) > 0.9
+    assert rates(Pruning(20, 30, seeds=3))["undecided"] > 0.9
 
 
 def without(runs: Runs, *measures: str) -> Runs:

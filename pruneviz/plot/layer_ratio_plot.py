@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.plot import style
 from pruneviz.plot.canvas import Canvas, canvas, letters, with_table
+from pruneviz.plot.glyphs import literal
 from pruneviz.plot.layer_axes import (
     DASHED,
     Scale,
@@ -35,6 +36,8 @@ from pruneviz.plot.source import Chosen, Source, asked_epoch, runs_of
 from pruneviz.plot.words import listed, percent
 
 _GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
+_ZERO = 2.4  # points: height of the stroke of a value of zero
+_SMALL = 7.0  # points: the smallest text of the style
 _MOST_BARS = 400  # in a panel; more are points joined by a line
 _ROOM = 0.09  # inches beside the axes and their labels
 _NAMES = 0.5  # inches of names of layers that a panel has room for
@@ -192,6 +195,8 @@ def draw_layers(
     ) as drawn:
         for axes, panel, order in zip(drawn.axes, panels, orders, strict=True):
             _draw_panel(axes, panel.rows, order, axis, looks, facts)
+            if drawn.given is None:
+                _name_absent(axes, panel.rows, looks, facts)
         named = list(zip(drawn.axes, orders, strict=True))[-1 if same else 0 :]
         heights = [name_layers(axes, order) for axes, order in named]
         lettered = one_of_several or len(panels) > 1
@@ -234,6 +239,17 @@ def _draw_panel(
     scale_values(axes, rows, axis)
 
 
+def _name_absent(
+    axes: Axes, rows: pd.DataFrame, looks: Mapping[Key, Look], facts: Sequence[str]
+) -> None:
+    """Say which settings of the legend are not recorded in a panel: no bar is no zero."""
+    held = set(keys_of(rows, facts))
+    absent = [look.label for key, look in looks.items() if key not in held]
+    if absent:
+        text = literal(f"not recorded: {listed(absent)}")
+        axes.set_title(text, loc="right", fontsize=_SMALL, fontweight="normal")
+
+
 def _draw_bars(
     axes: Axes, x: np.ndarray, width: float, rows: pd.DataFrame, axis: YAxis, look: Look
 ) -> None:
@@ -247,8 +263,24 @@ def _draw_bars(
         edgecolor="white",
         linewidth=0.2,
     )
+    _mark_zeros(axes, x[(values == 0).to_numpy()], width, look)
     if spread.notna().any():
-        axes.errorbar(x, values, spread, fmt="none", ecolor=style.NOTE_COLOUR, elinewidth=0.6)
+        for colour, thick in (("white", 2.0), (style.NOTE_COLOUR, 0.8)):  # seen on dark bars, too
+            axes.errorbar(x, values, spread, fmt="none", ecolor=colour, elinewidth=thick)
+
+
+def _mark_zeros(axes: Axes, x: np.ndarray, width: float, look: Look) -> None:
+    """Draw values of zero as a stroke on the axis, unlike values that are not there."""
+    if len(x):
+        axes.hlines(
+            np.zeros(len(x)),
+            x - 0.42 * width,
+            x + 0.42 * width,
+            color=look.style.colour,
+            linewidth=_ZERO,
+            clip_on=False,
+            zorder=4,
+        )
 
 
 def _draw_points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, axis: YAxis, look: Look) -> None:

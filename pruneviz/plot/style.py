@@ -35,8 +35,8 @@ NOTE_COLOUR = "#333333"
 REFERENCE_COLOUR = "#707070"  # unpruned runs beside pruned ones
 
 # Colours of pruning measures differ for the colour-blind; the three of the accuracy curves differ
-# in grey too, by 0.17 of the lightness. Hatches distinguish six bars side by side, markers
-# crossing lines.
+# in grey too, by 0.17 of the lightness. Hatches distinguish six bars side by side, which differ in
+# grey by 0.1 or in the kind of their hatch, not just in its direction; dashes crossing lines.
 MEASURE_COLOURS: Mapping[str, str] = {
     "magnitude": "#0B3C7D",
     "proposed": "#C85A00",
@@ -50,8 +50,8 @@ MEASURE_HATCHES: Mapping[str, str] = {
     "proposed": "////",
     "loss_preservation": "",
     "grasp_t200": "....",
-    "grasp": "----",
-    "gradient_norm_preservation": "\\\\\\\\",
+    "grasp": "....",
+    "gradient_norm_preservation": "xxxx",
 }
 MEASURE_MARKERS: Mapping[str, str] = {
     "magnitude": "o",
@@ -75,7 +75,7 @@ MEASURE_LINES: Mapping[str, Line] = {
 # under simulated colour blindness of the three kinds.
 _COLOURS = ("#7A2BE0", "#1B1020", "#B200B2", "#B56A9B", "#5E4A0A", "#E6174B", "#8C7CF0")
 _MARKERS = ("X", "<", "h", "*", ">", "d", "p", "H", "8", *MEASURE_MARKERS.values())
-_HATCHES = ("xxxx", "||||", "oooo", "++++", "//..", *MEASURE_HATCHES.values())
+_HATCHES = ("----", "||||", "oooo", "++++", "//..", *MEASURE_HATCHES.values())
 _LINES: tuple[Line, ...] = (*MEASURE_LINES.values(), (0, (2, 2)), (0, (8, 1.5, 2, 1.5)))
 _GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in the lightness
 _APART = 0.1  # least difference in lightness that is told apart in grey

@@ -74,7 +74,8 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
         f"{facts['dataset']}, that are gone after pruning {percent(facts['target'], digits=0)} of "
         f"all filters in {rounds} rounds of an epoch each, by pruning measure{spread}. Layers "
         "stand in the order in which the network applies them, under names cut to what tells them "
-        "apart. Dashed line: the target for the whole network."
+        "apart. Dashed line: the target for the whole network. A stroke on the axis: nothing is "
+        "pruned; measures without any are not recorded, and named above the panel."
     )
     return text + _left_out(table)
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.container import BarContainer
 
 from pruneviz.figures.catalogue import find
@@ -84,7 +85,7 @@ def test_picture_is_readable_and_shows_the_table(network: str, seeds: tuple[int,
             places = [round(bar.get_x() + bar.get_width() / 2) for bar in bars]
             assert places == list(range(len(ratios)))
         spreads = len(axes.containers) - len(bars_of(axes))
-        assert spreads == (len(RATIO_MEASURES) if len(seeds) > 1 else 0)
+        assert spreads == (2 * len(RATIO_MEASURES) if len(seeds) > 1 else 0)  # white below dark
     (legend,) = figure.legends
     shown_titles = [text.get_text() for text in legend.get_texts()]
     assert shown_titles == [*map(measure_title, RATIO_MEASURES), "target, 65 % of all"]
@@ -106,13 +107,40 @@ def test_every_layer_of_mobilenet_that_decides_is_named(table: pd.DataFrame) -> 
     assert_readable(figure)
 
 
-def test_measures_stay_apart_in_grey(table: pd.DataFrame) -> None:
+def test_measures_stay_apart_in_grey_by_more_than_the_direction_of_hatches(
+    table: pd.DataFrame,
+) -> None:
+    """Measured on rendered pixels: the kind of a hatch, or the grey of the whole bar, differs."""
+    figure = picture.draw(table.assign(ratio=1.0), DEFAULT)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3] @ (0.299, 0.587, 0.114) / 255
     looks = []
-    for bars in bars_of(picture.draw(table, DEFAULT).axes[0]):
-        colour = to_rgb(bars[0].get_facecolor())
-        looks.append((np.dot(colour, (0.299, 0.587, 0.114)), bars[0].get_hatch()))
-    for (grey, hatch), (other_grey, other_hatch) in itertools.combinations(looks, 2):
-        assert hatch != other_hatch or abs(grey - other_grey) > 0.12
+    for bars in bars_of(figure.axes[0]):
+        left, low, right, high = (round(end) for end in bars[0].get_window_extent().extents)
+        inside = pixels[len(pixels) - high + 2 : len(pixels) - low - 2, left + 2 : right - 2]
+        kinds = {"": "plain", ".": "dots", "x": "cross"}
+        looks.append((float(inside.mean()), kinds.get((bars[0].get_hatch() or "")[:1], "lines")))
+    assert len({kind for _, kind in looks}) == 4
+    for (grey, kind), (other_grey, other_kind) in itertools.combinations(looks, 2):
+        assert kind != other_kind or abs(grey - other_grey) > 0.1
+
+
+def test_nothing_pruned_is_told_apart_from_nothing_recorded(table: pd.DataFrame) -> None:
+    lacking = table[(table["rounds"] != 5) | (table["measure"] != "grasp")]
+    none = lacking["ratio"].where(lacking["measure"] != "magnitude", 0.0)
+    figure = picture.draw(lacking.assign(ratio=none), DEFAULT)
+    colour = to_rgba(style.MEASURE_COLOURS["magnitude"])
+    layers = table[table["coupled_to"].isna()]["layer"].nunique()
+    for axes in figure.axes:
+        (strokes,) = (each for each in axes.collections if tuple(each.get_color()[0]) == colour)
+        assert len(strokes.get_segments()) == layers
+        assert {y for segment in strokes.get_segments() for _, y in segment} == {0}
+        assert strokes.get_linewidth()[0] > 2 and not strokes.get_clip_on()
+    notes = [axes.get_title("right") for axes in figure.axes]
+    assert notes == ["", "not recorded: GraSP (T = 1)", ""]
+    assert "A stroke on the axis: nothing is pruned" in picture.drawn(lacking, DEFAULT)
+    assert_readable(figure)
 
 
 def test_a_measure_that_one_panel_lacks_leaves_its_place_empty(table: pd.DataFrame) -> None:

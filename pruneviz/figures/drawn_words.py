@@ -11,6 +11,7 @@ from pruneviz.analysis.settings import different
 from pruneviz.plot.accuracy_plot import epoch_columns
 from pruneviz.plot.correlation_plot import MOST_BANDS_OF_LINES
 from pruneviz.plot.correlation_table import RANDOM
+from pruneviz.plot.curve_table import MOST_SINGLE, single_runs
 from pruneviz.plot.looks import references
 from pruneviz.plot.points import clear_points
 from pruneviz.plot.trajectory_plot import MOST_BANDS
@@ -115,8 +116,11 @@ def _layers(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterable[st
 def _accuracy(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterable[str]:
     main, *beside = epoch_columns(table)
     also = f" (solid) and {listed(beside)}" if beside else ""
+    also = f" (above) and {beside[0]} (below)" if len(beside) == 1 else also
     yield f"Lines: {main}{also}{_over_seeds(table)}."
-    if _holds(table, f"{main}_sd"):
+    if single_runs(table, main):
+        yield "Thin lines: single runs."
+    if (table["seeds"] > MOST_SINGLE).any():
         yield f"Band: {_SD}."
     rounds = table[table["pruned"]]
     counts = set(rounds["rounds"]) if "rounds" in rounds else {rounds["epoch"].nunique()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,21 @@ from matplotlib.ticker import MaxNLocator
 
 from pruneviz.log.arguments import as_tuple
 from pruneviz.plot import style
-from pruneviz.plot.canvas import canvas, letters, with_table
-from pruneviz.plot.curve_table import curves, epoch_columns, one_per_training
+from pruneviz.plot.canvas import (
+    canvas,
+    letters,
+    row_heights,
+    upper_and_lower,
+    with_rows_below,
+    with_table,
+)
+from pruneviz.plot.curve_table import (
+    MOST_SINGLE,
+    curves,
+    epoch_columns,
+    one_per_training,
+    single_runs,
+)
 from pruneviz.plot.epoch_axes import EpochAxis, epoch_axis, short_name
 from pruneviz.plot.legends import fitting
 from pruneviz.plot.looks import (
@@ -39,7 +53,7 @@ _DASHES: tuple[style.Line, ...] = (
     (0, (6, 1.5, 1, 1.5)),
     (0, (8, 2)),
 )
-_MARKERS = 5  # per line
+_HEIGHTS, _BELOW = (2.0, 1.2), 1.0  # of panels and those below them, in proportion; inches
 _CHOOSE = "choose the runs of one with runs={...}"
 _MOST_TICKS = 64  # epochs; up to here every round has a tick
 
@@ -65,8 +79,9 @@ def accuracies(
         One row per setting of runs and epoch: the facts that tell the runs apart (network and
         dataset always, unless `by` names others), epoch, seeds (runs averaged), for each column
         its mean over the runs and its standard deviation (`_sd`, null for one run), columns beside
-        the first one before it; kept_fraction (mean) if it is recorded, and pruned (whether a round
-        pruned after this epoch).
+        the first one before it; kept_fraction (mean) if it is recorded; of settings of two or three
+        runs, the values of each (`_run1`, `_run2`, `_run3`); and pruned (whether a round pruned
+        after this epoch).
 
     Raises:
         FigureError: If a column, a fact, an epoch or a run is not there; names what is.
@@ -88,18 +103,19 @@ def accuracy(
 ) -> Any:
     """Draw accuracy against the epochs trained, or any other column of the epochs table.
 
-    Runs that differ only in their seed are one line, their mean, in a band of one standard
-    deviation to both sides. Data sets have a panel each, and where several measures prune, networks
-    and numbers of rounds as well; what else the runs differ in stands in the legend. Unpruned runs
-    are a grey line beside the pruned runs of their network and data set. Epochs after which a round
-    pruned are shaded. A training that was measured by filters and by single weights is drawn once,
-    unless `by` holds "unit".
+    Runs that differ only in their seed are one line, their mean; two or three of them are thin
+    lines beside it, more are a band of one standard deviation to both sides. The training
+    counterpart has panels below, or dashed lines in given axes. Data sets have a panel each, and
+    where several measures prune, networks and numbers of rounds as well; what else the runs differ
+    in stands in the legend. Unpruned runs are a grey line beside the pruned runs of their network
+    and data set. Epochs after which a round pruned are shaded. A training that was measured by
+    filters and by single weights is drawn once, unless `by` holds "unit".
 
     Args:
         source: Recordings as `pruneviz.load` returns them, or an epochs table.
         y: Column of the epochs table, with its training counterpart (`train_acc` for `val_acc`)
-            beside it where that is recorded; or a list of columns, the first of which is solid with
-            markers. Facts of your own that were given to `after_epoch` count. Default: `test_acc`,
+            beside it where that is recorded; or a list of columns, the first of which is solid.
+            Facts of your own that were given to `after_epoch` count. Default: `test_acc`,
             or the first other accuracy that all runs have.
         by: Facts of the runs, columns of `runs.spec`, that tell them apart; runs that are equal in
             them are averaged. Default: all in which they differ besides their seed.
@@ -138,17 +154,30 @@ def draw_curves(table: pd.DataFrame, ax: Axes | None = None) -> Any:
     facts = legend_facts(table, "epoch", told)
     looks = looks_of(table, facts)
     across = len(panels) if len(panels) <= 3 else 2
-    size = (style.TEXT_WIDTH * (0.68 if across == 1 else 1), 0.65 + 2.1 * -(-len(panels) // across))
+    rows = -(-len(panels) // across)
+    size = (style.TEXT_WIDTH * (0.68 if across == 1 else 1), 0.65 + 2.1 * rows)
     names = [panel.title or "all runs" for panel in panels]
-    with canvas(ax, names, _CHOOSE, size=size, columns=across) as drawn:
-        for letter, axes, panel in zip(letters(len(panels)), drawn.axes, panels, strict=True):
-            _draw_panel(axes, panel.rows, axis, looks, facts)
+    below = ax is None and len(axis.columns) == 2
+    shown = [replace(axis, columns=(name,)) for name in axis.columns] if below else [axis]
+    places, grid = (with_rows_below(names, across), {}) if below else (names, {})
+    if below:
+        grid, size = row_heights(names, across, _HEIGHTS), (size[0], size[1] + _BELOW * rows)
+    with canvas(ax, places, _CHOOSE, size=size, columns=across, **grid) as drawn:
+        parts = upper_and_lower(drawn.axes, names, across) if below else (drawn.axes,)
+        for part, each in zip(parts, shown, strict=True):
+            for axes, panel in zip(part, panels, strict=True):
+                _draw_panel(axes, panel.rows, each, looks, facts)
+            for axes in part[::across]:
+                axes.set_ylabel(epoch_axis(table, each.columns).label)
+        for letter, axes, panel in zip(letters(len(panels)), parts[0], panels, strict=True):
             if drawn.given is None:
                 title = f"{letter if len(panels) > 1 else ''}{panel.title}"
                 axes.set_title(wrapped(title, size[0] / across))
-        for axes in drawn.axes[::across]:
-            axes.set_ylabel(axis.label)
-        handles, columns = _handles(table, axis, looks, size[0])
+        if below:
+            for axes in parts[0]:
+                axes.set_xlabel("")
+                axes.tick_params(axis="x", labelbottom=False)
+        handles, columns = _handles(table, shown[0], looks, size[0])
         drawn.legend(handles, columns=columns, room=2)
     return drawn.result
 
@@ -168,12 +197,11 @@ def _draw_panel(
 ) -> None:
     _mark_rounds(axes, rows)
     keys = keys_of(rows, facts)
-    shift = max(3, len(looks))
-    for place, (key, look) in enumerate(looks.items()):
+    for key, look in looks.items():
         curve = rows[[other == key for other in keys]]
         if len(curve):
-            _draw_curve(axes, curve, axis, look, place / shift)
-    _scale(axes, rows)
+            _draw_curve(axes, curve, axis, look)
+    _scale(axes, rows, axis)
 
 
 def _mark_rounds(axes: Axes, rows: pd.DataFrame) -> None:
@@ -202,13 +230,21 @@ def has_ticks(table: pd.DataFrame) -> bool:
     return bool(table["epoch"].max() <= _MOST_TICKS)
 
 
-def _draw_curve(axes: Axes, curve: pd.DataFrame, axis: EpochAxis, look: Look, shift: float) -> None:
-    """Draw the columns of a setting, the main one last, solid and with markers."""
+def _draw_curve(axes: Axes, curve: pd.DataFrame, axis: EpochAxis, look: Look) -> None:
+    """Draw the columns of a setting, the main one last.
+
+    Dashes tell columns apart, or settings if there is one column.
+    """
     colour = look.style.colour
     for place, name in reversed(list(enumerate(axis.columns))):
         known = curve[np.isfinite(curve[name])]
         mean, sd = axis.scale * known[name], axis.scale * known[f"{name}_sd"]
-        if sd.notna().any():
+        single = single_runs(curve, name)
+        for run in single:
+            axes.plot(
+                known["epoch"], axis.scale * known[run], color=colour, linewidth=0.5, alpha=0.45
+            )
+        if sd.notna().any() and not single:
             low, high = (mean - sd).clip(*axis.bounds), (mean + sd).clip(*axis.bounds)
             shade = 0.10 if place else 0.20
             axes.fill_between(known["epoch"], low, high, color=colour, alpha=shade, linewidth=0)
@@ -216,21 +252,24 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, axis: EpochAxis, look: Look, sh
             known["epoch"],
             mean,
             color=colour,
-            linestyle=_DASHES[place % len(_DASHES)],
+            linestyle=_line(axis, look, place),
             linewidth=0.8 if place else 1.2,
         )
-        if not place or len(known) == 1:
-            dot = "." if len(known) == 1 else ""
-            _set_markers(line, look.style.marker or dot, shift, len(known))
+        if len(known) == 1:  # a line of one point would not be seen
+            line.set(marker=look.style.marker or ".")
 
 
-def _set_markers(line: Line2D, marker: str, shift: float, epochs: int) -> None:
-    """Give a line a few markers, shifted by setting so that they do not hide one another."""
-    step = max(1, epochs // _MARKERS)
-    line.set(marker=marker, markevery=(int(shift * step), step))
+def _line(axis: EpochAxis, look: Look, place: int) -> style.Line:
+    return look.style.line if len(axis.columns) == 1 else _DASHES[place % len(_DASHES)]
 
 
-def _scale(axes: Axes, rows: pd.DataFrame) -> None:
+def _scale(axes: Axes, rows: pd.DataFrame, axis: EpochAxis) -> None:
+    """Scale both axes; values over the limits that a table states, or over what is drawn."""
+    ends = [f"{name}_{end}" for name in axis.columns for end in ("least", "most")]
+    if set(ends) <= set(rows) and rows[ends].notna().any(axis=None):
+        low, high = (axis.scale * rows[ends].agg(end).agg(end) for end in ("min", "max"))
+        margin_up = 0.05 * (high - low) or 1.0
+        axes.set_ylim(low - margin_up, high + margin_up)
     first, last = rows["epoch"].min(), rows["epoch"].max()
     margin = 0.03 * (last - first) or 0.5
     axes.set_xlabel("epochs trained")
@@ -249,11 +288,11 @@ def _handles(
     A few settings stand above what line styles mean, column by column.
     """
     lines: list[Artist] = [
-        Line2D([], [], color=look.style.colour, marker=look.style.marker, label=look.label)
+        Line2D([], [], color=look.style.colour, linestyle=_line(axis, look, 0), label=look.label)
         for look in looks.values()
         if look.label
     ]
-    below = [*_column_handles(axis), *_round_handles(table)]
+    below = [*_column_handles(axis), *_spread_handles(table, axis), *_round_handles(table)]
     blank = Patch(alpha=0, label=" ")
     columns = itertools.zip_longest(lines, below[: len(lines)], fillvalue=blank)
     paired = [handle for column in columns for handle in column]
@@ -277,6 +316,19 @@ def _column_handles(axis: EpochAxis) -> list[Artist]:
         )
         for place, name in enumerate(axis.columns)
     ]
+
+
+def _spread_handles(table: pd.DataFrame, axis: EpochAxis) -> list[Artist]:
+    """What stands beside a mean: thin lines of single runs, or a band."""
+    found: list[Artist] = []
+    several = table[table["seeds"] > 1]
+    if any(single_runs(several, name) for name in axis.columns):
+        colour = style.NOTE_COLOUR
+        found.append(Line2D([], [], color=colour, lw=0.5, alpha=0.6, label="single runs"))
+    if (several["seeds"] > MOST_SINGLE).any():
+        label = "± 1 sd over runs"
+        found.append(Patch(color=style.NOTE_COLOUR, alpha=0.20, linewidth=0, label=label))
+    return found
 
 
 def _round_handles(table: pd.DataFrame) -> list[Artist]:

@@ -17,6 +17,7 @@ from pruneviz.plot.looks import keys_of
 from pruneviz.plot.source import only_epochs
 from pruneviz.plot.words import listed
 
+MOST_SINGLE = 3  # runs of a setting that are drawn each by itself
 _ALWAYS = ("network", "dataset")  # facts that a table names even if runs do not differ in them
 _TESTED = ("test_", "val_", "valid_", "validation_", "eval_", "dev_")
 _KEYS = ("run", "epoch")
@@ -175,7 +176,26 @@ def _means(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         named |= {name: (name, "mean"), f"{name}_sd": (name, "std")}
     if "kept_fraction" in rows and "kept_fraction" not in columns:
         named["kept_fraction"] = ("kept_fraction", "mean")
-    return rows.groupby(["line", "epoch"]).agg(**named).reset_index()
+    means = rows.groupby(["line", "epoch"]).agg(**named)
+    return means.join(_single_runs(rows, columns)).reset_index()
+
+
+def _single_runs(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Values of each run of a line of few runs: `_run1`, `_run2`, ... by line and epoch."""
+    by_line = rows.groupby("line")["run"]
+    few = rows[by_line.transform("nunique").between(2, MOST_SINGLE)]
+    place = few.groupby("line")["run"].transform(lambda run: pd.factorize(run)[0] + 1)
+    wide = few.assign(place=place).pivot_table(
+        index=["line", "epoch"], columns="place", values=list(columns), dropna=False
+    )
+    wide.columns = pd.Index([f"{name}_run{number}" for name, number in wide.columns.to_list()])
+    return wide
+
+
+def single_runs(table: pd.DataFrame, name: str) -> list[str]:
+    """Columns with the values of single runs of a column of a table of `curves`."""
+    found = [f"{name}_run{number}" for number in range(1, MOST_SINGLE + 1)]
+    return [column for column in found if column in table and table[column].notna().any()]
 
 
 def _with_rounds(table: pd.DataFrame, runs: Runs, line: dict[str, int]) -> pd.DataFrame:

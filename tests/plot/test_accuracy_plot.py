@@ -167,10 +167,12 @@ def test_what_is_not_there_is_named() -> None:
 
 def test_pruned_runs_stand_beside_the_unpruned_ones() -> None:
     figure = accuracy(together(unpruned(), pruned(rounds=(1, 5))))
-    assert [axes.get_title("left") for axes in figure.axes] == ["(a) 1 round", "(b) 5 rounds"]
-    for axes in figure.axes:
+    assert [axes.get_title("left") for axes in figure.axes] == [
+        *("(a) 1 round", "(b) 5 rounds", "", "")
+    ]
+    for axes in figure.axes[:2]:
         grey = [line for line in axes.get_lines() if line.get_color() == style.REFERENCE_COLOUR]
-        (reference,) = (line for line in grey if line.get_linestyle() == "-")
+        (reference,) = (line for line in grey if line.get_linewidth() > 1)
         assert reference.get_ydata()[-1] == pytest.approx(90.5)
     assert "unpruned" in legend_of(figure)
     assert "pruning rounds" in legend_of(figure)
@@ -181,12 +183,12 @@ def test_unpruned_runs_of_another_network_have_a_panel_of_their_own() -> None:
     other = unpruned()
     other = replace(other, spec=other.spec.assign(network="mine"))
     figure = accuracy(together(pruned(), other))
-    assert {axes.get_title("left") for axes in figure.axes} == {"(a) VGG-13", "(b) mine"}
+    assert {axes.get_title("left") for axes in figure.axes[:2]} == {"(a) VGG-13", "(b) mine"}
 
 
 def test_curves_that_differ_in_the_batch_norm_mode_are_named() -> None:
     figure = accuracy(together(unpruned(), unpruned(bn="batch")))
-    assert [name for name in legend_of(figure) if name] == ["bn eval", "bn batch"]
+    assert [name for name in legend_of(figure) if name] == [*("bn eval", "single runs", "bn batch")]
     colours = [line.get_color() for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 2]
     assert len(set(colours)) == 2
 
@@ -194,16 +196,28 @@ def test_curves_that_differ_in_the_batch_norm_mode_are_named() -> None:
 @pytest.mark.parametrize(
     ("y", "label", "names"),
     [
-        (None, "accuracy (%)", ["val", "train"]),
+        (None, "val accuracy (%)", None),
         (["val_acc"], "val accuracy (%)", None),
         ("test_loss", "test loss (nats)", None),
         ("loss/aux$", r"loss/aux\$", None),
-        (["loss/aux$", "_f1"], r"loss/aux\$, _f1", [r"loss/aux\$", "_f1"]),
+        (["loss/aux$", "_f1"], r"loss/aux\$", None),
+        (
+            ["loss/aux$", "_f1", "epoch_"],
+            r"loss/aux\$, _f1, epoch_",
+            [r"loss/aux\$", "_f1", "epoch_"],
+        ),
         ("kept_fraction", "kept of the network (%)", None),
     ],
 )
 def test_the_axis_says_what_is_drawn(y: Any, label: str, names: list[str] | None) -> None:
-    facts = {"loss/aux$": 2.5, "_f1": 0.4, "val_acc": 0.5, "train_acc": 0.6, "test_loss": 1.0}
+    facts = {
+        "loss/aux$": 2.5,
+        "_f1": 0.4,
+        "val_acc": 0.5,
+        "train_acc": 0.6,
+        "test_loss": 1.0,
+        "epoch_": 2.0,
+    }
     figure = accuracy(own(kept_fraction=0.7, **facts), y)
     assert figure.axes[0].get_ylabel() == label
     assert (legend_of(figure) if figure.legends else None) == names

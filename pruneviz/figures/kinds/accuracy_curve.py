@@ -5,17 +5,19 @@ One panel per data set (Lubana and Dick, ICLR 2021).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from pruneviz.console.words import counted
-from pruneviz.figures.catalogue import Entry
-from pruneviz.figures.chosen_runs import SETTING, chosen_spec
+from pruneviz.figures.catalogue import FIGURES, Entry
+from pruneviz.figures.chosen_runs import SETTING, chosen_spec, has_recorded_runs
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.settings import GROUP, lines_of
 from pruneviz.log.runs import Runs
 from pruneviz.plot.accuracy_plot import draw_curves, has_ticks
-from pruneviz.plot.curve_table import curves
+from pruneviz.plot.curve_table import curves, single_runs
 from pruneviz.plot.words import dataset_title, listed, measure_title, network_title, percent
 
 # Columns of the epochs table, and fields of DrawOptions, that the picture depends on.
@@ -36,7 +38,9 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
         network, dataset, rounds, target, measure, augment (whether training images were augmented),
         group (the setting, if runs differ in more than these and their seed), epoch, seeds, mean
         and standard deviation over seeds of the train and test accuracy (fractions; null where not
-        recorded), kept_fraction (mean), pruned (whether a round pruned after this epoch).
+        recorded), kept_fraction (mean), pruned (whether a round pruned after this epoch), of two or
+        three seeds each accuracy (`_run1`, ...), and the least and greatest accuracies of all runs
+        of the network on the data set, in any number of rounds (`_least`, `_most`).
 
     Raises:
         FigureError: If a run has no test accuracy; as for `chosen_spec`.
@@ -45,13 +49,37 @@ def table(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
     told = [SETTING] if SETTING in spec else []
     found = curves(runs, spec, "test_acc", by=[*_KEYS, *told])
     group = [GROUP] if told else []
-    return found.rename(columns={SETTING: GROUP}).reindex(columns=[*_KEYS, *group, *_VALUES])
+    single = [column for name in ("train_acc", "test_acc") for column in single_runs(found, name)]
+    columns = [*_KEYS, *group, *_VALUES, *single]
+    found = found.rename(columns={SETTING: GROUP}).reindex(columns=columns)
+    ends = _ends_over_rounds(runs, entry, options)
+    return found.merge(ends, on=["network", "dataset"], how="left")
+
+
+def _ends_over_rounds(runs: Runs, entry: Entry, options: DrawOptions) -> pd.DataFrame:
+    """Least and greatest accuracy of the network in any number of rounds, by data set."""
+    numbers = {other.need.rounds for other in FIGURES.values() if other.kind == entry.kind}
+    specs = []
+    for rounds in sorted({*numbers, entry.need.rounds}):
+        alike = replace(entry, need=replace(entry.need, rounds=rounds))
+        if has_recorded_runs(runs.spec, alike, options):
+            specs.append(chosen_spec(runs.spec, alike, options)[["run", "network", "dataset"]])
+    spec = pd.concat(specs, ignore_index=True)
+    epochs = runs.named(spec["run"]).epochs.astype({"run": "str"})
+    rows = epochs.merge(spec, on="run").groupby(["network", "dataset"])
+    ends = {
+        f"{name}_{end}": (name, how)
+        for name in ("train_acc", "test_acc")
+        for end, how in (("least", "min"), ("most", "max"))
+    }
+    return rows.agg(**ends).reset_index()
 
 
 def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
-    """Draw a table of `table`: a panel per data set, a colour and marker per measure.
+    """Draw a table of `table`: test accuracies above, train accuracies below.
 
-    Test accuracy is solid, train accuracy dashed.
+    A panel per data set, a colour and dashes per measure. Panels of a network have the same limits
+    in any number of rounds.
     """
     return draw_curves(table)
 
@@ -59,18 +87,20 @@ def draw(table: pd.DataFrame, options: DrawOptions) -> Figure:
 def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     """Description of the picture, in words."""
     facts = table.iloc[0]
-    over = "one seed, so no band"
+    over = "one seed each"
     if table["seeds"].max() > 1:
         over = (
-            "mean over seeds; band: plus and minus one standard deviation over seeds, cut at 0 and "
-            "100 %"
+            "thick lines: mean over seeds; band: plus and minus one standard deviation over seeds, "
+            "cut at 0 and 100 %"
         )
+    if single_runs(table, "test_acc"):
+        over = "thick lines: mean over seeds; thin lines: single seeds"
     return (
         f"Accuracy against epochs trained of {network_title(facts['network'])} on "
         f"{listed(map(dataset_title, _datasets(table)))}, {percent(facts['target'], digits=0)} of "
         f"whose filters are pruned in {counted(int(facts['rounds']), 'round')} by each measure. "
-        "Solid line with markers: test accuracy; dashed line without: training accuracy; "
-        f"{over}. {_rounds_in_words(table)} {_training_in_words(table)}"
+        f"Above: test accuracy; below: training accuracy; {over}. Axes hold the accuracies of all "
+        f"recorded numbers of rounds. {_rounds_in_words(table)} {_training_in_words(table)}"
     )
 
 

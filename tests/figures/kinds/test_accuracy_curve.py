@@ -25,6 +25,8 @@ from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_pruned_runs
 
 DEFAULT = DrawOptions()
+TITLES = ["(a) CIFAR-10", "(b) CIFAR-100"]
+LABELS = ["test accuracy (%)", "train accuracy (%)"]
 VGG = {"vgg13": SMALL["vgg13"]}
 
 
@@ -93,33 +95,38 @@ def test_a_run_without_accuracies_is_named(runs: Runs) -> None:
 @pytest.mark.parametrize(("name", "rounds"), [("4", 1), ("5", 5), ("6", 25)])
 def test_picture_shows_curves_and_rounds(runs: Runs, name: str, rounds: int) -> None:
     table, figure = figure_of(runs, name)
-    assert [axes.get_title("left") for axes in figure.axes] == ["(a) CIFAR-10", "(b) CIFAR-100"]
-    assert figure.axes[0].get_ylabel() == "accuracy (%)"
-    assert {axes.get_xlabel() for axes in figure.axes} == {"epochs trained"}
-    for axes, (_, panel) in zip(figure.axes, table.groupby("dataset", sort=False), strict=True):
-        assert_curves(axes, panel)
-        assert_rounds(axes, rounds)
+    test, train = figure.axes[:2], figure.axes[2:]
+    assert [axes.get_title("left") for axes in test] == TITLES
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == LABELS
+    assert {axes.get_xlabel() for axes in train} == {"epochs trained"}
+    for column, row in (("test_acc", test), ("train_acc", train)):
+        for axes, (_, panel) in zip(row, table.groupby("dataset", sort=False), strict=True):
+            assert_curves(axes, panel, column)
+            assert_rounds(axes, rounds)
     (legend,) = figure.legends
     last = "pruning round" if rounds == 1 else f"{rounds} pruning rounds"
     shown = [text.get_text() for text in legend.get_texts()]
-    assert shown == ["Magnitude", "test", "Proposed", "train", "Loss-pres.", last]
+    assert [name.strip() for name in shown] == [
+        *("Magnitude", "single runs", "Proposed", last, "Loss-pres.", "")
+    ]
     assert_readable(figure)
 
 
-def assert_curves(axes: Axes, panel: pd.DataFrame) -> None:
-    """Two curves per measure, in the order of the measures: train dashed, test with markers."""
+def assert_curves(axes: Axes, panel: pd.DataFrame, column: str) -> None:
+    """A thick curve per measure, in their order, after thin ones of its seeds; no markers."""
     curves = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
-    assert len({(line.get_color(), line.get_linestyle()) for line in curves}) == len(curves) == 6
+    thick = [line for line in curves if line.get_linewidth() > 1]
+    assert len(thick) == len(CURVE_MEASURES)
+    assert {line.get_linestyle() for line in thick} == {"-", "--"}  # any dashes are called --
+    assert all(line.get_marker() in ("None", "") for line in curves)
     for place, measure in enumerate(CURVE_MEASURES):
-        train, test = curves[2 * place : 2 * place + 2]
-        rows = 100 * panel.loc[panel["measure"] == measure, ["train_acc", "test_acc"]]
-        assert np.asarray(test.get_ydata()) == pytest.approx(rows["test_acc"].to_numpy())
-        known = rows["train_acc"].dropna().to_numpy()
-        assert np.asarray(train.get_ydata()) == pytest.approx(known)
-        assert train.get_color() == test.get_color() == style.MEASURE_COLOURS[measure]
-        assert test.get_linestyle() == "-" != train.get_linestyle()
-        assert test.get_marker() == style.MEASURE_MARKERS[measure]
-        assert train.get_marker() in ("None", "")
+        rows = panel[panel["measure"] == measure].dropna(subset=[column])
+        *single, mean = curves[4 * place : 4 * place + 4]
+        assert np.asarray(mean.get_ydata()) == pytest.approx(100 * rows[column].to_numpy())
+        assert {line.get_color() for line in (*single, mean)} == {style.MEASURE_COLOURS[measure]}
+        drawn = np.array([line.get_ydata() for line in single])
+        assert drawn.mean(0) == pytest.approx(100 * rows[column].to_numpy())
+        assert drawn.std(0, ddof=1) == pytest.approx(100 * rows[f"{column}_sd"].to_numpy())
 
 
 def assert_rounds(axes: Axes, rounds: int) -> None:
@@ -127,8 +134,7 @@ def assert_rounds(axes: Axes, rounds: int) -> None:
     marks = [line for line in axes.get_lines() if len(line.get_xdata()) <= 2]
     if rounds == 1:
         assert [set(line.get_xdata()) for line in marks] == [{1}]
-        assert not axes.patches
-        assert len(axes.collections) == 6  # the bands
+        assert not axes.patches and not axes.collections
         return
     (span,) = axes.patches
     assert not marks
@@ -138,13 +144,27 @@ def assert_rounds(axes: Axes, rounds: int) -> None:
     assert ticks == list(range(1, rounds + 1))
 
 
-def test_the_band_is_one_standard_deviation(runs: Runs) -> None:
+def test_four_seeds_are_a_band_of_one_standard_deviation() -> None:
+    runs = make_pruned_runs(VGG, rounds=(1,), seeds=range(4), epochs=16)
     table, figure = figure_of(runs, "4")
-    rows = table[(table["dataset"] == "cifar10") & (table["measure"] == "magnitude")]
-    test_band = figure.axes[0].collections[1].get_paths()[0].vertices
-    at = test_band[test_band[:, 0] == 16][:, 1]
-    mean, sd = 100 * rows.set_index("epoch").loc[16, ["test_acc", "test_acc_sd"]].astype(float)
+    rows = table[table["measure"] == "magnitude"].set_index("epoch")
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    at = band[band[:, 0] == 8][:, 1]
+    mean, sd = 100 * rows.loc[8, ["test_acc", "test_acc_sd"]].astype(float)
     assert (at.min(), at.max()) == pytest.approx((mean - sd, mean + sd))
+    assert "± 1 sd over runs" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "band: plus and minus one" in accuracy_curve.drawn(table, DEFAULT)
+
+
+def test_all_numbers_of_rounds_have_the_same_limits(runs: Runs) -> None:
+    limits = {
+        tuple(axes.get_ylim() for axes in figure_of(runs, name)[1].axes) for name in ("4", "5", "6")
+    }
+    assert len(limits) == 1
+    accuracies = 100 * runs.epochs["test_acc"][runs.epochs["run"].str.contains("cifar10-")]
+    (low, high), *_ = limits.pop()
+    assert low < accuracies.min() and accuracies.max() < high
+    assert high - low < 1.2 * (accuracies.max() - accuracies.min()), "limits follow from the runs"
 
 
 @pytest.mark.parametrize(
@@ -167,12 +187,10 @@ def test_the_band_is_one_standard_deviation(runs: Runs) -> None:
     ],
 )
 def test_the_picture_stays_readable(facts: dict[str, Any], panels: int) -> None:
-    table, figure = figure_of(make_pruned_runs(VGG, **facts))
+    _, figure = figure_of(make_pruned_runs(VGG, **facts))
     first = figure.axes[0]
-    assert len(figure.axes) == panels
+    assert len(figure.axes) == 2 * panels
     assert first.get_title("left").startswith("(a)") == (panels > 1)
-    bands = [found for found in first.collections if found.get_facecolor().any()]
-    assert bands or table["seeds"].max() == 1
     assert_readable(figure)
     (legend,) = figure.legends
     assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in figure.axes)
@@ -206,7 +224,7 @@ def test_the_words_say_what_is_drawn(runs: Runs) -> None:
     assert subject in text
     assert "after epochs 1 to 5" in text
     assert "counted on the training images while" in text
-    assert "standard deviation over seeds" in text
+    assert "thick lines: mean over seeds; thin lines: single seeds" in text
 
 
 def test_the_words_say_that_images_were_augmented(runs: Runs) -> None:

@@ -44,6 +44,7 @@ class _Subcommands(Group):
             "pruneviz.verdicts",
             "Judge the claims in the paper's captions against recordings.",
         ),
+        "samplesize": ("pruneviz.samplesize", "Compare samples of several sizes with all images."),
         "thin": ("pruneviz.thin", "Copy finished runs without the epochs between measurements."),
     }
 

@@ -34,7 +34,7 @@ TORCH = ("model", "pruning", "measuring", "recording", "loops", "experiment")
 MAY_IMPORT = TORCH_FREE | {
     wing: set(TORCH_FREE) | set(TORCH[:place]) for place, wing in enumerate(TORCH)
 }
-COMMANDS = {"record", "remeasure", "findings", "verdicts", "thin"}
+COMMANDS = {"record", "remeasure", "findings", "verdicts", "samplesize", "thin"}
 TOP = {"__init__", "__main__", "errors", "cli", *COMMANDS}
 TORCH_PACKAGES = {"torch", "torchvision", "safetensors"}
 

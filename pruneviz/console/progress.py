@@ -12,7 +12,7 @@ from typing import Any
 from pruneviz.console.words import counted, duration
 
 INTERVAL = 30.0  # seconds between two lines about one run
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} {unit}s [{elapsed}<{remaining}{postfix}]"
 
 
 class Progress(ABC):
@@ -23,13 +23,18 @@ class Progress(ABC):
     Args:
         runs: Total number of runs.
         say: Prints one line.
+        unit: What the progress of a run counts.
         clock: Returns the time in seconds.
     """
 
     def __init__(
-        self, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        runs: int,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        unit: str = "epoch",
     ) -> None:
-        self.runs, self.say, self.clock = runs, say, clock
+        self.runs, self.say, self.clock, self.unit = runs, say, clock, unit
         self.ended, self.began = 0, clock()
 
     def __enter__(self) -> Progress:
@@ -41,7 +46,7 @@ class Progress(ABC):
 
     @abstractmethod
     def start(self, run: str, total: int) -> None:
-        """Begin a run with `total` epochs; no-op if it has already started."""
+        """Begin a run of `total` epochs or other units; no-op if it has already started."""
 
     @abstractmethod
     def move(self, run: str, epochs: float, note: str = "") -> None:
@@ -58,25 +63,30 @@ class Progress(ABC):
         return f"{message} ({self.ended} of {counted(self.runs, 'run')}, {seconds:.0f} s)"
 
 
-def show_progress(runs: int, say: Callable[[str], None]) -> Progress:
+def show_progress(runs: int, say: Callable[[str], None], unit: str = "epoch") -> Progress:
     """Progress bars if stderr is a terminal, else a line every `INTERVAL` seconds.
 
     Args:
         runs: Total number of runs.
         say: Prints one line.
+        unit: What the progress of a run counts.
     """
-    return Bars(runs, say) if sys.stderr.isatty() else Lines(runs, say)
+    return (Bars if sys.stderr.isatty() else Lines)(runs, say, unit=unit)
 
 
 class Bars(Progress):
     """Bars on stderr: one for the epochs of each active run, and one for runs."""
 
     def __init__(
-        self, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        runs: int,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        unit: str = "epoch",
     ) -> None:
         from tqdm import tqdm
 
-        super().__init__(runs, say, clock)
+        super().__init__(runs, say, clock, unit)
         self._new_bar = tqdm
         self._all = tqdm(total=runs, desc="runs", unit="run")
         self._totals: dict[str, int] = {}
@@ -94,7 +104,12 @@ class Bars(Progress):
         """Move a bar. Its remaining time is estimated from its first appearance."""
         if run not in self._bars:
             self._bars[run] = self._new_bar(
-                total=self._totals[run], initial=epochs, desc=run, leave=False, bar_format=_BAR
+                total=self._totals[run],
+                initial=epochs,
+                desc=run,
+                leave=False,
+                bar_format=_BAR,
+                unit=self.unit,
             )
         self._bars[run].n = epochs
         self._bars[run].set_postfix_str(note)
@@ -121,9 +136,13 @@ class Lines(Progress):
     """A line about each active run every `INTERVAL` seconds, for log files and CI."""
 
     def __init__(
-        self, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        runs: int,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        unit: str = "epoch",
     ) -> None:
-        super().__init__(runs, say, clock)
+        super().__init__(runs, say, clock, unit)
         self._under_way: dict[str, _Run] = {}
 
     def __exit__(self, *exception: object) -> None:
@@ -142,7 +161,7 @@ class Lines(Progress):
             state.told = now
             doing = f", {note}" if note else ""
             left = _left(state, epochs, now)
-            self.say(f"{run}: {epochs:.1f} of {counted(state.total, 'epoch')}{doing}{left}")
+            self.say(f"{run}: {epochs:.1f} of {counted(state.total, self.unit)}{doing}{left}")
 
     def end(self, run: str, message: str) -> None:
         """Print the result of a run."""

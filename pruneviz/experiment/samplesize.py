@@ -118,7 +118,7 @@ def sample_sizes(
     data = _checked_images(spec, how, images, device)
     network = network_of(spec, data.num_classes, device)
     at = _load_weights(network, run, epoch)
-    samples = _Samples(data, how.draws, how.seed)
+    samples = Samples(data, how.draws, how.seed)
     sizes = samples.sizes(how.images)
     columns, temperatures = _needed(how.measures, spec)
     options: dict[str, Any] = {
@@ -156,11 +156,11 @@ def images_to_measure(
 ) -> int:
     """Number of images that `sample_sizes` passes through the network, for its progress."""
     data = _checked_images(read_spec(run), how, images, device)
-    samples = _Samples(data, how.draws, how.seed)
+    samples = Samples(data, how.draws, how.seed)
     return samples.most + how.draws * sum(samples.sizes(how.images))
 
 
-class _Samples:
+class Samples:
     """Class-balanced samples of a data set.
 
     The images of every class have one random order. Draw d begins at d / draws of it, so that draws

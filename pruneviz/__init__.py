@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pruneviz.analysis.matrix import correlation_matrix as correlation_matrix
     from pruneviz.analysis.matrix import recorded_measures as recorded_measures
     from pruneviz.analysis.multiple import holm as holm
+    from pruneviz.analysis.noise import clear_of_noise as clear_of_noise
     from pruneviz.analysis.reliability import corrected_correlation as corrected_correlation
     from pruneviz.analysis.reliability import reliability as reliability
     from pruneviz.analysis.robustness import leave_one_layer_out as leave_one_layer_out
@@ -69,6 +70,7 @@ _HOMES = {
     "balanced_sample": "pruneviz.experiment.images",
     "build_network": "pruneviz.experiment.networks.registry",
     "claims": "pruneviz.analysis.claims",
+    "clear_of_noise": "pruneviz.analysis.noise",
     "compose": "pruneviz.figures.draw",
     "convergence": "pruneviz.analysis.convergence",
     "corrected_correlation": "pruneviz.analysis.reliability",

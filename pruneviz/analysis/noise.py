@@ -133,7 +133,7 @@ def clear_of_noise(
 
     Example:
         >>> table = pv.measure(model, (images, labels))
-        >>> clear_of_noise(table, "theta_g").mean()
+        >>> pv.clear_of_noise(table, "theta_g").mean()
     """
     error = _errors(table, column)
     drawn = error.notna() & _from_half_samples(table, column)

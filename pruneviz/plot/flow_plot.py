@@ -29,7 +29,7 @@ from pruneviz.plot.words import decimal
 _ROW, _ONE_PANEL = 2.45, (3.6, 3.2)  # inches
 _MOST_PANELS, _MOST_LINES, _ACROSS = 60, 7, 3
 _CHARACTERS = 26  # of a title over one of three panels
-_GAP = 0.2  # between tick labels, as a fraction of the axis
+_GAPS = {"x": 0.3, "y": 0.13}  # least distance of two tick labels, as a fraction of the axis
 
 
 @with_table(flow_numbers)
@@ -69,7 +69,7 @@ def flow(
             panels; names these.
 
     References:
-        Lubana and Dick, ICLR 2021, Section 3.
+        Lubana and Dick, ICLR 2021.
 
     Example:
         >>> runs = pv.load("data/mine")
@@ -100,9 +100,10 @@ def _draw_filters(table: pd.DataFrame, prediction: str, ax: Axes | None) -> Any:
             axes.axline(
                 (0, 0), (1, 1), color=style.NOTE_COLOUR, linewidth=0.7, linestyle=(0, (4, 2))
             )
-            colours.draw(axes, points.sample(frac=1, random_state=0), "predicted", "change")
-            for which in ("x", "y"):
-                axis.apply(axes, which, _GAP)
+            mixed = points.sample(frac=1, random_state=0).assign(clear=True)
+            colours.draw(axes, mixed, "predicted", "change")
+            axis.apply(axes, "x", _GAPS["x"])
+            axis.apply(axes, "y", _GAPS["y"])
             title = f"{letter if len(names) > 1 else ''}epoch {epoch}"
             if several:
                 (short,) = shortened([str(run)], _CHARACTERS)

@@ -70,7 +70,7 @@ class FlowMeter:
             the network or sample cannot be measured.
 
     References:
-        Lubana and Dick, ICLR 2021, Section 3.
+        Lubana and Dick, ICLR 2021.
 
     Example:
         >>> with pv.FlowMeter(model, optimizer, (images, labels), temperatures=5.0) as meter:

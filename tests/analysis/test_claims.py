@@ -11,6 +11,7 @@ import pruneviz as pv
 from pruneviz.analysis.claims import COLUMNS, RULES
 from pruneviz.analysis.rules import VERDICTS, panels_of
 from pruneviz.errors import AnalysisError
+from pruneviz.figures.catalogue import FIGURES
 from pruneviz.plans.needs import FIGURE_NEEDS
 from tests.support.synthetic_runs import (
     SMALL,
@@ -32,6 +33,13 @@ def test_every_figure_is_judged_by_one_rule_and_by_the_runs_that_it_shows() -> N
         assert (one.networks, one.dataset) == (need.networks, need.dataset)
         assert set(one.rounds) == set(need.rounds)
         assert (one.unit == "weight") == (need.kind == "weights")
+
+
+def test_the_captions_state_the_claim_that_is_judged() -> None:
+    for rule in RULES.values():
+        for figure in (one.figure for one in rule.figures):
+            if figure != "H1b":  # which is about the change of single weights
+                assert rule.claim.partition(" (")[0] in FIGURES[figure].claim
 
 
 def test_every_rule_says_something_about_any_recordings() -> None:

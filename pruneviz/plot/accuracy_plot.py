@@ -150,7 +150,7 @@ def draw_curves(table: pd.DataFrame, ax: Axes | None = None) -> Any:
         FigureError: If `ax` is given and there are several panels, or columns have several units.
     """
     axis = epoch_axis(table, epoch_columns(table))
-    panels, told = panels_of(table, _panel_facts(table), ("dataset", "network"))
+    panels, told = panels_of(table, _panel_facts(table), ("network", "dataset"))
     facts = legend_facts(table, "epoch", told)
     looks = looks_of(table, facts)
     across = len(panels) if len(panels) <= 3 else 2

@@ -221,6 +221,11 @@ def canvas(
             style.settle(figure)
 
 
+def in_row(panels: int) -> int:
+    """Panels in a row: at most three, and two of four."""
+    return 2 if panels == 4 else min(panels, 3)
+
+
 def with_rows_below(names: Sequence[str], across: int) -> list[str]:
     """Names of places in rows, each row followed by one of lower panels that go with it.
 

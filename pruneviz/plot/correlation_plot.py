@@ -25,6 +25,7 @@ from pruneviz.plot import style
 from pruneviz.plot.canvas import (
     Canvas,
     canvas,
+    in_row,
     letters,
     row_heights,
     upper_and_lower,
@@ -44,13 +45,13 @@ from pruneviz.plot.mask_panels import (
     scale_beside,
 )
 from pruneviz.plot.mean_masks import AUTO
+from pruneviz.plot.panels import network_of
 from pruneviz.plot.quantities import axis_label
 from pruneviz.plot.row_kind import RowKind, row_kind_in
 from pruneviz.plot.source import Chosen, Source
-from pruneviz.plot.words import SYMBOLS, network_title
+from pruneviz.plot.words import SYMBOLS
 
-_ACROSS = 3  # panels in a row
-_FIRST_ROW, _ROW = 2.5, 2.1  # inches
+_FIRST_ROW, _ROW = 2.5, 2.3  # inches
 _ONE_PANEL = (0.6, 2.9)  # share of the text width; inches, with a legend of 3 rows
 _SINGLE_ENTRIES = 3
 _ONE_PANEL_OF_MANY = (0.8, 2.8)
@@ -166,10 +167,10 @@ def draw_curves(
         The given axes, or a figure.
     """
     lines = lines_of(table, by)
-    panels = [(_network(table), table)]
+    panels = [(network_of(table), table)]
     if "group" in table:
         panels = [(str(name), rows) for name, rows in table.groupby("group", sort=False)]
-    masks, across = has_masks(table), min(_ACROSS, len(panels))
+    masks, across = has_masks(table), in_row(len(panels))
     names = [name or "all runs" for name, _ in panels]
     places, grid = names, {}
     if masks and ax is None:
@@ -187,8 +188,8 @@ def draw_curves(
             title = f"{letter if len(panels) > 1 else ''}{name}"
             _finish(axes, panel, textwrap.wrap(title, _CHARACTERS // across))
         _share_axes(above, _limits(table), lines.left)
-        _name_axes(above, table, method, lines)
-        _finish_masks(above, below, table, lines, ax is None)
+        _name_axes(above[::across], table, method, lines)
+        _finish_masks(above, below, across, table, lines, ax is None)
         if lines.ramp:
             lines.ramp.explain(drawn.figure, drawn.axes)
         columns = (2 if len(panels) > 1 else 1) if lines.single else None
@@ -222,18 +223,12 @@ def _legend_place(given: Axes | None, handles: Sequence[Artist], masks: bool) ->
 
 
 def _size(panels: int, lines: Lines, masks: bool) -> tuple[float, float]:
-    rows = math.ceil(panels / _ACROSS)
+    rows = math.ceil(panels / in_row(panels))
     below = _BELOW * rows if masks else 0.0
     if panels > 1:
         return style.TEXT_WIDTH, _FIRST_ROW + _ROW * (rows - 1) + below
     share, height = _ONE_PANEL if lines.single else _ONE_PANEL_OF_MANY
     return share * style.TEXT_WIDTH, height + below
-
-
-def _network(table: pd.DataFrame) -> str:
-    """The network of a plot of one setting; nothing if it has none or several."""
-    known = different(table["network"])
-    return network_title(str(known[0])) if len(known) == 1 else ""
 
 
 def _draw_unrelated(axes: Axes, panel: pd.DataFrame) -> None:
@@ -305,9 +300,9 @@ def _share_axes(panels: Sequence[Axes], limits: tuple[float, float], colour: str
 
 
 def _name_axes(panels: Sequence[Axes], table: pd.DataFrame, method: str, lines: Lines) -> None:
-    """Label the first panel of each row on its left."""
+    """Label panels, the first of each row, on their left."""
     left = _left_name(table, row_kind_in(table), method)
-    for axes in panels[::_ACROSS]:
+    for axes in panels:
         axes.set_ylabel(left, color=lines.left)
         axes.tick_params(axis="y", labelleft=True)
 
@@ -315,6 +310,7 @@ def _name_axes(panels: Sequence[Axes], table: pd.DataFrame, method: str, lines: 
 def _finish_masks(
     above: Sequence[Axes],
     below: Sequence[Axes],
+    across: int,
     table: pd.DataFrame,
     lines: Lines,
     own: bool,
@@ -328,7 +324,7 @@ def _finish_masks(
             _move_epochs(upper, lower)
     else:
         scale_beside(above[0], below[0], table)
-    for axes in below[::_ACROSS]:
+    for axes in below[::across]:
         axes.set_ylabel(masks_label(table), color=lines.right)
         axes.tick_params(axis="y", labelleft=own)
     for axes in below:

@@ -188,7 +188,8 @@ def _single_runs(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     wide = few.assign(place=place).pivot_table(
         index=["line", "epoch"], columns="place", values=list(columns), dropna=False
     )
-    wide.columns = pd.Index([f"{name}_run{number}" for name, number in wide.columns.to_list()])
+    names, places = (wide.columns.get_level_values(level) for level in (0, 1))
+    wide.columns = pd.Index([f"{a}_run{b}" for a, b in zip(names, places, strict=True)])
     return wide
 
 

@@ -176,7 +176,7 @@ def draw_layers(
     axis = layer_axis(table, scale, unit)
     shown = table[table["coupled_to"].isna()] if axis.is_share else table
     shown = shown.replace([np.inf, -np.inf], np.nan)  # no bar is infinitely high
-    panels, told = panels_of(shown, ("network", "dataset", "rounds"), ("rounds", "network"))
+    panels, told = panels_of(shown, ("network", "dataset", "rounds"), ("network", "rounds"))
     facts = legend_facts(shown, "layer_index", told)
     looks = looks_of(shown, facts)
     orders = [layers_of(panel.rows) for panel in panels]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
+from matplotlib.transforms import Bbox
 
 from pruneviz.plot.glyphs import literal
 
@@ -26,6 +30,9 @@ _LETTER = 0.58  # mean width of a letter, as a fraction of the font size
 _ROW = 1.6  # height of an entry, in font sizes
 _SHARE = 0.4  # of a figure's height that a legend below it may take
 _AIRY = {"handlelength": 2.4, "columnspacing": 1.4}
+_ONE_COLUMN = 3  # entries inside axes; more stand side by side
+_INSIDE = 0.9  # of the width of axes: their text may be larger than that of our own pictures
+_CLEAR, _MOST_ROOM = 0.04, 0.6  # room beside a legend, and of all that it takes, of an axis
 _AROUND = 4.5  # room of a handle and the gap after an entry, in font sizes
 
 
@@ -75,7 +82,50 @@ def legend(
     )
     for text, label in zip(found.get_texts(), labels, strict=True):
         text.set_text(label)
+    if isinstance(target, Axes) and place.get("loc") == "best" and "loc" not in options:
+        _clear_way(target, found)
     return found
+
+
+def _clear_way(axes: Axes, found: Legend) -> None:
+    """Raise the upper ends of axes if a legend inside them hides something that is drawn.
+
+    Axes that share the place, such as a second axis, are raised alike, and keep their common zero.
+    """
+    figure = cast(Figure, axes.get_figure(root=True))
+    figure.draw_without_rendering()
+    box = found.get_window_extent()
+    alike = [each for each in figure.axes if each.bbox.bounds == axes.bbox.bounds]
+    drawn = [[*each.lines, *each.patches, *each.collections] for each in alike]
+    if not any(_reaches(artist, box) for artists in drawn for artist in artists):
+        return
+    share = min(box.height / axes.bbox.height + _CLEAR, _MOST_ROOM)
+    for each in alike:
+        _raise(each, share)
+    found.set_loc("upper left")
+
+
+def _raise(axes: Axes, share: float) -> None:
+    """Leave a share of a panel free above what is drawn, without ticks there."""
+    transform, (bottom, top) = axes.yaxis.get_transform(), axes.get_ylim()
+    ticks = [float(tick) for tick in axes.get_yticks() if bottom <= tick <= top]
+    low, high = transform.transform(np.array([bottom, top]))
+    raised = transform.inverted().transform(np.array([low + (high - low) / (1 - share)]))
+    axes.set_ylim(top=float(raised[0]))
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+
+
+def _reaches(artist: Artist, box: Bbox) -> bool:
+    """Whether a line, bar, band or point lies where a legend is; spans of the background do not."""
+    if artist.get_zorder() < 1:
+        return False
+    if isinstance(artist, Line2D):
+        path = artist.get_transform().transform_path(artist.get_path())
+        return bool(np.asarray(path.vertices).size) and path.intersects_bbox(box, filled=False)
+    if isinstance(artist, PathCollection):
+        offsets = np.array(artist.get_offsets(), dtype=float)
+        return bool(box.count_contains(artist.get_offset_transform().transform(offsets)))
+    return bool(artist.get_window_extent().overlaps(box))
 
 
 def shortened(labels: Sequence[str], longest: int = _LONGEST) -> list[str]:
@@ -120,14 +170,20 @@ def _beside(axes: Axes, labels: Sequence[str]) -> dict[str, Any]:
     if len(labels) > FEW and figure is not None and figure.get_layout_engine() is not None:
         return {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
     width = axes.get_window_extent().width / axes.figure.dpi
-    columns = 1 if len(labels) <= FEW else fitting(width, labels)
+    columns = 1 if len(labels) <= _ONE_COLUMN else fitting(_INSIDE * width, labels)
     return {
         "loc": "best",
         "ncols": columns,
+        **({"fontsize": _small(), "columnspacing": 1.0} if len(labels) > _ONE_COLUMN else {}),
         "frameon": True,
         "framealpha": 0.8,
         "edgecolor": "none",
     }
+
+
+def _small() -> float:
+    """Size in points of text that is smaller than that around it, but not too small."""
+    return max(_SMALL, FontProperties(size="small").get_size_in_points())
 
 
 def _wrapped(labels: Sequence[str], width: float) -> list[str]:

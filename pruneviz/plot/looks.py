@@ -117,7 +117,7 @@ def panels_of(
     Args:
         table: The table.
         facts: Facts that have a panel for each of their values.
-        else_named: Facts that name a single panel; the first that is there does.
+        else_named: Facts that name a single panel, as far as its rows share them.
 
     Returns:
         The panels, in the order of the table, with the unpruned runs of their network and data set;
@@ -130,7 +130,7 @@ def panels_of(
     found = []
     for key in dict.fromkeys(keys):
         rows = main[[other == key for other in keys]]
-        title = label(dict(zip(told, key, strict=True)) if told else _first(rows, else_named))
+        title = label(dict(zip(told, key, strict=True)) if told else _shared(rows, else_named))
         found.append(Panel(title, pd.concat([rows, _of_place(unpruned, rows)])))
     return found, told
 
@@ -157,11 +157,26 @@ def looks_of(table: pd.DataFrame, facts: Sequence[str]) -> Mapping[Key, Look]:
     styles = style.styles_of(
         name for key, name in names.items() if len(grey) > 1 or key not in grey
     )
+    styles_of_keys = {key: styles.get(names[key], _GREY) for key in shown}
+    styles_of_keys |= _in_colours_of_measures(shown)
     found = {
-        key: Look(label(told), styles.get(names[key], _GREY), is_reference[key])
+        key: Look(label(told), styles_of_keys[key], is_reference[key])
         for key, told in shown.items()
     }
     return dict(sorted(found.items(), key=lambda item: item[1].is_reference))
+
+
+def _in_colours_of_measures(shown: Mapping[Key, Mapping[str, Any]]) -> dict[Key, style.Style]:
+    """Looks of settings of the paper's measures that more than their measure tells apart."""
+    by_measure: dict[str, list[Key]] = {}
+    for key, told in shown.items():
+        if told.get("measure") in style.MEASURE_COLOURS and len(told) > 1:
+            by_measure.setdefault(str(told["measure"]), []).append(key)
+    return {
+        key: look
+        for measure, keys in by_measure.items()
+        for key, look in zip(keys, style.variants_of(measure, len(keys)), strict=True)
+    }
 
 
 def _name(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
@@ -176,6 +191,11 @@ def _of_place(unpruned: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     facts = [name for name in _PLACE if name in rows]
     here = set(keys_of(rows, facts))
     return unpruned[[key in here for key in keys_of(unpruned, facts)]]
+
+
+def _shared(rows: pd.DataFrame, facts: Sequence[str]) -> dict[str, Any]:
+    """The facts that all rows share, without absent ones."""
+    return {name: value for fact in facts for name, value in _first(rows, (fact,)).items()}
 
 
 def _first(rows: pd.DataFrame, facts: Sequence[str]) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError
 from pruneviz.plot.canvas import SCREEN_DPI, Canvas
 from pruneviz.plot.glyphs import literal
+from pruneviz.plot.words import network_title
 
 _MARGIN = 0.08  # inches
 MOST = 24  # panels of a picture
@@ -32,6 +34,12 @@ def check_number(panels: Sequence[str]) -> None:
             f"{'; '.join(panels[:3])}; and others; choose fewer with runs= and epochs=, or name in "
             "by= the facts that tell runs apart"
         )
+
+
+def network_of(table: pd.DataFrame) -> str:
+    """The title of the network of a drawn table; nothing if it has none or several."""
+    known = different(table["network"])
+    return network_title(str(known[0])) if len(known) == 1 else ""
 
 
 def leave_margins(drawn: Canvas) -> None:

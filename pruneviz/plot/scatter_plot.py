@@ -20,6 +20,7 @@ from pruneviz.plot import style
 from pruneviz.plot.canvas import (
     Canvas,
     canvas,
+    in_row,
     letters,
     row_heights,
     upper_and_lower,
@@ -28,6 +29,7 @@ from pruneviz.plot.canvas import (
 )
 from pruneviz.plot.colouring import Colouring, colouring
 from pruneviz.plot.deciding import draw_deciding
+from pruneviz.plot.panels import network_of
 from pruneviz.plot.points import KEPT, AxisScale, clear_points, points
 from pruneviz.plot.quantities import axis_label, name_of
 from pruneviz.plot.row_kind import RowKind, row_kind_in
@@ -40,7 +42,6 @@ from pruneviz.plot.words import SHORT, SYMBOLS
 _ROW = 2.55  # height of a row of panels, in inches
 _TITLE_LINE = 0.15
 _ONE_PANEL = (3.6, 3.2)
-_ACROSS = 3  # panels in a row
 _MOST_PANELS = 60
 _BELOW = 1.35  # height of a row of deciding points, in inches
 _HEIGHTS = (1.5, 0.9)  # of panels and of those below them, in proportion
@@ -256,7 +257,7 @@ class _Panel:
     Attributes:
         name: Setting and epoch.
         rows: The points.
-        group: Setting of the runs, if there are several.
+        group: Setting of the runs, if there are several, else their network.
         titled: Whether its title names the setting.
         alone: Whether the setting has no other panel.
     """
@@ -273,13 +274,15 @@ def _panels(table: pd.DataFrame) -> tuple[list[_Panel], int]:
     groups = table.groupby("group", sort=False) if "group" in table else [("", table)]
     by_group = [(str(group), list(rows.groupby("epoch"))) for group, rows in groups]
     most = max(len(epochs) for _, epochs in by_group)
-    columns = min(_ACROSS, len(by_group) if most == 1 else most)
+    columns = in_row(len(by_group) if most == 1 else most)
+    network = network_of(table) if len(by_group) == 1 else ""
     found: list[_Panel] = []
     for group, epochs in by_group:
+        title = group or network
         for place, (_, rows) in enumerate(epochs):
             name = ", ".join(filter(None, [group, when(rows.iloc[0])]))
-            titled = bool(group) and (most == 1 or place == 0)
-            found.append(_Panel(name, rows, group, titled, most == 1))
+            titled = bool(title) and (most == 1 or place == 0)
+            found.append(_Panel(name, rows, title, titled, most == 1))
         if most > 1:
             found += [_Panel("", table[:0])] * (-len(found) % columns)
     if len(found) > _MOST_PANELS:

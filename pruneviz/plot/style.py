@@ -7,6 +7,7 @@ name alone, and `styles_of` keeps names that are drawn together apart.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -157,6 +158,27 @@ def styles_of(names: Iterable[object]) -> dict[str, Style]:
     for name in sorted(set(wanted) - set(known)):
         found[name] = _unlike(name, found.values())
     return {name: found[name] for name in wanted}
+
+
+def variants_of(measure: str, count: int) -> list[Style]:
+    """Looks of several settings of one measure: in its colour, told apart by all else.
+
+    Args:
+        measure: A key of `MEASURE_COLOURS`; the first look is its own.
+        count: Number of looks.
+    """
+    own = _of_measure(measure)
+
+    def others(first: Any, options: Sequence[Any]) -> list[Any]:
+        return [first, *(option for option in dict.fromkeys(options) if option != first)]
+
+    parts = zip(
+        others(own.marker, _MARKERS),
+        others(own.hatch, _HATCHES),
+        itertools.cycle(others(own.line, _LINES)),
+        strict=False,
+    )
+    return [Style(own.colour, *part) for part in itertools.islice(itertools.cycle(parts), count)]
 
 
 def _of_measure(name: str) -> Style:

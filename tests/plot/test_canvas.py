@@ -15,7 +15,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pruneviz.errors import FigureError
-from pruneviz.plot.canvas import Canvas, canvas, letters, with_table
+from pruneviz.plot.canvas import (
+    Canvas,
+    canvas,
+    in_row,
+    letters,
+    row_heights,
+    upper_and_lower,
+    with_rows_below,
+    with_table,
+)
 from tests.support.readable import assert_readable
 
 
@@ -106,3 +115,21 @@ def test_long_names_are_not_cut_off_at_the_resolution_of_a_screen() -> None:
         drawn.axes[0].set_yticks([0, 1], [name, name])
     box, (width, height) = drawn.figure.get_tightbbox(), drawn.figure.get_size_inches()
     assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
+
+
+@pytest.mark.parametrize(("panels", "across"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 3), (9, 3)])
+def test_four_panels_are_two_rows_of_two(panels: int, across: int) -> None:
+    assert in_row(panels) == across
+
+
+def test_lower_panels_belong_to_those_above_them() -> None:
+    names = ["a", "b", "c", "d", "", "e"]
+    places = with_rows_below(names, 3)
+    assert places == ["a", "b", "c", "a", "b", "c", "d", "", "e", "d", "", "e"]
+    with canvas(None, places, "", size=(4, 4), columns=3, **row_heights(names, 3, (2, 1))) as drawn:
+        upper, lower = upper_and_lower(drawn.axes, names, 3)
+    assert len(upper) == len(lower) == 5
+    for above, below in zip(upper, lower, strict=True):
+        assert above.get_position().x0 == below.get_position().x0
+        assert above.get_position().height > 1.5 * below.get_position().height
+        assert 0 < above.get_position().y0 - below.get_position().y1 < 0.2

@@ -81,3 +81,25 @@ def test_labels_are_cut_only_as_far_as_they_differ() -> None:
     assert shortened(["short", "a" * 40], 20) == ["short", "a" * 10 + "…" + "a" * 9]
     alike = [f"features.{number:02}.convolution.weights" for number in range(3)]
     assert shortened(alike, 16) == [f"features.{n:02}.…ion.weights" for n in range(3)]
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_legend_inside_axes_hides_no_line(second: bool) -> None:
+    figure = Figure(figsize=(4, 3))
+    axes = figure.subplots()
+    lines = [
+        axes.plot([0, 1, 2], [4 - shift, 2 + shift, 4], label=f"a name {shift}")[0]
+        for shift in range(5)
+    ]
+    twin = axes.twinx() if second else axes
+    lines += twin.plot([0, 1, 2], [3, 3.5, 2], label="another")
+    twin.set_ylim(axes.get_ylim())
+    before = axes.get_yticks()
+    found = legend(axes, lines)
+    figure.draw_without_rendering()
+    box = found.get_window_extent()
+    for line in lines:
+        path = line.get_transform().transform_path(line.get_path())
+        assert not path.intersects_bbox(box, filled=False)
+    assert set(axes.get_yticks()) <= set(before), "no tick stands in the room of the legend"
+    assert axes.get_ylim() == twin.get_ylim()

@@ -105,3 +105,11 @@ def test_thin_lines_of_other_names_stand_out_from_paper() -> None:
 def test_the_first_names_differ_in_grey(start: int) -> None:
     colours = [look.colour for look in style.styles_of(MANY[start : start + 4]).values()]
     assert min(np.diff(sorted(map(grey, colours)))) >= 0.099
+
+
+def test_settings_of_a_measure_keep_its_colour() -> None:
+    looks = style.variants_of("loss_preservation", 7)
+    assert looks[0] == style.styles_of(["loss_preservation"])["loss_preservation"]
+    assert {look.colour for look in looks} == {style.MEASURE_COLOURS["loss_preservation"]}
+    assert len({(look.marker, look.hatch, str(look.line)) for look in looks}) == 7
+    assert len({str(look.line) for look in looks}) == 7

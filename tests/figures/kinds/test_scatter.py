@@ -111,7 +111,8 @@ def test_picture_is_readable_and_shows_the_table(
     assert "nats²/weight²" in panels[0].get_ylabel()
     groups = table.groupby("epoch")
     for letter, axes, (epoch, rows) in zip("abc", panels, groups, strict=False):
-        assert axes.get_title("left").startswith(f"({letter}) ")
+        named = "ResNet-56\n" if letter == "a" else ""
+        assert axes.get_title("left").startswith(f"{named}({letter}) ")
         assert epoch == 0 or f"epoch {epoch} of" in axes.get_title("left")
         assert axes.get_xscale() == options.scale
         assert "nats" in axes.get_xlabel()

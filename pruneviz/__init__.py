@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pruneviz.analysis.matrix import recorded_measures as recorded_measures
     from pruneviz.analysis.multiple import holm as holm
     from pruneviz.analysis.noise import clear_of_noise as clear_of_noise
+    from pruneviz.analysis.permutation import permutation_test as permutation_test
     from pruneviz.analysis.reliability import corrected_correlation as corrected_correlation
     from pruneviz.analysis.reliability import reliability as reliability
     from pruneviz.analysis.robustness import leave_one_layer_out as leave_one_layer_out
@@ -88,6 +89,7 @@ _HOMES = {
     "leave_one_layer_out": "pruneviz.analysis.robustness",
     "load": "pruneviz.log.runs",
     "load_with_masks": "pruneviz.pruning.masked_state",
+    "permutation_test": "pruneviz.analysis.permutation",
     "prune_like": "pruneviz.pruning.held_entries",
     "state_with_masks": "pruneviz.pruning.masked_state",
     "load_dataset": "pruneviz.experiment.datasets",

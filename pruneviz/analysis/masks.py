@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.checks import require_columns
+from pruneviz.analysis.mask_chance import chance_distance
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.run_facts import table_of
 from pruneviz.analysis.scores import columns_read
@@ -86,8 +87,9 @@ def mask_distance(
         One row per run and epoch that has a reference: run, epoch, ref_epoch, distance and chance.
         distance is a fraction, at most 2q, with q the pruned fraction. It is null if all scores of
         either epoch are equal, as batch-norm scales are before training: without a ranking, the
-        mask would only reflect the row order. chance, 2q(1 - q), is the expected distance of two
-        independent random masks.
+        mask would only reflect the row order. chance is the expected distance of two masks that
+        are random but for what is pruned already: 2q(1 - q) of an unpruned network, and
+        2(q - s)(1 - q)/(1 - s) with a share s pruned at both epochs.
 
     Raises:
         AnalysisError: If a key column is missing; if a filter occurs twice at one epoch; if `ratio`
@@ -186,8 +188,9 @@ def _distance_and_chance(
     before, now = previous[common], current[common]
     masks = [_kept(values, ratio) & (values > _PRUNED) for values in (before, now)]
     p, q = (1 - mask.mean() for mask in masks)
-    # p and q differ only if more than the ratio is already pruned; otherwise this is 2q(1 - q).
-    chance = float(p * (1 - q) + q * (1 - p))
+    gone = [values == _PRUNED for values in (before, now)]
+    shares = (gone[0].mean(), gone[1].mean(), (gone[0] & gone[1]).mean())
+    chance = float(chance_distance(p, q, *shares))
     if not (_has_ranking(before) and _has_ranking(now)):
         return np.nan, chance
     return float(np.mean(masks[0] != masks[1])), chance

@@ -39,6 +39,12 @@ def mean_mask_distances(
         FigureError: If a named measure gives no masks, or the runs hold none of this ratio.
         AnalysisError: If the ratio is outside [0, 1].
     """
+    logged = _logged(spec, "mask_ratio") if ratio is None else []
+    if len(logged) > 1 and not row_kind_of(spec).sampled:
+        raise FigureError(
+            f"{listed(spec['run'])} log masks of several ratios, {listed(sorted(logged))}, which "
+            "have no mean; choose one with mask_ratio (--mask-ratio)"
+        )
     share = mask_ratio_of(spec) if ratio is None else ratio
     check_ratio(share)
     if score != AUTO:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from pruneviz.analysis.mask_chance import chance_distance
 from pruneviz.analysis.masks import mask_distance
 from pruneviz.analysis.measures import Measure
 from pruneviz.analysis.scores import columns_read
@@ -90,10 +91,15 @@ def _computed_distances(
         distances = mask_distance(filters, score=score, ratio=ratio)
         if is_thin(run):
             _check_masks(run, score.name, ratio)
-            logged = _logged_distances(runs, run, ratio)
-            distances = logged.assign(chance=distances["chance"].mean())
+            distances = _logged_distances(runs, run, _share_of_rows(filters, ratio))
         found.append(distances.astype({"run": "str"}))
     return pd.concat(found)
+
+
+def _share_of_rows(filters: pd.DataFrame, ratio: float) -> float:
+    """The share of the filters of an epoch that a mask of this ratio prunes: a whole number."""
+    count = int(filters.groupby(["run", "epoch"], observed=True).size().max())
+    return round(ratio * count) / count
 
 
 def recorded_correlations(
@@ -202,12 +208,18 @@ def is_thin(spec: pd.DataFrame) -> bool:
 
 
 def _logged_distances(runs: Runs, spec: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """Mask distances to the previous epoch, logged while recording."""
-    columns = ["run", "epoch", "mask_distance"]
+    """Mask distances to the previous epoch, logged while recording.
+
+    Their chance level follows from the share that is kept at every epoch: what is pruned stays so.
+    """
+    columns = ["run", "epoch", "mask_distance", "kept_fraction"]
     rows = runs.named(spec["run"]).read("epochs", columns).sort_values(["run", "epoch"])
     before = rows.groupby("run", observed=True)["epoch"].shift()
-    chance = 2 * ratio * (1 - ratio)
-    distances = rows.rename(columns={"mask_distance": "distance"})
+    now = 1 - rows["kept_fraction"].astype("float64").fillna(1.0)
+    earlier = now.groupby(rows["run"], observed=True).shift().fillna(0.0)
+    shares = earlier, now, earlier.where(earlier < now, now)
+    chance = chance_distance(earlier.clip(lower=ratio), now.clip(lower=ratio), *shares)
+    distances = rows.drop(columns="kept_fraction").rename(columns={"mask_distance": "distance"})
     found = distances.assign(ref_epoch=before, chance=chance)
     return found.astype({"run": "str", "distance": "float64"})
 

@@ -12,6 +12,7 @@ import pytest
 from pruneviz.analysis.masks import distance_between, keep_mask, mask_distance, mask_scores
 from pruneviz.analysis.scores import score
 from pruneviz.errors import AnalysisError, ScoreError
+from tests.support.plain_statistics import random_masks_apart
 
 
 def plain_keep(scores: list[float], ratio: float) -> list[bool | None]:
@@ -302,7 +303,9 @@ def test_pruned_filters_of_a_log_stay_masked_out(sigma_of_pruned: float) -> None
     filters["kept"] = [True] * 6 + [False, True, True, True, True, False] * 2
     found = mask_distance(filters, ratio=0.4)
     assert found["distance"].tolist() == [0, 2 / 5]
-    np.testing.assert_allclose(found["chance"], 2 * 0.4 * 0.6)
+    # Of five filters two are masked out, one of which is pruned: at epoch 1 by chance 0.4 of them
+    # and then 1 of 4, at epoch 2 in both masks: 2 (0.4 - 0.2) (1 - 0.4) / (1 - 0.2).
+    np.testing.assert_allclose(found["chance"], [0.2 * 0.6 + 0.8 * (0.4 * 0.75 + 0.25 * 0.6), 0.3])
 
 
 def test_a_filter_counts_as_pruned_only_once_it_has_had_a_score() -> None:
@@ -314,7 +317,7 @@ def test_a_filter_counts_as_pruned_only_once_it_has_had_a_score() -> None:
     filters["kept"] = [False, True, True, True, True, False] * 4
     found = mask_distance(filters, ratio=0.4)
     assert found["distance"].tolist() == [0, 0, 2 / 5]
-    np.testing.assert_allclose(found["chance"], [2 * 0.5 * 0.5, 2 * 0.5 * 0.5, 2 * 0.4 * 0.6])
+    np.testing.assert_allclose(found["chance"], [0.5, 0.5, 2 * 0.2 * 0.6 / 0.8])
 
 
 def test_row_order_does_not_matter() -> None:
@@ -336,6 +339,26 @@ def test_chance_of_masks_of_two_sizes() -> None:
     found = mask_distance(filters, ratio=0.25)
     assert found["distance"].isna().all()  # a single filter has no ranking
     np.testing.assert_allclose(found["chance"], 0.25 * 0.25 + 0.75 * 0.75)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "gone"),
+    [(0.2, (0, 0)), (0.2, (0.15, 0.15)), (0.3, (0.1, 0.25)), (0.2, (0.1, 0.6)), (0.5, (0.4, 0.45))],
+)
+def test_chance_is_the_mean_distance_of_random_masks(
+    ratio: float, gone: tuple[float, float]
+) -> None:
+    rng, count = np.random.default_rng(0), 200
+    filters = log({epoch: rng.random(count) for epoch in range(2)})
+    first, second = (np.arange(count) >= round(share * count) for share in gone)
+    filters["kept"] = np.concatenate([first, second])
+    chance = mask_distance(filters, ratio=ratio)["chance"].item()
+    drawn = [random_masks_apart(ratio, ~first, ~second, rng) for _ in range(400)]
+    error = np.std(drawn) / np.sqrt(len(drawn))
+    assert chance == pytest.approx(np.mean(drawn), abs=4 * error + 1e-12)
+    share = gone[0]
+    if gone[0] == gone[1]:
+        assert chance == pytest.approx(2 * (ratio - share) * (1 - ratio) / (1 - share))
 
 
 def test_mask_scores_put_pruned_filters_lowest_and_leave_nulls() -> None:

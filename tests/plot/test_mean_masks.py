@@ -64,6 +64,14 @@ def test_runs_with_several_logs_of_masks_have_none_in_common() -> None:
         mean_mask_distances(several, spec, AUTO, 0.2)
 
 
+def test_several_logged_ratios_are_refused_by_name() -> None:
+    found = make_runs(SMALL, seeds=(0, 1), epochs=4, every=2)
+    mixed = replace(found, spec=found.spec.assign(mask_score="magnitude", mask_ratio=[0.5, 0.25]))
+    with pytest.raises(FigureError, match=r"several ratios, 0\.25 and 0\.5, .*mask_ratio"):
+        mean_mask_distances(mixed, mixed.spec, AUTO, None)
+    assert mean_mask_distances(mixed, mixed.spec, AUTO, 0.25) is not None
+
+
 @pytest.mark.parametrize("x", [X, [X, "magnitude"]])
 @pytest.mark.parametrize("ratio", [2, -0.1, "0.2", float("nan")])
 def test_a_ratio_is_a_fraction(runs: Runs, x: str | list[str], ratio: float) -> None:

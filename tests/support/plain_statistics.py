@@ -103,3 +103,16 @@ def nested_bootstrap(
     z, spread = _z(cells, of_tau), np.std(zs) * math.sqrt(count / (count - 1))
     half = stats.t.ppf(0.975, count - 1) * spread
     return math.tanh(z - half), math.tanh(z + half)
+
+
+def random_masks_apart(
+    ratio: float, gone: np.ndarray, gone_later: np.ndarray, rng: np.random.Generator
+) -> float:
+    """Distance of two masks: what is pruned, and filters drawn from the rest up to a ratio."""
+    masks = []
+    for pruned in (gone, gone_later):
+        mask = pruned.copy()
+        more = max(round(ratio * len(mask)) - int(pruned.sum()), 0)
+        mask[rng.choice(np.flatnonzero(~pruned), more, replace=False)] = True
+        masks.append(mask)
+    return float(np.mean(masks[0] != masks[1]))

@@ -2,13 +2,15 @@
 
 A value is clear of noise if it is more than Student's 97.5 % quantile of standard errors away from
 0. By noise alone 5 % of the values are. The quantile is 1.96 for thousands of examples and 2.78 for
-five batches: an error from few terms is itself uncertain.
+five batches: an error from few terms is itself uncertain. So is one that is drawn from 8 half
+samples: 1/df is then up to 1/8 more than that of all terms, and the quantile 2.31 for thousands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,13 @@ from scipy.special import stdtrit
 
 from pruneviz.analysis.run_facts import terms_behind_errors
 from pruneviz.errors import AnalysisError
-from pruneviz.log.request_columns import DRAWS
-from pruneviz.log.schema import filter_column
+from pruneviz.log.request_columns import DRAWS, drawn_columns
+from pruneviz.log.schema import REQUEST_COLUMNS, filter_column
 
-DEGREES = "se_df"  # fact of a run, and attribute of a measured table
+# Facts of a run, and attributes of a measured table: degrees of freedom of theta_g_se and
+# theta_hg_se_given_g, and of errors that are drawn from half samples.
+DEGREES = "se_df"
+DRAWN_DEGREES = "se_df_drawn"
 CONFIDENCE = 0.95
 
 # Columns of standard errors of each quantity, the best one first: that of the sample as drawn, with
@@ -30,8 +35,6 @@ _ERRORS: Mapping[str, tuple[str, ...]] = {
     "theta_hg": ("theta_hg_se", "theta_hg_se_given_g", "theta_hg_se_given_g_iid"),
     "abs_theta_g": ("abs_theta_g_se",),
 }
-# Their squares are means over a few random draws, and have as many degrees of freedom at most.
-_OF_HALF_SAMPLES = ("theta_hg_se", "abs_theta_g_se")
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,35 @@ def degrees_of_freedom(spec: pd.DataFrame) -> pd.Series:
     return stored.astype("float64").fillna(terms_behind_errors(by_run) - 1).rename(DEGREES)
 
 
+def stated_degrees(terms: int, columns: Sequence[str], unit: str) -> dict[str, float]:
+    """The degrees of freedom of the standard errors of a measurement, by the names of its facts.
+
+    Args:
+        terms: Degrees of freedom of all terms: examples, or batches that cannot be split, minus
+            strata.
+        columns: The columns that are measured.
+        unit: Row kind.
+    """
+    drawn = drawn_columns(columns, unit)
+    found: dict[str, float] = {DEGREES: terms}
+    if "theta_g_se" in drawn:
+        found[DEGREES] = _of_half_samples(terms)
+    return found | ({DRAWN_DEGREES: _of_half_samples(terms)} if drawn else {})
+
+
+def _of_half_samples(terms: Any) -> Any:
+    """Degrees of freedom of an error from half samples.
+
+    Squares of halves of normal terms vary by (terms - 1) / (terms + 2) of what squares of normal
+    numbers do: two batches can be halved in one way only.
+    """
+    return terms / (1 + terms * (terms - 1) / (terms + 2) / DRAWS)
+
+
 def with_degrees(table: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
-    """A filters table of runs with the degrees of freedom of their errors as column `se_df`.
+    """A filters table of runs with the degrees of freedom of their errors as columns.
+
+    They are `se_df`, and `se_df_drawn` where errors are drawn.
 
     Args:
         table: Filters table with a column `run`.
@@ -97,8 +127,12 @@ def with_degrees(table: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
     """
     if DEGREES in table:
         return table
-    by_run = degrees_of_freedom(spec)
-    return table.assign(**{DEGREES: table["run"].astype("str").map(by_run).astype("float64")})
+    runs = table["run"].astype("str")
+    facts = {DEGREES: degrees_of_freedom(spec)}
+    if DRAWN_DEGREES in spec:
+        facts[DRAWN_DEGREES] = pd.to_numeric(spec.set_index("run")[DRAWN_DEGREES])
+    found = {name: runs.map(by_run).astype("float64") for name, by_run in facts.items()}
+    return table.assign(**found)
 
 
 def noise_quantile(df: float | pd.Series) -> np.ndarray:
@@ -122,7 +156,7 @@ def clear_of_noise(
         table: A filters table.
         column: The quantity, such as "theta_g".
         df: Degrees of freedom of its standard errors, one number or one per row. Default: the
-            column `se_df`, or what `pruneviz.measure` left in the table's `attrs`.
+            columns `se_df` and `se_df_drawn`, or what `pruneviz.measure` left in `attrs`.
 
     Returns:
         Nullable booleans with the index of the table: whether abs(value) is more than Student's
@@ -135,10 +169,7 @@ def clear_of_noise(
         >>> table = pv.measure(model, (images, labels))
         >>> pv.clear_of_noise(table, "theta_g").mean()
     """
-    error = _errors(table, column)
-    drawn = error.notna() & _from_half_samples(table, column)
-    degrees = pd.Series(_degrees(table, df), index=table.index, dtype="float64")
-    bound = error * noise_quantile(degrees.where(~drawn, degrees.clip(upper=DRAWS)))
+    bound = _bounds(table, column, df)
     value = table[column].astype("float64").abs()
     clear = (value > bound).astype("boolean")
     return clear.mask(value.isna() | bound.isna()).rename(clear_name(column))
@@ -149,26 +180,21 @@ def clear_name(quantity: str) -> str:
     return f"{quantity}_clear"
 
 
-def _errors(table: pd.DataFrame, column: str) -> pd.Series:
-    """The best standard error that each row has."""
+def _bounds(table: pd.DataFrame, column: str, df: float | pd.Series | None) -> pd.Series:
+    """The best standard error that each row has, times its quantile."""
     known = error_columns(column)
     if not known:
         raise AnalysisError(
             f"no column holds standard errors of {column}; there are those of {', '.join(_ERRORS)}"
         )
-    error = pd.Series(np.nan, index=table.index)
+    error, bound = (pd.Series(np.nan, index=table.index) for _ in range(2))
     for name in known:
-        if name in table:
-            error = error.fillna(table[name].astype("float64"))
-    return error
-
-
-def _from_half_samples(table: pd.DataFrame, column: str) -> pd.Series:
-    """Whether the best error of each row comes from a few half samples."""
-    best = error_columns(column)[0]
-    if best not in table or best not in _OF_HALF_SAMPLES:
-        return pd.Series(False, index=table.index)
-    return table[best].notna()
+        if name not in table:
+            continue
+        own = table[name].astype("float64").where(error.isna())
+        bound = bound.fillna(own * noise_quantile(_degrees_of(table, name, df)))
+        error = error.fillna(own)
+    return bound
 
 
 def _degrees(table: pd.DataFrame, df: float | pd.Series | None) -> float | pd.Series:
@@ -179,3 +205,11 @@ def _degrees(table: pd.DataFrame, df: float | pd.Series | None) -> float | pd.Se
             "df=, such as the number of examples minus that of classes"
         )
     return found
+
+
+def _degrees_of(table: pd.DataFrame, error: str, df: float | pd.Series | None) -> Any:
+    """Degrees of freedom of a column of errors."""
+    if error not in REQUEST_COLUMNS:
+        return _degrees(table, df)
+    stored = table.get(DRAWN_DEGREES, table.attrs.get(DRAWN_DEGREES)) if df is None else None
+    return _of_half_samples(_degrees(table, df)) if stored is None else stored

@@ -16,10 +16,12 @@ from pruneviz.analysis.noise import (
     error_columns,
     errors_of,
     noise_quantile,
+    stated_degrees,
     with_degrees,
 )
 from pruneviz.errors import AnalysisError
 from pruneviz.log import schema
+from pruneviz.log.request_columns import DRAWS
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -114,3 +116,38 @@ def test_rows_of_runs_get_the_degrees_of_their_run() -> None:
     known = error.notna() & value.notna()
     found = clear_of_noise(table, "theta_g")
     assert (found[known] == expected[known]).all() and found[~known].isna().all()
+
+
+def test_errors_of_half_samples_have_their_own_degrees_of_freedom() -> None:
+    assert stated_degrees(4, ["theta_g_se"], "filter") == {"se_df": 4}
+    full = ["theta_g_se", "theta_hg_se"]
+    drawn = 1 / (1 / 8 + 7 / 80)
+    assert stated_degrees(8, full, "filter") == pytest.approx({"se_df": 8, "se_df_drawn": drawn})
+    assert stated_degrees(8, full, "weight") == pytest.approx(
+        {"se_df": drawn, "se_df_drawn": drawn}
+    )
+    assert stated_degrees(1, full, "weight")["se_df_drawn"] == 1.0
+    table = pd.DataFrame({"theta_hg": [2.2, 2.2], "theta_hg_se": [1.0, np.nan]})
+    table["theta_hg_se_given_g"] = 1.0
+    table.attrs = stated_degrees(10_000, full, "filter")
+    assert clear_of_noise(table, "theta_hg").tolist() == [False, True]
+    spec = pd.DataFrame({"run": ["a"], **{name: [n] for name, n in table.attrs.items()}})
+    of_runs = with_degrees(table.assign(run="a"), spec.assign(sample_size=10_100))
+    of_runs.attrs = {}
+    assert clear_of_noise(of_runs, "theta_hg").tolist() == [False, True]
+
+
+@pytest.mark.parametrize("terms", [2, 4, 5, 40])
+def test_by_noise_alone_one_in_twenty_is_clear_of_an_error_from_half_samples(terms: int) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(20_000, terms))
+    squares = 0.0
+    for _ in range(DRAWS):
+        order = rng.permuted(np.tile(np.arange(terms), (20_000, 1)), axis=1)
+        shuffled = np.take_along_axis(values, order, axis=1)
+        one, other = shuffled[:, : terms // 2], shuffled[:, terms // 2 :]
+        shrink = 4 * one.shape[1] * other.shape[1] / terms**2
+        squares += (one.mean(1) - other.mean(1)) ** 2 / 4 * shrink / DRAWS
+    table = pd.DataFrame({"abs_theta_g": values.mean(1), "abs_theta_g_se": np.sqrt(squares)})
+    table.attrs = stated_degrees(terms - 1, ["abs_theta_g_se"], "filter")
+    assert abs(clear_of_noise(table, "abs_theta_g").mean() - 0.05) < 0.007

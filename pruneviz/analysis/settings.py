@@ -19,7 +19,7 @@ _NOT_SETTINGS = frozenset(
     {"run", SEED, "num_classes", "weight_rows", "weight_rows_seed", "weights", "columns", "every"}
     | {"mask_score", "mask_ratio", "device", "device_name", "threads", "command", "created"}
     | {"versions", "schema_version", "sealed", "thinned", "rows", "kept", "coverage", "left_out"}
-    | {"se_df", "strata", "samples", "half_size", "flow"}
+    | {"se_df", "se_df_drawn", "strata", "samples", "half_size", "flow"}
     | {"wall_seconds", "selected_epoch", "not_removed", "remeasured_from", "preset", "path"}
     | {"parameters_before", "parameters_after", "macs_before", "macs_after", "filters_removed"}
     | {"filters_masked", "forward_seconds_before", "forward_seconds_after", "forward_examples"}

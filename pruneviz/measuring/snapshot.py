@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pruneviz.analysis.formulas import LAYER_WEIGHTS, SAMPLE_SIZE
-from pruneviz.analysis.noise import DEGREES
+from pruneviz.analysis.noise import stated_degrees
 from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.building import build_objective, chunk_for
@@ -28,7 +28,7 @@ from pruneviz.measuring.options import Options
 from pruneviz.measuring.repeatability import check_answers_twice
 from pruneviz.measuring.rows import AnyLayer, pruned_mask, rows_per_filter
 from pruneviz.measuring.selection import Rows, choose_rows
-from pruneviz.measuring.strata import error_degrees, strata_of
+from pruneviz.measuring.strata import strata_of
 from pruneviz.model.caches import without_caches
 from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
@@ -52,7 +52,7 @@ class Snapshot:
         hg_norm2: ||Hg||^2 at the first temperature; NaN where Hg was not formed in full.
         terms: Number of examples, or of batches that cannot be split, over which standard errors
             are; 0 where not measured.
-        degrees: Degrees of freedom of these errors; 0 where not measured.
+        degrees: Degrees of freedom of these errors, by the names of facts of a run.
         halves: The columns that depend on the sample, measured on either half of it, by the name of
             the half; none unless `Options.samples` is 2.
     """
@@ -64,7 +64,7 @@ class Snapshot:
     ghg: float = float("nan")
     hg_norm2: float = float("nan")
     terms: int = 0
-    degrees: int = 0
+    degrees: Mapping[str, float] = field(default_factory=dict)
     halves: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
@@ -161,7 +161,8 @@ def measure(
         of a group of units), `filter` (output channel of the unpruned layer, or number of the
         unit), with unit="weight" also `weight` (position in the filter's flattened weights),
         `kept`, and the columns as float64, with the units listed in `pruneviz.log.schema.FILTERS`.
-        `attrs["se_df"]` are the degrees of freedom of the standard errors.
+        `attrs["se_df"]` are the degrees of freedom of the standard errors, `attrs["se_df_drawn"]`
+        those of errors from half samples.
         Undefined values are NaN: `sigma` without a batch norm, derivatives of pruned rows. Columns
         of single weights summed over a filter or unit give its columns.
 
@@ -207,7 +208,7 @@ def measure(
     table = _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
     if snapshot.terms:
         table.attrs[SAMPLE_SIZE] = snapshot.terms  # for measures that need it
-        table.attrs[DEGREES] = snapshot.degrees
+        table.attrs.update(snapshot.degrees)
     if options.row_kind == "weight":
         table.attrs[LAYER_WEIGHTS] = {
             str(k): int(n) for k, n in table["layer"].value_counts().items()
@@ -303,7 +304,7 @@ def _snapshot(
 ) -> Snapshot:
     elsewhere = (*schema.CHEAP_OF_UNIT[options.row_kind], *schema.CHANGE_COLUMNS)
     wanted = [name for name in options.wanted() if name not in elsewhere]
-    whole, terms, degrees = Derivatives({}), 0, 0
+    whole, terms, degrees = Derivatives({}), 0, dict[str, float]()
     # `theta` of single weights counts too, so that network facts are measured with it alone
     if set(options.wanted()) - {*schema.CHEAP_COLUMNS, *schema.CHANGE_COLUMNS}:
         sample = build_objective(model, batches, options, known)
@@ -313,7 +314,7 @@ def _snapshot(
             sample = replace(sample, whole=reason_against_chunks(sample, chunk))
         strata = strata_of(sample, options)
         whole = derivative_columns(sample, layers, wanted, chunk, options.row_kind, strata)
-        degrees = error_degrees(strata, options.row_kind)
+        degrees = stated_degrees(strata.degrees, wanted, options.row_kind)
         terms = len(batches) if sample.whole else sample.examples
         whole.columns.update(further_columns(sample, layers, wanted, chunk, options, strata))
     found = {name: _without_pruned(model, layers, whole.columns[name], options) for name in wanted}

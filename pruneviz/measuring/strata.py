@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from pruneviz.errors import MeasureError
-from pruneviz.log.request_columns import DRAWS
 from pruneviz.measuring.losses import CrossEntropy, Loss, labels_of, understood
 from pruneviz.measuring.objective import Objective
 from pruneviz.measuring.options import Options
@@ -107,15 +106,6 @@ def strata_of_batches(
     if idle:
         left = torch.cat([left, torch.ones(1, dtype=torch.float64)])
     return Strata(of_each, left, max(idle - 1, 0))
-
-
-def error_degrees(strata: Strata, unit: str) -> int:
-    """Degrees of freedom of the standard errors of theta_g, for rows of a kind.
-
-    Those of a stratified mean, the number of observations minus that of strata, as if all strata
-    had the same spread. Those of units and single weights come from a few random half samples.
-    """
-    return strata.degrees if unit == "filter" else min(strata.degrees, DRAWS)
 
 
 def class_labels(batches: Sequence[Batch]) -> Tensor | None:

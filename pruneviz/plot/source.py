@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from pruneviz.analysis.formulas import SAMPLE_SIZE
-from pruneviz.analysis.noise import DEGREES
+from pruneviz.analysis.noise import DEGREES, DRAWN_DEGREES
 from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.arguments import as_tuple, is_number
@@ -80,7 +80,8 @@ def _spec_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Facts about the runs of a table: columns of it that spec tables have, its size and unit."""
     held = [name for name in SPEC_FACTS if name in rows and name not in ("run", "epochs", "kept")]
     spec = rows[["run", *held]].drop_duplicates("run").reset_index(drop=True)
-    carried = [name for name in (SAMPLE_SIZE, DEGREES) if name in rows.attrs and name not in spec]
+    facts = (SAMPLE_SIZE, DEGREES, DRAWN_DEGREES)
+    carried = [name for name in facts if name in rows.attrs and name not in spec]
     spec = spec.assign(**{name: rows.attrs[name] for name in carried})
     if "unit" not in spec:
         spec = spec.assign(unit=_unit_of(rows))

@@ -12,7 +12,6 @@ import pandas as pd
 
 from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.analysis.noise import DEGREES
 from pruneviz.errors import LogError
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_directory import is_sealed, last_epoch_of
@@ -291,7 +290,7 @@ class Recorder:
             options = replace(self._options, columns=asked, temperatures=at, oracle=None, samples=1)
             taken = self._measured(epoch, options)
         table = joined(cheap, taken.filters).assign(run=self.log.spec.run)
-        table.attrs |= {SAMPLE_SIZE: taken.terms, DEGREES: taken.degrees}
+        table.attrs |= {SAMPLE_SIZE: taken.terms, **taken.degrees}
         return table
 
     def note(self, **facts: Any) -> None:

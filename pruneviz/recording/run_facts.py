@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruneviz.analysis.noise import DEGREES
+from pruneviz.analysis.noise import stated_degrees
 from pruneviz.analysis.run_facts import BATCHES
 from pruneviz.errors import LogError, closest
 from pruneviz.log.arguments import is_number, is_whole
@@ -25,7 +25,7 @@ from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.half_samples import half_size
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
-from pruneviz.measuring.strata import error_degrees, strata_of_batches
+from pruneviz.measuring.strata import strata_of_batches
 from pruneviz.model.filters import Layer
 from pruneviz.model.sample import Batch, measuring_dtype, model_device
 from pruneviz.recording.measured_epochs import Every, in_spec
@@ -151,10 +151,8 @@ def sampling_facts(batches: Sequence[Batch], options: Options, whole: str) -> di
         facts["half_size"] = half_size(batches, whole)
     strata = strata_of_batches(batches, together, options.loss, options)
     if any("_se" in name for name in options.wanted()):
-        facts |= {
-            DEGREES: error_degrees(strata, options.row_kind),
-            "strata": "classes" if len(strata.left) > 1 else "none",
-        }
+        facts |= stated_degrees(strata.degrees, options.wanted(), options.row_kind)
+        facts["strata"] = "classes" if len(strata.left) > 1 else "none"
         if options.population is not None:
             facts["population"] = options.population
     return facts

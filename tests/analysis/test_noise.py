@@ -78,7 +78,7 @@ def test_errors_of_eight_half_samples_have_eight_degrees_of_freedom() -> None:
     assert clear_of_noise(table, "theta_hg", 5000).tolist() == [False, True]
     absolute = pd.DataFrame({"abs_theta_g": between, "abs_theta_g_se": 1.0})
     assert not clear_of_noise(absolute, "abs_theta_g", 5000).any()
-    least = stats.t.ppf(0.975, 3)
+    least = stats.t.ppf(0.975, 1 / (1 / 3 + 2 / 5 / 8))
     absolute = pd.DataFrame({"abs_theta_g": [0.99 * least, 1.01 * least], "abs_theta_g_se": 1.0})
     assert clear_of_noise(absolute, "abs_theta_g", 3).tolist() == [False, True]
 

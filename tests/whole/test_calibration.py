@@ -28,7 +28,9 @@ from pruneviz.recording.kept_weights import kept_epochs, load_kept_weights
 from tests.support.fresh_samples import ERRORS, Ratios, digit_ratios, ratios
 
 FEW = [
+    ("mlp", 0, "balanced", 200),
     ("mlp", 3, "iid", 400),
+    ("cnn", 2, "balanced", 100),
 ]
 MANY = [
     (network, epochs, design, 400)

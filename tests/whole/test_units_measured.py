@@ -132,6 +132,7 @@ def test_units_have_the_standard_errors_of_half_samples() -> None:
     named = pv.measure(network(), SAMPLE, unit="head", columns=["default", *FULL_ERRORS], seed=3)
     pd.testing.assert_frame_equal(full, named, check_exact=True)
     assert (full[list(FULL_ERRORS)] > 0).all(axis=None)
+    assert full.attrs["se_df"] == full.attrs["se_df_drawn"] < 8
 
 
 def test_heads_are_recorded_scored_and_compared_like_filters(tmp_path: Path) -> None:

@@ -148,8 +148,14 @@ RULES: Mapping[str, Rule] = {
                 "too small to matter, or the other way round; of the order: a pair is not "
                 "supported by both readings"
             ),
-            UNDECIDED: "anything else; the reason gives the power",
-            NOT_TESTABLE: "fewer seeds of both measures, or no test accuracies",
+            UNDECIDED: (
+                "anything else, such as leads in points that are equal in all seeds; the reason "
+                "gives the power"
+            ),
+            NOT_TESTABLE: (
+                "fewer seeds of both measures, no test accuracies, or, for epochs, no accuracy "
+                "that both measures reach in every seed"
+            ),
         },
         judge=judge_convergence,
         kinds=("pruned",),

@@ -49,7 +49,7 @@ def verdicts_on_plot(kind: str, runs: Runs, arguments: Mapping[str, Any]) -> pd.
     judged = KINDS[kind].first or (KINDS[kind].usual,)
     shown = any(_axes(arguments) == _axes(usual) for usual in judged)
     found = verdicts_on(alike, runs if shown else runs.named([]))
-    return found[[len(names) > 0 for names in found["runs"]]]
+    return found[found["runs"].map(len).astype("int64") > 0]
 
 
 def _axes(arguments: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -97,7 +98,10 @@ def scale_values(axes: Axes, rows: pd.DataFrame, axis: YAxis) -> None:
             axes.axhline(100 * target, color=style.NOTE_COLOUR, linestyle=DASHED, linewidth=0.8)
         axes.set(ylim=(0, 100), yticks=range(0, 101, 25))
     elif axis.scale == "symlog":
-        SignedLog.fit(rows[VALUE].to_numpy(dtype=float)).apply(axes, "y", _GAP)
+        values, spread = (rows[name].to_numpy(dtype=float) for name in (VALUE, f"{VALUE}_sd"))
+        spread = np.nan_to_num(spread)
+        ends = np.concatenate([values, values - spread, values + spread])
+        SignedLog.fit(ends).apply(axes, "y", _GAP)
     elif axis.scale == "log":
         _scale_log(axes, rows[VALUE])
     else:  # a fixed number of ticks, so that the layout does not change their labels

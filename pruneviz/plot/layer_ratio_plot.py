@@ -374,7 +374,7 @@ def _write(
     if lettered:
         figure.supylabel(axis.label, fontsize=8)
     else:
-        drawn.axes[0].set_ylabel(axis.label)
+        drawn.axes[0].set_ylabel(axis.label.replace(" of the layer", "\nof the layer"))
     fits = fitting(style.TEXT_WIDTH, [str(handle.get_label()) for handle in handles], _AROUND)
     columns = min(_COLUMNS, fits)
     legend(figure, handles, columns=columns, room=2, handlelength=1.6, columnspacing=1.2)

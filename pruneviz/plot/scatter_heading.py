@@ -89,7 +89,9 @@ def _effective(settings: pd.DataFrame) -> list[str]:
         return []
     number = settings["pearson_n_eff"].iloc[0]
     least = "≥ " if settings["seeds"].iloc[0] > 1 else ""
-    return [] if pd.isna(number) else [f"n_eff {least}{number:.0f}"]
+    if pd.isna(number):
+        return []
+    return [f"n_eff {least}{number:.0f}" if number >= 1 else "n_eff < 1"]
 
 
 def _clear(rows: pd.DataFrame) -> list[str]:

@@ -260,7 +260,7 @@ def test_given_axes_are_drawn_into_and_hold_one_panel() -> None:
 )
 def test_the_axis_names_what_is_pruned(unit: str, what: str) -> None:
     table = own(kept=[True, False] * 6, unit=unit)
-    assert layer_ratios(table).axes[0].get_ylabel() == f"pruned {what} of the layer (%)"
+    assert layer_ratios(table).axes[0].get_ylabel() == f"pruned {what}\nof the layer (%)"
 
 
 def test_a_single_measure_is_named() -> None:

@@ -61,11 +61,12 @@ class Colouring:
     def draw(self, axes: Axes, points: pd.DataFrame, x: str, y: str) -> None:
         """Draw points in their order; more of them are drawn smaller and paler.
 
-        Points whose column `clear` is false are hollow, below the others.
+        Points whose column `clear`, if there is one, is false are hollow, below the others.
         """
         size = float(np.clip(6000 / max(1, len(points)), 1.6, 9))
         opacity = float(np.clip(1500 / max(1, len(points)), 0.4, 0.8))
-        hollow = ~points["clear"].fillna(True).astype(bool)
+        known = points.get("clear", pd.Series(True, index=points.index))
+        hollow = ~known.fillna(True).astype(bool)
         groups = [(points, True)]
         if hollow.any():
             groups = [(points[hollow], False), (points[~hollow], True)]

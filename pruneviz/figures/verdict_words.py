@@ -91,7 +91,8 @@ def brief_of(verdicts: pd.DataFrame) -> str:
     Args:
         verdicts: What `verdicts_on` returns.
     """
-    verdicts = verdicts[~verdicts["statistic"].isin(_OF_PARTS)]
+    if not verdicts.empty:  # of pictures that no claim is about, without columns
+        verdicts = verdicts[~verdicts["statistic"].isin(_OF_PARTS)]
     if verdicts.empty:
         return ""
     places = pd.Series(_places(verdicts), index=verdicts.index).str.removesuffix(": ")

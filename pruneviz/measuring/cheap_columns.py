@@ -93,11 +93,23 @@ class CheapColumns:
         self._norms = norms
         self._channels = _channels(model, layers, norms, unit)
 
+    def _check_there(self, named: Mapping[str, Tensor]) -> None:
+        """Check that no layer has lost its weight, as to `torch.nn.utils.prune`."""
+        for group in self._groups:
+            for _, layer in group:
+                if layer.weight not in named:
+                    raise MeasureError(
+                        f"the network has no parameter {layer.weight} any more, which was measured "
+                        "before; torch.nn.utils.prune and parametrizations put others in its "
+                        "place: call prune.remove, or prune with pruneviz.Pruner"
+                    )
+
     @torch.no_grad()
     def read(self) -> CheapValues:
         """Read the current network; synchronises with its device once."""
         # only one walk over the modules, because it takes longer than everything else
         named = dict(self._model.named_parameters(remove_duplicate=False))
+        self._check_there(named)
         weights = [
             torch.stack([layer.rows(named[layer.weight]) for _, layer in group]).double()
             for group in self._groups

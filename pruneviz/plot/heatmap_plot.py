@@ -249,6 +249,11 @@ def draw(table: pd.DataFrame, over: Over, ax: Axes | None = None) -> Any:
     """Draw a table of `heatmap_table`."""
     panels = dict(_panels(table, over))
     check_number(list(panels))
+    if not panels:
+        raise FigureError(
+            "there is no correlation to draw, because no filter that is not pruned has two of the "
+            "measures; choose an earlier epoch (epochs=), or other runs"
+        )
     rows, columns = (max(cells.values.shape[axis] for cells in panels.values()) for axis in (0, 1))
     cell = _cell_size(columns, over)
     size, across = _size(panels, (rows * cell[1], columns * cell[0]), over)

@@ -116,9 +116,15 @@ def valued_rows(
     beside = [name for each in further for name in each.reads if name in recorded]
     beside += [name for name in ("kept",) if name in runs.columns("filters")]
     whole = [each for each in further if each.needs is None]
-    rows = rows_for(runs, spec, [*needed, *whole], [*columns, *beside], epochs)
+    # a measure that compares filters, as one's own may, does so over all of a run and epoch
+    together = any(each.own or each.name == "lamp" for each in (*needed, *further))
+    read = [*columns, *beside]
+    rows = rows_for(runs, spec, [*needed, *whole], read, epochs, together=together)
     rows = with_facts_held(rows, runs.spec, further)
     rows = with_values(rows, [*needed, *further])
+    if together:
+        complete = [name for each in needed for name in each.columns]
+        rows = rows.dropna(subset=list(dict.fromkeys(complete)))
     return rows if of_pruned else rows[kept_in(rows)]
 
 

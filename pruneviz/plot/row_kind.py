@@ -14,8 +14,8 @@ import pandas as pd
 
 from pruneviz.analysis.mask_chance import chance_distance
 from pruneviz.analysis.masks import mask_distance
-from pruneviz.analysis.measures import Measure
-from pruneviz.analysis.scores import columns_read
+from pruneviz.analysis.measures import RUN_FACTS, Measure
+from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError
 from pruneviz.log.filter_columns import Column
@@ -86,8 +86,9 @@ def _computed_distances(
     """
     found = []
     for _, run in spec.groupby("run", sort=False):
-        reads = None if score.needs is None else ["kept", *columns_read(score)]
-        filters = filters_of(runs, run, reads)
+        reads = [name for name in score.reads if name not in RUN_FACTS]
+        filters = filters_of(runs, run, None if score.needs is None else ["kept", *reads])
+        filters = with_facts_needed(filters, runs.spec, [score])
         distances = mask_distance(filters, score=score, ratio=ratio)
         if is_thin(run):
             _check_masks(run, score.name, ratio)

@@ -55,6 +55,8 @@ def rows_for(
     quantities: Sequence[Measure],
     columns: Sequence[str] = (),
     epochs: Sequence[int] | None = None,
+    *,
+    together: bool = False,
 ) -> pd.DataFrame:
     """Filters-table rows of some runs that have everything some quantities need.
 
@@ -64,6 +66,7 @@ def rows_for(
         quantities: Columns and pruning measures.
         columns: Columns to read besides, which may be null.
         epochs: Epochs to read. Default: all.
+        together: Whether to return all rows of a run and epoch that has such rows.
 
     Raises:
         LogError: If a column was not recorded; names it.
@@ -76,7 +79,11 @@ def rows_for(
     optional = [name for quantity in quantities for name in quantity.optional]
     held = runs.recorded("filters") if optional else []
     read = [*complete, *(name for name in optional if name in held), *columns]
-    rows = filters_of(runs, spec, read, epochs, complete)
+    rows = filters_of(runs, spec, read, epochs, () if together else complete)
+    if together:
+        whole = rows[complete].notna().all(axis="columns")
+        keys = [rows["run"], rows["epoch"]]
+        rows = rows[whole.groupby(keys, observed=True).transform("any")]
     return with_facts_needed(rows, runs.spec, quantities)
 
 

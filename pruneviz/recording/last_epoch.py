@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,15 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.errors import PrunevizError
+from pruneviz.model.sample import as_batches
 from pruneviz.model.supported import is_out_of_memory
 from pruneviz.pruning.held_entries import kept_entries
 from pruneviz.recording.measured_epochs import Every, in_spec
 
 _logger = logging.getLogger("pruneviz")
 
-_NOT_SEEN = "no epoch was recorded since the run was resumed, so its network is not known"
+_NOT_SEEN = (
+    "no epoch was recorded since the run was resumed or rewound, so its network is not known"
+)
 _UNSEEN = "it cannot be seen whether the network has changed"
-_UNREADABLE = (RuntimeError, TypeError, ValueError, LookupError, AttributeError)
+_BLOCK = 1 << 20  # numbers that are mixed at once
+# odd constants of SplitMix64, as int64
+_STEP = 0x9E3779B97F4A7C15 - (1 << 64)
+_MIXING = ((30, 0xBF58476D1CE4E5B9 - (1 << 64)), (27, 0x94D049BB133111EB - (1 << 64)))
 _WHOLE_NUMBERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -39,8 +46,8 @@ class LastEpoch:
         """Remember the network as it is, if all its tensors can be read."""
         try:
             self._sums, self._modules = bit_sums(model), _printed(model)
-        except _UNREADABLE as error:  # never a reason to stop a training
-            self._sums, self._unknown = None, f"{_UNSEEN}: {error}"
+        except Exception as error:  # never a reason to stop a training
+            self._sums, self._unknown = None, f"{_UNSEEN}: {_first_line(error)}"
 
     def forget(self) -> None:
         """Remember no network."""
@@ -52,13 +59,13 @@ class LastEpoch:
             return self._unknown
         try:
             now, modules = bit_sums(model), _printed(model)
-        except _UNREADABLE as error:
-            return f"{_UNSEEN}: {error}"
-        same = (
-            modules == self._modules
-            and now.keys() == self._sums.keys()
-            and all(bool((now[name] == before).all()) for name, before in self._sums.items())
-        )
+            same = (
+                modules == self._modules
+                and now.keys() == self._sums.keys()
+                and all(bool((now[name] == before).all()) for name, before in self._sums.items())
+            )
+        except Exception as error:  # nor to leave a run unfinished
+            return f"{_UNSEEN}: {_first_line(error)}"
         return None if same else "the network has changed since it was recorded"
 
 
@@ -66,17 +73,30 @@ def failure_of(measure: Callable[[], None]) -> str | None:
     """Why a measurement failed; None if it did not. A finished training is sealed without it.
 
     Args:
-        measure: Measures and writes. Errors of pruneviz and of memory are caught, others are not.
+        measure: Measures and writes. Errors of pruneviz, of memory and of reading the sample are
+            caught, others are not.
     """
     try:
         measure()
     except (PrunevizError, MemoryError) as error:
         return str(error) or type(error).__name__
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
+    except Exception as error:
+        if is_out_of_memory(error):
+            return _first_line(error)
+        if not _is_of_sample(error):
             raise
-        return str(error).partition("\n")[0]
+        return f"the sample cannot be read: {type(error).__name__}: {_first_line(error)}"
     return None
+
+
+def _is_of_sample(error: Exception) -> bool:
+    """Whether an error was raised while the sample was read, such as by a data loader."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is as_batches.__code__ for frame, _ in frames)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def say_measured(epoch: int, run: Path, every: Every, reason: str | None) -> None:
@@ -97,11 +117,11 @@ def say_measured(epoch: int, run: Path, every: Every, reason: str | None) -> Non
 
 @torch.no_grad()
 def bit_sums(model: nn.Module) -> dict[str, Tensor]:
-    """Sums of the bits of every tensor of a network, read as whole numbers, modulo 2^64.
+    """Sums over every tensor of a network of a hash of each value's bits and place, modulo 2^64.
 
-    Parameters, buffers, masks, and tensors that are plain attributes of modules. Rows and columns
-    are weighted by their place, so that values that change places are seen. Values of one device
-    are in one tensor, so that nothing waits for the device.
+    Parameters, buffers, masks, and tensors that are plain attributes of modules; not numbers, and
+    not tensors in lists and the like. Values of one device are in one tensor, so that nothing waits
+    for the device.
 
     Returns:
         int64 tensors by device, dtypes and names.
@@ -141,23 +161,38 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def _parts(name: str, tensor: Tensor) -> list[Tensor]:
     """The dense tensors of whole or real numbers that hold a tensor."""
+    if tensor.is_meta:
+        return [torch.zeros(0)]  # there are no values that could change
     if tensor.is_sparse:
         whole = tensor.coalesce()
         return [whole.indices(), *_parts(name, whole.values())]
     # the bits of a quantised tensor cannot be viewed: torch crashes
-    if tensor.is_quantized or tensor.layout != torch.strided:
+    if tensor.is_quantized or tensor.is_nested or tensor.layout != torch.strided:
         raise TypeError(f"{name} is a tensor whose bits cannot be read")
     plain = tensor.resolve_conj().resolve_neg()
     return [torch.view_as_real(plain) if plain.is_complex() else plain]
 
 
 def _bit_sum(plain: Tensor) -> Tensor:
-    bits = plain.contiguous().view(_WHOLE_NUMBERS[plain.element_size()])
-    table = bits.flatten(1) if bits.dim() > 1 else bits.reshape(-1, 1)
-    return _placed(table.sum(1, dtype=torch.int64), 1) + _placed(table.sum(0, dtype=torch.int64), 3)
+    bits = plain.contiguous().view(_WHOLE_NUMBERS[plain.element_size()]).reshape(-1)
+    parts = [_hash_sum(part, i * _BLOCK) for i, part in enumerate(bits.split(_BLOCK))]
+    return torch.stack(parts).sum() if parts else bits.sum(dtype=torch.int64)
 
 
-def _placed(sums: Tensor, first: int) -> Tensor:
-    """The sum of sums, each times a number of its place, so that those that change places count."""
-    places = torch.arange(len(sums), device=sums.device)
-    return (sums * (first + 2 * places) * (first + 2 * places)).sum()
+def _hash_sum(bits: Tensor, start: int) -> Tensor:
+    """The sum of a hash of every number and its place, so that no change of places cancels out.
+
+    References:
+        Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014: the
+        mixing of SplitMix64.
+    """
+    places = torch.arange(start + 1, start + 1 + len(bits), device=bits.device)
+    mixed = bits.to(torch.int64) + places * _STEP
+    for shift, factor in _MIXING:
+        mixed = (mixed ^ _shifted(mixed, shift)) * factor
+    return (mixed ^ _shifted(mixed, 31)).sum()
+
+
+def _shifted(bits: Tensor, by: int) -> Tensor:
+    """Bits shifted to the right, as of numbers without a sign."""
+    return (bits >> by) & ((1 << (64 - by)) - 1)

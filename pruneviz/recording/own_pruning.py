@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -47,16 +49,19 @@ class OwnPruning:
     def __init__(self) -> None:
         self._told = False
 
-    def see(self, log: RunLog, epoch: int, kept: pd.Series, rounds: pd.DataFrame | None) -> None:
+    def see(
+        self, log: RunLog, epoch: int, row: Mapping[str, Any], rounds: pd.DataFrame | None
+    ) -> None:
         """Warn, once, that a recorded epoch is pruned and the spec does not say how.
 
         Args:
             log: Open run directory.
             epoch: Number of epochs trained.
-            kept: Which rows are kept; a layer may start with rows of zeros, so not at epoch 0.
+            row: Its facts; the fraction that is kept counts, but a layer may start with rows of
+                zeros, so not at epoch 0.
             rounds: Layers after a pruning round at this epoch.
         """
-        seen = rounds is not None or (epoch > 0 and not kept.all())
+        seen = rounds is not None or (epoch > 0 and row["kept_fraction"] < 1)
         if self._told or not seen or log.spec.rounds or PRUNED in log.spec.extra:
             return
         self._told = True

@@ -252,7 +252,7 @@ class Recorder:
             self._writer.append(self.log, epoch, cheap, snapshot, row, rounds)
             self._history.remember(epoch, cheap)
             self._facts.remember(known)
-            self._pruning.see(self.log, epoch, cheap["kept"], rounds)
+            self._pruning.see(self.log, epoch, row, rounds)
 
         return write
 

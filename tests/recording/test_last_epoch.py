@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 import pruneviz as pv
 from pruneviz.errors import DataError
@@ -173,6 +175,46 @@ def test_a_sample_or_memory_that_is_gone_at_the_end_leaves_the_run_sealed(
     assert _measured(pv.load(tmp_path, unfinished="error")) == [0]
 
 
+class _Files(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Examples that are read from files, until these are gone."""
+
+    gone: Exception | None = None
+
+    def __len__(self) -> int:
+        return len(SAMPLE[1])
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.gone is not None:
+            raise self.gone
+        return SAMPLE[0][index], SAMPLE[1][index]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError("0.png"), "FileNotFoundError: 0.png"),
+        (OSError("disk"), "OSError: disk"),
+        (KeyError("image"), "KeyError: 'image'"),
+        (RuntimeError("a worker exited\nwith 1"), "RuntimeError: a worker exited"),
+        (AssertionError(), "AssertionError: "),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_sample_whose_files_are_gone_at_the_end_leaves_the_run_sealed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception, said: str
+) -> None:
+    files = _Files()
+    loader = DataLoader(files, batch_size=8)
+    with pv.Recorder(network(), loader, tmp_path / "run", every=3) as recorder:
+        recorder.after_epoch(0)
+        recorder.after_epoch(1)
+        files.gone = error
+    assert recorder.finished
+    assert caplog.messages[-1].endswith(f"leaves out: the sample cannot be read: {said}")
+    runs = pv.load(tmp_path, unfinished="error")
+    assert _measured(runs) == [0] and list(runs.epochs["epoch"]) == [0, 1]
+
+
 def test_a_fault_of_the_network_at_the_end_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,7 +257,7 @@ def test_after_a_resume_the_last_epoch_is_measured_only_if_it_was_recorded_since
     recorder.close()
     assert _measured(pv.load(tmp_path)) == [0]
     assert caplog.messages[-1].endswith(
-        "no epoch was recorded since the run was resumed, so its network is not known"
+        "no epoch was recorded since the run was resumed or rewound, so its network is not known"
     )
     recorder.rewind(1)
     recorder.after_epoch(2)
@@ -295,6 +337,7 @@ def test_all_columns_of_the_log_are_there_at_the_last_epoch(tmp_path: Path) -> N
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize(
     ("make", "seen"),
     [
@@ -302,8 +345,10 @@ def test_all_columns_of_the_log_are_there_at_the_last_epoch(tmp_path: Path) -> N
         (lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), False),
         (lambda: torch.ones(2, dtype=torch.complex64).conj(), True),
         (lambda: torch.eye(3).to_sparse(), True),
+        (lambda: torch.zeros(3, device="meta"), True),
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), False),
     ],
-    ids=["csr", "quantised", "conjugated", "sparse"],
+    ids=["csr", "quantised", "conjugated", "sparse", "meta", "nested"],
 )
 def test_no_kind_of_buffer_stops_a_training(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[], torch.Tensor], seen: bool
@@ -314,6 +359,7 @@ def test_no_kind_of_buffer_stops_a_training(
         recorder.after_epoch(1)
     assert (_measured(pv.load(tmp_path)) == [1]) is seen
     assert ("cannot be seen whether the network has changed" in caplog.messages[-1]) is not seen
+    assert "\n" not in caplog.messages[-1]
 
 
 def test_places_in_sparse_buffers_and_plain_attributes_count() -> None:
@@ -327,3 +373,40 @@ def test_places_in_sparse_buffers_and_plain_attributes_count() -> None:
     assert last.reason_against(model) is None
     model.scale[0] = 2
     assert last.reason_against(model) is not None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (torch.eye(6), torch.eye(6)[[1, 0, 2, 3, 4, 5]]),
+        (torch.tensor([[1.0, 1.0], [2.0, 0.0]]), torch.tensor([[2.0, 0.0], [1.0, 1.0]])),
+        (torch.tensor([2, 0, 3, 1]), torch.tensor([1, 3, 0, 2])),
+        (torch.tensor([0, 1, 2]), torch.tensor([2, 1, 0])),
+        (torch.tensor([True, False]), torch.tensor([False, True])),
+        (torch.tensor([0.0, 1.0]), torch.tensor([-0.0, 1.0])),
+    ],
+    ids=["rows of an eye", "weights", "an index", "a reversed index", "flags", "a sign"],
+)
+def test_values_that_change_places_have_another_sum(
+    before: torch.Tensor, after: torch.Tensor
+) -> None:
+    sums = []
+    for values in (before, after, before.clone()):
+        model = nn.Linear(2, 2)
+        nn.init.zeros_(model.weight)
+        nn.init.zeros_(model.bias)
+        model.register_buffer("own", values)
+        (found,) = bit_sums(model).values()
+        sums.append(found.tolist())
+    assert sums[0] != sums[1] and sums[0] == sums[2]
+
+
+def test_no_two_orders_of_an_index_have_the_same_sum() -> None:
+    found = set()
+    for order in itertools.permutations(range(6)):
+        model = nn.Linear(1, 1)
+        nn.init.zeros_(model.weight)
+        nn.init.zeros_(model.bias)
+        model.register_buffer("index", torch.tensor(order, dtype=torch.uint8))
+        found.add(tuple(next(iter(bit_sums(model).values())).tolist()))
+    assert len(found) == 720

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from torch.nn.utils import prune
 
 import pruneviz as pv
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, MeasureError
 from tests.support.short_recordings import SAMPLE, network, record, train_epoch
 
 
@@ -87,3 +88,23 @@ def test_rounds_of_another_form_are_refused_and_the_epoch_can_be_repeated(
             recorder.after_epoch(0, rounds=rounds)
         recorder.after_epoch(0, rounds=pd.DataFrame({**COUNTS, "round": 1}))
     assert pv.load(tmp_path).rounds["round"].tolist() == [1]
+
+
+def test_a_fraction_that_a_loop_names_is_warned_about_as_it_is_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", every=5) as recorder:
+        recorder.after_epoch(0)
+        recorder.after_epoch(1, kept_fraction=0.5)
+    assert any("is pruned at epoch 1" in message for message in caplog.messages)
+    assert pv.load(tmp_path / "run").spec["pruned"].tolist() == [True]
+
+
+def test_a_weight_that_torch_has_put_aside_is_named_with_the_repair(tmp_path: Path) -> None:
+    model = network()
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run")
+    recorder.after_epoch(0)
+    name, _ = next(iter(model.named_parameters()))
+    prune.random_unstructured(model.get_submodule(name.rpartition(".")[0]), "weight", 0.5)
+    with pytest.raises(MeasureError, match=rf"no parameter {name} any more.*prune.remove"):
+        recorder.after_epoch(1)

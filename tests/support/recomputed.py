@@ -18,6 +18,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from tests.support.plain_statistics import (
+    effective_number,
+    interval_over_seeds,
+    symmetric_log,
+)
+
 Facts = dict[str, Any]
 
 # In the order of the claim, the fastest first.
@@ -221,53 +227,62 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     return pearson(pd.Series(x).rank().to_numpy(), pd.Series(y).rank().to_numpy())
 
 
-def _agreement(found: dict[str, list[tuple[int, float]]], counted: str) -> Facts:
-    """Average the correlations of a network's runs at an epoch, {method: [(n, r) of each run]}."""
-    columns: Facts = {"seeds": len(found["pearson"]), counted: min(n for n, _ in found["pearson"])}
+# Of a run at an epoch: number of pairs, r, their effective number, and ends of the run's interval.
+_Correlation = tuple[int, float, float, float, float]
+
+
+def _agreement(found: dict[str, list[_Correlation]], counted: str) -> Facts:
+    """Average the correlations of a network's runs at an epoch, by method."""
+    seeds, least = len(found["pearson"]), min(pair[0] for pair in found["pearson"])
+    columns: Facts = {"seeds": seeds, counted: least}
     for method, pairs in found.items():
-        over = mean_sd_interval([r for _, r in pairs])
-        if len(pairs) == 1:
-            over |= _fisher(method, *pairs[0])
+        r = [pair[1] for pair in pairs]
+        over = mean_sd_interval(r)
+        low, high = interval_over_seeds(r) if len(r) > 1 else pairs[0][3:]
         columns |= {
             method: over["mean"],
             f"{method}_sd": over["sd"],
-            f"{method}_low": over["low"],
-            f"{method}_high": over["high"],
+            f"{method}_low": low,
+            f"{method}_high": high,
         }
-    return columns
-
-
-def _fisher(method: str, n: int, r: float) -> dict[str, float]:
-    """Fisher's 95 % interval of a correlation over n pairs."""
-    variance = (1 if method == "pearson" else 1 + r**2 / 2) / (n - 3)
-    half = stats.norm.ppf(0.975) * np.sqrt(variance)
-    return {"low": np.tanh(np.arctanh(r) - half), "high": np.tanh(np.arctanh(r) + half)}
+    return {**columns, "pearson_n_eff": min(pair[2] for pair in found["pearson"])}
 
 
 def _over_filters(runs: Sequence[Facts], epoch: int, x: str, y: str) -> Facts:
     """Correlation of two columns over the filters of each run; `sigma_change` is computed."""
     columns = ["sigma", "sigma_delta", "theta_g", "theta_hg", "abs_theta_g"]
-    found: dict[str, list[tuple[int, float]]] = {"pearson": [], "spearman": []}
+    found: dict[str, list[_Correlation]] = {"pearson": [], "spearman": [], "symlog": []}
+    none = (np.nan, np.nan)  # networks of filters have several seeds
     for run in runs:
         numbers = at(run, epoch)[columns].astype("float64")
         numbers["sigma_change"] = (numbers["sigma"] * numbers["sigma_delta"]).abs()
         numbers = numbers[[x, y]].dropna()
         a, b = numbers[x].to_numpy(), numbers[y].to_numpy()
-        found["pearson"].append((len(a), pearson(a, b)))
-        found["spearman"].append((len(a), spearman(a, b)))
+        logs = [np.array(symmetric_log(values)) for values in (a, b)]
+        found["pearson"].append((len(a), pearson(a, b), effective_number(a, b), *none))
+        found["spearman"].append((len(a), spearman(a, b), np.nan, *none))
+        found["symlog"].append((len(a), pearson(*logs), np.nan, *none))
     return _agreement(found, "filters")
 
 
 def _over_weights(runs: Sequence[Facts], epoch: int, x: str, y: str) -> Facts:
     """Correlation of two quantities over all weights of each run, as computed while recording."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for method in ("pearson", "spearman"):
-        tables = [
-            read(run, "correlations").set_index(["epoch", "x", "y", "method"]) for run in runs
-        ]
-        rows = [table.loc[(epoch, x, y, method)] for table in tables]
-        found[method] = [(int(row["n"]), float(row["r"])) for row in rows]
+    found: dict[str, list[_Correlation]] = {}
+    for method in ("pearson", "spearman", "symlog"):
+        found[method] = [_logged(run, epoch, x, y, method) for run in runs]
     return _agreement(found, "weights")
+
+
+def _logged(run: Facts, epoch: int, x: str, y: str, method: str) -> _Correlation:
+    """A correlation of a log, with nulls for what a log of schema 2 does not hold."""
+    table = read(run, "correlations")
+    keys = {"epoch": epoch, "x": x, "y": y, "method": method}
+    row = table[np.logical_and.reduce([table[name] == value for name, value in keys.items()])]
+    known = row.reindex(columns=["n", "r", "n_eff", "low", "high"]).astype("float64")
+    if known.empty:
+        return 0, np.nan, np.nan, np.nan, np.nan
+    n, r, n_eff, low, high = known.iloc[0]
+    return int(n), r, n_eff, low, high
 
 
 # Correlation and mask distance
@@ -300,8 +315,9 @@ def _correlation_rows(runs: Sequence[Facts]) -> list[Facts]:
         if found or masks:
             rows.append({**keys, **found, **_band(found), **(masks or blank)})
     order = ["network", "dataset", "epoch", "seeds", "weights" if of_weights else "filters"]
-    for method in ("pearson", "spearman"):
+    for method in ("pearson", "spearman", "symlog"):
         order += [method, f"{method}_sd", f"{method}_low", f"{method}_high"]
+    order.append("pearson_n_eff")
     return pd.DataFrame(rows)[[*order, "band_low", "band_high", *blank]].to_dict("records")
 
 
@@ -361,7 +377,9 @@ def scatter_tables(runs: Sequence[Facts], network: str, kind: str) -> dict[str, 
     panels = []
     for epoch in (0, schedule // 4, schedule):
         rows = _points(mine[0], epoch).assign(schedule=schedule)
-        panels.append(rows.assign(**over(mine, epoch, "theta_g", "theta_hg")))
+        shown = over(mine[:1], epoch, "theta_g", "theta_hg")
+        drawn = {f"{name}_drawn": shown[name] for name in ("pearson", "spearman", "symlog")}
+        panels.append(rows.assign(**over(mine, epoch, "theta_g", "theta_hg"), **drawn))
     table = pd.concat(panels, ignore_index=True)
     keys = ["network", "dataset", "epoch", "schedule", "run", "seed", "layer", "depth", "filter"]
     keys += ["weight"] if kind == "weights" else []

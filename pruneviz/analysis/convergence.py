@@ -45,8 +45,9 @@ def convergence(
     Returns:
         One row per group and quantity, sorted: the `by` columns, quantity, share and threshold (see
         `convergence_by_run`), seeds (number of runs), reached (number of runs that reach the
-        threshold), and their mean, sd, low and high (Student's t interval of the mean). sd, low and
-        high are null for one value, mean also for none. If reached < seeds, the mean leaves out the
+        threshold), and their mean, sd, low and high (Student's t interval; of accuracies on the
+        scale of their logit, so between 0 and 1). sd, low and high are null for one value, mean
+        also for none. If reached < seeds, the mean leaves out the
         slowest runs and is too small by an unknown amount.
 
     Raises:
@@ -60,6 +61,12 @@ def convergence(
     runs = convergence_by_run(epochs, spec, accuracy, thresholds, by)
     keys = [*by, *QUANTITY]
     found = mean_over_runs(runs, keys, "value", level).rename(columns={"seeds": "reached"})
+    # Accuracies and their mean over epochs are fractions, and so are the ends of their intervals.
+    of_epochs = runs["quantity"] == "epochs_to"
+    fractions = runs.assign(value=runs["value"].mask(of_epochs))
+    inside = mean_over_runs(fractions, keys, "value", level, bounds=(0.0, 1.0))
+    for end in ("low", "high"):
+        found[end] = found[end].where(found["quantity"] == "epochs_to", inside[end])
     seeds = runs.groupby(keys, observed=True, dropna=False).size().rename("seeds").reset_index()
     return found.merge(seeds, on=keys)[[*keys, "seeds", "reached", "mean", "sd", "low", "high"]]
 

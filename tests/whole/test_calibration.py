@@ -2,30 +2,41 @@
 
 A ratio is the stated error, root mean square over some samples, over the actual standard deviation
 over many others, row by row. Both are estimates: 12 samples with 8 half samples each tell the
-stated one to 7 %, 200 samples the actual one to 5 %.
+stated one to 7 %, 200 samples the actual one to 5 %. CIFAR-100 affords fewer, so that chance alone
+brings many ratios out of 0.8 to 1.25; there, `calibration` tells the errors' own fault from chance.
 
-`make soak` runs the whole matrix, and CIFAR-100 with networks at full depth. PRUNEVIZ_IMAGES names
-the folder of the images, PRUNEVIZ_SOAK one with runs of `pruneviz record --preset cifar-mini
---keep-weights`; without runs, VGG-13 is trained for an epoch.
+`make soak` runs the whole matrix, and CIFAR-100. PRUNEVIZ_IMAGES names the folder of the images,
+PRUNEVIZ_SOAK one with runs of `pruneviz record --preset cifar-mini --keep-weights`; without runs,
+VGG-13 is trained for an epoch. PRUNEVIZ_SOAK_REPORT names a file to write the ratios to.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from pruneviz.experiment.datasets import load_dataset
-from pruneviz.experiment.images import ImageData, balanced_sample
+from pruneviz.experiment.images import ImageData, balanced_sample, normalise
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.log.run_directory import read_spec
 from pruneviz.recording.kept_weights import kept_epochs, load_kept_weights
-from tests.support.fresh_samples import ERRORS, Ratios, digit_ratios, ratios
+from tests.support.fresh_samples import (
+    ERRORS,
+    Draws,
+    Ratios,
+    calibration,
+    digit_ratios,
+    draws,
+)
 
 FEW = [
     ("mlp", 0, "balanced", 200),
@@ -61,13 +72,28 @@ def test_stated_errors_are_those_of_fresh_samples_in_every_design(
     network: str, epochs: int, design: str, examples: int
 ) -> None:
     found = digit_ratios(network, epochs, design, examples, stated=60, actual=500)
-    report(f"{network} {epochs} {design} {examples}", found)
+    ratios_report(f"{network} {epochs} {design} {examples}", found)
     check(found, 0.9)
 
 
+def test_fault_of_errors_is_told_from_chance() -> None:
+    rng = np.random.default_rng(0)
+    fault = np.exp(0.3 * rng.standard_normal(3000))
+    stated = fault * np.sqrt(rng.chisquare(8, (8, 3000)) / 8)
+    for size, chance in ((40, 0.11), (200, 0.05)):  # 1 / sqrt(2 n), and 8 x 8 splits to 0.09
+        found = Draws({"x_se": stated}, {"x": rng.standard_normal((size, 3000))})
+        own = calibration(found).loc["x_se"]
+        assert own["own"] == pytest.approx(0.3, abs=0.02)
+        assert own["chance"] == pytest.approx((chance**2 + 0.09**2) ** 0.5, abs=0.02)
+        assert own["median"] == pytest.approx(1, abs=0.03)
+
+
 @pytest.fixture(scope="module")
-def cifar100(cifar_root: Path) -> ImageData:
-    return load_dataset("cifar100", root=cifar_root)
+def cifar100(request: pytest.FixtureRequest) -> ImageData:
+    given = Path(os.environ.get("PRUNEVIZ_IMAGES", ""))
+    if not (given / "cifar-100-python").is_dir():
+        given = request.getfixturevalue("cifar_root")
+    return load_dataset("cifar100", root=given)
 
 
 def cifar_networks(data: ImageData) -> Iterator[tuple[str, nn.Module]]:
@@ -91,7 +117,8 @@ def _trained_here(data: ImageData) -> Iterator[tuple[str, nn.Module]]:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     for batch in torch.randperm(len(data.train_labels)).split(128):
         optimizer.zero_grad()
-        F.cross_entropy(network(data.train_images[batch]), data.train_labels[batch]).backward()
+        x, y = normalise(data.train_images[batch]), data.train_labels[batch]
+        F.cross_entropy(network(x), y).backward()
         optimizer.step()
     yield "vgg13 1", network
 
@@ -99,31 +126,32 @@ def _trained_here(data: ImageData) -> Iterator[tuple[str, nn.Module]]:
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_stated_errors_are_those_of_fresh_samples_of_cifar100(cifar100: ImageData) -> None:
-    medians = {}
+    found = {}
     for name, network in cifar_networks(cifar100):
-        found = ratios(
-            network,
-            lambda seed: balanced_sample(cifar100, per_class=5, seed=seed),
-            stated=6,
-            actual=40,
+        sample = partial(balanced_sample, cifar100, 2)
+        found[name] = calibration(draws(network, sample, stated=10, actual=40))
+        report(f"{name}\n{found[name].round(2).to_string()}")
+    table = pd.concat(found)
+    table = table[table.index.isin(ERRORS, level=1)]
+    # 1.25 at most, beside what chance explains
+    assert (np.log(table["median"]).abs() < np.log(1.25) + 2 * table["median_se"]).all(), table
+    assert (table["own"] < 0.2).all(), table
+
+
+def ratios_report(name: str, found: Ratios) -> None:
+    """Write the ratios of small networks."""
+    report(
+        "\n".join(
+            f"{name} {error}: median {own.median():.2f}, {own.between(0.8, 1.25).mean():.0%} "
+            f"within 0.8 to 1.25, {own.min():.2f} to {own.max():.2f}"
+            for error, own in found.items()
         )
-        report(name, found)
-        medians[name] = found[list(ERRORS)].median()
-    # single rows scatter more: at initialisation deep filters answer to few of 500 images
-    assert {name: own.between(0.75, 1.33).all() for name, own in medians.items()} == dict.fromkeys(
-        medians, True
     )
 
 
-def report(name: str, found: Ratios) -> None:
-    """Write the ratios where PRUNEVIZ_SOAK_REPORT says."""
+def report(text: str) -> None:
+    """Write where PRUNEVIZ_SOAK_REPORT says."""
     file = os.environ.get("PRUNEVIZ_SOAK_REPORT")
-    if file is None:
-        return
-    lines = [
-        f"{name} {error}: median {own.median():.2f}, {own.between(0.8, 1.25).mean():.0%} within "
-        f"0.8 to 1.25, {own.min():.2f} to {own.max():.2f}\n"
-        for error, own in found.items()
-    ]
-    with Path(file).open("a", encoding="utf-8") as out:
-        out.writelines(lines)
+    if file is not None:
+        with Path(file).open("a", encoding="utf-8") as out:
+            out.write(f"{text}\n")

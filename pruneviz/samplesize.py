@@ -77,8 +77,8 @@ def samplesize(
     """Compare samples of several sizes with all images.
 
     Every sample is measured as a recorder measures it. Writes the rank correlation over filters and
-    the filters in common among the pruned ones, as CSV, picture and caption. All images pass
-    through the network once, and those of each sample once more.
+    the filters in common among the pruned ones, as CSV, picture and caption. All images are
+    measured once, and those of each sample once more.
     """
     from pruneviz.console.progress import show_progress
     from pruneviz.experiment.campaign import check_data_sets

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,6 +19,7 @@ from pruneviz.analysis.rules import (
     Rule,
     Shown,
     Verdict,
+    families,
     panels_of,
 )
 from pruneviz.analysis.rules_convergence import judge_convergence
@@ -108,6 +109,7 @@ RULES: Mapping[str, Rule] = {
         },
         judge=judge_association,
         kinds=("unpruned", "weights"),
+        together=("network",),
     ),
     "order of convergence": Rule(
         claim=(
@@ -160,6 +162,7 @@ RULES: Mapping[str, Rule] = {
         judge=judge_convergence,
         kinds=("pruned",),
         compared=("measure",),
+        together=("dataset",),
     ),
     "first layers": Rule(
         claim=(
@@ -200,6 +203,7 @@ RULES: Mapping[str, Rule] = {
         judge=judge_first_layers,
         kinds=("prune_phase",),
         compared=("measure",),
+        together=("rounds",),
     ),
 }
 
@@ -243,8 +247,40 @@ def claims(runs: Runs, rules: str | Iterable[str] | None = None) -> pd.DataFrame
             f"claims takes recordings, not {type(runs).__name__}; pass what pruneviz.load returns"
         )
     chosen = RULES if rules is None else {name: _rule(name) for name in as_tuple(rules)}
-    rows = [row for name, rule in chosen.items() for row in _rows(name, rule, runs)]
-    found = pd.DataFrame(rows, columns=list(COLUMNS))
+    parts = [(name, rule, panels_of(runs, rule)) for name, rule in chosen.items()]
+    return _table([row for part in parts for row in _rows(*part, runs)])
+
+
+def claims_on(name: str, runs: Runs, drawn: Iterable[str]) -> pd.DataFrame:
+    """The verdicts of one rule on some of the runs, the same as those on all.
+
+    Tests are corrected for all panels of a figure, whether or not they are drawn, so that a picture
+    of some says what `claims` says.
+
+    Args:
+        name: The rule, a key in `RULES`.
+        runs: All recordings.
+        drawn: Names of the runs whose verdicts are wanted.
+
+    Returns:
+        Rows of `claims`.
+    """
+    rule, wanted = _rule(name), set(drawn)
+    panels = panels_of(runs, rule)
+    asked = [not wanted.isdisjoint(panel.runs.spec["run"]) for panel in panels]
+    near = [
+        place
+        for family in families(panels, rule)
+        if any(asked[at] for at in family)
+        for place in family
+    ]
+    found = _table(_rows(name, rule, [panels[place] for place in sorted(near)], runs))
+    shown = [not names or not wanted.isdisjoint(names) for names in found["runs"]]
+    return found[shown].reset_index(drop=True)
+
+
+def _table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    found = pd.DataFrame(list(rows), columns=list(COLUMNS))
     return found.astype({"epoch": "Int64", "seeds": "int64"})
 
 
@@ -254,8 +290,7 @@ def _rule(name: str) -> Rule:
     return RULES[name]
 
 
-def _rows(name: str, rule: Rule, runs: Runs) -> list[dict[str, Any]]:
-    panels = panels_of(runs, rule)
+def _rows(name: str, rule: Rule, panels: Sequence[Panel], runs: Runs) -> list[dict[str, Any]]:
     if not panels:
         panel = Panel(runs.named([]), "", "", "", "", 0)
         reason = f"needs {rule.seeds} seeds, has no runs of this kind"

@@ -66,11 +66,6 @@ class Panel:
         """Number of seeds; a run without a seed counts as one."""
         return len(set(_seeds(self.runs.spec)))
 
-    @property
-    def family(self) -> tuple[str, ...]:
-        """What panels share whose tests are corrected together: all but the network."""
-        return (self.dataset, self.bn, self.unit, str(self.rounds), self.what)
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -121,6 +116,8 @@ class Rule:
         judge: Judges all panels of the rule; takes the panels and the rule.
         kinds: Kinds of runs, as `kinds_of` names them.
         compared: Facts that differ within a panel, such as the pruning measure.
+        together: Facts that differ between the panels of a figure whose tests are corrected
+            together by Holm.
     """
 
     claim: str
@@ -134,6 +131,7 @@ class Rule:
     judge: Callable[[Sequence[Panel], Rule], list[Verdict]]
     kinds: tuple[str, ...] = ("unpruned",)
     compared: tuple[str, ...] = field(default=())
+    together: tuple[str, ...] = field(default=())
 
     def figure_of(self, panel: Panel) -> str:
         """The figures that show a panel, such as "3, 15"; "" for networks that none shows."""
@@ -171,10 +169,28 @@ def panels_of(runs: Runs, rule: Rule) -> list[Panel]:
     return found
 
 
-def families(panels: Sequence[Panel]) -> Iterator[list[Panel]]:
-    """Panels whose tests are corrected together: the networks of one figure."""
-    for family in dict.fromkeys(panel.family for panel in panels):
-        yield [panel for panel in panels if panel.family == family]
+def families(panels: Sequence[Panel], rule: Rule) -> list[list[int]]:
+    """Places of the panels whose tests are corrected together: those of one figure.
+
+    Networks that no figure of the paper shows are families of their own. Other settings of a
+    network, such as a second learning rate, are further panels of the same family: what else is
+    recorded can only add tests, and never splits a figure.
+
+    Args:
+        panels: All panels of a rule.
+        rule: The rule.
+    """
+    keys = [_family(panel, rule) for panel in panels]
+    return [
+        [place for place, other in enumerate(keys) if other == key] for key in dict.fromkeys(keys)
+    ]
+
+
+def _family(panel: Panel, rule: Rule) -> tuple[object, ...]:
+    figure = rule.figure_of(panel)
+    over = set(rule.together) - (set() if figure else {"network"})
+    names = ("network", "dataset", "bn", "unit", "rounds")
+    return (figure, *(getattr(panel, name) for name in names if name not in over))
 
 
 def too_few(panel: Panel, rule: Rule, statistic: str, seeds: int | None = None) -> Verdict | None:

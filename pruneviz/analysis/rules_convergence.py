@@ -23,6 +23,7 @@ from pruneviz.analysis.rules import (
     Panel,
     Rule,
     Verdict,
+    families,
     needs_seeds,
 )
 from pruneviz.console.words import counted
@@ -85,7 +86,7 @@ def judge_convergence(panels: Sequence[Panel], rule: Rule) -> list[Verdict]:
     """
     found = [_pairs(panel) for panel in panels]
     verdicts: list[dict[str, Verdict]] = [{} for _ in panels]
-    for family in _families(panels):
+    for family in families(panels, rule):
         for unit in STATISTICS:
             rows = [(at, pair) for at in family for pair in found[at] if pair.unit == unit]
             words = judge_pairs([pair for _, pair in rows], rule)
@@ -162,14 +163,6 @@ def order_verdict(pairs: Mapping[tuple[str, str], Sequence[str]], complete: bool
     if every <= {NOT_TESTABLE}:
         return NOT_TESTABLE
     return SUPPORTED if complete and every == {SUPPORTED} else UNDECIDED
-
-
-def _families(panels: Sequence[Panel]) -> list[list[int]]:
-    """Numbers of the panels of each figure: those of one network and number of rounds."""
-    keys = [(one.network, one.rounds, one.bn, one.unit, one.what) for one in panels]
-    return [
-        [number for number, other in enumerate(keys) if other == key] for key in dict.fromkeys(keys)
-    ]
 
 
 def _place(panels: Sequence[Panel], at: int) -> tuple[int, int]:

@@ -86,13 +86,14 @@ def judge_association(panels: Sequence[Panel], rule: Rule) -> list[Verdict]:
         Yule, Journal of the Royal Statistical Society 1926: correlations of unrelated series that
         have a trend.
     """
-    verdicts: list[Verdict] = []
-    for family in families(panels):
-        found = [_association_of(panel, rule) for panel in family]
-        p_values = holm([np.nan if isinstance(one, Verdict) else one.p for one in found])
-        for panel, one, p in zip(family, found, p_values, strict=True):
-            verdicts.append(one if isinstance(one, Verdict) else _verdict(panel, one, p, rule))
-    return verdicts
+    found = [_association_of(panel, rule) for panel in panels]
+    p_values = np.array([np.nan if isinstance(one, Verdict) else one.p for one in found])
+    for family in families(panels, rule):
+        p_values[family] = holm(p_values[family])
+    return [
+        one if isinstance(one, Verdict) else _verdict(panel, one, p, rule)
+        for panel, one, p in zip(panels, found, p_values, strict=True)
+    ]
 
 
 def decide(found: Association, p: float, rule: Rule) -> tuple[str, str]:

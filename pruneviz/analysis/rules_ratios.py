@@ -18,6 +18,7 @@ from pruneviz.analysis.rules import (
     Panel,
     Rule,
     Verdict,
+    families,
     needs_seeds,
 )
 from pruneviz.console.words import counted
@@ -77,10 +78,9 @@ def judge_first_layers(panels: Sequence[Panel], rule: Rule) -> list[Verdict]:
     if not trained:
         reason = f"the claim is about {least:g} rounds and more, which are not recorded"
         return [Verdict(panels[0], NOT_TESTABLE, reason, STATISTIC)]
-    keys = [(one.network, one.dataset, one.bn, one.unit, one.what) for one in trained]
     verdicts = []
-    for key in dict.fromkeys(keys):
-        family = [panel for panel, other in zip(trained, keys, strict=True) if other == key]
+    for places in families(trained, rule):
+        family = [trained[place] for place in places]
         found = [_ahead(panel) for panel in family]
         words = judge_leads(found, rule)
         verdicts += [_verdict(*each) for each in zip(family, found, words, strict=True)]

@@ -108,7 +108,7 @@ def compose(
     tables: Mapping[str, pd.DataFrame] = {}
     if entry.kind in COMPANIONS:
         tables = COMPANIONS[entry.kind].tables(runs, entry, options)
-    verdicts = verdicts_on(entry.kind, runs.named(spec["run"]))
+    verdicts = verdicts_on(entry.kind, runs, spec["run"])
     finding = finding_of(verdicts)
     texts = FigureTexts(heading, entry, spec, numbers, tables, verdicts, finding, options)
     return ComposedFigure(

@@ -53,7 +53,7 @@ def compose_plot(
     numbers = function.table(runs, **{k: v for k, v in arguments.items() if k in of_table})
     noun = ROW_KINDS_BY_UNIT[_unit(runs.spec, arguments)].noun
     spec = _drawn_runs(kind, runs, numbers, arguments)
-    verdicts = verdicts_on_plot(kind, runs.named(spec["run"]), arguments)
+    verdicts = verdicts_on_plot(kind, runs, spec["run"], arguments)
     words = Caption(
         title=title_of(kind, network, arguments),
         drawn=drawn_words(kind, numbers, arguments, noun),

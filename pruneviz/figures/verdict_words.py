@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from pruneviz.analysis.claims import RULES, claims
+from pruneviz.analysis.claims import RULES, claims, claims_on
 from pruneviz.analysis.rules import NOT_TESTABLE
 from pruneviz.analysis.rules_convergence import STATISTICS as PAIR_STATISTICS
 from pruneviz.console.words import counted
@@ -27,28 +27,34 @@ RULE_OF_KIND: Mapping[str, str] = {
 _OF_PARTS = frozenset(PAIR_STATISTICS.values())
 
 
-def verdicts_on(kind: str, runs: Runs) -> pd.DataFrame:
-    """The verdicts on the runs of a figure, as `pruneviz.claims` gives them.
+def verdicts_on(kind: str, runs: Runs, drawn: Iterable[str]) -> pd.DataFrame:
+    """The verdicts on the runs of a figure, as `pruneviz.claims` gives them on all runs.
 
     Args:
         kind: Kind of figure; of one without a rule there are none.
-        runs: The drawn runs.
+        runs: All runs, drawn or not: tests are corrected for the panels of the paper's figure.
+        drawn: Names of the drawn runs.
     """
-    return claims(runs, [RULE_OF_KIND[kind]] if kind in RULE_OF_KIND else [])
+    if kind not in RULE_OF_KIND:
+        return claims(runs, [])
+    return claims_on(RULE_OF_KIND[kind], runs, drawn)
 
 
-def verdicts_on_plot(kind: str, runs: Runs, arguments: Mapping[str, Any]) -> pd.DataFrame:
+def verdicts_on_plot(
+    kind: str, runs: Runs, drawn: Iterable[str], arguments: Mapping[str, Any]
+) -> pd.DataFrame:
     """The verdicts on the runs of a picture of any networks; none where no claim is about it.
 
     Args:
         kind: Name in `pruneviz.figures.plot_kinds.KINDS`.
-        runs: The drawn runs.
+        runs: The runs, drawn or not.
+        drawn: Names of the drawn runs.
         arguments: Arguments of the plot function, which name what is drawn.
     """
     alike = next((figure for figure, plot in ALIKE.items() if plot == kind), "")
     judged = KINDS[kind].first or (KINDS[kind].usual,)
     shown = any(_axes(arguments) == _axes(usual) for usual in judged)
-    found = verdicts_on(alike, runs if shown else runs.named([]))
+    found = verdicts_on(alike, runs, drawn if shown else [])
     return found[found["runs"].map(len).astype("int64") > 0]
 
 

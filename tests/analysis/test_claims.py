@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import pruneviz as pv
-from pruneviz.analysis.claims import COLUMNS, RULES
-from pruneviz.analysis.rules import VERDICTS, panels_of
+from pruneviz.analysis.claims import COLUMNS, RULES, claims, claims_on
+from pruneviz.analysis.multiple import holm
+from pruneviz.analysis.rules import VERDICTS, Panel, families, panels_of
 from pruneviz.errors import AnalysisError
 from pruneviz.figures.catalogue import FIGURES
 from pruneviz.plans.needs import FIGURE_NEEDS
@@ -119,3 +121,34 @@ def test_wrong_use_is_told() -> None:
         pv.claims(make_runs(VGG, epochs=2), "high correlations")
     with pytest.raises(AnalysisError, match="takes recordings, not DataFrame"):
         pv.claims(pd.DataFrame())  # type: ignore[arg-type]
+
+
+def test_verdicts_on_some_runs_are_those_on_all() -> None:
+    """Tests are corrected over the panels of the paper's figure, drawn or not, and no others."""
+    networks = dict.fromkeys(("vgg13", "resnet56", "own"), SMALL["resnet56"])
+    runs = make_runs(networks, range(5), epochs=8, every=1)
+    distances = np.random.default_rng(0).random(len(runs.epochs))
+    runs = replace(runs, epochs=runs.epochs.assign(mask_distance=distances))
+    rule = "association with masks"
+    every = claims(runs, rule).set_index("network")["p"]
+    spec = runs.spec.set_index("run")["network"]
+    for name in networks:
+        (row,) = claims_on(rule, runs, spec.index[spec == name]).to_dict("records")
+        assert (row["network"], row["p"]) == (name, pytest.approx(every[name]))
+    (alone,) = claims(runs.select(network="own"), rule)["p"]
+    assert alone == every["own"]
+    apart = [claims(runs.select(network=name), rule)["p"][0] for name in ("vgg13", "resnet56")]
+    assert list(every[["vgg13", "resnet56"]]) == pytest.approx(list(holm(apart)))
+    assert not np.allclose(apart, holm(apart))
+
+
+def test_a_second_setting_of_one_data_set_does_not_split_the_family() -> None:
+    rule = RULES["order of convergence"]
+    none = make_runs({"resnet56": SMALL["resnet56"]}).named([])
+    told = [("cifar10", ""), ("cifar100", "lr 0.3"), ("cifar100", "lr 0.01")]
+    panels = [Panel(none, "resnet56", data, "eval", "filter", 25, what) for data, what in told]
+    assert families(panels, rule) == [[0, 1, 2]]
+    own = [Panel(none, name, "cifar10", "eval", "filter", 25) for name in ("a", "b")]
+    assert families([*panels, *own], rule) == [[0, 1, 2], [3], [4]]
+    own = [Panel(none, name, "cifar10", "eval", "filter", 0) for name in ("a", "vgg13", "resnet56")]
+    assert families(own, RULES["association with masks"]) == [[0], [1, 2]]

@@ -43,7 +43,7 @@ def test_a_caption_has_the_verdicts_of_the_rule(runs: pv.Runs) -> None:
 
 def test_networks_and_settings_are_named_where_they_differ(runs: pv.Runs) -> None:
     several = make_runs(SMALL, seeds=(0,), epochs=4)
-    text = finding_of(verdicts_on("correlation_curve", several))
+    text = finding_of(verdicts_on("correlation_curve", several, several.spec["run"]))
     for name in ("VGG-13", "MobileNet-V1", "ResNet-56"):
         assert f"{name}: not testable (needs 5 seeds, has 1)" in text
     renamed = {
@@ -52,8 +52,10 @@ def test_networks_and_settings_are_named_where_they_differ(runs: pv.Runs) -> Non
     }
     batch = replace(runs, **renamed)
     both = together(runs, replace(batch, spec=batch.spec.assign(bn="batch")))
-    assert "bn batch, epoch 8: undecided" in finding_of(verdicts_on("scatter", both))
-    assert "bn batch, epoch 8" in brief_of(verdicts_on("scatter", both))
+    assert "bn batch, epoch 8: undecided" in finding_of(
+        verdicts_on("scatter", both, both.spec["run"])
+    )
+    assert "bn batch, epoch 8" in brief_of(verdicts_on("scatter", both, both.spec["run"]))
 
 
 def test_parts_of_a_claim_stand_in_the_finding_and_the_whole_in_the_caption() -> None:

@@ -46,9 +46,9 @@ def convergence(
         One row per group and quantity, sorted: the `by` columns, quantity, share and threshold (see
         `convergence_by_run`), seeds (number of runs), reached (number of runs that reach the
         threshold), and their mean, sd, low and high (Student's t interval; of accuracies on the
-        scale of their logit, so between 0 and 1). sd, low and high are null for one value, mean
-        also for none. If reached < seeds, the mean leaves out the
-        slowest runs and is too small by an unknown amount.
+        scale of their logit, so between 0 and 1, unless a value of the column is outside 0 to 1, as
+        of percentages or a loss). sd, low and high are null for one value, mean also for none. If
+        reached < seeds, the mean leaves out the slowest runs and is too small by an unknown amount.
 
     Raises:
         AnalysisError: As for `convergence_by_run`; if `level` is outside (0, 1).
@@ -64,9 +64,10 @@ def convergence(
     # Accuracies and their mean over epochs are fractions, and so are the ends of their intervals.
     of_epochs = runs["quantity"] == "epochs_to"
     fractions = runs.assign(value=runs["value"].mask(of_epochs))
-    inside = mean_over_runs(fractions, keys, "value", level, bounds=(0.0, 1.0))
-    for end in ("low", "high"):
-        found[end] = found[end].where(found["quantity"] == "epochs_to", inside[end])
+    if fractions["value"].dropna().between(0, 1).all():  # not so of percentages or of a loss
+        inside = mean_over_runs(fractions, keys, "value", level, bounds=(0.0, 1.0))
+        for end in ("low", "high"):
+            found[end] = found[end].where(found["quantity"] == "epochs_to", inside[end])
     seeds = runs.groupby(keys, observed=True, dropna=False).size().rename("seeds").reset_index()
     return found.merge(seeds, on=keys)[[*keys, "seeds", "reached", "mean", "sd", "low", "high"]]
 

@@ -159,7 +159,8 @@ def over_seeds(
         One row per group, sorted: the `by` columns, seeds (number of runs that have an r), r (plain
         mean, not weighted by filters), sd (between runs), low and high (Student's t interval over
         runs on the scale of atanh(r), transformed back, so within -1 and 1), r_min, r_max. sd, low
-        and high are null for one seed; all but seeds are null for none. Two seeds have one degree
+        and high are null for one seed; all but seeds are null for none. Where an |r| is 1, up to
+        rounding, the interval is Student's of r itself, cut at -1 and 1. Two seeds have one degree
         of freedom, so their intervals are very wide: 0.5 and 0.6 give -0.28 to 0.91.
 
     Raises:

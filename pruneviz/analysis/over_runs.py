@@ -12,6 +12,8 @@ from scipy import special  # not scipy.stats, whose import takes half a second
 from pruneviz.analysis.checks import check_level
 from pruneviz.errors import AnalysisError
 
+_ROUNDING = 1e-12  # of the distance of two bounds: nearer to one, a value has no logit to speak of
+
 
 def with_facts(table: pd.DataFrame, spec: pd.DataFrame, facts: Sequence[str]) -> pd.DataFrame:
     """Add run facts to a table as columns.
@@ -47,8 +49,8 @@ def mean_over_runs(
     """Mean of a column over the runs in each group.
 
     Values within bounds get an interval within them: Student's t of their logit between the bounds
-    (atanh, for -1 and 1), transformed back. A value on a bound itself has no logit; then the
-    interval is that of the plain mean, cut at the bounds.
+    (atanh, for -1 and 1), transformed back. A value on a bound itself, up to rounding, has no
+    logit; then the interval is that of the plain mean, cut at the bounds.
 
     Args:
         table: One row per run and group. Null values do not count.
@@ -71,7 +73,8 @@ def mean_over_runs(
     found = groups.agg(seeds="count", mean="mean", sd="std", least="min", most="max")
     low, high = _student(found, level)
     if bounds is not None:
-        inside = (found["least"] > bounds[0]) & (found["most"] < bounds[1])
+        margin = _ROUNDING * (bounds[1] - bounds[0])
+        inside = (found["least"] > bounds[0] + margin) & (found["most"] < bounds[1] - margin)
         low_inside, high_inside = _student_of_logit(table, by, value, level, bounds)
         low = low_inside.where(inside, low.clip(*bounds))
         high = high_inside.where(inside, high.clip(*bounds))

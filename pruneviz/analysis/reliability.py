@@ -150,7 +150,8 @@ def corrected_correlation(
     gone = np.isnan(x_a) | np.isnan(y_a)
     table = halves.beside(x_a=x_a, x_b=x_b, y_a=y_a, y_b=y_b)[~gone]
     r = {pair: _r(table, *pair, groups, method) for pair in _PAIRS}
-    found = correlate(table, "x_a", "y_b", by=groups, method=method)[[*groups, "n"]]
+    cross = correlate(table, "x_a", "y_b", by=groups, method=method, interval=None)
+    found = cross[[*groups, "n"]]
     within = (r["x_a", "y_a"] + r["x_b", "y_b"]) / 2
     found = found.assign(
         r=_whole(source, found, x, y, groups, method, within),
@@ -206,7 +207,7 @@ def _times(table: pd.DataFrame, by: list[str]) -> pd.Series:
 def _r(
     table: pd.DataFrame, one: str, other: str, by: list[str], method: CorrelationMethod
 ) -> pd.Series:
-    return correlate(table, one, other, by=by, method=method)["r"]
+    return correlate(table, one, other, by=by, method=method, interval=None)["r"]
 
 
 def _whole(
@@ -222,8 +223,8 @@ def _whole(
     if not isinstance(source, Runs):
         return within
     if not by:
-        return correlate(source, x, y, by=by, method=method)["r"]
-    whole = correlate(source, x, y, by=by, method=method)
+        return correlate(source, x, y, by=by, method=method, interval=None)["r"]
+    whole = correlate(source, x, y, by=by, method=method, interval=None)
     texts = {name: "str" for name in by if name != "epoch"}
     return found.astype(texts)[by].merge(whole.astype(texts), on=by, how="left")["r"]
 

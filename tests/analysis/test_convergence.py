@@ -217,3 +217,11 @@ def test_tables_that_lack_something_are_refused() -> None:
 def test_leads_need_two_measures() -> None:
     with pytest.raises(AnalysisError, match=r"order is \['magnitude'\]; name two"):
         leads(convergence_by_run(*tables(GOOD)), ["magnitude"])
+
+
+@pytest.mark.parametrize("column", [[1.8, 2.2, 2.0], [63.0, 61.0, 66.5], [0.7, 0.9, 1.3]])
+def test_what_is_no_fraction_has_students_interval_of_itself(column: list[float]) -> None:
+    epochs, spec = tables({("magnitude", seed): [2.5, last] for seed, last in enumerate(column)})
+    found = convergence(epochs, spec, thresholds=[0.5]).set_index("quantity").loc["final"]
+    mean, half = np.mean(column), stats.t.ppf(0.975, 2) * stats.sem(column)
+    assert tuple(found[["mean", "low", "high"]]) == pytest.approx((mean, mean - half, mean + half))

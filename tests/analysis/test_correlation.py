@@ -629,6 +629,8 @@ def test_intervals_over_seeds_stay_in_range_and_two_seeds_say_little() -> None:
     [
         ([1.0, 1.0, 1.0, 1.0], (1, 1)),
         ([-1.0, -1.0, -1.0, -1.0], (-1, -1)),
+        ([1 - 1e-16, 1 - 2e-16, 1.0, 1.0], (1, 1)),
+        ([-1 + 1e-16] * 4, (-1, -1)),
         # atanh(1) is infinite: Student's t of r itself, mean 0.75, error 0.25 / sqrt(3), cut at 1
         ([0.5, 0.5, 1.0, 1.0], (0.75 - 3.182446 * 0.25 / np.sqrt(3), 1)),
     ],

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pruneviz.console.words import counted
 from pruneviz.log.arguments import as_tuple
 from pruneviz.plot import style
 from pruneviz.plot.canvas import (
@@ -153,6 +154,10 @@ def draw_curves(table: pd.DataFrame, ax: Axes | None = None) -> Any:
     panels, told = panels_of(table, _panel_facts(table), ("network", "dataset"))
     facts = legend_facts(table, "epoch", told)
     looks = looks_of(table, facts)
+    if len(looks) == 1:
+        looks = {
+            key: replace(look, style=replace(look.style, line="-")) for key, look in looks.items()
+        }
     across = len(panels) if len(panels) <= 3 else 2
     rows = -(-len(panels) // across)
     size = (style.TEXT_WIDTH * (0.68 if across == 1 else 1), 0.65 + 2.1 * rows)
@@ -292,7 +297,10 @@ def _handles(
         for look in looks.values()
         if look.label
     ]
-    below = [*_column_handles(axis), *_spread_handles(table, axis), *_round_handles(table)]
+    spread = _spread_handles(table, axis)
+    if spread and not lines:
+        spread = [*_mean_handles(table, looks), *spread]
+    below = [*_column_handles(axis), *spread, *_round_handles(table)]
     blank = Patch(alpha=0, label=" ")
     columns = itertools.zip_longest(lines, below[: len(lines)], fillvalue=blank)
     paired = [handle for column in columns for handle in column]
@@ -318,6 +326,13 @@ def _column_handles(axis: EpochAxis) -> list[Artist]:
     ]
 
 
+def _mean_handles(table: pd.DataFrame, looks: Mapping[Key, Look]) -> list[Artist]:
+    """The line of a single setting, which has no name, beside its spread."""
+    most = counted(int(table["seeds"].max()), "run")
+    colours = [look.style.colour for look in looks.values()]
+    return [Line2D([], [], color=c, linewidth=1.2, label=f"mean of {most}") for c in colours]
+
+
 def _spread_handles(table: pd.DataFrame, axis: EpochAxis) -> list[Artist]:
     """What stands beside a mean: thin lines of single runs, or a band."""
     found: list[Artist] = []
@@ -332,20 +347,17 @@ def _spread_handles(table: pd.DataFrame, axis: EpochAxis) -> list[Artist]:
 
 
 def _round_handles(table: pd.DataFrame) -> list[Artist]:
+    """The dotted line of one round, and the span of several, where panels have them."""
     pruned = table[table["pruned"]]
     if pruned.empty:
         return []
     counts = set(pruned["rounds"]) if "rounds" in pruned else {pruned["epoch"].nunique()}
-    if counts == {1}:
-        return [
-            Line2D(
-                [],
-                [],
-                color=style.GUIDE_COLOUR,
-                linewidth=0.9,
-                linestyle=":",
-                label="pruning round",
-            )
-        ]
-    text = f"{int(counts.pop())} pruning rounds" if len(counts) == 1 else "pruning rounds"
-    return [Patch(color=style.GUIDE_COLOUR, alpha=0.3, linewidth=0, label=text)]
+    several = sorted(int(count) for count in counts - {1})
+    found: list[Artist] = []
+    if several:
+        text = f"{several[0]} pruning rounds" if len(several) == 1 else "pruning rounds"
+        found.append(Patch(color=style.GUIDE_COLOUR, alpha=0.3, linewidth=0, label=text))
+    if 1 in counts:
+        options: dict[str, Any] = {"color": style.GUIDE_COLOUR, "linewidth": 0.9, "linestyle": ":"}
+        found.append(Line2D([], [], label="pruning round", **options))
+    return found

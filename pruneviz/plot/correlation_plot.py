@@ -85,12 +85,12 @@ def correlation(
     """Draw how well one quantity of the filters goes with another, epoch by epoch.
 
     There is a panel for each setting in which the runs differ, besides their seed and what `by`
-    names. A line is a mean over runs; its band reaches one standard deviation to both sides or, for
-    a single run, over the 95 % interval. A dashed line in a panel below shows how far pruning masks
-    of consecutive epochs differ, a dotted one how far random masks would; its axis is logarithmic
-    beyond a strip at zero if the distances differ by a factor of ten. Pruned filters do not count.
-    Runs that hold no values of x and y are left out. `correlation.table` takes the same arguments,
-    without `ax`, and returns the numbers.
+    names. A line is a mean over runs; its band reaches one standard deviation to both sides, at
+    most to -1 and 1, or, for a single run, over the 95 % interval. A dashed line in a panel below
+    shows how far pruning masks of consecutive epochs differ, a dotted one how far random masks
+    would; its axis is logarithmic beyond a strip at zero if the distances differ by a factor of
+    ten. Pruned filters do not count. Runs that hold no values of x and y are left out.
+    `correlation.table` takes the same arguments, without `ax`, and returns the numbers.
 
     Args:
         source: Recordings as `pruneviz.load` returns them, or a filters table with epochs.
@@ -187,7 +187,7 @@ def draw_curves(
                 draw_masks(below[place], panel, lines, ax is None)
             title = f"{letter if len(panels) > 1 else ''}{name}"
             _finish(axes, panel, textwrap.wrap(title, _CHARACTERS // across))
-        _share_axes(above, _limits(table), lines.left)
+        _share_axes(above, _limits(table, method), lines.left)
         _name_axes(above[::across], table, method, lines)
         _finish_masks(above, below, across, table, lines, ax is None)
         if lines.ramp:
@@ -247,17 +247,12 @@ def _draw_lines(axes: Axes, panel: pd.DataFrame, lines: Lines, method: str) -> N
         axes.text(0.5, 0.75, why, transform=axes.transAxes, ha="center", va="center")
     for look, rows in lines.of(panel):
         measured = rows.dropna(subset=[method])
+        low, high = measured["band_low"].clip(-1, 1), measured["band_high"].clip(-1, 1)
         if len(lines.looks) <= MOST_BANDS_OF_LINES and len(measured) == 1:
-            ends = measured["band_low"], measured["band_high"]
-            axes.vlines(measured["epoch"], *ends, color=look.colour, alpha=0.4, linewidth=4)
+            axes.vlines(measured["epoch"], low, high, color=look.colour, alpha=0.4, linewidth=4)
         elif len(lines.looks) <= MOST_BANDS_OF_LINES:
             axes.fill_between(
-                measured["epoch"],
-                measured["band_low"],
-                measured["band_high"],
-                color=look.colour,
-                alpha=_BAND,
-                linewidth=0,
+                measured["epoch"], low, high, color=look.colour, alpha=_BAND, linewidth=0
             )
         axes.plot(
             measured["epoch"],
@@ -282,10 +277,11 @@ def _finish(axes: Axes, panel: pd.DataFrame, title: Sequence[str]) -> None:
     axes.set_xlim(np.array([-0.04, 1.04]) * last if last else (-0.5, 0.5))
 
 
-def _limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Limits that include zero and all bands, with room for markers; at least 0.5 apart."""
-    low = float(np.fmin(0.0, table["band_low"].min()))
-    high = float(np.fmax(0.0, table["band_high"].max()))
+def _limits(table: pd.DataFrame, method: str) -> tuple[float, float]:
+    """Limits that include zero, all lines and bands, with room for markers; at least 0.5 apart."""
+    # Correlations that a log holds, such as those of single weights, have no bands.
+    ends = table[["band_low", method, "band_high"]].to_numpy("float64")
+    low, high = np.nanmin([0.0, *ends.ravel()]), np.nanmax([0.0, *ends.ravel()])
     missing = max(0.0, 0.5 - (high - low)) / 2
     return max(-1.05, low - missing - 0.04), min(1.05, high + missing + 0.04)
 

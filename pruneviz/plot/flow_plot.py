@@ -130,6 +130,8 @@ def _draw_layers(table: pd.DataFrame, prediction: str, ax: Axes | None) -> Any:
             handles = _draw_run(pair, rows, prediction)
             if len(runs) > 1:
                 pair[0].set_title(literal(str(run)), loc="left")
+        for axes in drawn.axes[-2:]:
+            axes.set_xlabel("layer, from input to output")
         drawn.legend(handles)
     return drawn.result
 

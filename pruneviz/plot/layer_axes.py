@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -114,6 +115,8 @@ def scale_values(axes: Axes, rows: pd.DataFrame, axis: YAxis) -> None:
 def _scale_log(axes: Axes, values: pd.Series) -> None:
     """A logarithmic axis with few labels: of 1, 2 and 5 if there are few powers of ten."""
     axes.set_yscale("log")
+    # Bars begin at a power of ten; lengths from wherever the data ends would mean nothing.
+    axes.set_ylim(bottom=10.0 ** math.floor(math.log10(values.min())))
     few = values.max() < 100 * values.min()
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=6))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))

@@ -37,6 +37,7 @@ from pruneviz.plot.words import listed, percent
 
 _GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
 _ZERO = 2.4  # points: height of the stroke of a value of zero
+_LOW = 3.0  # per cent: bars so low would vanish below white edges and hatches
 _SMALL = 7.0  # points: the smallest text of the style
 _MOST_BARS = 400  # in a panel; more are points joined by a line
 _ROOM = 0.09  # inches beside the axes and their labels
@@ -254,7 +255,7 @@ def _draw_bars(
     axes: Axes, x: np.ndarray, width: float, rows: pd.DataFrame, axis: YAxis, look: Look
 ) -> None:
     values, spread = (axis.factor * rows[name] for name in (axis.column, f"{axis.column}_sd"))
-    axes.bar(
+    bars = axes.bar(
         x,
         values,
         width,
@@ -263,6 +264,10 @@ def _draw_bars(
         edgecolor="white",
         linewidth=0.2,
     )
+    if axis.is_share:
+        for bar in bars:
+            if bar.get_height() < _LOW:
+                bar.set(hatch="", linewidth=0)
     _mark_zeros(axes, x[(values == 0).to_numpy()], width, look)
     if spread.notna().any():
         for colour, thick in (("white", 2.0), (style.NOTE_COLOUR, 0.8)):  # seen on dark bars, too
@@ -317,6 +322,11 @@ def _handles(table: pd.DataFrame, axis: YAxis, looks: Mapping[Key, Look]) -> lis
         for look in looks.values()
         if look.label
     ]
+    if axis.is_share and not axis.has_points and table[axis.column].eq(0).any():
+        handles.append(Line2D([], [], color=style.NOTE_COLOUR, linewidth=_ZERO, label="0 %"))
+    if not axis.has_points and table[f"{axis.column}_sd"].notna().any():
+        bar: dict[str, Any] = {"marker": "|", "markersize": 8, "color": style.NOTE_COLOUR}
+        handles.append(Line2D([], [], linestyle="none", label="± 1 sd over runs", **bar))
     targets = targets_of(table) if axis.is_share else []
     if targets:
         text = listed(percent(target, digits=0) for target in targets)

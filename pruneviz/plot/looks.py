@@ -25,7 +25,7 @@ class Panel:
     """One panel of a picture.
 
     Attributes:
-        title: What its runs share and those of other panels do not.
+        title: The facts that panels are told by and named by, as far as its runs share them.
         rows: Its rows of the drawn table.
     """
 
@@ -110,14 +110,15 @@ def legend_facts(table: pd.DataFrame, until: str, panels: Sequence[str]) -> list
 
 
 def panels_of(
-    table: pd.DataFrame, facts: Sequence[str], else_named: Sequence[str]
+    table: pd.DataFrame, facts: Sequence[str], named: Sequence[str]
 ) -> tuple[list[Panel], list[str]]:
     """Divide a drawn table into panels.
 
     Args:
         table: The table.
         facts: Facts that have a panel for each of their values.
-        else_named: Facts that name a single panel, as far as its rows share them.
+        named: Facts that name a single panel, as far as its rows share them; the first of them
+            names one of several panels, too.
 
     Returns:
         The panels, in the order of the table, with the unpruned runs of their network and data set;
@@ -126,11 +127,16 @@ def panels_of(
     beside = references(table)
     main, unpruned = table[~beside], table[beside]
     told = telling(main, [name for name in facts if name in main])
+    order = [*(name for name in named if name not in facts), *facts]
     keys = keys_of(main, told)
     found = []
     for key in dict.fromkeys(keys):
         rows = main[[other == key for other in keys]]
-        title = label(dict(zip(told, key, strict=True)) if told else _shared(rows, else_named))
+        values = {
+            **_shared(rows, named[:1] if told else named),
+            **dict(zip(told, key, strict=True)),
+        }
+        title = label({name: values[name] for name in order if name in values})
         found.append(Panel(title, pd.concat([rows, _of_place(unpruned, rows)])))
     return found, told
 

@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pruneviz.errors import FigureError
@@ -20,6 +22,7 @@ from pruneviz.plot.words import measure_title
 
 _ACROSS = 3  # panels in a row
 _HEIGHT = 2.2  # inches of a row
+_MOST_BANDS = 3  # measures whose intervals are told apart
 _WAYS: Mapping[str, tuple[str, str, str, style.Line]] = {
     "r": ("on the whole sample", style.LEFT_COLOUR, "o", "-"),
     "cross": ("x and y from different halves", style.REFERENCE_COLOUR, "", (0, (1, 1))),
@@ -30,7 +33,8 @@ _WAYS: Mapping[str, tuple[str, str, str, style.Line]] = {
 def draw_reliability(table: pd.DataFrame) -> Any:
     """Draw the reliability of the whole sample against the epochs, one line for each measure.
 
-    Bands are the intervals of the table. Where a reliability is null there is no point.
+    Bands are the intervals of the table, where three measures or fewer are drawn. Where a
+    reliability is null there is no point.
 
     Args:
         table: Table of `pruneviz.reliability` with epochs, and runs if there are several.
@@ -51,21 +55,14 @@ def draw_reliability(table: pd.DataFrame) -> Any:
             for measure, look in looks.items():
                 rows = panels[title]
                 rows = rows[rows["measure"] == measure].sort_values("epoch")
-                ends = rows["epoch"], rows["whole_low"], rows["whole_high"]
-                axes.fill_between(*ends, color=look.colour, alpha=0.15, lw=0)
+                if len(looks) <= _MOST_BANDS:
+                    ends = rows["epoch"], rows["whole_low"], rows["whole_high"]
+                    axes.fill_between(*ends, color=look.colour, alpha=0.15, lw=0)
                 _line(axes, rows, "whole", look.colour, look.marker, look.line)
             _finish(axes, f"{letter if len(panels) > 1 else ''}{title}")
             axes.set_ylim(-0.02, 1.02)
         drawn.axes[0].set_ylabel("reliability of the sample")
-        drawn.legend(
-            [
-                Line2D(
-                    [], [], color=x.colour, marker=x.marker, ls=x.line, label=measure_title(name)
-                )
-                for name, x in looks.items()
-            ],
-            room=2,
-        )
+        drawn.legend(_handles(table, looks), room=2)
     return drawn.result
 
 
@@ -96,9 +93,9 @@ def draw_corrected(table: pd.DataFrame) -> Any:
                 _line(axes, within, column, colour, marker, line)
             beyond = rows[rows["corrected"].abs() > 1]
             hollow: dict[str, Any] = {"marker": "s", "ls": "none", "mfc": "none", "clip_on": False}
-            axes.plot(
-                beyond["epoch"], beyond["corrected"].clip(-1, 1), color=style.RIGHT_COLOUR, **hollow
-            )
+            if len(beyond):  # a line of no points that is not clipped would disturb the layout
+                ends = beyond["corrected"].clip(-1, 1)
+                axes.plot(beyond["epoch"], ends, color=style.RIGHT_COLOUR, **hollow)
             _finish(axes, f"{letter if len(panels) > 1 else ''}{title}")
             axes.set_ylim(-1.05, 1.05)
             axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=0.6)
@@ -111,6 +108,17 @@ def draw_corrected(table: pd.DataFrame) -> Any:
             room=2,
         )
     return drawn.result
+
+
+def _handles(table: pd.DataFrame, looks: Mapping[str, style.Style]) -> list[Artist]:
+    """Entries of the legend: the measures, and their bands where these are drawn."""
+    found: list[Artist] = [
+        Line2D([], [], color=x.colour, marker=x.marker, ls=x.line, label=measure_title(name))
+        for name, x in looks.items()
+    ]
+    if len(looks) <= _MOST_BANDS and table["whole_low"].notna().any():
+        found.append(Patch(color=style.NOTE_COLOUR, alpha=0.15, lw=0, label="interval"))
+    return found
 
 
 def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

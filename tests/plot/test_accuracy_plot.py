@@ -168,14 +168,14 @@ def test_what_is_not_there_is_named() -> None:
 def test_pruned_runs_stand_beside_the_unpruned_ones() -> None:
     figure = accuracy(together(unpruned(), pruned(rounds=(1, 5))))
     assert [axes.get_title("left") for axes in figure.axes] == [
-        *("(a) 1 round", "(b) 5 rounds", "", "")
+        *("(a) VGG-13, 1 round", "(b) VGG-13, 5 rounds", "", "")
     ]
+    assert {"pruning round", "5 pruning rounds"} <= set(legend_of(figure))
     for axes in figure.axes[:2]:
         grey = [line for line in axes.get_lines() if line.get_color() == style.REFERENCE_COLOUR]
         (reference,) = (line for line in grey if line.get_linewidth() > 1)
         assert reference.get_ydata()[-1] == pytest.approx(90.5)
     assert "unpruned" in legend_of(figure)
-    assert "pruning rounds" in legend_of(figure)
     assert_readable(figure)
 
 
@@ -246,7 +246,7 @@ def test_given_axes_are_drawn_into_and_hold_one_panel() -> None:
     axes = Figure().subplots()
     assert accuracy(own(test_acc=0.5), ax=axes) is axes
     assert axes.get_ylabel() == "test accuracy (%)"
-    with pytest.raises(FigureError, match=r"plot has 2: 1 round and 5 rounds; choose the runs"):
+    with pytest.raises(FigureError, match="has 2: VGG-13, 1 round and VGG-13, 5 rounds; choose"):
         accuracy(pruned(rounds=(1, 5)), ax=axes)
 
 

@@ -16,6 +16,7 @@ from pruneviz.analysis.masks import mask_distance
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.plot import style
+from pruneviz.plot.correlation_plot import draw_curves
 from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_runs
 
@@ -274,6 +275,15 @@ def test_of_many_measures_the_best_are_drawn_and_all_are_in_the_table(vgg: Runs)
     assert "(1 weaker measure in the table)" in text
     assert len(text) == 8 + 3  # with random, the rest and the range of unrelated values
     assert_readable(picture)
+
+
+def test_lines_without_bands_lie_inside_their_panel(vgg: Runs) -> None:
+    # The correlations of single weights that a log holds have no interval.
+    table = plot.correlation.table(vgg, X, Y).assign(band_low=np.nan, band_high=np.nan)
+    for value in (0.58, -0.9):
+        axes = draw_curves(table.assign(pearson=value)).axes[0]
+        low, high = axes.get_ylim()
+        assert low < min(value, 0) and max(value, 0) < high
 
 
 def test_a_single_epoch_has_its_interval(vgg: Runs) -> None:

@@ -251,7 +251,7 @@ def test_given_axes_are_drawn_into_and_hold_one_panel() -> None:
     assert axes.get_ylabel() == "pruned filters of the layer (%)"
     target = [line for line in axes.get_lines() if line.get_color() == style.NOTE_COLOUR]
     assert target[0].get_ydata()[0] == pytest.approx(60)
-    with pytest.raises(FigureError, match="plot has 2: 1 round and 5 rounds; choose the runs"):
+    with pytest.raises(FigureError, match="has 2: VGG-13, 1 round and VGG-13, 5 rounds; choose"):
         layer_ratios(pruned(rounds=(1, 5)), ax=axes)
 
 

@@ -21,6 +21,7 @@ from pruneviz.plot.mask_panels import distance_threshold
 from pruneviz.plot.row_kind import check_recorded, row_kind_in, row_kind_of
 from pruneviz.plot.words import (
     COEFFICIENT_NAMES,
+    dataset_title,
     decimal,
     interval,
     listed,
@@ -82,14 +83,16 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     band = "the 95 % interval of the one run, by resampling its layers"
     if table["band_low"].isna().all():
         band = "none, since the log holds no interval"
+    over = ""
     if table["seeds"].max() > 1:
-        band = "mean plus and minus one standard deviation over seeds"
+        band, over = "plus and minus one standard deviation over seeds", ", mean over seeds"
+    dataset, rows = dataset_title(table["dataset"].iloc[0]), f"{row_kind.noun}s"
     return (
-        f"{networks}, trained on {table['dataset'].iloc[0]}. Above, line with points: correlation "
-        f"over all {row_kind.noun}s of {row_kind.change} with {options.loss_preservation_score}, "
-        f"mean over seeds; band: {band}. Below: fraction of {row_kind.noun}s in which the pruning "
-        "masks of consecutive recorded epochs differ, mean over seeds; dotted: the same for random "
-        f"masks, {_chance(table['chance'])}. {_scale(table)}{row_kind.without_masks}"
+        f"{networks}, trained on {dataset}. Above, line with points: correlation over all {rows} "
+        f"of {row_kind.change} with {options.loss_preservation_score}{over}; band: {band}. Below: "
+        f"fraction of {rows} in which the pruning masks of consecutive recorded epochs "
+        f"differ{over}; dotted: the same for random masks, {_chance(table['chance'])}. "
+        f"{_scale(table)}{row_kind.without_masks}"
     )
 
 

@@ -20,7 +20,14 @@ from pruneviz.log.runs import Runs
 from pruneviz.plot.layer_names import short_names
 from pruneviz.plot.layer_ratio_plot import draw_layers, layers_of
 from pruneviz.plot.layer_table import shares_of
-from pruneviz.plot.words import listed, mean_and_sd, measure_title, network_title, percent
+from pruneviz.plot.words import (
+    dataset_title,
+    listed,
+    mean_and_sd,
+    measure_title,
+    network_title,
+    percent,
+)
 
 # Columns of the rounds table, and fields of DrawOptions, that the picture depends on.
 NEEDS = ("layer", "layer_index", "filters", "kept", "coupled_to")
@@ -71,11 +78,12 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
         spread = ", mean over seeds; error bars: standard deviation over seeds"
     text = (
         f"Bars: share of the filters of a layer of {network_title(facts['network'])}, trained on "
-        f"{facts['dataset']}, that are gone after pruning {percent(facts['target'], digits=0)} of "
-        f"all filters in {rounds} rounds of an epoch each, by pruning measure{spread}. Layers "
-        "stand in the order in which the network applies them, under names cut to what tells them "
-        "apart. Dashed line: the target for the whole network. A stroke on the axis: nothing is "
-        "pruned; measures without any are not recorded, and named above the panel."
+        f"{dataset_title(facts['dataset'])}, that are gone after pruning "
+        f"{percent(facts['target'], digits=0)} of all filters in {rounds} rounds of an epoch "
+        f"each, by pruning measure{spread}. A stroke on the axis: 0 % of the layer; a measure that "
+        "is not recorded has none, and is named above the panel. Dashed line: the target for the "
+        "whole network. Layers stand in the order in which the network applies them, under names "
+        "cut to what tells them apart."
     )
     return text + _left_out(table)
 

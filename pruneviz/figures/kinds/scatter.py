@@ -24,6 +24,7 @@ from pruneviz.plot.scatter_plot import draw_points
 from pruneviz.plot.signed_log import SignedLog
 from pruneviz.plot.words import (
     COEFFICIENT_NAMES,
+    dataset_title,
     interval,
     listed,
     mean_and_sd,
@@ -64,7 +65,8 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     x, y = row_kind.column(X), row_kind.column(Y)
     text = (
         f"One point is one {row_kind.noun} of {network_title(facts['network'])} trained on "
-        f"{facts['dataset']}; x is {x.meaning} ({X}, {x.unit}), y is {y.meaning} ({Y}, {y.unit}). "
+        f"{dataset_title(facts['dataset'])}; x is {x.meaning} ({X}, {x.unit}), y is {y.meaning} "
+        f"({Y}, {y.unit}). "
         f"{_sample(table, row_kind)}Points are those of {_seed_name(facts)}, {_above(facts)}; "
         "colour is the depth of the layer; grey lines mark zero. "
         f"{_hollow(table)}{_inset(options)}"

@@ -20,7 +20,7 @@ from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import RATIO_MEASURES
 from pruneviz.plot import style
-from pruneviz.plot.words import measure_title
+from pruneviz.plot.words import measure_title, network_title
 from tests.support.baselines import assert_as_before
 from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import LAYERS, SMALL, make_pruned_runs, with_coupled_layers
@@ -75,7 +75,8 @@ def test_picture_is_readable_and_shows_the_table(network: str, seeds: tuple[int,
     shown = table[table["coupled_to"].isna()]
     assert figure.get_size_inches()[0] == style.TEXT_WIDTH
     titles = [axes.get_title("left") for axes in figure.axes]
-    assert titles == ["(a) 1 round", "(b) 5 rounds", "(c) 25 rounds"]
+    name = network_title(network)
+    assert titles == [f"(a) {name}, 1 round", f"(b) {name}, 5 rounds", f"(c) {name}, 25 rounds"]
     for axes, (_, panel) in zip(figure.axes, shown.groupby("rounds"), strict=True):
         assert axes.get_ylim() == (0, 100)
         assert 100 * TARGET in axes.get_lines()[0].get_ydata()
@@ -88,7 +89,9 @@ def test_picture_is_readable_and_shows_the_table(network: str, seeds: tuple[int,
         assert spreads == (2 * len(RATIO_MEASURES) if len(seeds) > 1 else 0)  # white below dark
     (legend,) = figure.legends
     shown_titles = [text.get_text() for text in legend.get_texts()]
-    assert shown_titles == [*map(measure_title, RATIO_MEASURES), "target, 65 % of all"]
+    assert ("± 1 sd over runs" in shown_titles) == (len(seeds) > 1)
+    named = [text for text in shown_titles if text not in ("0 %", "± 1 sd over runs")]
+    assert named == [*map(measure_title, RATIO_MEASURES), "target, 65 % of all"]
     assert_readable(figure)
     assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in figure.axes)
 
@@ -139,8 +142,16 @@ def test_nothing_pruned_is_told_apart_from_nothing_recorded(table: pd.DataFrame)
         assert strokes.get_linewidth()[0] > 2 and not strokes.get_clip_on()
     notes = [axes.get_title("right") for axes in figure.axes]
     assert notes == ["", "not recorded: GraSP (T = 1)", ""]
-    assert "A stroke on the axis: nothing is pruned" in picture.drawn(lacking, DEFAULT)
+    assert "0 %" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "A stroke on the axis: 0 % of the layer" in picture.drawn(lacking, DEFAULT)
     assert_readable(figure)
+
+
+def test_a_layer_of_which_little_is_pruned_has_a_bar_that_is_seen(table: pd.DataFrame) -> None:
+    figure = picture.draw(table.assign(ratio=0.0078), DEFAULT)
+    for bars in bars_of(figure.axes[0]):
+        assert all(bar.get_hatch() in ("", None) and bar.get_linewidth() == 0 for bar in bars)
+    assert "0 %" not in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_a_measure_that_one_panel_lacks_leaves_its_place_empty(table: pd.DataFrame) -> None:

@@ -195,7 +195,7 @@ def test_unpruned_runs_are_a_line_beside_the_bars() -> None:
     runs = measured_and_pruned()
     table = layer_ratios.table(runs, "theta_norm2", aggregate="sum")
     figure = layer_ratios(runs, "theta_norm2", aggregate="sum")
-    assert legend_of(figure) == ["mine", "unpruned"]
+    assert legend_of(figure) == ["mine", "unpruned", "± 1 sd over runs"]
     (bars,) = bars_of(figure)
     own_rows = table[table["measure"] == "mine"]
     assert [bar.get_height() for bar in bars] == pytest.approx(own_rows["value"].tolist())
@@ -265,4 +265,4 @@ def test_the_axis_names_what_is_pruned(unit: str, what: str) -> None:
 
 def test_a_single_measure_is_named() -> None:
     figure = layer_ratios(pruned(measures=("magnitude",)))
-    assert legend_of(figure) == ["Magnitude", "target, 60 % of all"]
+    assert legend_of(figure) == ["Magnitude", "± 1 sd over runs", "target, 60 % of all"]

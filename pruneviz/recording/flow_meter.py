@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from types import TracebackType
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from pruneviz.errors import MeasureError
+from pruneviz.errors import MeasureError, PrunevizError
 from pruneviz.log.arguments import is_whole
 from pruneviz.log.files import disk_errors
 from pruneviz.log.flow_columns import FLOW
@@ -24,11 +25,14 @@ from pruneviz.model.filters import Layer, unwrap
 from pruneviz.model.isolation import generators_preserved
 from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Sample, model_device
-from pruneviz.recording.flow_sample import SampleFlow, sample_flow
-from pruneviz.recording.flow_sums import FlowSums, flow_rows
+from pruneviz.recording.flow_sample import SampleFlow, Velocity, sample_flow
+from pruneviz.recording.flow_sums import OF_SGD, FlowSums, flow_rows
 from pruneviz.recording.recorder import Recorder
 from pruneviz.recording.step_change import StepChange, double
-from pruneviz.recording.step_rules import StepRule, check_optimizer, step_rule
+from pruneviz.recording.step_rules import StepRule, check_optimizer, is_skipped, step_rule
+
+_logger = logging.getLogger("pruneviz")
+_NULL = "gradient, momentum, update, sample and curvature are null from this epoch on"
 
 
 class FlowMeter:
@@ -115,6 +119,9 @@ class FlowMeter:
         self._handles: list[RemovableHandle] = []
         self._closure = False
         self._taken: list[pd.DataFrame] = []
+        self._said: set[str] = set()
+        self._lags: dict[str, float] = {}  # c of the averaged iterate after the last step
+        self._unknown = False  # whether a step was not that of SGD
         self._restart()
 
     @property
@@ -140,6 +147,7 @@ class FlowMeter:
             handle.remove()
         self._handles = []
         self._before_step.clear()
+        self._lags.clear()  # steps that are not seen may have others
 
     def take(self, epoch: int) -> pd.DataFrame:
         """Take the sums of the steps since the last call, and begin anew.
@@ -156,7 +164,7 @@ class FlowMeter:
         """
         if not is_whole(epoch) or epoch < 0:
             raise MeasureError(f"epoch={epoch!r}; give the number of epochs trained, such as 1")
-        rows = flow_rows(self._sums, int(epoch))
+        rows = flow_rows(self._sums, int(epoch), OF_SGD if self._unknown else ())
         if len(rows) and self._recorder is not None and self._recorder.records:
             log = self._recorder.log
             with disk_errors(log.path):
@@ -183,42 +191,78 @@ class FlowMeter:
         self._step = 0
         self._before_step: dict[str, StepChange] = {}
         self._sampled: SampleFlow | None = None
+        self._coming: dict[int, StepRule] = {}  # rules of the step that is taken
         self._theta: dict[str, Tensor] = {}  # before a step at which the sample is measured
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        step, self._step, self._before_step, self._sampled = self._step, self._step + 1, {}, None
+        self._before_step, self._sampled, self._coming = {}, None, {}
+        if is_skipped(optimizer):
+            return
+        step, self._step = self._step, self._step + 1
+        self._closure = _has_closure(args, kwargs)
+        rules = self._coming = self._rules()
         if step % self._every:
             return
-        self._closure = _has_closure(args, kwargs)
-        rules = self._rules()
         for layer in self._layers:
             parameter = self._model.get_parameter(layer.weight)
             if id(parameter) in rules:
-                before = StepChange(rules[id(parameter)], double(parameter))
+                state, lag = optimizer.state.get(parameter, {}), self._lags.get(layer.name)
+                before = StepChange(rules[id(parameter)], parameter, state, lag)
                 if not self._closure:
                     before.read(layer, parameter.grad)
                 self._before_step[layer.name] = before
         at = None if self._sample_every is None else step // self._every % self._sample_every
         if at == 0 and self._before_step:
             self._theta = {name: double(p) for name, p in self._model.named_parameters()}
-            self._sampled = self._measured(rules)
+            self._sampled = self._on_sample(self._velocity(rules))
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if not self._before_step:
-            return
         of_sample = {} if self._sampled is None else self._of_sample(self._sampled)
+        strays = {}
         for layer, sums in zip(self._layers, self._sums, strict=True):
-            before = self._before_step.get(layer.name)
+            parameter, before = (
+                self._model.get_parameter(layer.weight),
+                self._before_step.get(layer.name),
+            )
+            if id(parameter) in self._coming and parameter.grad is not None:
+                self._lags[layer.name] = self._coming[id(parameter)].lag
             if before is None:
                 continue
-            parameter = self._model.get_parameter(layer.weight)
             if self._closure:
                 before.read(layer, parameter.grad)
-            values = before.against(layer, parameter, self._optimizer.state.get(parameter, {}))
+            values, gone = before.against(layer, parameter), self._pruned[layer.name].mask()
             if values:
-                more = of_sample.get(layer.name, {})
-                sums.add(values | more, self._pruned[layer.name].mask())
+                sums.add(values | of_sample.get(layer.name, {}), gone)
+            if values and before.rule.known:
+                found = before.strays(layer, parameter)
+                strays[layer.name] = (found if gone is None else found & ~gone).any()
+        self._doubt(strays)
         self._before_step, self._theta = {}, {}
+
+    def _doubt(self, strays: dict[str, Tensor]) -> None:
+        """After a step that the rule of SGD does not give, make no prediction that needs it."""
+        if any(not before.rule.known for before in self._before_step.values()):
+            if not self._unknown and isinstance(self._optimizer, SGD):
+                self._say(f"momentum of 1 or more has no effective learning rate; {_NULL}")
+            self._unknown = True
+        if self._unknown or not strays:
+            return
+        device = model_device(self._model)
+        found = torch.stack([value.to(device) for value in strays.values()])
+        if found.any():
+            self._unknown = True
+            names = [name for name, value in zip(strays, found.tolist(), strict=True) if value]
+            self._say(
+                f"a step of {type(self._optimizer).__name__} changed {', '.join(names[:3])} "
+                "otherwise than torch.optim.SGD does with the gradient before it, by its own rule "
+                f"or by a hook that comes after the meter's; {_NULL}"
+            )
+
+    def _say(self, words: str) -> None:
+        """Warn once."""
+        if words not in self._said:
+            self._said.add(words)
+            _logger.warning("%s", words)
 
     def _of_sample(self, before: SampleFlow) -> dict[str, dict[str, Tensor]]:
         """What a step did to theta^T g on the sample, and what was predicted, by layer."""
@@ -227,20 +271,35 @@ class FlowMeter:
         def step(name: str, now: Tensor, g: Tensor) -> Tensor:
             return now - theta[name].to(now.device) if name in theta else torch.zeros_like(now)
 
-        after = sample_flow(*self._own(), step, self._whole)
+        after = self._on_sample(step)
         found = {}
         for name, change in self._before_step.items():
             rule = change.rule
             values = {
                 "theta_g_change": after.theta_g[name] - before.theta_g[name],
                 "displacement": after.slope[name],
-                "sample_flow": -2 * rule.effective * rule.sign * before.theta_g[name],
+                "sample_flow": -2 * change.effective * rule.sign * before.theta_g[name],
             }
             if rule.known:
                 values["curvature"] = -before.slope[name]
             device = change.theta.device
             found[name] = {key: value.to(device) for key, value in values.items()}
         return found
+
+    def _on_sample(self, velocity: Velocity) -> SampleFlow:
+        """Gradient flow of the sample at the weights of now; not a number where it is not finite.
+
+        It is measured inside of `optimizer.step()`, which must not fail for it.
+        """
+        try:
+            return sample_flow(*self._own(), velocity, self._whole)
+        except PrunevizError as error:
+            self._say(f"the flow of the sample is null at some steps: {error}")
+        none = {
+            layer.name: torch.full((layer.filters,), torch.nan, dtype=torch.float64)
+            for layer in self._layers
+        }
+        return SampleFlow(none, none)
 
     def _rules(self) -> dict[int, StepRule]:
         """The rule of every parameter with a gradient, by identity."""
@@ -250,21 +309,22 @@ class FlowMeter:
             found.update({id(parameter): rule for parameter in group["params"]})
         return found
 
-    def _measured(self, rules: dict[int, StepRule]) -> SampleFlow:
+    def _velocity(self, rules: dict[int, StepRule]) -> Velocity:
         """Gradient flow of the sample before a step."""
-        by_name = {
-            name: rules[id(parameter)]
+        by_id = {
+            name: (rules[id(parameter)], self._optimizer.state.get(parameter, {}))
             for name, parameter in self._model.named_parameters()
             if id(parameter) in rules and parameter.requires_grad
         }
 
         def velocity(name: str, theta: Tensor, g: Tensor) -> Tensor:
-            rule = by_name.get(name)
-            if rule is None:  # a parameter that is not trained stays
+            if name not in by_id:  # a parameter that is not trained stays
                 return torch.zeros_like(g)
-            return rule.effective * (rule.sign * g + rule.decay * theta)
+            rule, state = by_id[name]
+            rate = rule.effective_of(state.get("momentum_buffer"))
+            return rate * (rule.sign * g + rule.decay * theta)
 
-        return sample_flow(*self._own(), velocity, self._whole)
+        return velocity
 
     def _own(self) -> tuple[Any, Any, Any, Any]:
         return self._model, self._batches, self._layers, self._options

@@ -12,6 +12,8 @@ from torch import Tensor
 from pruneviz.log.flow_columns import PREDICTIONS, product, square
 from pruneviz.model.filters import Layer
 
+OF_SGD = ("gradient", "momentum", "update", "curvature", "decay", "second", "memory")
+
 
 class FlowSums:
     """Sums of one layer, float64 [filters], by column of the table `flow`.
@@ -66,12 +68,14 @@ class FlowSums:
         return frame[frame["steps"] > 0].reset_index(drop=True)
 
 
-def flow_rows(sums: Sequence[FlowSums], epoch: int) -> pd.DataFrame:
-    """The rows of all layers at an epoch; empty if no step was metered."""
+def flow_rows(sums: Sequence[FlowSums], epoch: int, unknown: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of all layers at an epoch, without what is unknown; empty if no step was metered."""
     tables = [table for one in sums if len(table := one.table())]
     if not tables:
         return pd.DataFrame()
     found = pd.concat(tables, ignore_index=True)
+    absent = [column for name in unknown for column in (name, square(name), product(name))]
+    found = found.drop(columns=absent, errors="ignore")
     if "sample_steps" not in found:
         found["sample_steps"] = 0
     return found.assign(epoch=epoch, sample_steps=found["sample_steps"].fillna(0).astype("int32"))

@@ -240,6 +240,118 @@ def test_the_averaged_iterate_takes_effective_steps_for_every_kind_of_sgd(name: 
     assert (table["memory"] != 0).any() == bool(mu)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"momentum": 0.9, "weight_decay": 0.01},
+        {"momentum": 0.9, "dampening": 0.4},
+        {"momentum": 0.8, "nesterov": True},
+    ],
+)
+def test_the_averaged_iterate_is_exact_while_rates_and_momentum_change(
+    options: dict[str, Any],
+) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, **options)
+    (group,), weight = optimizer.param_groups, model[0].weight
+
+    def norms() -> Tensor:
+        mu, buffer = group["momentum"], optimizer.state.get(weight, {}).get("momentum_buffer", 0.0)
+        c = group["lr"] * mu / (1 - mu) * (mu if group["nesterov"] else 1)
+        return (weight - c * buffer).detach().flatten(1).square().sum(1)
+
+    start, table = norms(), []
+    with pv.FlowMeter(model, optimizer, SAMPLE) as meter:
+        for epoch, (rate, momentum) in enumerate([(0.1, 0.9), (0.02, 0.5), (0.3, 0.7)], 1):
+            group["lr"], group["momentum"] = rate, momentum
+            train(model, optimizer, batches(3))
+            table.append(meter.take(epoch)["momentum"].to_numpy())
+    close(sum(table), norms() - start, 1e-9)
+
+
+def test_a_fused_step_divides_gradients_by_the_scale_and_may_be_skipped() -> None:
+    def rows(scale: float | None) -> tuple[pd.DataFrame, Tensor]:
+        model = network(torch.float32)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
+        with pv.FlowMeter(model, optimizer, (SAMPLE[0].float(), SAMPLE[1])) as meter:
+            for step, (x, y) in enumerate(batches(4, torch.float32)):
+                optimizer.zero_grad()
+                scaler.scale(F.cross_entropy(model(x), y)).backward()
+                if step == 2:
+                    if scale is None:
+                        continue
+                    model[0].weight.grad[0, 0, 0, 0] = torch.inf
+                scaler.step(optimizer)
+                scaler.update()
+            return meter.take(1), model[0].weight.detach()
+
+    (scaled, one), (plain, other) = rows(1024.0), rows(None)
+    assert torch.allclose(one, other, atol=1e-6)
+    assert (scaled["steps"] == 3).all()
+    for name in ("flow", "gradient", "momentum", "update", "change"):
+        close(scaled[name], plain[name], 1e-3)
+
+
+class Halved(torch.optim.SGD):
+    """Steps by half of the learning rate."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            parameter -= 0.5 * self.param_groups[0]["lr"] * parameter.grad
+
+
+@pytest.mark.parametrize("kind", ["subclass", "hook", "momentum of 1"])
+def test_steps_that_sgd_would_not_take_have_no_prediction_of_sgd(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = network(torch.float32)
+    optimizer = (Halved if kind == "subclass" else torch.optim.SGD)(
+        model.parameters(), 0.1, momentum=0.0 if kind == "subclass" else 0.5
+    )
+    data = batches(3, torch.float32)
+    with pv.FlowMeter(model, optimizer, (SAMPLE[0].float(), SAMPLE[1])) as meter:
+        if kind == "hook":
+            optimizer.register_step_pre_hook(
+                lambda *_: nn.utils.clip_grad_norm_(model.parameters(), 1e-3) and None
+            )
+        if kind == "momentum of 1":
+            train(model, optimizer, data[:1])
+            optimizer.param_groups[0]["momentum"] = 1.0
+        train(model, optimizer, data)
+        table = meter.take(1)
+    assert not {"gradient", "momentum", "update", "memory", "update_by_change"} & set(table)
+    assert table[["change", "flow"]].notna().all(axis=None)
+    said = "momentum of 1 or more" if kind == "momentum of 1" else "otherwise than torch.optim.SGD"
+    assert [said in message for message in caplog.messages] == [True]
+
+
+class Renamed(torch.optim.SGD):
+    """SGD under another name."""
+
+
+def test_a_subclass_that_steps_as_sgd_keeps_its_predictions() -> None:
+    model = network(torch.float32)
+    optimizer = Renamed(model.parameters(), 0.1, momentum=0.9, weight_decay=0.01)
+    with pv.FlowMeter(model, optimizer, (SAMPLE[0].float(), SAMPLE[1])) as meter:
+        train(model, optimizer, batches(4, torch.float32))
+        table = meter.take(1)
+    close(table["update"], table["change"], 1e-4)
+
+
+def test_a_sample_that_diverges_does_not_break_the_training_loop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 1e300)
+    with pv.FlowMeter(model, optimizer, SAMPLE, sample_every=1) as meter:
+        train(model, optimizer, batches(4))
+        table = meter.take(1)
+    assert table["displacement"].isna().all()
+    assert sum("the flow of the sample is null" in message for message in caplog.messages) == 1
+
+
 @pytest.mark.parametrize("sample_every", [None, 2])
 def test_training_with_a_meter_gives_the_same_weights(sample_every: int | None) -> None:
     data = batches(5, torch.float32)

@@ -16,6 +16,9 @@ from pruneviz.plans.planning import plan_runs
 
 # The order of sums, and so the last bit of a result, depends on the number of threads.
 torch.set_num_threads(1)
+# Processes that tests start are of one thread too: threads of several that share cores wait for
+# each other, at full load.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "data" / "digits"
 RESTORE = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "restore.py"

@@ -45,7 +45,10 @@ RULES: Mapping[str, Rule] = {
             Shown("15", ("resnet56",)),
             Shown("H1a", ("resnet56",), unit="weight"),
         ),
-        statistic="Pearson's r over the filters, its mean over seeds, at each of the three epochs",
+        statistic=(
+            "Pearson's r over the filters: tanh of the mean over seeds of atanh r, at each of the "
+            "three epochs"
+        ),
         interval="95 %, Student's t over seeds on the scale of atanh r, transformed back",
         sample=(
             "unpruned runs that differ only in their seed, at the measured epochs nearest to 0, a "
@@ -55,8 +58,8 @@ RULES: Mapping[str, Rule] = {
         seeds=3,
         verdicts={
             SUPPORTED: (
-                "the whole interval is at least `high`, and the mean over seeds of Spearman's "
-                "coefficient is at least `ranks`"
+                "the whole interval is at least `high`, and so is the plain mean of r over seeds; "
+                "and the mean over seeds of Spearman's coefficient is at least `ranks`"
             ),
             NOT_SUPPORTED: (
                 "the whole interval is below `high`, or the whole interval of Spearman's "
@@ -65,7 +68,8 @@ RULES: Mapping[str, Rule] = {
             UNDECIDED: (
                 "anything else; always where a share of the points less than `clear` is clear of "
                 "noise (farther from 0 than Student's quantile times the standard error, in the "
-                "noisier of the two quantities), or where no standard errors are recorded"
+                "noisier of the two quantities; a point without a standard error is not), or where "
+                "a seed has no standard errors"
             ),
             NOT_TESTABLE: "fewer seeds, or one of the two quantities is not recorded",
         },

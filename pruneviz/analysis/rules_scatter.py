@@ -25,7 +25,7 @@ from pruneviz.analysis.rules import (
 )
 
 X, Y = "theta_g", "theta_hg"
-STATISTIC = "Pearson's r of theta_hg with theta_g, mean over seeds"
+STATISTIC = "Pearson's r of theta_hg with theta_g: tanh of the mean of atanh r over seeds"
 
 
 def judge_correlations(panels: Sequence[Panel], rule: Rule) -> list[Verdict]:
@@ -50,16 +50,19 @@ class Agreement:
 
     Attributes:
         seeds: Number of seeds.
-        r: Mean of Pearson's r.
-        low: Lower end of its 95 % interval.
+        r: tanh of the mean over seeds of atanh r, of Pearson's r; the centre of its interval.
+        mean: Plain mean of Pearson's r, which a seed that fails lowers more.
+        low: Lower end of the 95 % interval of r.
         high: Upper end.
         ranks: Mean of Spearman's coefficient.
         ranks_high: Upper end of its 95 % interval.
-        clear: Share of the points that are clear of noise, of the noisier quantity; NaN if unknown.
+        clear: Share of the points that are clear of noise, of the noisier quantity; NaN if it
+            is unknown in any seed.
     """
 
     seeds: int
     r: float
+    mean: float
     low: float
     high: float
     ranks: float
@@ -75,11 +78,11 @@ def decide(found: Agreement, rule: Rule) -> tuple[str, str]:
         rule: Its thresholds and number of seeds.
     """
     high, ranks = rule.thresholds["high"], rule.thresholds["ranks"]
-    beside = f"Spearman {found.ranks:.2f}"
+    beside = f"plain mean {found.mean:.2f}, Spearman {found.ranks:.2f}"
     if found.seeds < rule.seeds:
         return NOT_TESTABLE, needs_seeds(rule, found.seeds)
     if np.isnan(found.clear):
-        return UNDECIDED, f"standard errors are not recorded; {beside}"
+        return UNDECIDED, f"standard errors are not recorded in each seed; {beside}"
     points = f"{100 * found.clear:.0f} % of the points are clear of noise; {beside}"
     if found.clear < rule.thresholds["clear"]:
         return UNDECIDED, f"only {points}"
@@ -89,6 +92,8 @@ def decide(found: Agreement, rule: Rule) -> tuple[str, str]:
         return NOT_SUPPORTED, f"ranks correlate below {ranks:g}; {points}"
     if found.low < high:
         return UNDECIDED, f"the interval reaches below and above {high:g}; {points}"
+    if found.mean < high:
+        return UNDECIDED, f"the plain mean is below {high:g}; {points}"
     if found.ranks < ranks:
         return UNDECIDED, f"ranks may correlate below {ranks:g}; {points}"
     return SUPPORTED, f"the whole interval is at least {high:g}; {points}"
@@ -105,12 +110,15 @@ def agreements(found: pd.DataFrame, spec: pd.DataFrame) -> dict[int, Agreement]:
         name: over_seeds(found.rename(columns={name: "r"}), spec, by=["epoch"]).set_index("epoch")
         for name in ("pearson", "spearman")
     }
-    clear = found.groupby("epoch")["clear"].mean()
+    # A seed without errors may be all noise: nothing is known of the mean without it.
+    clear = found.groupby("epoch")["clear"].agg(lambda shares: shares.mean(skipna=False))
+    centres = np.tanh(np.arctanh(found["pearson"]).groupby(found["epoch"]).mean())
     r, ranks = means["pearson"], means["spearman"]
     return {
         int(str(epoch)): Agreement(
             seeds=int(r["seeds"][epoch]),
-            r=float(r["r"][epoch]),
+            r=float(centres[epoch]),
+            mean=float(r["r"][epoch]),
             low=float(r["low"][epoch]),
             high=float(r["high"][epoch]),
             ranks=float(ranks["r"][epoch]),
@@ -162,10 +170,14 @@ def _of_rows(panel: Panel) -> pd.DataFrame:
 
 
 def _clear(rows: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
-    """Share of the points that are clear of noise, of the noisier quantity, by run and epoch."""
+    """Share of all points that are clear of noise, of the noisier quantity, by run and epoch.
+
+    A point without an error is not known to be clear; a run without any has no share.
+    """
     told = with_degrees(rows, spec)
     flags = {name: clear_of_noise(told, name).astype("Float64") for name in (X, Y)}
-    shares = pd.DataFrame(flags).groupby([rows["run"], rows["epoch"]], observed=True).mean()
+    groups = pd.DataFrame(flags).groupby([rows["run"], rows["epoch"]], observed=True)
+    shares = groups.sum(min_count=1).div(groups.size(), axis=0)
     return shares.astype("float64").min(axis=1, skipna=False).rename("clear").reset_index()
 
 

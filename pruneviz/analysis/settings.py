@@ -16,10 +16,11 @@ SEED = "seed"
 # Facts that do not make two runs two settings: what a run is called, where and when it was made,
 # what was stored of it, and what came out.
 _NOT_SETTINGS = frozenset(
-    {"run", SEED, "num_classes", "weight_rows", "weight_rows_seed", "weights", "columns", "every"}
-    | {"mask_score", "mask_ratio", "device", "device_name", "threads", "command", "created"}
+    {"run", SEED, "weight_rows", "weight_rows_seed", "weights", "columns", "every"}
+    | {"device", "device_name", "threads", "command", "created"}
     | {"versions", "schema_version", "sealed", "thinned", "rows", "kept", "coverage", "left_out"}
-    | {"se_df", "se_df_drawn", "strata", "samples", "half_size", "flow"}
+    | {"se_df", "se_df_drawn", "strata", "samples", "half_size", "flow", "oracle", "draw_seed"}
+    | {"population", "request_at", "probes", "errors"}
     | {"wall_seconds", "selected_epoch", "not_removed", "remeasured_from", "preset", "path"}
     | {"parameters_before", "parameters_after", "macs_before", "macs_after", "filters_removed"}
     | {"filters_masked", "forward_seconds_before", "forward_seconds_after", "forward_examples"}
@@ -98,8 +99,6 @@ def present(value: Any) -> Hashable:
 
 def _differs(values: pd.Series) -> bool:
     """Whether a fact has two values; an absent one, as of an unpruned run, counts as one."""
-    if any(isinstance(value, (dict, set)) for value in values):
-        return False
     return len(set(map(present, values))) > 1
 
 

@@ -16,7 +16,7 @@ from tests.support.verdict_rates import FALSE, OPEN, TRUE, Agreeing, rates
 
 NAME = "high correlation"
 RULE = RULES[NAME]
-CLEARLY = Agreement(3, r=0.9, low=0.8, high=0.95, ranks=0.8, ranks_high=0.9, clear=0.9)
+CLEARLY = Agreement(3, r=0.9, mean=0.88, low=0.8, high=0.95, ranks=0.8, ranks_high=0.9, clear=0.9)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,7 @@ CLEARLY = Agreement(3, r=0.9, low=0.8, high=0.95, ranks=0.8, ranks_high=0.9, cle
         ({}, "supported", "the whole interval is at least 0.7; 90 % of the points are clear"),
         ({"low": 0.69}, "undecided", "reaches below and above 0.7"),
         ({"low": 0.1, "high": 0.69, "r": 0.4}, "not supported", "the whole interval is below 0.7"),
+        ({"mean": 0.69}, "undecided", "the plain mean is below 0.7"),
         ({"ranks": 0.49}, "undecided", "ranks may correlate below 0.5"),
         ({"ranks": 0.2, "ranks_high": 0.49}, "not supported", "ranks correlate below 0.5"),
         ({"clear": 0.49}, "undecided", "only 49 % of the points are clear of noise"),
@@ -53,7 +54,10 @@ def test_the_interval_is_students_over_seeds_on_the_scale_of_atanh() -> None:
     z = np.arctanh(r)
     low, high = np.tanh(stats.t.interval(0.95, 2, z.mean(), z.std(ddof=1) / np.sqrt(3)))
     assert (one.low, one.high) == pytest.approx((low, high))
-    assert (one.r, one.clear, one.seeds) == pytest.approx((0.5, 0.5, 3))
+    assert (one.mean, one.clear, one.seeds) == pytest.approx((0.5, 0.5, 3))
+    assert one.r == pytest.approx(np.tanh(z.mean())) and one.low < one.r < one.high
+    unknown = agreements(found.assign(clear=[0.9, 0.9, np.nan]), pd.DataFrame({"run": list("abc")}))
+    assert np.isnan(unknown[4].clear)
 
 
 CASES = {name: case for cases in (TRUE, FALSE, OPEN) for name, case in cases.items()}
@@ -111,6 +115,20 @@ def test_runs_are_judged_at_three_epochs(r: float, noise: float, verdict: str) -
     assert set(found["figure"]) == {"3, 15"}
     assert found["value"].to_numpy() == pytest.approx(r, abs=0.1)
     assert (found["low"] <= found["value"]).all() and (found["value"] <= found["high"]).all()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "kept", "why"), [((1,), 0, "in each seed"), ((0, 1, 2), 5, "only")]
+)
+def test_missing_errors_never_count_as_clear(seeds: tuple[int, ...], kept: int, why: str) -> None:
+    runs = correlated(0.95, 0.1)
+    names = runs.spec.loc[runs.spec["seed"].isin(seeds), "run"]
+    place = runs.filters.groupby(["run", "epoch"], observed=True).cumcount()
+    lost = runs.filters["run"].isin(names) & (place >= kept)
+    errors = {name: runs.filters[name].mask(lost) for name in ("theta_g_se", "theta_hg_se_given_g")}
+    found = pv.claims(replace(runs, filters=runs.filters.assign(**errors)), NAME)
+    assert set(found["verdict"]) == {"undecided"}
+    assert found["reason"].str.contains(why).all()
 
 
 def test_two_seeds_are_too_few() -> None:

@@ -12,6 +12,7 @@ from pruneviz.analysis.settings import present
 from pruneviz.plot import style
 from pruneviz.plot.colouring import Colouring, colouring, style_name, value_name
 from pruneviz.plot.correlation_table import LAYER, RANDOM
+from pruneviz.plot.groups import name_in
 
 _BEST = 8  # measures, where none are named
 _MOST_NAMED = 10  # layers; more have a colour bar
@@ -80,11 +81,11 @@ def best_of(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 def lines_of(table: pd.DataFrame, by: str | None) -> Lines:
     """The lines of a table of `pruneviz.plot.correlation`, which differ in `by` or in x."""
-    column = by or "x"
+    column = name_in(table, by) if by else "x"
     values = list(dict.fromkeys(map(present, table[column])))
     if len(values) == 1:
         return Lines(column, {values[0]: Look("correlation", style.LEFT_COLOUR, "o")})
-    if by == LAYER and len(values) > _MOST_NAMED:
+    if column == LAYER and len(values) > _MOST_NAMED:
         ramp = colouring(table, LAYER, "")
         layers = table.drop_duplicates(LAYER)
         depths = dict(zip(layers[LAYER], layers["depth"], strict=True))

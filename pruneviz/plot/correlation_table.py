@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import cast, get_args
 
 import pandas as pd
 
@@ -15,11 +15,12 @@ from pruneviz.analysis.settings import different, telling_facts
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod, with_companion
-from pruneviz.plot.groups import with_groups
+from pruneviz.plot.groups import GROUP, facts_apart, name_in, with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows
 from pruneviz.plot.mean_masks import AUTO, mean_mask_distances
 from pruneviz.plot.quantities import quantity_of, valued_rows
 from pruneviz.plot.row_kind import (
+    ROW_KINDS_BY_UNIT,
     RowKind,
     logged_name,
     recorded_correlations,
@@ -34,6 +35,12 @@ RANDOM = "random"
 LAYER = "layer"
 KEPT = "kept"
 _MOST_LINES = 200
+_COLUMNS = (  # of the table
+    *(GROUP, "x", "y", "epoch", LAYER, "depth", "seeds", "band", "unrelated"),
+    *("mask_score", "mask_ref_epoch", "mask_distance", "chance"),
+    *(kind.counted for kind in ROW_KINDS_BY_UNIT.values()),
+    *get_args(CorrelationMethod),
+)
 # Half the width of the interval that holds 95 % of the correlations of n unrelated pairs.
 _SPREAD = 1.96
 
@@ -125,6 +132,8 @@ def correlation_table(
     )
     held = _held(chosen, asked)
     spec = runs_with(chosen.spec, held, asked.needed, named=runs is not None)
+    spec = facts_apart(spec, _COLUMNS, asked.facts)
+    asked = replace(asked, fact=asked.fact and name_in(spec, asked.fact))
     settings = [name for name in telling_facts(spec) if name != asked.fact]
     spec, _ = with_groups(spec, settings, asked.facts)
     shown = _shown_epochs(held[held["run"].isin(set(spec["run"].astype(str)))], asked)

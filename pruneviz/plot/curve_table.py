@@ -12,7 +12,7 @@ from pruneviz.analysis.settings import training_facts
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import is_accuracy
-from pruneviz.plot.groups import with_groups
+from pruneviz.plot.groups import facts_apart, with_groups
 from pruneviz.plot.looks import keys_of
 from pruneviz.plot.source import only_epochs
 from pruneviz.plot.words import listed
@@ -21,6 +21,7 @@ MOST_SINGLE = 3  # runs of a setting that are drawn each by itself
 _ALWAYS = ("network", "dataset")  # facts that a table names even if runs do not differ in them
 _TESTED = ("test_", "val_", "valid_", "validation_", "eval_", "dev_")
 _KEYS = ("run", "epoch")
+_COLUMNS = ("line", "epoch", "seeds", "kept_fraction", "pruned")  # beside those that are shown
 
 
 def curves(
@@ -49,7 +50,8 @@ def curves(
     rows = runs.named(spec["run"]).epochs.astype({"run": "str"})
     columns = _chosen(rows, spec, y)
     rows = rows[rows["epoch"].isin(only_epochs(_with_values(rows, columns), epochs))]
-    spec, facts = told_apart(spec, by)
+    taken = [*_COLUMNS, *columns, *(str(name) for name in spec if str(name).endswith("_sd"))]
+    spec, facts = told_apart(facts_apart(spec, taken, by), by)
     line = numbers_of(spec, facts)
     means = _means(rows.assign(line=rows["run"].map(line)), columns)
     settings = spec.assign(line=spec["run"].map(line)).drop_duplicates("line")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,40 @@ import pandas as pd
 from pruneviz.analysis.settings import SEED, different, present, telling_facts
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.arguments import as_tuple
+from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.plot.words import dataset_title, measure_title, network_title
 
 GROUP = "group"  # a setting in words
+_FACT = " (fact)"  # ends the name of a fact whose own name a column of the table has
+# Ends of the names of columns that stand beside a value, such as its interval.
+_BESIDE = re.compile(r"_(sd|low|high|drawn|clear|n_eff|run\d+)$")
 _COLLECTIONS = (Mapping, list, tuple, set, frozenset, np.ndarray)
+
+
+def facts_apart(
+    spec: pd.DataFrame, taken: Collection[str], by: str | Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Runs whose facts are not called like a column of the table that is made of them.
+
+    A fact of one's own called `ratio` becomes `ratio (fact)`. A fact that every recording has keeps
+    its name, and stands under the other one, too, if it is to tell runs apart.
+
+    Args:
+        spec: One row per run (`runs.spec`).
+        taken: Columns of the table; those beside them, such as their intervals, are taken, too.
+        by: Facts that tell runs apart.
+    """
+    asked = () if by is None else as_tuple(by)
+    alike = [name for name in spec if {name, _BESIDE.sub("", str(name))} & {*taken}]
+    known = [name for name in alike if name in SPEC_FACTS and name in asked]
+    own = [name for name in alike if name not in SPEC_FACTS]
+    copies = {f"{name}{_FACT}": spec[name] for name in known}
+    return spec.rename(columns={name: f"{name}{_FACT}" for name in own}).assign(**copies)
+
+
+def name_in(table: pd.DataFrame, fact: str) -> str:
+    """The name that a fact has after `facts_apart`, in the spec or in a table made of it."""
+    return f"{fact}{_FACT}" if f"{fact}{_FACT}" in table else fact
 
 
 def with_groups(
@@ -35,7 +66,9 @@ def with_groups(
     Raises:
         FigureError: If a fact is unknown.
     """
-    facts = telling_facts(spec) if by is None else list(as_tuple(by))
+    spec = facts_apart(spec, (GROUP,))
+    facts = telling_facts(spec) if by is None else [name_in(spec, name) for name in as_tuple(by)]
+    then = [name_in(spec, name) for name in then]
     for name in [*facts, *then]:
         if not isinstance(name, str) or name not in spec:
             raise FigureError(unknown_name("fact of these runs", str(name), list(map(str, spec))))
@@ -64,11 +97,12 @@ def _labels(spec: pd.DataFrame, facts: Sequence[str]) -> list[str]:
 
 
 def _worded(name: str, value: Any) -> str:
+    if name == GROUP:
+        return str(value)
+    name = name.removesuffix(_FACT)
     if present(value) is None:
         return {"measure": "unpruned", "rounds": ""}.get(name, f"no {name}")
     titles = {"network": network_title, "dataset": dataset_title, "measure": measure_title}
-    if name == GROUP:
-        return str(value)
     if name in titles:
         return titles[name](str(value))
     if name == "rounds" and not value:

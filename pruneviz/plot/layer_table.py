@@ -12,6 +12,7 @@ from pruneviz.analysis.pruned_fractions import AVERAGED_WITHIN, layer_fractions,
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.plot.curve_table import numbers_of, told_apart
+from pruneviz.plot.groups import facts_apart
 from pruneviz.plot.quantities import quantity_of
 from pruneviz.plot.recorded import depths_of, values_of
 from pruneviz.plot.rows import held_epochs, kept_in
@@ -21,6 +22,12 @@ from pruneviz.plot.words import listed
 # Ways to make one number of the values in a layer, as pandas names them.
 AGGREGATES = ("mean", "median", "sum", "min", "max", "std", "count")
 SHARE, VALUE = "ratio", "value"  # columns of the pruned share, and of what is aggregated
+# Columns of the two tables, and of those that they are made from.
+_COLUMNS = (
+    *("setting", "layer", "layer_index", "filters", "kept", "coupled_to", "seeds", "round"),
+    *("quantity", "aggregate", "epoch", "mean", "sd", "low", "high", "least", "most"),
+    *(SHARE, VALUE, "network_ratio", "first_half", "second_half", "front_loading"),
+)
 
 
 def pruned_shares(
@@ -67,7 +74,7 @@ def shares_of(
         spec: Facts about the runs to show.
         by: As for `pruneviz.plot.layer_ratios`.
     """
-    spec, facts = told_apart(spec, by, AVERAGED_WITHIN)
+    spec, facts = told_apart(facts_apart(spec, _COLUMNS, by), by, AVERAGED_WITHIN)
     own = ["run", "layer", "layer_index", "filters", "kept", "coupled_to", SHARE]
     rows = states[own].merge(_settings(spec, facts), on="run")
     _check_same_round(states, rows)
@@ -106,7 +113,7 @@ def layer_values(
     measure = quantity_of(y, runs, "y")
     chosen = _common_epoch(runs, spec, measure, epoch)
     values = values_of(runs, [measure], epochs=[chosen])
-    spec, facts = told_apart(spec, by)
+    spec, facts = told_apart(facts_apart(spec, _COLUMNS, by), by)
     per_run = _aggregated(values, measure.name, aggregate).merge(_settings(spec, facts), on="run")
     keys = ["setting", *facts, "layer_index", "layer"]
     means = mean_over_runs(per_run, keys, VALUE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import pandas as pd
@@ -15,10 +15,10 @@ from pruneviz.analysis.settings import SEED, different, telling_facts
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod, with_companion
-from pruneviz.plot.groups import with_groups
+from pruneviz.plot.groups import GROUP, facts_apart, name_in, with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows
 from pruneviz.plot.quantities import is_column, quantity_of, valued_rows
-from pruneviz.plot.row_kind import RowKind, recorded_correlations, row_kind_of
+from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT, RowKind, recorded_correlations, row_kind_of
 from pruneviz.plot.rows import common_epochs, held_epochs, kept_in, runs_with
 from pruneviz.plot.source import Chosen, Source, asked_epochs, only_epochs, runs_of
 from pruneviz.plot.words import listed
@@ -27,6 +27,12 @@ AxisScale = Literal["symlog", "linear"]
 
 PLACES = ("depth", "layer")  # colours that every table has
 KEPT = "kept"  # the colour that shows pruned filters
+_COLUMNS = (  # of the table, beside those of filters
+    *(GROUP, "epoch", "schedule", "layer", "depth", "filter", "seeds"),
+    *(kind.counted for kind in ROW_KINDS_BY_UNIT.values()),
+    *get_args(CorrelationMethod),
+    "clear",  # which the picture adds
+)
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,9 @@ def points(
     asked = _asked(chosen, x, y, hue, with_companion(method), asked_epochs(epochs), seed)
     held = held_epochs(chosen, chosen.spec, asked.axes)
     spec = runs_with(chosen.spec, held, asked.axes, named=runs is not None)
+    taken = [*_COLUMNS, *chosen.columns("filters"), *asked.names, *asked.errors]
+    spec = facts_apart(spec, [name for name in taken if name != "run"], asked.facts)
+    asked = replace(asked, fact=asked.fact and name_in(spec, asked.fact))
     settings = [name for name in telling_facts(spec) if name != asked.fact]
     spec, _ = with_groups(spec, settings, asked.facts)
     several = len(different(spec["group"])) > 1
@@ -169,7 +178,7 @@ def _asked(
         raise FigureError(f"x and y are both {across.name}; choose two quantities")
     fact, colour = None, None
     in_rows = isinstance(hue, str) and hue != "run" and hue in runs.recorded("filters")
-    if isinstance(hue, str) and hue in runs.spec and not in_rows:
+    if isinstance(hue, str) and hue in runs.spec and not in_rows and hue not in PLACES:
         fact = hue
     elif hue is not None and hue not in PLACES:
         colour = quantity_of(hue, runs, "hue")

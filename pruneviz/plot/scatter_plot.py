@@ -29,6 +29,7 @@ from pruneviz.plot.canvas import (
 )
 from pruneviz.plot.colouring import Colouring, colouring
 from pruneviz.plot.deciding import draw_deciding
+from pruneviz.plot.groups import name_in
 from pruneviz.plot.panels import network_of
 from pruneviz.plot.points import KEPT, AxisScale, clear_points, points
 from pruneviz.plot.quantities import axis_label, name_of
@@ -163,7 +164,8 @@ def draw_points(
     """
     row_kind = row_kind_in(table)
     table = table.assign(clear=clear_points(table, x, y))
-    colours = colouring(table, hue, "" if hue is None else axis_label(hue, row_kind))
+    title = "" if hue is None else axis_label(hue, row_kind)
+    colours = colouring(table, hue and name_in(table, hue), title)
     panels, columns = _panels(table)
     names = [panel.name for panel in panels]
     below = inset and ax is None

@@ -55,6 +55,14 @@ def test_pruned_filters_do_not_count() -> None:
     assert pair["n"] == kept.sum()
 
 
+def test_an_epoch_where_all_filters_are_pruned_has_no_picture_but_empty_cells() -> None:
+    table = random_table(filters=4, epochs=(0, 2))
+    table = table.assign(kept=table["epoch"] == 0)
+    assert heatmap.table(table, epochs=2)["r"].isna().all()
+    with pytest.raises(FigureError, match="no filter that is not pruned has two of the measures"):
+        heatmap(table, epochs=2)
+
+
 def test_by_layer_the_correlation_is_over_the_filters_of_the_layer() -> None:
     table = random_table()
     found = heatmap.table(table, over="layer", against="b").set_index("layer")

@@ -239,16 +239,27 @@ def of_tensor(value: Tensor) -> Restore | None:
     """How to put back the values of a tensor; None if they cannot be copied."""
     if value.layout is not torch.strided or value.is_meta or value.is_nested:
         return None
-    before = value.detach().clone()
+    try:
+        before = value.detach().clone()
+    except RuntimeError:  # quantised in a way that torch has no copy of
+        return None
 
     def put_back() -> None:
         # compared, not counted: an in-place change of `.data` moves no version counter
         if value.shape != before.shape:
             value.data = before.clone()
-        elif not torch.equal(value.detach(), before):
+        elif not _equal(value.detach(), before):
             value.data.copy_(before)
 
     return put_back
+
+
+def _equal(value: Tensor, before: Tensor) -> bool:
+    """Whether two tensors are equal; false where torch cannot compare them, as of complex32."""
+    try:
+        return torch.equal(value, before)
+    except NotImplementedError:
+        return False
 
 
 def _of_array(value: np.ndarray) -> Restore | None:

@@ -32,7 +32,7 @@ from pruneviz.model.replaced import (
     without_sparse_gradients,
 )
 from pruneviz.model.sample import model_device
-from pruneviz.model.supported import check_supported
+from pruneviz.model.supported import check_supported, is_out_of_memory
 
 # environment variable; "1" also compares checksums of the weights before and after
 DEBUG = "PRUNEVIZ_DEBUG"
@@ -99,9 +99,25 @@ def copied_tensors(model: nn.Module, dtype: torch.dtype | None = None) -> dict[s
 
     Returns:
         Tensors without gradients.
+
+    Raises:
+        UnsupportedError: If torch has no copy of a tensor; names it.
     """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {name: copied(tensor, dtype) for name, tensor in tensors.items()}
+    return {name: _copied_by_name(name, tensor, dtype) for name, tensor in tensors.items()}
+
+
+def _copied_by_name(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    try:
+        return copied(tensor, dtype)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        kind = f"{tensor.dtype}, layout {tensor.layout}".replace("torch.", "")
+        raise UnsupportedError(
+            f"{name} is a tensor ({kind}) that torch cannot copy, and a forward pass must not move "
+            f"the network's own; make it a dense tensor, or set it after the measurement"
+        ) from error
 
 
 def copied(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import prune, weight_norm
 
-from pruneviz.errors import MeasureError
+from pruneviz.errors import MeasureError, UnsupportedError
 from pruneviz.model.hooks import defines_function
 from pruneviz.model.isolation import DEBUG, copied_tensors, isolated
 from pruneviz.model.sample import call_with
@@ -316,3 +316,52 @@ def test_networks_made_in_inference_mode_can_be_isolated() -> None:
         model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     with isolated(model):
         functional_call(model, copied_tensors(model), (torch.ones(4, 3),))
+
+
+def with_buffer(buffer: Tensor) -> nn.Module:
+    model = nn.Sequential(nn.Linear(3, 2))
+    model.register_buffer("unused", buffer)
+    return model
+
+
+UNCOPIED: dict[str, Callable[[], Tensor]] = {
+    "half bytes": lambda: torch.quantize_per_tensor(torch.ones(5, 4), 0.1, 0, torch.quint4x2),
+    "mkldnn": lambda: torch.ones(4, 4).to_mkldnn(),
+}
+
+
+@pytest.mark.parametrize("kind", UNCOPIED)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_buffer_that_torch_cannot_copy_is_refused_by_name(kind: str) -> None:
+    model = with_buffer(UNCOPIED[kind]())
+    with isolated(model), pytest.raises(UnsupportedError, match=r"^unused is a tensor \("):
+        copied_tensors(model)
+
+
+INCOMPARABLE: dict[str, Callable[[], Tensor]] = {
+    "complex32": lambda: torch.zeros(3, dtype=torch.complex32),
+    "bits8": lambda: torch.zeros(6, dtype=torch.uint8).view(torch.bits8),
+}
+
+
+@pytest.mark.parametrize("kind", INCOMPARABLE)
+@pytest.mark.filterwarnings("ignore:ComplexHalf:UserWarning")
+def test_buffers_that_torch_cannot_compare_are_put_back(kind: str) -> None:
+    buffer = INCOMPARABLE[kind]()
+    model = with_buffer(buffer)
+    numbers = torch.view_as_real(buffer) if buffer.is_complex() else buffer.view(torch.uint8)
+    with isolated(model):
+        functional_call(model, copied_tensors(model), (torch.ones(1, 3),))
+        numbers.fill_(7)
+    assert (numbers == 0).all()
+
+
+def test_a_buffer_with_zero_points_that_are_real_numbers_is_copied() -> None:
+    quantised = torch.quantize_per_channel(
+        torch.ones(5, 4), torch.ones(5), torch.zeros(5), 0, torch.qint8
+    )
+    model = with_buffer(quantised)
+    with isolated(model):  # torch has no `clone` of it
+        copy = copied_tensors(model)["unused"]
+    assert copy is not quantised
+    assert copy.dequantize().tolist() == torch.ones(5, 4).tolist()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pruneviz.errors import AnalysisError
-from pruneviz.log.arguments import as_tuple, is_number
+from pruneviz.log.arguments import as_tuple, is_number, is_whole
 
 
 def as_names(by: str | Sequence[str]) -> list[str]:
@@ -40,3 +40,15 @@ def check_level(level: float) -> None:
     """
     if not (is_number(level) and 0 < level < 1):
         raise AnalysisError(f"level={level!r}; give a confidence between 0 and 1, such as 0.95")
+
+
+def check_draws(resamples: int, seed: int) -> None:
+    """Check the number of random draws and their seed.
+
+    Raises:
+        AnalysisError: If resamples is not a whole number from 1 on, or seed not one from 0 on.
+    """
+    if not (is_whole(resamples) and resamples >= 1):
+        raise AnalysisError(f"resamples={resamples!r}; give a whole number of draws, such as 999")
+    if not (is_whole(seed) and seed >= 0):
+        raise AnalysisError(f"seed={seed!r}; give a whole number from 0 on, such as 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -9,7 +10,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.checks import as_names, check_level, columns_of, require_columns
+from pruneviz.analysis.checks import as_names, check_draws, check_level, columns_of, require_columns
 from pruneviz.analysis.coefficients import COEFFICIENTS, coefficients
 from pruneviz.analysis.intervals import (
     UNITS,
@@ -21,7 +22,7 @@ from pruneviz.analysis.intervals import (
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.moments import effective_number, merged, pearson
 from pruneviz.analysis.over_runs import mean_over_runs, with_facts
-from pruneviz.analysis.pairs import Pairs, UnitNumbers, complete_pairs, grouped
+from pruneviz.analysis.pairs import Pairs, complete_pairs, grouped, unit_numbers
 from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
 from pruneviz.analysis.resampling import Resampling
 from pruneviz.analysis.run_facts import table_of
@@ -104,8 +105,9 @@ def correlate(
     Returns:
         One row per group that has complete pairs, sorted: the `by` columns, n (number of pairs),
         n_eff, r, low and high (from -1 to 1). r is null below 3 pairs, if x or y is constant, and
-        for Pearson and "symlog" also if a value is infinite. low and high are null below 4 pairs
-        too (Kendall with "fisher": 5).
+        for Pearson and "symlog" also if a value is infinite. low and high are null where r is and
+        below 4 pairs (Kendall with "fisher": 5), and nowhere else: -1 and 1 where units are too few
+        or too unlike to tell, such as an r that a single layer makes.
 
         n_eff, the effective number of pairs, is (sum w)^2 / sum w^2 over the contributions
         w_p = (x_p - mean x)(y_p - mean y) to r: n if all filters contribute alike, 1 if a single
@@ -137,7 +139,7 @@ def correlate(
         return _correlated_on_disk(filters, x, y, by, how)
     table = table_of(filters, [x, y], [*by, *how.units])
     _check_groups(table, by, how)
-    return _correlated(complete_pairs(table, x, y, by, UnitNumbers(how.units)), how)
+    return _correlated(complete_pairs(table, x, y, by, how.units), how)
 
 
 def over_seeds(
@@ -197,6 +199,7 @@ def _how(
     columns: list[str],
 ) -> _How:
     _check_choices(method, interval, resampling.level)
+    check_draws(resampling.resamples, resampling.seed)
     if interval == "auto":
         interval = "layers" if "layer" in columns and "layer" not in by else "filters"
     units = UNITS[interval] if interval else ()
@@ -215,7 +218,8 @@ def _correlated(pairs: Pairs, how: _How) -> pd.DataFrame:
     found = pairs.keys.assign(n=pairs.n, n_eff=n_eff, r=r)
     if how.interval is None or how.interval == "fisher":
         return _without_units(found, how)
-    _check_runs(pairs, how)
+    if "run" in how.units:
+        _check_runs(pairs.units[0], pairs.starts, how)
     low, high = resampled_intervals(
         pairs.x, pairs.y, pairs.starts, pairs.units, r, how.method, how.interval, how.resampling
     )
@@ -235,8 +239,7 @@ def _correlated_on_disk(
     filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], how: _How
 ) -> pd.DataFrame:
     # Raise errors about the arguments before any row is read.
-    units = UnitNumbers(how.units)
-    nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by, units), how)
+    nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by, how.units), how)
     whole_epochs = {"run", "epoch"} <= set(by)
     if how.method == "pearson" and how.interval != "filters" and not whole_epochs:
         return _of_moments(filters, x, y, by, how)
@@ -257,19 +260,26 @@ def _of_moments(
     found = keys.assign(n=whole.n, n_eff=effective_number(whole), r=r)
     if how.interval is None or how.interval == "fisher":
         return _without_units(found, how)
-    outer = UnitNumbers(how.units[:-1]).of(fine.iloc[order])
-    runs = outer[0] if len(outer) else None
+    numbers = unit_numbers(fine.iloc[order], how.units)
+    if "run" in how.units:
+        _check_runs(numbers[0], starts, how)
+    parts = parts[inner := _unit_order(numbers, starts)]
+    runs = numbers[0, inner] if len(how.units) > 1 else None
     low, high = intervals_of_moments(parts, starts, runs, r, whole.n, how.interval, how.resampling)
     return found.assign(low=low, high=high)
 
 
-def _check_runs(pairs: Pairs, how: _How) -> None:
+def _unit_order(numbers: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Order of units by number within their groups, as in memory, so that draws are the same."""
+    group = np.zeros(numbers.shape[1], dtype="int64")
+    group[starts] = 1
+    return np.lexsort((*numbers[::-1], np.cumsum(group)))
+
+
+def _check_runs(runs: np.ndarray, starts: np.ndarray, how: _How) -> None:
     """Check that groups hold several runs where runs are resampled."""
-    if "run" not in how.units:
-        return
-    for start, n in zip(pairs.starts, pairs.n, strict=True):
-        runs = pairs.units[0, start : start + n]
-        if runs.min() == runs.max():
+    for start, end in itertools.pairwise(np.append(starts, len(runs))):
+        if runs[start:end].min() == runs[start:end].max():
             raise AnalysisError(
                 f"interval={how.interval!r} resamples runs, and a group holds a single one; group "
                 "by columns that several runs share, such as by=['network', 'epoch'], or choose "

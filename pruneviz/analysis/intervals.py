@@ -21,6 +21,7 @@ from pruneviz.analysis.resampling import (
     percentiles,
     studentised,
 )
+from pruneviz.errors import AnalysisError
 from pruneviz.log.vocabulary import CorrelationMethod
 
 Interval = Literal["auto", "layers", "seeds", "hierarchical", "filters", "fisher"]
@@ -42,7 +43,10 @@ _FISHER_VARIANCES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] 
     "symlog": lambda r, n: 1 / (n - 3),
 }
 _FEWEST_PAIRS = 4
-_MOST_COMPARED = 2000  # filters that are compared with each other, all at once
+_MOST_COMPARED = 2000  # units of Kendall's that are compared with each other, all at once
+_MOST_PAIRED = 50_000  # pairs of a group that are compared with each other
+_MOST_DRAWN = 50_000_000  # pairs of all resamples that are compared by sorting
+_FEW_DRAWS = 99  # fewer give no interval of 95 % to speak of
 
 
 def fisher_intervals(
@@ -99,8 +103,10 @@ def resampled_intervals(
     ends = np.full((2, len(r)), np.nan)
     for group in np.flatnonzero(~np.isnan(r) & (np.diff(bounds) >= _FEWEST_PAIRS)):
         rows = slice(bounds[group], bounds[group + 1])
-        order, first = _by_unit(units[:, rows])
+        order, first = _by_unit(x[rows], y[rows], units[:, rows])
         a, b = x[rows][order], y[rows][order]
+        if method == "kendall":
+            _check_work(len(a), len(first), how)
         if method == "kendall" and len(first) > _MOST_COMPARED:
             ends[:, group] = _kendall_percentiles(a, b, how)
             continue
@@ -166,11 +172,27 @@ def _kendall_percentiles(x: np.ndarray, y: np.ndarray, how: Resampling) -> Ends:
     return float(low), float(high)
 
 
-def _by_unit(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An order that puts unit after unit, and the place in it at which each unit starts."""
-    pairs = units.shape[1]
+def _check_work(pairs: int, units: int, how: Resampling) -> None:
+    """Check that Kendall's tau of every resample takes a minute or so at most."""
+    drawn = how.resamples * (pairs if units > _MOST_COMPARED else 0)
+    if drawn <= _MOST_DRAWN and pairs <= _MOST_PAIRED:
+        return
+    fewer = int(_MOST_DRAWN // pairs)
+    repair = f"resamples={fewer}, " if pairs <= _MOST_PAIRED and fewer >= _FEW_DRAWS else ""
+    raise AnalysisError(
+        f"a group has {pairs:,} pairs, too many to resample Kendall's coefficient "
+        f"{how.resamples:,} times; choose {repair}interval='fisher' or None, or method='spearman'"
+    )
+
+
+def _by_unit(x: np.ndarray, y: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order that puts unit after unit, and the place in it at which each unit starts.
+
+    Pairs are units of their own if there are none; then their values order them, so that draws do
+    not depend on the order of the rows.
+    """
     if not len(units):
-        return np.arange(pairs), np.arange(pairs)
+        return np.lexsort((y, x)), np.arange(len(x))
     order = np.lexsort(units[::-1])
     changes = (np.diff(units[:, order], axis=1) != 0).any(axis=0)
     return order, np.flatnonzero(np.append(True, changes))

@@ -24,7 +24,7 @@ def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
         Adjusted p-values in the same order; at least as large as `p`, at most 1, null where `p` is.
 
     Raises:
-        AnalysisError: If a value is outside [0, 1].
+        AnalysisError: If p is no list of numbers, or a value is outside [0, 1].
 
     References:
         Holm, "A simple sequentially rejective multiple test procedure", 1979.
@@ -32,7 +32,12 @@ def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
     Example:
         >>> pv.holm([0.01, 0.04, 0.03])
     """
-    values = np.asarray(p, dtype="float64")
+    try:
+        values = np.asarray(p, dtype="float64")
+    except (TypeError, ValueError) as error:
+        raise AnalysisError(f"holm takes a list of p-values, not {p!r}") from error
+    if values.ndim != 1:
+        raise AnalysisError(f"holm takes a list of p-values, such as [0.01, 0.04], not {p!r}")
     known = np.flatnonzero(~np.isnan(values))
     wrong = values[known][(values[known] < 0) | (values[known] > 1)]
     if len(wrong):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -39,25 +40,26 @@ class Pairs:
         return np.diff(self.starts, append=len(self.x))
 
 
-class UnitNumbers:
-    """Numbers of the values of some columns, the same in every table that is asked about.
+def unit_numbers(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Numbers of the values of some columns, the same in every table [column, row].
+
+    A number is a hash of 64 bits of its value, so it depends neither on the order of rows nor on
+    what else a table holds.
 
     Args:
-        columns: Columns that name the units, the outermost first.
+        table: Table with the columns.
+        columns: Columns that name units, the outermost first.
     """
+    found = np.zeros((len(columns), len(table)), dtype="int64")
+    for place, name in enumerate(columns):
+        codes, values = pd.factorize(table[name], use_na_sentinel=False)
+        found[place] = np.array([_hashed(value) for value in values], dtype="int64")[codes]
+    return found
 
-    def __init__(self, columns: Sequence[str] = ()) -> None:
-        self.columns = list(columns)
-        self._known: list[dict[object, int]] = [{} for _ in columns]
 
-    def of(self, table: pd.DataFrame) -> np.ndarray:
-        """The numbers of each row [column, row]."""
-        found = np.zeros((len(self.columns), len(table)), dtype="int32")
-        for place, (name, known) in enumerate(zip(self.columns, self._known, strict=True)):
-            codes, values = pd.factorize(table[name], use_na_sentinel=False)
-            numbers = [known.setdefault(value, len(known)) for value in values]
-            found[place] = np.array(numbers, dtype="int32")[codes] if numbers else 0
-        return found
+def _hashed(value: object) -> int:
+    digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 def complete_pairs(
@@ -65,7 +67,7 @@ def complete_pairs(
     x: AnyMeasure,
     y: AnyMeasure,
     by: list[str],
-    units: UnitNumbers | None = None,
+    units: Sequence[str] = (),
 ) -> Pairs:
     """Pairs of a table in which neither quantity is null.
 
@@ -80,12 +82,11 @@ def complete_pairs(
         AnalysisError: If x or y is unknown or not numeric.
         ScoreError: If the table lacks a column that a measure needs.
     """
-    units = UnitNumbers() if units is None else units
     xs, ys = values_of(filters, x), values_of(filters, y)
     complete = ~(np.isnan(xs) | np.isnan(ys))
     xs, ys = xs[complete], ys[complete]
     keys, rows, starts = grouped(filters.loc[complete, by])
-    numbers = units.of(filters.loc[complete, units.columns])
+    numbers = unit_numbers(filters.loc[complete, list(units)], units)
     return Pairs(keys, xs[rows], ys[rows], starts, numbers[:, rows])
 
 
@@ -94,9 +95,8 @@ def pairs_by_block(
 ) -> Iterator[Pairs]:
     """Complete pairs in each block of a scan; blocks without any are skipped."""
     columns = [*by, *units, *_columns_for(filters, x), *_columns_for(filters, y)]
-    numbers = UnitNumbers(units)
     for block in filters.blocks(list(dict.fromkeys(columns))):
-        pairs = complete_pairs(block, x, y, by, numbers)
+        pairs = complete_pairs(block, x, y, by, units)
         if len(pairs.keys):
             yield pairs
 

@@ -30,7 +30,7 @@ def pairs_at_once(
 ) -> Iterator[Pairs]:
     """Pairs of whole groups, some groups at a time.
 
-    Groups that span epochs or runs take 20 to 28 bytes per pair in the folder for temporary files
+    Groups that span epochs or runs take 20 to 36 bytes per pair in the folder for temporary files
     (`TMPDIR`) in the meantime.
 
     Args:
@@ -109,7 +109,7 @@ def _sort_into(portions: Mapping[Path, slice], pairs: Pairs, places: np.ndarray)
 
 
 def _record(levels: int) -> np.dtype:
-    numbers = [("x", "float64"), ("y", "float64"), ("units", "int32", (levels,))]
+    numbers = [("x", "float64"), ("y", "float64"), ("units", "int64", (levels,))]
     return np.dtype([("group", "int32"), *numbers])
 
 

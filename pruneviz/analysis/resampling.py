@@ -15,12 +15,12 @@ from typing import Protocol
 import numpy as np
 from scipy import special
 
-from pruneviz.analysis.moments import Moments, merged
+from pruneviz.analysis.moments import Moments
 
 FEWEST_UNITS = 5  # fewer layers give no distribution to speak of
-_AT_ONCE = 2_000_000  # numbers of a block of resamples
+_AT_ONCE = 250_000  # numbers of a block of resamples: small enough for the processor's cache
+_LOST = 1e-6  # share of a sum below which what is left of it has lost half of its digits
 _PERFECT = 1 - 1e-12  # correlations beyond it have no spread left to resample
-_BLOCK = 2_000_000  # comparisons of pairs held at once
 
 Ends = tuple[float, float]
 EVERYTHING: Ends = (-1.0, 1.0)
@@ -59,36 +59,77 @@ class Weighted(Protocol):
 class WeightedPearson:
     """Pearson's coefficient of weighted units.
 
+    Deviations are taken from the mean of every resample: about the mean of the group, a resample
+    without the unit that has by far the largest values would be all rounding.
+
     Attributes:
-        sums: Of every unit: 1, x, y, x^2, y^2 and xy over its pairs, with x and y in standard
-            deviations from the mean of the group [unit, 6].
+        n: Number of pairs of each unit [unit].
+        mean: Means of x and y of each unit, on one scale for all units [2, unit].
+        inner: Sums of squared deviations of x and of y from the means of a unit, and of their
+            products [3, unit].
     """
 
-    sums: np.ndarray
+    n: np.ndarray
+    mean: np.ndarray
+    inner: np.ndarray
 
     @classmethod
     def of(cls, parts: Moments) -> WeightedPearson:
         """From the moments of the units of one group."""
-        whole = merged(parts, np.zeros(1, dtype="int64"))
-        shrink = parts.scale / whole.scale / np.sqrt(whole.square / whole.n)
-        centre = whole.mean / np.sqrt(whole.square / whole.n)
-        x, y = away = parts.mean * shrink - centre
-        squares = parts.square * shrink**2 + parts.n * away**2
-        products = parts.product * shrink[0] * shrink[1] + parts.n * x * y
-        return cls(np.stack([parts.n, parts.n * x, parts.n * y, *squares, products], axis=-1))
+        shrink = parts.scale / parts.scale.max(axis=1, keepdims=True)
+        products = parts.product * shrink[0] * shrink[1]
+        return cls(parts.n, parts.mean * shrink, np.stack([*parts.square * shrink**2, products]))
 
     @property
     def units(self) -> int:
         """Number of units."""
-        return len(self.sums)
+        return len(self.n)
 
     def z(self, weights: np.ndarray) -> np.ndarray:
         """atanh(r) for each row of weights [resample, unit]."""
-        return _z_of_sums(weights @ self.sums)
+        sums, _ = self._centred(weights)
+        return _z_of_sums(*sums[..., 0])
 
     def z_without(self, weights: np.ndarray) -> np.ndarray:
         """The same with one unit counted once less, for each unit [resample, unit]."""
-        return _z_of_sums((weights @ self.sums)[:, np.newaxis] - self.sums)
+        sums, own = self._centred(weights)
+        n = weights @ self.n
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # The mean moves away from the unit that goes: the deletion form of Chan's update.
+            share = self.n / (n[:, np.newaxis] - self.n)
+            left = [
+                whole - mine - between * share
+                for whole, mine, between in zip(
+                    sums, self.inner[:, np.newaxis] + own, own, strict=True
+                )
+            ]
+        found = _z_of_sums(*left)
+        # Little is left of a sum that one unit made nearly alone: sum up the others instead.
+        lost = (left[0] < _LOST * sums[0]) | (left[1] < _LOST * sums[1])
+        draws, units = np.nonzero(lost & (weights > 0))
+        for first in range(0, len(draws), step := max(1, _AT_ONCE // self.units)):
+            some = slice(first, first + step)
+            less = weights[draws[some]].astype("float64")
+            less[np.arange(len(less)), units[some]] -= 1
+            found[draws[some], units[some]] = self.z(less)
+        return found
+
+    def _centred(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums about the mean of each resample [3, resample, 1], and what units have in them.
+
+        The latter is n times the products of the deviations of the unit's means [3, resample,
+        unit].
+        """
+        counts = weights * self.n
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = weights @ (self.n * self.mean).T / counts.sum(axis=1, keepdims=True)
+        x, y = self.mean[:, np.newaxis] - mean.T[..., np.newaxis]
+        own = self.n * np.stack([x * x, y * y, x * y])
+        sums = [
+            (weights * (mine + inner)).sum(axis=1, keepdims=True)
+            for mine, inner in zip(own, self.inner, strict=True)
+        ]
+        return np.stack(sums), own
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,13 +147,17 @@ class WeightedKendall:
     def of(cls, x: np.ndarray, y: np.ndarray, starts: np.ndarray) -> WeightedKendall:
         """From the pairs of one group, unit after unit."""
         signs = np.zeros((3, len(starts), len(starts)))
+        # Ranks, because infinite values have no differences.
+        x, y = (np.unique(values, return_inverse=True)[1].astype("float64") for values in (x, y))
         owner = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(x)))
-        step = max(1, _BLOCK // len(x))
+        step = max(1, _AT_ONCE // len(x))
         for first in range(0, len(x), step):
             rows = slice(first, first + step)
+            mine, of_mine = np.unique(owner[rows], return_index=True)
             a, b = (np.sign(values[rows, np.newaxis] - values) for values in (x, y))
             for place, table in enumerate((a * b, a * a, b * b)):
-                np.add.at(signs[place], owner[rows], np.add.reduceat(table, starts, axis=1))
+                of_units = np.add.reduceat(np.add.reduceat(table, of_mine), starts, axis=1)
+                signs[place, mine] += of_units
         return cls(signs)
 
     @property
@@ -142,7 +187,8 @@ def studentised(of: Weighted, how: Resampling) -> Ends:
         how: Level, number of draws and seed.
 
     Returns:
-        Lower and upper end; -1 and 1 if there are fewer than `FEWEST_UNITS` units.
+        Lower and upper end; -1 and 1 if there are fewer than `FEWEST_UNITS` units, if there is no r
+        without some unit, or if too many draws have none.
 
     References:
         Hall, "On symmetric bootstrap confidence intervals", 1988.
@@ -159,9 +205,9 @@ def studentised(of: Weighted, how: Resampling) -> Ends:
         zs, errors = _z_and_error(of, weights)
         with np.errstate(divide="ignore", invalid="ignore"):
             sizes.append(np.abs(zs - z) / errors)
-    # An infinite size, of a draw without spread, counts as one that is beyond all others.
-    half = error * np.nanquantile(np.concatenate(sizes), how.level, method="higher")
-    return float(np.tanh(z - half)), float(np.tanh(z + half))
+    # A draw without a spread or without a coefficient counts as one that is beyond all others.
+    found = np.nan_to_num(np.concatenate(sizes), nan=np.inf, posinf=np.inf)
+    return _about(z, error, np.quantile(found, how.level, method="higher"))
 
 
 def percentiles(of: Weighted, how: Resampling) -> Ends:
@@ -205,11 +251,13 @@ def nested(of: Weighted, outer: np.ndarray, how: Resampling) -> Ends:
         mine = np.flatnonzero(outer == run)
         chances = np.full(len(mine), 1 / len(mine))
         weights[:, mine] = generator.multinomial(times[:, run] * len(mine), chances)
-    zs = of.z(weights)
+    zs = np.concatenate([of.z(block) for block in _blocks(weights)])
+    known = np.isfinite(zs)
+    if known.mean() < how.level:  # draws without a coefficient could be anywhere
+        return EVERYTHING
     # Draws of few runs spread less than new runs would, by runs - 1 of runs.
-    spread = np.std(zs[np.isfinite(zs)]) * np.sqrt(runs / (runs - 1))
-    half = special.stdtrit(runs - 1, (1 + how.level) / 2) * spread
-    return float(np.tanh(z - half)), float(np.tanh(z + half))
+    spread = np.std(zs[known]) * np.sqrt(runs / (runs - 1))
+    return _about(z, spread, special.stdtrit(runs - 1, (1 + how.level) / 2))
 
 
 def jackknife(of: Weighted, level: float) -> Ends:
@@ -225,21 +273,36 @@ def jackknife(of: Weighted, level: float) -> Ends:
     if of.units < 2:
         return EVERYTHING
     z, error = (numbers[0] for numbers in _z_and_error(of, np.ones((1, of.units))))
-    half = special.stdtrit(of.units - 1, (1 + level) / 2) * error
     if _perfect(z):
         return np.tanh(z), np.tanh(z)
-    return float(np.tanh(z - half)), float(np.tanh(z + half))
+    return _about(z, error, special.stdtrit(of.units - 1, (1 + level) / 2))
 
 
 def _perfect(z: float) -> bool:
     return bool(abs(np.tanh(z)) >= _PERFECT)
 
 
+def _about(z: float, error: float, times: float) -> Ends:
+    """Ends at some errors from atanh(r); -1 and 1 if the error is unknown or there is no limit."""
+    with np.errstate(invalid="ignore"):
+        half = error * times
+    if not np.isfinite(half):  # such as of an r that exists only with one certain unit
+        return EVERYTHING
+    return float(np.tanh(z - half)), float(np.tanh(z + half))
+
+
 def _percentiles(zs: np.ndarray, how: Resampling) -> Ends:
-    low, high = np.nanquantile(
-        np.tanh(zs), [(1 - how.level) / 2, (1 + how.level) / 2], method="linear"
-    )
+    """Draws without a coefficient could be anywhere, so they count as beyond either end."""
+    tail, r = (1 - how.level) / 2, np.tanh(zs)
+    low = np.quantile(np.nan_to_num(r, nan=-1.0), tail)
+    high = np.quantile(np.nan_to_num(r, nan=1.0), 1 - tail)
     return float(low), float(high)
+
+
+def _blocks(weights: np.ndarray) -> Iterator[np.ndarray]:
+    step = max(1, _AT_ONCE // weights.shape[1])
+    for first in range(0, len(weights), step):
+        yield weights[first : first + step]
 
 
 def _drawn(count: int, how: Resampling) -> Iterator[np.ndarray]:
@@ -247,7 +310,11 @@ def _drawn(count: int, how: Resampling) -> Iterator[np.ndarray]:
     generator, left = np.random.default_rng(how.seed), how.resamples
     while left:
         block = min(left, max(1, _AT_ONCE // count))
-        yield generator.multinomial(count, np.full(count, 1 / count), size=block)
+        # Counted indices: a multinomial distribution draws a binomial for every single unit.
+        places = generator.integers(count, size=(block, count))
+        places += np.arange(block)[:, np.newaxis] * count
+        found = np.bincount(places.ravel(), minlength=block * count)
+        yield found.reshape(block, count).astype("float64")
         left -= block
 
 
@@ -261,12 +328,10 @@ def _z_and_error(of: Weighted, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
     return of.z(weights), np.sqrt((drawn - 1) / drawn * squares)
 
 
-def _z_of_sums(sums: np.ndarray) -> np.ndarray:
-    n, *totals = np.moveaxis(sums, -1, 0)
+def _z_of_sums(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        x, y, xx, yy, xy = (total / n for total in totals)
-        spread = np.maximum(xx - x**2, 0) * np.maximum(yy - y**2, 0)
-        return np.arctanh(np.clip((xy - x * y) / np.sqrt(spread), -1, 1))
+        spread = np.sqrt(np.maximum(xx, 0)) * np.sqrt(np.maximum(yy, 0))
+        return np.arctanh(np.clip(xy / spread, -1, 1))
 
 
 def _z_of_signs(signs: np.ndarray) -> np.ndarray:

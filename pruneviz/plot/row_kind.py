@@ -212,6 +212,8 @@ def _logged_distances(runs: Runs, spec: pd.DataFrame, ratio: float) -> pd.DataFr
     """Mask distances to the previous epoch, logged while recording.
 
     Their chance level follows from the share that is kept at every epoch: what is pruned stays so.
+    It is that of all rows; of the positions of a mask, which lacks layers without a score, some
+    other share may be pruned.
     """
     columns = ["run", "epoch", "mask_distance", "kept_fraction"]
     rows = runs.named(spec["run"]).read("epochs", columns).sort_values(["run", "epoch"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -427,7 +428,14 @@ def in_units(table: pd.DataFrame, names: list[str], method: CorrelationMethod) -
         "symlog": symmetric_log,
     }.get(method, np.asarray)
     values = table.assign(x=change(table["x"]), y=change(table["y"]))
-    return [rows[["x", "y"]].to_numpy() for _, rows in values.groupby(names)]
+    groups = {tuple(map(hashed, key)): rows for key, rows in values.groupby(names)}
+    return [groups[key][["x", "y"]].to_numpy() for key in sorted(groups)]
+
+
+def hashed(name: str) -> int:
+    """The number that orders units, so that no order of rows matters."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 @pytest.mark.parametrize("method", ["pearson", "spearman", "symlog", "kendall"])
@@ -450,6 +458,57 @@ def test_intervals_over_runs_equal_plain_loops(method: CorrelationMethod) -> Non
     cells = in_units(table, ["run", "layer"], method)
     plain = nested_bootstrap(cells, [run for run in range(3) for _ in range(4)], 40, 3, of_tau)
     assert tuple(both[["low", "high"]]) == pytest.approx(plain, rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e8, 1e12])
+def test_one_layer_of_far_larger_values_leaves_the_others_exact(scale: float) -> None:
+    table = layered(runs=1, layers=8)
+    table.loc[table["layer"] == "l3", ["x", "y"]] *= scale
+    found = correlate(table, "x", "y", resamples=60, seed=3).iloc[0]
+    units = in_units(table, ["layer"], "pearson")
+    assert tuple(found[["low", "high"]]) == pytest.approx(symmetric_bootstrap(units, 60, 3))
+
+
+@pytest.mark.parametrize("method", ["pearson", "spearman", "kendall"])
+def test_an_r_that_one_layer_makes_could_be_anything(method: CorrelationMethod) -> None:
+    table = layered(runs=1)
+    table["x"] = table["x"].where(table["layer"] == "l3", 0.0)
+    found = correlate(table, "x", "y", method=method).iloc[0]
+    assert -1 < found["r"] < 1 and tuple(found[["low", "high"]]) == (-1, 1)
+
+
+def test_draws_without_a_coefficient_count_as_beyond_the_ends() -> None:
+    # Of 5 layers of one filter each, a jackknifed draw needs 4 different ones to have an error.
+    random = np.random.default_rng(3)
+    x, y = random.normal(size=(2, 1500))
+    table = pd.DataFrame(
+        {"run": np.arange(1500) // 5, "layer": np.arange(1500) % 5, "x": x, "y": y}
+    )
+    found = correlate(table, "x", "y", by="run", resamples=99)
+    assert ((found["low"] <= 0) & (found["high"] >= 0)).mean() > 0.93  # 0.73 if they are dropped
+
+
+@pytest.mark.parametrize("interval", ["layers", "filters"])
+@pytest.mark.parametrize("method", ["pearson", "spearman", "kendall"])
+def test_intervals_do_not_depend_on_the_order_of_rows(
+    method: CorrelationMethod, interval: Interval
+) -> None:
+    table = layered(runs=1)
+    mixed = table.sample(frac=1, random_state=1)
+    options: dict[str, Any] = {"method": method, "interval": interval, "resamples": 50}
+    one, other = (correlate(rows, "x", "y", **options) for rows in (table, mixed))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-9)
+
+
+def test_a_group_too_large_for_kendall_is_told() -> None:
+    x = np.arange(60_000) % 11.0
+    table = pd.DataFrame({"run": "a", "layer": x, "x": x, "y": np.arange(60_000) % 7.0})
+    for options in ({"interval": "layers"}, {"interval": "filters"}):
+        with pytest.raises(AnalysisError, match=r"60,000 pairs, .* choose interval='fisher'"):
+            correlate(table, "x", "y", by="run", method="kendall", **options)  # type: ignore[arg-type]
+    with pytest.raises(AnalysisError, match="choose resamples=1000, interval='fisher' or None"):
+        few = table.head(200).merge(pd.Series(range(1000), name="z"), how="cross").head(50_000)
+        correlate(few, "x", "y", by="run", method="kendall", interval="filters", resamples=1001)
 
 
 def test_what_auto_resamples() -> None:
@@ -558,6 +617,11 @@ def test_an_unknown_group_is_told_with_its_repair() -> None:
         ({"method": "cosine"}, "choose one of pearson, spearman, kendall, symlog"),
         ({"interval": "exact"}, "choose one of auto, layers, seeds, hierarchical, filters, fisher"),
         ({"level": 95}, "confidence between 0 and 1"),
+        ({"resamples": 0}, "resamples=0; give a whole number"),
+        ({"resamples": 1.5}, "resamples=1.5; give a whole number"),
+        ({"resamples": "a"}, "resamples='a'; give a whole number"),
+        ({"seed": -1}, "seed=-1; give a whole number"),
+        ({"seed": None}, "seed=None; give a whole number"),
         ({"level": float("nan")}, "confidence between 0 and 1"),
     ],
 )

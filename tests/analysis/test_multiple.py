@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,3 +42,9 @@ def test_true_hypotheses_are_rejected_in_one_family_of_twenty() -> None:
 def test_what_is_no_p_value_is_refused() -> None:
     with pytest.raises(AnalysisError, match=r"p-values from 0 to 1, not 1\.5"):
         pv.holm([0.1, 1.5])
+
+
+@pytest.mark.parametrize("p", [["a"], [[0.1, 0.2]], 0.1, "0.1"])
+def test_what_is_no_list_of_p_values_is_told(p: Any) -> None:
+    with pytest.raises(AnalysisError, match="holm takes a list of p-values"):
+        pv.holm(p)

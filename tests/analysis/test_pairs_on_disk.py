@@ -317,3 +317,14 @@ def test_no_more_rows_are_held_however_long_the_runs(
     pv.mask_distance(few)
     pv.score(few, "magnitude", out=tmp_path / "scores.parquet")
     assert max(held) == 16 and sum(held) == 4 * 2 * 8 * (epochs + 1)
+
+
+@pytest.mark.parametrize("interval", ["seeds", "hierarchical"])
+def test_a_group_of_one_run_has_no_interval_over_runs_on_disk_either(
+    folder: Path, loaded: pd.DataFrame, interval: Any
+) -> None:
+    run = loaded["run"].iloc[0]
+    alone = scan(folder / str(run))
+    for table in (loaded[loaded["run"] == run], alone):
+        with pytest.raises(AnalysisError, match="a group holds a single one"):
+            pv.correlate(table, "theta_g", "theta_hg", by=["epoch"], interval=interval)

@@ -79,9 +79,21 @@ def test_groups_without_a_correlation_have_no_p_value() -> None:
     [
         ({"method": "kendall"}, "choose one of pearson, spearman, symlog"),
         ({"null": "filters"}, "choose one of layers, within_layers"),
+        ({"resamples": 0}, "resamples=0; give a whole number"),
+        ({"seed": -1}, "seed=-1; give a whole number"),
         ({"by": ["run", "layer"]}, "so that a group has several layers"),
     ],
 )
 def test_bad_choices_are_told(options: dict[str, Any], told: str) -> None:
     with pytest.raises(AnalysisError, match=told):
         pv.permutation_test(clustered(1, 5, 0.0, 0, 0.0), "x", "y", **options)
+
+
+@pytest.mark.parametrize("null", ["layers", "within_layers"])
+def test_the_order_of_rows_does_not_matter(null: Any) -> None:
+    table = clustered(1, 20, 0.5, 0, 0.1)
+    found = [
+        pv.permutation_test(rows, "x", "y", null=null)["p"].item()
+        for rows in (table, table.iloc[::-1], table.sample(frac=1, random_state=1))
+    ]
+    assert len(set(found)) == 1

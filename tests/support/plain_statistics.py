@@ -74,8 +74,8 @@ def symmetric_bootstrap(
     """Interval from resamples of whole units, put together pair by pair."""
     z, error = _z(units, of_tau), _jackknife_error(units, of_tau)
     count, generator, sizes = len(units), np.random.default_rng(seed), []
-    for times in generator.multinomial(count, [1 / count] * count, size=resamples):
-        drawn = [unit for unit, often in zip(units, times, strict=True) for _ in range(often)]
+    for places in generator.integers(count, size=(resamples, count)):
+        drawn = [units[place] for place in places]
         sizes.append(abs(_z(drawn, of_tau) - z) / _jackknife_error(drawn, of_tau))
     half = error * sorted(sizes)[math.ceil(0.95 * (resamples - 1))]
     return math.tanh(z - half), math.tanh(z + half)

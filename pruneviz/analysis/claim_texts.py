@@ -94,7 +94,7 @@ def _tells(values: pd.Series) -> bool:
 
 
 def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.2f}"
+    return "" if pd.isna(value) else f"{round(value, 2) + 0.0:.2f}"  # no -0.00
 
 
 def _aligned(table: pd.DataFrame) -> str:

@@ -155,8 +155,8 @@ RULES: Mapping[str, Rule] = {
                 "supported by both readings"
             ),
             UNDECIDED: (
-                "anything else, such as leads in points that are equal in all seeds; the reason "
-                "gives the power"
+                "anything else, such as leads in points that are equal in all seeds; always, for "
+                "epochs, where only some of the runs ever reach one of the accuracies"
             ),
             NOT_TESTABLE: (
                 "fewer seeds of both measures, no test accuracies, or, for epochs, no accuracy "

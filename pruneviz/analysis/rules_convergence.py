@@ -53,6 +53,7 @@ class Pair:
         runs: Names of their runs.
         seeds: Number of seeds that both have.
         lacks: Why there is no lead; empty if there is one.
+        unreached: Accuracies that some of their runs reach and others never do, in words.
     """
 
     ahead: str
@@ -62,6 +63,7 @@ class Pair:
     runs: tuple[str, ...] = ()
     seeds: int = 0
     lacks: str = ""
+    unreached: str = ""
 
     @property
     def what(self) -> str:
@@ -121,6 +123,9 @@ def judge_pairs(pairs: Sequence[Pair], rule: Rule) -> list[tuple[str, str, float
             words.append((NOT_TESTABLE, _untested(pair, rule), float("nan")))
             continue
         verdict, reason = decide(pair.lead, pair.unit, p_ahead, p_short, rule)
+        if pair.unreached:  # the lead leaves out where the measures differ most
+            told = f"{pair.unreached} of the best accuracy is reached by some of the runs only"
+            verdict, reason = UNDECIDED, f"{told}, so the lead there is not known"
         words.append((verdict, reason, p_short if verdict == NOT_SUPPORTED else p_ahead))
     return words
 
@@ -267,7 +272,8 @@ def _pair(both: pd.DataFrame, ahead: str, behind: str, gap: float) -> Iterator[P
     epochs, lacks = _epochs_ahead(both)
     seeds = both["seed"].nunique()
     yield Pair(ahead, behind, AREA, lead(area), runs, seeds)
-    yield Pair(ahead, behind, EPOCHS, lead(epochs, gap * ROUNDING), runs, seeds, lacks)
+    found = lead(epochs, gap * ROUNDING)
+    yield Pair(ahead, behind, EPOCHS, found, runs, seeds, lacks, unreached(both))
 
 
 def _convergence(panel: Panel, measures: Sequence[str]) -> tuple[pd.DataFrame, float]:
@@ -280,6 +286,23 @@ def _convergence(panel: Panel, measures: Sequence[str]) -> tuple[pd.DataFrame, f
     at = np.unique(epochs.dropna(subset=["test_acc"])["epoch"])
     gap = float(np.diff(at).max()) if len(at) > 1 else 1.0
     return convergence_by_run(epochs, chosen.spec, by=BY), gap
+
+
+def unreached(both: pd.DataFrame) -> str:
+    """The shares of the best accuracy that some of the runs of a pair reach and others never do.
+
+    Args:
+        both: Result of `leads_by_seed` for the pair.
+
+    Returns:
+        The shares in words, such as "80, 90 %"; empty if there are none.
+    """
+    times = both[both["quantity"] == "epochs_to"]
+    known = times[["value", "value_behind"]].notna()
+    partly = known.any(axis=1).groupby(times["share"]).any()
+    partly &= ~known.all(axis=1).groupby(times["share"]).all()
+    shares = partly.index[partly]
+    return f"{', '.join(f'{100 * share:g}' for share in shares)} %" if len(shares) else ""
 
 
 def _epochs_ahead(both: pd.DataFrame) -> tuple[np.ndarray, str]:

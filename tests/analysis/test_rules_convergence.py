@@ -21,6 +21,7 @@ from pruneviz.analysis.rules_convergence import (
     Pair,
     judge_pairs,
     order_verdict,
+    unreached,
 )
 from pruneviz.log.runs import Runs
 from pruneviz.plans.needs import CURVE_MEASURES
@@ -235,3 +236,20 @@ def test_only_common_seeds_are_paired_and_settings_are_apart() -> None:
     found = pv.claims(together(runs, wide), NAME)
     assert sorted(found["seeds"].unique()) == [3, 5]
     assert found["what"].str.contains("width").all()
+
+
+def test_accuracies_that_one_measure_never_reaches_are_not_equal() -> None:
+    rows = pd.DataFrame(
+        {
+            "quantity": "epochs_to",
+            "share": [0.5, 0.8, 0.9] * 2,
+            "value": [3.0, 8.0, np.nan] * 2,
+            "value_behind": [3.0, np.nan, np.nan] * 2,
+        }
+    )
+    assert unreached(rows) == "80 %"
+    assert unreached(rows[rows["share"] != 0.8]) == ""
+    equal = Pair("a", "b", "epochs", lead(np.zeros(5), 0.4), seeds=5)
+    words = [judge_pairs([one], RULE)[0] for one in (equal, replace(equal, unreached="80 %"))]
+    assert [word[0] for word in words] == ["not supported", "undecided"]
+    assert "80 % of the best accuracy" in words[1][1]

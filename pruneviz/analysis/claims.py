@@ -68,8 +68,9 @@ RULES: Mapping[str, Rule] = {
             UNDECIDED: (
                 "anything else; always where a share of the points less than `clear` is clear of "
                 "noise (farther from 0 than Student's quantile times the standard error, in the "
-                "noisier of the two quantities; a point without a standard error is not), or where "
-                "a seed has no standard errors"
+                "noisier of the quantities whose standard error, with all that varies, is "
+                "recorded, which the reason names; a point without a standard error is not), or "
+                "where a seed has no standard errors"
             ),
             NOT_TESTABLE: "fewer seeds, or one of the two quantities is not recorded",
         },

@@ -19,6 +19,7 @@ from scipy.special import stdtrit
 from pruneviz.analysis.run_facts import terms_behind_errors
 from pruneviz.errors import AnalysisError
 from pruneviz.log.request_columns import DRAWS, drawn_columns
+from pruneviz.log.runs import Runs
 from pruneviz.log.schema import REQUEST_COLUMNS, filter_column
 
 # Facts of a run, and attributes of a measured table: degrees of freedom of theta_g_se and
@@ -27,13 +28,17 @@ DEGREES = "se_df"
 DRAWN_DEGREES = "se_df_drawn"
 CONFIDENCE = 0.95
 
-# Columns of standard errors of each quantity, the best one first: that of the sample as drawn, with
-# all that varies; then with g held fixed; then as if all examples were independent draws, which is
-# too large where every class has a fixed number of them.
+# Columns of standard errors of each quantity, the best one first: that of the sample as drawn; then
+# as if all examples were independent draws, which is too large where every class has a fixed number
+# of them.
 _ERRORS: Mapping[str, tuple[str, ...]] = {
     "theta_g": ("theta_g_se", "theta_g_se_iid"),
-    "theta_hg": ("theta_hg_se", "theta_hg_se_given_g", "theta_hg_se_given_g_iid"),
+    "theta_hg": ("theta_hg_se",),
     "abs_theta_g": ("abs_theta_g_se",),
+}
+# Those with g held fixed, which miss most of the spread of theta_hg: only where they are asked for.
+_GIVEN_G: Mapping[str, tuple[str, ...]] = {
+    "theta_hg": ("theta_hg_se_given_g", "theta_hg_se_given_g_iid"),
 }
 
 
@@ -50,17 +55,23 @@ class ErrorColumn:
     meaning: str
 
 
-def error_columns(quantity: str) -> tuple[str, ...]:
-    """Columns that can hold standard errors of a quantity, the best one first; none for others."""
-    return _ERRORS.get(quantity, ())
+def error_columns(quantity: str, *, given_g: bool = False) -> tuple[str, ...]:
+    """Columns that can hold standard errors of a quantity, the best one first; none for others.
+
+    Args:
+        quantity: A column, such as "theta_g".
+        given_g: Those with g held fixed instead.
+    """
+    return (_GIVEN_G if given_g else _ERRORS).get(quantity, ())
 
 
-def errors_of(table: pd.DataFrame, quantity: str) -> list[ErrorColumn]:
+def errors_of(table: pd.DataFrame, quantity: str, *, given_g: bool = False) -> list[ErrorColumn]:
     """The columns that `clear_of_noise` takes the errors of a quantity from.
 
     Args:
         table: A filters table.
         quantity: A column, such as "theta_g".
+        given_g: Those with g held fixed instead.
 
     Returns:
         Several if runs have other columns, best first; none where no error is recorded.
@@ -69,7 +80,7 @@ def errors_of(table: pd.DataFrame, quantity: str) -> list[ErrorColumn]:
     if quantity in table:
         left &= table[quantity].notna()
     found = []
-    for name in error_columns(quantity):
+    for name in error_columns(quantity, given_g=given_g):
         if name in table and bool((left & table[name].notna()).any()):
             found.append(ErrorColumn(name, filter_column(name).meaning))
             left &= table[name].isna()
@@ -148,31 +159,42 @@ def noise_quantile(df: float | pd.Series) -> np.ndarray:
 
 
 def clear_of_noise(
-    table: pd.DataFrame, column: str, df: float | pd.Series | None = None
+    source: pd.DataFrame | Runs,
+    column: str,
+    df: float | pd.Series | None = None,
+    *,
+    given_g: bool = False,
 ) -> pd.Series:
     """Whether values are clear of the noise of their sample.
 
     Args:
-        table: A filters table.
+        source: A filters table, or runs.
         column: The quantity, such as "theta_g".
-        df: Degrees of freedom of its standard errors, one number or one per row. Default: the
-            columns `se_df` and `se_df_drawn`, or what `pruneviz.measure` left in `attrs`.
+        df: Degrees of freedom of its standard errors, one number or one per row, taken as they are.
+            Default: the columns `se_df` and `se_df_drawn`, what `pruneviz.measure` left in `attrs`,
+            or the facts of the runs.
+        given_g: Use the errors of `theta_hg` with g held fixed, which miss most of its spread. The
+            result is then named "theta_hg_clear (g held fixed)".
 
     Returns:
-        Nullable booleans with the index of the table: whether abs(value) is more than Student's
-        quantile of standard errors; null where the value, its error or df is not known.
+        Nullable booleans with the index of the filters table: whether abs(value) is more than
+        Student's quantile of standard errors; null where the value, its error (for `theta_hg`,
+        measured with errors="full") or df is not known.
 
     Raises:
-        AnalysisError: If no column holds standard errors of the quantity, or df is nowhere.
+        AnalysisError: If there are no standard errors of such a quantity, or df is nowhere.
 
     Example:
         >>> table = pv.measure(model, (images, labels))
         >>> pv.clear_of_noise(table, "theta_g").mean()
     """
-    bound = _bounds(table, column, df)
+    table = with_degrees(source.filters, source.spec) if isinstance(source, Runs) else source
+    bound = _bounds(table, column, df, given_g)
     value = table[column].astype("float64").abs()
     clear = (value > bound).astype("boolean")
-    return clear.mask(value.isna() | bound.isna()).rename(clear_name(column))
+    return clear.mask(value.isna() | bound.isna()).rename(
+        f"{clear_name(column)} (g held fixed)" if given_g else clear_name(column)
+    )
 
 
 def clear_name(quantity: str) -> str:
@@ -180,12 +202,16 @@ def clear_name(quantity: str) -> str:
     return f"{quantity}_clear"
 
 
-def _bounds(table: pd.DataFrame, column: str, df: float | pd.Series | None) -> pd.Series:
+def _bounds(
+    table: pd.DataFrame, column: str, df: float | pd.Series | None, given_g: bool
+) -> pd.Series:
     """The best standard error that each row has, times its quantile."""
-    known = error_columns(column)
+    known = error_columns(column, given_g=given_g)
     if not known:
+        there, how = (_GIVEN_G, " with g held fixed") if given_g else (_ERRORS, "")
         raise AnalysisError(
-            f"no column holds standard errors of {column}; there are those of {', '.join(_ERRORS)}"
+            f"no column holds standard errors of {column}{how}; there are those of "
+            f"{', '.join(there)}"
         )
     error, bound = (pd.Series(np.nan, index=table.index) for _ in range(2))
     for name in known:
@@ -201,15 +227,16 @@ def _degrees(table: pd.DataFrame, df: float | pd.Series | None) -> float | pd.Se
     found = table.get(DEGREES, table.attrs.get(DEGREES)) if df is None else df
     if found is None:
         raise AnalysisError(
-            "the table does not say how many degrees of freedom its standard errors have; pass "
-            "df=, such as the number of examples minus that of classes"
+            "the table does not say how many degrees of freedom its standard errors have; pass the "
+            "runs themselves instead of runs.filters, or df=, such as the number of examples minus "
+            "that of classes"
         )
     return found
 
 
 def _degrees_of(table: pd.DataFrame, error: str, df: float | pd.Series | None) -> Any:
     """Degrees of freedom of a column of errors."""
-    if error not in REQUEST_COLUMNS:
+    if df is not None or error not in REQUEST_COLUMNS:
         return _degrees(table, df)
-    stored = table.get(DRAWN_DEGREES, table.attrs.get(DRAWN_DEGREES)) if df is None else None
+    stored = table.get(DRAWN_DEGREES, table.attrs.get(DRAWN_DEGREES))
     return _of_half_samples(_degrees(table, df)) if stored is None else stored

@@ -56,8 +56,9 @@ class Agreement:
         high: Upper end.
         ranks: Mean of Spearman's coefficient.
         ranks_high: Upper end of its 95 % interval.
-        clear: Share of the points that are clear of noise, of the noisier quantity; NaN if it
-            is unknown in any seed.
+        clear: Share of the points that are clear of noise, of the noisier quantity whose standard
+            errors are known; NaN if it is unknown in any seed.
+        clear_in: The quantities whose standard errors are known.
     """
 
     seeds: int
@@ -68,6 +69,7 @@ class Agreement:
     ranks: float
     ranks_high: float
     clear: float
+    clear_in: str = f"{X} and {Y}"
 
 
 def decide(found: Agreement, rule: Rule) -> tuple[str, str]:
@@ -83,7 +85,9 @@ def decide(found: Agreement, rule: Rule) -> tuple[str, str]:
         return NOT_TESTABLE, needs_seeds(rule, found.seeds)
     if np.isnan(found.clear):
         return UNDECIDED, f"standard errors are not recorded in each seed; {beside}"
-    points = f"{100 * found.clear:.0f} % of the points are clear of noise; {beside}"
+    points = (
+        f"{100 * found.clear:.0f} % of the points are clear of noise in {found.clear_in}; {beside}"
+    )
     if found.clear < rule.thresholds["clear"]:
         return UNDECIDED, f"only {points}"
     if found.high < high:
@@ -103,7 +107,7 @@ def agreements(found: pd.DataFrame, spec: pd.DataFrame) -> dict[int, Agreement]:
     """The agreement at each epoch.
 
     Args:
-        found: Columns run, epoch, pearson, spearman and clear.
+        found: Columns run, epoch, pearson, spearman, clear and clear_in.
         spec: One row per run.
     """
     means = {
@@ -113,6 +117,9 @@ def agreements(found: pd.DataFrame, spec: pd.DataFrame) -> dict[int, Agreement]:
     # A seed without errors may be all noise: nothing is known of the mean without it.
     clear = found.groupby("epoch")["clear"].agg(lambda shares: shares.mean(skipna=False))
     centres = np.tanh(np.arctanh(found["pearson"]).groupby(found["epoch"]).mean())
+    # runs may know the errors of other quantities
+    told = found[found["clear_in"] != ""].groupby("epoch")["clear_in"].unique()
+    quantities = told.map(lambda names: " or ".join(sorted(names)))
     r, ranks = means["pearson"], means["spearman"]
     return {
         int(str(epoch)): Agreement(
@@ -124,6 +131,7 @@ def agreements(found: pd.DataFrame, spec: pd.DataFrame) -> dict[int, Agreement]:
             ranks=float(ranks["r"][epoch]),
             ranks_high=float(ranks["high"][epoch]),
             clear=float(clear[epoch]),
+            clear_in=str(quantities.get(epoch, "")),
         )
         for epoch in r.index
     }
@@ -152,7 +160,7 @@ def _of_panel(panel: Panel, rule: Rule) -> Iterator[Verdict]:
 
 
 def _of_rows(panel: Panel) -> pd.DataFrame:
-    """pearson, spearman and clear of each run at the three epochs, from the filters table."""
+    """pearson, spearman, clear and clear_in of each run at the three epochs, from filters."""
     runs = panel.runs
     recorded = runs.recorded("filters")
     if not {X, Y} <= set(recorded):
@@ -170,15 +178,17 @@ def _of_rows(panel: Panel) -> pd.DataFrame:
 
 
 def _clear(rows: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
-    """Share of all points that are clear of noise, of the noisier quantity, by run and epoch.
+    """Share of all points clear of noise and in which quantities, by run and epoch.
 
-    A point without an error is not known to be clear; a run without any has no share.
+    It is that of the noisier quantity among those whose standard errors are known. A point without
+    an error is not known to be clear; a run without any has no share.
     """
     told = with_degrees(rows, spec)
     flags = {name: clear_of_noise(told, name).astype("Float64") for name in (X, Y)}
     groups = pd.DataFrame(flags).groupby([rows["run"], rows["epoch"]], observed=True)
-    shares = groups.sum(min_count=1).div(groups.size(), axis=0)
-    return shares.astype("float64").min(axis=1, skipna=False).rename("clear").reset_index()
+    shares = groups.sum(min_count=1).div(groups.size(), axis=0).astype("float64")
+    known = [" and ".join(shares.columns[row]) for row in shares.notna().to_numpy()]
+    return pd.DataFrame({"clear": shares.min(axis=1), "clear_in": known}).reset_index()
 
 
 def _of_weights(panel: Panel) -> pd.DataFrame:
@@ -189,7 +199,11 @@ def _of_weights(panel: Panel) -> pd.DataFrame:
     if table.empty:
         return table
     wide = table.pivot_table(index=["run", "epoch"], columns="method", values="r")
-    return wide.reindex(columns=["pearson", "spearman"]).assign(clear=np.nan).reset_index()
+    return (
+        wide.reindex(columns=["pearson", "spearman"])
+        .assign(clear=np.nan, clear_in="")
+        .reset_index()
+    )
 
 
 def _shown(panel: Panel, held: pd.DataFrame) -> list[int]:

@@ -26,7 +26,9 @@ _OF_POINTS: Mapping[str, tuple[str, ...]] = {
     "scatter": (
         *("layer", "depth", "filter", "weight"),
         *("theta_g", "theta_hg", "theta_g_clear", "theta_hg_clear"),
-        *(name for axis in ("theta_g", "theta_hg") for name in error_columns(axis)),
+        *error_columns("theta_g"),
+        *error_columns("theta_hg"),
+        *error_columns("theta_hg", given_g=True),
     ),
     "layer_ratios": ("layer", "layer_index", "filters", "coupled_to", "ratio", "ratio_sd"),
 }

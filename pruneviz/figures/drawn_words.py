@@ -13,7 +13,7 @@ from pruneviz.plot.correlation_plot import MOST_BANDS_OF_LINES
 from pruneviz.plot.correlation_table import RANDOM
 from pruneviz.plot.curve_table import MOST_SINGLE, single_runs
 from pruneviz.plot.looks import references
-from pruneviz.plot.points import clear_points
+from pruneviz.plot.points import clear_points, clear_words
 from pruneviz.plot.trajectory_plot import MOST_BANDS
 from pruneviz.plot.words import listed, percent
 
@@ -70,7 +70,8 @@ def _scatter(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterable[s
             "only in their seed, with its standard deviation."
         )
     if clear_points(table, x, y).notna().any():
-        yield "Hollow points are not clear of the noise of the sample."
+        where = clear_words(table, x, y)
+        yield f"Hollow points are not clear of the noise of the sample{where}."
     if arguments.get("inset"):
         yield "On linear axes, in colour: the points that decide Pearson's coefficient."
 

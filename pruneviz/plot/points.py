@@ -74,7 +74,7 @@ class _Asked:
 
     @property
     def uncertain(self) -> list[str]:
-        """The axes whose standard errors are recorded."""
+        """The axes whose standard errors, with all that varies, are recorded."""
         return [name for name in self.names[:2] if set(error_columns(name)) & set(self.errors)]
 
 
@@ -154,6 +154,19 @@ def clear_points(table: pd.DataFrame, x: str, y: str) -> pd.Series:
     return (first.fillna(True) & second.fillna(True)).mask(first.isna() & second.isna())
 
 
+def clear_words(table: pd.DataFrame, x: str, y: str) -> str:
+    """What `clear_points` speaks of: " in theta_g" where the error of one quantity is known alone.
+
+    Args:
+        table: A table of `points`.
+        x: Horizontal quantity.
+        y: Vertical quantity.
+    """
+    known = [name for name in (x, y) if clear_name(name) in table]
+    known = [name for name in known if table[clear_name(name)].notna().any()]
+    return f" in {known[0]}" if len(known) == 1 else ""
+
+
 def check_scale(scale: object) -> None:
     """Check that a scale of the axes is one of `AxisScale`.
 
@@ -183,7 +196,12 @@ def _asked(
     elif hue is not None and hue not in PLACES:
         colour = quantity_of(hue, runs, "hue")
     recorded = runs.recorded("filters")
-    errors = [name for each in (across, up) for name in error_columns(each.name)]
+    errors = [
+        name
+        for each in (across, up)
+        for given_g in (False, True)
+        for name in error_columns(each.name, given_g=given_g)
+    ]
     errors = [name for name in errors if name in recorded]
     return _Asked(across, up, colour, fact, methods, epochs, seed, tuple(errors))
 

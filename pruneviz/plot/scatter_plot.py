@@ -31,7 +31,7 @@ from pruneviz.plot.colouring import Colouring, colouring
 from pruneviz.plot.deciding import draw_deciding
 from pruneviz.plot.groups import name_in
 from pruneviz.plot.panels import network_of
-from pruneviz.plot.points import KEPT, AxisScale, clear_points, points
+from pruneviz.plot.points import KEPT, AxisScale, clear_points, clear_words, points
 from pruneviz.plot.quantities import axis_label, name_of
 from pruneviz.plot.row_kind import RowKind, row_kind_in
 from pruneviz.plot.rows import kept_in
@@ -71,7 +71,8 @@ def scatter(
     There is a panel for each epoch and for each setting in which the runs differ, besides their
     seed. The points of a panel are those of one run; above it stand the correlation of that run and
     the mean over all runs of the setting, with its standard deviation. Points that are not clear of
-    the noise of the sample are hollow, where standard errors are recorded. Logarithmic axes are
+    the noise of the sample are hollow, where standard errors are recorded (of theta_hg with
+    errors="full"; else theta_g alone decides). Logarithmic axes are
     linear in a strip around zero, which is shaded. Pruned filters are not drawn, unless hue is
     "kept", and never count in the correlation. Runs that hold no values of x and y are left out.
     `scatter.table` takes the same arguments, without `ax`, and returns the numbers.
@@ -163,7 +164,7 @@ def draw_points(
         The given axes, or a figure.
     """
     row_kind = row_kind_in(table)
-    table = table.assign(clear=clear_points(table, x, y))
+    table = table.assign(clear=clear_points(table, x, y), clear_in=clear_words(table, x, y))
     title = "" if hue is None else axis_label(hue, row_kind)
     colours = colouring(table, hue and name_in(table, hue), title)
     panels, columns = _panels(table)
@@ -247,7 +248,7 @@ def _noise_handles(table: pd.DataFrame) -> list[Artist]:
             color=style.NOTE_COLOUR,
             fillstyle="none",
             markeredgewidth=0.6,
-            label="not clear of the noise of the sample",
+            label=f"not clear of the noise of the sample{table['clear_in'].iloc[0]}",
         )
     ]
 

@@ -63,24 +63,31 @@ def test_each_row_takes_the_best_error_it_has() -> None:
         }
     )
     found = clear_of_noise(table, "theta_hg", 100)
-    assert found.tolist() == [True, False, True, pd.NA, pd.NA]
+    assert found.tolist() == [True, pd.NA, pd.NA, pd.NA, pd.NA]
     assert found.name == "theta_hg_clear"
-    assert [each.name for each in errors_of(table, "theta_hg")] == list(error_columns("theta_hg"))
-    assert "g held fixed" in errors_of(table.iloc[[1]], "theta_hg")[0].meaning
+    asked = clear_of_noise(table, "theta_hg", 100, given_g=True)
+    assert asked.tolist() == [False, False, True, pd.NA, pd.NA]
+    assert asked.name == "theta_hg_clear (g held fixed)"
+    assert [each.name for each in errors_of(table, "theta_hg")] == ["theta_hg_se"]
+    assert all("g held fixed" in e.meaning for e in errors_of(table, "theta_hg", given_g=True))
+    with pytest.raises(AnalysisError, match="theta_g with g held fixed; there are those of theta_"):
+        clear_of_noise(table.assign(theta_g=1.0), "theta_g", 100, given_g=True)
     assert errors_of(table.iloc[[3]], "theta_hg") == []
     assert clear_of_noise(table, "theta_hg", np.nan).isna().all()
 
 
 def test_errors_of_eight_half_samples_have_eight_degrees_of_freedom() -> None:
     between = [(stats.t.ppf(0.975, 8) + stats.norm.ppf(0.975)) / 2] * 2
-    table = pd.DataFrame({"theta_hg": between, "theta_hg_se": [1, np.nan]})
-    table = table.assign(theta_hg_se_given_g=1.0)
-    assert clear_of_noise(table, "theta_hg", 5000).tolist() == [False, True]
+    table = pd.DataFrame({"theta_hg": between, "theta_hg_se": 1.0})
+    assert not clear_of_noise(table.assign(se_df=5000), "theta_hg").any()
+    # what is given is taken as it is
+    assert clear_of_noise(table, "theta_hg", 5000).all()
+    assert not clear_of_noise(table, "theta_hg", 8).any()
     absolute = pd.DataFrame({"abs_theta_g": between, "abs_theta_g_se": 1.0})
-    assert not clear_of_noise(absolute, "abs_theta_g", 5000).any()
+    assert not clear_of_noise(absolute.assign(se_df=5000), "abs_theta_g").any()
     least = stats.t.ppf(0.975, 1 / (1 / 3 + 2 / 5 / 8))
     absolute = pd.DataFrame({"abs_theta_g": [0.99 * least, 1.01 * least], "abs_theta_g_se": 1.0})
-    assert clear_of_noise(absolute, "abs_theta_g", 3).tolist() == [False, True]
+    assert clear_of_noise(absolute.assign(se_df=3), "abs_theta_g").tolist() == [False, True]
 
 
 def test_what_has_no_error_and_unknown_degrees_are_said() -> None:
@@ -116,6 +123,9 @@ def test_rows_of_runs_get_the_degrees_of_their_run() -> None:
     known = error.notna() & value.notna()
     found = clear_of_noise(table, "theta_g")
     assert (found[known] == expected[known]).all() and found[~known].isna().all()
+    pd.testing.assert_series_equal(clear_of_noise(runs, "theta_g"), found)
+    with pytest.raises(AnalysisError, match=r"the runs themselves instead of runs\.filters"):
+        clear_of_noise(runs.filters, "theta_g")
 
 
 def test_errors_of_half_samples_have_their_own_degrees_of_freedom() -> None:
@@ -130,11 +140,12 @@ def test_errors_of_half_samples_have_their_own_degrees_of_freedom() -> None:
     table = pd.DataFrame({"theta_hg": [2.2, 2.2], "theta_hg_se": [1.0, np.nan]})
     table["theta_hg_se_given_g"] = 1.0
     table.attrs = stated_degrees(10_000, full, "filter")
-    assert clear_of_noise(table, "theta_hg").tolist() == [False, True]
+    assert clear_of_noise(table, "theta_hg").tolist() == [False, pd.NA]
+    assert clear_of_noise(table, "theta_hg", given_g=True).all()
     spec = pd.DataFrame({"run": ["a"], **{name: [n] for name, n in table.attrs.items()}})
     of_runs = with_degrees(table.assign(run="a"), spec.assign(sample_size=10_100))
     of_runs.attrs = {}
-    assert clear_of_noise(of_runs, "theta_hg").tolist() == [False, True]
+    assert clear_of_noise(of_runs, "theta_hg").tolist() == [False, pd.NA]
 
 
 @pytest.mark.parametrize("terms", [2, 4, 5, 40])

@@ -28,7 +28,11 @@ CLEARLY = Agreement(3, r=0.9, mean=0.88, low=0.8, high=0.95, ranks=0.8, ranks_hi
         ({"mean": 0.69}, "undecided", "the plain mean is below 0.7"),
         ({"ranks": 0.49}, "undecided", "ranks may correlate below 0.5"),
         ({"ranks": 0.2, "ranks_high": 0.49}, "not supported", "ranks correlate below 0.5"),
-        ({"clear": 0.49}, "undecided", "only 49 % of the points are clear of noise"),
+        (
+            {"clear": 0.49},
+            "undecided",
+            "only 49 % of the points are clear of noise in theta_g and theta_hg",
+        ),
         ({"clear": 0.49, "low": 0.1, "high": 0.69}, "undecided", "only 49 %"),
         ({"clear": np.nan}, "undecided", "standard errors are not recorded"),
         ({"seeds": 2}, "not testable", "needs 3 seeds, has 2"),
@@ -49,7 +53,7 @@ def test_the_interval_is_students_over_seeds_on_the_scale_of_atanh() -> None:
     r = np.array([0.94, 0.34, 0.22])
     found = pd.DataFrame(
         {"run": ["a", "b", "c"], "epoch": 4, "pearson": r, "spearman": r, "clear": [0.2, 0.4, 0.9]}
-    )
+    ).assign(clear_in="theta_g")
     one = agreements(found, pd.DataFrame({"run": ["a", "b", "c"]}))[4]
     z = np.arctanh(r)
     low, high = np.tanh(stats.t.interval(0.95, 2, z.mean(), z.std(ddof=1) / np.sqrt(3)))

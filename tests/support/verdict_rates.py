@@ -64,6 +64,7 @@ class Agreeing:
                 "pearson": drawn(self.r),
                 "spearman": drawn(self.ranks),
                 "clear": self.clear,
+                "clear_in": "theta_g and theta_hg",
             }
         )
         spec = pd.DataFrame({"run": names})

@@ -17,7 +17,7 @@ from pruneviz.figures.chosen_runs import chosen_spec
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs
 from pruneviz.plot.canvas import letters
-from pruneviz.plot.points import clear_points
+from pruneviz.plot.points import clear_points, clear_words
 from pruneviz.plot.row_kind import RowKind, check_recorded, row_kind_in, row_kind_of
 from pruneviz.plot.scatter_heading import counts, when
 from pruneviz.plot.scatter_plot import draw_points
@@ -93,7 +93,8 @@ def _above(facts: pd.Series) -> str:
 def _hollow(table: pd.DataFrame) -> str:
     if clear_points(table, X, Y).isna().all():
         return ""
-    return "Hollow points are not clear of the noise of the sample. "
+    where = clear_words(table, X, Y)
+    return f"Hollow points are not clear of the noise of the sample{where}. "
 
 
 def _inset(options: DrawOptions) -> str:
@@ -109,8 +110,8 @@ def values(table: pd.DataFrame, options: DrawOptions) -> list[str]:
         lines.append(f"{letter}{_place(facts)}, {counts(facts, row_kind)}:")
         for method in options.methods:
             lines.append(f"    {COEFFICIENT_NAMES[method]:<8} {_with_interval(facts, method)}")
-        clear = _clear_of_noise(_points_of(table, facts))
-        if clear.notna().all():
+        clear = _clear_of_noise(_points_of(table, facts)).dropna()
+        if len(clear):
             shares = listed(f"{name} in {share:.0%}" for name, share in clear.items())
             lines.append(f"    clear of the noise of the sample: {shares} of the points shown")
     return lines

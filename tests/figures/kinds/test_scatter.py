@@ -179,12 +179,21 @@ def test_the_caption_tells_how_many_points_are_clear_of_noise(runs: Runs) -> Non
     filters = runs.filters
     errors = {
         "theta_g_se": filters["theta_g"].abs() / 3,
-        "theta_hg_se_given_g": filters["theta_hg"].abs(),
+        "theta_hg_se": filters["theta_hg"].abs(),
     }
     table = table_of(replace(runs, filters=filters.assign(**errors)), "3")
     dead = table[table["epoch"] == 0]["theta_g"].eq(0).mean()
     values = "\n".join(scatter.values(table, DEFAULT))
     assert f"theta_g in {1 - dead:.0%} and theta_hg in 0%" in values
+    assert "noise of the sample. " in scatter.drawn(table, DEFAULT)
+    # with g held fixed it says nothing about theta_hg
+    errors["theta_hg_se_given_g"] = errors.pop("theta_hg_se")
+    table = table_of(replace(runs, filters=filters.assign(**errors)), "3")
+    assert "theta_hg_clear" not in table
+    assert f"sample: theta_g in {1 - dead:.0%} of" in "\n".join(scatter.values(table, DEFAULT))
+    assert "noise of the sample in theta_g. " in scatter.drawn(table, DEFAULT)
+    above = scatter.draw(table, DEFAULT).axes[0].texts[0].get_text()
+    assert "% clear of noise in theta_g" in above
 
 
 def test_the_caption_says_nothing_about_errors_that_were_not_recorded(runs: Runs) -> None:

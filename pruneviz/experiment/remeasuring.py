@@ -34,7 +34,7 @@ _MEASURED_ANEW = frozenset(
         "samples", "half_size",
         "dtype", "device", "device_name", "threads", "command", "created", "versions",
         "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
-        "se_df", "strata", "population",
+        "se_df", "se_df_drawn", "sample_batches", "sample_batch_size", "strata", "population",
     )
 )  # fmt: skip
 

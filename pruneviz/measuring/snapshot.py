@@ -151,8 +151,8 @@ def measure(
             `abs_theta_g_se`, `theta_g_se`. They come from 8 random half samples and take a few
             times as long as everything else. "default" leaves them out unless `columns` names them.
         strata: How the sample was drawn, for its standard errors: "classes", a fixed number of
-            every class; None, at random from everything; "auto" takes classes with equally many
-            examples, up to one, and two or more.
+            every class; None, at random from everything; "auto" takes classes where class sizes
+            differ by at most one and each is 2 or more.
         population: Number of examples that the sample was drawn from without replacement, or
             {label: number}, if these are what it stands for. Default: a distribution.
 

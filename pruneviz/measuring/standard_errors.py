@@ -96,6 +96,7 @@ class FilterTerms(Listener):
         device = parameters[layers[0].weight].device
         filters = sum(layer.filters for layer in layers)
         self._gathered, self._part = torch.zeros(2, filters, dtype=torch.float64, device=device)
+        self._degrees = None if strata is None else strata.degrees
         self._left = torch.ones(1) if strata is None else strata.left
         # columns are the filters of all layers, concatenated
         self._over_batches, self._over_examples = (
@@ -140,7 +141,8 @@ class FilterTerms(Listener):
     def standard_errors(self) -> NamedTensors:
         """{layer: standard error of each filter, float64 [filters] on the CPU}.
 
-        That of the sample as it was drawn. NaN for fewer than two examples or batches, for a layer
+        That of the sample as it was drawn. NaN without a degree of freedom, such as where fewer
+        than two examples or batches have a weight, for a layer
         whose output does not keep examples in its first dimension, and for a layer whose weight is
         also used elsewhere, so that its terms do not add up to the derivative.
         """
@@ -148,6 +150,8 @@ class FilterTerms(Listener):
             errors = self._over_batches.standard_error(len(self._part)) * self._left[0].sqrt()
         else:
             errors = self._over_examples.standard_error(self._left)
+        if self._degrees is not None and self._degrees < 1:
+            errors = torch.full_like(errors, _NULL)
         return self._where_valid(errors)
 
     def independent_errors(self) -> NamedTensors:

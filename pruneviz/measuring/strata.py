@@ -1,6 +1,6 @@
 """The strata of a sample: how it was drawn, as far as its labels show it or a person says.
 
-A sample with as many examples of every class was drawn class by class. Its standard errors count
+A sample whose class sizes differ by at most one was drawn class by class. Its standard errors count
 the spread within classes alone. Any other sample counts as drawn at random from everything, so that
 the spread between classes belongs to its errors.
 """
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from pruneviz.errors import MeasureError
-from pruneviz.measuring.losses import CrossEntropy, Loss, labels_of, understood
+from pruneviz.measuring.losses import CrossEntropy, Loss, given_weights, labels_of, understood
 from pruneviz.measuring.objective import Objective
 from pruneviz.measuring.options import Options
-from pruneviz.model.sample import Batch, sample_size
+from pruneviz.model.sample import Batch, examples_in, sample_size
 
 _AUTO = Options()
 
@@ -30,12 +30,13 @@ class Strata:
         of_each: Numbers of strata from 0, int64 [observations].
         left: For each stratum the share of its population that is not in the sample, float64; 1
             where the population is not known or infinite.
-        lost: Degrees of freedom lost to observations without a loss, such as ignored labels.
+        idle: Observations without a weight in the loss, such as ignored labels; they are the last
+            stratum and count as none.
     """
 
     of_each: Tensor
     left: Tensor
-    lost: int = 0
+    idle: int = 0
 
     @property
     def sizes(self) -> Tensor:
@@ -45,7 +46,12 @@ class Strata:
     @property
     def degrees(self) -> int:
         """Degrees of freedom of an error of all observations."""
-        return len(self.of_each) - len(self.left) - self.lost
+        return len(self.of_each) - self.idle - self.drawn
+
+    @property
+    def drawn(self) -> int:
+        """Number of strata, without that of observations that have no weight."""
+        return len(self.left) - bool(self.idle)
 
 
 def strata_of(sample: Objective, options: Options = _AUTO) -> Strata:
@@ -58,24 +64,30 @@ def strata_of(sample: Objective, options: Options = _AUTO) -> Strata:
     Raises:
         MeasureError: As for `strata_of_batches`.
     """
-    return strata_of_batches(sample.batches, sample.whole, sample.loss, options)
+    return strata_of_batches(sample.batches, sample.whole, sample.loss, options, sample.weights)
 
 
 def strata_of_batches(
-    batches: Sequence[Batch], whole: str, loss: Loss | None, options: Options
+    batches: Sequence[Batch],
+    whole: str,
+    loss: Loss | None,
+    options: Options,
+    weights: Tensor | None = None,
 ) -> Strata:
     """The strata that some batches were drawn from.
 
-    Classes are strata if every class has as many examples as any other, up to one, and two or more,
-    or if `options` say so. Then the examples of classes with a single one, whose spread is not
-    known, are one stratum; if there is one such class, it joins the smallest other one. Their
-    errors are too large rather than too small. Batches that cannot be split are one stratum.
+    Classes are strata where class sizes differ by at most one and each is 2 or more, or if
+    `options` say so. Then the examples of classes with a single one, whose spread is not known, are
+    one stratum; if there is one such class, it joins the smallest other one. Their errors are too
+    large rather than too small. Batches that cannot be split are one stratum.
 
     Args:
         batches: The sample.
         whole: Why batches cannot be split; "" if they may be.
         loss: The loss, which may ignore a label.
         options: Measuring options.
+        weights: Weights of the examples in the loss; those without one do not count. Default: equal
+            ones, but for ignored labels.
 
     Raises:
         MeasureError: If classes were asked for and labels are none, or the population does not hold
@@ -89,23 +101,56 @@ def strata_of_batches(
         )
     if whole:
         left = _one_left(labels, sample_size(batches), options)
-        return Strata(torch.zeros(len(batches), dtype=torch.int64), left)
+        return _with_idle(
+            torch.zeros(len(batches), dtype=torch.int64), left, _of_batches(batches, weights)
+        )
+    counted = torch.ones(sample_size(batches), dtype=torch.bool) if weights is None else weights > 0
     if labels is None:
         left = _one_left(None, sample_size(batches), options)
-        return Strata(torch.zeros(sample_size(batches), dtype=torch.int64), left)
-    counted = labels != _ignored(loss)
+        return _with_idle(torch.zeros(len(counted), dtype=torch.int64), left, counted)
+    counted = counted & (labels != _ignored(loss))
     classes, of_counted, sizes = labels[counted].unique(return_inverse=True, return_counts=True)
-    idle = int((~counted).sum())
     balanced = len(sizes) > 1 and int(sizes.min()) > 1 and int(sizes.max() - sizes.min()) <= 1
     if options.strata is None or not len(sizes) or (options.strata == "auto" and not balanced):
-        return Strata(torch.zeros_like(labels), _one_left(labels, len(labels), options), idle)
+        left = _one_left(labels, len(labels), options)
+        return _with_idle(torch.zeros_like(labels), left, counted)
     stratum_of_class = _without_singles(sizes)
     left = _left_by_stratum(classes, sizes, stratum_of_class, options)
-    of_each = torch.full_like(labels, len(left))
+    of_each = torch.zeros_like(labels)
     of_each[counted] = stratum_of_class[of_counted]
+    return _with_idle(of_each, left, counted)
+
+
+def _with_idle(of_each: Tensor, left: Tensor, counted: Tensor) -> Strata:
+    """Strata with the observations that do not count in one of their own."""
+    idle = int((~counted).sum())
     if idle:
+        of_each = of_each.where(counted, len(left))
         left = torch.cat([left, torch.ones(1, dtype=torch.float64)])
-    return Strata(of_each, left, max(idle - 1, 0))
+    return Strata(of_each, left, idle)
+
+
+def _of_batches(batches: Sequence[Batch], weights: Tensor | None) -> Tensor:
+    """Whether batches have an example with a weight."""
+    if weights is None:
+        return torch.ones(len(batches), dtype=torch.bool)
+    parts = weights.split([examples_in(x) for x, _ in batches])
+    return torch.stack([(own > 0).any() for own in parts])
+
+
+def stated_weights(batches: Sequence[Batch], options: Options) -> Tensor | None:
+    """Weights of examples as far as options and labels state them; None for a loss of one's own.
+
+    Args:
+        batches: The sample.
+        options: Its `loss` and `loss_weight`.
+    """
+    if options.loss_weight is not None:
+        return torch.cat([given_weights(options.loss_weight)(batch).cpu() for batch in batches])
+    loss = understood(options.loss)
+    if loss is None or not all(isinstance(y, Tensor) for _, y in batches):
+        return None
+    return torch.cat([loss.weights(batch).cpu() for batch in batches])
 
 
 def class_labels(batches: Sequence[Batch]) -> Tensor | None:

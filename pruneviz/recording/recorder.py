@@ -169,7 +169,7 @@ class Recorder:
         }
         own = self._model, self.coverage, self._layers, self._options
         found = found_facts(*own, measuring) | request_facts(self._options, request_at)
-        found |= sampling_facts(batches, self._options, self._whole)
+        measured |= sampling_facts(batches, self._options, self._whole)
         self.spec = spec_of(Path(out).name, measured, {**found, **(spec or {})})
         with one_writer():
             self.log, how = open_log(out, self.spec, resume)

@@ -25,7 +25,7 @@ from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.half_samples import half_size
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
-from pruneviz.measuring.strata import strata_of_batches
+from pruneviz.measuring.strata import stated_weights, strata_of_batches
 from pruneviz.model.filters import Layer
 from pruneviz.model.sample import Batch, measuring_dtype, model_device
 from pruneviz.recording.measured_epochs import Every, in_spec
@@ -42,6 +42,8 @@ _KINDS: tuple[tuple[frozenset[str], Callable[[object], bool], str], ...] = (
     (_NUMBERS, is_number, "a number"),
     (_TEXT, lambda value: isinstance(value, str), "text"),
 )
+# Facts of `sampling_facts`: the recorder alone knows them.
+_OF_SAMPLING = (BATCHES, "half_size", "se_df", "se_df_drawn", "strata", "population")
 _PACKAGES = ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow")
 
 
@@ -61,8 +63,14 @@ def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> 
             _logger.warning("spec has the fact %r; did you mean %r?", name, known)
     spec = RunSpec.from_dict({"run": run, **measured, **given})
     true = RunSpec.from_dict({"run": run, **measured})
+    for name in _OF_SAMPLING:
+        if name not in measured and given.get(name) is not None:
+            raise LogError(
+                f"spec says {name}={given[name]!r}, which the recorder states by itself where it "
+                f"measures it, and it does not; leave {name} out of spec"
+            )
     for name in measured:
-        said, is_so = getattr(spec, name), getattr(true, name)
+        said, is_so = (one.to_dict().get(name) for one in (spec, true))
         if said != is_so:
             raise LogError(
                 f"spec says {name}={said!r}, but the recorder measures with {is_so!r}; "
@@ -149,10 +157,11 @@ def sampling_facts(batches: Sequence[Batch], options: Options, whole: str) -> di
     facts: dict[str, Any] = {BATCHES: len(batches)} if together else {}
     if options.samples == 2:
         facts["half_size"] = half_size(batches, whole)
-    strata = strata_of_batches(batches, together, options.loss, options)
+    weights = stated_weights(batches, options)
+    strata = strata_of_batches(batches, together, options.loss, options, weights)
     if any("_se" in name for name in options.wanted()):
         facts |= stated_degrees(strata.degrees, options.wanted(), options.row_kind)
-        facts["strata"] = "classes" if len(strata.left) > 1 else "none"
+        facts["strata"] = "classes" if strata.drawn > 1 else "none"
         if options.population is not None:
             facts["population"] = options.population
     return facts

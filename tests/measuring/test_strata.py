@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import pruneviz as pv
 from pruneviz.measuring.building import build_objective
 from pruneviz.measuring.objective import Objective
 from pruneviz.measuring.options import Options
@@ -50,3 +51,20 @@ def test_targets_that_are_no_classes_have_no_strata() -> None:
 def test_batches_that_cannot_be_split_are_one_stratum() -> None:
     strata = strata_of(objective(torch.tensor([0, 1, 2, 0, 1, 2]), 2, bn="batch"))
     assert (strata.sizes.tolist(), strata.degrees) == ([3], 2)
+
+
+def test_examples_without_a_weight_are_no_observations() -> None:
+    torch.manual_seed(0)
+    x, labels = torch.randn(60, 4), torch.arange(60) % 4
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 4)).double()
+    first = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0, 0, 0]))
+    table = pv.measure(model, (x, labels), loss=first, dtype=torch.float64)
+    alone = pv.measure(model, (x[::4], labels[::4]), dtype=torch.float64)
+    assert table.attrs["se_df"] == alone.attrs["se_df"] == 14
+    for name in ("theta_g_se", "theta_hg_se_given_g"):
+        torch.testing.assert_close(torch.tensor(table[name]), torch.tensor(alone[name]))
+    one = labels.clone().fill_(-100)
+    one[7] = 2
+    table = pv.measure(model, (x, one), dtype=torch.float64)
+    assert table.attrs["se_df"] == 0
+    assert table[["theta_g_se", "theta_hg_se_given_g"]].isna().all(axis=None)

@@ -108,3 +108,16 @@ def test_commands_name_no_folder_of_a_machine() -> None:
     text = [*filter(None, facts), *(path.read_text(encoding="utf-8") for path in figures)]
     assert len(text) > 60
     assert [found for found in map(re.compile(r" /\w+/[^ ]*").search, text) if found] == []
+
+
+def test_standard_errors_of_the_shipped_sample_are_no_larger_than_the_values() -> None:
+    """A value is truth and noise: its mean square over filters exceeds that of its noise."""
+    rows = pv.load(ROOT / "data" / "cifar-mini-errors").filters.dropna(subset="theta_g")
+    numbers = ["theta_g", "theta_g_se", "theta_g_se_iid", "theta_hg_se", "theta_hg_se_given_g"]
+    squares = rows[numbers].astype("float64") ** 2
+    means = squares.groupby([rows["run"], rows["epoch"]], observed=True).mean()
+    assert len(means) == 3 * 5
+    assert (means["theta_g_se"] < means["theta_g"]).all()
+    first = means.xs(0, level="epoch")
+    assert (first["theta_g_se_iid"] > first["theta_g"]).any()  # what was recorded before
+    assert (means["theta_hg_se"] > means["theta_hg_se_given_g"]).all()

@@ -52,7 +52,7 @@ RULES: Mapping[str, Rule] = {
         interval="95 %, Student's t over seeds on the scale of atanh r, transformed back",
         sample=(
             "unpruned runs that differ only in their seed, at the measured epochs nearest to 0, a "
-            "quarter and all of the schedule"
+            "quarter and all of the schedule, within a tenth of it"
         ),
         thresholds={"high": 0.7, "ranks": 0.5, "clear": 0.5},
         seeds=3,

@@ -79,7 +79,7 @@ def convergence_by_run(
     thresholds: float | Sequence[float] | None = None,
     by: str | Sequence[str] = BY,
 ) -> pd.DataFrame:
-    """Measure how fast every run converges. Epochs without an accuracy are skipped.
+    """Measure how fast every run converges, at the epochs at which all runs of a panel have it.
 
     Args:
         epochs: Runs; or their epochs table (`runs.epochs`).
@@ -206,7 +206,7 @@ def _of_panel(
         levels = [(share, share * best) for share in SHARES]
     else:
         levels = [(np.nan, level) for level in sorted(thresholds)]
-    mine = [curves[run] for run in panel["run"]]
+    mine = _on_common_epochs([curves[run] for run in panel["run"]])
     rows = [
         ("epochs_to", share, level, [_first(curve, accuracy, level) for curve in mine])
         for share, level in levels
@@ -262,6 +262,12 @@ def _check_curves(facts: pd.DataFrame, curves: dict[str, pd.DataFrame], accuracy
             f"no epoch of {', '.join(bare)} has {accuracy}; leave these runs out, or record them "
             "with their accuracies"
         )
+
+
+def _on_common_epochs(curves: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The curves at the epochs that all have: one measured more often would arrive earlier."""
+    common = set.intersection(*(set(curve["epoch"]) for curve in curves))
+    return [curve[curve["epoch"].isin(common)] for curve in curves]
 
 
 def _check_same_epochs(curves: dict[str, pd.DataFrame]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.chosen_epochs import nearest_epochs
+from pruneviz.analysis.chosen_epochs import FRACTIONS, nearest_epochs
 from pruneviz.analysis.correlation import correlate, over_seeds
 from pruneviz.analysis.noise import clear_of_noise, error_columns, with_degrees
 from pruneviz.analysis.rules import (
@@ -25,6 +25,7 @@ from pruneviz.analysis.rules import (
 )
 
 X, Y = "theta_g", "theta_hg"
+FAR = 0.1  # of the schedule: how far from its place an epoch may be
 STATISTIC = "Pearson's r of theta_hg with theta_g: tanh of the mean of atanh r over seeds"
 
 
@@ -207,10 +208,17 @@ def _of_weights(panel: Panel) -> pd.DataFrame:
 
 
 def _shown(panel: Panel, held: pd.DataFrame) -> list[int]:
-    """The epochs nearest to 0, a quarter and all of training that all runs hold."""
+    """The epochs near 0, a quarter and all of training that all runs hold.
+
+    A run that ended at a fifth of its training says nothing about the end.
+    """
     runs_at = held.groupby("epoch")["run"].nunique()
     common = [int(epoch) for epoch in runs_at.index[runs_at == held["run"].nunique()]]
     if not common:
         return []
     stated = panel.runs.spec["epochs"].max()
-    return nearest_epochs(common, int(max(common) if pd.isna(stated) else stated))
+    schedule = int(max(common) if pd.isna(stated) else stated)
+    reach = max(1.0, FAR * schedule)
+    places = {share: nearest_epochs(common, schedule, (share,))[0] for share in FRACTIONS}
+    near = [e for share, e in places.items() if abs(e - share * schedule) <= reach]
+    return list(dict.fromkeys(near))

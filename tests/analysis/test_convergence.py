@@ -78,6 +78,15 @@ def test_an_epoch_without_accuracy_is_skipped() -> None:
     assert found["value"].to_list() == pytest.approx([4, ((0.1 + 0.3) / 2 * 2 + 0.4) / 3, 0.5])
 
 
+def test_runs_are_compared_at_the_epochs_that_all_have() -> None:
+    curve = [0.1, 0.3, 0.5, 0.6, 0.7]
+    sparse = [0.1, np.nan, 0.5, np.nan, 0.7]  # the same curve, at every other epoch
+    epochs, spec = tables({("magnitude", 0): curve, ("proposed", 0): sparse})
+    found = convergence_by_run(epochs, spec, thresholds=[0.25, 0.65])
+    one, other = (rows["value"].to_list() for _, rows in found.groupby("run"))
+    assert one == other
+
+
 @pytest.mark.parametrize(("accuracy", "level"), [("test_acc", 0.95), ("train_acc", 0.5)])
 def test_numbers_equal_plain_pandas(accuracy: str, level: float) -> None:
     runs = make_pruned_runs(

@@ -121,6 +121,13 @@ def test_runs_are_judged_at_three_epochs(r: float, noise: float, verdict: str) -
     assert (found["low"] <= found["value"]).all() and (found["value"] <= found["high"]).all()
 
 
+def test_the_end_of_a_run_that_was_cut_off_is_not_judged() -> None:
+    runs = correlated(0.95, 0.1)
+    spec = runs.spec.assign(epochs=80)
+    found = pv.claims(replace(runs, spec=spec), NAME)
+    assert list(found["epoch"]) == [0]  # 8 of 80 epochs are near neither a quarter nor the end
+
+
 @pytest.mark.parametrize(
     ("seeds", "kept", "why"), [((1,), 0, "in each seed"), ((0, 1, 2), 5, "only")]
 )

@@ -71,6 +71,8 @@ def claims(
     if json_file is not None:
         if not json_file.resolve().parent.is_dir():
             raise LogError(f"there is no folder {json_file.parent} for {json_file.name}; create it")
+        if json_file.is_dir():
+            raise LogError(f"{json_file} is a folder; give --json the name of a file")
         text = json.dumps(records(found), indent=1, ensure_ascii=False)
         with disk_errors(json_file):
             write_whole(

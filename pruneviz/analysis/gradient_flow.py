@@ -25,7 +25,7 @@ _LEAST = 3  # pairs
 
 def flow_table(
     source: Runs | pd.DataFrame,
-    prediction: str = "gradient",
+    prediction: str = "momentum",
     *,
     by: str | Sequence[str] = ("run", "epoch", "layer"),
     over: Over = "epoch",
@@ -40,8 +40,9 @@ def flow_table(
             - "flow": gradient flow alone, -2 η θ^T g, on the mini-batch.
             - "gradient": an Euler step, -2 η θ^T d + η² norm(d)² with d = g + λ θ. Exact for SGD
               without momentum.
-            - "momentum": the same for the iterate that momentum averages, which adds what d has in
-              common with earlier steps. Exact for it; over many steps also for θ.
+            - "momentum" (default): the same for the iterate that momentum averages, which adds what
+              d has in common with earlier steps, and its jumps where rates change. Exact for it;
+              over many steps also for θ. Without momentum it is "gradient".
             - "update": 2 θ^T s + norm(s)² of the step s that the optimiser's buffer says. Exact for
               SGD; it checks the books.
             - "sample": as "momentum", with θ^T g on the measurement sample; over epochs only, from
@@ -50,6 +51,7 @@ def flow_table(
               d on the sample: gradient flow, exact to the second order in the step.
             - "displacement": the same along the step that was taken; for any optimiser.
         by: Columns of one regression: of "run", "epoch", "layer" and "filter"; facts of runs too.
+            [] is one regression over all rows.
         over: What one point of the regression is: "epoch", a filter with the sums over the metered
             steps of an epoch; or "step", a filter at a step.
 
@@ -65,7 +67,7 @@ def flow_table(
         AnalysisError: If an argument is unknown, or no run has what is asked.
 
     Example:
-        >>> pv.flow_table(pv.load("data/mine"), "gradient", by=["run", "epoch"])
+        >>> pv.flow_table(pv.load("data/mine"), by=["run", "epoch"])
     """
     if prediction not in KNOWN:
         raise AnalysisError(unknown_name("prediction", prediction, KNOWN))
@@ -79,6 +81,8 @@ def flow_table(
     groups = as_names(by)
     rows = flow_rows(source, prediction, groups)
     sums = _sums(rows, prediction, over)
+    if not groups:
+        return _regressions(sums.sum().to_frame().T)
     totals = sums.groupby([rows[name] for name in groups], observed=True).sum()
     return _regressions(totals).reset_index()
 
@@ -101,7 +105,14 @@ def flow_rows(
     rows = source if isinstance(source, pd.DataFrame) else source.flow
     change = change_of(prediction)
     held = _PARTS if prediction == SAMPLE else (prediction,)
-    require_columns(rows, [*_KEYS[1:], *held, change], "the table of flow", _REPAIR)
+    steps = PREDICTIONS[_of(prediction)].steps
+    require_columns(rows, [*_KEYS[1:], *held, change, steps], "the table of flow", _REPAIR)
+    measured = rows[rows[steps] > 0]
+    if len(measured) and measured[change].isna().all():
+        raise AnalysisError(
+            f"the flow of all {measured['epoch'].nunique()} epochs with steps is not finite: "
+            "training has diverged; lower the learning rate"
+        )
     rows = rows.dropna(subset=[*held, change])
     if prediction == SAMPLE:
         rows = rows.assign(sample=_of_sample(rows))
@@ -118,7 +129,12 @@ def flow_rows(
 
 def change_of(prediction: str) -> str:
     """The column of the change that a prediction is compared with."""
-    return "change" if prediction == SAMPLE else PREDICTIONS[prediction].change
+    return PREDICTIONS[_of(prediction)].change
+
+
+def _of(prediction: str) -> str:
+    """The prediction whose change and steps one has."""
+    return "flow" if prediction == SAMPLE else prediction
 
 
 def _of_sample(rows: pd.DataFrame) -> pd.Series:

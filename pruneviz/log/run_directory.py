@@ -25,6 +25,7 @@ from pruneviz.errors import LogError
 from pruneviz.log import older_columns, schema
 from pruneviz.log.epoch_parts import PARTS, complete_epochs, part_file, parts_of
 from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished, write_whole
+from pruneviz.log.flow_epochs import warn_of_left_out
 from pruneviz.log.parquet import (
     TablePart,
     arrow_table,
@@ -52,6 +53,7 @@ class RunLog:
     def __init__(self, path: Path, spec: RunSpec) -> None:
         self.path, self.spec = path, spec
         self._noted: dict[str, Any] = {}
+        self.flow: dict[int, set[str]] = {}  # layers by epoch, of this process
 
     @classmethod
     def create(cls, path: str | Path, spec: RunSpec) -> RunLog:
@@ -189,6 +191,7 @@ class RunLog:
 
     def drop_after(self, epoch: int) -> None:
         """Delete the epochs after `epoch`, to resume from an earlier checkpoint."""
+        self.flow = {known: layers for known, layers in self.flow.items() if known <= epoch}
         with disk_errors(self.path):
             for later in self.epochs:
                 if later <= epoch:
@@ -200,8 +203,10 @@ class RunLog:
     def seal(self) -> None:
         """Write one file per table and mark the run finished.
 
-        An interrupted seal can be repeated.
+        An interrupted seal can be repeated. A warning names epochs with flow alone.
         """
+        if not is_sealed(self.path):
+            warn_of_left_out(self.path, set(self.flow) - set(self.epochs))
         with disk_errors(self.path):
             if not is_sealed(self.path):
                 self._write_whole_tables()

@@ -21,7 +21,7 @@ _FIT = ["n", "slope", "r2", "explained"]
 
 def flow_numbers(
     source: Runs | pd.DataFrame,
-    prediction: str = "gradient",
+    prediction: str = "momentum",
     *,
     by: By = "filter",
     epochs: int | Iterable[int] | None = None,

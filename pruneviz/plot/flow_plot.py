@@ -35,7 +35,7 @@ _GAPS = {"x": 0.3, "y": 0.13}  # least distance of two tick labels, as a fractio
 @with_table(flow_numbers)
 def flow(
     source: Runs | pd.DataFrame,
-    prediction: str = "gradient",
+    prediction: str = "momentum",
     *,
     by: By = "filter",
     epochs: int | Iterable[int] | None = None,
@@ -54,7 +54,8 @@ def flow(
         source: Recordings with flow, as `pruneviz.load` returns them, or the table of a
             `pruneviz.FlowMeter`.
         prediction: "flow", "gradient", "momentum", "update", "sample", "curvature" or
-            "displacement", as for `pruneviz.flow_table`.
+            "displacement", as for `pruneviz.flow_table`. Without momentum of the optimiser,
+            "momentum" is "gradient".
         by: "filter" or "layer".
         epochs: Epochs to show; negative numbers count from the last one. Default: the first, the
             middle one and the last.
@@ -73,8 +74,8 @@ def flow(
 
     Example:
         >>> runs = pv.load("data/mine")
-        >>> pv.plot.flow(runs, "gradient")
-        >>> pv.plot.flow(runs, "momentum", by="layer")
+        >>> pv.plot.flow(runs)
+        >>> pv.plot.flow(runs, by="layer")
     """
     table = flow_numbers(source, prediction, by=by, epochs=epochs, runs=runs)
     draw = _draw_layers if by == "layer" else _draw_filters

@@ -25,7 +25,7 @@ def points(seed: int = 0) -> pd.DataFrame:
     return keys.assign(x=x, y=0.8 * x + 1e-7 * random.normal(size=len(keys)))
 
 
-def as_flow(of: pd.DataFrame, prediction: str = "gradient") -> pd.DataFrame:
+def as_flow(of: pd.DataFrame, prediction: str = "momentum") -> pd.DataFrame:
     """The table of flow that a meter makes of these points."""
     change, steps = PREDICTIONS[prediction].change, PREDICTIONS[prediction].steps
     sums = of.assign(
@@ -105,9 +105,22 @@ def test_a_wrong_question_names_what_there_is() -> None:
         pv.flow_table(make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,), epochs=1))
 
 
+def test_no_groups_are_one_regression_over_all_rows() -> None:
+    flow = as_flow(points())
+    found = pv.flow_table(flow, by=[])
+    same = pv.flow_table(flow.assign(layer="one"), by="layer").drop(columns="layer")
+    pd.testing.assert_frame_equal(found, same)
+
+
+def test_training_that_diverged_is_told_from_no_recording() -> None:
+    flow = as_flow(points())
+    with pytest.raises(AnalysisError, match=r"all 2 epochs with steps is not finite"):
+        pv.flow_table(flow.assign(change=np.nan, momentum=np.nan))
+
+
 def test_the_sample_counts_for_all_steps_of_an_epoch() -> None:
     flow = as_flow(points()).assign(
-        sample_steps=2, sample_flow=lambda of: 2 / STEPS * of["gradient"], decay=1.0, second=2.0
+        sample_steps=2, sample_flow=lambda of: 2 / STEPS * of["momentum"], decay=1.0, second=2.0
     )
     found = pv.flow_table(flow.assign(memory=-3.0), "sample")
-    pd.testing.assert_frame_equal(found, pv.flow_table(flow, "gradient"))
+    pd.testing.assert_frame_equal(found, pv.flow_table(flow))

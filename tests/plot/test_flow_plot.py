@@ -26,7 +26,7 @@ def flow(runs: tuple[str, ...] = ("mine",), epochs: tuple[int, ...] = (1, 2, 4, 
     table = index.to_frame(index=False)
     x = random.normal(size=len(table)) * 1e-3
     return table.assign(
-        steps=10, sample_steps=0, gradient=x, change=0.8 * x + 1e-5 * random.normal(size=len(table))
+        steps=10, sample_steps=0, momentum=x, change=0.8 * x + 1e-5 * random.normal(size=len(table))
     ).reindex(columns=list(FLOW))
 
 
@@ -41,7 +41,7 @@ def test_points_are_filters_and_the_fit_is_that_of_flow_table() -> None:
         for name in ("slope", "r2", "explained"):
             assert set(rows[name]) == {fit.loc[epoch, name]}
     one = flow().query("epoch == 4")
-    assert np.array_equal(table.query("epoch == 4")["predicted"], one["gradient"])
+    assert np.array_equal(table.query("epoch == 4")["predicted"], one["momentum"])
     assert np.array_equal(table.query("epoch == 4")["change"], one["change"])
 
 
@@ -71,7 +71,7 @@ def test_the_heading_says_what_the_identity_explains() -> None:
     axes = pv.plot.flow(flow(), epochs=1).axes[0]
     (words,) = [text.get_text() for text in axes.texts]
     assert words == "slope 0.81, R² 1.00\ny = x explains 0.93"
-    wrong = flow().assign(gradient=lambda of: -of["gradient"])
+    wrong = flow().assign(momentum=lambda of: -of["momentum"])
     assert "y = x explains nothing" in pv.plot.flow(wrong, epochs=1).axes[0].texts[0].get_text()
     few = flow(epochs=(1,)).query("filter == 0 and layer == 'stem'")
     assert pv.plot.flow(few).axes[0].texts[0].get_text() == "no line through 1 points"

@@ -479,6 +479,46 @@ def recorded(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "run"
 
 
+def test_meters_of_one_recorder_share_an_epoch_and_no_layer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = network(torch.float32)
+    model.insert(3, nn.Conv2d(5, 5, 1))
+    sample = SAMPLE[0].float(), SAMPLE[1]
+    optimizers = [torch.optim.SGD(model[at].parameters(), 0.1) for at in (0, 3)]
+    recorder = pv.Recorder(model, sample, tmp_path / "run")
+    recorder.after_epoch(0)
+    meters = [pv.FlowMeter(model, one, sample, recorder=recorder) for one in optimizers]
+    for epoch in (1, 7):
+        for meter, optimizer in zip(meters, optimizers, strict=True):
+            with meter:
+                train(model, optimizer, batches(1, torch.float32))
+            meter.take(epoch)
+        with meters[0], pytest.raises(pv.errors.LogError, match=r"holds the flow of 0 at epoch"):
+            train(model, optimizers[0], batches(1, torch.float32))
+            meters[0].take(epoch)
+        if epoch == 1:
+            recorder.after_epoch(1)
+    recorder.close()
+    assert sum("the flow of epoch 7 is left out" in message for message in caplog.messages) == 1
+    held = pv.load(tmp_path / "run").flow
+    assert held[["epoch", "layer"]].drop_duplicates().to_numpy().tolist() == [[1, "0"], [1, "3"]]
+    with pytest.raises(pv.errors.LogError, match=r"is closed"):
+        meters[0].take(8)
+
+
+def test_an_epoch_is_taken_once() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pv.FlowMeter(model, optimizer, SAMPLE) as meter:
+        train(model, optimizer, batches(1))
+        meter.take(1)
+        train(model, optimizer, batches(1))
+        with pytest.raises(MeasureError, match=r"epoch=1 was taken before"):
+            meter.take(1)
+        assert (meter.take(2)["steps"] == 1).all()
+
+
 def test_a_recorder_keeps_the_flow_beside_its_run(recorded: Path, tmp_path: Path) -> None:
     runs = pv.load(recorded)
     assert (recorded / "flow.parquet").exists()

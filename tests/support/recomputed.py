@@ -104,9 +104,10 @@ def accuracy_tables(runs: Sequence[Facts], network: str, rounds: int) -> dict[st
     panel = of(runs, kind="pruned", network=network, rounds=rounds)
     by_measure = {measure: of(panel, measure=measure) for measure in CURVE_MEASURES}
     numbers = {run["run"]: _convergence_of(run, panel) for run in panel}
+    ends = _ends(of(runs, kind="pruned", network=network))
     curves, convergence, leads = [], [], []
     for measure in CURVE_MEASURES:
-        curves += _curve(by_measure[measure])
+        curves += [{**row, **ends} for row in _curve(by_measure[measure])]
         convergence += _convergence(by_measure[measure], numbers)
     for ahead, behind in itertools.pairwise(CURVE_MEASURES):
         leads += _leads(by_measure[ahead], by_measure[behind], numbers)
@@ -137,9 +138,29 @@ def _curve(runs: Sequence[Facts]) -> list[Facts]:
                 **_with_sd("test_acc", at_epoch["test_acc"]),
                 "kept_fraction": np.mean(at_epoch["kept_fraction"]),
                 "pruned": epoch in pruned,
+                **_single_runs(at_epoch),
             }
         )
     return rows
+
+
+def _single_runs(at_epoch: dict[str, list[float]]) -> dict[str, float]:
+    """The accuracies of each of a few seeds."""
+    return {
+        f"{name}_run{number}": value
+        for name in ("train_acc", "test_acc")
+        for number, value in enumerate(at_epoch[name], start=1)
+    }
+
+
+def _ends(runs: Sequence[Facts]) -> dict[str, float]:
+    """The least and greatest accuracies of a network in any number of rounds."""
+    epochs = pd.concat([read(run, "epochs") for run in runs])
+    return {
+        f"{name}_{end}": getattr(epochs[name], how)()
+        for name in ("train_acc", "test_acc")
+        for end, how in (("least", "min"), ("most", "max"))
+    }
 
 
 def _convergence_of(run: Facts, panel: Sequence[Facts]) -> dict[tuple[str, str, float], float]:

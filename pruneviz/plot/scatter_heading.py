@@ -97,11 +97,7 @@ def _effective(settings: pd.DataFrame) -> list[str]:
 def _clear(rows: pd.DataFrame) -> list[str]:
     known = rows["clear"].dropna()
     share = float(np.mean(known.to_numpy(dtype=bool))) if len(known) else 0.0
-    return (
-        [f"{percent(share, digits=0)} clear of noise{rows['clear_in'].iloc[0]}"]
-        if len(known)
-        else []
-    )
+    return [f"{percent(share, digits=0)} clear"] if len(known) else []
 
 
 def panel_title(

@@ -248,7 +248,7 @@ def _noise_handles(table: pd.DataFrame) -> list[Artist]:
             color=style.NOTE_COLOUR,
             fillstyle="none",
             markeredgewidth=0.6,
-            label=f"not clear of the noise of the sample{table['clear_in'].iloc[0]}",
+            label=f"within noise{table['clear_in'].iloc[0]}",
         )
     ]
 

@@ -25,7 +25,7 @@ from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_pruned_runs
 
 DEFAULT = DrawOptions()
-TITLES = ["(a) CIFAR-10", "(b) CIFAR-100"]
+TITLES = ["(a) VGG-13, CIFAR-10", "(b) VGG-13, CIFAR-100"]
 LABELS = ["test accuracy (%)", "train accuracy (%)"]
 VGG = {"vgg13": SMALL["vgg13"]}
 

@@ -103,7 +103,7 @@ COMPLETED = {
     "pruneviz record --dataset ": set(DATASET_NAMES),
     "pruneviz record --measure grasp": {name for name in SCORES if name.startswith("grasp")},
     "pruneviz record --schedule ": {"published", "linear"},
-    "pruneviz record --flow": {"--flowandprune"},
+    "pruneviz record --flow": {"--flow", "--flowandprune"},
     "pruneviz remeasure --bn c": {"calibrated"},
 }
 

@@ -660,7 +660,7 @@ def test_flow_is_recorded_at_measured_epochs_and_changes_no_number(
 ) -> None:
     setting = Setting(tmp_path, flow=True)
     with pytest.raises(KeyboardInterrupt):
-        record_run(PLAN, setting, interrupt(2.5, "training"))
+        record_run(PLAN, setting, interrupt(2, "measuring"))
     record_run(PLAN, setting, ignore)
     runs = pv.load(tmp_path)
     pd.testing.assert_frame_equal(without_times(runs), without_times(recorded))

@@ -34,7 +34,8 @@ def test_a_kind_takes_the_parameters_of_its_function(kind: str) -> None:
 
 def test_every_plot_function_has_a_kind() -> None:
     functions = {name for name in plot.__all__ if inspect.isfunction(getattr(plot, name))}
-    assert {found.function for found in KINDS.values()} == functions
+    # flow draws the table of a meter, which no shipped recording has
+    assert {found.function for found in KINDS.values()} == functions - {"flow"}
 
 
 def test_options_become_arguments() -> None:

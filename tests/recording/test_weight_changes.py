@@ -161,7 +161,7 @@ def test_a_table_for_ranking_has_the_changes_and_moves_nothing(tmp_path: Path) -
     with recorder(model, tmp_path / "run") as recording:
         recording.after_epoch(0)
         model.load_state_dict(states[1].state_dict())
-        ranked = recording.table(1, columns=["theta_g", "theta_g_se"])
+        ranked = recording.table(1, columns=["theta_g", "theta_g_se_iid"])
         recording.after_epoch(1)
         again = recording.table(1)
     pd.testing.assert_frame_equal(again[COLUMNS], ranked[COLUMNS])

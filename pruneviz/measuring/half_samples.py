@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from pruneviz.errors import DataError
 from pruneviz.log import schema
+from pruneviz.measuring.options import Options
+from pruneviz.measuring.strata import class_labels, stated_weights
 from pruneviz.model.sample import Batch, chosen, examples_in, sample_size
 
 HALVES = ("A", "B")
 
 
-def half_samples(batches: Sequence[Batch], whole: str = "") -> dict[str, list[Batch]]:
+def half_samples(
+    batches: Sequence[Batch], options: Options, whole: str = ""
+) -> dict[str, list[Batch]]:
     """Split a sample into two halves of equal size.
 
     Examples of every class alternate between the halves, so that both have equally many of it;
-    examples without classes alternate in their order. An odd one of a class is in neither half.
-    Batches that must stay whole alternate instead.
+    examples without classes, or with strata=None, alternate in their order. An odd one of a class
+    is in neither half, nor is an example without a weight in the loss, such as one whose label is
+    ignored. Batches that must stay whole alternate instead.
 
     Args:
         batches: The sample.
+        options: Its `strata`, `loss` and `loss_weight`.
         whole: Why batches cannot be split; "" if they may be.
 
     Returns:
@@ -33,13 +38,13 @@ def half_samples(batches: Sequence[Batch], whole: str = "") -> dict[str, list[Ba
         DataError: If a class has a single example, there is a single batch that must stay whole, or
             halves of whole batches differ in their size.
     """
-    parts = _of_batches(batches, whole) if whole else _of_examples(batches)
+    parts = _of_batches(batches, whole) if whole else _of_examples(batches, options)
     return dict(zip(HALVES, parts, strict=True))
 
 
-def half_size(batches: Sequence[Batch], whole: str = "") -> int:
+def half_size(batches: Sequence[Batch], options: Options, whole: str = "") -> int:
     """Number of examples in each half of a sample; arguments and errors as for `half_samples`."""
-    return sample_size(half_samples(batches, whole)["A"])
+    return sample_size(half_samples(batches, options, whole)["A"])
 
 
 def half_columns(wanted: Sequence[str]) -> tuple[str, ...]:
@@ -68,10 +73,10 @@ def _of_batches(batches: Sequence[Batch], whole: str) -> tuple[list[Batch], list
     return one, other
 
 
-def _of_examples(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
+def _of_examples(batches: Sequence[Batch], options: Options) -> tuple[list[Batch], list[Batch]]:
     sizes = [examples_in(x) for x, _ in batches]
     half_of = torch.full((sum(sizes),), -1)
-    for own in _alternating([y for _, y in batches], sum(sizes)):
+    for own in _alternating(batches, options):
         pairs = len(own) // 2
         half_of[own[: 2 * pairs : 2]] = 0
         half_of[own[1 : 2 * pairs : 2]] = 1
@@ -91,28 +96,28 @@ def _in_half(parts: Sequence[tuple[Batch, Tensor]], half: int) -> list[Batch]:
     return found
 
 
-def _alternating(targets: Sequence[Any], examples: int) -> list[Tensor]:
-    """Positions of the examples of each class; of all examples if there are no classes."""
-    classes = [_classes(target) for target in targets]
-    known = [labels for labels in classes if labels is not None]
-    if len(known) < len(classes):
-        if examples < 2:
-            raise DataError("samples=2 needs two examples at least, and the sample has one")
-        return [torch.arange(examples)]
-    labels = torch.cat(known)
-    found = {int(label): (labels == label).nonzero().flatten() for label in labels.unique()}
+def _alternating(batches: Sequence[Batch], options: Options) -> list[Tensor]:
+    """Positions of the examples of each class that count, or of all if there are no classes."""
+    weights = stated_weights(batches, options)
+    counted = torch.ones(sample_size(batches), dtype=torch.bool) if weights is None else weights > 0
+    labels = None if options.strata is None else class_labels(batches)
+    if labels is None:
+        own = counted.nonzero().flatten()
+        if len(own) < 2:
+            raise DataError(
+                f"samples=2 needs two examples with a weight in the loss at least, and the sample "
+                f"has {len(own)}; give a larger sample"
+            )
+        return [own]
+    found = {
+        int(label): ((labels == label) & counted).nonzero().flatten()
+        for label in labels[counted].unique()
+    }
     for label, own in found.items():
         if len(own) < 2:
             raise DataError(
                 f"samples=2 needs two examples of every class at least, and class {label} has one; "
-                "give a larger sample, or leave the class out"
+                "give a larger sample, leave the class out, or pass strata=None if labels are no "
+                "classes"
             )
     return list(found.values())
-
-
-def _classes(target: Any) -> Tensor | None:
-    """Labels [N] that are classes; None for any other target."""
-    labels = target.get("labels") if isinstance(target, Mapping) else target
-    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
-        return None
-    return labels.cpu()

@@ -338,7 +338,7 @@ def _halves(
     of_half = replace(options, columns=columns, samples=1, errors="default")
     return {
         name: _snapshot(model, half, list(layers), of_half, False, known).filters
-        for name, half in half_samples(batches, known).items()
+        for name, half in half_samples(batches, options, known).items()
     }
 
 

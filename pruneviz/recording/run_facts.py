@@ -156,7 +156,7 @@ def sampling_facts(batches: Sequence[Batch], options: Options, whole: str) -> di
     together = whole or (SHARED if options.bn == "batch" else "")
     facts: dict[str, Any] = {BATCHES: len(batches)} if together else {}
     if options.samples == 2:
-        facts["half_size"] = half_size(batches, whole)
+        facts["half_size"] = half_size(batches, options, whole)
     weights = stated_weights(batches, options)
     strata = strata_of_batches(batches, together, options.loss, options, weights)
     if any("_se" in name for name in options.wanted()):

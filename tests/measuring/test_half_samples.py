@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import pruneviz as pv
 from pruneviz.errors import DataError, LogError, MeasureError
 from pruneviz.measuring.half_samples import half_columns, half_samples
+from pruneviz.measuring.options import Options
 
 
 def numbered(labels: list[int]) -> tuple[Tensor, Tensor]:
@@ -28,7 +29,7 @@ def taken(batches: list[tuple[Tensor, Tensor]]) -> list[int]:
 def test_halves_are_disjoint_and_have_equally_many_of_every_class(cut: tuple[int, ...]) -> None:
     labels = [0, 1, 2, 0, 1, 0, 2, 2, 2, 1, 0, 2]  # 4, 3 and 5 of a class
     x, y = numbered(labels)
-    halves = half_samples(list(zip(x.split(cut), y.split(cut), strict=True)))
+    halves = half_samples(list(zip(x.split(cut), y.split(cut), strict=True)), Options())
     a, b = (taken(halves[half]) for half in "AB")
     assert not set(a) & set(b)
     counts = [np.bincount([labels[place] for place in half]).tolist() for half in (a, b)]
@@ -37,14 +38,28 @@ def test_halves_are_disjoint_and_have_equally_many_of_every_class(cut: tuple[int
 
 def test_examples_without_classes_alternate() -> None:
     x = torch.arange(7.0)[:, None]
-    halves = half_samples([(x, x.clone())])
+    halves = half_samples([(x, x.clone())], Options())
     assert (taken(halves["A"]), taken(halves["B"])) == ([0, 2, 4], [1, 3, 5])
+
+
+def test_examples_without_a_weight_are_in_neither_half() -> None:
+    x, y = numbered([0, -100, 0, 1, 1, 2])
+    ignored = half_samples([(x, y)], Options(loss=nn.CrossEntropyLoss(torch.tensor([1.0, 1, 0]))))
+    assert (taken(ignored["A"]), taken(ignored["B"])) == ([0, 3], [2, 4])
+
+
+def test_whole_numbers_that_are_no_classes_alternate() -> None:
+    x, y = numbered([5, 7, 6, 5])
+    halves = half_samples([(x, y)], Options(strata=None, loss=lambda out, y: (out - y).mean()))
+    assert (taken(halves["A"]), taken(halves["B"])) == ([0, 2], [1, 3])
+    with pytest.raises(DataError, match="strata=None if labels are no classes"):
+        half_samples([(x, y)], Options(loss=lambda out, y: (out - y).mean()))
 
 
 def test_targets_in_a_mapping_stay_with_their_inputs() -> None:
     x, y = numbered([0, 0, 1, 1])
     batch = {"x": x, "labels": y}
-    halves = half_samples([(batch, batch)])
+    halves = half_samples([(batch, batch)], Options())
     for inputs, target in halves["A"] + halves["B"]:
         assert target is inputs, "one mapping holds both"
         assert inputs["labels"].tolist() == [0, 1]
@@ -52,7 +67,7 @@ def test_targets_in_a_mapping_stay_with_their_inputs() -> None:
 
 def test_batches_that_stay_whole_alternate() -> None:
     batches = [numbered([0] * size) for size in (3, 3, 2, 2, 4)]
-    halves = half_samples(batches, "each by its own statistics")
+    halves = half_samples(batches, Options(), "each by its own statistics")
     assert [[len(x) for x, _ in halves[half]] for half in "AB"] == [[3, 2], [3, 2]]
 
 
@@ -60,7 +75,7 @@ def test_batches_that_stay_whole_alternate() -> None:
     ("batches", "whole", "said"),
     [
         ([numbered([0, 0, 1])], "", "class 1 has one"),
-        ([(torch.ones(1, 2), torch.ones(1, 2))], "", "two examples at least"),
+        ([(torch.ones(1, 2), torch.ones(1, 2))], "", "two examples with a weight"),
         ([numbered([0, 0])], "they do", "needs at least two batches"),
         ([numbered([0, 0]), numbered([0])], "they do", "halves of 2 and 1 examples"),
     ],
@@ -69,7 +84,7 @@ def test_a_sample_without_halves_is_refused_with_the_repair(
     batches: list[tuple[Tensor, Tensor]], whole: str, said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
-        half_samples(batches, whole)
+        half_samples(batches, Options(), whole)
 
 
 def test_columns_that_do_not_depend_on_the_sample_are_not_measured_again() -> None:

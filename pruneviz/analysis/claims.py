@@ -324,5 +324,10 @@ def _row(name: str, figure: str, verdict: Verdict) -> dict[str, Any]:
         "seeds": verdict.seeds,
         "p": verdict.p,
         "verdict": verdict.verdict,
-        "reason": verdict.reason,
+        "reason": verdict.reason + _pooled(panel),
     }
+
+
+def _pooled(panel: Panel) -> str:
+    names = ", ".join(panel.pooled)
+    return f"; every run has a {names} of its own, which is taken for a result" if names else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.settings import SEED, kinds_of, present, settings_of
+from pruneviz.analysis.settings import SEED, kinds_of, pooled_numbers, present, settings_of
 from pruneviz.log.runs import Runs
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -51,6 +51,7 @@ class Panel:
         unit: What a row describes.
         rounds: Number of pruning rounds.
         what: Further facts that tell this panel from others, in words.
+        pooled: Numbers of a person's own that differ between its runs all the same.
     """
 
     runs: Runs
@@ -60,6 +61,7 @@ class Panel:
     unit: str
     rounds: int
     what: str = ""
+    pooled: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> int:
@@ -235,7 +237,8 @@ def _panel(runs: Runs, rows: pd.DataFrame, told: Sequence[str], compared: Sequen
     )
     rounds = 0 if pd.isna(facts["rounds"]) else int(facts["rounds"])
     chosen = runs.named(rows["run"][first])
-    return Panel(chosen, network, dataset, bn, unit, rounds, ", ".join(words))
+    pooled = tuple(pooled_numbers(rows[first]))
+    return Panel(chosen, network, dataset, bn, unit, rounds, ", ".join(words), pooled)
 
 
 def _seeds(spec: pd.DataFrame) -> list[object]:

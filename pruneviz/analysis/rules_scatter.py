@@ -167,15 +167,21 @@ def _of_rows(panel: Panel) -> pd.DataFrame:
     if not {X, Y} <= set(recorded):
         return pd.DataFrame()
     held = runs.read("filters", ["run", "epoch"], complete=[X, Y]).drop_duplicates()
-    errors = [name for axis in (X, Y) for name in error_columns(axis) if name in recorded]
-    columns = ["run", "epoch", X, Y, *errors]
-    rows = runs.read("filters", columns, _shown(panel, held), complete=[X, Y])
+    rows = _points(panel, _shown(panel, held))
     keys = ["run", "epoch"]
     found = correlate(rows, X, Y, interval=None)[[*keys, "r"]].rename(columns={"r": "pearson"})
     ranks = correlate(rows, X, Y, method="spearman", interval=None)[[*keys, "r"]].rename(
         columns={"r": "spearman"}
     )
     return found.merge(ranks, on=keys).merge(_clear(rows, runs.spec), on=keys)
+
+
+def _points(panel: Panel, epochs: Sequence[int]) -> pd.DataFrame:
+    """run, epoch, both quantities and their standard errors, as far as they are recorded."""
+    recorded = panel.runs.recorded("filters")
+    errors = [name for axis in (X, Y) for name in error_columns(axis) if name in recorded]
+    columns = ["run", "epoch", X, Y, *errors]
+    return panel.runs.read("filters", columns, epochs, complete=[X, Y])
 
 
 def _clear(rows: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
@@ -193,18 +199,20 @@ def _clear(rows: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_weights(panel: Panel) -> pd.DataFrame:
-    """The same from correlations over all single weights, which have no standard errors."""
+    """The same from correlations over all single weights; clear is that of the recorded sample."""
     table = panel.runs.read("correlations").dropna(subset=["r"])
     table = of_pair(table, X, Y).astype({"run": "str", "method": "str"})
-    table = table[table["epoch"].isin(_shown(panel, table))]
+    shown = _shown(panel, table)
+    table = table[table["epoch"].isin(shown)]
     if table.empty:
         return table
     wide = table.pivot_table(index=["run", "epoch"], columns="method", values="r")
-    return (
-        wide.reindex(columns=["pearson", "spearman"])
-        .assign(clear=np.nan, clear_in="")
-        .reset_index()
-    )
+    found = wide.reindex(columns=["pearson", "spearman"]).reset_index()
+    if not {X, Y} <= set(panel.runs.recorded("filters")):
+        return found.assign(clear=np.nan, clear_in="")
+    clear = _clear(_points(panel, shown), panel.runs.spec).astype({"run": "str"})
+    found = found.merge(clear, on=["run", "epoch"], how="left")
+    return found.assign(clear_in=found["clear_in"].fillna(""))
 
 
 def _shown(panel: Panel, held: pd.DataFrame) -> list[int]:

@@ -50,6 +50,12 @@ def settings_of(spec: pd.DataFrame) -> list[str]:
     return settings if results and _are_apart(spec, settings) else told
 
 
+def pooled_numbers(spec: pd.DataFrame) -> list[str]:
+    """Numbers that a person added, and that every run has another one of, so that none is told."""
+    names = [str(name) for name in spec if name not in _NOT_SETTINGS]
+    return [name for name in names if _differs(spec[name]) and _is_own_number(spec, name)]
+
+
 def telling_facts(spec: pd.DataFrame) -> list[str]:
     """`settings_of` the runs, and their name where two have the same setting and seed.
 

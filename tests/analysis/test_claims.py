@@ -108,6 +108,15 @@ def test_a_repeated_seed_is_no_further_evidence() -> None:
     assert (pv.claims(unseeded, SCATTER)["seeds"] == 3).all(), "runs without a seed are repeats"
 
 
+def test_a_number_that_every_run_has_another_of_is_named() -> None:
+    runs = make_runs(SMALL, range(3), epochs=8, every=2)
+    smoothed = runs.spec.groupby("seed").ngroup() / 10
+    found = pv.claims(replace(runs, spec=runs.spec.assign(label_smoothing=smoothed)), SCATTER)
+    assert set(found["seeds"]) == {3}
+    assert found["reason"].str.contains("every run has a label_smoothing of its own").all()
+    assert not pv.claims(runs, SCATTER)["reason"].str.contains("of its own").any()
+
+
 def test_networks_of_ones_own_are_judged_by_the_same_rules() -> None:
     found = pv.claims(make_runs({"mine": (4, 6)}, epochs=4), SCATTER)
     assert set(found["figure"]) == {""} and set(found["network"]) == {"mine"}

@@ -157,7 +157,8 @@ def test_runs_without_the_quantities_are_not_testable() -> None:
     assert "no epoch of all seeds has theta_g and theta_hg" in row["reason"]
 
 
-def test_single_weights_are_judged_by_their_recorded_correlations() -> None:
+def weights(noise: float | None) -> pv.Runs:
+    """Runs of single weights whose correlation is 0.9, with errors on request."""
     runs = make_runs({"resnet56": SMALL["resnet56"]}, epochs=8, every=2, unit="weight")
     rows = [
         {"run": run, "epoch": epoch, "x": "theta_hg", "y": "theta_g", "method": method, "r": 0.9}
@@ -166,7 +167,25 @@ def test_single_weights_are_judged_by_their_recorded_correlations() -> None:
         for method in ("pearson", "spearman")
     ]
     held = replace(runs, correlations=pd.DataFrame(rows).assign(n=100))
-    found = pv.claims(held, NAME)
+    if noise is None:
+        return held
+    errors = {f"{name}_se": noise * held.filters[name].abs() for name in ("theta_g", "theta_hg")}
+    spec = held.spec.assign(se_df=499.0, se_df_drawn=7.9)
+    return replace(held, spec=spec, filters=held.filters.assign(**errors))
+
+
+@pytest.mark.parametrize(
+    ("noise", "verdict", "why"),
+    [
+        (None, "undecided", "standard errors are not recorded"),
+        (0.1, "supported", "(?:99|100) % of the points are clear"),
+        (0.9, "undecided", "only 0 % of the points are clear"),
+    ],
+)
+def test_single_weights_are_judged_by_their_recorded_correlations_and_errors(
+    noise: float | None, verdict: str, why: str
+) -> None:
+    found = pv.claims(weights(noise), NAME)
     assert set(found["figure"]) == {"H1a"} and set(found["unit"]) == {"weight"}
-    assert set(found["verdict"]) == {"undecided"}
-    assert found["reason"].str.contains("standard errors are not recorded").all()
+    assert set(found["verdict"]) == {verdict}
+    assert found["reason"].str.contains(why).all()

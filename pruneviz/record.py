@@ -259,7 +259,7 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
     how_long = total_in_words(list(durations.values()), at_once)
     typer.echo(
         f"recording {counted(len(missing), 'run')} into {setting.out}, {at_once} at a time; "
-        f"duration {how_long}"
+        f"duration {how_long}{_not_counted(missing, setting)}"
     )
     setting = replace(setting, threads=max(1, cores() // at_once), sharing=at_once)
     with may_be_incomplete():
@@ -292,9 +292,20 @@ def _list(
         at_once = jobs or runs_at_once(setting.device)
         typer.echo(
             f"{counted(len(left), 'run')} of {len(plans)} left to record, {at_once} at a time; "
-            f"duration {total_in_words(left, at_once)}"
+            f"duration {total_in_words(left, at_once)}{_not_counted(plans, setting)}"
         )
         typer.echo(f"Record them with: {command}")
+
+
+def _not_counted(plans: Sequence[RunPlan], setting: Setting) -> str:
+    """What expected durations leave out, which may be most of the time, in words."""
+    asked = {
+        "columns on request": bool(setting.on_request.columns or setting.on_request.oracle),
+        "half samples": any(plan.samples > 1 for plan in plans),
+        "flow": setting.flow,
+    }
+    named = " and ".join(name for name, there in asked.items() if there)
+    return f", without {named}" if named else ""
 
 
 app = command_app(

@@ -278,6 +278,19 @@ def test_the_list_learns_durations_from_what_is_recorded(
     assert third.endswith(f"1 at a time; duration {duration_in_words(2 * seconds)}")
 
 
+def test_durations_say_what_they_leave_out(tmp_path: Path, planned: list[RunPlan]) -> None:
+    planned[:] = plan_runs("digits", ["vgg13"], [2], figures=["13"])
+    for options, left_out in (
+        ("", ""),
+        ("--flow", ", without flow"),
+        ("--errors full --samples 2", ", without columns on request and half samples"),
+    ):
+        result = invoke("--list", "--out", str(tmp_path), "--figures", "13", *options.split())
+        assert result.exit_code == 0, result.output
+        told = next(line for line in result.stdout.splitlines() if "left to record" in line)
+        assert told.partition("duration ")[2].partition(",")[2] == left_out.removeprefix(",")
+
+
 def test_the_list_says_what_is_unfinished(tmp_path: Path, planned: list[RunPlan]) -> None:
     with pytest.raises(KeyboardInterrupt):
         record_run(UNPRUNED, Setting(tmp_path), interrupt(1, "test"))

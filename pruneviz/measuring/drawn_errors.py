@@ -30,7 +30,7 @@ the difference is scaled by the root of 4 a b / n^2, which is 1 for even n.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -62,7 +62,7 @@ class Level:
         left: The share 1 - n / N of a finite population that is not in the sample; 1 if infinite.
     """
 
-    members: Tensor
+    members: Tensor = field(repr=False)
     left: float = 1.0
 
     def split(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:

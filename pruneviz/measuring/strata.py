@@ -8,7 +8,7 @@ the spread between classes belongs to its errors.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -34,8 +34,8 @@ class Strata:
             stratum and count as none.
     """
 
-    of_each: Tensor
-    left: Tensor
+    of_each: Tensor = field(repr=False)
+    left: Tensor = field(repr=False)
     idle: int = 0
 
     @property
@@ -154,14 +154,25 @@ def stated_weights(batches: Sequence[Batch], options: Options) -> Tensor | None:
 
 
 def class_labels(batches: Sequence[Batch]) -> Tensor | None:
-    """The class of every example, int64 on the CPU; None if labels are no classes."""
+    """The class of every example, int64 on the CPU; None if labels are no classes.
+
+    Rows of a single one among zeros are classes, too.
+    """
     found = []
     for batch in batches:
         target = batch[1] if isinstance(batch[1], Tensor) else labels_of(batch)
+        if target is not None and _one_hot(target):
+            target = target.argmax(1)
         if target is None or target.ndim != 1 or target.is_floating_point() or target.is_complex():
             return None
         found.append(target.cpu().long())
     return torch.cat(found)
+
+
+def _one_hot(target: Tensor) -> bool:
+    if target.ndim != 2 or target.shape[1] < 2 or target.is_complex():
+        return False
+    return bool((((target == 0) | (target == 1)).all()) and (target.sum(1) == 1).all())
 
 
 def _ignored(loss: Loss | None) -> int:

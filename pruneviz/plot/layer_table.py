@@ -27,6 +27,7 @@ _COLUMNS = (
     *("setting", "layer", "layer_index", "filters", "kept", "coupled_to", "seeds", "round"),
     *("quantity", "aggregate", "epoch", "mean", "sd", "low", "high", "least", "most"),
     *(SHARE, VALUE, "network_ratio", "first_half", "second_half", "front_loading"),
+    *("first_third", "last_third"),
 )
 
 

@@ -147,7 +147,7 @@ def test_what_was_drawn_from_a_finite_population_varies_less() -> None:
 def test_other_ways_of_drawing_are_refused_by_name() -> None:
     with pytest.raises(MeasureError, match="strata='class'; choose 'auto', 'classes'"):
         measured(X, BALANCED, strata="class")
-    probabilities = torch.eye(CLASSES, dtype=torch.float64)[BALANCED]
+    probabilities = torch.eye(CLASSES, dtype=torch.float64)[BALANCED] * 0.7 + 0.3 / CLASSES
     with pytest.raises(MeasureError, match=r"strata='classes' needs .* no integer labels"):
         measured(X, probabilities, strata="classes")
     with pytest.raises(MeasureError, match=r"strata='classes' needs .* own statistics"):

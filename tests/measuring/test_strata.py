@@ -44,8 +44,14 @@ def test_classes_are_strata_where_each_has_as_many_examples(
 
 
 def test_targets_that_are_no_classes_have_no_strata() -> None:
-    probabilities = torch.eye(3)[torch.tensor([0, 1, 2, 0, 1, 2])]
-    assert strata_of(objective(probabilities, 6)).sizes.tolist() == [6]
+    one_hot = torch.eye(3)[torch.tensor([0, 1, 2, 0, 1, 2])]
+    assert strata_of(objective(0.8 * one_hot + 0.2 / 3, 6)).sizes.tolist() == [6]
+
+
+def test_rows_of_a_single_one_are_classes() -> None:
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    strata = strata_of(objective(torch.eye(3)[labels], 4))
+    assert (strata.sizes.tolist(), strata.of_each.tolist()) == ([2, 2, 2], labels.tolist())
 
 
 def test_batches_that_cannot_be_split_are_one_stratum() -> None:

@@ -63,7 +63,7 @@ def check(found: Ratios, share: float) -> None:
 def test_stated_errors_are_those_of_fresh_samples(
     network: str, epochs: int, design: str, examples: int
 ) -> None:
-    check(digit_ratios(network, epochs, design, examples, stated=12, actual=200), 0.8)
+    check(digit_ratios(network, epochs, design, examples, stated=60, actual=300), 0.9)
 
 
 @pytest.mark.soak
@@ -71,9 +71,9 @@ def test_stated_errors_are_those_of_fresh_samples(
 def test_stated_errors_are_those_of_fresh_samples_in_every_design(
     network: str, epochs: int, design: str, examples: int
 ) -> None:
-    found = digit_ratios(network, epochs, design, examples, stated=60, actual=500)
+    found = digit_ratios(network, epochs, design, examples, stated=200, actual=800)
     ratios_report(f"{network} {epochs} {design} {examples}", found)
-    check(found, 0.85)  # 0.89: theta_hg_se of the MLP after 6 epochs
+    check(found, 0.9)
 
 
 def test_fault_of_errors_is_told_from_chance() -> None:

@@ -108,7 +108,8 @@ def test_the_default_colour_is_depth_whatever_a_fact_is_called(measured: Runs) -
     assert set(table["depth"]) == {1, 2}
 
 
-def test_a_fact_of_every_recording_may_tell_lines_apart(measured: Runs) -> None:
+def test_a_fact_of_every_recording_may_tell_lines_apart() -> None:
+    measured = make_runs(TINY, seeds=(0, 1, 2, 3), epochs=2, every=1)  # scales are equal at first
     scores = ["bn_scale"] * 2 + ["magnitude"] * 2
     runs = replace(measured, spec=measured.spec.assign(mask_score=scores))
     table = plot.correlation.table(runs, "theta_g", "theta_hg", by="mask_score")

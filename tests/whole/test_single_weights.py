@@ -16,6 +16,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 import pruneviz as pv
+from pruneviz.analysis.symmetric_log import linear_threshold
 from pruneviz.errors import LogError, MeasureError, ScoreError
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import balanced_sample, normalise, subset
@@ -196,8 +197,8 @@ def test_scores_and_masks_rank_single_weights() -> None:
             "unit='chanel'; choose one of 'filter', 'weight', 'head', .*'channel'",
         ),
         (
-            {"unit": "weight", "columns": ["theta_g_se"]},
-            "no weight column 'theta_g_se'.*hoose one of theta, theta_norm2",
+            {"unit": "weight", "columns": ["sigma_delta"]},
+            "no weight column 'sigma_delta'.*hoose one of theta, theta_norm2",
         ),
         (
             {"columns": ["theta"]},
@@ -361,14 +362,23 @@ def plain_correlations(
     found = []
     for (x, y), (xs, ys) in pairs.items():
         chosen = kept & ~np.isnan(xs) & ~np.isnan(ys)
-        for method, function in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
-            r = (
-                function(np.asarray(xs)[chosen], np.asarray(ys)[chosen]).statistic
-                if chosen.any()
-                else np.nan
-            )
+        a, b = np.asarray(xs, "float64")[chosen], np.asarray(ys, "float64")[chosen]
+        for method, function in (
+            ("pearson", stats.pearsonr),
+            ("spearman", stats.spearmanr),
+            ("symlog", symlog_correlation),
+        ):
+            r = function(a, b).statistic if chosen.any() else np.nan
             found.append((x, y, method, int(chosen.sum()), float(r)))
     return found
+
+
+def symlog_correlation(a: np.ndarray, b: np.ndarray) -> Any:
+    """Pearson's r of sign(v) log(1 + |v| / threshold), a threshold for each axis."""
+    drawn = [
+        np.sign(values) * np.log(1 + np.abs(values) / linear_threshold(values)) for values in (a, b)
+    ]
+    return stats.pearsonr(*drawn)
 
 
 def assert_correlations(
@@ -390,7 +400,7 @@ def assert_correlations(
 def test_correlations_are_over_all_weights(tmp_path: Path, lag: int) -> None:
     runs, tables = record(network(), tmp_path / "run", rows=10, lag=lag)
     assert_correlations(runs, tables, every=2, lag=lag)
-    assert runs.correlations["r"].isna().tolist() == [False, False, True, True] + [False] * 8
+    assert runs.correlations["r"].isna().tolist() == [False] * 3 + [True] * 3 + [False] * 12
     stored = pv.correlate(runs.filters[runs.filters["epoch"] == 4], "theta_g", "theta_hg")[
         "r"
     ].iloc[0]
@@ -420,7 +430,7 @@ def test_pruned_weights_are_left_out_of_correlations_and_are_masked_out(tmp_path
     runs = pv.load(tmp_path / "run")
     assert_correlations(runs, tables, every=1)
     assert runs.correlations.query("x == 'theta_g'")["n"].tolist() == [
-        n for t in tables for n in [int(t["kept"].sum())] * 2
+        n for t in tables for n in [int(t["kept"].sum())] * 3
     ]
     assert (
         runs.epochs["kept_fraction"].tolist() == [t["kept"].mean() for t in tables]
@@ -439,7 +449,7 @@ def test_a_column_that_is_not_measured_has_null_correlations(tmp_path: Path) -> 
     assert (
         runs.correlations["n"].eq(0).all()
         and runs.correlations["r"].isna().all()
-        and len(runs.correlations) == 8
+        and len(runs.correlations) == 12
     )
 
 
@@ -511,7 +521,7 @@ def test_a_resumed_recording_equals_one_that_was_never_cut_off(
         )
     assert (
         runs.epochs["mask_distance"].iloc[1:].notna().all()
-        and runs.correlations["r"].iloc[4:].notna().all()
+        and runs.correlations["r"].iloc[6:].notna().all()
     )
 
 

@@ -17,6 +17,9 @@ EXAMPLES = """
 
   # All runs in a folder
   pruneviz thin data/mine --out data/to-ship
+
+  # Pruned runs, whose curves and ratios need no filters: those of the last epoch alone
+  pruneviz thin data/mine --epochs -1 --out data/to-ship
 """
 
 
@@ -31,12 +34,29 @@ def thin(
         ),
     ] = None,
     data: Data = None,
+    epochs: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="EPOCH,...",
+            help="Measured epochs whose filters are kept; -1 is the last one. Default: all.",
+        ),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN,...",
+            help="Columns of the filters that are kept, besides layer, filter, epoch and kept. "
+            "Default: all.",
+        ),
+    ] = None,
 ) -> None:
     """Copy finished runs without the epochs between measurements.
 
     The filters table keeps the epochs at which derivatives were measured. The other tables are
     copied whole, no value changes, and the spec says what was left out. Thin copies draw the same
     figures; a mask distance by another measure or ratio than the logged one needs the full run.
+    Curves of accuracy and pruned shares of layers need no filters, so of pruned runs the last epoch
+    may do. A thin copy can be thinned further.
     Runs of one name in different folders are copied into folders of their own.
     """
     from pruneviz.log.found_runs import folders_apart, run_paths
@@ -45,7 +65,7 @@ def thin(
     paths = run_paths(recordings_given(runs, data))
     folders = folders_apart(paths, [path.name for path in paths])
     for path, folder in zip(paths, folders, strict=True):
-        done = thin_run(path, out / folder)
+        done = thin_run(path, out / folder, epochs, columns)
         typer.echo(
             f"{done.path}: filters at {done.epochs} of {counted(done.all_epochs, 'epoch')}, "
             f"{done.size / 2**20:.1f} of {done.full_size / 2**20:.1f} MiB"

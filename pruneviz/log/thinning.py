@@ -2,17 +2,20 @@
 
 Derivative columns exist only at measured epochs, so at the epochs between them the filters table
 holds just cheap columns. A figure needs these only for mask distances, which the epochs table logs.
+Curves of accuracy and pruned shares of layers need no filters at all, so that a copy of a pruned
+run may hold them at fewer epochs still, or fewer columns of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, unknown_name
 from pruneviz.log import schema
 from pruneviz.log.files import disk_errors, whole_folder
 from pruneviz.log.parquet import joined, read_file
@@ -46,7 +49,12 @@ class Thinned:
     full_size: int
 
 
-def thin(run: str | Path, out: str | Path) -> Thinned:
+def thin(
+    run: str | Path,
+    out: str | Path,
+    epochs: Sequence[int] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Thinned:
     """Copy a finished run without the filters at epochs at which no derivative was measured.
 
     The rows that stay, and all other tables, are unchanged. The fact `thinned` in the spec of the
@@ -55,26 +63,25 @@ def thin(run: str | Path, out: str | Path) -> Thinned:
     Args:
         run: Run directory of a finished run. It does not change.
         out: Folder for the copy, which is named after the run.
+        epochs: Measured epochs whose filters are kept; -1 is the last one, and so on. Default: all.
+        columns: Columns of the filters table that are kept, besides its keys and `kept`. Default:
+            all.
 
     Raises:
-        LogError: If the run is unfinished, is thin already, or measured no derivative; if the
-            folder already holds a run of this name, or the disk cannot be written to.
+        LogError: If the run is unfinished, is as thin already, or measured no derivative; if an
+            epoch was not measured or a column is unknown; if the folder already holds a run of this
+            name, or the disk cannot be written to.
     """
     run, target = Path(run), Path(out) / Path(run).name
-    spec = _full_spec(run)
+    spec = _full_spec(run, epochs is not None or columns is not None)
     if target.exists():
         raise LogError(f"{target} already exists; choose another folder, or delete it first")
     tables = {name: joined([read_file(_file(run, name), name)], name) for name in spec.tables}
-    filters, every_epoch = tables["filters"], tables["filters"]["epoch"].nunique()
-    measured = _measured_epochs(filters, run)
-    kept = filters[filters["epoch"].isin(measured)]
+    filters = tables["filters"]
+    measured = _chosen(epochs, _measured_epochs(filters, run), run)
+    kept = _with_columns(filters[filters["epoch"].isin(measured)], columns)
     tables["filters"] = kept
-    left_out = {
-        "filters": "epochs without derivatives are left out",
-        "epochs": len(measured),
-        "of_epochs": every_epoch,
-        "rows_left_out": len(filters) - len(kept),
-    }
+    every_epoch, left_out = _left_out(spec, filters, kept)
     thin_spec = RunSpec.from_dict(
         {**spec.to_dict(), THINNED: left_out, "schema_version": schema.SCHEMA_VERSION}
     )
@@ -84,12 +91,58 @@ def thin(run: str | Path, out: str | Path) -> Thinned:
     return Thinned(target, len(measured), every_epoch, *sizes)
 
 
-def _full_spec(run: Path) -> RunSpec:
+def _chosen(epochs: Sequence[int] | None, measured: list[int], run: Path) -> list[int]:
+    """The measured epochs to keep."""
+    if epochs is None:
+        return measured
+    wanted = {measured[epoch] if -len(measured) <= epoch < 0 else epoch for epoch in epochs}
+    lacking = sorted(wanted - {*measured})
+    if lacking or not wanted:
+        named = f"did not measure epoch {lacking[0]}" if lacking else "needs an epoch to keep"
+        raise LogError(
+            f"{run} {named}; choose among {', '.join(map(str, measured))} (-1 is the last)"
+        )
+    return sorted(wanted)
+
+
+def _with_columns(filters: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
+    """The rows with some of their columns, and of these what a filter is known by."""
+    if columns is None:
+        return filters
+    for name in columns:
+        if name not in filters:
+            raise LogError(unknown_name("column", name, list(map(str, filters.columns))))
+    named = {*schema.FILTER_KEYS, "weight", "kept", *columns}
+    return filters[[name for name in filters.columns if name in named]]
+
+
+def _left_out(
+    spec: RunSpec, filters: pd.DataFrame, kept: pd.DataFrame
+) -> tuple[int, dict[str, Any]]:
+    """The number of recorded epochs, and the fact `thinned`; a thin run is thinned further."""
+    before: dict[str, Any] = spec.extra.get(THINNED, {})
+    recorded = int(before.get("of_epochs", filters["epoch"].nunique()))
+    dropped = [str(name) for name in filters if name not in kept and filters[name].notna().any()]
+    facts = {
+        "filters": "epochs without derivatives are left out",
+        "epochs": int(kept["epoch"].nunique()),
+        "of_epochs": recorded,
+        "rows_left_out": before.get("rows_left_out", 0) + len(filters) - len(kept),
+    }
+    columns = [*before.get("columns_left_out", []), *dropped]
+    return recorded, facts | ({"columns_left_out": columns} if columns else {})
+
+
+def _full_spec(run: Path, further: bool) -> RunSpec:
+    """The spec of a finished run, which may be thin only if it is thinned further."""
     spec = read_spec(run)
     if not is_sealed(run):
         raise LogError(f"{run} is unfinished; finish its recording first, then thin it")
-    if THINNED in spec.extra:
-        raise LogError(f"{run} is thin already: {_in_words(spec.extra[THINNED])}")
+    if THINNED in spec.extra and not further:
+        raise LogError(
+            f"{run} is thin already: {_in_words(spec.extra[THINNED])}; to leave out more, name the "
+            "epochs or columns to keep"
+        )
     return spec
 
 

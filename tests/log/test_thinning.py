@@ -146,3 +146,63 @@ def test_changes_between_epochs_are_no_measurement(tmp_path: Path) -> None:
     save_runs(replace(runs, filters=runs.filters.assign(update_size=1.0)), tmp_path / "full")
     done = thin(next((tmp_path / "full").iterdir()), tmp_path / "thin")
     assert (done.epochs, done.all_epochs) == (2, 5)
+
+
+def test_chosen_epochs_and_columns_are_kept_alone(full: Path, run: Path, tmp_path: Path) -> None:
+    done = thin(run, tmp_path / "once", [-1, 0], ["theta_g", "sigma"])
+    assert (done.epochs, done.all_epochs) == (2, 13)
+    before, after = pv.load(full), pv.load(tmp_path / "once")
+    rows = before.filters[before.filters["epoch"].isin([0, 12])].reset_index(drop=True)
+    names = [*FILTER_KEYS, "kept", "theta_g", "sigma"]
+    found = after.filters.dropna(axis=1, how="all")
+    pd.testing.assert_frame_equal(found[names], rows[names])
+    assert set(found) == set(names)
+    pd.testing.assert_frame_equal(after.epochs, before.epochs)
+
+    left_out = json.loads((done.path / SPEC_FILE).read_text(encoding="utf-8"))["thinned"]
+    assert left_out["rows_left_out"] == 11 * sum(NETWORKS["vgg13"])
+    held = {str(name) for name in before.filters if before.filters[name].notna().any()}
+    assert set(left_out["columns_left_out"]) == held - set(names)
+
+
+def test_a_thin_copy_may_be_thinned_further(thinned: Path, run: Path, tmp_path: Path) -> None:
+    done = thin(thinned / run.name, tmp_path / "further", epochs=[12])
+    direct = thin(run, tmp_path / "direct", epochs=[12])
+    assert (done.epochs, done.all_epochs) == (direct.epochs, direct.all_epochs) == (1, 13)
+    specs = [
+        json.loads((one.path / SPEC_FILE).read_text(encoding="utf-8")) for one in (done, direct)
+    ]
+    assert specs[0] == specs[1]
+    twice = thin(done.path, tmp_path / "twice", columns=["theta_g"])
+    more = json.loads((twice.path / SPEC_FILE).read_text(encoding="utf-8"))["thinned"]
+    assert more["rows_left_out"] == specs[0]["thinned"]["rows_left_out"]
+    assert "theta_hg" in more["columns_left_out"]
+    with pytest.raises(LogError, match="to leave out more, name the epochs or columns to keep"):
+        thin(twice.path, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"epochs": [3]}, r"did not measure epoch 3; choose among 0, 4, 8, 12 \(-1 is the last\)"),
+        ({"epochs": [-5]}, "did not measure epoch -5; choose among 0, 4, 8, 12"),
+        ({"epochs": []}, "needs an epoch to keep"),
+        ({"columns": ["theta_gg"]}, "theta_gg.*theta_g"),
+    ],
+    ids=str,
+)
+def test_epochs_that_were_not_measured_and_unknown_columns_are_refused(
+    run: Path, tmp_path: Path, asked: dict[str, list[int]], said: str
+) -> None:
+    with pytest.raises(LogError, match=said):
+        thin(run, tmp_path, **asked)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_keeps_the_last_epoch(full: Path, run: Path, tmp_path: Path) -> None:
+    for place, option in enumerate((["--epochs", "-1"], ["--epochs=-1"], ["--epochs", "8,-1"])):
+        out = tmp_path / str(place)
+        done = CliRunner().invoke(app, [str(full), "--out", str(out), *option])
+        assert done.exit_code == 0, done.output
+        held = pv.load(out).filters["epoch"].unique().tolist()
+        assert held == [12] if place < 2 else held == [8, 12]

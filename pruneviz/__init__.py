@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pruneviz.analysis.matrix import recorded_measures as recorded_measures
     from pruneviz.analysis.multiple import holm as holm
     from pruneviz.analysis.noise import clear_of_noise as clear_of_noise
+    from pruneviz.analysis.oracle_agreement import oracle_agreement as oracle_agreement
     from pruneviz.analysis.permutation import permutation_test as permutation_test
     from pruneviz.analysis.reliability import corrected_correlation as corrected_correlation
     from pruneviz.analysis.reliability import reliability as reliability
@@ -96,6 +97,7 @@ _HOMES = {
     "mask_distance": "pruneviz.analysis.masks",
     "measure": "pruneviz.measuring.snapshot",
     "normalise": "pruneviz.experiment.images",
+    "oracle_agreement": "pruneviz.analysis.oracle_agreement",
     "over_seeds": "pruneviz.analysis.correlation",
     "pruned_after": "pruneviz.pruning.rounds",
     "recorded_measures": "pruneviz.analysis.matrix",

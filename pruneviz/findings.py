@@ -1,9 +1,9 @@
-"""`pruneviz findings`: test the claims in the paper's captions against recordings."""
+"""`pruneviz findings`: the numbers behind the paper's claims, as tables made from recordings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,12 +11,21 @@ from pruneviz.console.command import command_app
 from pruneviz.console.options import Data, recordings_given
 from pruneviz.errors import LogError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 EXAMPLES = """
   # Print all tables
   pruneviz findings data/cifar-mini
 
+  # Pruned and unpruned runs of several folders
+  pruneviz findings data/cifar-mini data/cifar-mini-pruned data/cifar-mini-oracle
+
   # Update the tables in a Markdown file
   pruneviz findings data/cifar-mini data/cifar-mini-batch --into docs/findings.md
+
+  # Update one of them from other recordings
+  pruneviz findings data/cifar-mini-oracle --table delta-loss --into docs/findings.md
 """
 
 
@@ -25,11 +34,15 @@ def findings(
         list[Path] | None,
         typer.Argument(
             metavar="FOLDER",
-            help="Folders with recordings, at most one run per network and seed in each.",
+            help="Folders with recordings, at most one run per network, setting and seed in each.",
             show_default=False,
         ),
     ] = None,
     data: Data = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Tables to make; in a file, others stay. Default: all."),
+    ] = None,
     into: Annotated[
         Path | None,
         typer.Option(
@@ -40,16 +53,32 @@ def findings(
 ) -> None:
     """Numbers behind the paper's claims, as tables.
 
-    The tables cover unpruned training: Figures 2, 3, 13 to 15, H1a and H1b. In a file, each table
-    between `<!-- table: NAME -->` and `<!-- end of table -->` is replaced; all other text is kept.
+    Tables of unpruned training: recordings, figure-3, figure-3-curve (Figures 3 and 13 to 15),
+    signal, figure-2, figure-2-association, figure-2-curve, single-weights (Figures H1a and H1b).
+
+    Tables of pruned runs: figure-1 and figure-4 to figure-12 (convergence, with the lead over the
+    next measure), figure-16-17 (where rounds prune), final-accuracy (beside unpruned runs of the
+    same scale in the same folder, with parameters and MACs left).
+
+    Of both: claims (the verdicts), and delta-loss (which measure predicts the loss without a
+    filter, of runs recorded with --oracle).
+
+    A folder may hold runs of several kinds and scales. A table without runs is a sentence that says
+    what to record. In a file, each table between `<!-- table: NAME -->` and `<!-- end of table -->`
+    is replaced; all other text is kept.
     """
     from pruneviz.analysis.claim_tables import all_tables, filled_in
     from pruneviz.log.files import disk_errors, write_whole
-    from pruneviz.log.runs import load
+    from pruneviz.log.runs import Runs, load
+
+    def costs(runs: Runs) -> pd.DataFrame:
+        from pruneviz.experiment.pruned_costs import costs_of  # loads torch
+
+        return costs_of(runs)
 
     sets = [load(folder, unfinished="skip") for folder in recordings_given(folders, data)]
     if into is None:
-        typer.echo(all_tables(sets))
+        typer.echo(all_tables(sets, costs, table or ()))
         return
     if not into.is_file():
         raise LogError(
@@ -57,7 +86,7 @@ def findings(
             "`<!-- end of table -->` for each table, or leave out --into to print all tables"
         )
     with disk_errors(into):
-        text = filled_in(into.read_text(encoding="utf-8"), sets)
+        text = filled_in(into.read_text(encoding="utf-8"), sets, costs, table or ())
         # A link stays a link.
         write_whole(into.resolve(), lambda part: part.write_text(text, encoding="utf-8"))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -16,11 +18,26 @@ from pruneviz.analysis.agreement import (
 from pruneviz.analysis.chosen_epochs import shown_epochs
 from pruneviz.analysis.claim_texts import markdown_table, verdict_table
 from pruneviz.analysis.claims import claims as judged
+from pruneviz.analysis.final_accuracy import Costs, final_accuracy_table, recorded_costs
+from pruneviz.analysis.oracle_table import oracle_table
 from pruneviz.analysis.over_runs import with_facts
+from pruneviz.analysis.pruned_tables import convergence_table, ratio_table
+from pruneviz.analysis.table_texts import NotedTable, joined_tables, ranges, rounded, texts
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.runs import Runs
 
 _BLOCK = re.compile(r"(<!-- table: (?P<name>\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+_WIDTH = 100  # characters of a line in the docs
+CURVES = ("1", *map(str, range(4, 13)))  # figures with accuracy curves
+
+# Options of `pruneviz record` that make the runs of a table.
+_OPTIONS: Mapping[str, str] = {
+    **{f"figure-{figure}": f"--figures {figure}" for figure in CURVES},
+    "figure-16-17": "--figures 16 17",
+    "final-accuracy": "--figures 1",
+    "delta-loss": "--oracle 200",
+}
 
 _FIGURE_2, _FIGURE_3 = ("sigma_change", "loss_preservation"), ("theta_g", "theta_hg")
 
@@ -49,6 +66,7 @@ def recordings(runs: Runs) -> pd.DataFrame:
     found = with_facts(last, runs.spec, ["bn", "unit", "dtype", "sample_size"])
     for name in ("train_acc", "test_acc"):
         found[name] = [f"{100 * value:.1f} %" for value in found[name]]
+    found["sample_size"] = texts(found["sample_size"], digits=0)
     return found.rename(columns={"epoch": "epochs"})
 
 
@@ -74,9 +92,9 @@ def figure_2_curve(runs: Runs) -> pd.DataFrame:
 def figure_2_association(runs: Runs) -> pd.DataFrame:
     """Association of that correlation with the mask distances of its own and of other seeds."""
     found = own_association(_filters(runs)).drop(columns="dataset")
-    found["95 %"] = _ranges(found["low"], found["high"])
+    found["95 %"] = ranges(found["low"], found["high"])
     found["p"] = ["" if pd.isna(p) else f"{p:.2g}" for p in found["p"]]
-    found = _rounded(found, ["own", "other", "d", "partial", "differences"])
+    found = rounded(found, ["own", "other", "d", "partial", "differences"])
     found = found.rename(columns={"d": "D", "partial": "given epoch"})
     kept = ["network", "bn", "coefficient", "seeds", "epochs", "own", "other", "D", "95 %", "p"]
     return found[[*kept, "given epoch", "differences"]]
@@ -99,7 +117,7 @@ def signal(runs: Runs) -> pd.DataFrame:
     found["clear"] = [f"{100 * share:.0f} %" for share in found["clear"]]
     for name in ("cosine", "scale", "eigen"):
         found[name] = [f"{value:.3g}" for value in found[name]]
-    found["share"] = _texts(found["share"], digits=2)
+    found["share"] = texts(found["share"], digits=2)
     found["df"] = ["" if pd.isna(df) else f"{df:.0f}" for df in found["df"]]
     return found[["network", "bn", "epoch", "clear", "df", "cosine", "scale", "eigen", "share"]]
 
@@ -115,7 +133,7 @@ def single_weights(runs: Runs) -> pd.DataFrame:
     pairs = [tuple(column) for column in wide.columns]
     names = [f"{y}, {x}: {method}" for x, y, method in pairs]
     table = wide.set_axis(names, axis=1).reset_index()
-    return _rounded(_at_some_epochs(table), names)
+    return rounded(_at_some_epochs(table), names)
 
 
 def claims(runs: Runs) -> pd.DataFrame:
@@ -137,85 +155,148 @@ CLAIM_TABLES: Mapping[str, Callable[[Runs], pd.DataFrame]] = {
 }
 
 
-def table_of(name: str, sets: Sequence[Runs]) -> str:
+# Tables of pruned runs and of removed filters, from all runs of a set.
+PRUNED_TABLES: Mapping[str, Callable[[Runs], NotedTable]] = {
+    **{f"figure-{figure}": partial(convergence_table, figure) for figure in CURVES},
+    "figure-16-17": ratio_table,
+    "final-accuracy": final_accuracy_table,
+    "delta-loss": oracle_table,
+}
+
+TABLES = (*CLAIM_TABLES, *PRUNED_TABLES)
+
+
+def table_of(name: str, sets: Sequence[Runs], costs: Costs = recorded_costs) -> str:
     """Make one table from several sets of recordings.
 
     Args:
-        name: Key in `CLAIM_TABLES`.
+        name: One of `TABLES`.
         sets: Recordings. Two runs of one network and seed belong in two sets. Pruned runs count
-            only in the verdicts of `claims`.
+            only in `claims` and `PRUNED_TABLES`.
+        costs: Gives parameters and MACs of runs, for `final-accuracy`.
 
     Returns:
-        The table as Markdown.
+        The table as Markdown; below it, sentences on what it leaves out.
 
     Raises:
         AnalysisError: If the name is unknown, or no set has the runs that the table needs.
     """
-    if name not in CLAIM_TABLES:
-        raise AnalysisError(unknown_name("table", name, CLAIM_TABLES))
-    chosen = sets if name == "claims" else [runs.select(rounds=0) for runs in sets]
-    tables = [CLAIM_TABLES[name](runs) for runs in chosen]
-    parts = [table for table in tables if len(table)]
-    if not parts:
+    _check_names([name])
+    if name in PRUNED_TABLES:
+        found = _pruned(name, sets, costs)
+    else:
+        found = NotedTable(_unpruned(name, sets))
+    if found.table.empty:
+        why = "".join(f"; {note}" for note in found.notes)
         raise AnalysisError(
             f"table {name} needs runs that these recordings lack; record them with `pruneviz "
-            "record ...`"
+            f"record {_OPTIONS.get(name, '...')}`{why}"
         )
-    if name == "claims":
-        return markdown_table(verdict_table(pd.concat(parts, ignore_index=True)))
-    if name.endswith("curve"):
-        indexed = [part.set_index("epoch") for part in parts]
-        return markdown_table(pd.concat(indexed, axis=1).sort_index().reset_index())
-    return markdown_table(pd.concat(parts, ignore_index=True))
+    notes = "".join(f"\n{textwrap.fill(f'{note}.', _WIDTH)}\n" for note in found.notes)
+    return f"{markdown_table(found.table)}{notes}"
 
 
-def all_tables(sets: Sequence[Runs]) -> str:
-    """All tables as one Markdown text; `single-weights` only if a set has such runs.
+def all_tables(
+    sets: Sequence[Runs], costs: Costs = recorded_costs, only: Collection[str] = ()
+) -> str:
+    """All tables as one Markdown text, with a sentence in the place of those without runs.
 
     Args:
         sets: Recordings. Two runs of one network and seed belong in two sets.
+        costs: As for `table_of`.
+        only: Tables to make. Default: all.
 
     Raises:
-        AnalysisError: If no set has the runs that a table needs.
+        AnalysisError: If a name is unknown.
     """
-    has_weights = any((runs.spec["unit"] == "weight").any() for runs in sets)
-    names = [name for name in CLAIM_TABLES if name != "single-weights" or has_weights]
-    return "\n".join(f"{name}\n\n{table_of(name, sets)}" for name in names)
+    _check_names(only)
+
+    def text(name: str) -> str:
+        try:
+            return table_of(name, sets, costs)
+        except AnalysisError as error:
+            return textwrap.fill(f"{error}.", _WIDTH) + "\n"
+
+    return "\n".join(f"{name}\n\n{text(name)}" for name in only or TABLES)
 
 
-def filled_in(text: str, sets: Sequence[Runs]) -> str:
+def filled_in(
+    text: str,
+    sets: Sequence[Runs],
+    costs: Costs = recorded_costs,
+    only: Collection[str] = (),
+) -> str:
     """Replace the tables of a Markdown text by newly made ones; the rest stays.
 
     Args:
         text: Markdown with tables between `<!-- table: NAME -->` and `<!-- end of table -->`.
         sets: Recordings. Two runs of one network and seed belong in two sets.
+        costs: As for `table_of`.
+        only: Tables to replace; others stay too. Default: all.
 
     Returns:
         The text with its new tables.
 
     Raises:
-        AnalysisError: If the text has no place for a table; as for `table_of`.
+        AnalysisError: If the text has no place for a table, or not for one of `only`; as for
+            `table_of`.
     """
-    if not _BLOCK.search(text):
+    _check_names(only)
+    places = {block["name"] for block in _BLOCK.finditer(text)}
+    for name in (name for name in only if places and name not in places):
+        raise AnalysisError(
+            f"the text has no place for table {name}; write <!-- table: {name} --> and "
+            "<!-- end of table --> on two lines"
+        )
+    if not places:
         raise AnalysisError(
             "the text has no place for a table; write <!-- table: figure-3 --> and "
             "<!-- end of table --> on two lines"
         )
 
     def new(block: re.Match[str]) -> str:
-        return f"{block[1]}\n{table_of(block['name'], sets)}\n{block[3]}"
+        if only and block["name"] not in only:
+            return block[0]
+        return f"{block[1]}\n{table_of(block['name'], sets, costs)}\n{block[3]}"
 
     return _BLOCK.sub(new, text)
 
 
+def _check_names(names: Collection[str]) -> None:
+    for name in names:
+        if name not in TABLES:
+            raise AnalysisError(unknown_name("table", name, TABLES))
+
+
+def _pruned(name: str, sets: Sequence[Runs], costs: Costs) -> NotedTable:
+    make = PRUNED_TABLES[name]
+    if name == "final-accuracy":
+        make = partial(final_accuracy_table, costs=costs)
+    return joined_tables(make(runs) for runs in sets)
+
+
+def _unpruned(name: str, sets: Sequence[Runs]) -> pd.DataFrame:
+    chosen = sets if name == "claims" else [runs.select(rounds=0) for runs in sets]
+    tables = [CLAIM_TABLES[name](runs) for runs in chosen if len(runs)]
+    parts = [table for table in tables if len(table)]
+    if not parts:
+        return pd.DataFrame()
+    if name == "claims":
+        return verdict_table(pd.concat(parts, ignore_index=True))
+    if name.endswith("curve"):
+        indexed = [part.set_index("epoch") for part in parts]
+        return pd.concat(indexed, axis=1).sort_index().reset_index()
+    return pd.concat(parts, ignore_index=True)
+
+
 def _agreement(runs: Runs, x: str, y: str) -> pd.DataFrame:
     found = _at_some_epochs(agreement_over_seeds(_filters(runs), x, y))
-    found["spread"] = _ranges(found["pearson_min"], found["pearson_max"])
-    found["interval"] = _ranges(found["low"], found["high"])
-    found["n_eff"] = _texts(found["n_eff"], digits=0)
-    found["left_out"] = _ranges(found["loo_min"], found["loo_max"])
-    rounded = ["pearson", "spearman", "trimmed", "within_layers", "layer_mean"]
-    return _rounded(found, rounded)[list(_AGREEMENT)].rename(columns=_AGREEMENT)
+    found["spread"] = ranges(found["pearson_min"], found["pearson_max"])
+    found["interval"] = ranges(found["low"], found["high"])
+    found["n_eff"] = texts(found["n_eff"], digits=0)
+    found["left_out"] = ranges(found["loo_min"], found["loo_max"])
+    numbers = ["pearson", "spearman", "trimmed", "within_layers", "layer_mean"]
+    return rounded(found, numbers)[list(_AGREEMENT)].rename(columns=_AGREEMENT)
 
 
 def _side_by_side(
@@ -224,11 +305,11 @@ def _side_by_side(
     """One row per epoch; columns of every network and bn next to each other."""
     parts = []
     for (network, bn), rows in found.groupby(["network", "bn"], observed=True):
-        texts = {
-            f"{network}, {bn}: {heading}": _texts(rows[name], digits.get(name, 2))
+        cells = {
+            f"{network}, {bn}: {heading}": texts(rows[name], digits.get(name, 2))
             for name, heading in columns.items()
         }
-        parts.append(pd.DataFrame(texts, index=pd.Index(rows["epoch"].to_numpy(), name="epoch")))
+        parts.append(pd.DataFrame(cells, index=pd.Index(rows["epoch"].to_numpy(), name="epoch")))
     if not parts:
         return pd.DataFrame()
     return pd.concat(parts, axis=1).sort_index().reset_index()
@@ -243,16 +324,3 @@ def _at_some_epochs(table: pd.DataFrame) -> pd.DataFrame:
         return table
     shown = shown_epochs(sorted(table["epoch"].unique()))
     return table[table["epoch"].isin(shown)].reset_index(drop=True)
-
-
-def _rounded(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    return table.assign(**{name: _texts(table[name], digits=2) for name in columns})
-
-
-def _texts(values: pd.Series, digits: int) -> list[str]:
-    return ["" if pd.isna(value) else f"{value:.{digits}f}" for value in values]
-
-
-def _ranges(least: pd.Series, most: pd.Series) -> list[str]:
-    ends = zip(least, most, strict=True)
-    return ["" if pd.isna(low) else f"{low:.2f} to {high:.2f}" for low, high in ends]

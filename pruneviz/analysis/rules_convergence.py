@@ -86,7 +86,7 @@ def judge_convergence(panels: Sequence[Panel], rule: Rule) -> list[Verdict]:
         Lubana and Dick, ICLR 2021, caption of Figure 1.
         Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987: equivalence.
     """
-    found = [_pairs(panel) for panel in panels]
+    found = [pairs_of(panel) for panel in panels]
     verdicts: list[dict[str, Verdict]] = [{} for _ in panels]
     for family in families(panels, rule):
         for unit in STATISTICS:
@@ -170,6 +170,35 @@ def order_verdict(pairs: Mapping[tuple[str, str], Sequence[str]], complete: bool
     return SUPPORTED if complete and every == {SUPPORTED} else UNDECIDED
 
 
+def pairs_of(panel: Panel) -> list[Pair]:
+    """The leads of neighbours in the order, of those measures that are recorded.
+
+    Args:
+        panel: Runs that differ only in their seed and measure.
+
+    Returns:
+        For each pair of neighbours one lead by each reading; none of fewer than two measures.
+    """
+    measures = set(panel.runs.spec["measure"])
+    recorded = [name for name in ORDER if name in measures]
+    if len(recorded) < 2:
+        return []
+    try:
+        by_run, gap = _convergence(panel, recorded)
+    except AnalysisError as error:
+        none = lead(np.array([]))
+        return [
+            Pair(ahead, behind, unit, none, seeds=panel.seeds, lacks=str(error))
+            for ahead, behind in itertools.pairwise(recorded)
+            for unit in STATISTICS
+        ]
+    return [
+        pair
+        for ahead, behind in itertools.pairwise(recorded)
+        for pair in _pair(leads_by_seed(by_run, ahead, behind), ahead, behind, gap)
+    ]
+
+
 def _place(panels: Sequence[Panel], at: int) -> tuple[int, int]:
     """Where a panel stands: by first appearance of network and data set, then by rounds."""
     of = [(one.network, one.dataset, one.what) for one in panels]
@@ -241,28 +270,6 @@ def _shortfall(found: Lead, zone: float, unit: str) -> str:
     if found.low > -zone:
         return f"no relevant difference: the interval is within {_zone(zone, unit)} of 0"
     return f"no lead of {_zone(zone, unit)}: the whole interval is below it"
-
-
-def _pairs(panel: Panel) -> list[Pair]:
-    """The leads of neighbours in the order, of those measures that are recorded."""
-    measures = set(panel.runs.spec["measure"])
-    recorded = [name for name in ORDER if name in measures]
-    if len(recorded) < 2:
-        return []
-    try:
-        by_run, gap = _convergence(panel, recorded)
-    except AnalysisError as error:
-        none = lead(np.array([]))
-        return [
-            Pair(ahead, behind, unit, none, seeds=panel.seeds, lacks=str(error))
-            for ahead, behind in itertools.pairwise(recorded)
-            for unit in STATISTICS
-        ]
-    return [
-        pair
-        for ahead, behind in itertools.pairwise(recorded)
-        for pair in _pair(leads_by_seed(by_run, ahead, behind), ahead, behind, gap)
-    ]
 
 
 def _pair(both: pd.DataFrame, ahead: str, behind: str, gap: float) -> Iterator[Pair]:

@@ -39,11 +39,13 @@ class DataSet:
     Args:
         find: Checks that a folder has the files, or downloads them if allowed; returns the input of
             `read`.
-        read: Reads the files at an image size (None: the data set's default).
+        read: Reads the files at an image size.
+        image_size: Height and width in pixels where no other size is asked for.
     """
 
     find: Callable[[Path, bool], Any]
-    read: Callable[[Any, int | None], ImageData]
+    read: Callable[[Any, int], ImageData]
+    image_size: int = 32
 
 
 def load_dataset(
@@ -79,7 +81,7 @@ def load_dataset(
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size is {image_size}, expected a whole number of pixels from 1")
     found = data_set.find(_folder(root), download)
-    return data_set.read(found, image_size).to(device)
+    return data_set.read(found, image_size or data_set.image_size).to(device)
 
 
 def find_dataset(name: str, *, root: str | Path | None = None, download: bool = False) -> None:
@@ -115,7 +117,7 @@ def _find_digits(root: Path, download: bool) -> None:
     """No-op: scikit-learn brings the images."""
 
 
-def _read_digits(found: None, image_size: int | None) -> ImageData:
+def _read_digits(found: None, image_size: int) -> ImageData:
     # imported here, as scikit-learn takes a second to load and only this set needs it
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -124,7 +126,7 @@ def _read_digits(found: None, image_size: int | None) -> ImageData:
     # Grey levels 0..16 times 255/16, and bilinear weights at 32x32, are exact in float32: the
     # pixels are the same on every machine.
     grey = torch.from_numpy(digits.images)[:, None].to(torch.float32) * (255 / 16)
-    images = _resized(grey.expand(-1, 3, -1, -1), image_size or 32)
+    images = _resized(grey.expand(-1, 3, -1, -1), image_size)
     labels = torch.from_numpy(digits.target).to(torch.int64)
     split = train_test_split(
         np.arange(len(labels)),
@@ -154,8 +156,8 @@ def _cifar(name: str, official: type[CIFAR10]) -> DataSet:
         except (RuntimeError, OSError) as error:
             raise DataError(_cifar_trouble(name, official, root, download, error)) from error
 
-    def read(parts: list[CIFAR10], image_size: int | None) -> ImageData:
-        images = [_cifar_images(part, image_size or 32) for part in parts]
+    def read(parts: list[CIFAR10], image_size: int) -> ImageData:
+        images = [_cifar_images(part, image_size) for part in parts]
         labels = [torch.tensor(part.targets, dtype=torch.int64) for part in parts]
         classes = tuple(parts[0].classes)
         return ImageData(name, images[0], labels[0], images[1], labels[1], len(classes), classes)
@@ -236,8 +238,8 @@ def _tiny_test_files(annotations: Path, classes: list[str]) -> tuple[list[Path],
     return files, torch.tensor(labels, dtype=torch.int64)
 
 
-def _read_tiny_imagenet(found: _TinyImageNet, image_size: int | None) -> ImageData:
-    size, classes = image_size or 64, tuple(found.train)
+def _read_tiny_imagenet(found: _TinyImageNet, image_size: int) -> ImageData:
+    size, classes = image_size, tuple(found.train)
     train_images, train_labels = _read_classes(found.train, size)
     return ImageData(
         name="tiny-imagenet",
@@ -276,11 +278,10 @@ def _content(root: Path) -> str:
     return ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
 
 
-def _read_folder(found: tuple[_Classes, _Classes], image_size: int | None) -> ImageData:
+def _read_folder(found: tuple[_Classes, _Classes], image_size: int) -> ImageData:
     train, test = found
-    size = image_size or 32
-    train_images, train_labels = _read_classes(train, size)
-    test_images, test_labels = _read_classes(test, size)
+    train_images, train_labels = _read_classes(train, image_size)
+    test_images, test_labels = _read_classes(test, image_size)
     return ImageData(
         name="folder",
         train_images=train_images,
@@ -373,6 +374,6 @@ DATASETS: Mapping[str, DataSet] = {
     "digits": DataSet(_find_digits, _read_digits),
     "cifar10": _cifar("cifar10", CIFAR10),
     "cifar100": _cifar("cifar100", CIFAR100),
-    "tiny-imagenet": DataSet(_find_tiny_imagenet, _read_tiny_imagenet),
+    "tiny-imagenet": DataSet(_find_tiny_imagenet, _read_tiny_imagenet, image_size=64),
     "folder": DataSet(_find_folder, _read_folder),
 }

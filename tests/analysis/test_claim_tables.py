@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +21,20 @@ from pruneviz.analysis.agreement import (
     own_association,
 )
 from pruneviz.analysis.chosen_epochs import shown_epochs
-from pruneviz.analysis.claim_tables import CLAIM_TABLES, filled_in, table_of
+from pruneviz.analysis.claim_tables import (
+    CLAIM_TABLES,
+    PRUNED_TABLES,
+    TABLES,
+    all_tables,
+    filled_in,
+    table_of,
+)
 from pruneviz.analysis.robustness import robustness
 from pruneviz.errors import AnalysisError
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.plans.needs import CURVE_MEASURES
+from tests.support.synthetic_runs import SMALL, make_pruned_runs, save_runs
 
 EPOCHS, LAYERS, FILTERS = range(9), ("conv1", "conv2", "fc"), 6
 SAMPLE = 6
@@ -224,7 +235,80 @@ def test_the_command_replaces_the_tables_of_a_text_and_leaves_the_rest(
 def test_without_a_file_it_prints_all_tables(sets: tuple[Path, Path]) -> None:
     printed = invoke(str(sets[0])).output
     assert all(f"{name}\n\n| " in printed for name in CLAIM_TABLES)
-    assert "single-weights" not in invoke(str(sets[1])).output
+    assert all(f"{name}\n\ntable {name} needs runs that" in printed for name in PRUNED_TABLES)
+    assert "\nsingle-weights\n\ntable single-weights needs" in invoke(str(sets[1])).output
+
+
+@pytest.fixture(scope="module")
+def mixed(sets: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first folder with pruned runs of other lengths and rounds alone beside."""
+    folder = tmp_path_factory.mktemp("mixed")
+    shutil.copytree(sets[0], folder, dirs_exist_ok=True)
+    vgg = {"vgg13": SMALL["vgg13"]}
+    save_runs(make_pruned_runs(vgg, CURVE_MEASURES[:2], seeds=(0, 1), epochs=9), folder)
+    save_runs(make_pruned_runs(vgg, ("grasp",), seeds=(0,), prune_phase_only=True), folder)
+    return folder
+
+
+def test_pruned_runs_beside_them_do_not_change_the_tables_of_unpruned_ones(
+    sets: tuple[Path, Path], mixed: Path
+) -> None:
+    alone, beside = [pv.load(sets[0])], [pv.load(mixed)]
+    for name in set(CLAIM_TABLES) - {"claims"}:
+        assert table_of(name, beside) == table_of(name, alone)
+    before, after = (rows_of(table_of("claims", sets)) for sets in (alone, beside))
+    places = [after[0].index(name) for name in before[0]]
+    same = [[row[place] for place in places] for row in after[2 : len(before)]]
+    assert same == before[2:]
+
+
+def test_all_tables_of_a_mixed_folder_are_made_or_told(mixed: Path) -> None:
+    printed = invoke(str(mixed)).stdout
+    made = {name for name in TABLES if f"{name}\n\n| " in printed}
+    assert made == {*CLAIM_TABLES, "figure-5", "figure-16-17", "final-accuracy"}
+    assert "\nfigure-9\n\ntable figure-9 needs runs that these recordings lack" in printed
+    assert "`pruneviz record --figures\n9`" in printed
+    assert "differ in scale, so none are compared." in " ".join(printed.split())
+
+
+def test_a_folder_of_pruned_runs_alone_has_their_tables(mixed: Path) -> None:
+    runs = pv.load(mixed)
+    pruned = runs.named(runs.spec.loc[runs.spec["rounds"] > 0, "run"])
+    printed = all_tables([pruned])
+    assert "figure-5\n\n| network" in printed
+    assert "recordings\n\ntable recordings needs runs" in printed
+
+
+def test_one_table_alone_is_printed_or_replaced(mixed: Path, tmp_path: Path) -> None:
+    printed = invoke(str(mixed), "--table", "figure-5", "--table", "signal").stdout
+    assert printed.startswith("figure-5\n\n| network") and "\nsignal\n\n| network" in printed
+    assert "figure-3" not in printed
+    file, end = tmp_path / "findings.md", "<!-- end of table -->"
+    text = f"<!-- table: recordings -->\nold\n{end}\n<!-- table: figure-5 -->\nold\n{end}\n"
+    file.write_text(text)
+    assert invoke(str(mixed), "--table", "figure-5", "--into", str(file)).exit_code == 0
+    kept, new = file.read_text().split("<!-- table: figure-5 -->")
+    assert kept == f"<!-- table: recordings -->\nold\n{end}\n"
+    assert table_of("figure-5", [pv.load(mixed)]) in new and "old" not in new
+    for name, message in (("signal", "has no place for table signal"), ("x", "no table 'x'")):
+        result = invoke(str(mixed), "--table", name, "--into", str(file))
+        assert (result.exit_code, result.stdout) == (2, "") and message in result.stderr
+
+
+def test_the_help_names_all_tables() -> None:
+    text = re.sub(r"-\s+", "-", invoke("--help").stdout)  # names are broken at their hyphens
+    shown = {f"figure-{number}" for number in range(5, 12)}  # "figure-4 to figure-12"
+    assert [name for name in sorted(set(TABLES) - shown) if name not in text] == []
+
+
+def test_parameters_come_from_whoever_counts_them(mixed: Path) -> None:
+    def costs(runs: pv.Runs) -> pd.DataFrame:
+        numbers = {"parameters_before": 10, "parameters_after": 4}
+        return runs.spec[["run"]].assign(**numbers, macs_before=8, macs_after=1, lacks="")
+
+    rows = rows_of(table_of("final-accuracy", [pv.load(mixed)], costs))
+    assert rows[2][-4:] == ["4", "40.0 %", "1", "12.5 %"]
+    assert rows_of(table_of("final-accuracy", [pv.load(mixed)]))[2][-4:] == [""] * 4
 
 
 def test_sets_without_runs_of_filters_add_nothing(sets: tuple[Path, Path]) -> None:
@@ -238,9 +322,9 @@ def test_what_cannot_be_made_is_told(sets: tuple[Path, Path], tmp_path: Path) ->
     batch = [pv.load(sets[1])]
     with pytest.raises(
         AnalysisError,
-        match=r"there is no table 'figure-9'; did you mean 'figure-3'\? Choose one of recordings",
+        match=r"there is no table 'figure-33'; did you mean 'figure-3'\? Choose one of recording",
     ):
-        table_of("figure-9", batch)
+        table_of("figure-33", batch)
     with pytest.raises(
         AnalysisError, match="table single-weights needs runs that these recordings lack; record"
     ):

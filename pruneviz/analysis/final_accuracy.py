@@ -1,0 +1,184 @@
+"""Final accuracy, parameters and MACs of pruned runs beside unpruned ones of the same scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import numpy as np
+import pandas as pd
+
+from pruneviz.analysis.lead_tests import Lead, lead
+from pruneviz.analysis.pruned_tables import CONVERGENCE, SETTING, facts_of, in_order, name_of
+from pruneviz.analysis.rules import Panel, panels_of
+from pruneviz.analysis.rules_convergence import ORDER
+from pruneviz.analysis.settings import kinds_of, present
+from pruneviz.analysis.table_texts import (
+    NotedTable,
+    in_words,
+    joined_tables,
+    percent,
+    spread,
+    texts,
+    without_empty,
+)
+from pruneviz.errors import AnalysisError
+from pruneviz.log.runs import Runs
+
+# Facts that an unpruned run shares with the pruned ones that it is compared with.
+SCALE = (
+    *("network", "dataset", "num_classes", "width", "image_size", "epochs", "train_images"),
+    *("batch_size", "lr", "lr_drops", "momentum", "weight_decay", "train_temperature", "augment"),
+)
+COSTS = ("parameters_before", "parameters_after", "macs_before", "macs_after")
+LACKS, NOT_RECORDED = "lacks", "not recorded"
+
+# From runs to one row per run: run, `COSTS`, and `LACKS` (why there are none; "" if there are).
+Costs = Callable[[Runs], pd.DataFrame]
+
+
+def recorded_costs(runs: Runs) -> pd.DataFrame:
+    """Parameters and MACs before and after removal, as `pruneviz record` notes them in the spec.
+
+    Args:
+        runs: Recordings.
+
+    Returns:
+        One row per run: run, the columns of `COSTS` (NaN where they are not recorded) and `LACKS`,
+        the reason, "" where they are.
+    """
+    spec = runs.spec
+    found = spec[["run"]].assign(
+        **{name: spec.get(name, pd.Series(np.nan, spec.index)).astype("float64") for name in COSTS}
+    )
+    none = pd.Series(None, spec.index, dtype="object")
+    reason = spec.get("not_removed", none).where(lambda one: one.notna(), NOT_RECORDED)
+    return found.assign(**{LACKS: reason.where(found[list(COSTS)].isna().any(axis=1), "")})
+
+
+def final_accuracy_table(runs: Runs, costs: Costs = recorded_costs) -> NotedTable:
+    """Final accuracies of pruned runs, beside unpruned ones, with what is left of the network.
+
+    Accuracies are compared with those of unpruned runs that share all facts of `SCALE`, seed by
+    seed. Without such runs the cells are empty.
+
+    Args:
+        runs: Recordings, pruned and unpruned.
+        costs: Gives parameters and MACs of runs.
+
+    Returns:
+        One row per network, data set, setting, number of rounds and measure, of runs that are
+        pruned and trained to the end.
+    """
+    panels = panels_of(runs, CONVERGENCE)
+    panels.sort(key=lambda panel: (panel.network, panel.dataset, panel.rounds))
+    found = joined_tables(_finals(panel, _unpruned(runs), costs) for panel in panels)
+    return NotedTable(without_empty(found.table, [SETTING]), found.notes)
+
+
+def partners(spec: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
+    """Rows of unpruned runs that share all facts of `SCALE` with a run; each seed once.
+
+    Args:
+        spec: Specs of unpruned runs.
+        run: Spec of the run.
+    """
+    wanted = _scale(run)
+    alike = [_scale(row) == wanted for _, row in spec.iterrows()]
+    return spec[np.array(alike, dtype=bool)].drop_duplicates("seed")
+
+
+def _unpruned(runs: Runs) -> Runs:
+    spec = runs.spec
+    never = kinds_of(spec).isin(["unpruned", "weights"])
+    if "pruned" in spec:
+        never &= ~spec["pruned"].eq(True)
+    return runs.named(spec.loc[never, "run"])
+
+
+def _scale(run: pd.Series) -> dict[str, Hashable]:
+    return {name: present(run.get(name)) for name in SCALE}
+
+
+def _finals(panel: Panel, unpruned: Runs, costs: Costs) -> NotedTable:
+    try:
+        final = _final(panel.runs)
+    except AnalysisError as error:
+        return NotedTable(pd.DataFrame(), (f"{name_of(panel)} is left out: {error}",))
+    near = unpruned.named(partners(unpruned.spec, panel.runs.spec.iloc[0])["run"])
+    whole = _final(near) if len(near) else final.iloc[:0]
+    left = costs(panel.runs)
+    rows = [
+        {
+            **facts_of(panel),
+            "measure": name,
+            **_accuracies(final[final["measure"] == name], whole),
+            **_left(left[left["run"].isin(final.loc[final["measure"] == name, "run"])]),
+        }
+        for name in in_order(list(final["measure"]), ORDER)
+    ]
+    notes = [*_alone(panel, unpruned, near), *_uncounted(left)]
+    return NotedTable(pd.DataFrame(rows), tuple(notes))
+
+
+def _final(runs: Runs) -> pd.DataFrame:
+    """Final test accuracy of every run: run, seed, measure, value."""
+    if "test_acc" not in runs.recorded("epochs"):
+        raise AnalysisError("test accuracies are not recorded")
+    epochs = runs.read("epochs", ["run", "epoch", "test_acc"]).dropna(subset=["test_acc"])
+    last = epochs.sort_values("epoch").astype({"run": "str"}).groupby("run")["test_acc"].last()
+    found = runs.spec[["run", "seed", "measure"]]
+    return found.assign(value=found["run"].map(last).astype("float64"))
+
+
+def _accuracies(final: pd.DataFrame, whole: pd.DataFrame) -> dict[str, object]:
+    known = whole[["seed", "value"]].dropna()
+    both = final.dropna(subset=["value"]).merge(known, on="seed", suffixes=("", "_unpruned"))
+    apart: Lead = lead(100 * (both["value"] - both["value_unpruned"]).to_numpy())
+    ends = f"{apart.low:.2f} to {apart.high:.2f}" if apart.seeds > 1 else ""
+    return {
+        "seeds": len(final),
+        "test_acc": percent(final["value"].mean()),
+        "over seeds": spread(final["value"]),
+        "unpruned": percent(whole["value"].mean()) if len(whole) else "",
+        "difference": texts([apart.mean])[0],
+        "95 %": ends,
+    }
+
+
+def _left(costs: pd.DataFrame) -> dict[str, object]:
+    """Parameters and MACs, mean over seeds, and their share of the unpruned network."""
+    cells: dict[str, object] = {}
+    for heading, name in (("parameters", "parameters"), ("MACs", "macs")):
+        after, before = costs[f"{name}_after"].mean(), costs[f"{name}_before"].mean()
+        known = not pd.isna(after)
+        cells[heading] = f"{after:,.0f}" if known else ""
+        cells[f"{heading} left"] = percent(after / before) if known else ""
+    return cells
+
+
+def _alone(panel: Panel, unpruned: Runs, near: Runs) -> list[str]:
+    """Why pruned runs have no unpruned ones beside them."""
+    if len(near):
+        common = set(near.spec["seed"].dropna()) & set(panel.runs.spec["seed"].dropna())
+        return [] if common else [f"{name_of(panel)}: no unpruned run has one of its seeds"]
+    run = panel.runs.spec.iloc[0]
+    spec = unpruned.spec
+    others = spec[(spec["network"] == run["network"]) & (spec["dataset"] == run["dataset"])]
+    named = f"{run['network']} on {run['dataset']}"
+    if others.empty:
+        return [f"{named}: no unpruned run is recorded, so none is beside the pruned ones"]
+    mine, other = _scale(run), _scale(others.iloc[0])
+    differ = [name for name in SCALE if mine[name] != other[name]]
+    pruned, whole = (in_words({name: of[name] for name in differ}) for of in (mine, other))
+    return [
+        f"{named}: pruned runs ({pruned}) and unpruned ones ({whole}) differ in scale, so none "
+        "are compared"
+    ]
+
+
+def _uncounted(costs: pd.DataFrame) -> list[str]:
+    gone = costs[costs[LACKS] != ""]
+    return [
+        f"parameters and MACs of {', '.join(rows['run'])}: {reason}"
+        for reason, rows in gone.groupby(LACKS, sort=False)
+    ]

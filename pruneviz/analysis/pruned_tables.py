@@ -1,0 +1,213 @@
+"""Tables of pruned runs: convergence (Figures 1, 4-12) and where rounds prune (Figures 16, 17)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from pruneviz.analysis.claims import RULES
+from pruneviz.analysis.convergence import SHARES, convergence
+from pruneviz.analysis.pruned_fractions import AVERAGED_WITHIN, after_last_round, fractions_by_run
+from pruneviz.analysis.rules import Panel, panels_of
+from pruneviz.analysis.rules_convergence import AREA, EPOCHS, ORDER, Pair, pairs_of
+from pruneviz.analysis.rules_ratios import ACCUSED, OTHERS
+from pruneviz.analysis.table_texts import (
+    NotedTable,
+    joined_tables,
+    percent,
+    spread,
+    texts,
+    without_empty,
+)
+from pruneviz.console.words import counted
+from pruneviz.errors import AnalysisError, LogError
+from pruneviz.log.runs import Runs
+
+CONVERGENCE, RATIOS = RULES["order of convergence"], RULES["first layers"]
+SETTING = "setting"  # heading of the facts, if any, that tell runs of one network apart
+_PARTS = {
+    "first third": "first_third",
+    "last third": "last_third",
+    "whole network": "network_ratio",
+}
+
+
+def convergence_table(figure: str, runs: Runs) -> NotedTable:
+    """How fast the runs of one figure converge, by measure, and the lead over the next measure.
+
+    Leads are those that `pruneviz.claims` judges: paired by seed, in points of the mean accuracy
+    over the epochs, and in epochs averaged over the thresholds.
+
+    Args:
+        figure: Name of a figure with accuracy curves, such as "1".
+        runs: Recordings.
+
+    Returns:
+        One row per data set, setting and measure; empty if the figure shows none of the runs.
+
+    References:
+        Lubana and Dick, ICLR 2021, Figures 1 and 4-12.
+    """
+    panels = [
+        panel
+        for panel in panels_of(runs, CONVERGENCE)
+        if figure in CONVERGENCE.figure_of(panel).split(", ")
+    ]
+    found = joined_tables(_converged(panel) for panel in panels)
+    return NotedTable(without_empty(found.table, [SETTING]), found.notes)
+
+
+def ratio_table(runs: Runs) -> NotedTable:
+    """Pruned fraction of the first and last third of the layers and of the network, by measure.
+
+    Args:
+        runs: Recordings.
+
+    Returns:
+        One row per network, data set, setting, number of rounds and measure, of runs of pruning
+        rounds alone.
+
+    References:
+        Lubana and Dick, ICLR 2021, Figures 16 and 17.
+    """
+    panels = panels_of(runs, RATIOS)
+    panels.sort(key=lambda panel: (panel.network, panel.dataset, panel.rounds))
+    found = joined_tables(_ratios(panel) for panel in panels)
+    return NotedTable(without_empty(found.table, [SETTING]), found.notes)
+
+
+def facts_of(panel: Panel) -> dict[str, object]:
+    """The cells of a row that name the panel."""
+    return {
+        "network": panel.network,
+        "dataset": panel.dataset,
+        "rounds": panel.rounds,
+        SETTING: panel.what,
+    }
+
+
+def name_of(panel: Panel) -> str:
+    """A panel in words, such as "resnet56 on cifar100, 25 rounds"."""
+    rounds = counted(panel.rounds, "round")
+    return ", ".join(filter(None, [f"{panel.network} on {panel.dataset}", rounds, panel.what]))
+
+
+def in_order(measures: Sequence[str], first: Sequence[str]) -> list[str]:
+    """Measures, those named in `first` before the others."""
+    known = dict.fromkeys(measures)
+    return [*(name for name in first if name in known), *sorted(set(known) - set(first))]
+
+
+def lacking(panel: Panel, rule_measures: Sequence[str]) -> list[str]:
+    """A sentence on the measures of the paper that a panel lacks, if it lacks any."""
+    gone = [name for name in rule_measures if name not in set(panel.runs.spec["measure"])]
+    if not gone:
+        return []
+    return [f"{name_of(panel)}: {', '.join(gone)} {'is' if len(gone) == 1 else 'are'} not recorded"]
+
+
+def _converged(panel: Panel) -> NotedTable:
+    try:
+        found = convergence(panel.runs)
+    except AnalysisError as error:
+        return NotedTable(pd.DataFrame(), (f"{name_of(panel)} is left out: {error}",))
+    pairs = {(pair.ahead, pair.unit): pair for pair in pairs_of(panel)}
+    measures = in_order(list(found["measure"]), ORDER)
+    rows = [
+        {**facts_of(panel), "measure": name, **_speed(found[found["measure"] == name])}
+        | _lead({unit: pairs.get((name, unit)) for unit in (AREA, EPOCHS)})
+        for name in measures
+    ]
+    notes = [_thresholds(panel, found), *lacking(panel, ORDER), *_doubts(panel, pairs)]
+    return NotedTable(pd.DataFrame(rows), tuple(notes))
+
+
+def _speed(found: pd.DataFrame) -> dict[str, object]:
+    """The cells of one measure: epochs to each threshold, area and final accuracy."""
+    cells: dict[str, object] = {"seeds": int(found["seeds"].iloc[0])}
+    for share in SHARES:
+        row = found[found["share"] == share].iloc[0]
+        cells[f"epochs to {100 * share:g} %"] = _epochs_to(
+            float(row["mean"]), int(row["reached"]), int(row["seeds"])
+        )
+    means = found.set_index("quantity")["mean"]
+    return cells | {name: percent(float(means.loc[name])) for name in ("area", "final")}
+
+
+def _epochs_to(mean: float, reached: int, seeds: int) -> str:
+    """The mean, and how many of the seeds it is over if some never get there."""
+    if reached == seeds:
+        return f"{mean:.1f}"
+    return f"{mean:.1f} ({reached} of {seeds} seeds)" if reached else "never"
+
+
+def _lead(pairs: Mapping[str, Pair | None]) -> dict[str, object]:
+    """The cells of the lead over the next measure; empty for the last one."""
+    known = next(filter(None, pairs.values()), None)
+    cells: dict[str, object] = {
+        "ahead of": known.behind if known else "",
+        "pairs": str(known.seeds) if known else "",
+    }
+    for unit, pair in pairs.items():
+        low, high = (pair.lead.low, pair.lead.high) if pair else (float("nan"),) * 2
+        cells[f"lead, {unit}"] = texts([pair.lead.mean if pair else float("nan")])[0]
+        cells[f"95 %, {unit}"] = "" if pd.isna(low) else f"{low:.2f} to {high:.2f}"
+    return cells
+
+
+def _thresholds(panel: Panel, found: pd.DataFrame) -> str:
+    levels = found[found["quantity"] == "epochs_to"].groupby("share")["threshold"].first()
+    best = levels.iloc[0] / levels.index[0]
+    shares = ", ".join(f"{100 * share:g}" for share in levels.index)
+    told = ", ".join(f"{100 * level:.1f}" for level in levels)
+    return f"{name_of(panel)}: {shares} % of the best final accuracy, {percent(best)}, are {told} %"
+
+
+def _doubts(panel: Panel, pairs: Mapping[tuple[str, str], Pair]) -> list[str]:
+    """Sentences on leads that are not known, and on those without an interval."""
+    told = []
+    for pair in pairs.values():
+        what = f"{name_of(panel)}, {pair.what}"
+        if pair.lacks:
+            told.append(f"{what}: {pair.lacks}")
+        elif pair.unreached:
+            told.append(
+                f"{what}: the lead leaves out {pair.unreached} of the best, which only some of the "
+                "runs reach"
+            )
+    if any(pair.lead.seeds == 1 for pair in pairs.values()):
+        told.append(f"{name_of(panel)}: leads over one seed have no interval")
+    return told
+
+
+def _ratios(panel: Panel) -> NotedTable:
+    try:
+        states = after_last_round(panel.runs.read("rounds"), panel.runs.spec)
+    except (AnalysisError, LogError) as error:
+        return NotedTable(pd.DataFrame(), (f"{name_of(panel)} is left out: {error}",))
+    whole = fractions_by_run(states, [*AVERAGED_WITHIN, "seed"])
+    rows = [
+        {**facts_of(panel), "measure": name, **_fractions(whole[whole["measure"] == name])}
+        for name in in_order(list(whole["measure"]), (ACCUSED, *OTHERS))
+    ]
+    notes = [_third(panel, states), *lacking(panel, (ACCUSED, *OTHERS))]
+    return NotedTable(pd.DataFrame(rows), tuple(notes))
+
+
+def _fractions(whole: pd.DataFrame) -> dict[str, object]:
+    cells: dict[str, object] = {"seeds": len(whole)}
+    for heading, name in _PARTS.items():
+        cells[heading] = percent(whole[name].mean())
+        cells[f"{heading}, over seeds"] = spread(whole[name])
+    return cells
+
+
+def _third(panel: Panel, states: pd.DataFrame) -> str:
+    """How many layers a third of a network is."""
+    one = states[states["run"] == states["run"].iloc[0]]
+    deciding = int(one["coupled_to"].isna().sum())
+    return (
+        f"{panel.network}: a third is {deciding // 3} of the {deciding} layers that are not "
+        "coupled to an earlier one"
+    )

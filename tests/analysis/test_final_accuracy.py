@@ -1,0 +1,128 @@
+"""Final accuracies beside unpruned runs of the same scale, and never beside others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import pruneviz as pv
+from pruneviz.analysis.final_accuracy import SCALE, final_accuracy_table, recorded_costs
+from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, together
+
+VGG = {"vgg13": SMALL["vgg13"]}
+SAME = {"epochs": 16, "train_images": 5000, "lr_drops": (8, 12), "lr": 0.1, "width": 0.25}
+
+
+def unpruned(**facts: object) -> pv.Runs:
+    runs = make_runs(VGG, seeds=(0, 1, 2), **{**SAME, "augment": False, **facts})  # type: ignore[arg-type]
+    accuracy = 0.9 + 0.01 * runs.epochs["run"].astype(str).str[-1].astype(int)
+    return replace(runs, epochs=runs.epochs.assign(test_acc=accuracy * runs.epochs["epoch"] / 16))
+
+
+@pytest.fixture(scope="module")
+def pruned() -> pv.Runs:
+    runs = make_pruned_runs(VGG, rounds=(5,), **SAME)  # type: ignore[arg-type]
+    count = np.arange(len(runs.spec))
+    costs = {"parameters_before": 1000, "macs_before": 8000}
+    after = {"parameters_after": 300 + count, "macs_after": 2000 + 10 * count}
+    return replace(runs, spec=runs.spec.assign(**costs, **after))
+
+
+def final(runs: pv.Runs, run: str) -> float:
+    rows = runs.epochs[runs.epochs["run"] == run]
+    return float(rows.loc[rows["epoch"].idxmax(), "test_acc"])
+
+
+def test_differences_are_paired_by_seed(pruned: pv.Runs) -> None:
+    runs = together(pruned, unpruned())
+    found = final_accuracy_table(runs)
+    table = found.table.set_index("measure")
+    assert found.notes == ()
+    for measure in ("magnitude", "proposed", "loss_preservation"):
+        mine = [
+            final(runs, f"vgg13-digits-{measure.replace('_', '')}-r5-s{seed}") for seed in range(3)
+        ]
+        apart = [100 * (one - 0.9 - 0.01 * seed) for seed, one in enumerate(mine)]
+        low, high = stats.t.interval(0.95, 2, np.mean(apart), stats.sem(apart))
+        row = table.loc[measure]
+        assert row["test_acc"] == f"{100 * np.mean(mine):.1f} %"
+        assert row["over seeds"] == f"{100 * min(mine):.1f} to {100 * max(mine):.1f} %"
+        assert row["unpruned"] == "91.0 %"
+        assert row["difference"] == f"{np.mean(apart):.2f}"
+        assert row["95 %"] == f"{low:.2f} to {high:.2f}"
+
+
+def test_parameters_and_macs_are_means_over_seeds(pruned: pv.Runs) -> None:
+    table = final_accuracy_table(pruned).table.set_index("measure")
+    spec = pruned.spec[pruned.spec["measure"] == "proposed"]
+    row = table.loc["proposed"]
+    assert row["parameters"] == f"{spec['parameters_after'].mean():,.0f}"
+    assert row["parameters left"] == f"{spec['parameters_after'].mean() / 10:.1f} %"
+    assert row["MACs left"] == f"{spec['macs_after'].mean() / 80:.1f} %"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"epochs": 8},
+        {"train_images": 10000},
+        {"width": 0.5},
+        {"lr_drops": (8,)},
+        {"lr": 0.3},
+        {"augment": True},
+    ],
+)
+def test_runs_of_another_scale_are_never_compared(
+    pruned: pv.Runs, facts: dict[str, object]
+) -> None:
+    found = final_accuracy_table(together(pruned, unpruned(**facts)))
+    assert set(found.table["unpruned"]) == set(found.table["difference"]) == {""}
+    assert set(found.table["95 %"]) == {""}
+    (name,) = facts
+    (note,) = found.notes
+    assert name in note and note.endswith("differ in scale, so none are compared")
+    assert not any(other in note for other in set(SCALE) - {name, "lr"})
+
+
+def test_without_unpruned_runs_the_cells_are_empty(pruned: pv.Runs) -> None:
+    found = final_accuracy_table(pruned)
+    assert set(found.table["unpruned"]) == {""}
+    reason = "no unpruned run is recorded, so none is beside the pruned ones"
+    assert found.notes == (f"vgg13 on digits: {reason}",)
+    other = unpruned()
+    later = replace(other, spec=other.spec.assign(seed=other.spec["seed"] + 7))
+    found = final_accuracy_table(together(pruned, later))
+    assert set(found.table["unpruned"]) == {"91.0 %"} and set(found.table["95 %"]) == {""}
+    assert found.notes == ("vgg13 on digits, 5 rounds: no unpruned run has one of its seeds",)
+
+
+def test_one_seed_has_a_difference_and_no_interval(pruned: pv.Runs) -> None:
+    runs = together(pruned.select(seed=1), unpruned())
+    row = final_accuracy_table(runs).table.iloc[0]
+    assert row["difference"] and not row["95 %"] and not row["over seeds"]
+
+
+def test_costs_that_are_not_recorded_are_told(pruned: pv.Runs) -> None:
+    run = pruned.spec.loc[0, "run"]
+    spec = pruned.spec.assign(not_removed=None)
+    spec.loc[0, ["parameters_after", "macs_after"]] = np.nan
+    known = recorded_costs(replace(pruned, spec=spec)).set_index("run")["lacks"]
+    assert known[run] == "not recorded" and set(known.drop(run)) == {""}
+    spec.loc[0, "not_removed"] = "cannot be traced"
+    found = final_accuracy_table(replace(pruned, spec=spec).named([run]))
+    assert found.table.loc[0, "parameters"] == found.table.loc[0, "MACs left"] == ""
+    assert f"parameters and MACs of {run}: cannot be traced" in found.notes
+    bare = pruned.spec.drop(columns=["macs_after", "macs_before"])
+    assert set(recorded_costs(replace(pruned, spec=bare))["lacks"]) == {"not recorded"}
+
+
+def test_runs_of_rounds_alone_have_no_final_accuracy(pruned: pv.Runs) -> None:
+    alone = make_pruned_runs(VGG, rounds=(5,), prune_phase_only=True)
+    assert final_accuracy_table(alone).table.empty
+    pd.testing.assert_frame_equal(
+        final_accuracy_table(together(pruned, alone)).table, final_accuracy_table(pruned).table
+    )

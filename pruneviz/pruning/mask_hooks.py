@@ -11,6 +11,7 @@ reads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -100,6 +101,7 @@ class GradientMask:
     def __init__(self, kept: Tensor) -> None:
         self.kept = kept
         self._gone, self._factors = ~kept, kept.float()
+        self._nothing = self._factors.new_zeros(())
 
     def __call__(self, leaf: Tensor) -> None:
         """Zero the gradient of a parameter at its pruned entries."""
@@ -123,8 +125,10 @@ class GradientMask:
             # A product takes a sixth of the time, but NaN and infinity times 0 are NaN.
             if self._factors.dtype != values.dtype or self._factors.device != values.device:
                 self._factors = self.kept.to(values.device, values.dtype)
+                self._nothing = self._factors.new_zeros(())
             # The sum with 0 turns -0 into 0.
-            if values.mul_(self._factors).add_(0.0).sum().isfinite():
+            torch.addcmul(self._nothing, values, self._factors, out=values)
+            if math.isfinite(values.sum()):
                 return
         values.masked_fill_(self.gone_on(values), 0.0)
 

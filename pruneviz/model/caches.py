@@ -256,10 +256,8 @@ def _computed_by_hooks(module: nn.Module) -> set[str]:
 
 
 def _holds_float(value: Any) -> bool:
-    if isinstance(value, nn.Parameter):
-        return False
-    if isinstance(value, Tensor):
-        return value.is_floating_point()
+    if isinstance(value, Tensor):  # first, as to tell a parameter from other objects is slow
+        return value.is_floating_point() and not isinstance(value, nn.Parameter)
     held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(isinstance(t, Tensor) and t.is_floating_point() for t in held)
 

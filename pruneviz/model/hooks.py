@@ -13,7 +13,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
@@ -102,7 +102,7 @@ def _returns_value(hook: Any, depth: int = 3) -> bool:
     if not isinstance(code, CodeType):  # a builtin, such as the method of a list
         return getattr(hook, "__name__", "") not in _RETURN_NOTHING
     statement: list[dis.Instruction] = []
-    for instruction in dis.get_instructions(code):
+    for instruction in _instructions(code):
         if instruction.opname == "RETURN_CONST" and instruction.argval is not None:
             return True
         if instruction.opname == "RETURN_VALUE" and not _is_nothing(statement, function, depth):
@@ -112,6 +112,12 @@ def _returns_value(hook: Any, depth: int = 3) -> bool:
         else:
             statement.append(instruction)
     return False
+
+
+@cache
+def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
+    """The instructions of a function; reading them takes longer than all else about a hook."""
+    return tuple(dis.get_instructions(code))
 
 
 def _is_nothing(statement: list[dis.Instruction], function: Any, depth: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -22,6 +23,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 RECORDINGS = Path(__file__).resolve().parents[1] / "data" / "digits"
 RESTORE = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "restore.py"
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that is loaded by now out of garbage collections, which would search it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ from pruneviz.plot.mask_panels import (
     scale_beside,
 )
 from pruneviz.plot.mean_masks import AUTO
-from pruneviz.plot.panels import network_of
+from pruneviz.plot.panels import network_of, wrapped_label
 from pruneviz.plot.quantities import axis_label
 from pruneviz.plot.row_kind import RowKind, row_kind_in
 from pruneviz.plot.source import Chosen, Source
@@ -60,8 +60,9 @@ _CHARACTERS = 54  # of all titles in a row
 _LABEL = 34  # characters of a name in the label of an axis
 _RIGHT_AXIS = 0.9  # inches that the second axis takes with its label
 _BAND = 0.18  # opacity
-_BELOW = 0.9  # inches of a row of mask distances
-_HEIGHTS = (2.0, 1.0)  # of correlations and of the mask distances below them
+_BELOW = 1.2  # inches of a row of mask distances
+_HEIGHTS = (1.5, 1.0)  # of correlations and of the mask distances below them
+_LINE = 30  # characters of a line beside a panel of correlations
 _UNRELATED: Mapping[str, Any] = MappingProxyType(
     {"color": style.GUIDE_COLOUR, "alpha": 0.25, "linewidth": 0}
 )
@@ -187,7 +188,7 @@ def draw_curves(
                 draw_masks(below[place], panel, lines, ax is None)
             title = f"{letter if len(panels) > 1 else ''}{name}"
             _finish(axes, panel, textwrap.wrap(title, _CHARACTERS // across))
-        _share_axes(above, _limits(table, method), lines.left)
+        _share_axes(above, _limits(table, method, len(lines.looks)), lines.left)
         _name_axes(above[::across], table, method, lines)
         _finish_masks(above, below, across, table, lines, ax is None)
         if lines.ramp:
@@ -277,10 +278,11 @@ def _finish(axes: Axes, panel: pd.DataFrame, title: Sequence[str]) -> None:
     axes.set_xlim(np.array([-0.04, 1.04]) * last if last else (-0.5, 0.5))
 
 
-def _limits(table: pd.DataFrame, method: str) -> tuple[float, float]:
-    """Limits that include zero, all lines and bands, with room for markers; at least 0.5 apart."""
+def _limits(table: pd.DataFrame, method: str, lines: int) -> tuple[float, float]:
+    """Limits that include zero and all that is drawn, with room for markers; 0.5 apart or more."""
     # Correlations that a log holds, such as those of single weights, have no bands.
-    ends = table[["band_low", method, "band_high"]].to_numpy("float64")
+    bands = ["band_low", "band_high"] if lines <= MOST_BANDS_OF_LINES else []
+    ends = table[[method, *bands]].to_numpy("float64")
     low, high = np.nanmin([0.0, *ends.ravel()]), np.nanmax([0.0, *ends.ravel()])
     missing = max(0.0, 0.5 - (high - low)) / 2
     return max(-1.05, low - missing - 0.04), min(1.05, high + missing + 0.04)
@@ -339,7 +341,8 @@ def _move_epochs(upper: Axes, lower: Axes) -> None:
 def _left_name(table: pd.DataFrame, row_kind: RowKind, method: str) -> str:
     xs, y = different(table["x"]), _in_words(str(table["y"].iloc[0]), row_kind)
     first = f"correlation of {_in_words(str(xs[0]), row_kind)} with" if len(xs) == 1 else ""
-    return f"{first or 'correlation with'}\n{y} ({SYMBOLS[method]})"
+    label = [first or "correlation with", f"{y} ({SYMBOLS[method]})"]
+    return "\n".join(wrapped_label(line, _LINE) for line in label)
 
 
 def _in_words(name: str, row_kind: RowKind) -> str:

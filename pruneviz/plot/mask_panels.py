@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,8 @@ from pruneviz.analysis.settings import different
 from pruneviz.log.vocabulary import MASK_SCORES
 from pruneviz.plot.correlation_lines import Lines
 from pruneviz.plot.glyphs import literal
+from pruneviz.plot.legends import shortened
+from pruneviz.plot.panels import wrapped_label
 from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT, row_kind_in
 from pruneviz.plot.signed_log import SignedLog
 from pruneviz.plot.words import listed
@@ -24,7 +25,7 @@ from pruneviz.plot.words import listed
 _CHANCE: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9}
 _DECADE = 10  # distances that differ by such a factor have a logarithmic axis
 _ABOVE = 1.12  # upper end of a linear axis, in largest values
-_LABEL = 20  # characters of a line beside a panel
+_LABEL = 18  # characters of a line beside a panel
 _GAP = 0.19  # least distance of two tick labels, as a fraction of the axis
 _MOST_BELOW = 0.5  # of a panel that zero may stand above its foot, where two axes share it
 
@@ -140,8 +141,8 @@ def masks_label(table: pd.DataFrame) -> str:
     if "mask_score" in table:
         known = list(map(str, different(table["mask_score"])))
         usual = MASK_SCORES[next(u for u, k in ROW_KINDS_BY_UNIT.items() if k is kind)]
-        by = f", by {literal(listed(known))}" if known != [usual] else ""
-    of = "\n".join(textwrap.wrap(f"(share of {kind.noun}s{by})", _LABEL))
+        by = f", by {literal(listed(shortened(known, _LABEL - 4)))}" if known != [usual] else ""
+    of = wrapped_label(f"(share of {kind.noun}s{by})", _LABEL)
     return f"mask distance\n{of}"
 
 

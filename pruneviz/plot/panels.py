@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import cast
@@ -19,6 +20,8 @@ from pruneviz.plot.words import network_title
 
 _MARGIN = 0.08  # inches
 MOST = 24  # panels of a picture
+_WORD = re.compile(r"(?<!\\)\$.*?(?<!\\)\$\S*|\S+")  # a symbol between dollars is one word
+_SYMBOL = 5  # characters that a symbol is as wide as
 _CHARACTER, _POINTS = 0.075, 8  # inches of a bold character of a title, and its size
 
 
@@ -68,6 +71,20 @@ def write_title(axes: Axes, title: str, inches: float | None = None) -> None:
 def wrapped(title: str, inches: float) -> str:
     """A title in as many lines as a width is narrow, drawn as it stands."""
     return "\n".join(map(literal, textwrap.wrap(title, max(12, int(inches / _CHARACTER)))))
+
+
+def wrapped_label(label: str, characters: int) -> str:
+    """The label of an axis in lines no longer than its panel; words and symbols stay whole."""
+    lines: list[list[str]] = [[]]
+    for word in _WORD.findall(label):
+        if lines[-1] and _width([*lines[-1], word]) > characters:
+            lines.append([])
+        lines[-1].append(word)
+    return "\n".join(map(" ".join, lines))
+
+
+def _width(words: Sequence[str]) -> int:
+    return sum(_SYMBOL if word.startswith("$") else len(word) for word in words) + len(words) - 1
 
 
 def seeds_in_words(table: pd.DataFrame) -> str:

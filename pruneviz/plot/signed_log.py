@@ -20,7 +20,6 @@ from pruneviz.plot import style
 _LINEAR_STRIP = 0.8  # width of each half of the linear strip, in decades
 _MOST_STEP = 20  # decades between labels
 _MARGIN = 0.05
-_STARTS = 3  # exponents from which labels are counted, of which the one with most labels is taken
 _FEW_TICKS = 4
 _SHADED: Mapping[str, Any] = MappingProxyType(
     {"color": style.GUIDE_COLOUR, "alpha": 0.16, "linewidth": 0, "zorder": -1}
@@ -80,37 +79,33 @@ class SignedLog:
     def labelled(self, gap: float, which: Literal["x", "y"] = "y") -> np.ndarray:
         """Choose the decades that get a label: as many as do not touch, zero among them.
 
-        On each side of zero these are every k-th exponent, counted from one exponent on both sides.
+        These are every k-th exponent. An exponent that is on both sides of the axis has a label on
+        both or on none, unless that leaves zero alone.
 
         Args:
             gap: Room of the label of a negative power of ten, as a fraction of the axis.
             which: The axis; beside each other, narrow labels need less room.
         """
         decades = self.decades()
-        off = off_ends(self.fraction(decades))
-        away = [
-            value
-            for value in decades[(decades != 0) & off]
-            if self._fit(np.sort([value, 0.0]), gap, which)
-        ]
-        exponents = {_exponent(value) for value in away}
-        below, above = ([v for v in away if v * sign > 0] for sign in (-1, 1))
-        choices = [
-            [self._side(side, top, gap, which) for side in (below, above)]
-            for top in sorted(exponents, reverse=True)[:_STARTS]
-        ]
-        best = max(choices, key=lambda sides: sum(map(len, sides)), default=[])
-        return np.sort([value for side in [*best, [0.0]] for value in side])
+        away = decades[(decades != 0) & off_ends(self.fraction(decades))]
+        free = [value for value in away if self._fit(np.sort([value, 0.0]), gap, which)]
+        paired = [value for value in free if -value in free or -value not in decades]
+        return np.sort([0.0, *self._spread(paired or free, gap, which)])
 
-    def _side(
-        self, values: Sequence[float], top: int, gap: float, which: Literal["x", "y"]
+    def _spread(
+        self, values: Sequence[float], gap: float, which: Literal["x", "y"]
     ) -> Sequence[float]:
-        """The most values of one side whose labels touch neither each other nor that of zero."""
+        """The most values whose labels touch neither each other nor that of zero."""
+        exponents = sorted({_exponent(value) for value in values}, reverse=True)
         for step in range(1, _MOST_STEP):
-            chosen = [value for value in values if (top - _exponent(value)) % step == 0]
-            if self._fit(np.sort([*chosen, 0.0]), gap, which):
-                return chosen
-        return []
+            choices = [
+                [value for value in values if (start - _exponent(value)) % step == 0]
+                for start in exponents[:step]
+            ]
+            fitting = [each for each in choices if self._fit(np.sort([*each, 0.0]), gap, which)]
+            if fitting:
+                return max(fitting, key=len)
+        return values[:1]
 
     def _fit(self, labels: np.ndarray, gap: float, which: Literal["x", "y"]) -> bool:
         room = np.full(len(labels), gap)

@@ -292,3 +292,30 @@ def test_a_single_epoch_has_its_interval(vgg: Runs) -> None:
     (segment,) = axes.collections[-1].get_segments()
     assert segment[:, 1].tolist() == table[["band_low", "band_high"]].iloc[0].tolist()
     assert axes.get_xticks().tolist() == [8]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options"),
+    [
+        (X, Y, {}),
+        (X, Y, {"method": "spearman", "mask_score": "gradient_norm_preservation"}),
+        ("gradient_norm_preservation", "theta_hg", {"method": "spearman"}),
+    ],
+)
+def test_labels_beside_panels_are_no_longer_than_these(
+    runs: Runs, vgg: Runs, x: str, y: str, options: dict[str, Any]
+) -> None:
+    for shown in (runs, vgg):
+        picture = plot.correlation(shown, x, y, **options)
+        picture.draw_without_rendering()
+        labelled = [axes for axes in picture.axes if axes.get_ylabel()]
+        boxes = [axes.yaxis.label.get_window_extent() for axes in labelled]
+        for axes, box in zip(labelled, boxes, strict=True):
+            assert box.height <= axes.bbox.height + 0.2 * picture.dpi, axes.get_ylabel()
+        assert boxes[0].y0 - boxes[1].y1 >= 0.05 * picture.dpi
+
+
+def test_bands_that_are_not_drawn_need_no_room(vgg: Runs) -> None:
+    measures = ["magnitude", "bn_scale", "gradient_norm_preservation", "grasp"]
+    table = plot.correlation.table(vgg, measures, Y).assign(band_low=-1.0, pearson=0.4)
+    assert draw_curves(table).axes[0].get_ylim()[0] > -0.2

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from pruneviz.errors import FigureError
-from pruneviz.plot.panels import check_number, label_edges, seeds_in_words, wrapped
+from pruneviz.plot.panels import check_number, label_edges, seeds_in_words, wrapped, wrapped_label
 
 
 def test_a_title_is_broken_where_its_panel_ends_and_drawn_as_it_stands() -> None:
@@ -38,3 +38,12 @@ def test_too_many_panels_are_refused() -> None:
     check_number(["a"] * 24)
     with pytest.raises(FigureError, match=r"25 panels, at most 24 .*: a; a; a; and others; choose"):
         check_number(["a"] * 25)
+
+
+def test_labels_break_between_words_and_symbols() -> None:
+    label = r"correlation of $\theta_p^\top H g_p$ with \$10 more"
+    assert wrapped_label(label, 20).split("\n") == [
+        r"correlation of $\theta_p^\top H g_p$",
+        r"with \$10 more",
+    ]
+    assert wrapped_label("gradient_norm_preservation", 5) == "gradient_norm_preservation"

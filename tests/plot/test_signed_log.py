@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -49,3 +51,22 @@ def test_an_axis_of_next_to_nothing(values: list[float]) -> None:
 def test_the_threshold_is_a_power_of_ten_below_most_values() -> None:
     assert linear_threshold(np.array([3e-5])) == pytest.approx(1e-5)
     assert linear_threshold(np.array([1e-20] * 9 + [1.0])) == pytest.approx(1e-10)
+
+
+@pytest.mark.parametrize("which", ["x", "y"])
+@pytest.mark.parametrize("gap", [0.13, 0.2, 0.27])
+def test_labels_are_the_same_on_both_sides_of_zero(which: Literal["x", "y"], gap: float) -> None:
+    compared = 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        low, high = random.uniform(-4, 4, 2)
+        values = np.concatenate(
+            [-(10 ** random.normal(low, 1, 99)), 10 ** random.normal(high, 1, 99)]
+        )
+        axis = SignedLog.fit(values)
+        labels, decades = set(axis.labelled(gap, which)), set(axis.decades())
+        twice = {label for label in labels - {0.0} if -label in decades}
+        alone = labels <= {0.0, *(label for label in labels if label > 0)} and len(labels) == 2
+        assert alone or all(-label in labels for label in twice), (seed, sorted(labels))
+        compared += len(twice)
+    assert compared > 40

@@ -11,11 +11,11 @@ import pandas as pd
 from pruneviz.analysis.masks import check_ratio
 from pruneviz.analysis.matrix import recorded_measures
 from pruneviz.analysis.measures import AnyMeasure, Measure
-from pruneviz.analysis.settings import different, telling_facts
+from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod, with_companion
-from pruneviz.plot.groups import GROUP, facts_apart, name_in, with_groups
+from pruneviz.plot.groups import GROUP, default_facts, facts_apart, name_in, with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows
 from pruneviz.plot.mean_masks import AUTO, mean_mask_distances
 from pruneviz.plot.quantities import quantity_of, valued_rows
@@ -134,7 +134,7 @@ def correlation_table(
     spec = runs_with(chosen.spec, held, asked.needed, named=runs is not None)
     spec = facts_apart(spec, _COLUMNS, asked.facts)
     asked = replace(asked, fact=asked.fact and name_in(spec, asked.fact))
-    settings = [name for name in telling_facts(spec) if name != asked.fact]
+    settings = [name for name in default_facts(spec) if name != asked.fact]
     spec, _ = with_groups(spec, settings, asked.facts)
     shown = _shown_epochs(held[held["run"].isin(set(spec["run"].astype(str)))], asked)
     groups = spec.groupby(["group", *asked.facts], sort=False, observed=True, dropna=False)

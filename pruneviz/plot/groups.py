@@ -16,6 +16,10 @@ from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.plot.words import dataset_title, measure_title, network_title
 
 GROUP = "group"  # a setting in words
+PLACE = ("network", "dataset")  # what an unpruned run shares with the pruned ones beside it
+# Facts of the scale of a training. Where runs of one network and data set differ in them, they are
+# named even if they follow from other facts, as where only unpruned runs saw all images.
+SCALE = ("width", "image_size", "train_images")
 _FACT = " (fact)"  # ends the name of a fact whose own name a column of the table has
 # Ends of the names of columns that stand beside a value, such as its interval.
 _BESIDE = re.compile(r"_(sd|low|high|drawn|clear|n_eff|run\d+)$")
@@ -55,7 +59,7 @@ def with_groups(
 
     Args:
         spec: One row per run (`runs.spec`).
-        by: Facts that tell runs apart. Default: all in which they differ, see `telling_facts`.
+        by: Facts that tell runs apart. Default: all in which they differ, see `default_facts`.
         then: Facts that runs of one group are sorted by, before their seeds.
 
     Returns:
@@ -67,7 +71,7 @@ def with_groups(
         FigureError: If a fact is unknown.
     """
     spec = facts_apart(spec, (GROUP,))
-    facts = telling_facts(spec) if by is None else [name_in(spec, name) for name in as_tuple(by)]
+    facts = default_facts(spec) if by is None else [name_in(spec, name) for name in as_tuple(by)]
     then = [name_in(spec, name) for name in then]
     for name in [*facts, *then]:
         if not isinstance(name, str) or name not in spec:
@@ -76,6 +80,31 @@ def with_groups(
     labels = _labels(spec, facts)
     order = _places(spec, [*facts, *then])
     return spec.assign(group=labels).iloc[order].reset_index(drop=True), facts
+
+
+def default_facts(spec: pd.DataFrame) -> list[str]:
+    """`telling_facts` of runs, and facts of their scale in which runs of one network differ."""
+    facts = telling_facts(spec)
+    return [*facts, *(name for name in scales_apart(spec) if name not in facts)]
+
+
+def scales_apart(table: pd.DataFrame) -> list[str]:
+    """Facts of the scale of trainings in which runs of one network and data set differ.
+
+    Args:
+        table: A table with the facts of runs, such as `runs.spec`.
+    """
+    place = [name for name in PLACE if name in table and len(different(table[name])) > 1]
+    parts = (
+        [rows for _, rows in table.groupby(place, observed=True, dropna=False)]
+        if place
+        else [table]
+    )
+    return [
+        name
+        for name in SCALE
+        if name in table and any(len(different(rows[name])) > 1 for rows in parts)
+    ]
 
 
 def label(facts: dict[str, Any]) -> str:
@@ -109,6 +138,8 @@ def _worded(name: str, value: Any) -> str:
         return ""
     if name == "rounds":
         return f"{int(value)} round{'' if int(value) == 1 else 's'}"
+    if name == "train_images":
+        return f"{int(value):,} training images"
     if isinstance(value, (bool, np.bool_)):
         return name if value else f"no {name}"
     if isinstance(value, _COLLECTIONS):

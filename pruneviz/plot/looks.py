@@ -13,11 +13,9 @@ import pandas as pd
 
 from pruneviz.analysis.settings import present
 from pruneviz.plot import style
-from pruneviz.plot.groups import label
+from pruneviz.plot.groups import PLACE, label, scales_apart
 
 Key: TypeAlias = tuple[Hashable, ...]
-
-_PLACE = ("network", "dataset")  # what an unpruned run shares with the pruned ones beside it
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,13 +88,15 @@ def references(table: pd.DataFrame) -> pd.Series:
     if "measure" not in table:
         return pd.Series(False, index=table.index)
     unpruned = table["measure"].isna()
-    places = keys_of(table, [name for name in _PLACE if name in table])
+    places = keys_of(table, [name for name in PLACE if name in table])
     pruned = {place for place, bare in zip(places, unpruned, strict=True) if not bare}
     return unpruned & pd.Series([place in pruned for place in places], index=table.index)
 
 
 def legend_facts(table: pd.DataFrame, until: str, panels: Sequence[str]) -> list[str]:
     """Facts that the legend names: those that tell settings apart, and what pruned in any case.
+
+    Where unpruned runs beside pruned ones are of another scale, that is named, too.
 
     Args:
         table: A drawn table.
@@ -106,7 +106,11 @@ def legend_facts(table: pd.DataFrame, until: str, panels: Sequence[str]) -> list
     facts = facts_in(table, until)
     found = telling(table, facts, panels)
     known = "measure" in facts and "measure" not in panels and bool(table["measure"].notna().any())
-    return ["measure", *found] if known and "measure" not in found else found
+    first = ["measure"] if known and "measure" not in found else []
+    scale = [
+        name for name in scales_apart(table) if name in facts and name not in (*panels, *found)
+    ]
+    return [*first, *found, *(scale if references(table).any() else [])]
 
 
 def panels_of(
@@ -150,8 +154,10 @@ def looks_of(table: pd.DataFrame, facts: Sequence[str]) -> Mapping[Key, Look]:
     beside = table["measure"].isna() if references(table).any() else references(table)
     keys = keys_of(table, facts)
     is_reference = dict(zip(keys, beside, strict=True))
+    scale = scales_apart(table) if beside.any() else []
+    always = {False: ["measure"], True: ["measure", *scale]}
     named = {
-        flag: [name for name in facts if name == "measure" or varying(rows, [name])]
+        flag: [name for name in facts if name in always[flag] or varying(rows, [name])]
         for flag, rows in ((False, table[~beside]), (True, table[beside]))
     }
     shown = {
@@ -194,7 +200,7 @@ def _name(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 
 def _of_place(unpruned: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Unpruned runs of the networks and data sets of a panel."""
-    facts = [name for name in _PLACE if name in rows]
+    facts = [name for name in PLACE if name in rows]
     here = set(keys_of(rows, facts))
     return unpruned[[key in here for key in keys_of(unpruned, facts)]]
 

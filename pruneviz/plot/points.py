@@ -11,11 +11,11 @@ import pandas as pd
 from pruneviz.analysis.chosen_epochs import nearest_epochs
 from pruneviz.analysis.measures import AnyMeasure, Measure
 from pruneviz.analysis.noise import clear_name, clear_of_noise, error_columns, with_degrees
-from pruneviz.analysis.settings import SEED, different, telling_facts
+from pruneviz.analysis.settings import SEED, different
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod, with_companion
-from pruneviz.plot.groups import GROUP, facts_apart, name_in, with_groups
+from pruneviz.plot.groups import GROUP, default_facts, facts_apart, name_in, with_groups
 from pruneviz.plot.mean_correlations import correlations_of_rows
 from pruneviz.plot.quantities import is_column, quantity_of, valued_rows
 from pruneviz.plot.row_kind import ROW_KINDS_BY_UNIT, RowKind, recorded_correlations, row_kind_of
@@ -129,7 +129,7 @@ def points(
     taken = [*_COLUMNS, *chosen.columns("filters"), *asked.names, *asked.errors]
     spec = facts_apart(spec, [name for name in taken if name != "run"], asked.facts)
     asked = replace(asked, fact=asked.fact and name_in(spec, asked.fact))
-    settings = [name for name in telling_facts(spec) if name != asked.fact]
+    settings = [name for name in default_facts(spec) if name != asked.fact]
     spec, _ = with_groups(spec, settings, asked.facts)
     several = len(different(spec["group"])) > 1
     groups = spec.groupby(["group", *asked.facts], sort=False, observed=True, dropna=False)

@@ -179,6 +179,16 @@ def test_pruned_runs_stand_beside_the_unpruned_ones() -> None:
     assert_readable(figure)
 
 
+def test_unpruned_runs_of_another_scale_are_named_so() -> None:
+    whole, part = unpruned(), pruned()
+    whole = replace(whole, spec=whole.spec.assign(train_images=10_000))
+    for images, name in ((5_000, "unpruned, 10,000 training images"), (10_000, "unpruned")):
+        beside = replace(part, spec=part.spec.assign(train_images=images))
+        names = set(legend_of(accuracy(together(whole, beside))))
+        assert {"Magnitude", name} <= names
+        assert [other for other in names if other.startswith("unpruned")] == [name]
+
+
 def test_unpruned_runs_of_another_network_have_a_panel_of_their_own() -> None:
     other = unpruned()
     other = replace(other, spec=other.spec.assign(network="mine"))

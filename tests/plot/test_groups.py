@@ -8,7 +8,7 @@ import pytest
 
 from pruneviz.analysis.settings import settings_of, telling_facts
 from pruneviz.errors import FigureError
-from pruneviz.plot.groups import with_groups
+from pruneviz.plot.groups import scales_apart, with_groups
 
 
 def spec(**facts: list[object]) -> pd.DataFrame:
@@ -36,6 +36,19 @@ def test_an_unpruned_run_differs_from_a_pruned_one() -> None:
     found, facts = with_groups(spec(measure=[None, "magnitude"], rounds=[0, 5]))
     assert facts == ["measure"]
     assert list(found["group"]) == ["unpruned", "Magnitude"]
+
+
+def test_another_scale_is_named_where_it_follows_from_the_measure() -> None:
+    runs = spec(network=["a", "a", "b"], measure=[None, "magnitude", None])
+    found, facts = with_groups(runs.assign(train_images=[10_000, 5_000, 10_000], width=[1, 1, 0.5]))
+    assert facts == ["network", "measure", "train_images"]
+    assert list(found["group"]) == [
+        "a, unpruned, 10,000 training images",
+        "a, Magnitude, 5,000 training images",
+        "b, unpruned, 10,000 training images",
+    ]
+    assert scales_apart(runs.assign(width=[1, 1, 0.5])) == []
+    assert scales_apart(runs.assign(width=[1, None, 0.5])) == []
 
 
 def test_numbers_are_sorted_by_size() -> None:

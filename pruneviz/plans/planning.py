@@ -48,7 +48,7 @@ def plan_runs(
     Raises:
         PresetError: If a name is unknown, or no run is left.
     """
-    names = _figures(figures, dataset)
+    names = _figures(preset, figures, dataset)
     unique: dict[str, RunPlan] = {}
     for name in names:
         plans = _plans_of(preset, FIGURE_NEEDS[name], networks, seeds, dataset)
@@ -102,7 +102,8 @@ def figures_served(
         Figure names, by run name.
     """
     served: dict[str, list[str]] = {}
-    for name, need in FIGURE_NEEDS.items():
+    for name in find_preset(preset).figures:
+        need = FIGURE_NEEDS[name]
         own = dataset if need.dataset is None else need.dataset
         for plan in _plans_of(preset, need, (), seeds, own):
             served.setdefault(plan.run, []).append(name)
@@ -173,18 +174,24 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "-", name.replace("_", ""))
 
 
-def _figures(figures: Sequence[str], dataset: str | None) -> list[str]:
-    """Names of the requested figures. Default: all that the data set allows."""
+def _figures(preset: str, figures: Sequence[str], dataset: str | None) -> list[str]:
+    """Names of the requested figures. Default: all of the preset that the data set allows."""
     names = [figure_name(figure) for figure in figures]
     check_names("figure", names, tuple(FIGURE_NEEDS))
+    drawn = find_preset(preset).figures
     for name in names:
+        if name not in drawn:
+            raise PresetError(
+                f"figure {name} cannot be drawn from runs of preset {preset}, which records those "
+                f"of {', '.join(drawn)}; name one of these, or use another preset"
+            )
         own = FIGURE_NEEDS[name].dataset
         if own and dataset not in (None, own):
             raise PresetError(
                 f"figure {name} is of {own}, not of {dataset}; "
                 "leave out --dataset, or name other figures"
             )
-    return names or [name for name, need in FIGURE_NEEDS.items() if need.dataset in (None, dataset)]
+    return names or [name for name in drawn if FIGURE_NEEDS[name].dataset in (None, dataset)]
 
 
 def _plans_of(
@@ -198,6 +205,8 @@ def _plans_of(
         datasets: tuple[str, ...] = (given,)
     else:
         datasets = chosen.datasets if need.kind == "pruned" else chosen.datasets[-1:]
+    if need.kind not in chosen.scales:
+        raise PresetError(f"preset {preset} records no runs that prune; use another preset")
     scale = chosen.scales[need.kind]
     wanted = [network for network in need.networks if not networks or network in networks]
     return [

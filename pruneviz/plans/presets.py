@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pruneviz.log.vocabulary import Kind
-from pruneviz.plans.needs import NETWORK_NAMES, check_names
+from pruneviz.plans.needs import FIGURE_NEEDS, NETWORK_NAMES, check_names
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,14 @@ class Preset:
     Attributes:
         about: Description, for help texts.
         datasets: Data sets for accuracy curves; other figures use the last one.
-        scales: Scale of the runs, by kind.
+        scales: Scale of the runs, by kind; kinds that it lacks cannot be recorded with it.
+        figures: Figures that its runs can be drawn in.
     """
 
     about: str
     datasets: tuple[str, ...]
     scales: Mapping[Kind, RunScale]
+    figures: tuple[str, ...] = tuple(FIGURE_NEEDS)
 
 
 def _everywhere(value: float) -> dict[str, float]:
@@ -142,6 +144,9 @@ _PAPER = RunScale(
     sample_per_class=dict.fromkeys(NETWORK_NAMES, 25),
 )
 
+# Nothing is trained. A test accuracy before training is that of guessing, so few images tell it.
+_INIT = replace(_PAPER, epochs=0, lr_drops=(), every=1, test_per_class=5)
+
 _SHORT = replace(_PAPER, epochs=40, lr_drops=(20, 30), every=5)
 
 
@@ -168,6 +173,13 @@ PRESETS: Mapping[str, Preset] = {
         about="the paper preset with the schedule scaled to 40 epochs; for a GPU",
         datasets=("cifar10", "cifar100"),
         scales=_scales(_SHORT, _SHORT, replace(_SHORT, seeds=(0,)), replace(_SHORT, seeds=(0,))),
+    ),
+    "paper-init": Preset(
+        about="the networks of the paper before any training: CIFAR-100, full width, 3 seeds, "
+        "measured once; minutes per run on a CPU",
+        datasets=("cifar100",),
+        scales={"unpruned": _INIT, "weights": replace(_INIT, seeds=(0,))},
+        figures=("3", "13", "14", "15", "H1a"),
     ),
     "paper": Preset(
         about="the protocol of the paper: CIFAR-10 and CIFAR-100, full width, 160 epochs, "

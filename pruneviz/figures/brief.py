@@ -39,14 +39,20 @@ def _scatter(table: pd.DataFrame, options: DrawOptions) -> str:
     chosen, second, *_ = options.methods
     panels, row_kind = table.drop_duplicates("epoch"), row_kind_in(table)
     facts = panels.iloc[0]
-    each = "; ".join(
+    numbers = [
         f"{mean_and_sd(row[chosen], row[f'{chosen}_sd'])} "
-        f"({mean_and_sd(row[second], row[f'{second}_sd'])}) at epoch {row['epoch']}"
+        f"({mean_and_sd(row[second], row[f'{second}_sd'])})"
         for _, row in panels.iterrows()
-    )
+    ]
+    if facts["schedule"] == 0:
+        each = f"{numbers[0]} at initialisation"
+    else:
+        at = zip(numbers, panels["epoch"], strict=True)
+        each = "; ".join(f"{number} at epoch {epoch}" for number, epoch in at)
+        each = f"{each} of {facts['schedule']}"
     rows = counted(int(facts[row_kind.counted]), row_kind.noun)
     return (
-        f"{SYMBOLS[chosen]} ({SYMBOLS[second]}) is {each} of {facts['schedule']}, over {rows} and "
+        f"{SYMBOLS[chosen]} ({SYMBOLS[second]}) is {each}, over {rows} and "
         f"{counted(int(facts['seeds']), 'seed')}."
     )
 

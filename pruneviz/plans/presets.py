@@ -135,6 +135,27 @@ _MINI_PRUNED = replace(
 
 _MINI_PHASE = replace(_MINI_PRUNED, seconds_per_epoch={"vgg13": 7, "mobilenet_v1": 8})
 
+# All images: an epoch is what a run costs, a measurement of 2,500 images a third of one.
+_HALF = RunScale(
+    seeds=(0,),
+    epochs=30,
+    lr_drops=(15, 23),
+    every=3,
+    width=_everywhere(0.5),
+    sample_per_class=dict.fromkeys(NETWORK_NAMES, 25),
+)
+
+# 25 rounds must fit in, and each ranks filters by derivatives: on half of the images, and a sample
+# of 1,000.
+_HALF_PRUNED = replace(
+    _HALF,
+    epochs=32,
+    lr_drops=(26, 29),
+    every=8,
+    sample_per_class=dict.fromkeys(NETWORK_NAMES, 10),
+    train_per_class=250,
+)
+
 _PAPER = RunScale(
     seeds=(0, 1, 2),
     epochs=160,
@@ -168,6 +189,12 @@ PRESETS: Mapping[str, Preset] = {
         "under an hour per run on two CPU cores",
         datasets=("cifar100",),
         scales=_scales(_MINI, _MINI_PRUNED, _MINI, _MINI_PHASE),
+    ),
+    "cifar-half": Preset(
+        about="real CIFAR-100, all images (half of them in pruned runs), half width, 30 to 32 "
+        "epochs; 1 to 2.5 hours per run on one CPU core",
+        datasets=("cifar100",),
+        scales=_scales(_HALF, _HALF_PRUNED, _HALF, _HALF_PRUNED),
     ),
     "short": Preset(
         about="the paper preset with the schedule scaled to 40 epochs; for a GPU",

@@ -109,14 +109,14 @@ def points(
 
     Returns:
         One row per panel and point: network, dataset, group (the setting of the run in words, if
-        the runs differ in more than their seed), epoch, schedule (epochs of the whole training),
-        run, seed, layer, depth (of the layer, from 1), filter (and weight), x and y under their
-        names, the colour under its name, standard errors of x and y where they are recorded, with
-        whether the value is clear of noise (`_clear`) and, the same on every row of a setting at an
-        epoch: seeds (runs averaged), filters (or what the rows are; the fewest that a run
-        correlates) and, for the coefficient and those beside it, the mean over the runs, its
-        standard deviation (`_sd`), the ends of its 95 % interval (`_low`, `_high`) and the
-        coefficient of the run whose points are shown (`_drawn`).
+        the runs differ in more than their seed), epoch, schedule (epochs of the whole training;
+        null for a table without epochs), run, seed, layer, depth (of the layer, from 1), filter
+        (and weight), x and y under their names, the colour under its name, standard errors of x and
+        y where they are recorded, with whether the value is clear of noise (`_clear`) and, the same
+        on every row of a setting at an epoch: seeds (runs averaged), filters (or what the rows are;
+        the fewest that a run correlates) and, for the coefficient and those beside it, the mean
+        over the runs, its standard deviation (`_sd`), the ends of its 95 % interval (`_low`,
+        `_high`) and the coefficient of the run whose points are shown (`_drawn`).
 
     Raises:
         FigureError: If x, y, hue, an epoch, a run or a seed is not there; names what is.
@@ -278,7 +278,9 @@ def _drawn(
     return means[["epoch", *names]].rename(columns=names)
 
 
-def _epochs(held: pd.DataFrame, spec: pd.DataFrame, schedule: int, asked: _Asked) -> list[int]:
+def _epochs(
+    held: pd.DataFrame, spec: pd.DataFrame, schedule: int | None, asked: _Asked
+) -> list[int]:
     common = common_epochs(held, spec)
     if not common:
         both = listed(each.name for each in asked.axes)
@@ -287,16 +289,19 @@ def _epochs(held: pd.DataFrame, spec: pd.DataFrame, schedule: int, asked: _Asked
             "with derivative columns at common epochs"
         )
     if asked.epochs is None:
-        return nearest_epochs(common, schedule)
+        return nearest_epochs(common, schedule or 0)
     return only_epochs(common, asked.epochs)
 
 
-def _schedule(runs: Runs, spec: pd.DataFrame, held: pd.DataFrame) -> int:
-    """Number of training epochs; the last recorded one if no run states it."""
+def _schedule(runs: Runs, spec: pd.DataFrame, held: pd.DataFrame) -> int | None:
+    """Number of training epochs; the last recorded one if no run states it.
+
+    None for a table without epochs, which may be of any.
+    """
     if spec["epochs"].notna().any():
         return int(spec["epochs"].max())
     trained = runs.named(spec["run"]).epochs["epoch"]
-    return int(max(trained.max() if len(trained) else 0, held["epoch"].max()))
+    return int(max(trained.max() if len(trained) else 0, held["epoch"].max())) or None
 
 
 def _shown_run(spec: pd.DataFrame, seed: int | None) -> pd.Series:

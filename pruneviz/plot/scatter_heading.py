@@ -25,7 +25,7 @@ _SMALL = 7.0  # points: the smallest text of the style
 
 def when(facts: pd.Series) -> str:
     """The epoch of a panel in words; nothing for a table without epochs."""
-    if not facts["schedule"]:
+    if pd.isna(facts["schedule"]):
         return ""
     return f"epoch {facts['epoch']} of {facts['schedule']}" if facts["epoch"] else "initialisation"
 

@@ -18,6 +18,7 @@ from pruneviz.figures.draw import compose, draw, save_figure
 from pruneviz.figures.kinds import scatter
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log.runs import Runs, load
+from tests.support.readable import assert_readable
 from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, save_runs
 
 DEFAULT = DrawOptions()
@@ -93,6 +94,20 @@ def test_a_named_data_set_comes_before_runs_without_one() -> None:
     runs = make_runs({"mine": (4, 6)}, seeds=(0, 1), epochs=2, every=1)
     runs = replace(runs, spec=runs.spec.assign(dataset=["digits", None]))
     assert set(compose("3", runs, networks=["mine"]).numbers["run"]) == {"mine-digits-s0"}
+
+
+def test_initialisation_alone_is_one_panel_whose_caption_says_so() -> None:
+    composed = compose("3", make_runs({"resnet56": (4, 6)}, epochs=0, every=1))
+    panel, bar = composed.picture.axes
+    assert bar.get_ylabel() == "layer depth"
+    assert panel.get_title("left") == "ResNet-56\ninitialisation"
+    assert len(panel.collections[0].get_offsets()) == 10
+    assert_readable(composed.picture)
+    caption = " ".join(composed.caption.split())
+    assert "Panel (a) of the paper alone: these runs were measured at initialisation" in caption
+    assert "One point is one filter of ResNet-56 before training, measured on digits" in caption
+    assert " at initialisation, over 10 filters and 3 seeds." in caption
+    assert "trained on" not in caption and "epoch 0 of 0" not in caption
 
 
 def test_missing_recordings_are_told_with_the_networks_that_are_there() -> None:

@@ -27,7 +27,7 @@ def test_every_run_is_planned_once_however_many_figures_need_it(preset: str) -> 
     assert max(Counter(plan.run for plan in everything).values()) == 1
     by_figure = [
         plan
-        for figure in FIGURE_NEEDS
+        for figure in PRESETS[preset].figures
         if figure != "I1"
         for plan in plan_runs(preset, figures=[figure])
     ]
@@ -110,6 +110,36 @@ def test_figures_served_names_all_figures_of_each_run() -> None:
     assert served["vgg13-cifar100-grasp-r5-prunephase-s0"] == ["16"]
     assert served["vgg13-tiny-imagenet-unpruned-s0"] == ["I1"]
     assert set(served) == {plan.run for figure in FIGURE_NEEDS for plan in runs_of(figure)}
+
+
+def test_paper_init_is_the_paper_before_any_training() -> None:
+    plans = plan_runs("paper-init")
+    paper = {plan.run: plan for plan in plan_runs("paper", dataset="cifar100")}
+    assert {(plan.network, plan.seed) for plan in plans if plan.unit == "filter"} == {
+        (network, seed) for network in NETWORK_NAMES for seed in (0, 1, 2)
+    }
+    for plan in plans:
+        assert (plan.epochs, plan.kind in ("unpruned", "weights")) == (0, True)
+        trained = {"preset", "epochs", "lr_drops", "every", "test_per_class"}
+        assert all(
+            getattr(plan, f.name) == getattr(paper[plan.run], f.name)
+            for f in fields(plan)
+            if f.name not in trained
+        )
+    assert set(figures_served("paper-init")["resnet56-cifar100-unpruned-s0"]) == {"3", "15"}
+    with pytest.raises(PresetError, match=r"figure 2 cannot be drawn from runs of preset paper-"):
+        plan_runs("paper-init", figures=["3", "2"])
+    with pytest.raises(PresetError, match="preset paper-init records no runs that prune; use"):
+        plan_pruned_runs("paper-init", PruningOptions("magnitude"))
+
+
+def test_half_is_all_of_cifar100_at_half_width() -> None:
+    plans = plan_runs("cifar-half")
+    assert {plan.width for plan in plans} == {0.5}
+    for plan in plan_runs("cifar-half", figures=["2", "3", "H1b"]):
+        assert (plan.dataset, plan.seed, plan.train_per_class) == ("cifar100", 0, None)
+        assert (plan.sample_per_class, plan.every) == (25, 3)
+        assert plan.epochs % plan.every == 0, "the end is measured"
 
 
 def test_short_is_the_paper_in_a_quarter_of_the_epochs() -> None:
@@ -259,7 +289,8 @@ def test_runs_of_ones_own_that_cannot_be_are_refused() -> None:
 UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "preset": (
         {"preset": "nothing"},
-        r"there is no preset 'nothing'; choose one of digits, cifar-mini, short, paper",
+        r"there is no preset 'nothing'; choose one of digits, cifar-mini, cifar-half, short, "
+        r"paper-init, paper",
     ),
     "figure": (
         {"figures": ["5", "99"]},

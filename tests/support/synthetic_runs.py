@@ -261,7 +261,7 @@ def _filters(layers: Sequence[int], seed: int, epochs: int, every: int) -> pd.Da
             theta_norm2=random.gamma(2, 1, count),
         )
         if epoch % every == 0 or epoch == epochs:
-            rows = rows.assign(**_derivatives(random, depth, sigma * delta, epoch / epochs))
+            rows = rows.assign(**_derivatives(random, depth, sigma * delta, epoch / max(1, epochs)))
         parts.append(rows)
     return pd.concat(parts, ignore_index=True)
 

@@ -64,9 +64,9 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
     facts, row_kind = table.iloc[0], row_kind_in(table)
     x, y = row_kind.column(X), row_kind.column(Y)
     text = (
-        f"One point is one {row_kind.noun} of {network_title(facts['network'])} trained on "
-        f"{dataset_title(facts['dataset'])}; x is {x.meaning} ({X}, {x.unit}), y is {y.meaning} "
-        f"({Y}, {y.unit}). "
+        f"{_alone(table)}One point is one {row_kind.noun} of {network_title(facts['network'])} "
+        f"{_trained_on(table)} {dataset_title(facts['dataset'])}; "
+        f"x is {x.meaning} ({X}, {x.unit}), y is {y.meaning} ({Y}, {y.unit}). "
         f"{_sample(table, row_kind)}Points are those of {_seed_name(facts)}, {_above(facts)}; "
         "colour is the depth of the layer; grey lines mark zero. "
         f"{_hollow(table)}{_inset(options)}"
@@ -81,6 +81,21 @@ def drawn(table: pd.DataFrame, options: DrawOptions) -> str:
         f"{text}Axes are logarithmic in both directions beyond a shaded strip around zero in which "
         f"they are linear, up to {strips}."
     )
+
+
+def _before_training(table: pd.DataFrame) -> bool:
+    return bool((table["schedule"] == 0).all())
+
+
+def _alone(table: pd.DataFrame) -> str:
+    """Which of the paper's panels this is, if it is the first alone."""
+    if not _before_training(table):
+        return ""
+    return "Panel (a) of the paper alone: these runs were measured at initialisation only. "
+
+
+def _trained_on(table: pd.DataFrame) -> str:
+    return "before training, measured on" if _before_training(table) else "trained on"
 
 
 def _above(facts: pd.Series) -> str:

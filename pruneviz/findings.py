@@ -54,7 +54,8 @@ def findings(
     """Numbers behind the paper's claims, as tables.
 
     Tables of unpruned training: recordings, figure-3, figure-3-curve (Figures 3 and 13 to 15),
-    signal, figure-2, figure-2-association, figure-2-curve, single-weights (Figures H1a and H1b).
+    initialisation, signal, figure-2, figure-2-association, figure-2-curve, single-weights (Figures
+    H1a and H1b).
 
     Tables of pruned runs: figure-1 and figure-4 to figure-12 (convergence, with the lead over the
     next measure), figure-16-17 (where rounds prune), final-accuracy (beside unpruned runs of the

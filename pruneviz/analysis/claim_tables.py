@@ -19,10 +19,18 @@ from pruneviz.analysis.chosen_epochs import shown_epochs
 from pruneviz.analysis.claim_texts import markdown_table, verdict_table
 from pruneviz.analysis.claims import claims as judged
 from pruneviz.analysis.final_accuracy import Costs, final_accuracy_table, recorded_costs
+from pruneviz.analysis.initialisation import initialisation_table
 from pruneviz.analysis.oracle_table import oracle_table
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.pruned_tables import convergence_table, ratio_table
-from pruneviz.analysis.table_texts import NotedTable, joined_tables, ranges, rounded, texts
+from pruneviz.analysis.table_texts import (
+    NotedTable,
+    joined_tables,
+    percent,
+    ranges,
+    rounded,
+    texts,
+)
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.runs import Runs
 
@@ -37,7 +45,13 @@ _OPTIONS: Mapping[str, str] = {
     "figure-16-17": "--figures 16 17",
     "final-accuracy": "--figures 1",
     "delta-loss": "--oracle 200",
+    "initialisation": "--preset paper-init",
 }
+
+# Tables that show how something changes in training; runs that were never trained add nothing.
+_OF_TRAINING = frozenset(
+    ("figure-3", "figure-3-curve", "signal", "figure-2", "figure-2-association", "figure-2-curve")
+)
 
 _FIGURE_2, _FIGURE_3 = ("sigma_change", "loss_preservation"), ("theta_g", "theta_hg")
 
@@ -65,7 +79,7 @@ def recordings(runs: Runs) -> pd.DataFrame:
     last = by_run[["epoch", "train_acc", "test_acc"]].last().reset_index()
     found = with_facts(last, runs.spec, ["bn", "unit", "dtype", "sample_size"])
     for name in ("train_acc", "test_acc"):
-        found[name] = [f"{100 * value:.1f} %" for value in found[name]]
+        found[name] = list(map(percent, found[name]))
     found["sample_size"] = texts(found["sample_size"], digits=0)
     return found.rename(columns={"epoch": "epochs"})
 
@@ -147,6 +161,7 @@ CLAIM_TABLES: Mapping[str, Callable[[Runs], pd.DataFrame]] = {
     "claims": claims,
     "figure-3": figure_3,
     "figure-3-curve": figure_3_curve,
+    "initialisation": initialisation_table,
     "signal": signal,
     "figure-2": figure_2,
     "figure-2-association": figure_2_association,
@@ -277,6 +292,8 @@ def _pruned(name: str, sets: Sequence[Runs], costs: Costs) -> NotedTable:
 
 def _unpruned(name: str, sets: Sequence[Runs]) -> pd.DataFrame:
     chosen = sets if name == "claims" else [runs.select(rounds=0) for runs in sets]
+    if name in _OF_TRAINING:
+        chosen = [runs.named(runs.spec.loc[runs.spec["epochs"].ne(0), "run"]) for runs in chosen]
     tables = [CLAIM_TABLES[name](runs) for runs in chosen if len(runs)]
     parts = [table for table in tables if len(table)]
     if not parts:

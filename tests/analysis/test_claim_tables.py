@@ -29,6 +29,7 @@ from pruneviz.analysis.claim_tables import (
     filled_in,
     table_of,
 )
+from pruneviz.analysis.initialisation import initial_agreement
 from pruneviz.analysis.robustness import robustness
 from pruneviz.errors import AnalysisError
 from pruneviz.log.run_directory import RunLog
@@ -44,6 +45,7 @@ def filters_at(rng: np.random.Generator, epoch: int) -> pd.DataFrame:
     layer, number = np.repeat(LAYERS, FILTERS), np.tile(np.arange(FILTERS), len(LAYERS))
     signed = ("theta_g", "theta_hg", "sigma", "sigma_delta")
     positive = ("theta_norm2", "theta_l1", "abs_theta_g", "g_norm2", "theta_g_se")
+    positive += ("theta_hg_se_given_g",)
     values = {name: rng.normal(size=len(layer)) for name in signed}
     values |= {name: rng.random(len(layer)) + 0.1 for name in positive}
     values["theta_hg"] = values["theta_hg"] + 2 * values["theta_g"]
@@ -172,6 +174,69 @@ def plain_facts(runs: pv.Runs, run: str, epoch: int) -> tuple[float, ...]:
     eigen = np.polyfit(x, y, 1)[0] * whole["g_norm2"] / whole["ghg"]
     explained = whole["ghg"] / whole["g_norm2"] * x
     return clear, cosine, scale, eigen, 1 - np.var(y - explained) / np.var(y)
+
+
+def test_the_initialisation_is_that_of_plain_statistics_at_epoch_0(runs: pv.Runs) -> None:
+    (found,) = initial_agreement(runs).to_dict("records")
+    start = runs.filters[runs.filters["epoch"] == 0].astype({"run": "str"})
+    plain = [plain_start(rows) for _, rows in start.groupby("run")]
+    assert found["seeds"] == 2 and found["network"] == "vgg13" and pd.isna(found["width"])
+    for name in ("pearson", "spearman", "symlog", "clear", "clear_hg_given_g"):
+        assert found[name] == pytest.approx(np.mean([each[name] for each in plain])), name
+    assert found["n_eff"] == pytest.approx(min(each["n_eff"] for each in plain))
+    assert pd.isna(found["clear_hg"]), "no errors with all that varies"
+    z = np.arctanh([each["pearson"] for each in plain])
+    half = stats.t.ppf(0.975, 1) * z.std(ddof=1) / np.sqrt(2)
+    ends = np.tanh([z.mean() - half, z.mean() + half])
+    assert [found["low"], found["high"]] == pytest.approx(ends.tolist())
+
+
+def plain_start(rows: pd.DataFrame) -> dict[str, float]:
+    names = ["theta_g", "theta_hg", "theta_g_se", "theta_hg_se_given_g"]
+    x, y, x_se, y_se = (rows[name].to_numpy(dtype="float64") for name in names)
+    w = (x - x.mean()) * (y - y.mean())
+    logs = [
+        np.sign(v) * np.log1p(np.abs(v) / 10 ** np.floor(np.log10(np.quantile(np.abs(v), 0.1))))
+        for v in (x, y)
+    ]
+    bound = stats.t.ppf(0.975, SAMPLE - 1)
+    return {
+        "pearson": stats.pearsonr(x, y).statistic,
+        "spearman": stats.spearmanr(x, y).statistic,
+        "symlog": stats.pearsonr(*logs).statistic,
+        "n_eff": w.sum() ** 2 / (w**2).sum(),
+        "clear": (np.abs(x) > bound * x_se).mean(),
+        "clear_hg_given_g": (np.abs(y) > bound * y_se).mean(),
+    }
+
+
+def test_runs_that_were_never_trained_stand_in_their_own_table_alone(
+    sets: tuple[Path, Path],
+) -> None:
+    trained, other = (pv.load(folder) for folder in sets)
+    start = replace(other, spec=other.spec.assign(epochs=0, width=0.5, se_df=5))
+    start = replace(
+        start,
+        filters=start.filters[start.filters["epoch"] == 0],
+        epochs=start.epochs[start.epochs["epoch"] == 0].assign(train_acc=np.nan),
+    )
+    for name in ("figure-3", "figure-3-curve", "signal", "figure-2-curve"):
+        assert table_of(name, [trained, start]) == table_of(name, [trained])
+        with pytest.raises(AnalysisError, match="needs runs that these recordings lack"):
+            table_of(name, [start])
+    rows = rows_of(table_of("initialisation", [trained, start]))
+    named = [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
+    assert [(row["bn"], row["width"], row["seeds"]) for row in named] == [
+        ("eval", "", "2"),
+        ("batch", "0.5", "1"),
+    ]
+    (found,) = initial_agreement(start).to_dict("records")
+    assert named[1]["Pearson"] == f"{found['pearson']:.2f}" and named[1]["95 %"] == ""
+    assert named[1]["θᵀg clear"] == f"{100 * found['clear']:.0f} %"
+    assert named[1]["θᵀHg clear, g held fixed"] == f"{100 * found['clear_hg_given_g']:.0f} %"
+    printed = all_tables([start], only=["initialisation", "figure-3", "recordings"])
+    assert "initialisation\n\n| " in printed and "table figure-3 needs runs that these" in printed
+    assert "nan" not in printed
 
 
 def test_the_two_cases_that_explain_a_correlation_are_recognised(runs: pv.Runs) -> None:

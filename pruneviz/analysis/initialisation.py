@@ -1,0 +1,104 @@
+"""How theta_hg agrees with theta_g before training, and how much of the two is signal.
+
+References:
+    Lubana and Dick, ICLR 2021, captions of Figures 3 and 13-15, panel (a).
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pruneviz.analysis.correlation import correlate, over_seeds
+from pruneviz.analysis.noise import clear_of_noise, with_degrees
+from pruneviz.analysis.over_runs import with_facts
+from pruneviz.analysis.table_texts import percent, ranges, rounded, texts
+from pruneviz.log.runs import Runs
+from pruneviz.log.vocabulary import CorrelationMethod
+
+# Runs that are equal in these differ only in their seed: before training nothing else counts.
+SETTING = ("network", "dataset", "width", "sample_size", "bn")
+
+_HEADINGS = {
+    "network": "network",
+    "width": "width",
+    "sample_size": "images",
+    "bn": "bn",
+    "seeds": "seeds",
+    "pearson": "Pearson",
+    "interval": "95 %",
+    "spread": "over seeds",
+    "n_eff": "n_eff",
+    "spearman": "Spearman",
+    "symlog": "symlog",
+    "clear": "θᵀg clear",
+    "clear_hg": "θᵀHg clear",
+    "clear_hg_given_g": "θᵀHg clear, g held fixed",
+}
+
+_X, _Y = "theta_g", "theta_hg"
+_BESIDE: tuple[CorrelationMethod, ...] = ("spearman", "symlog")
+
+
+def initial_agreement(runs: Runs) -> pd.DataFrame:
+    """Correlations of theta_hg with theta_g at epoch 0, and shares of filters clear of noise.
+
+    Args:
+        runs: Unpruned recordings of filters.
+
+    Returns:
+        One row per network, data set, width, sample size and bn that has both quantities at epoch
+        0, sorted: these, seeds, the means over seeds of pearson, spearman and symlog, low and high
+        (the 95 % interval of the mean of pearson, as by `pruneviz.over_seeds`; null for one seed),
+        pearson_min and pearson_max, n_eff (of pearson, the least of any seed), and the mean over
+        seeds of the share of filters clear of the noise of the sample in theta_g (clear), in
+        theta_hg (clear_hg; null without the errors of `errors="full"`), and in theta_hg by errors
+        with g held fixed (clear_hg_given_g), all as by `pruneviz.clear_of_noise`.
+    """
+    filters = runs.filters
+    filters = filters[filters["epoch"] == 0].dropna(subset=[_X, _Y])
+    by = list(SETTING)
+    each = correlate(filters, _X, _Y, interval=None)
+    found = over_seeds(each, runs.spec, by=by).drop(columns="sd")
+    found = found.rename(columns={"r": "pearson", "r_min": "pearson_min", "r_max": "pearson_max"})
+    per_run = _clear_shares(filters, runs.spec).merge(_named(each, "n_eff"), on="run")
+    for method in _BESIDE:
+        other = correlate(filters, _X, _Y, method=method, interval=None)
+        per_run = per_run.merge(_named(other.rename(columns={"r": method}), method), on="run")
+    groups = with_facts(per_run, runs.spec, by).groupby(by, observed=True, dropna=False)
+    names = [*_BESIDE, "clear", "clear_hg", "clear_hg_given_g"]
+    beside = groups[names].mean().join(groups["n_eff"].min()).reset_index()
+    return found.merge(beside, on=by)
+
+
+def initialisation_table(runs: Runs) -> pd.DataFrame:
+    """The numbers of `initial_agreement` as texts.
+
+    Args:
+        runs: Unpruned recordings.
+    """
+    found = initial_agreement(runs.select(unit="filter"))
+    found["spread"] = ranges(found["pearson_min"], found["pearson_max"])
+    found["interval"] = ranges(found["low"], found["high"])
+    for name in ("n_eff", "sample_size"):
+        found[name] = texts(found[name], digits=0)
+    found["width"] = ["" if pd.isna(width) else f"{width:g}" for width in found["width"]]
+    for name in ("clear", "clear_hg", "clear_hg_given_g"):
+        found[name] = [percent(share, digits=0) for share in found[name]]
+    found = rounded(found, ["pearson", "spearman", "symlog"])
+    return found[list(_HEADINGS)].rename(columns=_HEADINGS)
+
+
+def _named(correlations: pd.DataFrame, column: str) -> pd.DataFrame:
+    return correlations[["run", column]].astype({"run": "str"})
+
+
+def _clear_shares(filters: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
+    """Share of the filters of each run that are clear of noise, of those whose error is known."""
+    known = with_degrees(filters, spec)
+    clear = {
+        "clear": clear_of_noise(known, _X),
+        "clear_hg": clear_of_noise(known, _Y),
+        "clear_hg_given_g": clear_of_noise(known, _Y, given_g=True),
+    }
+    rows = pd.DataFrame(clear).astype("Float64").assign(run=known["run"].astype("str"))
+    return rows.groupby("run").mean().astype("float64").reset_index()

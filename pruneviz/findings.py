@@ -57,8 +57,8 @@ def findings(
     initialisation, signal, figure-2, figure-2-association, figure-2-curve, single-weights (Figures
     H1a and H1b).
 
-    Tables of pruned runs: figure-1 and figure-4 to figure-12 (convergence, with the lead over the
-    next measure), figure-16-17 (where rounds prune), final-accuracy (beside unpruned runs of the
+    Tables of pruned runs: figure-1 and figure-4-12 (convergence, with the lead over the next
+    measure), figure-16-17 (where rounds prune), final-accuracy (beside unpruned runs of the
     same scale in the same folder, with parameters and MACs left).
 
     Of both: claims (the verdicts), and delta-loss (which measure predicts the loss without a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.claims import RULES
@@ -16,6 +17,7 @@ from pruneviz.analysis.table_texts import (
     NotedTable,
     joined_tables,
     percent,
+    ranges,
     spread,
     texts,
     without_empty,
@@ -26,6 +28,11 @@ from pruneviz.log.runs import Runs
 
 CONVERGENCE, RATIOS = RULES["order of convergence"], RULES["first layers"]
 SETTING = "setting"  # heading of the facts, if any, that tell runs of one network apart
+_HOW_TO_READ = (
+    "Epochs until the test accuracy is 50, 80, 90 and 95 % of the best final accuracy of the runs "
+    "that are compared (`best`); the lead in epochs is the mean over those that all runs of both "
+    "measures reach"
+)
 _PARTS = {
     "first third": "first_third",
     "last third": "last_third",
@@ -33,28 +40,31 @@ _PARTS = {
 }
 
 
-def convergence_table(figure: str, runs: Runs) -> NotedTable:
-    """How fast the runs of one figure converge, by measure, and the lead over the next measure.
+def convergence_table(figures: Sequence[str], runs: Runs) -> NotedTable:
+    """How fast the runs of some figures converge, by measure, and the lead over the next measure.
 
     Leads are those that `pruneviz.claims` judges: paired by seed, in points of the mean accuracy
     over the epochs, and in epochs averaged over the thresholds.
 
     Args:
-        figure: Name of a figure with accuracy curves, such as "1".
+        figures: Names of figures with accuracy curves, such as ["1"].
         runs: Recordings.
 
     Returns:
-        One row per data set, setting and measure; empty if the figure shows none of the runs.
+        One row per network, data set, number of rounds, setting and measure; empty if the figures
+        show none of the runs.
 
     References:
         Lubana and Dick, ICLR 2021, Figures 1 and 4-12.
     """
-    panels = [
-        panel
+    shown = [
+        (figures.index(figure), panel)
         for panel in panels_of(runs, CONVERGENCE)
-        if figure in CONVERGENCE.figure_of(panel).split(", ")
+        for figure in CONVERGENCE.figure_of(panel).split(", ")
+        if figure in figures
     ]
-    found = joined_tables(_converged(panel) for panel in panels)
+    shown.sort(key=lambda one: one[0])  # stable
+    found = joined_tables(_converged(panel) for _, panel in shown)
     return NotedTable(without_empty(found.table, [SETTING]), found.notes)
 
 
@@ -113,14 +123,23 @@ def _converged(panel: Panel) -> NotedTable:
     except AnalysisError as error:
         return NotedTable(pd.DataFrame(), (f"{name_of(panel)} is left out: {error}",))
     pairs = {(pair.ahead, pair.unit): pair for pair in pairs_of(panel)}
-    measures = in_order(list(found["measure"]), ORDER)
+    known = facts_of(panel) | {"best": percent(_best(found))}
     rows = [
-        {**facts_of(panel), "measure": name, **_speed(found[found["measure"] == name])}
+        {**known, "measure": name, **_speed(found[found["measure"] == name])}
         | _lead({unit: pairs.get((name, unit)) for unit in (AREA, EPOCHS)})
-        for name in measures
+        for name in in_order(list(found["measure"]), ORDER)
     ]
-    notes = [_thresholds(panel, found), *lacking(panel, ORDER), *_doubts(panel, pairs)]
+    notes = [_HOW_TO_READ, *lacking(panel, ORDER)]
+    notes += [f"{name_of(panel)}, {one.what}: {one.lacks}" for one in pairs.values() if one.lacks]
+    if any(pair.lead.seeds == 1 for pair in pairs.values()):
+        notes.append("A lead over one seed has no interval")
     return NotedTable(pd.DataFrame(rows), tuple(notes))
+
+
+def _best(found: pd.DataFrame) -> float:
+    """Best final accuracy of a panel."""
+    first = found[found["share"].notna()].iloc[0]
+    return float(first["threshold"] / first["share"])
 
 
 def _speed(found: pd.DataFrame) -> dict[str, object]:
@@ -128,7 +147,7 @@ def _speed(found: pd.DataFrame) -> dict[str, object]:
     cells: dict[str, object] = {"seeds": int(found["seeds"].iloc[0])}
     for share in SHARES:
         row = found[found["share"] == share].iloc[0]
-        cells[f"epochs to {100 * share:g} %"] = _epochs_to(
+        cells[f"to {100 * share:g} %"] = _epochs_to(
             float(row["mean"]), int(row["reached"]), int(row["seeds"])
         )
     means = found.set_index("quantity")["mean"]
@@ -150,35 +169,11 @@ def _lead(pairs: Mapping[str, Pair | None]) -> dict[str, object]:
         "pairs": str(known.seeds) if known else "",
     }
     for unit, pair in pairs.items():
-        low, high = (pair.lead.low, pair.lead.high) if pair else (float("nan"),) * 2
-        cells[f"lead, {unit}"] = texts([pair.lead.mean if pair else float("nan")])[0]
-        cells[f"95 %, {unit}"] = "" if pd.isna(low) else f"{low:.2f} to {high:.2f}"
+        mean, low, high = (pair.lead.mean, pair.lead.low, pair.lead.high) if pair else (np.nan,) * 3
+        without = f" (without {pair.unreached})" if pair and pair.unreached else ""
+        cells[f"lead, {unit}"] = f"{texts([mean])[0]}{without}" if not pd.isna(mean) else ""
+        cells[f"95 %, {unit}"] = ranges([low], [high])[0]
     return cells
-
-
-def _thresholds(panel: Panel, found: pd.DataFrame) -> str:
-    levels = found[found["quantity"] == "epochs_to"].groupby("share")["threshold"].first()
-    best = levels.iloc[0] / levels.index[0]
-    shares = ", ".join(f"{100 * share:g}" for share in levels.index)
-    told = ", ".join(f"{100 * level:.1f}" for level in levels)
-    return f"{name_of(panel)}: {shares} % of the best final accuracy, {percent(best)}, are {told} %"
-
-
-def _doubts(panel: Panel, pairs: Mapping[tuple[str, str], Pair]) -> list[str]:
-    """Sentences on leads that are not known, and on those without an interval."""
-    told = []
-    for pair in pairs.values():
-        what = f"{name_of(panel)}, {pair.what}"
-        if pair.lacks:
-            told.append(f"{what}: {pair.lacks}")
-        elif pair.unreached:
-            told.append(
-                f"{what}: the lead leaves out {pair.unreached} of the best, which only some of the "
-                "runs reach"
-            )
-    if any(pair.lead.seeds == 1 for pair in pairs.values()):
-        told.append(f"{name_of(panel)}: leads over one seed have no interval")
-    return told
 
 
 def _ratios(panel: Panel) -> NotedTable:

@@ -282,7 +282,7 @@ def _plan(
         width=scale.width[network],
         image_size=scale.image_size.get(network),
         every=scale.every,
-        sample_per_class=scale.sample_per_class[network],
+        sample_per_class=scale.sample_per_class_on.get(dataset, scale.sample_per_class[network]),
         train_per_class=scale.train_per_class,
         test_per_class=scale.test_per_class,
         unit="weight" if need.kind == "weights" else "filter",

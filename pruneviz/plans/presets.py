@@ -20,6 +20,7 @@ class RunScale:
         every: Epochs between two measured epochs.
         width: Width of each network; 1 is the paper's.
         sample_per_class: Images per class in the measurement sample, by network.
+        sample_per_class_on: The same on data sets that take another number, for all networks.
         lr: Initial learning rate.
         batch_size: Images per training step.
         augment: Train on randomly cropped and flipped images.
@@ -36,6 +37,7 @@ class RunScale:
     every: int
     width: Mapping[str, float]
     sample_per_class: Mapping[str, int]
+    sample_per_class_on: Mapping[str, int] = field(default_factory=dict)
     lr: float = 0.1
     batch_size: int = 128
     augment: bool = True
@@ -112,6 +114,7 @@ _DIGITS_PHASE = replace(
     seconds_per_epoch={"vgg13": 0.25, "mobilenet_v1": 0.35},
 )
 
+# On CIFAR-10, with a tenth of the classes, samples are as large as on CIFAR-100.
 _MINI = RunScale(
     seeds=(0,),
     epochs=16,
@@ -119,6 +122,7 @@ _MINI = RunScale(
     every=1,
     width={"resnet56": 0.5, "vgg13": 0.25, "mobilenet_v1": 0.25},
     sample_per_class=dict.fromkeys(NETWORK_NAMES, 5),
+    sample_per_class_on={"cifar10": 50},
     train_per_class=100,
     test_per_class=20,
     seconds_per_epoch={"resnet56": 40, "vgg13": 12, "mobilenet_v1": 12},
@@ -135,7 +139,8 @@ _MINI_PRUNED = replace(
 
 _MINI_PHASE = replace(_MINI_PRUNED, seconds_per_epoch={"vgg13": 7, "mobilenet_v1": 8})
 
-# All images: an epoch is what a run costs, a measurement of 2,500 images a third of one.
+# CPU seconds of one thread, see docs/presets.md: an epoch of VGG-13, MobileNet-V1 and ResNet-56
+# takes 136, 105 and 181 with testing, a measurement of 2,500 images 29, 18 and 42.
 _HALF = RunScale(
     seeds=(0,),
     epochs=30,
@@ -143,16 +148,20 @@ _HALF = RunScale(
     every=3,
     width=_everywhere(0.5),
     sample_per_class=dict.fromkeys(NETWORK_NAMES, 25),
+    sample_per_class_on={"cifar10": 250},
+    seconds_per_epoch={"resnet56": 191, "vgg13": 143, "mobilenet_v1": 108},
 )
 
-# 25 rounds must fit in, and each ranks filters by derivatives: on half of the images, and a sample
-# of 1,000.
+# 25 rounds must fit in, and each ranks filters by derivatives: half of the images, and a sample of
+# 1,000. The seconds follow from those above.
 _HALF_PRUNED = replace(
     _HALF,
     epochs=32,
     lr_drops=(26, 29),
     every=8,
     sample_per_class=dict.fromkeys(NETWORK_NAMES, 10),
+    sample_per_class_on={"cifar10": 100},
+    seconds_per_epoch={"resnet56": 108, "vgg13": 81, "mobilenet_v1": 60},
     train_per_class=250,
 )
 
@@ -163,10 +172,18 @@ _PAPER = RunScale(
     every=10,
     width=_everywhere(1.0),
     sample_per_class=dict.fromkeys(NETWORK_NAMES, 25),
+    sample_per_class_on={"cifar10": 256},
 )
 
 # Nothing is trained. A test accuracy before training is that of guessing, so few images tell it.
-_INIT = replace(_PAPER, epochs=0, lr_drops=(), every=1, test_per_class=5)
+_INIT = replace(
+    _PAPER,
+    epochs=0,
+    lr_drops=(),
+    every=1,
+    test_per_class=5,
+    seconds_per_epoch={"resnet56": 160, "mobilenet_v1": 75},
+)
 
 _SHORT = replace(_PAPER, epochs=40, lr_drops=(20, 30), every=5)
 
@@ -192,7 +209,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "cifar-half": Preset(
         about="real CIFAR-100, all images (half of them in pruned runs), half width, 30 to 32 "
-        "epochs; 1 to 2.5 hours per run on one CPU core",
+        "epochs; half an hour to two hours per run on one CPU core",
         datasets=("cifar100",),
         scales=_scales(_HALF, _HALF_PRUNED, _HALF, _HALF_PRUNED),
     ),
@@ -205,7 +222,7 @@ PRESETS: Mapping[str, Preset] = {
         about="the networks of the paper before any training: CIFAR-100, full width, 3 seeds, "
         "measured once; minutes per run on a CPU",
         datasets=("cifar100",),
-        scales={"unpruned": _INIT, "weights": replace(_INIT, seeds=(0,))},
+        scales={"unpruned": _INIT, "weights": replace(_INIT, seeds=(0,), seconds_per_epoch={})},
         figures=("3", "13", "14", "15", "H1a"),
     ),
     "paper": Preset(

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 import pruneviz as pv
 from pruneviz import remeasure
+from pruneviz.analysis.claim_tables import table_of
 from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import balanced_sample, subset
@@ -308,3 +309,29 @@ def test_the_command_measures_in_processes_and_tells_what_failed_after_the_other
     )
     assert (spec["dtype"], spec["sealed"], spec["seed"]) == ("float64", True, 0)
     assert spec["command"].startswith("pruneviz remeasure ")
+
+
+def test_an_initialisation_is_recorded_and_measured_in_every_mode(tmp_path: Path) -> None:
+    start = replace(PLAN, epochs=0, lr_drops=(), every=1, sample_per_class=4)
+    record_run(start, Setting(tmp_path, threads=1, keep_weights=True), ignore)
+    source = tmp_path / start.run
+    ways = [
+        Remeasuring(tmp_path / "calibrated", bn="calibrated", threads=1),
+        Remeasuring(tmp_path / "batch", bn="batch", batch_size=10, dtype="float64", threads=1),
+    ]
+    for how in ways:
+        remeasure_run(source, how, ignore)
+    sets = [pv.load(source), *(pv.load(how.out) for how in ways)]
+    assert [runs.epochs["epoch"].tolist() for runs in sets] == [[0]] * 3
+    rows = table_of("initialisation", sets).splitlines()[2:]
+    assert [row.split(" | ")[1:4] for row in rows] == [
+        ["0.0625", "40", bn] for bn in ("eval", "calibrated", "batch")
+    ]
+    images, labels = balanced_sample(subset(load_dataset("digits"), 6, None, seed=0), 4, seed=0)
+    network = build_network("vgg13", num_classes=10, width=0.0625)
+    load_kept_weights(network, source, 0)
+    found = sets[1].filters
+    expected = pv.measure(network, (images, labels), bn="calibrated")
+    assert found["theta_g"].tolist() == pytest.approx(expected["theta_g"].tolist(), rel=1e-3)
+    correlation = found["theta_g"].corr(found["theta_hg"])
+    assert f"| {correlation:.2f} |" in rows[1]

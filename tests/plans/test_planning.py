@@ -112,6 +112,15 @@ def test_figures_served_names_all_figures_of_each_run() -> None:
     assert set(served) == {plan.run for figure in FIGURE_NEEDS for plan in runs_of(figure)}
 
 
+def test_samples_of_cifar10_are_as_large_as_those_of_cifar100() -> None:
+    published = {"cifar10": 256, "cifar100": 25}  # images per class
+    plans = runs_of("1") + runs_of("2", dataset="cifar10")
+    assert {plan.dataset: plan.sample_per_class for plan in plans} == published
+    for preset in ("cifar-mini", "cifar-half"):
+        ten, hundred = (runs_of("5", preset=preset, dataset=name)[0] for name in published)
+        assert ten.sample_per_class == 10 * hundred.sample_per_class
+
+
 def test_paper_init_is_the_paper_before_any_training() -> None:
     plans = plan_runs("paper-init")
     paper = {plan.run: plan for plan in plan_runs("paper", dataset="cifar100")}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure, names, quantity, resolve
 from pruneviz.analysis.pairs import values_of
-from pruneviz.analysis.run_facts import with_facts_needed
+from pruneviz.analysis.run_facts import COUNTED, with_facts_needed
 from pruneviz.errors import AnalysisError
 from pruneviz.log import schema
 from pruneviz.log.runs import Runs
@@ -127,5 +127,8 @@ def _of_runs(runs: Runs, quantities: Sequence[AnyMeasure]) -> Halves:
         for own in (first, second)
     ]
     spec = runs.spec.set_index("run")
-    sizes = spec["sample_size"].astype("float64") / spec["half_size"].astype("float64")
+    counted = spec["sample_size"].astype("float64")
+    if COUNTED in spec:  # examples without a weight are in neither half
+        counted = spec[COUNTED].astype("float64").fillna(counted)
+    sizes = counted / spec["half_size"].astype("float64")
     return Halves(tables[0], tables[1], tables[0]["run"].map(sizes))

@@ -14,6 +14,7 @@ from pruneviz.log.runs import Runs
 
 # Fact of a run whose standard errors are over batches: their number.
 BATCHES = "sample_batches"
+COUNTED = "sample_counted"  # examples with a weight in the loss, where some have none
 _BATCH_SIZE = "sample_batch_size"
 
 

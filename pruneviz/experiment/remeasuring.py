@@ -31,7 +31,7 @@ _MEASURED_ANEW = frozenset(
     (
         "run", "unit", "weight_rows", "weight_rows_seed", "weights", "bn", "temperatures",
         "columns", "every", "lag", "mask_score", "mask_ratio", "sample_size", "sample_seed",
-        "samples", "half_size",
+        "samples", "half_size", "sample_counted",
         "dtype", "device", "device_name", "threads", "command", "created", "versions",
         "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
         "se_df", "se_df_drawn", "sample_batches", "sample_batch_size", "strata", "population",

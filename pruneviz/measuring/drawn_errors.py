@@ -25,6 +25,10 @@ subtracted, up to half of the mean square, which is right where all of it is of 
 The mean over all splits of a squared difference is the stratified variance, sum_c (n_c / N)^2
 s_c^2 / n_c. For a stratum of n split into a and b, E (mean_A - mean_B)^2 / 4 = s^2 n / (4 a b), so
 the difference is scaled by the root of 4 a b / n^2, which is 1 for even n.
+
+Strata of one size are split together, as a level. With weights the loss is a ratio of two sums over
+all levels. A half of a level that happens to weigh more also moves that ratio from the mean of the
+others towards the mean of its own level; `_tilts` says how far.
 """
 
 from __future__ import annotations
@@ -118,6 +122,7 @@ class HalfSamples:
         self._weights = observation_weights(sample)
         self._theta = {name: p.detach().double() for name, p in sample.parameters.items()}
         total = sum(self._weight(level.members) for level in levels)
+        self._total = total
         self._shares = [self._weight(level.members) / total for level in levels]
         self._means = [self._gradient(level.members.flatten().sort().values) for level in levels]
         self._g = _combined(self._means, self._shares)
@@ -147,27 +152,38 @@ class HalfSamples:
     def _half_difference(self, halves: Sequence[tuple[Tensor, Tensor]]) -> NamedTensors:
         """d, half the difference between the gradients of the halves."""
         parts, factors = [], []
-        for (first, second), level, mean, share in zip(
-            halves, self._levels, self._means, self._shares, strict=True
+        for (first, second), level, mean, share, tilt in zip(
+            halves, self._levels, self._means, self._shares, self._tilts(halves), strict=True
         ):
             of_first = self._weight(first) / self._weight(level.members)
             own = self._gradient(first)
             # g_A - g_B, with g_B from the mean of both
-            parts.append({name: (own[name] - mean[name]) / (1 - of_first) for name in own})
-            factors.append(share * _scale(level, first, second) / 2)
+            parts += [{name: (own[name] - mean[name]) / (1 - of_first) for name in own}, mean]
+            factors += [share * _scale(level, first, second) / 2, tilt]
         return _combined(parts, factors)
+
+    def _tilts(self, halves: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
+        """What half the difference in weight adds to the share of each level; their sum is 0."""
+        own = []
+        for (first, second), level in zip(halves, self._levels, strict=True):
+            n = len(first) + len(second)
+            heavier = self._weight(first) * n / len(first) - self._weight(second) * n / len(second)
+            own.append(_scale(level, first, second) * heavier / (2 * self._total))
+        return [tilt - share * sum(own) for tilt, share in zip(own, self._shares, strict=True)]
 
     def _of_second_order(
         self, halves: Sequence[tuple[Tensor, Tensor]], d: NamedTensors
     ) -> tuple[NamedTensors, NamedTensors]:
         """Half the difference of theta^T H g per row, and the part of second order."""
         difference, bend = ({layer.name: torch.zeros(()) for layer in self._layers} for _ in "12")
-        for (first, second), level, share in zip(halves, self._levels, self._shares, strict=True):
+        for (first, second), level, share, tilt in zip(
+            halves, self._levels, self._shares, self._tilts(halves), strict=True
+        ):
             scale = _scale(level, first, second)
             of_first = self._weight(first) / self._weight(level.members)
             # both halves together are H d, also if one of them is larger
             for half, sign, part in ((first, 1, of_first), (second, -1, 1 - of_first)):
-                along = _combined([self._g, d], [sign * scale, 2 * part])
+                along = _combined([self._g, d], [sign * scale + 2 * part * tilt / share, 2 * part])
                 for name, rows in self._products(half, along).items():
                     difference[name] = difference[name] + rows * (share / 2)
                     bend[name] = bend[name] + rows * (share * part * sign)

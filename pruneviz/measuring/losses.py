@@ -138,6 +138,17 @@ def labels_of(batch: Batch) -> Tensor | None:
     return found if isinstance(found, Tensor) else None
 
 
+def own_label_weights(batch: Batch) -> Tensor:
+    """Labels of each example that may have a loss, with those of sequences from the second on.
+
+    A network with a loss of its own may have one for the first label, too; an example that has no
+    other is then taken for one without a weight.
+    """
+    labels = labels_of(batch)
+    several = labels is not None and labels.ndim > 1 and labels.shape[1] > 1
+    return _labelled_from_second(batch) if several else _labelled(batch)
+
+
 def _labelled(batch: Batch) -> Tensor:
     labels = labels_of(batch)
     return equal_weights(batch) if labels is None else _counted(labels)

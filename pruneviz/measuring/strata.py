@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from pruneviz.errors import MeasureError
-from pruneviz.measuring.losses import CrossEntropy, Loss, given_weights, labels_of, understood
+from pruneviz.measuring.losses import (
+    CrossEntropy,
+    Loss,
+    given_weights,
+    labels_of,
+    own_label_weights,
+    understood,
+)
 from pruneviz.measuring.objective import Objective
 from pruneviz.measuring.options import Options
 from pruneviz.model.sample import Batch, examples_in, sample_size
@@ -99,20 +106,21 @@ def strata_of_batches(
         raise MeasureError(
             f"strata='classes' needs examples of classes, but {reason}; leave it out"
         )
+    counted = torch.ones(sample_size(batches), dtype=torch.bool) if weights is None else weights > 0
+    if labels is not None:
+        counted = counted & (labels != _ignored(loss))
     if whole:
-        left = _one_left(labels, sample_size(batches), options)
+        left = _one_left(labels, counted, options)
         return _with_idle(
             torch.zeros(len(batches), dtype=torch.int64), left, _of_batches(batches, weights)
         )
-    counted = torch.ones(sample_size(batches), dtype=torch.bool) if weights is None else weights > 0
     if labels is None:
-        left = _one_left(None, sample_size(batches), options)
+        left = _one_left(None, counted, options)
         return _with_idle(torch.zeros(len(counted), dtype=torch.int64), left, counted)
-    counted = counted & (labels != _ignored(loss))
     classes, of_counted, sizes = labels[counted].unique(return_inverse=True, return_counts=True)
     balanced = len(sizes) > 1 and int(sizes.min()) > 1 and int(sizes.max() - sizes.min()) <= 1
     if options.strata is None or not len(sizes) or (options.strata == "auto" and not balanced):
-        left = _one_left(labels, len(labels), options)
+        left = _one_left(labels, counted, options)
         return _with_idle(torch.zeros_like(labels), left, counted)
     stratum_of_class = _without_singles(sizes)
     left = _left_by_stratum(classes, sizes, stratum_of_class, options)
@@ -147,6 +155,8 @@ def stated_weights(batches: Sequence[Batch], options: Options) -> Tensor | None:
     """
     if options.loss_weight is not None:
         return torch.cat([given_weights(options.loss_weight)(batch).cpu() for batch in batches])
+    if options.loss is None and all(labels_of(batch) is not None for batch in batches):
+        return torch.cat([own_label_weights(batch).cpu() for batch in batches])
     loss = understood(options.loss)
     if loss is None or not all(isinstance(y, Tensor) for _, y in batches):
         return None
@@ -189,16 +199,17 @@ def _without_singles(sizes: Tensor) -> Tensor:
     return numbers
 
 
-def _one_left(labels: Tensor | None, examples: int, options: Options) -> Tensor:
-    """`Strata.left` of one stratum."""
+def _one_left(labels: Tensor | None, counted: Tensor, options: Options) -> Tensor:
+    """`Strata.left` of one stratum, of the examples that count."""
     population = options.population
     if population is None:
         return torch.ones(1, dtype=torch.float64)
     if isinstance(population, Mapping):
         if labels is not None:
-            _population_of(labels.unique(), population)
+            classes, drawn = labels[counted].unique(return_counts=True)
+            _share_left(drawn, _population_of(classes, population), classes)
         population = sum(population.values())
-    return _share_left(torch.tensor([examples]), torch.tensor([int(population)]))
+    return _share_left(counted.sum()[None], torch.tensor([int(population)]))
 
 
 def _left_by_stratum(
@@ -211,7 +222,7 @@ def _left_by_stratum(
         return torch.ones(strata, dtype=torch.float64)
     if isinstance(population, Mapping):
         known = _population_of(classes, population)
-        _share_left(sizes, known)
+        _share_left(sizes, known, classes)
         held = torch.zeros(strata, dtype=torch.int64).index_add(0, stratum_of_class, known)
         return _share_left(drawn, held)
     # without the size of each class, it counts as drawn from at the rate of the whole sample
@@ -228,11 +239,12 @@ def _population_of(classes: Tensor, population: Mapping[int, int]) -> Tensor:
     return torch.tensor([int(population[label]) for label in classes.tolist()])
 
 
-def _share_left(drawn: Tensor, held: Tensor) -> Tensor:
+def _share_left(drawn: Tensor, held: Tensor, classes: Tensor | None = None) -> Tensor:
     if bool((drawn > held).any()):
         at = int((drawn > held).int().argmax())
+        label = "" if classes is None else f" of label {int(classes[at])}"
         raise MeasureError(
-            f"the sample has {int(drawn[at])} examples, more than the {int(held[at])} of "
+            f"the sample has {int(drawn[at])} examples{label}, more than the {int(held[at])} of "
             "population; give the number of examples that it was drawn from without replacement"
         )
     return 1 - drawn.double() / held.double()

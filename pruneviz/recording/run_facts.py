@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pruneviz.analysis.noise import stated_degrees
-from pruneviz.analysis.run_facts import BATCHES
+from pruneviz.analysis.run_facts import BATCHES, COUNTED
 from pruneviz.errors import LogError, closest
 from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
@@ -43,7 +43,7 @@ _KINDS: tuple[tuple[frozenset[str], Callable[[object], bool], str], ...] = (
     (_TEXT, lambda value: isinstance(value, str), "text"),
 )
 # Facts of `sampling_facts`: the recorder alone knows them.
-_OF_SAMPLING = (BATCHES, "half_size", "se_df", "se_df_drawn", "strata", "population")
+_OF_SAMPLING = (BATCHES, COUNTED, "half_size", "se_df", "se_df_drawn", "strata", "population")
 _PACKAGES = ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow")
 
 
@@ -146,9 +146,9 @@ def sampling_facts(batches: Sequence[Batch], options: Options, whole: str) -> di
         whole: Why batches cannot be split; "" if they may be.
 
     Returns:
-        The number of batches, if errors are over these instead of examples; the size of the half
-        samples, if any; and of what is measured with standard errors their degrees of freedom,
-        strata and population.
+        The number of batches, if errors are over these instead of examples; the number of examples
+        with a weight in the loss, if not all have one; the size of the half samples, if any; and of
+        what is measured with standard errors their degrees of freedom, strata and population.
 
     Raises:
         MeasureError: As for `pruneviz.measuring.strata.strata_of_batches`.
@@ -158,6 +158,8 @@ def sampling_facts(batches: Sequence[Batch], options: Options, whole: str) -> di
     if options.samples == 2:
         facts["half_size"] = half_size(batches, options, whole)
     weights = stated_weights(batches, options)
+    if weights is not None and not bool((weights > 0).all()):
+        facts[COUNTED] = int((weights > 0).sum())
     strata = strata_of_batches(batches, together, options.loss, options, weights)
     if any("_se" in name for name in options.wanted()):
         facts |= stated_degrees(strata.degrees, options.wanted(), options.row_kind)

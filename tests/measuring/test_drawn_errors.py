@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import pruneviz as pv
 from pruneviz.measuring.building import build_objective
 from pruneviz.measuring.drawn_errors import DRAWN_COLUMNS, HalfSamples, Level, drawn_errors
 from pruneviz.measuring.options import Options
@@ -174,6 +176,32 @@ def test_many_draws_of_a_seed_approach_the_mean_over_all_splits(
     entries = influences(model, x, y)["theta_g_se"]
     expected = stratified_error(rows_of_entries(entries, "filter"), strata, left)
     torch.testing.assert_close(found["theta_g_se"]["0"], expected, rtol=0.2, atol=0.0)
+
+
+def test_weights_that_vary_between_strata_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pruneviz.measuring.drawn_errors.DRAWS", 200)
+    generator, sizes = torch.Generator().manual_seed(3), torch.tensor([40, 16, 8])
+    labels = torch.arange(3).repeat_interleave(sizes)
+    x = 2 * torch.eye(4, dtype=torch.float64)[labels] + 0.5 * examples(64)[0]
+    weights = torch.randn(64, generator=generator, dtype=torch.float64).exp()
+    batch = {"x": x, "labels": labels, "weights": weights}
+
+    def weighted(output: Tensor, target: dict[str, Tensor]) -> Tensor:
+        each = nn.functional.cross_entropy(output, target["labels"], reduction="none")
+        return (each * target["weights"]).sum() / target["weights"].sum()
+
+    options = {
+        "forward": lambda model, given: model(given["x"]),
+        "loss": weighted,
+        "loss_weight": lambda given: given["weights"],
+        "temperatures": 1.0,
+        "strata": "classes",
+    }
+    filters = pv.measure(network(), batch, **options)
+    unit = {"filters": [[("0.weight", 0, [p])] for p in range(3)]}
+    drawn = pv.measure(network(), batch, unit=unit, columns=["theta_g_se"], **options)
+    expected = filters.loc[filters["layer"] == "0", "theta_g_se"]
+    np.testing.assert_allclose(drawn["theta_g_se"], expected, rtol=0.15)
 
 
 def test_an_error_with_one_example_in_a_stratum_is_not_known() -> None:

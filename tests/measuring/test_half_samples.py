@@ -48,6 +48,32 @@ def test_examples_without_a_weight_are_in_neither_half() -> None:
     assert (taken(ignored["A"]), taken(ignored["B"])) == ([0, 3], [2, 4])
 
 
+def test_examples_without_a_label_of_their_networks_own_loss_are_in_neither_half() -> None:
+    x, y = numbered([0, -100, 0, 1, 1])
+    batch = {"x": x, "labels": y}
+    for_classes = half_samples([(batch, batch)], Options())
+    held = {half: [int(i) for b, _ in own for i in b["x"]] for half, own in for_classes.items()}
+    assert held == {"A": [0, 3], "B": [2, 4]}
+    tokens = torch.full((5, 3), 7)
+    tokens[1], tokens[3, 1:] = -100, -100  # the first token of a sequence is predicted by none
+    batch = {"x": x, "labels": tokens}
+    of_tokens = half_samples([(batch, batch)], Options())
+    held = {half: [int(i) for b, _ in own for i in b["x"]] for half, own in of_tokens.items()}
+    assert held == {"A": [0], "B": [2]}
+
+
+def test_the_whole_sample_has_the_examples_with_a_weight(
+    network: nn.Module, tmp_path: Path
+) -> None:
+    x, y = sample(18)
+    y[:6] = -100
+    with pv.Recorder(network, (x, y), tmp_path / "run", samples=2) as recorder:
+        recorder.after_epoch(0)
+    runs = pv.load(tmp_path / "run")
+    assert runs.spec[["sample_size", "sample_counted", "half_size"]].iloc[0].tolist() == [18, 12, 6]
+    assert pv.reliability(runs, ["theta_g"])["times"].tolist() == [2.0]
+
+
 def test_whole_numbers_that_are_no_classes_alternate() -> None:
     x, y = numbered([5, 7, 6, 5])
     halves = half_samples([(x, y)], Options(strata=None, loss=lambda out, y: (out - y).mean()))

@@ -135,13 +135,41 @@ def test_what_was_drawn_from_a_finite_population_varies_less() -> None:
     assert (measured(X, BALANCED, population=N)["theta_g_se"] == 0).all()
     for wrong, said in (
         (N - 1, "24 examples, more than the 23 of population"),
-        ({0: 5, 1: 9, 2: 9, 3: 9}, "6 examples, more than the 5"),
+        ({0: 5, 1: 9, 2: 9, 3: 9}, "6 examples of label 0, more than the 5"),
         ({0: 50}, "no number of examples of label 1"),
         (2.5, r"population=2\.5; give the number"),
         ({}, "population={}; give"),
     ):
         with pytest.raises(MeasureError, match=said):
             measured(X, BALANCED, population=wrong)
+
+
+@pytest.mark.parametrize("strata", ["auto", "classes", None])
+def test_a_population_holds_the_sample_class_by_class_however_it_was_drawn(
+    strata: str | None,
+) -> None:
+    uneven = torch.arange(N) % CLASSES % 3  # twice as many of class 0
+    with pytest.raises(MeasureError, match="12 examples of label 0, more than the 10"):
+        measured(X, uneven, strata=strata, population={0: 10, 1: 300, 2: 300})
+
+
+@pytest.mark.parametrize(
+    ("labels", "population"),
+    [
+        (BALANCED, 40),
+        (torch.arange(N) % CLASSES % 3, 40),  # twice as many of class 0
+        (torch.arange(N) % CLASSES % 3, {0: 20, 1: 10, 2: 10}),
+    ],
+    ids=["even", "uneven", "uneven, by class"],
+)
+def test_ignored_examples_were_not_drawn_from_the_population(
+    labels: torch.Tensor, population: int | dict[int, int]
+) -> None:
+    ignored = labels.clone()
+    ignored[:CLASSES] = -100
+    expected = (1 - (N - CLASSES) / 40) ** 0.5 * measured(X, ignored)["theta_g_se"]
+    found = measured(X, ignored, population=population)["theta_g_se"]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_other_ways_of_drawing_are_refused_by_name() -> None:

@@ -21,6 +21,7 @@ from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.run_facts import table_of
 from pruneviz.analysis.scores import columns_read
 from pruneviz.analysis.scores import score as importance
+from pruneviz.analysis.thin_masks import check_references
 from pruneviz.errors import AnalysisError
 from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.runs import Runs
@@ -81,7 +82,7 @@ def mask_distance(
         score: Pruning measure, as for `pruneviz.score`.
         ratio: Fraction to prune, from 0 to 1.
         lag: Number of scored epochs to go back; 1 compares consecutive scored epochs, whatever
-            their numbers.
+            their numbers. Of runs and scans, an epoch that a thin copy left out counts too.
 
     Returns:
         One row per run and epoch that has a reference: run, epoch, ref_epoch, distance and chance.
@@ -93,7 +94,8 @@ def mask_distance(
 
     Raises:
         AnalysisError: If a key column is missing; if a filter occurs twice at one epoch; if `ratio`
-            is outside [0, 1] or `lag` below 1.
+            is outside [0, 1] or `lag` below 1; if a thin copy left out an epoch to go back to, so
+            that its distances would not be those of the full run.
         ScoreError: If the measure is unknown or a column that it needs is missing.
 
     References:
@@ -115,7 +117,12 @@ def mask_distance(
     importance(empty, score)
     _check_keys(empty)
     parts = [_distances(run, blocks, ratio, int(lag)) for run, blocks in _runs(table, score)]
-    return _gathered(parts, empty)
+    found = _gathered(parts, empty)
+    if isinstance(filters, Runs):
+        check_references(found, score, int(lag), filters.thin_copies())
+    elif isinstance(filters, Scan):
+        check_references(found, score, int(lag), filters.thin)
+    return found
 
 
 def distance_between(previous: pd.Series, current: pd.Series, ratio: float) -> float:

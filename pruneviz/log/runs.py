@@ -18,6 +18,7 @@ from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.parquet import TablePart, check_file, joined, rows_of_runs
 from pruneviz.log.recordings import Recording, recordings_at, spec_table
 from pruneviz.log.run_directory import is_sealed
+from pruneviz.log.thin_copies import ThinCopy, is_thin, thin_copy, thin_rows
 
 # facts with a fixed set of values, of which a set of runs need not have all
 _WORDS = ("unit", "bn", "dtype", "precision", "device", "mask_score")
@@ -153,7 +154,8 @@ class Runs:
         """The filters table at one epoch; other epochs are not read.
 
         Args:
-            epoch: Number of epochs trained; -1 is the last epoch that any run holds, and so on.
+            epoch: Number of epochs trained; -1 is the last epoch that any run recorded, and so on.
+                An epoch that a thin copy left out counts.
 
         Returns:
             Rows of the runs that hold this epoch, with all columns.
@@ -167,16 +169,39 @@ class Runs:
         """
         if not is_whole(epoch):
             raise LogError(f"epoch={epoch!r}; give one epoch, a whole number, such as 16")
-        held = [] if epoch >= 0 else self._epochs_held("filters")
-        at = held[epoch] if -len(held) <= epoch < 0 else epoch
+        there = [] if epoch >= 0 else self._epochs_recorded()
+        at = there[epoch] if -len(there) <= epoch < 0 else epoch
         found = self.read("filters", epochs=[at])
         if found.empty:
             held = self._epochs_held("filters")
+            known = f"{at}, which thin copies left out" if at in self._epochs_recorded() else at
             raise LogError(
-                f"no run has filters of epoch {epoch}; the epochs are "
+                f"no run has filters of epoch {known}; the epochs are "
                 f"{', '.join(map(str, held)) or 'none'}"
             )
         return found
+
+    def thin_copies(self) -> list[ThinCopy]:
+        """What the thin copies among the runs hold of their filters; full runs are not read."""
+        rows = thin_rows(self.spec)
+        if rows.empty:
+            return []
+        mine = self.named(rows["run"])
+        epochs = mine.read("epochs", ["run", "epoch", "kept_fraction"]).astype({"run": "str"})
+        held = mine.read("filters", ["run", "epoch"]).drop_duplicates().astype({"run": "str"})
+        return [
+            thin_copy(
+                facts,
+                epochs[epochs["run"] == facts["run"]],
+                list(held.loc[held["run"] == facts["run"], "epoch"]),
+            )
+            for facts in rows.to_dict("records")
+        ]
+
+    def _epochs_recorded(self) -> list[int]:
+        """Epochs of the filters table, and those that thin copies left out of theirs."""
+        left_out = self._epochs_held("epochs") if is_thin(self.spec) else []
+        return sorted({*self._epochs_held("filters"), *left_out})
 
     def _epochs_held(self, table: str) -> list[int]:
         return sorted(map(int, self.read(table, ["epoch"])["epoch"].unique()))

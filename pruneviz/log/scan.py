@@ -22,9 +22,10 @@ from pruneviz.log import schema
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.older_columns import names_now
-from pruneviz.log.parquet import check_file, corrupt, renamed_run
-from pruneviz.log.recordings import recordings_at
+from pruneviz.log.parquet import TablePart, check_file, corrupt, joined, renamed_run
+from pruneviz.log.recordings import Recording, recordings_at
 from pruneviz.log.run_directory import is_sealed
+from pruneviz.log.thin_copies import THINNED, ThinCopy, thin_copy
 
 # Large enough that the fixed cost per call does not matter; arrays of one block take at most
 # 100 MB.
@@ -41,6 +42,7 @@ class Scan:
         rows: Total number of rows.
         block_rows: Target number of rows per block.
         stored: Run name in the file, of runs that have another name here.
+        thin: What the thin copies among the runs hold.
     """
 
     files: Mapping[str, Path]
@@ -48,6 +50,7 @@ class Scan:
     rows: int
     block_rows: int = BLOCK_ROWS
     stored: Mapping[str, str] = field(default_factory=dict)
+    thin: tuple[ThinCopy, ...] = ()
 
     def __len__(self) -> int:
         return self.rows
@@ -125,7 +128,20 @@ def scan(path: Where) -> Scan:
     named = {name for names, _ in footers for name in names}
     described = schema.arrow_schema("filters", sorted(named))
     columns = tuple(name for name in described.names if name in named)
-    return Scan(files, columns, sum(rows for _, rows in footers), stored=stored)
+    thin = tuple(_thin_copy(run) for run in recordings if THINNED in run.spec.extra)
+    return Scan(files, columns, sum(rows for _, rows in footers), stored=stored, thin=thin)
+
+
+def _thin_copy(run: Recording) -> ThinCopy:
+    epochs, filters = (
+        joined(run.read(table, TablePart(names)), table, names)
+        for table, names in (
+            ("epochs", ("epoch", "kept_fraction")),
+            ("filters", ("epoch",)),
+        )
+    )
+    facts = {**run.spec.to_dict(), "run": run.name}
+    return thin_copy(facts, epochs, list(filters["epoch"].unique()))
 
 
 def _footer(file: Path) -> tuple[list[str], int]:

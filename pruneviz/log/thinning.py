@@ -21,13 +21,10 @@ from pruneviz.log.files import disk_errors, whole_folder
 from pruneviz.log.parquet import joined, read_file
 from pruneviz.log.run_directory import is_sealed, read_spec, write_sealed
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.thin_copies import CHEAP, THINNED, measured_epochs
 
-THINNED = "thinned"  # fact in the spec of a thin copy
 _LEVEL = 19  # of zstd: a fifth smaller than by default, written once and read as fast
-_CHEAP = frozenset(
-    {*schema.FILTER_KEYS, "weight", "kept", "theta", "theta_delta", "sigma_delta"}
-    | {*schema.CHEAP_COLUMNS, *schema.CHANGE_COLUMNS}
-)
+_KEYS = frozenset({*schema.FILTER_KEYS, "weight", "kept"})  # what a filter is known by
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,8 @@ def thin(
 
     Raises:
         LogError: If the run is unfinished, is as thin already, or measured no derivative; if an
-            epoch was not measured or a column is unknown; if the folder already holds a run of this
-            name, or the disk cannot be written to.
+            epoch was not measured, or a column is unknown or has no value; if the folder already
+            holds a run of this name, or the disk cannot be written to.
     """
     run, target = Path(run), Path(out) / Path(run).name
     spec = _full_spec(run, epochs is not None or columns is not None)
@@ -78,8 +75,8 @@ def thin(
         raise LogError(f"{target} already exists; choose another folder, or delete it first")
     tables = {name: joined([read_file(_file(run, name), name)], name) for name in spec.tables}
     filters = tables["filters"]
-    measured = _chosen(epochs, _measured_epochs(filters, run), run)
-    kept = _with_columns(filters[filters["epoch"].isin(measured)], columns)
+    measured = _chosen(epochs, _measured_epochs(filters, spec, run), run)
+    kept = _with_columns(filters[filters["epoch"].isin(measured)], columns, spec, run)
     tables["filters"] = kept
     every_epoch, left_out = _left_out(spec, filters, kept)
     thin_spec = RunSpec.from_dict(
@@ -105,15 +102,26 @@ def _chosen(epochs: Sequence[int] | None, measured: list[int], run: Path) -> lis
     return sorted(wanted)
 
 
-def _with_columns(filters: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
+def _with_columns(
+    filters: pd.DataFrame, columns: Sequence[str] | None, spec: RunSpec, run: Path
+) -> pd.DataFrame:
     """The rows with some of their columns, and of these what a filter is known by."""
     if columns is None:
         return filters
+    held = [str(name) for name in filters if name not in _KEYS and filters[name].notna().any()]
+    before = spec.extra.get(THINNED, {})
     for name in columns:
-        if name not in filters:
+        if name not in filters and not schema.is_filter_column(name):
             raise LogError(unknown_name("column", name, list(map(str, filters.columns))))
-    named = {*schema.FILTER_KEYS, "weight", "kept", *columns}
-    return filters[[name for name in filters.columns if name in named]]
+        if name not in held and name not in _KEYS:
+            why = ", which it left out" if name in before.get("columns_left_out", ()) else ""
+            raise LogError(
+                f"{run} has no values of {name}{why} at these epochs; choose among "
+                f"{', '.join(held) or 'none'}"
+            )
+    if not {*columns} & {*held, "kept"}:
+        raise LogError(f"{run} needs a column to keep; choose among {', '.join(held)}")
+    return filters[[name for name in filters.columns if name in {*_KEYS, *columns}]]
 
 
 def _left_out(
@@ -122,15 +130,38 @@ def _left_out(
     """The number of recorded epochs, and the fact `thinned`; a thin run is thinned further."""
     before: dict[str, Any] = spec.extra.get(THINNED, {})
     recorded = int(before.get("of_epochs", filters["epoch"].nunique()))
-    dropped = [str(name) for name in filters if name not in kept and filters[name].notna().any()]
+    had, has = (
+        [str(name) for name in rows if rows[name].notna().any()] for rows in (filters, kept)
+    )
+    epochs = sorted(map(int, kept["epoch"].unique()))
     facts = {
-        "filters": "epochs without derivatives are left out",
-        "epochs": int(kept["epoch"].nunique()),
+        **_words_of(epochs, _measured_in_full(spec, filters)),
+        "epochs": len(epochs),
         "of_epochs": recorded,
         "rows_left_out": before.get("rows_left_out", 0) + len(filters) - len(kept),
     }
-    columns = [*before.get("columns_left_out", []), *dropped]
+    columns = [*before.get("columns_left_out", []), *(name for name in had if name not in has)]
     return recorded, facts | ({"columns_left_out": columns} if columns else {})
+
+
+def _words_of(epochs: list[int], measured: list[int]) -> dict[str, Any]:
+    """What the filters table holds, in words and as lists of epochs."""
+    gone = [epoch for epoch in measured if epoch not in epochs]
+    also = f", and so are measured epochs: {', '.join(map(str, gone))}" if gone else ""
+    return {
+        "filters": f"epochs without derivatives are left out{also}",
+        "kept_epochs": epochs,
+        "measured_epochs": measured,
+    }
+
+
+def _measured_in_full(spec: RunSpec, filters: pd.DataFrame) -> list[int]:
+    """The measured epochs of the run, or of the full run where this one is thin already."""
+    held = sorted(map(int, filters["epoch"].unique()))
+    if THINNED not in spec.extra:
+        return _with_derivatives(filters)
+    recorded = range(int(spec.epochs) + 1) if spec.epochs is not None else held
+    return measured_epochs(spec.to_dict(), recorded, held)
 
 
 def _full_spec(run: Path, further: bool) -> RunSpec:
@@ -150,16 +181,26 @@ def _in_words(facts: Any) -> str:
     return f"it holds the filters at {facts['epochs']} of {facts['of_epochs']} epochs"
 
 
-def _measured_epochs(filters: pd.DataFrame, run: Path) -> list[int]:
-    """Epochs at which a derivative column has a value."""
-    derived = [name for name in filters.columns if name not in _CHEAP]
-    measured = filters.loc[filters[derived].notna().any(axis=1), "epoch"]
-    if measured.empty:
+def _measured_epochs(filters: pd.DataFrame, spec: RunSpec, run: Path) -> list[int]:
+    """Epochs at which a derivative column has a value, or of a thin copy, all that it holds.
+
+    Raises:
+        LogError: If there are none.
+    """
+    thin_already = sorted(map(int, filters["epoch"].unique())) if THINNED in spec.extra else []
+    found = thin_already or _with_derivatives(filters)
+    if not found:
         raise LogError(
             f"{run} measured no derivative at any epoch, so a thin copy would be empty; "
             "ship it as it is"
         )
-    return sorted(measured.unique().tolist())
+    return found
+
+
+def _with_derivatives(filters: pd.DataFrame) -> list[int]:
+    derived = [name for name in filters.columns if name not in CHEAP]
+    measured = filters.loc[filters[derived].notna().any(axis=1), "epoch"]
+    return sorted(map(int, measured.unique()))
 
 
 def _file(run: Path, table: str) -> Path:

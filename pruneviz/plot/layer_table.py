@@ -11,6 +11,7 @@ from pruneviz.analysis.over_runs import mean_over_runs
 from pruneviz.analysis.pruned_fractions import AVERAGED_WITHIN, layer_fractions, numbered_rounds
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.runs import Runs
+from pruneviz.log.thin_copies import ThinCopy
 from pruneviz.plot.curve_table import numbers_of, told_apart
 from pruneviz.plot.groups import facts_apart
 from pruneviz.plot.quantities import quantity_of
@@ -172,15 +173,35 @@ def _after_round(rounds: pd.DataFrame, epoch: int | None) -> pd.DataFrame:
 def _from_rows(run: Runs, epoch: int | None) -> pd.DataFrame:
     """The layers of a run that records no rounds, by what its rows say is kept."""
     known = sorted(map(int, run.read("filters", ["epoch"])["epoch"].unique()))
-    at = _from_the_last(-1 if epoch is None else epoch, known) if known else 0
-    past = [number for number in known if number <= at]
-    if not past:
+    copies = run.thin_copies()
+    there = list(copies[0].recorded) if copies else known
+    at = _from_the_last(-1 if epoch is None else epoch, there) if there else 0
+    past = [number for number in there if number <= at]
+    if not past or not known:
         return pd.DataFrame()
-    rows = run.read("filters", ["run", "layer", "kept"], epochs=past[-1:])
-    layers = rows.assign(kept=kept_in(rows)).astype({"run": "str", "layer": "str"})
+    held = past[-1] in known
+    if not held:
+        _check_unpruned(copies[0], past[-1])
+    rows = run.read("filters", ["run", "layer", "kept"], epochs=past[-1:] if held else known[:1])
+    kept = kept_in(rows) if held else True
+    layers = rows.assign(kept=kept).astype({"run": "str", "layer": "str"})
     counts = layers.groupby(["run", "layer"], sort=False)["kept"].agg(filters="size", kept="sum")
     found = counts.reset_index().assign(coupled_to=None)
     return found.assign(layer_index=range(len(found)))
+
+
+def _check_unpruned(copy: ThinCopy, epoch: int) -> None:
+    """Check that nothing is pruned at an epoch whose filters a thin copy lacks.
+
+    Raises:
+        FigureError: If something is; names the epochs that it holds.
+    """
+    if epoch in copy.pruned:
+        raise FigureError(
+            f"{copy.run} is pruned at epoch {epoch}, has no rounds, and {copy.in_words}, so what "
+            f"each layer lost by then is not known; choose one of these with epoch=, or draw the "
+            "full run"
+        )
 
 
 def _from_the_last(epoch: int, known: Sequence[int]) -> int:

@@ -191,6 +191,8 @@ def _note(rows: pd.DataFrame) -> str:
     facts = []
     if first["seeds"] > 1:
         facts.append(f"one of {first['seeds']} runs")
+    if "of_epochs" in rows and pd.notna(first["of_epochs"]):
+        facts.append(f"{rows['epoch'].nunique()} of {first['of_epochs']:.0f} epochs (thin copy)")
     if "weight" in rows:
         facts.append(counted(len(rows.drop_duplicates(["layer", "filter", "weight"])), "weight"))
     if pd.notna(first["score"]):

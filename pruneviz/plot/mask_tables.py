@@ -10,8 +10,10 @@ import pandas as pd
 
 from pruneviz.analysis.masks import keep_mask
 from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.analysis.thin_masks import reads_derivatives
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs
+from pruneviz.log.thin_copies import ThinCopy
 from pruneviz.plot.mean_masks import mask_ratio_of, mask_scores_of
 from pruneviz.plot.recorded import (
     Wanted,
@@ -46,7 +48,8 @@ def masks_table(
         seeds (runs in the group), score (pruning measure of the mask; null if it is the recorded
         one) and ratio (pruned fraction), depth (of the layer, from 1), layer, filter, weight (of
         single weights), epoch and kept (null where a filter has no score, or all filters of an
-        epoch score alike and so have no ranking).
+        epoch score alike and so have no ranking). Of thin copies also of_epochs, the number of
+        epochs that were recorded, of which a copy holds some.
 
     Raises:
         FigureError: If a measure, layer, epoch or run is unknown, or no run holds the values that a
@@ -85,15 +88,24 @@ class _Group:
 
 def _of(label: str, group: Runs, score: AnyMeasure | None, ratio: float | None) -> _Group:
     run = lowest_seed(group)
+    copies = run.thin_copies()
     if score is None and ratio is None:
-        rows = values_of(run, [])
-        if not rows["kept"].all():
+        rows = _with_recorded(values_of(run, []), copies)
+        if not rows["kept"].all() or any(copy.pruned for copy in copies):
             return _described(rows, label, group, None, np.nan)
     chosen = _score_of(run) if score is None else score
     share = mask_ratio_of(run.spec) if ratio is None else ratio
     name = known_quantity(run, chosen).name
     rows = values_of(run, [chosen], of_pruned=True).rename(columns={name: "score"})
-    return _described(_by_score(rows, share), label, group, name, share)
+    for copy in copies:
+        _check_ranked(copy, rows, reads_derivatives(known_quantity(run, chosen)))
+    rows = _with_recorded(_by_score(rows, share), copies)
+    return _described(rows, label, group, name, share)
+
+
+def _with_recorded(rows: pd.DataFrame, copies: Sequence[ThinCopy]) -> pd.DataFrame:
+    """The rows; those of a thin copy with the number of epochs that its full run has."""
+    return rows.assign(of_epochs=len(copies[0].recorded)) if copies else rows
 
 
 def _score_of(run: Runs) -> str:
@@ -106,6 +118,21 @@ def _score_of(run: Runs) -> str:
         f"nothing was pruned, and there is no {' or '.join(wanted)} to make masks by; name a "
         f"measure with score=, one of [{', '.join(known)}]"
     )
+
+
+def _check_ranked(copy: ThinCopy, rows: pd.DataFrame, derived: bool) -> None:
+    """Check that a thin copy tells which pruned filters ever had a score, as masks need to know.
+
+    A filter that was pruned before the first epoch that is left has no derivatives there.
+
+    Raises:
+        FigureError: If it does not.
+    """
+    if derived and not rows["kept"].all() and set(copy.measured) - set(copy.held):
+        raise FigureError(
+            f"{copy.run} {copy.in_words}, so which of its pruned filters count in a mask is not "
+            "known; name a score of weights, such as magnitude, or draw the full run"
+        )
 
 
 def _by_score(rows: pd.DataFrame, ratio: float) -> pd.DataFrame:
@@ -129,7 +156,7 @@ def _described(
     rows: pd.DataFrame, label: str, group: Runs, score: str | None, ratio: float
 ) -> _Group:
     depths = rows["layer"].map(depths_of(rows)).astype("int64")
-    keys = ["weight"] if "weight" in rows and rows["weight"].notna().any() else []
+    keys = [key for key in ("weight", "of_epochs") if key in rows and rows[key].notna().any()]
     described = rows.assign(
         group=label,
         seeds=len(group),

@@ -11,8 +11,9 @@ from pruneviz.analysis.measures import AnyMeasure, resolve
 from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError, ScoreError
 from pruneviz.log.runs import Runs
+from pruneviz.log.thin_copies import is_thin
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
-from pruneviz.plot.row_kind import is_thin, row_kind_of
+from pruneviz.plot.row_kind import row_kind_of
 from pruneviz.plot.words import listed
 
 AUTO = "auto"  # the first measure of masks that the runs can have

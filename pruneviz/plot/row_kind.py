@@ -21,7 +21,7 @@ from pruneviz.errors import FigureError
 from pruneviz.log.filter_columns import Column
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import filter_column
-from pruneviz.log.thinning import THINNED
+from pruneviz.log.thin_copies import is_thin
 from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot.mean_correlations import mean_correlations
 from pruneviz.plot.rows import filters_of
@@ -201,11 +201,6 @@ _WHY_LOGGED = {
     True: "computed over all weights while recording",
     False: "because it is a thin copy without the epochs between measurements",
 }
-
-
-def is_thin(spec: pd.DataFrame) -> bool:
-    """Whether some runs are thin copies, without the epochs between measurements."""
-    return THINNED in spec and bool(spec[THINNED].notna().any())
 
 
 def _logged_distances(runs: Runs, spec: pd.DataFrame, ratio: float) -> pd.DataFrame:

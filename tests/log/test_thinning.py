@@ -181,6 +181,39 @@ def test_a_thin_copy_may_be_thinned_further(thinned: Path, run: Path, tmp_path: 
         thin(twice.path, tmp_path / "again")
 
 
+def test_the_spec_names_the_epochs_that_are_kept_and_that_were_measured(
+    run: Path, thinned: Path, tmp_path: Path
+) -> None:
+    def said(path: Path) -> dict[str, object]:
+        found: dict[str, object] = json.loads((path / SPEC_FILE).read_text(encoding="utf-8"))
+        return dict(found["thinned"])  # type: ignore[call-overload]
+
+    plain = said(thinned / run.name)
+    assert plain["filters"] == "epochs without derivatives are left out"
+    assert plain["kept_epochs"] == plain["measured_epochs"] == MEASURED
+    fewer = said(thin(run, tmp_path / "a", epochs=[0, 8]).path)
+    assert str(fewer["filters"]).endswith("left out, and so are measured epochs: 4, 12")
+    assert (fewer["kept_epochs"], fewer["measured_epochs"]) == ([0, 8], MEASURED)
+
+
+@pytest.mark.parametrize("column", ["theta_g_se", "theta_hg"])
+def test_columns_without_a_value_are_refused(run: Path, tmp_path: Path, column: str) -> None:
+    without = thin(run, tmp_path / "a", columns=["theta_g", "sigma"]).path
+    asked = {"theta_g_se": run, "theta_hg": without}[column]
+    said = {"theta_g_se": "", "theta_hg": ", which it left out"}[column]
+    with pytest.raises(LogError, match=f"no values of {column}{said} at .*among .*theta_g"):
+        thin(asked, tmp_path / "b", columns=[column])
+    with pytest.raises(LogError, match=r"needs a column to keep; choose among .*sigma, theta_g"):
+        thin(without, tmp_path / "b", columns=["layer"])
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_copy_of_cheap_columns_may_be_thinned_further(run: Path, tmp_path: Path) -> None:
+    cheap = thin(run, tmp_path / "a", columns=["sigma"]).path
+    assert thin(cheap, tmp_path / "b", epochs=[-1]).epochs == 1
+    assert pv.load(tmp_path / "b").filters["epoch"].unique().tolist() == [12]
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

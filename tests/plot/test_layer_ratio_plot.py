@@ -6,6 +6,7 @@ The paper's figures are tested in tests/figures/kinds/test_layer_ratios.py.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from pruneviz.errors import FigureError
-from pruneviz.log.runs import Runs
+from pruneviz.log.runs import Runs, load
+from pruneviz.log.thinning import thin
 from pruneviz.plot import style
 from pruneviz.plot.layer_ratio_plot import layer_ratios
 from tests.support.readable import assert_readable
-from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, together
+from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, save_runs, together
 
 VGG = {"vgg13": SMALL["vgg13"]}
 
@@ -88,6 +90,43 @@ def test_without_rounds_the_shares_come_from_what_is_kept() -> None:
     with_unpruned = layer_ratios.table(measured_and_pruned())
     assert set(with_unpruned["measure"]) == {"mine"}
     assert with_unpruned["ratio"].tolist() == pytest.approx([0.5] * len(VGG["vgg13"]), abs=0.1)
+
+
+def test_a_thin_copy_without_rounds_never_shows_an_earlier_epoch_as_the_end(
+    tmp_path: Path,
+) -> None:
+    whole = unpruned()
+    gone = (whole.filters["epoch"] > 0) & (whole.filters["filter"] % 2 == 0)
+    gone &= (whole.filters["epoch"] > 2) | (whole.filters["filter"] == 0)
+    share = 1 - gone.groupby(whole.filters["epoch"]).mean()
+    epochs = whole.epochs.assign(kept_fraction=whole.epochs["epoch"].map(share))
+    save_runs(replace(whole, epochs=epochs, filters=whole.filters.assign(kept=~gone)), tmp_path)
+    paths = sorted(tmp_path.iterdir())
+    full = load(paths)
+    for held in ([0], [0, 2]):
+        copies = load([thin(path, tmp_path / f"thin{len(held)}", held).path for path in paths])
+        with pytest.raises(FigureError, match=r"s0 is pruned at epoch 4, .* thin copy .*epoch="):
+            layer_ratios(copies)
+        with pytest.raises(FigureError, match="nothing is pruned in these runs at epoch 0"):
+            layer_ratios(copies, epoch=0)
+        with pytest.raises(FigureError, match="is pruned at epoch 1"):
+            layer_ratios(copies, epoch=-4)
+    for epoch in (2, -3):
+        found = layer_ratios.table(copies, epoch=epoch)
+        pd.testing.assert_frame_equal(found, layer_ratios.table(full, epoch=epoch))
+
+
+def test_unpruned_thin_copies_are_left_out_beside_pruned_runs(tmp_path: Path) -> None:
+    whole = unpruned()
+    epochs = whole.epochs.assign(kept_fraction=1.0)
+    save_runs(replace(whole, epochs=epochs), tmp_path)
+    copies = load([thin(path, tmp_path / "thin", [0]).path for path in sorted(tmp_path.iterdir())])
+    with pytest.raises(FigureError, match="nothing is pruned in these runs; name"):
+        layer_ratios(copies)
+    both = together(copies, pruned(rounds=(5,)))
+    pd.testing.assert_frame_equal(
+        layer_ratios.table(both), layer_ratios.table(pruned(rounds=(5,))), check_dtype=False
+    )
 
 
 def test_a_rounds_table_alone_is_drawn() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from pruneviz.analysis.masks import mask_distance
 from pruneviz.errors import AnalysisError, FigureError
-from pruneviz.log.runs import Runs
+from pruneviz.log.runs import Runs, load
+from pruneviz.log.thinning import thin
 from pruneviz.plot.mask_tables import masks_table
-from tests.support.synthetic_runs import SMALL, make_runs
+from tests.support.synthetic_runs import SMALL, make_runs, save_runs
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +94,48 @@ def test_what_is_not_there_is_told(runs: Runs) -> None:
         masks_table(runs, epochs=9)
     with pytest.raises(AnalysisError, match="ratio=2"):
         masks_table(runs, ratio=2)
+
+
+def pruned_late(folder: Path) -> Path:
+    """A run on disk without rounds that loses a fourth of its filters at epoch 3 of 4."""
+    runs = make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,), epochs=4, every=2)
+    gone = (runs.filters["epoch"] >= 3) & (runs.filters["filter"] % 4 == 0)
+    kept_fraction = np.where(runs.epochs["epoch"] >= 3, 0.75, 1.0)
+    epochs = runs.epochs.assign(kept_fraction=kept_fraction)
+    gradient = runs.filters["theta_g"].mask(gone)
+    filters = runs.filters.assign(kept=~gone, theta_g=gradient)
+    spec = runs.spec.assign(pruned=True)
+    save_runs(replace(runs, spec=spec, epochs=epochs, filters=filters), folder)
+    return next(folder.iterdir())
+
+
+def test_a_thin_copy_of_a_pruned_run_shows_its_own_masks(tmp_path: Path) -> None:
+    full = pruned_late(tmp_path / "full")
+    whole = masks_table(load(full))
+    assert whole["score"].isna().all() and "of_epochs" not in whole
+    for epochs in ([0], [0, 4]):
+        copy = thin(full, tmp_path / str(len(epochs)), epochs=epochs).path
+        found = masks_table(load(copy))
+        assert set(found.pop("of_epochs")) == {5}
+        expected = whole[whole["epoch"].isin(epochs)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, expected)
+
+
+def test_masks_of_a_thin_copy_by_derivatives_need_all_measured_epochs(tmp_path: Path) -> None:
+    full = pruned_late(tmp_path / "full")
+    whole = masks_table(load(full), score="theta_g", ratio=0.5)
+    copy = load(thin(full, tmp_path / "all").path)
+    found = masks_table(copy, score="theta_g", ratio=0.5).drop(columns="of_epochs")
+    pd.testing.assert_frame_equal(found, whole)
+    late = load(thin(full, tmp_path / "late", epochs=[4]).path)
+    with pytest.raises(FigureError, match=r"thin copy .* which of its pruned filters count"):
+        masks_table(late, score="theta_g", ratio=0.5)
+    assert len(masks_table(late, score="magnitude", ratio=0.5))
+
+
+def test_an_unpruned_thin_copy_shows_the_masks_of_the_log(tmp_path: Path) -> None:
+    runs = make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,), epochs=4, every=2)
+    save_runs(runs, tmp_path / "full")
+    copy = load(thin(next((tmp_path / "full").iterdir()), tmp_path / "thin", epochs=[0]).path)
+    found = masks_table(copy)
+    assert set(found["score"]) == {"bn_scale"} and set(found["of_epochs"]) == {5}

@@ -46,9 +46,9 @@ def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
     keys = [*SETTING, "epoch"]
     effective = correlate(runs.filters, x, y, interval=None)
     found = found.merge(effective[["run", "epoch", "n_eff"]], on=["run", "epoch"])
-    ends = over_seeds(effective, runs.spec, by=keys).set_index(keys)[["low", "high"]]
-    groups = found.groupby(keys, observed=True)
-    means = groups[list(_AVERAGED)].mean().join(ends)
+    ends = over_seeds(effective, runs.spec, by=keys)[[*keys, "low", "high"]]
+    groups = found.groupby(keys, observed=True, dropna=False)
+    means = groups[list(_AVERAGED)].mean().reset_index()
     extremes = groups.agg(
         seeds=("run", "nunique"),
         n_eff=("n_eff", "min"),
@@ -57,7 +57,8 @@ def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
         loo_min=("loo_min", "min"),
         loo_max=("loo_max", "max"),
     )
-    return extremes.join(means).reset_index()
+    # Merged by columns, since an index does not match absent facts.
+    return extremes.reset_index().merge(means, on=keys).merge(ends, on=keys, how="left")
 
 
 def own_association(
@@ -81,7 +82,7 @@ def own_association(
     """
     found = with_facts(robustness(runs.filters, x, y), runs.spec, SETTING)
     rows = []
-    for key, of_setting in found.groupby(list(SETTING), observed=True):
+    for key, of_setting in found.groupby(list(SETTING), observed=True, dropna=False):
         names = list(dict.fromkeys(of_setting["run"].astype(str)))
         for coefficient in _OVER_EPOCHS:
             curve = of_setting.rename(columns={coefficient: "r"})
@@ -132,7 +133,7 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
     found = found.assign(eigen=found["slope"] / (found["ghg"] / found["g_norm2"]))
     found = found.astype({"run": "str"}).merge(eigen_share(runs)[[*keys, "share"]], on=keys)
     found = with_facts(found, runs.spec, SETTING)
-    groups = found.groupby([*SETTING, "epoch"], observed=True)
+    groups = found.groupby([*SETTING, "epoch"], observed=True, dropna=False)
     means = groups[["clear", "cosine", "scale", "eigen", "share"]].mean()
     return means.assign(df=groups["df"].min()).reset_index()
 

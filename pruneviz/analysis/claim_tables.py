@@ -98,7 +98,9 @@ def figure_2_curve(runs: Runs) -> pd.DataFrame:
     filters = _filters(runs)
     found = agreement_over_seeds(filters, *_FIGURE_2)
     keys = [*SETTING, "epoch"]
-    by_epoch = with_facts(filters.epochs, runs.spec, SETTING).groupby(keys, observed=True)
+    by_epoch = with_facts(filters.epochs, runs.spec, SETTING).groupby(
+        keys, observed=True, dropna=False
+    )
     distances = by_epoch["mask_distance"].mean().reset_index()
     columns = {"pearson": "r", "layer_mean": "mean of layers", "mask_distance": "mask distance"}
     return _side_by_side(found.merge(distances, on=keys), columns, digits={"mask_distance": 3})
@@ -174,7 +176,7 @@ CLAIM_TABLES: Mapping[str, Callable[[Runs], pd.DataFrame]] = {
 # Tables of pruned runs and of removed filters, from all runs of a set.
 PRUNED_TABLES: Mapping[str, Callable[[Runs], NotedTable]] = {
     "figure-1": partial(convergence_table, ("1",)),
-    "figure-4-12": partial(convergence_table, CURVES),
+    "figure-4-12": partial(convergence_table, (*CURVES, "")),
     "figure-16-17": ratio_table,
     "final-accuracy": final_accuracy_table,
     "delta-loss": oracle_table,
@@ -323,7 +325,7 @@ def _side_by_side(
 ) -> pd.DataFrame:
     """One row per epoch; columns of every network and bn next to each other."""
     parts = []
-    for (network, bn), rows in found.groupby(["network", "bn"], observed=True):
+    for (network, bn), rows in found.groupby(["network", "bn"], observed=True, dropna=False):
         cells = {
             f"{network}, {bn}: {heading}": texts(rows[name], digits.get(name, 2))
             for name, heading in columns.items()

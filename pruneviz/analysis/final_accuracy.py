@@ -17,11 +17,11 @@ from pruneviz.analysis.table_texts import (
     in_words,
     joined_tables,
     percent,
+    ranges,
     spread,
     texts,
     without_empty,
 )
-from pruneviz.errors import AnalysisError
 from pruneviz.log.runs import Runs
 
 # Facts that an unpruned run shares with the pruned ones that it is compared with.
@@ -100,13 +100,9 @@ def _scale(run: pd.Series) -> dict[str, Hashable]:
 
 
 def _finals(panel: Panel, unpruned: Runs, costs: Costs) -> NotedTable:
-    try:
-        final = _final(panel.runs)
-    except AnalysisError as error:
-        return NotedTable(pd.DataFrame(), (f"{name_of(panel)} is left out: {error}",))
+    final = _final(panel.runs)
     near = unpruned.named(partners(unpruned.spec, panel.runs.spec.iloc[0])["run"])
-    whole = _final(near) if len(near) else final.iloc[:0]
-    left = costs(panel.runs)
+    whole, left = _final(near), costs(panel.runs)
     rows = [
         {
             **facts_of(panel),
@@ -116,32 +112,34 @@ def _finals(panel: Panel, unpruned: Runs, costs: Costs) -> NotedTable:
         }
         for name in in_order(list(final["measure"]), ORDER)
     ]
-    notes = [*_alone(panel, unpruned, near), *_uncounted(left)]
+    notes = [*_alone(panel, unpruned, near), *_unknown(final, whole), *_uncounted(left)]
     return NotedTable(pd.DataFrame(rows), tuple(notes))
 
 
 def _final(runs: Runs) -> pd.DataFrame:
-    """Final test accuracy of every run: run, seed, measure, value."""
+    """Last test accuracy of every run, null where none is recorded: run, seed, measure, value."""
+    found = runs.spec[["run", "seed", "measure"]]
     if "test_acc" not in runs.recorded("epochs"):
-        raise AnalysisError("test accuracies are not recorded")
+        return found.assign(value=np.nan)
     epochs = runs.read("epochs", ["run", "epoch", "test_acc"]).dropna(subset=["test_acc"])
     last = epochs.sort_values("epoch").astype({"run": "str"}).groupby("run")["test_acc"].last()
-    found = runs.spec[["run", "seed", "measure"]]
     return found.assign(value=found["run"].map(last).astype("float64"))
 
 
 def _accuracies(final: pd.DataFrame, whole: pd.DataFrame) -> dict[str, object]:
+    """The cells of accuracies; the unpruned one is of the seeds that are compared, if there are."""
     known = whole[["seed", "value"]].dropna()
     both = final.dropna(subset=["value"]).merge(known, on="seed", suffixes=("", "_unpruned"))
     apart: Lead = lead(100 * (both["value"] - both["value_unpruned"]).to_numpy())
-    ends = f"{apart.low:.2f} to {apart.high:.2f}" if apart.seeds > 1 else ""
+    beside = both["value_unpruned"] if len(both) else whole["value"]
     return {
         "seeds": len(final),
         "test_acc": percent(final["value"].mean()),
         "over seeds": spread(final["value"]),
-        "unpruned": percent(whole["value"].mean()) if len(whole) else "",
+        "unpruned": percent(beside.mean()),
+        "pairs": str(apart.seeds) if apart.seeds else "",
         "difference": texts([apart.mean])[0],
-        "95 %": ends,
+        "95 %": ranges([apart.low], [apart.high])[0],
     }
 
 
@@ -167,8 +165,10 @@ def _alone(panel: Panel, unpruned: Runs, near: Runs) -> list[str]:
     named = f"{run['network']} on {run['dataset']}"
     if others.empty:
         return [f"{named}: no unpruned run is recorded, so none is beside the pruned ones"]
-    mine, other = _scale(run), _scale(others.iloc[0])
-    differ = [name for name in SCALE if mine[name] != other[name]]
+    mine = _scale(run)
+    scales = [_scale(row) for _, row in others.iterrows()]
+    other = min(scales, key=lambda scale: len(_differing(mine, scale)))  # the most alike
+    differ = _differing(mine, other)
     pruned, whole = (in_words({name: of[name] for name in differ}) for of in (mine, other))
     return [
         f"{named}: pruned runs ({pruned}) and unpruned ones ({whole}) differ in scale, so none "
@@ -176,9 +176,19 @@ def _alone(panel: Panel, unpruned: Runs, near: Runs) -> list[str]:
     ]
 
 
+def _differing(one: dict[str, Hashable], other: dict[str, Hashable]) -> list[str]:
+    return [name for name in SCALE if one[name] != other[name]]
+
+
+def _unknown(*finals: pd.DataFrame) -> list[str]:
+    """A sentence on runs without test accuracies, if there are any."""
+    gone = [run for final in finals for run in final.loc[final["value"].isna(), "run"]]
+    return [f"No test accuracy is recorded of {', '.join(gone)}"] if gone else []
+
+
 def _uncounted(costs: pd.DataFrame) -> list[str]:
     gone = costs[costs[LACKS] != ""]
     return [
-        f"parameters and MACs of {', '.join(rows['run'])}: {reason}"
+        f"Parameters and MACs of {', '.join(rows['run'])}: {reason}"
         for reason, rows in gone.groupby(LACKS, sort=False)
     ]

@@ -53,9 +53,10 @@ def _blocks(runs: Runs) -> Iterator[tuple[dict[str, Hashable], Runs]]:
 
 
 def _block(runs: Runs, facts: dict[str, Hashable]) -> NotedTable:
-    found = with_facts(oracle_agreement(runs), runs.spec, ["network"])
+    spec = runs.spec.assign(network=runs.spec["network"].fillna("unnamed"))
+    found = with_facts(oracle_agreement(runs), spec, ["network"])
     by_third = oracle_agreement(runs, by=["run", "epoch", "third"])
-    table = _means(found, with_facts(by_third, runs.spec, ["network"]))
+    table = _means(found, with_facts(by_third, spec, ["network"]))
     known = {name: _word(value) for name, value in facts.items()}
     cells = rounded(table, table.columns).reset_index()
     for at, (name, word) in enumerate(known.items()):

@@ -47,7 +47,8 @@ def convergence_table(figures: Sequence[str], runs: Runs) -> NotedTable:
     over the epochs, and in epochs averaged over the thresholds.
 
     Args:
-        figures: Names of figures with accuracy curves, such as ["1"].
+        figures: Names of figures with accuracy curves, such as ["1"]; "" for runs that no figure
+            shows.
         runs: Recordings.
 
     Returns:

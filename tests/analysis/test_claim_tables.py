@@ -276,6 +276,13 @@ def test_numbers_are_rounded_ones_of_the_analysis(sets: tuple[Path, Path], runs:
     assert named["without a layer"] == f"{found['loo_min']:.2f} to {found['loo_max']:.2f}"
 
 
+def test_runs_of_an_unknown_data_set_count_too(sets: tuple[Path, Path]) -> None:
+    runs = pv.load(sets[0])
+    unnamed = replace(runs, spec=runs.spec.assign(dataset=None))
+    for name in ("figure-3", "figure-3-curve", "signal", "figure-2-association", "figure-2-curve"):
+        assert table_of(name, [unnamed]) == table_of(name, [runs])
+
+
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(findings.app, arguments)
 

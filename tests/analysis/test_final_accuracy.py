@@ -100,6 +100,45 @@ def test_without_unpruned_runs_the_cells_are_empty(pruned: pv.Runs) -> None:
     assert found.notes == ("vgg13 on digits, 5 rounds: no unpruned run has one of its seeds",)
 
 
+def test_only_seeds_that_both_have_are_compared(pruned: pv.Runs) -> None:
+    row = final_accuracy_table(together(pruned, unpruned().select(seed=2))).table.iloc[0]
+    mine = final(pruned, "vgg13-digits-magnitude-r5-s2")
+    assert (row["unpruned"], row["pairs"], row["95 %"]) == ("92.0 %", "1", "")
+    assert row["difference"] == f"{100 * (mine - 0.92):.2f}"
+    assert row["seeds"] == 3
+
+
+def test_runs_without_accuracies_are_told(pruned: pv.Runs) -> None:
+    whole = unpruned()
+    blind = replace(whole, epochs=whole.epochs.assign(test_acc=np.nan))
+    found = final_accuracy_table(together(pruned, blind))
+    assert set(found.table["unpruned"]) == {""} and set(found.table["test_acc"]) != {""}
+    told = ", ".join(f"vgg13-digits-s{seed}" for seed in range(3))
+    assert found.notes == (f"No test accuracy is recorded of {told}",)
+    blind = replace(pruned, epochs=pruned.epochs.assign(test_acc=np.nan))
+    row = final_accuracy_table(together(blind, whole)).table.iloc[0]
+    assert (row["test_acc"], row["difference"], row["unpruned"]) == ("", "", "91.0 %")
+    assert row["parameters"]
+
+
+def test_the_most_alike_of_other_scales_is_named(pruned: pv.Runs) -> None:
+    far, near = unpruned(epochs=8, lr=0.3, width=1.0), unpruned(lr=0.3)
+    names = {run: f"{run}-near" for run in near.spec["run"]}
+    near = replace(
+        near,
+        **{
+            table: getattr(near, table).assign(
+                run=getattr(near, table)["run"].astype(str).map(names)
+            )
+            for table in ("spec", "epochs", "filters")
+        },
+    )
+    (note,) = final_accuracy_table(together(pruned, far, near)).notes
+    assert note.startswith(
+        "vgg13 on digits: pruned runs (lr 0.1) and unpruned ones (lr 0.3) differ"
+    )
+
+
 def test_one_seed_has_a_difference_and_no_interval(pruned: pv.Runs) -> None:
     runs = together(pruned.select(seed=1), unpruned())
     row = final_accuracy_table(runs).table.iloc[0]
@@ -115,7 +154,7 @@ def test_costs_that_are_not_recorded_are_told(pruned: pv.Runs) -> None:
     spec.loc[0, "not_removed"] = "cannot be traced"
     found = final_accuracy_table(replace(pruned, spec=spec).named([run]))
     assert found.table.loc[0, "parameters"] == found.table.loc[0, "MACs left"] == ""
-    assert f"parameters and MACs of {run}: cannot be traced" in found.notes
+    assert f"Parameters and MACs of {run}: cannot be traced" in found.notes
     bare = pruned.spec.drop(columns=["macs_after", "macs_before"])
     assert set(recorded_costs(replace(pruned, spec=bare))["lacks"]) == {"not recorded"}
 

@@ -116,6 +116,9 @@ def test_a_figure_shows_its_own_network_and_rounds(
 
 
 def test_a_table_of_several_figures_has_their_rows_in_order(runs: pv.Runs) -> None:
+    assert convergence_table([""], runs).table.empty
+    mine = make_pruned_runs({"mine": SMALL["vgg13"]}, rounds=(2,), seeds=(0,))
+    assert set(convergence_table([""], together(runs, mine)).table["network"]) == {"mine"}
     several = convergence_table(["4", "5", "9", "12"], runs)
     parts = [convergence_table([figure], runs).table for figure in ("4", "5", "12")]
     pd.testing.assert_frame_equal(several.table, pd.concat(parts, ignore_index=True))

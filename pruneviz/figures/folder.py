@@ -76,9 +76,9 @@ def _what_to_record(data: Path, figures: Sequence[str]) -> str:
     from pruneviz.plans.presets import PRESETS
 
     preset = data.resolve().name
-    command = record_command(
-        preset if preset in PRESETS else "digits", str(data), figures=list(figures)
-    )
+    if preset not in PRESETS or not set(figures) <= set(PRESETS[preset].figures):
+        preset = "digits"
+    command = record_command(preset, str(data), figures=list(figures))
     found = f"{data} holds no recordings" if data.is_dir() else f"there is no folder {data}"
     beside = [] if data.is_dir() else _recordings_beside(data)
     if beside:

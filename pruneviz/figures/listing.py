@@ -27,14 +27,14 @@ def lines_about(
         options: Drawing options.
         figures: Figures that were asked for. Without any, all pictures that the folder allows.
     """
-    from pruneviz.figures.missing import made_by_record
+    from pruneviz.figures.missing import made_by_record, recordable
     from pruneviz.figures.own import own_pictures
     from pruneviz.figures.plot_texts import title_of
 
     complete = made_by_record(spec) or not len(spec)
     lines = [
         f"{name:>4}  {find(name).title}  [{state}]"
-        for name in figures or FIGURES
+        for name in figures or [name for name in FIGURES if recordable(spec, name)]
         if (state := _state(name, spec, options)) and (figures or complete or _recorded(state))
     ]
     if figures:

@@ -56,6 +56,12 @@ def made_by_record(spec: pd.DataFrame) -> bool:
     return bool(len(spec)) and bool(spec["preset"].notna().all())
 
 
+def recordable(spec: pd.DataFrame, figure: str) -> bool:
+    """Whether the runs of a figure may stand beside these, by what their presets record."""
+    used = [PRESETS[preset] for preset in spec["preset"] if preset in PRESETS]
+    return not used or len(used) < len(spec) or any(figure in preset.figures for preset in used)
+
+
 def held(spec: pd.DataFrame) -> str:
     """The runs of a folder in words: `mine (unpruned) and mine (pruned and trained to the end)`."""
     facts = pd.DataFrame({"network": spec["network"], "kind": kinds_of(spec).map(KIND_WORDS)})
@@ -75,7 +81,8 @@ def commands(
 ) -> list[str]:
     """Commands that record the missing runs of a figure.
 
-    They use the preset with which the other runs in the folder were recorded.
+    They use the preset with which the other runs in the folder were recorded; if it does not
+    record those of the figure, another one and its own folder.
 
     Args:
         figure: Figure name.
@@ -88,13 +95,14 @@ def commands(
     Returns:
         One command if the preset records the right data sets by itself, else one per data set.
     """
-    preset = _preset(spec, folder)
+    preset = _preset(spec, folder, figure)
+    out = data if recordable(spec, figure) else f"data/{preset}"
     lacking = {group.network for group in absent}
     networks = [network for network in entry.networks if network in lacking]
     chosen = networks if len(networks) < len(entry.networks) else []
     datasets = list(dict.fromkeys(group.dataset for group in absent))
     return [
-        record_command(preset, data, figures=[figure], networks=chosen, dataset=name)
+        record_command(preset, out, figures=[figure], networks=chosen, dataset=name)
         for name in _named(preset, entry, datasets)
     ]
 
@@ -132,9 +140,7 @@ def _named(preset: str, entry: Entry, datasets: Sequence[str | None]) -> list[st
     return [None] if set(datasets) <= {None, *recorded} else list(datasets)
 
 
-def _preset(spec: pd.DataFrame, folder: str) -> str:
-    """The recordings' preset, else the one that their folder is named after, else digits."""
-    used = [preset for preset in spec["preset"] if preset in PRESETS]
-    if used:
-        return used[0]
-    return folder if folder in PRESETS else "digits"
+def _preset(spec: pd.DataFrame, folder: str, figure: str) -> str:
+    """The first that records a figure: the recordings', that of the folder's name, digits."""
+    names = [*spec["preset"], folder, "digits"]
+    return next(name for name in names if name in PRESETS and figure in PRESETS[name].figures)

@@ -64,15 +64,16 @@ class Task:
 def all_tasks(runs: Runs, place: Place, options: DrawOptions) -> list[Task]:
     """All pictures that a folder allows: figures of the paper, then those of other runs.
 
-    Figures of which no run is recorded are named only in a folder that `pruneviz record` filled.
+    Figures of which no run is recorded are named only in a folder that `pruneviz record` filled,
+    with a preset that records their runs.
     """
     from pruneviz.figures.chosen_runs import chosen_spec, has_recorded_runs
-    from pruneviz.figures.missing import made_by_record
+    from pruneviz.figures.missing import made_by_record, recordable
     from pruneviz.figures.own import ALIKE, own_pictures
 
     spec, complete = runs.spec, made_by_record(runs.spec) or not len(runs.spec)
     tasks, apart = [], []
-    for figure in FIGURES:
+    for figure in (name for name in FIGURES if recordable(spec, name)):
         entry = find(figure)
         if entry.need.dataset is not None and entry.need.dataset not in set(spec["dataset"]):
             continue

@@ -7,7 +7,7 @@ import pytest
 
 from pruneviz.figures.catalogue import FIGURES
 from pruneviz.figures.chosen_runs import RunGroup, missing_runs
-from pruneviz.figures.missing import commands, in_words, status
+from pruneviz.figures.missing import commands, in_words, recordable, status
 from pruneviz.figures.options import DrawOptions
 from tests.support.synthetic_runs import runs_of_every_kind
 
@@ -61,3 +61,15 @@ def test_only_the_networks_that_are_missing_are_recorded(spec: pd.DataFrame) -> 
     assert commands("2", FIGURES["2"], absent, others, "d", "d") == [
         "pruneviz record --preset digits --figures 2 --network vgg13 --out d"
     ]
+
+
+def test_a_figure_that_the_preset_cannot_have_is_recorded_elsewhere(spec: pd.DataFrame) -> None:
+    start = spec.assign(preset="paper-init")
+    absent = missing_runs(start, FIGURES["16"], DEFAULT)
+    assert commands("16", FIGURES["16"], absent, start, "d", "paper-init") == [
+        "pruneviz record --preset digits --figures 16 --out data/digits"
+    ]
+    assert [name for name in FIGURES if recordable(start, name)] == ["3", "13", "14", "15", "H1a"]
+    own = start.assign(preset=["digits", *start["preset"][1:]])
+    for others in (own, start.assign(preset=None), start[:0]):
+        assert all(recordable(others, name) for name in FIGURES)

@@ -68,9 +68,10 @@ def table_of(
 def facts_known(spec: pd.DataFrame) -> set[str]:
     """Facts of runs that measures can use, which at least one run has."""
     found = set()
+    by_run = spec.set_index("run")
     for name in RUN_FACTS & set(spec.columns):
         try:
-            values = _fact(spec.set_index("run"), name)
+            values = _fact(by_run, name)
         except ScoreError:
             continue
         if values.notna().any():

@@ -97,8 +97,8 @@ def with_facts_held(
         spec: One row per run.
         quantities: Columns and pruning measures.
     """
-    mine = spec[spec["run"].astype(str).isin(set(filters["run"].astype(str)))]
-    known = facts_known(mine)
+    mine = spec[spec["run"].astype(str).isin(set(map(str, filters["run"].unique())))]
+    known = facts_known(mine) if any(each.facts for each in quantities) else set()
     there = [each for each in quantities if set(each.facts) <= known]
     rows = with_facts_needed(filters, mine, there)
     lacking = {name for each in quantities for name in each.facts} - set(rows)

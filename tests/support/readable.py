@@ -30,9 +30,15 @@ def _labels_outside(figure: Figure) -> Iterator[Text]:
                 yield from (tick.label1, tick.label2)
 
 
-def assert_readable(figure: Figure) -> None:
-    """Every text has at least 7 points, is inside the canvas, and touches no other text."""
-    figure.draw_without_rendering()
+def assert_readable(figure: Figure, *, drawn: bool = False) -> None:
+    """Every text has at least 7 points, is inside the canvas, and touches no other text.
+
+    Args:
+        figure: Any figure.
+        drawn: Whether it was just drawn at its own resolution, so that all texts have their place.
+    """
+    if not drawn:
+        figure.draw_without_rendering()
     found = [(text, text.get_window_extent()) for text in texts(figure)]
     right, top = figure.bbox.x1 + 0.5, figure.bbox.y1 + 0.5
     for text, box in found:

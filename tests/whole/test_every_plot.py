@@ -136,8 +136,8 @@ def saved(picture: Picture, ending: str) -> bytes:
 def assert_drawn(picture: Any, ending: str) -> None:
     assert isinstance(picture, Picture)
     assert picture.axes and all(axes.has_data() for axes in picture.axes)
-    assert_readable(picture)
     assert saved(picture, ending).startswith(SIGNATURES[ending])
+    assert_readable(picture, drawn=ending == "png")  # other formats are drawn at 72 dpi
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +158,8 @@ def test_every_recording_is_drawn(name: str, function: str, recordings: dict[str
     options = {} if function == "accuracy" else {"unit": "filter"}
     if name == "paper":  # 30 settings, which are too many for most functions
         options["runs"] = list(runs.spec.loc[runs.spec["epochs"] == 160, "run"])
+    elif name == "cifar-mini":  # two seeds are averaged as well as many
+        options["runs"] = list(runs.spec.loc[runs.spec["seed"] < 2, "run"])
     with nothing_global_changes():
         assert_drawn(draw(function, runs, *OF_RECORDINGS[function], **options), "png")
 

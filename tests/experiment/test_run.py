@@ -70,8 +70,7 @@ def checkpoints_whenever_possible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
 
-@pytest.fixture
-def networks(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+def watched_networks(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     """Networks of the finished runs, right before their filters are removed."""
     seen: list[nn.Module] = []
     removal = run.removal_facts
@@ -84,11 +83,34 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     return seen
 
 
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    return watched_networks(monkeypatch)
+
+
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> pv.Runs:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[pv.Runs, nn.Module]:
+    """The run of `PLAN`, never interrupted, and its network."""
     path = tmp_path_factory.mktemp("recorded")
-    record_run(PLAN, Setting(path), ignore)
-    return pv.load(path)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        networks = watched_networks(monkeypatch)
+        record_run(PLAN, Setting(path), ignore)
+    return pv.load(path), networks[0]
+
+
+@pytest.fixture(scope="module")
+def recorded(whole: tuple[pv.Runs, nn.Module]) -> pv.Runs:
+    return whole[0]
+
+
+@pytest.fixture(scope="module")
+def cut_at_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the run of `UNPRUNED`, interrupted at epoch 2, with a checkpoint of epoch 1."""
+    path = tmp_path_factory.mktemp("cut")
+    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        record_run(UNPRUNED, Setting(path), interrupt(2, "measuring"))
+    return path
 
 
 def data_of(plan: RunPlan) -> ImageData:
@@ -149,11 +171,12 @@ def fractions_gone(plan: RunPlan) -> list[Fraction]:
     ids=str,
 )
 def test_every_round_reaches_its_fraction_within_one_filter(
-    tmp_path: Path, change: dict[str, Any]
+    recorded: pv.Runs, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     plan = changed(PLAN, epochs=3, **change)
-    record_run(plan, Setting(tmp_path), ignore)
-    runs = pv.load(tmp_path)
+    if change:
+        record_run(plan, Setting(tmp_path), ignore)
+    runs = pv.load(tmp_path) if change else recorded
     kept = runs.rounds.groupby("round")["kept"].sum()
     wanted = [FILTERS * (1 - float(gone)) for gone in fractions_gone(plan)]
     np.testing.assert_allclose(kept, wanted, atol=0.51)
@@ -191,10 +214,11 @@ PHASES = {
 
 @pytest.mark.parametrize(("change", "phases"), PHASES.values(), ids=list(PHASES))
 def test_epochs_are_of_the_phases_that_the_plan_says(
-    tmp_path: Path, change: dict[str, Any], phases: list[str]
+    recorded: pv.Runs, tmp_path: Path, change: dict[str, Any], phases: list[str]
 ) -> None:
-    record_run(changed(PLAN, **change), Setting(tmp_path), ignore)
-    runs = pv.load(tmp_path)
+    if change:
+        record_run(changed(PLAN, **change), Setting(tmp_path), ignore)
+    runs = pv.load(tmp_path) if change else recorded
     assert runs.epochs["phase"].tolist() == phases
     pruning = runs.epochs.loc[runs.epochs["phase"] == "prune", "epoch"]
     assert sorted(set(runs.rounds["epoch"])) == pruning.tolist()
@@ -272,14 +296,19 @@ RESUMED: dict[str, tuple[dict[str, Any], list[tuple[int, str]]]] = {
 @pytest.mark.parametrize(("change", "cut_off"), RESUMED.values(), ids=list(RESUMED))
 def test_an_interrupted_run_ends_as_if_it_had_never_been(
     tmp_path: Path,
+    whole: tuple[pv.Runs, nn.Module],
     networks: list[nn.Module],
     change: dict[str, Any],
     cut_off: list[tuple[int, str]],
 ) -> None:
     """One run is cut off again and again, so that every epoch after the cut is computed once."""
     plan = changed(PLAN, **change)
-    record_run(plan, Setting(tmp_path / "whole"), ignore)
-    whole = pv.load(tmp_path / "whole")
+    if change:
+        record_run(plan, Setting(tmp_path / "whole"), ignore)
+        expected = pv.load(tmp_path / "whole")
+    else:
+        expected = whole[0]
+        networks.append(whole[1])
     for at, note in cut_off:
         with pytest.raises(KeyboardInterrupt):
             record_run(plan, Setting(tmp_path / "cut"), interrupt(at, note))
@@ -288,9 +317,9 @@ def test_an_interrupted_run_ends_as_if_it_had_never_been(
     record_run(plan, Setting(tmp_path / "cut"), lambda *said: told.append(said))
     assert told[0][1] == f"continuing after epoch {told[0][0]:g}"
     runs = pv.load(tmp_path / "cut")
-    pd.testing.assert_frame_equal(runs.filters, whole.filters)
-    pd.testing.assert_frame_equal(runs.rounds, whole.rounds)
-    pd.testing.assert_frame_equal(without_times(runs), without_times(whole))
+    pd.testing.assert_frame_equal(runs.filters, expected.filters)
+    pd.testing.assert_frame_equal(runs.rounds, expected.rounds)
+    pd.testing.assert_frame_equal(without_times(runs), without_times(expected))
     assert set(files(tmp_path / "cut" / plan.run)) == SEALED
     if plan.pruning:
         first, last = (network.state_dict() for network in networks)
@@ -326,21 +355,18 @@ def test_a_run_whose_checkpoint_or_parts_are_lost_still_ends_with_all_epochs(
     assert list(pv.load(tmp_path).epochs["epoch"]) == [0, 1, 2]
 
 
-def test_a_cut_off_run_is_not_mixed_with_other_options(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        record_run(UNPRUNED, Setting(tmp_path), interrupt(2, "measuring"))
-    before = files(tmp_path)
+def test_a_cut_off_run_is_not_mixed_with_other_options(cut_at_2: Path) -> None:
+    before = files(cut_at_2)
     with pytest.raises(
         LogError, match=r"other options: width was 0\.0625, now 0\.125; use the old ones"
     ):
-        record_run(changed(UNPRUNED, width=0.125), Setting(tmp_path), ignore)
-    assert files(tmp_path) == before
+        record_run(changed(UNPRUNED, width=0.125), Setting(cut_at_2), ignore)
+    assert files(cut_at_2) == before
 
 
-def begun_in(precision: str | None, path: Path) -> Path:
-    """A run that was cut off, with a precision in its spec."""
-    with pytest.raises(KeyboardInterrupt):
-        record_run(UNPRUNED, Setting(path), interrupt(2, "measuring"))
+def begun_in(precision: str | None, cut: Path, path: Path) -> Path:
+    """A copy of a run that was cut off, with a precision in its spec."""
+    shutil.copytree(cut, path, dirs_exist_ok=True)
     file = path / UNPRUNED.run / "spec.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": precision}))
     return path
@@ -362,9 +388,13 @@ def begun_in(precision: str | None, path: Path) -> Path:
     ],
 )
 def test_a_run_goes_on_in_the_precision_it_was_begun_in(
-    tmp_path: Path, asked: Precision | None, error: type[PrunevizError], message: str
+    cut_at_2: Path,
+    tmp_path: Path,
+    asked: Precision | None,
+    error: type[PrunevizError],
+    message: str,
 ) -> None:
-    path = begun_in("tf32", tmp_path)
+    path = begun_in("tf32", cut_at_2, tmp_path)
     before = files(path)
     with pytest.raises(error, match=message):
         record_run(changed(UNPRUNED, precision=asked), Setting(path), ignore)
@@ -373,40 +403,40 @@ def test_a_run_goes_on_in_the_precision_it_was_begun_in(
 
 @pytest.mark.parametrize("asked", [None, "fp32"])
 def test_a_run_begun_in_float32_goes_on_and_says_so(
-    tmp_path: Path, asked: Precision | None
+    cut_at_2: Path, tmp_path: Path, asked: Precision | None
 ) -> None:
-    record_run(changed(UNPRUNED, precision=asked), Setting(begun_in("fp32", tmp_path)), ignore)
+    begun_in("fp32", cut_at_2, tmp_path)
+    record_run(changed(UNPRUNED, precision=asked), Setting(tmp_path), ignore)
     assert pv.load(tmp_path).spec["precision"].tolist() == ["fp32"]
 
 
-def _damaged_checkpoint(path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        record_run(UNPRUNED, Setting(path), interrupt(2, "measuring"))
+def _damaged_checkpoint(path: Path, cut: Path) -> None:
+    shutil.copytree(cut, path, dirs_exist_ok=True)
     (path / UNPRUNED.run / "checkpoint" / "state.pt").write_bytes(b"damaged")
 
 
-def _file_for_a_folder(path: Path) -> None:
+def _file_for_a_folder(path: Path, cut: Path) -> None:
     (path / UNPRUNED.run).write_text("mine")
 
 
 BAD_RUNS: dict[
-    str, tuple[dict[str, object], Callable[[Path], object], type[PrunevizError], str]
+    str, tuple[dict[str, object], Callable[[Path, Path], object], type[PrunevizError], str]
 ] = {
     "missing images": (
         {"dataset": "cifar100"},
-        lambda path: None,
+        lambda path, cut: None,
         DataError,
         r"cifar100.*empty.*--download",
     ),
     "unknown data set": (
         {"dataset": "mnist"},
-        lambda path: None,
+        lambda path, cut: None,
         PresetError,
         r"no data set 'mnist'; choose one of digits",
     ),
     "too few images": (
         {"train_per_class": 10_000},
-        lambda path: None,
+        lambda path, cut: None,
         DataError,
         r"class 0 .*has \d+ training images, but 10000",
     ),
@@ -429,13 +459,14 @@ BAD_RUNS: dict[
     ("change", "prepare", "kind", "said"), BAD_RUNS.values(), ids=list(BAD_RUNS)
 )
 def test_a_run_that_cannot_be_recorded_says_why_and_overwrites_nothing(
+    cut_at_2: Path,
     tmp_path: Path,
     change: dict[str, object],
-    prepare: Callable[[Path], object],
+    prepare: Callable[[Path, Path], object],
     kind: type[PrunevizError],
     said: str,
 ) -> None:
-    prepare(tmp_path)
+    prepare(tmp_path, cut_at_2)
     before = files(tmp_path)
     with pytest.raises(kind, match=said):
         record_run(

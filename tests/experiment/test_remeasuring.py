@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 import pruneviz as pv
 from pruneviz import remeasure
 from pruneviz.analysis.claim_tables import table_of
+from pruneviz.console import processes
 from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import balanced_sample, subset
@@ -285,8 +286,10 @@ def test_two_runs_of_one_name_are_measured_into_folders_of_their_own(
 
 
 def test_the_command_measures_in_processes_and_tells_what_failed_after_the_others(
-    recorded: Path, tmp_path: Path
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # one thread: two that share cores with other tests wait for each other at full load
+    monkeypatch.setattr(processes, "cores", lambda: 1)
     broken = edited(recorded, tmp_path / "broken", seed=1)
     (broken / "weights" / "00000.safetensors").write_bytes(b"nothing")
     given = [

@@ -48,8 +48,9 @@ record: setup
 figures: shipped record
 	$(BIN)/pruneviz figures $(FIGURES) --data $(DATA) --out $(OUT)
 
+# One thread each: threads of several processes that share cores wait for each other at full load.
 test: record
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # Long tests, marked `soak`. A folder of runs with kept weights in PRUNEVIZ_SOAK saves training.
 soak: setup

@@ -72,7 +72,10 @@ RULES: Mapping[str, Rule] = {
                 "recorded, which the reason names; a point without a standard error is not), or "
                 "where a seed has no standard errors"
             ),
-            NOT_TESTABLE: "fewer seeds, or one of the two quantities is not recorded",
+            NOT_TESTABLE: (
+                "fewer seeds, or one of the two quantities is not recorded, at all or by each seed "
+                "near the epoch"
+            ),
         },
         judge=judge_correlations,
         kinds=("unpruned", "weights"),

@@ -21,6 +21,7 @@ from pruneviz.errors import AnalysisError
 from pruneviz.log.request_columns import DRAWS, drawn_columns
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import REQUEST_COLUMNS, filter_column
+from pruneviz.log.thin_copies import left_out
 
 # Facts of a run, and attributes of a measured table: degrees of freedom of theta_g_se and
 # theta_hg_se_given_g, and of errors that are drawn from half samples.
@@ -85,6 +86,25 @@ def errors_of(table: pd.DataFrame, quantity: str, *, given_g: bool = False) -> l
             found.append(ErrorColumn(name, filter_column(name).meaning))
             left &= table[name].isna()
     return found
+
+
+def errors_lost(table: pd.DataFrame, spec: pd.DataFrame, quantity: str) -> list[str]:
+    """Thin copies that left out the errors of a quantity which their full runs are judged by.
+
+    Args:
+        table: Filters table with a column `run`.
+        spec: One row per run.
+        quantity: A column, such as "theta_g".
+    """
+    names = error_columns(quantity)
+    found = []
+    for name, runs in left_out(spec, names).items():
+        better = [other for other in names[: names.index(name)] if other in table]
+        for run in runs:
+            known = table.loc[table["run"].astype(str) == run, better].notna()
+            if not better or not known.all(axis="columns").all():
+                found.append(run)
+    return list(dict.fromkeys(found))
 
 
 def degrees_of_freedom(spec: pd.DataFrame) -> pd.Series:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.chosen_epochs import FRACTIONS, nearest_epochs
 from pruneviz.analysis.correlation import correlate, over_seeds
-from pruneviz.analysis.noise import clear_of_noise, error_columns, with_degrees
+from pruneviz.analysis.noise import clear_of_noise, error_columns, errors_lost, with_degrees
+from pruneviz.analysis.panel_epochs import PanelEpochs, panel_epochs
 from pruneviz.analysis.rules import (
     NOT_SUPPORTED,
     NOT_TESTABLE,
@@ -23,9 +23,9 @@ from pruneviz.analysis.rules import (
     not_testable,
     of_pair,
 )
+from pruneviz.log.thin_copies import why_left_out
 
 X, Y = "theta_g", "theta_hg"
-FAR = 0.1  # of the schedule: how far from its place an epoch may be
 STATISTIC = "Pearson's r of theta_hg with theta_g: tanh of the mean of atanh r over seeds"
 
 
@@ -37,7 +37,8 @@ def judge_correlations(panels: Sequence[Panel], rule: Rule) -> list[Verdict]:
         rule: Its thresholds are high (Pearson), ranks (Spearman) and clear (share of the points).
 
     Returns:
-        A verdict for the initialisation, a quarter and the end of each panel.
+        A verdict for the initialisation, a quarter and the end of each panel; "not testable" where
+        not all seeds have the quantities there.
 
     References:
         Lubana and Dick, ICLR 2021, captions of Figures 3 and 13-15.
@@ -60,6 +61,7 @@ class Agreement:
         clear: Share of the points that are clear of noise, of the noisier quantity whose standard
             errors are known; NaN if it is unknown in any seed.
         clear_in: The quantities whose standard errors are known.
+        unclear: Why the share is unknown.
     """
 
     seeds: int
@@ -71,6 +73,7 @@ class Agreement:
     ranks_high: float
     clear: float
     clear_in: str = f"{X} and {Y}"
+    unclear: str = "standard errors are not recorded in each seed"
 
 
 def decide(found: Agreement, rule: Rule) -> tuple[str, str]:
@@ -85,7 +88,7 @@ def decide(found: Agreement, rule: Rule) -> tuple[str, str]:
     if found.seeds < rule.seeds:
         return NOT_TESTABLE, needs_seeds(rule, found.seeds)
     if np.isnan(found.clear):
-        return UNDECIDED, f"standard errors are not recorded in each seed; {beside}"
+        return UNDECIDED, f"{found.unclear}; {beside}"
     points = (
         f"{100 * found.clear:.0f} % of the points are clear of noise in {found.clear_in}; {beside}"
     )
@@ -122,6 +125,8 @@ def agreements(found: pd.DataFrame, spec: pd.DataFrame) -> dict[int, Agreement]:
     told = found[found["clear_in"] != ""].groupby("epoch")["clear_in"].unique()
     quantities = told.map(lambda names: " or ".join(sorted(names)))
     r, ranks = means["pearson"], means["spearman"]
+    lost = why_left_out(spec, [*error_columns(X), *error_columns(Y)])
+    unclear = f"standard errors are not there in each seed: {lost}" if lost else Agreement.unclear
     return {
         int(str(epoch)): Agreement(
             seeds=int(r["seeds"][epoch]),
@@ -133,47 +138,75 @@ def agreements(found: pd.DataFrame, spec: pd.DataFrame) -> dict[int, Agreement]:
             ranks_high=float(ranks["high"][epoch]),
             clear=float(clear[epoch]),
             clear_in=str(quantities.get(epoch, "")),
+            unclear=unclear,
         )
         for epoch in r.index
     }
 
 
 def _of_panel(panel: Panel, rule: Rule) -> Iterator[Verdict]:
-    found = _of_weights(panel) if panel.unit == "weight" else _of_rows(panel)
-    found = found.dropna(subset=["pearson", "spearman"]) if len(found) else found
-    if found.empty:
-        yield not_testable(panel, STATISTIC, f"no epoch of all seeds has {X} and {Y}")
+    held = _held_in_correlations(panel) if panel.unit == "weight" else _held_in_rows(panel)
+    if held.empty:
+        why = why_left_out(panel.runs.spec, [X, Y])
+        reason = f"no epoch of all seeds has {X} and {Y}" + (f": {why}" if why else "")
+        yield not_testable(panel, STATISTIC, reason)
         return
+    epochs = panel_epochs(panel, held, (X, Y))
+    found = _of_weights(panel, epochs) if panel.unit == "weight" else _of_rows(panel, epochs)
+    verdicts = {**dict(_judged(panel, found, rule)), **dict(_untested(panel, epochs))}
+    for epoch in sorted({*epochs.shown, *epochs.lacking}):
+        undefined = f"{X} and {Y} have no correlation in any seed"
+        yield verdicts.get(epoch, replace(not_testable(panel, STATISTIC, undefined), epoch=epoch))
+
+
+def _untested(panel: Panel, epochs: PanelEpochs) -> Iterator[tuple[int, Verdict]]:
+    for epoch, reason in epochs.lacking.items():
+        yield epoch, replace(not_testable(panel, STATISTIC, reason), epoch=epoch)
+
+
+def _judged(panel: Panel, found: pd.DataFrame, rule: Rule) -> Iterator[tuple[int, Verdict]]:
+    if found.empty:
+        return
+    found = found.dropna(subset=["pearson", "spearman"])
     for epoch, agreement in agreements(found, panel.runs.spec).items():
         verdict, reason = decide(agreement, rule)
-        yield Verdict(
-            panel=panel,
-            verdict=verdict,
-            reason=reason,
-            statistic=STATISTIC,
-            value=agreement.r,
-            low=agreement.low,
-            high=agreement.high,
-            runs=tuple(found.loc[found["epoch"] == epoch, "run"].astype(str)),
-            seeds=agreement.seeds,
-            epoch=epoch,
+        yield (
+            epoch,
+            Verdict(
+                panel=panel,
+                verdict=verdict,
+                reason=reason,
+                statistic=STATISTIC,
+                value=agreement.r,
+                low=agreement.low,
+                high=agreement.high,
+                runs=tuple(found.loc[found["epoch"] == epoch, "run"].astype(str)),
+                seeds=agreement.seeds,
+                epoch=epoch,
+            ),
         )
 
 
-def _of_rows(panel: Panel) -> pd.DataFrame:
-    """pearson, spearman, clear and clear_in of each run at the three epochs, from filters."""
-    runs = panel.runs
-    recorded = runs.recorded("filters")
-    if not {X, Y} <= set(recorded):
+def _held_in_rows(panel: Panel) -> pd.DataFrame:
+    """The runs and epochs that have both quantities."""
+    if not {X, Y} <= set(panel.runs.recorded("filters")):
         return pd.DataFrame()
-    held = runs.read("filters", ["run", "epoch"], complete=[X, Y]).drop_duplicates()
-    rows = _points(panel, _shown(panel, held))
+    return panel.runs.read("filters", ["run", "epoch"], complete=[X, Y]).drop_duplicates()
+
+
+def _held_in_correlations(panel: Panel) -> pd.DataFrame:
+    return _correlations(panel)[["run", "epoch"]].drop_duplicates()
+
+
+def _of_rows(panel: Panel, epochs: PanelEpochs) -> pd.DataFrame:
+    """pearson, spearman, clear and clear_in of each run at the shown epochs, from filters."""
+    rows = _points(panel, epochs.shown)
     keys = ["run", "epoch"]
     found = correlate(rows, X, Y, interval=None)[[*keys, "r"]].rename(columns={"r": "pearson"})
     ranks = correlate(rows, X, Y, method="spearman", interval=None)[[*keys, "r"]].rename(
         columns={"r": "spearman"}
     )
-    return found.merge(ranks, on=keys).merge(_clear(rows, runs.spec), on=keys)
+    return found.merge(ranks, on=keys).merge(_clear(rows, panel.runs.spec), on=keys)
 
 
 def _points(panel: Panel, epochs: Sequence[int]) -> pd.DataFrame:
@@ -188,45 +221,33 @@ def _clear(rows: pd.DataFrame, spec: pd.DataFrame) -> pd.DataFrame:
     """Share of all points clear of noise and in which quantities, by run and epoch.
 
     It is that of the noisier quantity among those whose standard errors are known. A point without
-    an error is not known to be clear; a run without any has no share.
+    an error is not known to be clear; a run without any, or a thin copy that left some out, has no
+    share.
     """
     told = with_degrees(rows, spec)
     flags = {name: clear_of_noise(told, name).astype("Float64") for name in (X, Y)}
-    groups = pd.DataFrame(flags).groupby([rows["run"], rows["epoch"]], observed=True)
+    lost = rows["run"].astype(str).isin({*errors_lost(rows, spec, X), *errors_lost(rows, spec, Y)})
+    groups = pd.DataFrame(flags).mask(lost).groupby([rows["run"], rows["epoch"]], observed=True)
     shares = groups.sum(min_count=1).div(groups.size(), axis=0).astype("float64")
     known = [" and ".join(shares.columns[row]) for row in shares.notna().to_numpy()]
     return pd.DataFrame({"clear": shares.min(axis=1), "clear_in": known}).reset_index()
 
 
-def _of_weights(panel: Panel) -> pd.DataFrame:
-    """The same from correlations over all single weights; clear is that of the recorded sample."""
+def _correlations(panel: Panel) -> pd.DataFrame:
     table = panel.runs.read("correlations").dropna(subset=["r"])
-    table = of_pair(table, X, Y).astype({"run": "str", "method": "str"})
-    shown = _shown(panel, table)
-    table = table[table["epoch"].isin(shown)]
+    return of_pair(table, X, Y).astype({"run": "str", "method": "str"})
+
+
+def _of_weights(panel: Panel, epochs: PanelEpochs) -> pd.DataFrame:
+    """The same from correlations over all single weights; clear is that of the recorded sample."""
+    table = _correlations(panel)
+    table = table[table["epoch"].isin(epochs.shown)]
     if table.empty:
         return table
     wide = table.pivot_table(index=["run", "epoch"], columns="method", values="r")
     found = wide.reindex(columns=["pearson", "spearman"]).reset_index()
     if not {X, Y} <= set(panel.runs.recorded("filters")):
         return found.assign(clear=np.nan, clear_in="")
-    clear = _clear(_points(panel, shown), panel.runs.spec).astype({"run": "str"})
+    clear = _clear(_points(panel, epochs.shown), panel.runs.spec).astype({"run": "str"})
     found = found.merge(clear, on=["run", "epoch"], how="left")
     return found.assign(clear_in=found["clear_in"].fillna(""))
-
-
-def _shown(panel: Panel, held: pd.DataFrame) -> list[int]:
-    """The epochs near 0, a quarter and all of training that all runs hold.
-
-    A run that ended at a fifth of its training says nothing about the end.
-    """
-    runs_at = held.groupby("epoch")["run"].nunique()
-    common = [int(epoch) for epoch in runs_at.index[runs_at == held["run"].nunique()]]
-    if not common:
-        return []
-    stated = panel.runs.spec["epochs"].max()
-    schedule = int(max(common) if pd.isna(stated) else stated)
-    reach = max(1.0, FAR * schedule)
-    places = {share: nearest_epochs(common, schedule, (share,))[0] for share in FRACTIONS}
-    near = [e for share, e in places.items() if abs(e - share * schedule) <= reach]
-    return list(dict.fromkeys(near))

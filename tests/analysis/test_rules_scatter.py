@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +15,8 @@ import pytest
 import pruneviz as pv
 from pruneviz.analysis.claims import RULES
 from pruneviz.analysis.rules_scatter import Agreement, agreements, decide
-from tests.support.synthetic_runs import SMALL, make_runs
+from pruneviz.log.thinning import thin
+from tests.support.synthetic_runs import SMALL, make_runs, save_runs
 from tests.support.verdict_rates import FALSE, OPEN, TRUE, Agreeing, rates
 
 NAME = "high correlation"
@@ -125,7 +130,10 @@ def test_the_end_of_a_run_that_was_cut_off_is_not_judged() -> None:
     runs = correlated(0.95, 0.1)
     spec = runs.spec.assign(epochs=80)
     found = pv.claims(replace(runs, spec=spec), NAME)
-    assert list(found["epoch"]) == [0]  # 8 of 80 epochs are near neither a quarter nor the end
+    assert list(found["epoch"]) == [0, 20, 80]  # 8 epochs are near neither a quarter nor the end
+    assert list(found["verdict"]) == ["supported", "not testable", "not testable"]
+    assert found["reason"][2] == "no seed holds theta_g and theta_hg near epoch 80"
+    assert found["value"].notna().tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -189,3 +197,69 @@ def test_single_weights_are_judged_by_their_recorded_correlations_and_errors(
     assert set(found["figure"]) == {"H1a"} and set(found["unit"]) == {"weight"}
     assert set(found["verdict"]) == {verdict}
     assert found["reason"].str.contains(why).all()
+
+
+# Thin copies
+
+
+def thinned(folder: Path, runs: pv.Runs, *asked: Mapping[str, Any]) -> pv.Runs:
+    """The recordings on disk, each thinned as asked; an empty request leaves it whole."""
+    save_runs(runs, folder / "full")
+    for path, how in zip(sorted((folder / "full").iterdir()), asked, strict=True):
+        if how:
+            thin(path, folder / "thin", **how)
+            shutil.rmtree(path)
+    return pv.load([part for part in (folder / "full", folder / "thin") if any(part.iterdir())])
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (({"epochs": [0, 2]}, {}, {}), "only seeds 1, 2 hold both quantities at epoch 8; the thin"),
+        (({"epochs": [0, 2]},) * 2 + ({},), "only seed 2 holds both quantities at epoch 8; 2 thin"),
+        (({"epochs": [0, 2]},) * 3, "no seed holds theta_g and theta_hg near epoch 8; 3 thin"),
+    ],
+    ids=["one", "two", "all"],
+)
+def test_an_epoch_that_thin_copies_left_out_is_not_testable(
+    tmp_path: Path, asked: tuple[dict[str, Any], ...], why: str
+) -> None:
+    runs = correlated(0.95, 0.1)
+    found, whole = (pv.claims(each, NAME) for each in (thinned(tmp_path, runs, *asked), runs))
+    early = [each[each["epoch"] < 8].drop(columns="runs") for each in (found, whole)]
+    pd.testing.assert_frame_equal(*early)
+    assert list(found["epoch"]) == [0, 2, 8]
+    assert found["verdict"][2] == "not testable" and found["reason"][2].startswith(why)
+    assert str(found["reason"][2]).endswith("left out that epoch")
+
+
+def test_a_quantity_that_a_thin_copy_left_out_is_not_judged_without_its_seed(
+    tmp_path: Path,
+) -> None:
+    asked = ({"columns": ["theta_g", "theta_g_se", "theta_hg_se_given_g"]}, {}, {}, {})
+    found = pv.claims(thinned(tmp_path, correlated(0.95, 0.1, seeds=4), *asked), NAME)
+    assert set(found["verdict"]) == {"not testable"} and len(found) == 3
+    assert found["reason"].str.contains("s0 left out theta_hg").all()
+    gone = ({"columns": ["theta_g"]},) * 3
+    (none,) = pv.claims(thinned(tmp_path / "all", correlated(0.95, 0.1), *gone), NAME)["reason"]
+    assert none == "no epoch of all seeds has theta_g and theta_hg: 3 thin copies left out theta_hg"
+
+
+def test_errors_that_a_thin_copy_left_out_are_said_to_be(tmp_path: Path) -> None:
+    asked = ({"columns": ["theta_g", "theta_hg"]}, {}, {})
+    found = pv.claims(thinned(tmp_path, correlated(0.95, 0.1), *asked), NAME)
+    assert set(found["verdict"]) == {"undecided"}
+    assert found["reason"].str.contains("not there in each seed: the thin copy .*theta_g_se").all()
+
+
+def test_errors_of_one_quantity_do_not_decide_where_a_thin_copy_left_out_the_others(
+    tmp_path: Path,
+) -> None:
+    runs = correlated(0.95, 0.1)
+    noisy = runs.filters.assign(theta_hg_se=9 * runs.filters["theta_hg"].abs())
+    runs = replace(runs, filters=noisy)
+    assert pv.claims(runs, NAME)["reason"].str.startswith("only 0 % of the points").all()
+    kept = {"columns": ["theta_g", "theta_hg", "theta_g_se"]}
+    found = pv.claims(thinned(tmp_path, runs, kept, kept, kept), NAME)
+    assert set(found["verdict"]) == {"undecided"}
+    assert found["reason"].str.contains("3 thin copies left out theta_hg_se;").all()

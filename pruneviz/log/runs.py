@@ -18,7 +18,7 @@ from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.parquet import TablePart, check_file, joined, rows_of_runs
 from pruneviz.log.recordings import Recording, recordings_at, spec_table
 from pruneviz.log.run_directory import is_sealed
-from pruneviz.log.thin_copies import ThinCopy, is_thin, thin_copy, thin_rows
+from pruneviz.log.thin_copies import ThinCopy, lacks_epochs, thin_copy, thin_rows
 
 # facts with a fixed set of values, of which a set of runs need not have all
 _WORDS = ("unit", "bn", "dtype", "precision", "device", "mask_score")
@@ -200,7 +200,7 @@ class Runs:
 
     def _epochs_recorded(self) -> list[int]:
         """Epochs of the filters table, and those that thin copies left out of theirs."""
-        left_out = self._epochs_held("epochs") if is_thin(self.spec) else []
+        left_out = self._epochs_held("epochs") if lacks_epochs(self.spec) else []
         return sorted({*self._epochs_held("filters"), *left_out})
 
     def _epochs_held(self, table: str) -> list[int]:

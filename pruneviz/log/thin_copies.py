@@ -45,13 +45,14 @@ class ThinCopy:
         )
 
 
-def is_thin(spec: pd.DataFrame) -> bool:
-    """Whether some runs are thin copies, without the filters of some epochs.
+def lacks_epochs(spec: pd.DataFrame) -> bool:
+    """Whether some runs are thin copies without the filters of some epochs.
 
     Args:
         spec: One row per run.
     """
-    return bool(len(thin_rows(spec)))
+    facts = thin_rows(spec).get(THINNED, [])
+    return any(own["epochs"] < own["of_epochs"] for own in facts)
 
 
 def thin_copy(facts: Mapping[Any, Any], epochs: pd.DataFrame, held: Sequence[int]) -> ThinCopy:

@@ -55,7 +55,8 @@ def thin(
     """Copy a finished run without the filters at epochs at which no derivative was measured.
 
     The rows that stay, and all other tables, are unchanged. The fact `thinned` in the spec of the
-    copy says what was left out.
+    copy says what was left out. Of a run that measured every epoch the copy is whole, and only
+    compressed more.
 
     Args:
         run: Run directory of a finished run. It does not change.
@@ -79,8 +80,9 @@ def thin(
     kept = _with_columns(filters[filters["epoch"].isin(measured)], columns, spec, run)
     tables["filters"] = kept
     every_epoch, left_out = _left_out(spec, filters, kept)
+    says = {THINNED: left_out} if _lacks(left_out) else {}  # a whole copy is only smaller
     thin_spec = RunSpec.from_dict(
-        {**spec.to_dict(), THINNED: left_out, "schema_version": schema.SCHEMA_VERSION}
+        {**spec.to_dict(), **says, "schema_version": schema.SCHEMA_VERSION}
     )
     with disk_errors(target), whole_folder(target) as folder:
         write_sealed(folder, thin_spec, tables, level=_LEVEL)
@@ -142,6 +144,10 @@ def _left_out(
     }
     columns = [*before.get("columns_left_out", []), *(name for name in had if name not in has)]
     return recorded, facts | ({"columns_left_out": columns} if columns else {})
+
+
+def _lacks(left_out: dict[str, Any]) -> bool:
+    return bool(left_out["rows_left_out"] or left_out.get("columns_left_out"))
 
 
 def _words_of(epochs: list[int], measured: list[int]) -> dict[str, Any]:

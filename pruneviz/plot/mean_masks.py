@@ -11,7 +11,7 @@ from pruneviz.analysis.measures import AnyMeasure, resolve
 from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError, ScoreError
 from pruneviz.log.runs import Runs
-from pruneviz.log.thin_copies import is_thin
+from pruneviz.log.thin_copies import lacks_epochs
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 from pruneviz.plot.row_kind import row_kind_of
 from pruneviz.plot.words import listed
@@ -95,7 +95,7 @@ def _candidates(runs: Runs, spec: pd.DataFrame, ratio: float | None) -> list[str
 
     Runs that hold no other masks than the logged ones have these alone.
     """
-    if not row_kind_of(spec).sampled and not is_thin(spec):
+    if not row_kind_of(spec).sampled and not lacks_epochs(spec):
         held = [set(runs.named([run]).recorded("filters")) for run in spec["run"]]
         return [name for name in mask_scores_of(spec) if all(_is_in(one, name) for one in held)]
     scores = _logged(spec, "mask_score")

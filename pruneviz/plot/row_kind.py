@@ -21,7 +21,7 @@ from pruneviz.errors import FigureError
 from pruneviz.log.filter_columns import Column
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import filter_column
-from pruneviz.log.thin_copies import is_thin
+from pruneviz.log.thin_copies import lacks_epochs
 from pruneviz.log.vocabulary import CorrelationMethod
 from pruneviz.plot.mean_correlations import mean_correlations
 from pruneviz.plot.rows import filters_of
@@ -90,7 +90,7 @@ def _computed_distances(
         filters = filters_of(runs, run, None if score.needs is None else ["kept", *reads])
         filters = with_facts_needed(filters, runs.spec, [score])
         distances = mask_distance(filters, score=score, ratio=ratio)
-        if is_thin(run):
+        if lacks_epochs(run):
             _check_masks(run, score.name, ratio)
             distances = _logged_distances(runs, run, _share_of_rows(filters, ratio))
         found.append(distances.astype({"run": "str"}))

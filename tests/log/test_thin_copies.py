@@ -11,7 +11,7 @@ import pytest
 
 import pruneviz as pv
 from pruneviz.errors import LogError
-from pruneviz.log.thin_copies import is_thin, left_out, thin_copy, why_left_out
+from pruneviz.log.thin_copies import lacks_epochs, left_out, thin_copy, why_left_out
 from pruneviz.log.thinning import thin
 from tests.support.synthetic_runs import SMALL, make_runs, save_runs
 
@@ -48,10 +48,10 @@ def thinned(full: pv.Runs, folder: Path, *runs: int, **asked: list[int] | list[s
 
 
 def test_a_copy_tells_what_it_holds_and_the_full_run_had(full: pv.Runs, tmp_path: Path) -> None:
-    assert not is_thin(full.spec) and full.thin_copies() == []
+    assert not lacks_epochs(full.spec) and full.thin_copies() == []
     runs = thinned(full, tmp_path, 0, epochs=[0, 4], columns=["theta_g", "sigma"])
     (copy,) = runs.thin_copies()
-    assert is_thin(runs.spec) and copy.run == "vgg13-digits-s0"
+    assert lacks_epochs(runs.spec) and copy.run == "vgg13-digits-s0"
     assert copy.recorded == tuple(range(9))
     assert (copy.measured, copy.held, copy.pruned) == ((0, 2, 4, 6, 8), (0, 4), (5, 6, 7, 8))
     assert "filters of 2 of 9 epochs (0, 4)" in copy.in_words

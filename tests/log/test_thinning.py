@@ -239,3 +239,21 @@ def test_the_command_keeps_the_last_epoch(full: Path, run: Path, tmp_path: Path)
         assert done.exit_code == 0, done.output
         held = pv.load(out).filters["epoch"].unique().tolist()
         assert held == [12] if place < 2 else held == [8, 12]
+
+
+def test_a_copy_with_every_epoch_has_the_masks_of_the_full_run(tmp_path: Path) -> None:
+    full = make_runs(NETWORKS, seeds=(0,), epochs=3, every=1)
+    save_runs(full, tmp_path / "full")
+    run = next((tmp_path / "full").iterdir())
+    whole = thin(run, tmp_path / "whole")
+    assert (whole.epochs, whole.all_epochs) == (4, 4)
+    assert "thinned" not in json.loads((whole.path / SPEC_FILE).read_text(encoding="utf-8"))
+    thin(run, tmp_path / "columns", columns=["sigma", "sigma_delta", "theta_g", "abs_theta_g"])
+    drawn = [
+        compose(
+            "2", pv.load(tmp_path / name), networks=["vgg13"], options=DrawOptions(mask_ratio=0.5)
+        )
+        for name in ("full", "whole", "columns")
+    ]
+    for copy in drawn[1:]:
+        pd.testing.assert_frame_equal(copy.numbers, drawn[0].numbers)

@@ -22,6 +22,7 @@ from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.plot import style
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.groups import label
+from pruneviz.plot.layer_names import layer_title
 from pruneviz.plot.legends import shortened
 
 _NAMED_LAYERS = 7  # beside a colour bar
@@ -179,7 +180,7 @@ def _by_depth(table: pd.DataFrame, named: bool) -> Colouring:
         places = sorted({1, round((1 + deepest) / 2), deepest})
         return Colouring("depth", {}, norm, "layer depth", {place: str(place) for place in places})
     places = sorted({round(place) for place in np.linspace(1, deepest, _NAMED_LAYERS)})
-    texts = shortened([layers[place] for place in places], _LONGEST_LAYER)
+    texts = shortened([layer_title(layers[place]) for place in places], _LONGEST_LAYER)
     return Colouring(
         "depth", {}, norm, "layer", dict(zip(places, map(literal, texts), strict=True))
     )
@@ -208,6 +209,8 @@ def value_name(fact: str, value: object) -> str:
     """A value of a fact or column as a legend names it."""
     if fact == KEPT and value is not None:
         return "kept" if value else "pruned"
+    if isinstance(value, str) and fact == "layer":
+        return layer_title(value)
     if isinstance(value, str) and (fact not in SPEC_FACTS or fact in _CLEAR):
         return value
     return label({fact: value})

@@ -46,7 +46,7 @@ from pruneviz.plot.mask_panels import (
 )
 from pruneviz.plot.mean_masks import AUTO
 from pruneviz.plot.panels import network_of, wrapped_label
-from pruneviz.plot.quantities import axis_label
+from pruneviz.plot.quantities import symbol_of
 from pruneviz.plot.row_kind import RowKind, row_kind_in
 from pruneviz.plot.source import Chosen, Source
 from pruneviz.plot.words import SYMBOLS
@@ -351,9 +351,7 @@ def _in_words(name: str, row_kind: RowKind) -> str:
         return row_kind.change_symbol
     if name.startswith("loss_preservation"):
         return "loss preservation"
-    symbol = axis_label(name, row_kind)
-    unit = symbol.rfind(" (")
-    (text,) = shortened([symbol[:unit] if unit > 0 else symbol], _LABEL)
+    (text,) = shortened([symbol_of(name, row_kind)], _LABEL)
     return text
 
 

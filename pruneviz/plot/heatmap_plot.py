@@ -30,6 +30,7 @@ from pruneviz.plot.cells import (
     width_of,
 )
 from pruneviz.plot.glyphs import literal
+from pruneviz.plot.layer_names import layer_title
 from pruneviz.plot.panels import check_number, leave_margins, seeds_in_words, write_title
 from pruneviz.plot.quantities import with_name
 from pruneviz.plot.recorded import (
@@ -291,7 +292,8 @@ def _cells(panel: pd.DataFrame, over: Over, rows: list[tuple[str, str]]) -> Cell
     in_order = panel.sort_values(place)
     columns = list(in_order[over].unique())
     matrix = _matrix(panel, ["x", "y"], over, pd.MultiIndex.from_tuples(rows), columns)
-    return Cells(_pair_titles(rows), tuple(map(str, columns)), matrix)
+    below = tuple(layer_title(name) if over == "layer" else name for name in map(str, columns))
+    return Cells(_pair_titles(rows), below, matrix)
 
 
 def _matrix(panel: pd.DataFrame, index: Any, column: str, rows: Any, columns: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Names of layers below an axis: cut to what tells them apart, and only as many as fit."""
+"""Names of layers in pictures: cut to what tells them apart, and below an axis those that fit."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ from pruneviz.plot.legends import shortened
 _LONGEST = 24  # characters
 
 
+def layer_title(name: str) -> str:
+    """The name of a layer, or `layer 3` where it is a number alone, as in `nn.Sequential`."""
+    return name if any(map(str.isalpha, name)) else f"layer {name}"
+
+
 def short_names(names: Sequence[str]) -> list[str]:
     """Shorten layer names to their distinguishing part.
 
     Leading parts that all names share are cut, and everything after the first unique part:
-    `features.conv1` and `features.block1.pointwise` become `conv1` and `block1`.
+    `features.conv1` and `features.block1.pointwise` become `conv1` and `block1`. Numbers alone, as
+    of `features.0` and `features.3`, become `layer 0` and `layer 3`.
     """
     parts = [name.split(".") for name in names]
     shared = _shared(parts)
-    return [".".join(name[shared : _telling(name, parts, shared)]) for name in parts]
+    return [layer_title(".".join(name[shared : _telling(name, parts, shared)])) for name in parts]
 
 
 def name_layers(axes: Axes, layers: Sequence[str]) -> float:

@@ -37,8 +37,10 @@ from pruneviz.plot.words import listed, percent
 
 _GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
 _ZERO = 2.4  # points: height of the stroke of a value of zero
+_CASING, _CORE = 3.0, 0.4  # points of an error bar with white around it; its dark share
+_MOST_CASING = 0.6 * 72  # points of an inch of a bar that the white may cover
 _LOW = 3.0  # per cent: bars so low would vanish below white edges and hatches
-_SMALL = 7.0  # points: the smallest text of the style
+_SMALL = 7.0  # points: the smallest text
 _MOST_BARS = 400  # in a panel; more are points joined by a line
 _ROOM = 0.09  # inches beside the axes and their labels
 _NAMES = 0.5  # inches of names of layers that a panel has room for
@@ -270,8 +272,11 @@ def _draw_bars(
                 bar.set(hatch="", linewidth=0)
     _mark_zeros(axes, x[(values == 0).to_numpy()], width, look)
     if spread.notna().any():
-        for colour, thick in (("white", 2.0), (style.NOTE_COLOUR, 0.8)):  # seen on dark bars, too
-            axes.errorbar(x, values, spread, fmt="none", ecolor=colour, elinewidth=thick)
+        inches = axes.bbox.width / axes.figure.figure.dpi * width / max(1, len(x))
+        casing = min(_CASING, _MOST_CASING * inches)
+        for colour, thick in (("white", casing), (style.NOTE_COLOUR, _CORE * casing)):
+            options: dict[str, Any] = {"ecolor": colour, "elinewidth": thick, "zorder": 2.5}
+            axes.errorbar(x, values, spread, fmt="none", **options)
 
 
 def _mark_zeros(axes: Axes, x: np.ndarray, width: float, look: Look) -> None:
@@ -325,7 +330,12 @@ def _handles(table: pd.DataFrame, axis: YAxis, looks: Mapping[Key, Look]) -> lis
     if axis.is_share and not axis.has_points and table[axis.column].eq(0).any():
         handles.append(Line2D([], [], color=style.NOTE_COLOUR, linewidth=_ZERO, label="0 %"))
     if not axis.has_points and table[f"{axis.column}_sd"].notna().any():
-        bar: dict[str, Any] = {"marker": "|", "markersize": 8, "color": style.NOTE_COLOUR}
+        bar: dict[str, Any] = {
+            "marker": "|",
+            "markersize": 8,
+            "markeredgewidth": _CORE * _CASING,
+            "color": style.NOTE_COLOUR,
+        }
         handles.append(Line2D([], [], linestyle="none", label="± 1 sd over runs", **bar))
     targets = targets_of(table) if axis.is_share else []
     if targets:
@@ -381,7 +391,7 @@ def _write(
     for letter, axes, panel in zip(letters(len(panels)), drawn.axes, panels, strict=True):
         title = f"{letter if lettered else ''}{panel.title}"
         axes.set_title(wrapped(title, style.TEXT_WIDTH))
-    if lettered:
+    if len(panels) > 1:
         figure.supylabel(axis.label, fontsize=8)
     else:
         drawn.axes[0].set_ylabel(axis.label.replace(" of the layer", "\nof the layer"))

@@ -21,6 +21,7 @@ from pruneviz.errors import FigureError, unknown_name
 from pruneviz.plot import style
 from pruneviz.plot.canvas import canvas, with_table
 from pruneviz.plot.glyphs import literal
+from pruneviz.plot.layer_names import layer_title
 from pruneviz.plot.legends import shortened
 from pruneviz.plot.mask_tables import masks_table
 from pruneviz.plot.panels import check_number, leave_margins, write_title
@@ -179,7 +180,7 @@ def _panel(rows: pd.DataFrame, order: Order) -> _Panel:
     layers = rows.drop_duplicates("depth").sort_values("depth")["layer"]
     return _Panel(
         _note(rows),
-        shortened(list(layers), _LONGEST),
+        shortened([layer_title(str(layer)) for layer in layers], _LONGEST),
         by_epoch.columns.to_numpy(dtype="int64"),
         [mask.to_numpy() for _, mask in by_epoch.groupby("depth")],
     )

@@ -158,5 +158,12 @@ def axis_label(name: str, row_kind: RowKind) -> str:
     return column.symbol if column.unit in _UNITLESS else f"{column.symbol} ({column.unit})"
 
 
+def symbol_of(name: str, row_kind: RowKind) -> str:
+    """`axis_label` without the unit."""
+    symbol = axis_label(name, row_kind)
+    unit = symbol.rfind(" (")
+    return symbol[:unit] if unit > 0 else symbol
+
+
 def _there(recorded: Sequence[str]) -> str:
     return f"they have [{', '.join(recorded)}]"

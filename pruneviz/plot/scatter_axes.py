@@ -17,6 +17,7 @@ from pruneviz.plot.words import scientific
 # and in inches.
 GAPS = (0.27, 0.13)
 _LABEL = (0.35, 0.22)
+_ONE_LABEL = 0.5  # least distance from which an axis has room for a single label
 _POINTS = 7.5  # size of the text that these inches are for
 _CHARACTER, _APART = 0.62, 0.6  # width of a character and least gap, in font sizes
 _INCH = 72  # points
@@ -41,7 +42,7 @@ def scale_axis(
     if logarithmic:
         SignedLog.fit(values).apply(axes, which, gap)
         return
-    most = max(2, round(0.8 / gap))
+    most = max(1 if gap > _ONE_LABEL else 2, round(0.8 / gap))
     axis.set_major_locator(FixedLocator(linear_ticks(*axis.get_view_interval(), most)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: scientific(value)))
 
@@ -62,7 +63,7 @@ def fit_labels(axes: Axes, size: float | None = None) -> None:
     for most in range(len(axes.get_xticks()), 0, -1):
         ticks = linear_ticks(low, high, most)
         axes.xaxis.set_major_locator(FixedLocator(ticks))
-        if _fit(axes, ticks):
+        if ticks and _fit(axes, ticks):
             return
 
 
@@ -86,7 +87,7 @@ def label_gaps(axes: Axes, panels: int) -> tuple[float, float]:
     if panels > 1:
         return GAPS
     inches = np.asarray(axes.get_window_extent().size) / axes.figure.figure.dpi
-    across, up = np.clip(np.array(_LABEL) * _size(axes) / _POINTS / inches, 0.05, 0.45)
+    across, up = np.clip(np.array(_LABEL) * _size(axes) / _POINTS / inches, 0.05, 1.0)
     return float(across), float(up)
 
 
@@ -97,10 +98,11 @@ def _size(axes: Axes) -> float:
 
 def linear_ticks(low: float, high: float, most: int) -> list[float]:
     """Round values inside an axis, at most `most`, none at its ends."""
+    inside = np.array([])
     for bins in range(most + 2, 1, -1):
         locator = MaxNLocator(nbins=bins, steps=[1, 2, 5, 10])
         ticks = np.asarray(locator.tick_values(low, high))
         inside = ticks[off_ends((ticks - low) / (high - low))]
         if 0 < len(inside) <= most:
             return list(inside.tolist())
-    return []
+    return list(inside[len(inside) // 2 :][:most].tolist())

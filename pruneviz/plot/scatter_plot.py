@@ -164,7 +164,7 @@ def draw_points(
         The given axes, or a figure.
     """
     row_kind = row_kind_in(table)
-    table = table.assign(clear=clear_points(table, x, y), clear_in=clear_words(table, x, y))
+    table = table.assign(clear=clear_points(table, x, y), clear_in=_along(table, x, y))
     title = "" if hue is None else axis_label(hue, row_kind)
     colours = colouring(table, hue and name_in(table, hue), title)
     panels, columns = _panels(table)
@@ -194,8 +194,8 @@ def draw_points(
         colours.explain(drawn.figure, drawn.axes)
         if ax is None:
             cast(Figure, drawn.figure).draw_without_rendering()  # gives panels their widths
-            for each in [*upper, *lower]:
-                fit_labels(each, _NARROW if len(shown) > 1 else None)
+        for each in [*upper, *lower]:
+            fit_labels(each, _NARROW if len(shown) > 1 else None)
         drawn.legend([*colours.handles, *_noise_handles(table)], room=0)
     return drawn.result
 
@@ -233,6 +233,12 @@ def _draw_inset(
     x, y = (rows[name].to_numpy(dtype="float64") for name in names)
     scale_axis(axes, "x", x, "linear", max(gaps[0], GAPS[0]))
     scale_axis(axes, "y", y, "linear", max(gaps[1], GAPS[1]))
+
+
+def _along(table: pd.DataFrame, x: str, y: str) -> str:
+    """The axis along which hollow points are within noise, if the errors of one are known alone."""
+    axes = {f" in {x}": " along the horizontal axis", f" in {y}": " along the vertical axis"}
+    return axes.get(clear_words(table, x, y), "")
 
 
 def _noise_handles(table: pd.DataFrame) -> list[Artist]:

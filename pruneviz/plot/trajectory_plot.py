@@ -23,6 +23,7 @@ from pruneviz.errors import FigureError, unknown_name
 from pruneviz.plot import style
 from pruneviz.plot.canvas import Canvas, canvas, with_table
 from pruneviz.plot.glyphs import literal
+from pruneviz.plot.layer_names import layer_title
 from pruneviz.plot.legends import shortened
 from pruneviz.plot.panels import (
     MOST,
@@ -166,7 +167,9 @@ def _draw_bands(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> An
         for (group, layer), rows in table.groupby(["group", "layer"], sort=False)
     }
     size, across = (_LARGE, 2) if len(panels) <= 2 else (_SMALL, 4)
-    names = shortened(list(table["layer"].unique()), int(size[0] / _CHARACTER))
+    names = shortened(
+        [layer_title(name) for name in table["layer"].unique()], int(size[0] / _CHARACTER)
+    )
     titles = dict(zip(table["layer"].unique(), names, strict=True))
     with _canvas(ax, list(panels), size, across) as drawn:
         leave_margins(drawn)
@@ -239,7 +242,7 @@ def _entitle(axes: Axes, panel: pd.DataFrame, note: str, ax: Axes | None) -> Non
 
 def _filter_name(row: dict[Hashable, Any]) -> str:
     weight = f", {row['weight']:.0f}" if "weight" in row else ""
-    return f"{row['layer']}[{row['filter']}{weight}]"
+    return f"{layer_title(row['layer'])}[{row['filter']}{weight}]"
 
 
 def _mark_end(

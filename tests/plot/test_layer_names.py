@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from matplotlib.figure import Figure
 
+from pruneviz import plot
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.plot import style
 from pruneviz.plot.layer_names import name_layers, short_names
-from tests.support.readable import assert_readable
+from tests.support.readable import assert_readable, texts
+from tests.support.synthetic_runs import make_runs
 
 
 @pytest.mark.parametrize(
@@ -25,7 +30,9 @@ from tests.support.readable import assert_readable
         ),
         (["a.b", "a.b.c", "a.d.e.f"], ["b", "b.c", "d"]),
         (["encoder.conv"], ["conv"]),
-        (["0", "3", "6"], ["0", "3", "6"]),
+        (["0", "3", "6"], ["layer 0", "layer 3", "layer 6"]),
+        (["f.0.conv", "f.0.norm", "f.3.conv"], ["0.conv", "0.norm", "layer 3"]),
+        (["层1", "层2"], ["层1", "层2"]),
     ],
 )
 def test_names_are_cut_to_what_tells_layers_apart(names: list[str], short: list[str]) -> None:
@@ -60,3 +67,23 @@ def test_names_are_readable(names: list[str]) -> None:
         assert_readable(figure)
     assert 0.05 < height < 2.5
     assert len([text for text in axes.get_xticklabels() if text.get_text()]) >= len(names) // 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (plot.scatter, {"x": "theta_g", "y": "theta_hg", "hue": "layer", "epochs": -1}),
+        (plot.correlation, {"x": "theta_g", "y": "theta_hg", "by": "layer"}),
+        (plot.layer_ratios, {"y": "theta_norm2"}),
+        (plot.heatmap, {"measures": ["magnitude", "proposed"], "over": "layer", "epochs": -1}),
+        (plot.trajectory, {"y": "theta_norm2"}),
+        (plot.masks, {}),
+    ],
+    ids=["scatter", "correlation", "layers", "heatmap", "trajectory", "masks"],
+)
+def test_layers_that_are_numbers_are_called_layers(kind: Any, options: dict[str, Any]) -> None:
+    runs = make_runs({"mine": (8, 16)}, (0,), 4, 2)
+    numbers = dict(zip(runs.filters["layer"].unique(), ["0", "3"], strict=True))
+    numbered = runs.filters["layer"].astype(str).map(numbers)
+    figure = kind(replace(runs, filters=runs.filters.assign(layer=numbered)), **options)
+    assert {"layer 0", "layer 3"} <= {text.get_text() for text in texts(figure)}

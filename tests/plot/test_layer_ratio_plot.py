@@ -5,6 +5,7 @@ The paper's figures are tested in tests/figures/kinds/test_layer_ratios.py.
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from pruneviz.errors import FigureError
 from pruneviz.log.runs import Runs, load
@@ -305,3 +307,22 @@ def test_the_axis_names_what_is_pruned(unit: str, what: str) -> None:
 def test_a_single_measure_is_named() -> None:
     figure = layer_ratios(pruned(measures=("magnitude",)))
     assert legend_of(figure) == ["Magnitude", "± 1 sd over runs", "target, 60 % of all"]
+
+
+def test_error_bars_are_seen_on_dark_bars() -> None:
+    runs = pruned(rounds=(5,))
+    rounds = runs.rounds.assign(kept=runs.rounds["filters"] // 4)
+    rounds.loc[rounds["run"].astype(str).str.endswith("s1"), "kept"] *= 2
+    figure = layer_ratios(replace(runs, rounds=rounds), runs={"measure": "magnitude"})
+    axes, (bar, *_) = figure.axes[0], figure.axes[0].patches
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=300, format="png")
+    picture.seek(0)
+    grey = imread(picture)[:, :, :3].mean(axis=2)
+    middle = bar.get_x() + bar.get_width() / 2
+    across, up = axes.transData.transform((middle, bar.get_height() - 5)) * 300 / figure.dpi
+    row = grey[len(grey) - round(up), round(across) - 9 : round(across) + 10]
+    white = np.flatnonzero(row > 0.9)
+    assert len(white) >= 6, "white on both sides"
+    assert np.sum(row[white[0] : white[-1]] < 0.4) >= 4, "the error bar, 1.2 points wide"
+    assert row[0] < 0.4 and row[-1] < 0.4, "the bar"

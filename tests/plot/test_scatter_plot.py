@@ -314,3 +314,18 @@ def test_names_beside_a_colour_bar_take_no_room_from_the_panels(runs: Runs) -> N
     assert widths[1] > 0.9 * widths[0]
     boxes = [axes.texts[0].get_window_extent() for axes in named.axes[:3]]
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("scale", ["symlog", "linear"])
+@pytest.mark.parametrize("panels", [2, 5, 7])
+def test_labels_of_narrow_axes_do_not_touch(runs: Runs, scale: Any, panels: int) -> None:
+    figure = Figure(figsize=(5.5, 2.5))
+    given = figure.subplots(1, panels)
+    for axes in given:
+        plot.scatter(runs, X, Y, runs={"network": "vgg13"}, epochs=8, scale=scale, ax=axes)
+    figure.draw_without_rendering()
+    for axis in (axis for axes in given for axis in (axes.xaxis, axes.yaxis)):
+        labels = [tick.label1 for tick in axis.get_major_ticks()]
+        boxes = [label.get_window_extent() for label in labels if label.get_text()]
+        assert boxes
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))

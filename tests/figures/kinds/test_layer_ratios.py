@@ -199,7 +199,7 @@ def test_the_caption_holds_the_numbers(runs: Runs) -> None:
     assert f"{measure_title('grasp')}: {line}" in text
     own = grasp[grasp["coupled_to"].isna()].set_index("layer")
     most = own["ratio"].idxmax()
-    assert f"most in {most.split('.')[1]}, {100 * own['ratio'].max():.1f}" in text
+    assert f"most in layer {most.split('.')[1]}, {100 * own['ratio'].max():.1f}" in text
     assert "9 further layers (such as features.0.depthwise)" in text
     assert "far more aggressively" in text
 

@@ -16,7 +16,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, ScaledTranslation
 
 from pruneviz.plot.glyphs import literal
 
@@ -33,6 +33,7 @@ _AIRY = {"handlelength": 2.4, "columnspacing": 1.4}
 _ONE_COLUMN = 3  # entries inside axes; more stand side by side
 _INSIDE = 0.9  # of the width of axes: their text may be larger than that of our own pictures
 _CLEAR, _MOST_ROOM = 0.04, 0.6  # room beside a legend, and of all that it takes, of an axis
+_APART = 0.06  # inches between axes and a legend beside them
 _AROUND = 4.5  # room of a handle and the gap after an entry, in font sizes
 
 
@@ -52,7 +53,8 @@ def legend(
 
     Args:
         target: Figure, below whose panels the legend stands; or axes, in which it stands while it
-            is short, and else beside them if the figure's layout makes room there.
+            is short and hides nothing, and else beside them: a layout of the figure makes room
+            there, as does `savefig` with `bbox_inches="tight"`.
         handles: Drawn or made-up artists with labels. None without them.
         columns: Number of columns. Default: as many as fit into the width.
         most: Largest number of entries.
@@ -91,6 +93,7 @@ def _clear_way(axes: Axes, found: Legend) -> None:
     """Raise the upper ends of axes if a legend inside them hides something that is drawn.
 
     Axes that share the place, such as a second axis, are raised alike, and keep their common zero.
+    A legend that would take most of the axes moves to their right.
     """
     figure = cast(Figure, axes.get_figure(root=True))
     figure.draw_without_rendering()
@@ -99,10 +102,24 @@ def _clear_way(axes: Axes, found: Legend) -> None:
     drawn = [[*each.lines, *each.patches, *each.collections] for each in alike]
     if not any(_reaches(artist, box) for artists in drawn for artist in artists):
         return
-    share = min(box.height / axes.bbox.height + _CLEAR, _MOST_ROOM)
+    share = box.height / axes.bbox.height + _CLEAR
+    if share > _MOST_ROOM:
+        _move_beside(alike, found)
+        return
     for each in alike:
         _raise(each, share)
     found.set_loc("upper left")
+
+
+def _move_beside(alike: Sequence[Axes], found: Legend) -> None:
+    """Move a legend to the right of axes and of what stands beside these, such as a second axis."""
+    axes, figure = alike[0], cast(Figure, alike[0].get_figure(root=True))
+    ends = [cast(Bbox, each.get_tightbbox(for_layout_only=True)).x1 for each in alike]
+    inches = (max(ends) - axes.bbox.x1) / figure.dpi + _APART
+    right = axes.transAxes + ScaledTranslation(inches, 0, figure.dpi_scale_trans)
+    found.set_loc("upper left")
+    found.set_bbox_to_anchor((1.0, 1.0), transform=right)
+    found.borderaxespad = 0.0
 
 
 def _raise(axes: Axes, share: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -103,3 +105,25 @@ def test_a_legend_inside_axes_hides_no_line(second: bool) -> None:
         assert not path.intersects_bbox(box, filled=False)
     assert set(axes.get_yticks()) <= set(before), "no tick stands in the room of the legend"
     assert axes.get_ylim() == twin.get_ylim()
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+@pytest.mark.parametrize("second", [False, True])
+def test_a_legend_that_would_take_most_of_its_axes_moves_beside_them(
+    layout: Literal["constrained"] | None, second: bool
+) -> None:
+    figure = Figure(figsize=(4, 1.8), layout=layout)
+    axes = figure.subplots()
+    lines = [
+        axes.plot([0, 1], [0, 1], label=f"a name of some length {shift}")[0] for shift in range(6)
+    ]
+    if second:
+        lines += axes.twinx().plot([0, 1], [1, 0], label="another")
+    found = legend(axes, lines)
+    figure.draw_without_rendering()
+    assert found is not None
+    box = found.get_window_extent()
+    assert not any(box.overlaps(each.bbox) for each in figure.axes)
+    labels = [label for each in figure.axes[1:] for label in each.get_yticklabels()]
+    assert not any(box.overlaps(label.get_window_extent()) for label in labels)
+    assert layout is None or figure.bbox.x1 >= box.x1

@@ -29,6 +29,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
 from pruneviz.errors import FigureError
@@ -79,6 +80,10 @@ class Picture(Figure):
     pyplot does not know it until `show`, so that drawing changes nothing global, no notebook shows
     a picture twice, and none is kept in memory.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        FigureCanvasAgg(self)  # keeps its renderer, so that texts are measured once a resolution
 
     def _repr_png_(self) -> bytes:
         target = io.BytesIO()

@@ -253,12 +253,13 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, axis: EpochAxis, look: Look) ->
             low, high = (mean - sd).clip(*axis.bounds), (mean + sd).clip(*axis.bounds)
             shade = 0.10 if place else 0.20
             axes.fill_between(known["epoch"], low, high, color=colour, alpha=shade, linewidth=0)
+        dashes = _line(axis, look, place)
         (line,) = axes.plot(
             known["epoch"],
             mean,
             color=colour,
-            linestyle=_line(axis, look, place),
-            linewidth=0.8 if place else 1.2,
+            linestyle=dashes,
+            linewidth=0.8 if place else style.line_width(dashes),
         )
         if len(known) == 1:  # a line of one point would not be seen
             line.set(marker=look.style.marker or ".")
@@ -293,9 +294,11 @@ def _handles(
     A few settings stand above what line styles mean, column by column.
     """
     lines: list[Artist] = [
-        Line2D([], [], color=look.style.colour, linestyle=_line(axis, look, 0), label=look.label)
+        Line2D([], [], color=look.style.colour, ls=dashes, lw=width, label=look.label)
         for look in looks.values()
         if look.label
+        for dashes in [_line(axis, look, 0)]
+        for width in [style.line_width(dashes)]
     ]
     spread = _spread_handles(table, axis)
     if spread and not lines:

@@ -78,6 +78,7 @@ _COLOURS = ("#7A2BE0", "#1B1020", "#B200B2", "#B56A9B", "#5E4A0A", "#E6174B", "#
 _MARKERS = ("X", "<", "h", "*", ">", "d", "p", "H", "8", *MEASURE_MARKERS.values())
 _HATCHES = ("----", "||||", "oooo", "++++", "//..", *MEASURE_HATCHES.values())
 _LINES: tuple[Line, ...] = (*MEASURE_LINES.values(), (0, (2, 2)), (0, (8, 1.5, 2, 1.5)))
+_WIDTH, _DOTTED = 1.2, 1.8  # points of curves; of those of which less than half is drawn
 _GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in the lightness
 _APART = 0.1  # least difference in lightness that is told apart in grey
 
@@ -226,6 +227,14 @@ def _rotated(options: Sequence[Any], place: int) -> tuple[Any, ...]:
 
 def _lightness(colour: str) -> float:
     return sum(weight * part for weight, part in zip(_GREY, to_rgb(colour), strict=True))
+
+
+def line_width(line: Line) -> float:
+    """Width of a curve in points: dotted ones are thicker, or grey would leave little of them."""
+    if isinstance(line, str):
+        return _WIDTH
+    dashes = line[1] or (1, 0)
+    return _DOTTED if 2 * sum(dashes[::2]) < sum(dashes) else _WIDTH
 
 
 def depth_colours() -> Colormap:

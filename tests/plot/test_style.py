@@ -7,6 +7,7 @@ import itertools
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from pruneviz.plans.needs import CURVE_MEASURES, RATIO_MEASURES
 from pruneviz.plot import style
@@ -113,3 +114,16 @@ def test_settings_of_a_measure_keep_its_colour() -> None:
     assert {look.colour for look in looks} == {style.MEASURE_COLOURS["loss_preservation"]}
     assert len({(look.marker, look.hatch, str(look.line)) for look in looks}) == 7
     assert len({str(look.line) for look in looks}) == 7
+
+
+def test_curves_of_the_paper_are_seen_in_grey_on_shaded_rounds() -> None:
+    shade = 0.93
+    for measure in ("magnitude", "proposed", "loss_preservation"):
+        line = style.MEASURE_LINES[measure]
+        dashes = (1, 0) if isinstance(line, str) else line[1]
+        drawn = sum(dashes[::2]) / sum(dashes)
+        weights = (0.299, 0.587, 0.114)
+        grey = sum(
+            w * c for w, c in zip(weights, to_rgb(style.MEASURE_COLOURS[measure]), strict=True)
+        )
+        assert style.line_width(line) * drawn * (shade - grey) > 0.2, measure

@@ -25,7 +25,7 @@ from pruneviz.analysis.over_runs import mean_over_runs, with_facts
 from pruneviz.analysis.pairs import Pairs, complete_pairs, grouped, unit_numbers
 from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
 from pruneviz.analysis.resampling import Resampling
-from pruneviz.analysis.run_facts import table_of
+from pruneviz.analysis.run_facts import check_not_left_out, table_of
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.runs import Runs
@@ -135,6 +135,7 @@ def correlate(
     known = _columns(filters)
     how = _how(by, method, interval, Resampling(level, resamples, seed), known)
     if isinstance(filters, Scan):
+        check_not_left_out(filters, [x, y])
         _check_groups(filters.no_rows(), by, how)
         return _correlated_on_disk(filters, x, y, by, how)
     table = table_of(filters, [x, y], [*by, *how.units])

@@ -18,7 +18,7 @@ import pandas as pd
 from pruneviz.analysis.checks import require_columns
 from pruneviz.analysis.mask_chance import chance_distance
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.analysis.run_facts import table_of
+from pruneviz.analysis.run_facts import check_not_left_out, table_of
 from pruneviz.analysis.scores import columns_read
 from pruneviz.analysis.scores import score as importance
 from pruneviz.analysis.thin_masks import check_references
@@ -112,6 +112,8 @@ def mask_distance(
             f"lag={lag!r}; give the number of epochs to go back, a whole number from 1"
         )
     keys = (*_KEYS, "weight", "kept")
+    if isinstance(filters, Scan):
+        check_not_left_out(filters, [score])
     table = filters if isinstance(filters, Scan) else table_of(filters, [score], keys)
     empty = table.no_rows() if isinstance(table, Scan) else table.iloc[:0]
     importance(empty, score)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from pruneviz.analysis.run_facts import terms_behind_errors
+from pruneviz.analysis.run_facts import check_not_left_out, terms_behind_errors
 from pruneviz.errors import AnalysisError
 from pruneviz.log.request_columns import DRAWS, drawn_columns
 from pruneviz.log.runs import Runs
@@ -88,15 +88,18 @@ def errors_of(table: pd.DataFrame, quantity: str, *, given_g: bool = False) -> l
     return found
 
 
-def errors_lost(table: pd.DataFrame, spec: pd.DataFrame, quantity: str) -> list[str]:
+def errors_lost(
+    table: pd.DataFrame, spec: pd.DataFrame, quantity: str, *, given_g: bool = False
+) -> list[str]:
     """Thin copies that left out the errors of a quantity which their full runs are judged by.
 
     Args:
         table: Filters table with a column `run`.
         spec: One row per run.
         quantity: A column, such as "theta_g".
+        given_g: Those with g held fixed instead.
     """
-    names = error_columns(quantity)
+    names = error_columns(quantity, given_g=given_g)
     found = []
     for name, runs in left_out(spec, names).items():
         better = [other for other in names[: names.index(name)] if other in table]
@@ -202,13 +205,18 @@ def clear_of_noise(
         measured with errors="full") or df is not known.
 
     Raises:
-        AnalysisError: If there are no standard errors of such a quantity, or df is nowhere.
+        AnalysisError: If there are no standard errors of such a quantity, or df is nowhere; if a
+            thin copy left out the quantity or its errors.
 
     Example:
         >>> table = pv.measure(model, (images, labels))
         >>> pv.clear_of_noise(table, "theta_g").mean()
     """
     table = with_degrees(source.filters, source.spec) if isinstance(source, Runs) else source
+    if isinstance(source, Runs):
+        check_not_left_out(source, [column])
+        if errors_lost(table, source.spec, column, given_g=given_g):
+            check_not_left_out(source, error_columns(column, given_g=given_g))
     bound = _bounds(table, column, df, given_g)
     value = table[column].astype("float64").abs()
     clear = (value > bound).astype("boolean")

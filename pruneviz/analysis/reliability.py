@@ -25,10 +25,11 @@ from pruneviz.analysis.half_tables import (
     measures_of_sample,
     name_of,
 )
-from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.analysis.measures import AnyMeasure, quantity
 from pruneviz.errors import AnalysisError
 from pruneviz.log.arguments import is_number
 from pruneviz.log.runs import Runs
+from pruneviz.log.thin_copies import left_out, thin_rows, why_left_out
 from pruneviz.log.vocabulary import CorrelationMethod
 
 LEAST = 0.2  # reliability of half a sample below which a correction is not trusted
@@ -130,7 +131,8 @@ def corrected_correlation(
         and y share makes some up), cross (mean of r of x and y from different halves: only
         weakened), reliability_x and reliability_y (of a half), corrected (cross divided by the root
         of their product), and reason: why corrected is null, or that it is beyond -1 or 1, which no
-        correlation is: then the reliabilities are too uncertain to correct with.
+        correlation is: then the reliabilities are too uncertain to correct with; or why r is null
+        all the same, in thin copies.
 
     Raises:
         AnalysisError, ScoreError: As for `reliability`; if least is not between 0 and 1.
@@ -160,7 +162,10 @@ def corrected_correlation(
         reliability_x=r["x_a", "x_b"],
         reliability_y=r["y_a", "y_b"],
     )
-    return _corrected(found, least)
+    corrected = _corrected(found, least)
+    if isinstance(source, Runs) and len(thin_rows(source.spec)):
+        return _with_lacks(corrected, source, x, y)
+    return corrected
 
 
 _PAIRS = (("x_a", "y_a"), ("x_b", "y_b"), ("x_a", "y_b"), ("x_b", "y_a"), ("x_a", "x_b"),
@@ -222,11 +227,34 @@ def _whole(
     """The correlation on the whole sample, in the order of the groups."""
     if not isinstance(source, Runs):
         return within
+    lacking = _lacking(source, x, y)
+    if lacking:
+        source = source.named(set(source.spec["run"]) - lacking)
+    if not len(source):
+        return pd.Series(np.nan, index=found.index)
     if not by:
         return correlate(source, x, y, by=by, method=method, interval=None)["r"]
     whole = correlate(source, x, y, by=by, method=method, interval=None)
     texts = {name: "str" for name in by if name != "epoch"}
     return found.astype(texts)[by].merge(whole.astype(texts), on=by, how="left")["r"]
+
+
+def _lacking(runs: Runs, x: AnyMeasure, y: AnyMeasure) -> set[str]:
+    """Thin copies that left out what x or y is computed from on the whole sample."""
+    columns = _columns_of(runs, x, y)
+    return {run for names in left_out(runs.spec, columns).values() for run in names}
+
+
+def _columns_of(runs: Runs, x: AnyMeasure, y: AnyMeasure) -> list[str]:
+    known = runs.columns("filters")
+    return [column for what in (x, y) for column in quantity(what, known).columns]
+
+
+def _with_lacks(found: pd.DataFrame, runs: Runs, x: AnyMeasure, y: AnyMeasure) -> pd.DataFrame:
+    """The table with the reason why r is null, as far as thin copies left out its filters."""
+    why = why_left_out(runs.spec, _columns_of(runs, x, y)) or "thin copies left out these filters"
+    lacks = found["r"].isna() & found["within"].notna() & found["reason"].eq("")
+    return found.assign(reason=found["reason"].mask(lacks, f"r is null: {why}"))
 
 
 def _corrected(found: pd.DataFrame, least: float) -> pd.DataFrame:

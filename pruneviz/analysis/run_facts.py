@@ -11,6 +11,8 @@ from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.measures import RUN_FACTS, AnyMeasure, Measure, is_measure, resolve
 from pruneviz.errors import AnalysisError, ScoreError
 from pruneviz.log.runs import Runs
+from pruneviz.log.scan import Scan
+from pruneviz.log.thin_copies import thin_rows, why_left_out
 
 # Fact of a run whose standard errors are over batches: their number.
 BATCHES = "sample_batches"
@@ -41,8 +43,8 @@ def table_of(
         keys: Further columns, and facts of the runs, which become columns too.
 
     Raises:
-        AnalysisError: If it is neither.
-        ScoreError: As for `with_facts_needed`.
+        AnalysisError: If it is neither, or a thin copy left out a column that is asked for.
+        ScoreError: As for `with_facts_needed`, or a thin copy left out what a measure needs.
     """
     if isinstance(source, pd.DataFrame):
         return source
@@ -52,6 +54,7 @@ def table_of(
             "pruneviz.load or pruneviz.measure returns"
         )
     known = source.columns("filters")
+    check_not_left_out(source, quantities or ())
     facts = [name for name in keys if name not in known and name in source.spec.columns]
     needed = None if quantities is None else _columns_needed(quantities, keys, known)
     if needed is None:
@@ -63,6 +66,38 @@ def table_of(
         runs, by_run = filters["run"].astype("str"), source.spec.set_index("run")
         filters = filters.assign(**{fact: runs.map(by_run[fact]) for fact in facts})
     return with_facts_needed(filters, source.spec, quantities or ())
+
+
+def check_not_left_out(source: Runs | Scan, quantities: Sequence[AnyMeasure]) -> None:
+    """Check that no thin copy left out what some quantities are computed from.
+
+    A column that was never recorded is another matter: full runs lack it too.
+
+    Args:
+        source: Runs, or a scan.
+        quantities: Columns, or pruning measures as for `pruneviz.score`.
+
+    Raises:
+        AnalysisError: If one left out a column that is asked for; names both.
+        ScoreError: If one left out a column that a measure needs.
+    """
+    spec = source.spec if isinstance(source, Runs) else source.thin_facts
+    if thin_rows(spec).empty:
+        return
+    known = source.columns("filters") if isinstance(source, Runs) else source.columns
+    repair = "take the full run, or choose runs that hold it with runs.named"
+    for what in quantities:
+        if isinstance(what, str) and (what in known or not is_measure(what)):
+            why = why_left_out(spec, [what])
+            if why:
+                raise AnalysisError(f"{why}; {repair}")
+            continue
+        measure = resolve(what)
+        why = why_left_out(spec, measure.columns)
+        if why:
+            raise ScoreError(
+                f"measure {measure.name} needs {', '.join(measure.columns)}; {why}; {repair}"
+            )
 
 
 def facts_known(spec: pd.DataFrame) -> set[str]:

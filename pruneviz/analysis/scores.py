@@ -13,7 +13,7 @@ from pruneviz.analysis.checks import columns_of
 from pruneviz.analysis.formulas import NEEDS as NEEDS
 from pruneviz.analysis.formulas import SCORES as SCORES
 from pruneviz.analysis.measures import RUN_FACTS, AnyMeasure, Measure, resolve
-from pruneviz.analysis.run_facts import table_of
+from pruneviz.analysis.run_facts import check_not_left_out, table_of
 from pruneviz.errors import ScoreError
 from pruneviz.log.arguments import is_whole
 from pruneviz.log.parquet import write_blocks
@@ -133,6 +133,7 @@ def _seeded(name: AnyMeasure, seed: int) -> str:
 def _score_on_disk(filters: Scan, measure: Measure, out: str | Path | None) -> Path:
     columns = columns_read(measure)
     name = measure.name
+    check_not_left_out(filters, [measure])
     score(filters.no_rows(), measure)  # raises errors about the arguments before a file is created
     if out is None:
         raise ScoreError("scores of a scan are written to disk; name the Parquet file in out")

@@ -52,6 +52,12 @@ class Scan:
     stored: Mapping[str, str] = field(default_factory=dict)
     thin: tuple[ThinCopy, ...] = ()
 
+    @property
+    def thin_facts(self) -> pd.DataFrame:
+        """The runs that are thin copies with their fact `thinned`, as the spec of runs has it."""
+        facts = [{"columns_left_out": copy.columns_left_out} for copy in self.thin]
+        return pd.DataFrame({"run": [copy.run for copy in self.thin], THINNED: facts})
+
     def __len__(self) -> int:
         return self.rows
 

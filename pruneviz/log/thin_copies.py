@@ -28,6 +28,7 @@ class ThinCopy:
         measured: Epochs at which the full run may have derivatives.
         held: Epochs whose filters the copy holds.
         pruned: Recorded epochs at which something is pruned, or may be.
+        columns_left_out: Columns that it lacks.
     """
 
     run: str
@@ -35,6 +36,7 @@ class ThinCopy:
     measured: tuple[int, ...]
     held: tuple[int, ...]
     pruned: tuple[int, ...]
+    columns_left_out: tuple[str, ...] = ()
 
     @property
     def in_words(self) -> str:
@@ -70,7 +72,12 @@ def thin_copy(facts: Mapping[Any, Any], epochs: pd.DataFrame, held: Sequence[int
     mine = sorted(set(map(int, held)))
     found = measured_epochs(facts, recorded, mine)
     return ThinCopy(
-        str(facts["run"]), tuple(recorded), tuple(found), tuple(mine), tuple(map(int, gone))
+        run=str(facts["run"]),
+        recorded=tuple(recorded),
+        measured=tuple(found),
+        held=tuple(mine),
+        pruned=tuple(map(int, gone)),
+        columns_left_out=tuple(facts[THINNED].get("columns_left_out", ())),
     )
 
 

@@ -104,8 +104,9 @@ def _of(label: str, group: Runs, score: AnyMeasure | None, ratio: float | None) 
 
 
 def _with_recorded(rows: pd.DataFrame, copies: Sequence[ThinCopy]) -> pd.DataFrame:
-    """The rows; those of a thin copy with the number of epochs that its full run has."""
-    return rows.assign(of_epochs=len(copies[0].recorded)) if copies else rows
+    """The rows; those of a copy that lacks epochs with the number of epochs of its full run."""
+    lacking = [copy for copy in copies if len(copy.held) < len(copy.recorded)]
+    return rows.assign(of_epochs=len(lacking[0].recorded)) if lacking else rows
 
 
 def _score_of(run: Runs) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from pruneviz.analysis.noise import (
 from pruneviz.errors import AnalysisError
 from pruneviz.log import schema
 from pruneviz.log.request_columns import DRAWS
+from pruneviz.log.thinning import thin
+from tests.support.synthetic_runs import SMALL, make_runs, save_runs
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -162,3 +165,22 @@ def test_by_noise_alone_one_in_twenty_is_clear_of_an_error_from_half_samples(ter
     table = pd.DataFrame({"abs_theta_g": values.mean(1), "abs_theta_g_se": np.sqrt(squares)})
     table.attrs = stated_degrees(terms - 1, ["abs_theta_g_se"], "filter")
     assert abs(clear_of_noise(table, "abs_theta_g").mean() - 0.05) < 0.007
+
+
+def test_errors_that_a_thin_copy_left_out_are_missed_only_if_nothing_better_is_there(
+    tmp_path: Path,
+) -> None:
+    runs = make_runs({"vgg13": SMALL["vgg13"]}, seeds=(0,), epochs=2, every=1)
+    size = runs.filters["theta_g"].abs()
+    errors = {"theta_g_se": size / 3, "theta_g_se_iid": size / 2}
+    spec = runs.spec.assign(se_df=99.0)
+    save_runs(replace(runs, spec=spec, filters=runs.filters.assign(**errors)), tmp_path / "full")
+    (path,) = (tmp_path / "full").iterdir()
+    whole = clear_of_noise(pv.load(path), "theta_g")
+    assert whole.notna().all() and whole.any()
+    best = pv.load(thin(path, tmp_path / "best", columns=["theta_g", "theta_g_se"]).path)
+    pd.testing.assert_series_equal(clear_of_noise(best, "theta_g"), whole)
+    for kept in (["theta_g"], ["theta_g", "theta_g_se_iid"], ["theta_g_se"]):
+        copy = pv.load(thin(path, tmp_path / "-".join(kept), columns=kept).path)
+        with pytest.raises(AnalysisError, match=r"the thin copy vgg13-digits-s0 left out theta_g"):
+            clear_of_noise(copy, "theta_g")

@@ -200,3 +200,27 @@ def test_without_two_samples_the_repair_is_told() -> None:
         reliability(first)  # type: ignore[arg-type]
     with pytest.raises(AnalysisError, match=r"least=2"):
         corrected_correlation([first, second], "x", "y", least=2)
+
+
+@pytest.mark.parametrize("gone", ["column", "epoch"])
+def test_what_a_thin_copy_left_out_is_the_reason_of_a_missing_correlation(gone: str) -> None:
+    none = pd.DataFrame({"run": []})
+    full = recorded(epochs=none, rounds=none)
+    mine = full.filters["run"].eq("r0") & (full.filters["epoch"].eq(4) | (gone == "column"))
+    if gone == "column":
+        filters = full.filters.assign(theta_g=full.filters["theta_g"].mask(mine))
+        facts = {"columns_left_out": ["theta_g"]}
+    else:
+        filters, facts = full.filters[~mine], {}
+    spec = full.spec.assign(thinned=[facts, None])
+    found = corrected_correlation(
+        replace(full, filters=filters, spec=spec), "theta_g", "abs_theta_g"
+    )
+    whole = corrected_correlation(full, "theta_g", "abs_theta_g")
+    lacks = found["run"].eq("r0") & (found["epoch"].eq(4) | (gone == "column"))
+    assert found["r"].isna().tolist() == lacks.tolist()
+    why = "thin copy r0 left out theta_g" if gone == "column" else "thin copies left out these"
+    assert found.loc[lacks, "reason"].str.contains(f"r is null: .*{why}").all()
+    pd.testing.assert_frame_equal(found[~lacks], whole[~lacks])
+    beside = [each.drop(columns=["r", "reason"]) for each in (found, whole)]
+    pd.testing.assert_frame_equal(*beside)

@@ -14,6 +14,8 @@ import pruneviz as pv
 from pruneviz.analysis.run_facts import table_of
 from pruneviz.errors import AnalysisError, ScoreError
 from pruneviz.log.runs import Runs
+from pruneviz.log.scan import scan
+from pruneviz.log.thinning import thin
 from tests.support.synthetic_runs import make_runs, save_runs
 
 
@@ -145,3 +147,29 @@ def test_lamp_of_runs_that_store_some_weights_is_refused(tmp_path: Path) -> None
     for analysis in (pv.score, lambda runs, name: pv.correlate(runs, name, "magnitude")):
         with pytest.raises(ScoreError, match="run 20 stores 20 of 50; record it with a larger"):
             analysis(pv.load(tmp_path / "20"), "lamp")
+
+
+@pytest.mark.parametrize(
+    ("analysis", "error", "lacks"),
+    [
+        (lambda it: pv.mask_distance(it, "bn_scale"), ScoreError, "out sigma;"),
+        (lambda it: pv.correlate(it, "theta_g", "theta_hg"), AnalysisError, "out theta_hg;"),
+        (lambda it: pv.correlate(it, "magnitude", "theta_g"), ScoreError, "out theta_norm2;"),
+    ],
+    ids=["mask_distance", "correlate columns", "correlate measures"],
+)
+def test_what_a_thin_copy_left_out_is_refused_also_beside_full_runs(
+    folder: Path, tmp_path: Path, analysis: Analysis, error: type[Exception], lacks: str
+) -> None:
+    first, *others = sorted(folder.iterdir())
+    paths = [thin(first, tmp_path, columns=["theta_g"]).path, *others]
+    for source in (pv.load(paths), scan(paths)):
+        with pytest.raises(error, match=rf"the thin copy {first.name} left .*{lacks} take the"):
+            analysis(source)
+    runs = pv.load(paths)
+    analysis(runs.named([path.name for path in others]))
+    with pytest.raises(ScoreError, match=r"loss_preservation needs abs_theta_g; the thin copy"):
+        pv.score(runs, "loss_preservation")
+    with pytest.raises(ScoreError, match=r"loss_preservation needs abs_theta_g; the thin copy"):
+        pv.score(scan(paths), "loss_preservation", tmp_path / "scores.parquet")
+    assert not (tmp_path / "scores.parquet").exists()

@@ -53,7 +53,7 @@ def lacks_epochs(spec: pd.DataFrame) -> bool:
     Args:
         spec: One row per run.
     """
-    facts = thin_rows(spec).get(THINNED, [])
+    facts: Any = thin_rows(spec).get(THINNED, [])
     return any(own["epochs"] < own["of_epochs"] for own in facts)
 
 

@@ -50,6 +50,11 @@ def settings_of(spec: pd.DataFrame) -> list[str]:
     return settings if results and _are_apart(spec, settings) else told
 
 
+def can_be_setting(name: str) -> bool:
+    """Whether a fact may tell settings apart; others say how a run was made and stored."""
+    return name not in _NOT_SETTINGS
+
+
 def pooled_numbers(spec: pd.DataFrame) -> list[str]:
     """Numbers that a person added, and that every run has another one of, so that none is told."""
     names = [str(name) for name in spec if name not in _NOT_SETTINGS]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.settings import SEED, different, present, telling_facts
+from pruneviz.analysis.settings import SEED, can_be_setting, different, present, telling_facts
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_spec import SPEC_FACTS
@@ -32,7 +32,8 @@ def facts_apart(
     """Runs whose facts are not called like a column of the table that is made of them.
 
     A fact of one's own called `ratio` becomes `ratio (fact)`. A fact that every recording has keeps
-    its name, and stands under the other one, too, if it is to tell runs apart.
+    its name, and stands under the other one, too, if it is to tell runs apart. Facts that make no
+    setting, such as the recorder's `kept`, are left out unless they are to tell runs apart.
 
     Args:
         spec: One row per run (`runs.spec`).
@@ -44,7 +45,9 @@ def facts_apart(
     known = [name for name in alike if name in SPEC_FACTS and name in asked]
     own = [name for name in alike if name not in SPEC_FACTS]
     copies = {f"{name}{_FACT}": spec[name] for name in known}
-    return spec.rename(columns={name: f"{name}{_FACT}" for name in own}).assign(**copies)
+    idle = [name for name in own if name not in asked and not can_be_setting(name)]
+    renamed = {name: f"{name}{_FACT}" for name in own if name not in idle}
+    return spec.drop(columns=idle).rename(columns=renamed).assign(**copies)
 
 
 def name_in(table: pd.DataFrame, fact: str) -> str:

@@ -78,8 +78,11 @@ def rows_for(
     complete = _columns_needed(quantities)
     optional = [name for quantity in quantities for name in quantity.optional]
     held = runs.recorded("filters") if optional else []
-    read = [*complete, *(name for name in optional if name in held), *columns]
+    there = set(runs.named(spec["run"]).columns("filters")) if columns else set()
+    beside = [name for name in columns if name in there]  # other runs may have the rest
+    read = [*complete, *(name for name in optional if name in held), *beside]
     rows = filters_of(runs, spec, read, epochs, () if together else complete)
+    rows = rows.assign(**{name: np.nan for name in columns if name not in rows})
     if together:
         whole = rows[complete].notna().all(axis="columns")
         keys = [rows["run"], rows["epoch"]]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+import pruneviz as pv
 from pruneviz import plot
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.runs import Runs
+from pruneviz.log.thinning import thin
 from pruneviz.plot.groups import facts_apart, name_in
-from tests.support.synthetic_runs import make_pruned_runs, make_runs
+from tests.support.synthetic_runs import make_pruned_runs, make_runs, save_runs
 
 TINY = {"vgg13": (3, 4)}
 SPARE = "spare"  # a fact that no column is called like
@@ -126,3 +129,33 @@ def test_columns_beside_a_value_are_taken_too() -> None:
         *("run", "note_sd (fact)", "note (fact)", "loss_run1 (fact)", "x", "run (fact)")
     ]
     assert [name_in(apart, name) for name in ("note", "x")] == ["note (fact)", "x"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TABLES if not kind.endswith("by")])
+def test_runs_of_two_versions_are_one_setting(measured: Runs, kind: str, tmp_path: Path) -> None:
+    """Older recordings lack facts of the recorder that are called like columns, and columns."""
+    save_runs(measured, tmp_path / "full")
+    columns = ["sigma", "sigma_delta", "theta_g", "theta_hg", "abs_theta_g", "theta_norm2"]
+    for run in sorted((tmp_path / "full").iterdir()):
+        newer = run.name.endswith(("s2", "s3"))
+        thin(run, tmp_path / "mixed", columns=[*columns, "theta2_abs_g"] if newer else columns)
+    full, mixed = pv.load(tmp_path / "full"), pv.load(tmp_path / "mixed")
+    versions = mixed.spec["seed"].isin([2, 3])
+    facts = {name: versions.map({True: "new", False: None}) for name in ("kept", "rows")}
+    mixed = replace(mixed, spec=mixed.spec.assign(**facts))
+    pd.testing.assert_frame_equal(TABLES[kind](mixed, SPARE), TABLES[kind](full, SPARE))
+
+
+def test_a_column_that_one_setting_lacks_is_null_in_its_points(
+    measured: Runs, tmp_path: Path
+) -> None:
+    filters = measured.filters.assign(theta_g_se=0.1)
+    save_runs(replace(measured, filters=filters), tmp_path / "full")
+    for run in sorted((tmp_path / "full").iterdir()):
+        error = ["theta_g_se"] if run.name.endswith(("s2", "s3")) else []
+        thin(run, tmp_path / "mixed", columns=["theta_g", "theta_hg", *error])
+    mixed = with_fact(pv.load(tmp_path / "mixed"), SPARE)
+    table = plot.scatter.table(mixed, "theta_g", "theta_hg", epochs=-1)
+    known = table["theta_g_se"].notna()
+    assert set(table["run"].astype(str).str[-1].where(known).dropna()) <= {"2", "3"}
+    assert known.any() and (~known).any()

@@ -120,7 +120,12 @@ def _by(runs: Runs, spec: pd.DataFrame, score: AnyMeasure, ratio: float) -> pd.D
         mask_ref_epoch=("ref_epoch", "min"),
         mask_distance=("distance", "mean"),
         mask_distance_sd=("distance", "std"),
-        chance=("chance", "mean"),
+        chance=("chance", _mean_of_all),
     )
     found.insert(0, "mask_score", measure.name)
     return found.reset_index()
+
+
+def _mean_of_all(values: pd.Series) -> float:
+    """The mean, null where a run has no value."""
+    return float(values.mean(skipna=False))

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from pruneviz.analysis.mask_chance import chance_distance
 from pruneviz.analysis.masks import mask_distance
 from pruneviz.analysis.measures import RUN_FACTS, Measure
 from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.analysis.settings import different
+from pruneviz.analysis.thin_chance import thin_chance
 from pruneviz.errors import FigureError
 from pruneviz.log.filter_columns import Column
 from pruneviz.log.runs import Runs
@@ -92,15 +92,21 @@ def _computed_distances(
         distances = mask_distance(filters, score=score, ratio=ratio)
         if lacks_epochs(run):
             _check_masks(run, score.name, ratio)
-            distances = _logged_distances(runs, run, _share_of_rows(filters, ratio))
+            distances = _with_chance(
+                _logged_distances(runs, run), runs.named(run["run"]), filters, score, ratio
+            )
         found.append(distances.astype({"run": "str"}))
     return pd.concat(found)
 
 
-def _share_of_rows(filters: pd.DataFrame, ratio: float) -> float:
-    """The share of the filters of an epoch that a mask of this ratio prunes: a whole number."""
-    count = int(filters.groupby(["run", "epoch"], observed=True).size().max())
-    return round(ratio * count) / count
+def _with_chance(
+    distances: pd.DataFrame, run: Runs, filters: pd.DataFrame, score: Measure, ratio: float
+) -> pd.DataFrame:
+    """Logged distances of a thin copy with their chance level, as far as it is known."""
+    (copy,) = run.thin_copies()
+    chance = thin_chance(filters, score.of(filters), run.rounds, copy, ratio)
+    level = distances["epoch"].map(chance).astype("float64")
+    return distances.assign(chance=level).drop(columns="kept_fraction")
 
 
 def recorded_correlations(
@@ -194,7 +200,8 @@ def _recorded_distances(
 ) -> pd.DataFrame:
     """Mask distances over all weights, logged while recording."""
     _check_masks(spec, score.name, ratio)
-    return _logged_distances(runs, spec, ratio)
+    found = _logged_distances(runs, spec)
+    return found.assign(chance=_chance_of_all(found, ratio)).drop(columns="kept_fraction")
 
 
 _WHY_LOGGED = {
@@ -203,23 +210,25 @@ _WHY_LOGGED = {
 }
 
 
-def _logged_distances(runs: Runs, spec: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """Mask distances to the previous epoch, logged while recording.
-
-    Their chance level follows from the share that is kept at every epoch: what is pruned stays so.
-    It is that of all rows; of the positions of a mask, which lacks layers without a score, some
-    other share may be pruned.
-    """
+def _logged_distances(runs: Runs, spec: pd.DataFrame) -> pd.DataFrame:
+    """Mask distances to the previous epoch, logged while recording; with kept_fraction."""
     columns = ["run", "epoch", "mask_distance", "kept_fraction"]
     rows = runs.named(spec["run"]).read("epochs", columns).sort_values(["run", "epoch"])
     before = rows.groupby("run", observed=True)["epoch"].shift()
-    now = 1 - rows["kept_fraction"].astype("float64").fillna(1.0)
-    earlier = now.groupby(rows["run"], observed=True).shift().fillna(0.0)
-    shares = earlier, now, earlier.where(earlier < now, now)
-    chance = chance_distance(earlier.clip(lower=ratio), now.clip(lower=ratio), *shares)
-    distances = rows.drop(columns="kept_fraction").rename(columns={"mask_distance": "distance"})
-    found = distances.assign(ref_epoch=before, chance=chance)
+    found = rows.rename(columns={"mask_distance": "distance"}).assign(ref_epoch=before)
     return found.astype({"run": "str", "distance": "float64"})
+
+
+def _chance_of_all(distances: pd.DataFrame, ratio: float) -> pd.Series:
+    """The chance level of distances of masks over all rows, which are of unpruned networks.
+
+    Where something is pruned it is left out: a run may state the kept fraction of something else
+    than the weights of its masks.
+    """
+    kept = distances["kept_fraction"].astype("float64").fillna(1.0)
+    before = kept.groupby(distances["run"]).shift().fillna(1.0)
+    whole = pd.Series(2 * ratio * (1 - ratio), index=distances.index)
+    return whole.where((kept == 1) & (before == 1))
 
 
 def _check_masks(spec: pd.DataFrame, score: str, ratio: float) -> None:

@@ -88,3 +88,13 @@ def test_what_fails_for_another_reason_is_not_left_out(
     monkeypatch.setattr("pruneviz.plot.mean_masks._by", broken)
     with pytest.raises(AnalysisError, match="broken"):
         mean_mask_distances(runs, runs.spec, AUTO, None)
+
+
+def test_pruned_weights_have_no_chance_level_that_only_filters_have(weights: Runs) -> None:
+    kept = weights.epochs["epoch"].lt(3).map({True: 1.0, False: 0.5})
+    pruned = replace(weights, epochs=weights.epochs.assign(kept_fraction=kept))
+    found = mean_mask_distances(pruned, pruned.spec, "magnitude", 0.5)
+    assert found is not None
+    assert found.set_index("epoch")["chance"].isna().to_dict() == {
+        epoch: epoch >= 3 for epoch in found["epoch"]
+    }

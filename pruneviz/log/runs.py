@@ -22,6 +22,7 @@ from pruneviz.log.thin_copies import ThinCopy, lacks_epochs, thin_copy, thin_row
 
 # facts with a fixed set of values, of which a set of runs need not have all
 _WORDS = ("unit", "bn", "dtype", "precision", "device", "mask_score")
+_SEVERAL = (list, tuple, range, set, frozenset)  # ways to give several values of a fact
 
 Unfinished = Literal["include", "skip", "error"]
 
@@ -239,24 +240,33 @@ class Runs:
     def select(self, **facts: Any) -> Runs:
         """Select the runs whose spec has these values; the result may be empty.
 
-        `rounds=0` leaves out runs that a loop of one's own pruned, whose spec says `pruned`.
+        A list, tuple, range or set of values selects the runs that have one of them. `rounds=0`
+        leaves out runs that a loop of one's own pruned, whose spec says `pruned`.
 
         Raises:
             LogError: If the spec has no such column, or no run has a given name, such as a network.
 
         Example:
-            >>> runs.select(network="resnet56", seed=0)
+            >>> runs.select(network="resnet56", seed=[0, 1])
         """
         schema.check_columns(self.spec, list(facts), "the spec of these runs", "choose among these")
         chosen = self.spec
         for fact, value in facts.items():
-            known = list(dict.fromkeys(self.spec[fact].dropna()))
-            if isinstance(value, str) and value not in known and fact not in _WORDS:
-                raise LogError(unknown_name(f"run with the {fact}", value, list(map(str, known))))
-            chosen = chosen[chosen[fact] == value]
+            wanted = list(value) if isinstance(value, _SEVERAL) else [value]
+            if isinstance(value, tuple):  # which may also be the value of a fact
+                wanted.append(value)
+            self._check_names(fact, wanted)
+            chosen = chosen[[any(held == one for one in wanted) for held in chosen[fact]]]
             if fact == "rounds" and is_whole(value) and value == 0 and "pruned" in chosen:
                 chosen = chosen[~chosen["pruned"].eq(True)]
         return self.named(chosen["run"])
+
+    def _check_names(self, fact: str, wanted: Sequence[Any]) -> None:
+        held = list(self.spec[fact])
+        for name in wanted:
+            if isinstance(name, str) and name not in held and fact not in _WORDS:
+                known = [str(one) for one in dict.fromkeys(self.spec[fact].dropna())]
+                raise LogError(unknown_name(f"run with the {fact}", name, known))
 
     def named(self, runs: str | Iterable[str]) -> Runs:
         """Select runs by name. Unread tables stay unread."""

@@ -45,7 +45,7 @@ def facts_apart(
     known = [name for name in alike if name in SPEC_FACTS and name in asked]
     own = [name for name in alike if name not in SPEC_FACTS]
     copies = {f"{name}{_FACT}": spec[name] for name in known}
-    idle = [name for name in own if name not in asked and not can_be_setting(name)]
+    idle = [name for name in own if name not in asked and not can_be_setting(str(name))]
     renamed = {name: f"{name}{_FACT}" for name in own if name not in idle}
     return spec.drop(columns=idle).rename(columns=renamed).assign(**copies)
 

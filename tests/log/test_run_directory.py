@@ -258,6 +258,8 @@ SELECTED = [
     ({"seed": 9}, ""),
 ]
 SELECTED += [({"temperatures": (1.0, 200.0)}, "ab"), ({"temperatures": (1.0,)}, "")]
+SELECTED += [({"seed": several}, "ab") for several in ([0, 1], (0, 1), range(2), {0, 1, 7})]
+SELECTED += [({"seed": (1,)}, "b"), ({"seed": []}, ""), ({"temperatures": [(1.0, 200.0)]}, "ab")]
 
 
 @pytest.mark.parametrize(("facts", "names"), SELECTED, ids=str)
@@ -597,4 +599,6 @@ def test_select_refuses_a_name_that_no_run_has(tmp_path: Path) -> None:
     record(tmp_path / "a", epochs=1, seed=0, network="mine")
     with pytest.raises(LogError, match=r"no run with the network 'min'; did you mean 'mine'\?"):
         load(tmp_path).select(network="min")
+    with pytest.raises(LogError, match=r"no run with the network 'min'; did you mean 'mine'\?"):
+        load(tmp_path).select(network=["mine", "min"])
     assert len(load(tmp_path).select(unit="weight").spec) == 0

@@ -200,7 +200,7 @@ def _verdict(panel: Panel, found: Association, p: float, rule: Rule) -> Verdict:
     return Verdict(
         panel=panel,
         verdict=verdict,
-        reason=reason,
+        reason=reason + _left_out(panel),
         statistic=STATISTIC,
         value=found.d,
         low=found.low,
@@ -209,6 +209,16 @@ def _verdict(panel: Panel, found: Association, p: float, rule: Rule) -> Verdict:
         seeds=found.seeds,
         p=float(p),
     )
+
+
+def _left_out(panel: Panel) -> str:
+    """That thin copies lack measured epochs, which the curves of their full runs have."""
+    copies = [] if panel.unit == "weight" else panel.runs.thin_copies()
+    fewer = [copy for copy in copies if set(copy.measured) - set(copy.held)]
+    if not fewer:
+        return ""
+    who = f"the thin copy {fewer[0].run}" if len(fewer) == 1 else f"{len(fewer)} thin copies"
+    return f"; {who} left out measured epochs, so curves are over fewer than those of the full runs"
 
 
 def _correlations(panel: Panel) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from scipy import stats
 import pruneviz as pv
 from pruneviz.analysis.claims import RULES
 from pruneviz.analysis.rules_curve import Association, association, decide
-from tests.support.synthetic_runs import make_runs
+from pruneviz.log.thinning import thin
+from tests.support.synthetic_runs import make_runs, save_runs
 from tests.support.verdict_rates import FALSE, TRUE, Moving, rates
 
 NAME = "association with masks"
@@ -198,3 +200,13 @@ def test_single_weights_are_judged_by_their_recorded_correlations() -> None:
     )
     (row,) = pv.claims(held, NAME).to_dict("records")
     assert (row["verdict"], row["figure"], row["unit"]) == ("supported", "H1b", "weight")
+
+
+def test_curves_over_fewer_epochs_than_those_of_the_full_runs_are_told(tmp_path: Path) -> None:
+    save_runs(moving(0.9), tmp_path / "full")
+    paths = sorted((tmp_path / "full").iterdir())
+    copies = [thin(path, tmp_path / "thin", epochs=range(9)).path for path in paths[:1]]
+    (row,) = pv.claims(pv.load([*copies, *paths[1:]]), NAME).to_dict("records")
+    assert f"the thin copy {paths[0].name} left out measured epochs" in row["reason"]
+    (row,) = pv.claims(pv.load(paths), NAME).to_dict("records")
+    assert "thin" not in row["reason"]

@@ -59,8 +59,8 @@ def findings(
 
     Tables of pruned runs: figure-1 and figure-4-12 (convergence, with the lead over the next
     measure; networks and rounds that no figure shows are in the latter), figure-16-17 (where rounds
-    prune), final-accuracy (beside unpruned runs of the same scale in the same folder, with
-    parameters and MACs left).
+    prune), final-accuracy (beside unpruned runs of the same scale in any of the folders, such
+    as those of `pruneviz record --baseline`, with parameters and MACs left).
 
     Of both: claims (the verdicts), and delta-loss (which measure predicts the loss without a
     filter, of runs recorded with --oracle).

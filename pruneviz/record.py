@@ -19,6 +19,7 @@ from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.planning import (
     figures_served,
     name_with_sample,
+    plan_baselines,
     plan_pruned_runs,
     plan_runs,
     with_sample_seed,
@@ -158,6 +159,14 @@ def record(
             "filters, against gradient flow (table flow).",
         ),
     ] = False,
+    baseline: Annotated[
+        bool,
+        typer.Option(
+            "--baseline",
+            help="Record unpruned runs at the scale of the pruned ones (epochs, images, schedule), "
+            "to compare their accuracies with. Their folder is that of runs of your own.",
+        ),
+    ] = False,
     list_runs: Annotated[
         bool,
         typer.Option("--list", help="List the runs with status, figures and duration, then exit."),
@@ -172,7 +181,10 @@ def record(
     """
     own = _own_pruning(pruning, figures or ())
     which = (network or (), seed or (), dataset)
-    if own is None:
+    if baseline:
+        _check_alone(own, figures or ())
+        plans = plan_baselines(preset, *which)
+    elif own is None:
         plans = plan_runs(preset, *which, figures or ())
     else:
         plans = plan_pruned_runs(preset, own, *which)
@@ -180,7 +192,8 @@ def record(
     plans = [with_sample_seed(plan, draw) for plan in plans]
     plans = [replace(plan, precision=precision, samples=samples) for plan in plans]
     # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
-    out = out or Path("data") / (preset if own is None else f"{preset}-own")
+    for_figures = own is None and not baseline
+    out = out or Path("data") / (preset if for_figures else f"{preset}-own")
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
     request = on_request(columns, oracle, request_at, errors)
     setting = replace(setting, on_request=request, flow=flow)
@@ -214,6 +227,15 @@ def _own_pruning(pruning: Mapping[str, Any], figures: Sequence[str]) -> PruningO
             f"{named}"
         )
     return PruningOptions(**given)
+
+
+def _check_alone(own: PruningOptions | None, figures: Sequence[str]) -> None:
+    """Raise an error if baselines are asked for together with other runs."""
+    if own is not None or figures:
+        raise PresetError(
+            "--baseline records runs that no figure needs and nothing prunes; leave out "
+            + ("--figures" if figures else "--measure")
+        )
 
 
 def _setting(

@@ -238,10 +238,10 @@ def test_runs_of_ones_own_have_a_folder_of_their_own(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     own = "--measure proposed --rounds 5"
-    for options in ("--figures 5", own, f"{own} --out here"):
+    for options in ("--figures 5", own, "--baseline", f"{own} --out here"):
         assert invoke(*options.split(), "--device", "cpu").exit_code == 0
     assert [out for _, out in asked] == [
-        Path(p) for p in ("data/digits", "data/digits-own", "here")
+        Path(p) for p in ("data/digits", *["data/digits-own"] * 2, "here")
     ]
 
 
@@ -325,6 +325,9 @@ def test_figures_are_named_in_many_ways(tmp_path: Path, case: str) -> None:
 
 
 REFUSED = {
+    "--baseline --figures 5": "no figure needs and nothing prunes; leave out --figures",
+    "--baseline --measure magnitude": "no figure needs and nothing prunes; leave out --measure",
+    "--baseline --preset paper": "record them with --figures 3 13 14",
     "--rounds 3": "--rounds says how to prune, but not by which measure; add one, such as "
     "--measure magnitude",
     "--prune-at-start --target 0.5": "--target, --prune-at-start says how to prune",

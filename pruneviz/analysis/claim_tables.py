@@ -290,7 +290,7 @@ def _check_names(names: Collection[str]) -> None:
 def _pruned(name: str, sets: Sequence[Runs], costs: Costs) -> NotedTable:
     make = PRUNED_TABLES[name]
     if name == "final-accuracy":
-        make = partial(final_accuracy_table, costs=costs)
+        make = partial(final_accuracy_table, costs=costs, others=sets)
     return joined_tables(make(runs) for runs in sets)
 
 

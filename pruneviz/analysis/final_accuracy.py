@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,9 @@ def recorded_costs(runs: Runs) -> pd.DataFrame:
     return found.assign(**{LACKS: reason.where(found[list(COSTS)].isna().any(axis=1), "")})
 
 
-def final_accuracy_table(runs: Runs, costs: Costs = recorded_costs) -> NotedTable:
+def final_accuracy_table(
+    runs: Runs, costs: Costs = recorded_costs, others: Sequence[Runs] = ()
+) -> NotedTable:
     """Final accuracies of pruned runs, beside unpruned ones, with what is left of the network.
 
     Accuracies are compared with those of unpruned runs that share all facts of `SCALE`, seed by
@@ -64,6 +66,8 @@ def final_accuracy_table(runs: Runs, costs: Costs = recorded_costs) -> NotedTabl
     Args:
         runs: Recordings, pruned and unpruned.
         costs: Gives parameters and MACs of runs.
+        others: Further recordings in which unpruned runs are looked for, where `runs` has none of
+            the same scale.
 
     Returns:
         One row per network, data set, setting, number of rounds and measure, of runs that are
@@ -71,7 +75,8 @@ def final_accuracy_table(runs: Runs, costs: Costs = recorded_costs) -> NotedTabl
     """
     panels = panels_of(runs, CONVERGENCE)
     panels.sort(key=lambda panel: (panel.network, panel.dataset, panel.rounds))
-    found = joined_tables(_finals(panel, _unpruned(runs), costs) for panel in panels)
+    unpruned = [_unpruned(each) for each in (runs, *others)]
+    found = joined_tables(_finals(panel, _nearest(panel, unpruned), costs) for panel in panels)
     return NotedTable(without_empty(found.table, [SETTING]), found.notes)
 
 
@@ -93,6 +98,12 @@ def _unpruned(runs: Runs) -> Runs:
     if "pruned" in spec:
         never &= ~spec["pruned"].eq(True)
     return runs.named(spec.loc[never, "run"])
+
+
+def _nearest(panel: Panel, unpruned: Sequence[Runs]) -> Runs:
+    """The first unpruned runs with one of the scale of a panel, or else the first of all."""
+    run = panel.runs.spec.iloc[0]
+    return next((runs for runs in unpruned if len(partners(runs.spec, run))), unpruned[0])
 
 
 def _scale(run: pd.Series) -> dict[str, Hashable]:

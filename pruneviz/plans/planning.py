@@ -88,6 +88,37 @@ def plan_pruned_runs(
     return [_as_asked(plan, pruning) for plan in _plans_of(preset, need, networks, seeds, dataset)]
 
 
+def plan_baselines(
+    preset: str,
+    networks: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    dataset: str | None = None,
+) -> list[RunPlan]:
+    """Plan unpruned runs at the scale of the pruned ones of a preset, to compare them with.
+
+    Args:
+        preset: Preset name.
+        networks: Networks to plan. Default: all.
+        seeds: Seeds to plan. Default: the preset's.
+        dataset: Data set to record on. Default: the preset's.
+
+    Returns:
+        One plan for each network, data set and seed.
+
+    Raises:
+        PresetError: If a name is unknown, or the preset trains unpruned runs at this scale already,
+            or prunes none.
+    """
+    plans = _plans_of(preset, Need("pruned", NETWORK_NAMES), networks, seeds, dataset)
+    usual = _plans_of(preset, Need("unpruned", NETWORK_NAMES), networks, seeds, dataset)
+    if all(plan in plans for plan in usual):
+        raise PresetError(
+            f"preset {preset} trains unpruned runs at the scale of the pruned ones already; record "
+            "them with --figures 3 13 14"
+        )
+    return [replace(plan, run=plan.run.replace("-unpruned-", "-baseline-")) for plan in plans]
+
+
 def figures_served(
     preset: str, dataset: str | None = None, seeds: Sequence[int] = ()
 ) -> dict[str, list[str]]:

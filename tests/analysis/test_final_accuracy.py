@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 import pruneviz as pv
+from pruneviz.analysis.claim_tables import table_of
 from pruneviz.analysis.final_accuracy import SCALE, final_accuracy_table, recorded_costs
 from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, together
 
@@ -86,6 +87,17 @@ def test_runs_of_another_scale_are_never_compared(
     (note,) = found.notes
     assert name in note and note.endswith("differ in scale, so none are compared")
     assert not any(other in note for other in set(SCALE) - {name, "lr"})
+
+
+def test_unpruned_runs_are_taken_from_other_folders_too(pruned: pv.Runs) -> None:
+    expected = final_accuracy_table(together(pruned, unpruned()))
+    near = unpruned(train_images=10000)
+    found = final_accuracy_table(together(pruned, near), others=[near, unpruned()])
+    pd.testing.assert_frame_equal(found.table, expected.table)
+    assert found.notes == ()
+    sets = [together(pruned, near), unpruned()]
+    assert "91.0 %" in table_of("final-accuracy", sets)
+    assert "91.0 %" not in table_of("final-accuracy", sets[:1])
 
 
 def test_without_unpruned_runs_the_cells_are_empty(pruned: pv.Runs) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,13 @@ import pytest
 from pruneviz.errors import PresetError
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES, TARGETS
-from pruneviz.plans.planning import figures_served, plan_pruned_runs, plan_runs, record_command
+from pruneviz.plans.planning import (
+    figures_served,
+    plan_baselines,
+    plan_pruned_runs,
+    plan_runs,
+    record_command,
+)
 from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.plans import changed
@@ -282,6 +288,29 @@ def test_a_prune_phase_of_ones_own_ends_with_its_last_round(at_start: bool, epoc
         (network, "cifar10", 5, epochs, "prune_phase") for network in NETWORK_NAMES
     ]
     assert all(plan.pruning_epochs[-1] == epochs for plan in plans)
+
+
+@pytest.mark.parametrize("preset", ["digits", "cifar-mini", "cifar-half"])
+def test_a_baseline_is_a_pruned_run_that_is_not_pruned(preset: str) -> None:
+    plans = plan_baselines(preset, networks=["vgg13"], seeds=[0, 3])
+    assert [plan.run.split("-")[2:] for plan in plans] == [["baseline", "s0"], ["baseline", "s3"]]
+    curve = plan_runs(preset, networks=["vgg13"], seeds=[0], figures=["5"])[0]
+    assert plans[0] == replace(curve, run=plans[0].run, pruning=None)
+    assert plans[0].pruning is None
+
+
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ("paper", "at the scale of the pruned ones already; record them with --figures 3 13 14"),
+        ("paper-init", "records no runs that prune"),
+    ],
+)
+def test_where_a_baseline_is_an_unpruned_run_or_nothing_it_is_refused(
+    preset: str, said: str
+) -> None:
+    with pytest.raises(PresetError, match=said):
+        plan_baselines(preset)
 
 
 def test_runs_of_ones_own_that_cannot_be_are_refused() -> None:

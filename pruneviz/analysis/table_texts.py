@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -17,7 +17,7 @@ class NotedTable:
         notes: Sentences below it.
     """
 
-    table: pd.DataFrame
+    table: pd.DataFrame = field(repr=False)
     notes: tuple[str, ...] = ()
 
 

@@ -18,11 +18,14 @@ from tests.support import works
 ROOT = Path(__file__).resolve().parents[2]
 INTERRUPTED = """
 import os
+import signal
 from pruneviz.figures.workers import results_of
 from tests.support import works
 
 if __name__ == "__main__":
     os.environ["PRUNEVIZ_TEST_COMMAND"] = str(os.getpid())
+    # Tests that run in the background ignore interrupts, and so do their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with results_of([works.interrupt_the_command, works.minute, works.minute], 2) as results:
             list(results)

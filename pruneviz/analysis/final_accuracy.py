@@ -101,9 +101,16 @@ def _unpruned(runs: Runs) -> Runs:
 
 
 def _nearest(panel: Panel, unpruned: Sequence[Runs]) -> Runs:
-    """The first unpruned runs with one of the scale of a panel, or else the first of all."""
+    """The first unpruned runs with one of the scale of a panel, or else with its network."""
     run = panel.runs.spec.iloc[0]
-    return next((runs for runs in unpruned if len(partners(runs.spec, run))), unpruned[0])
+    alike = [runs for runs in unpruned if len(partners(runs.spec, run))]
+    own = [runs for runs in unpruned if len(_of_network(runs.spec, run))]
+    return [*alike, *own, unpruned[0]][0]
+
+
+def _of_network(spec: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
+    same = (spec["network"] == run["network"]) & (spec["dataset"] == run["dataset"])
+    return spec[same]
 
 
 def _scale(run: pd.Series) -> dict[str, Hashable]:
@@ -171,8 +178,7 @@ def _alone(panel: Panel, unpruned: Runs, near: Runs) -> list[str]:
         common = set(near.spec["seed"].dropna()) & set(panel.runs.spec["seed"].dropna())
         return [] if common else [f"{name_of(panel)}: no unpruned run has one of its seeds"]
     run = panel.runs.spec.iloc[0]
-    spec = unpruned.spec
-    others = spec[(spec["network"] == run["network"]) & (spec["dataset"] == run["dataset"])]
+    others = _of_network(unpruned.spec, run)
     named = f"{run['network']} on {run['dataset']}"
     if others.empty:
         return [f"{named}: no unpruned run is recorded, so none is beside the pruned ones"]

@@ -98,6 +98,7 @@ def test_unpruned_runs_are_taken_from_other_folders_too(pruned: pv.Runs) -> None
     sets = [together(pruned, near), unpruned()]
     assert "91.0 %" in table_of("final-accuracy", sets)
     assert "91.0 %" not in table_of("final-accuracy", sets[:1])
+    assert "train_images 10000" in table_of("final-accuracy", [pruned, near])
 
 
 def test_without_unpruned_runs_the_cells_are_empty(pruned: pv.Runs) -> None:

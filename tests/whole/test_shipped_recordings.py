@@ -15,10 +15,11 @@ from pruneviz.analysis.claim_tables import filled_in
 from pruneviz.plans.planning import plan_runs
 
 ROOT = Path(__file__).parents[2]
-SETS = [ROOT / "data" / "cifar-mini", ROOT / "data" / "cifar-mini-batch"]
+SETS = [ROOT / "data" / f"cifar-mini{kind}" for kind in ("", "-batch", "-pruned")]
 SHIPPED = (
     "cifar-mini",
     "cifar-mini-batch",
+    "cifar-mini-pruned",
     "cifar-mini-errors",
     "cifar-mini-oracle",
     "paper",
@@ -36,7 +37,7 @@ def test_they_are_small_and_hold_neither_weights_of_networks_nor_images() -> Non
     found = [file for path in SETS for file in path.rglob("*") if file.is_file()]
     files = [file for file in found if file.parent.name != "weights"]  # kept locally only
     assert {file.suffix for file in files} == {".json", ".parquet"}
-    assert sum(file.stat().st_size for file in files) < 16e6
+    assert sum(file.stat().st_size for file in files) < 20e6
 
 
 def test_all_recordings_together_are_small() -> None:
@@ -56,6 +57,14 @@ def test_they_are_what_the_catalogue_plans_for_five_seeds(sets: list[pv.Runs]) -
     assert set(sets[0].spec["run"]) == planned | weights
     assert list(sets[0].spec["epochs"].unique()) == [16]
     assert (sets[0].epochs.groupby("run", observed=True)["epoch"].nunique() == 17).all()
+
+
+def test_pruned_ones_are_what_the_catalogue_plans_for_one_seed(sets: list[pv.Runs]) -> None:
+    planned = {plan.run for plan in plan_runs("cifar-mini", figures=("1", "16", "17"))}
+    spec = sets[2].spec.set_index("run")
+    assert set(spec.index) == planned
+    lengths = sets[2].epochs.groupby("run", observed=True)["epoch"].nunique() - 1
+    assert (lengths == spec["epochs"].reindex(lengths.index)).all()
 
 
 def test_their_specs_say_how_they_were_made(sets: list[pv.Runs]) -> None:
@@ -83,7 +92,7 @@ def test_the_tables_of_the_findings_are_made_of_them(sets: list[pv.Runs]) -> Non
     assert filled_in(text, sets) == text
 
 
-@pytest.mark.parametrize("figure", ["02", "03", "13", "14", "15", "H1a", "H1b"])
+@pytest.mark.parametrize("figure", ["01", "02", "03", "13", "14", "15", "16", "17", "H1a", "H1b"])
 def test_their_figures_are_there(figure: str) -> None:
     assert {file.suffix for file in PICTURES.glob(f"figure{figure}.*")} >= {".png", ".txt"}
 

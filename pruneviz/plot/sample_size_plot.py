@@ -18,7 +18,7 @@ _PANELS = {
     "spearman": "Spearman ρ with all images",
     "shared": "pruned filters in common",
 }
-_SIZE = (style.TEXT_WIDTH, 2.6)  # inches
+_SIZE = (style.TEXT_WIDTH, 2.75)  # inches
 _MOST_TICKS = 7
 
 
@@ -41,10 +41,16 @@ def draw_sample_sizes(table: pd.DataFrame) -> Any:
             for measure in measures:
                 _draw_line(axes, table[table["measure"] == measure], column, looks[measure])
             _mark(axes, table, column)
-            axes.set_title(f"{letter}{_PANELS[column]}")
+            heading = f"{_of_what(table)}\n" if column == next(iter(_PANELS)) else ""
+            axes.set_title(f"{heading}{letter}{_PANELS[column]}")
             axes.set_xlabel("images in the sample")
         drawn.legend(_handles(table, looks), room=2)
     return drawn.result
+
+
+def _of_what(table: pd.DataFrame) -> str:
+    first = table.iloc[0]
+    return f"{first['run']}, epoch {first['epoch']}"
 
 
 def _draw_line(axes: Axes, rows: pd.DataFrame, column: str, look: style.Style) -> None:

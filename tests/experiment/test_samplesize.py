@@ -216,6 +216,8 @@ def test_the_picture_is_readable(table: pd.DataFrame) -> None:
     ranks, masks = figure.axes
     assert len(ranks.lines) == 3 and len(masks.lines) == 4, "with the recorded size, and chance"
     assert ranks.get_xscale() == "log"
+    first = table.iloc[0]
+    assert ranks.get_title(loc="left").startswith(f"{first['run']}, epoch {first['epoch']}\n(a) ")
 
 
 def test_the_command_refuses_runs_without_weights(tmp_path: Path) -> None:

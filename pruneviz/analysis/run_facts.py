@@ -17,7 +17,7 @@ from pruneviz.log.thin_copies import thin_rows, why_left_out
 # Fact of a run whose standard errors are over batches: their number.
 BATCHES = "sample_batches"
 COUNTED = "sample_counted"  # examples with a weight in the loss, where some have none
-_BATCH_SIZE = "sample_batch_size"
+BATCH_SIZE = "sample_batch_size"
 
 
 def facts_needed(quantities: Sequence[AnyMeasure]) -> list[str]:
@@ -186,7 +186,7 @@ def terms_behind_errors(by_run: pd.DataFrame) -> pd.Series:
     batches = by_run.get(BATCHES, none).astype("float64")
     examples = by_run.get(SAMPLE_SIZE, none).astype("float64")
     # runs that were measured again store the size of a batch instead
-    size = by_run.get(_BATCH_SIZE, none).astype("float64")
+    size = by_run.get(BATCH_SIZE, none).astype("float64")
     batches = batches.where(batches.notna(), (examples / size).apply(np.ceil))
     over_batches = by_run.get("bn", none).eq("batch")
     return batches.where(over_batches | batches.notna(), examples)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pruneviz.analysis.run_facts import BATCH_SIZE
 from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.parallel import Job, Report, resumed_spec, run_jobs
 from pruneviz.experiment.recorded_training import check_rebuildable, images_of, network_of
@@ -34,7 +35,7 @@ _MEASURED_ANEW = frozenset(
         "samples", "half_size", "sample_counted",
         "dtype", "device", "device_name", "threads", "command", "created", "versions",
         "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
-        "se_df", "se_df_drawn", "sample_batches", "sample_batch_size", "strata", "population",
+        "se_df", "se_df_drawn", "sample_batches", BATCH_SIZE, "strata", "population",
     )
 )  # fmt: skip
 
@@ -252,7 +253,7 @@ def how_facts(spec: RunSpec, how: Remeasuring) -> dict[str, Any]:
     facts = spec.to_dict()
     found: dict[str, Any] = {"remeasured_from": {name: facts[name] for name in _OF_RECORDING}}
     if how.batch_size is not None:
-        found["sample_batch_size"] = how.batch_size
+        found[BATCH_SIZE] = how.batch_size
     return found
 
 

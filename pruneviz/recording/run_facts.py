@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pruneviz.analysis.noise import stated_degrees
-from pruneviz.analysis.run_facts import BATCHES, COUNTED
+from pruneviz.analysis.run_facts import BATCH_SIZE, BATCHES, COUNTED
 from pruneviz.errors import LogError, closest
 from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
@@ -59,7 +59,8 @@ def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> 
     for name in given:
         _check_kind(name, given[name])
         known = closest(name, SPEC_FACTS, _ALMOST)
-        if name not in SPEC_FACTS and known and known not in name:
+        ours = name in SPEC_FACTS or name == BATCH_SIZE  # of `pruneviz remeasure`
+        if not ours and known and known not in name:
             _logger.warning("spec has the fact %r; did you mean %r?", name, known)
     spec = RunSpec.from_dict({"run": run, **measured, **given})
     true = RunSpec.from_dict({"run": run, **measured})

@@ -79,6 +79,7 @@ def test_a_misspelt_fact_is_warned_about_with_the_nearest_and_others_are_not(
 ) -> None:
     given = {"netwrok": "mine", "Batch-Size": 8, "sed": 1}
     own = {"optimiser": "sgd", "seed2": 3, "fold": 1, "max_epochs": 9, "notes": "x"}
+    own |= {"sample_batch_size": 2}  # which `pruneviz remeasure` writes
     recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={**given, **own})
     meant = ("network", "batch_size", "seed")
     assert caplog.messages == [

@@ -66,8 +66,7 @@ def final_accuracy_table(
     Args:
         runs: Recordings, pruned and unpruned.
         costs: Gives parameters and MACs of runs.
-        others: Further recordings in which unpruned runs are looked for, where `runs` has none of
-            the same scale.
+        others: Further recordings in which unpruned runs of the same scale are looked for.
 
     Returns:
         One row per network, data set, setting, number of rounds and measure, of runs that are
@@ -76,7 +75,7 @@ def final_accuracy_table(
     panels = panels_of(runs, CONVERGENCE)
     panels.sort(key=lambda panel: (panel.network, panel.dataset, panel.rounds))
     unpruned = [_unpruned(each) for each in (runs, *others)]
-    found = joined_tables(_finals(panel, _nearest(panel, unpruned), costs) for panel in panels)
+    found = joined_tables(_finals(panel, unpruned, costs) for panel in panels)
     return NotedTable(without_empty(found.table, [SETTING]), found.notes)
 
 
@@ -100,14 +99,6 @@ def _unpruned(runs: Runs) -> Runs:
     return runs.named(spec.loc[never, "run"])
 
 
-def _nearest(panel: Panel, unpruned: Sequence[Runs]) -> Runs:
-    """The first unpruned runs with one of the scale of a panel, or else with its network."""
-    run = panel.runs.spec.iloc[0]
-    alike = [runs for runs in unpruned if len(partners(runs.spec, run))]
-    own = [runs for runs in unpruned if len(_of_network(runs.spec, run))]
-    return [*alike, *own, unpruned[0]][0]
-
-
 def _of_network(spec: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
     same = (spec["network"] == run["network"]) & (spec["dataset"] == run["dataset"])
     return spec[same]
@@ -117,10 +108,10 @@ def _scale(run: pd.Series) -> dict[str, Hashable]:
     return {name: present(run.get(name)) for name in SCALE}
 
 
-def _finals(panel: Panel, unpruned: Runs, costs: Costs) -> NotedTable:
-    final = _final(panel.runs)
-    near = unpruned.named(partners(unpruned.spec, panel.runs.spec.iloc[0])["run"])
-    whole, left = _final(near), costs(panel.runs)
+def _finals(panel: Panel, unpruned: Sequence[Runs], costs: Costs) -> NotedTable:
+    final, run = _final(panel.runs), panel.runs.spec.iloc[0]
+    near = [_final(runs.named(partners(runs.spec, run)["run"])) for runs in unpruned]
+    whole, left = pd.concat(near).drop_duplicates(), costs(panel.runs)
     rows = [
         {
             **facts_of(panel),
@@ -130,23 +121,24 @@ def _finals(panel: Panel, unpruned: Runs, costs: Costs) -> NotedTable:
         }
         for name in in_order(list(final["measure"]), ORDER)
     ]
-    notes = [*_alone(panel, unpruned, near), *_unknown(final, whole), *_uncounted(left)]
+    notes = [*_alone(panel, unpruned, whole), *_unknown(final, whole), *_uncounted(left)]
     return NotedTable(pd.DataFrame(rows), tuple(notes))
 
 
 def _final(runs: Runs) -> pd.DataFrame:
-    """Last test accuracy of every run, null where none is recorded: run, seed, measure, value."""
+    """Test accuracy after the last epoch, null if unknown: run, seed, measure, value."""
     found = runs.spec[["run", "seed", "measure"]]
     if "test_acc" not in runs.recorded("epochs"):
         return found.assign(value=np.nan)
-    epochs = runs.read("epochs", ["run", "epoch", "test_acc"]).dropna(subset=["test_acc"])
-    last = epochs.sort_values("epoch").astype({"run": "str"}).groupby("run")["test_acc"].last()
-    return found.assign(value=found["run"].map(last).astype("float64"))
+    epochs = runs.read("epochs", ["run", "epoch", "test_acc"]).astype({"run": "str"})
+    last = epochs.sort_values("epoch").drop_duplicates("run", keep="last")
+    accuracy = last.set_index("run")["test_acc"]
+    return found.assign(value=found["run"].map(accuracy).astype("float64"))
 
 
 def _accuracies(final: pd.DataFrame, whole: pd.DataFrame) -> dict[str, object]:
     """The cells of accuracies; the unpruned one is of the seeds that are compared, if there are."""
-    known = whole[["seed", "value"]].dropna()
+    known = whole[["seed", "value"]].dropna().groupby("seed")["value"].mean().reset_index()
     both = final.dropna(subset=["value"]).merge(known, on="seed", suffixes=("", "_unpruned"))
     apart: Lead = lead(100 * (both["value"] - both["value_unpruned"]).to_numpy())
     beside = both["value_unpruned"] if len(both) else whole["value"]
@@ -172,13 +164,13 @@ def _left(costs: pd.DataFrame) -> dict[str, object]:
     return cells
 
 
-def _alone(panel: Panel, unpruned: Runs, near: Runs) -> list[str]:
+def _alone(panel: Panel, unpruned: Sequence[Runs], near: pd.DataFrame) -> list[str]:
     """Why pruned runs have no unpruned ones beside them."""
     if len(near):
-        common = set(near.spec["seed"].dropna()) & set(panel.runs.spec["seed"].dropna())
+        common = set(near["seed"].dropna()) & set(panel.runs.spec["seed"].dropna())
         return [] if common else [f"{name_of(panel)}: no unpruned run has one of its seeds"]
     run = panel.runs.spec.iloc[0]
-    others = _of_network(unpruned.spec, run)
+    others = pd.concat([_of_network(runs.spec, run) for runs in unpruned])
     named = f"{run['network']} on {run['dataset']}"
     if others.empty:
         return [f"{named}: no unpruned run is recorded, so none is beside the pruned ones"]

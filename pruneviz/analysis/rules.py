@@ -151,7 +151,8 @@ class Rule:
 def panels_of(runs: Runs, rule: Rule) -> list[Panel]:
     """The panels of a rule: its runs by network, data set and every other setting.
 
-    Of runs that repeat a seed the first counts, since the others are no further evidence.
+    Of runs that repeat a seed one counts, since the others are no further evidence: that measured
+    at the shortest interval, of these the first that was created, whatever their order here.
 
     Args:
         runs: Recordings.
@@ -228,8 +229,10 @@ def of_pair(correlations: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
 
 
 def _panel(runs: Runs, rows: pd.DataFrame, told: Sequence[str], compared: Sequence[str]) -> Panel:
-    keys = list(zip(_seeds(rows), *(map(present, rows[name]) for name in compared), strict=True))
-    first = [key not in keys[:at] for at, key in enumerate(keys)]
+    best = _best_first(rows)
+    keys = list(zip(_seeds(best), *(map(present, best[name]) for name in compared), strict=True))
+    counted = best["run"][[key not in keys[:at] for at, key in enumerate(keys)]]
+    first = rows["run"].isin(set(counted))
     facts = rows.iloc[0]
     words = [f"{name} {_in_words(facts[name])}" for name in told]
     network, dataset, bn, unit = (
@@ -239,6 +242,12 @@ def _panel(runs: Runs, rows: pd.DataFrame, told: Sequence[str], compared: Sequen
     chosen = runs.named(rows["run"][first])
     pooled = tuple(pooled_numbers(rows[first]))
     return Panel(chosen, network, dataset, bn, unit, rounds, ", ".join(words), pooled)
+
+
+def _best_first(rows: pd.DataFrame) -> pd.DataFrame:
+    every = pd.to_numeric(rows["every"], errors="coerce")
+    order = rows.assign(every=every, created=rows["created"].astype("str"))
+    return rows.loc[order.sort_values(["every", "created", "run"]).index]
 
 
 def _seeds(spec: pd.DataFrame) -> list[object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from pruneviz.errors import LogError, unknown_name
@@ -240,8 +241,9 @@ class Runs:
     def select(self, **facts: Any) -> Runs:
         """Select the runs whose spec has these values; the result may be empty.
 
-        A list, tuple, range or set of values selects the runs that have one of them. `rounds=0`
-        leaves out runs that a loop of one's own pruned, whose spec says `pruned`.
+        A list, tuple, range, set or array of values selects the runs that have one of them, and
+        None those without the fact. `rounds=0` leaves out runs that a loop of one's own pruned,
+        whose spec says `pruned`.
 
         Raises:
             LogError: If the spec has no such column, or no run has a given name, such as a network.
@@ -252,11 +254,9 @@ class Runs:
         schema.check_columns(self.spec, list(facts), "the spec of these runs", "choose among these")
         chosen = self.spec
         for fact, value in facts.items():
-            wanted = list(value) if isinstance(value, _SEVERAL) else [value]
-            if isinstance(value, tuple):  # which may also be the value of a fact
-                wanted.append(value)
+            wanted = _values_in(value)
             self._check_names(fact, wanted)
-            chosen = chosen[[any(held == one for one in wanted) for held in chosen[fact]]]
+            chosen = chosen[[any(_is_fact(held, one) for one in wanted) for held in chosen[fact]]]
             if fact == "rounds" and is_whole(value) and value == 0 and "pruned" in chosen:
                 chosen = chosen[~chosen["pruned"].eq(True)]
         return self.named(chosen["run"])
@@ -282,6 +282,24 @@ class Runs:
         gone = set(self.spec["run"]) - set(names)
         left = tuple(name for name in self.unfinished if name not in gone)
         return _runs(chosen, held, recordings, left)
+
+
+def _values_in(value: Any) -> list[Any]:
+    """The values that a selection names; a list or tuple may also be one value, as of lr_drops."""
+    if isinstance(value, (np.ndarray, pd.Series, pd.Index)):
+        return list(value.tolist())
+    if not isinstance(value, _SEVERAL):
+        return [value]
+    named = list(value)
+    if isinstance(value, (list, tuple)):
+        named.append(tuple(tuple(one) if isinstance(one, list) else one for one in value))
+    return [*named, *(tuple(one) for one in named if isinstance(one, list))]
+
+
+def _is_fact(held: Any, wanted: Any) -> bool:
+    if wanted is None:
+        return held is None or (isinstance(held, float) and np.isnan(held))
+    return bool(held == wanted)
 
 
 def load(path: Where, unfinished: Unfinished = "include") -> Runs:

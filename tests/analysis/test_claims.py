@@ -104,6 +104,8 @@ def test_a_repeated_seed_is_no_further_evidence() -> None:
     found = pv.claims(together(runs, replace(runs, **again)), SCATTER)
     assert (found["seeds"] == 3).all()
     assert not any("again" in name for names in found["runs"] for name in names)
+    swapped = together(replace(runs, **again), runs)
+    pd.testing.assert_frame_equal(pv.claims(swapped, SCATTER), found)
     unseeded = replace(runs, spec=runs.spec.assign(seed=None))
     assert (pv.claims(unseeded, SCATTER)["seeds"] == 3).all(), "runs without a seed are repeats"
 

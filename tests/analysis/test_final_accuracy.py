@@ -89,6 +89,23 @@ def test_runs_of_another_scale_are_never_compared(
     assert not any(other in note for other in set(SCALE) - {name, "lr"})
 
 
+def test_partners_come_from_all_folders_in_any_order(pruned: pv.Runs) -> None:
+    whole = unpruned()
+    apart = [whole.select(seed=seed) for seed in range(3)]
+    expected = final_accuracy_table(together(pruned, whole)).table
+    for others in (apart, apart[::-1], [*apart, whole]):
+        pd.testing.assert_frame_equal(final_accuracy_table(pruned, others=others).table, expected)
+
+
+def test_an_accuracy_before_the_last_epoch_is_not_the_final_one(pruned: pv.Runs) -> None:
+    last = pruned.epochs["run"].astype(str).str.contains("magnitude") & (pruned.epochs["epoch"] > 9)
+    known = pruned.epochs["test_acc"].mask(last)
+    found = final_accuracy_table(replace(pruned, epochs=pruned.epochs.assign(test_acc=known)))
+    table = found.table.set_index("measure")
+    assert table.loc["magnitude", "test_acc"] == "" != table.loc["proposed", "test_acc"]
+    assert any("No test accuracy" in note and "magnitude" in note for note in found.notes)
+
+
 def test_unpruned_runs_are_taken_from_other_folders_too(pruned: pv.Runs) -> None:
     expected = final_accuracy_table(together(pruned, unpruned()))
     near = unpruned(train_images=10000)

@@ -259,6 +259,8 @@ SELECTED = [
 ]
 SELECTED += [({"temperatures": (1.0, 200.0)}, "ab"), ({"temperatures": (1.0,)}, "")]
 SELECTED += [({"seed": several}, "ab") for several in ([0, 1], (0, 1), range(2), {0, 1, 7})]
+SELECTED += [({"seed": np.array([0, 1])}, "ab"), ({"temperatures": [1.0, 200.0]}, "ab")]
+SELECTED += [({"measure": None}, "ab"), ({"rounds": None}, "")]
 SELECTED += [({"seed": (1,)}, "b"), ({"seed": []}, ""), ({"temperatures": [(1.0, 200.0)]}, "ab")]
 
 

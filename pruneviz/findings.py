@@ -34,7 +34,7 @@ def findings(
         list[Path] | None,
         typer.Argument(
             metavar="FOLDER",
-            help="Folders with recordings, at most one run per network, setting and seed in each.",
+            help="Folders with recordings, taken as one set; settings are told apart.",
             show_default=False,
         ),
     ] = None,
@@ -59,13 +59,14 @@ def findings(
 
     Tables of pruned runs: figure-1 and figure-4-12 (convergence, with the lead over the next
     measure; networks and rounds that no figure shows are in the latter), figure-16-17 (where rounds
-    prune), final-accuracy (beside unpruned runs of the same scale in any of the folders, such
-    as those of `pruneviz record --baseline`, with parameters and MACs left).
+    prune), final-accuracy (beside unpruned runs of the same scale, such as those of
+    `pruneviz record --baseline`, with parameters and MACs left).
 
     Of both: claims (the verdicts), and delta-loss (which measure predicts the loss without a
     filter, of runs recorded with --oracle).
 
-    A folder may hold runs of several kinds and scales. A table without runs is a sentence that says
+    Folders may hold runs of several kinds and scales. Of runs that repeat a setting and a seed one
+    counts. A table without runs is a sentence that says
     what to record. In a file, each table between `<!-- table: NAME -->` and `<!-- end of table -->`
     is replaced; all other text is kept.
     """
@@ -78,9 +79,9 @@ def findings(
 
         return costs_of(runs)
 
-    sets = [load(folder, unfinished="skip") for folder in recordings_given(folders, data)]
+    runs = load(recordings_given(folders, data), unfinished="skip")
     if into is None:
-        typer.echo(all_tables(sets, costs, table or ()))
+        typer.echo(all_tables(runs, costs, table or ()))
         return
     if not into.is_file():
         raise LogError(
@@ -88,7 +89,7 @@ def findings(
             "`<!-- end of table -->` for each table, or leave out --into to print all tables"
         )
     with disk_errors(into):
-        text = filled_in(into.read_text(encoding="utf-8"), sets, costs, table or ())
+        text = filled_in(into.read_text(encoding="utf-8"), runs, costs, table or ())
         # A link stays a link.
         write_whole(into.resolve(), lambda part: part.write_text(text, encoding="utf-8"))
 

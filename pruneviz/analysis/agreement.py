@@ -16,10 +16,12 @@ from pruneviz.analysis.eigen_direction import eigen_share
 from pruneviz.analysis.noise import DEGREES, clear_of_noise, error_columns, with_degrees
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.robustness import robustness
+from pruneviz.analysis.rules import told_apart
 from pruneviz.analysis.rules_curve import Association, association, curves_of
+from pruneviz.analysis.table_texts import APART
 from pruneviz.log.runs import Runs
 
-SETTING = ("network", "dataset", "bn")  # shared by runs that differ only in their seed
+SETTING = ("network", "dataset", APART, "bn")  # shared by runs that differ only in their seed
 
 _AVERAGED = ("pearson", "spearman", "trimmed", "within_layers", "layer_mean")
 _OVER_EPOCHS = ("pearson", "spearman", "layer_mean")
@@ -31,22 +33,24 @@ def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
     """Correlations of x and y over filters, and their robustness, averaged over seeds.
 
     Args:
-        runs: Unpruned recordings of filters.
+        runs: Recordings; the unpruned ones of filters count.
         x: Column, or key in `pruneviz.SCORES`.
         y: Column, or key in `pruneviz.SCORES`.
 
     Returns:
-        One row per network, data set, bn and epoch that has complete pairs, sorted: these, seeds,
+        One row per network, data set, setting (further facts that differ, in words), bn and epoch
+        that has complete pairs, sorted: these, seeds (each once, as `pruneviz.claims` counts them),
         the means of pearson, spearman, trimmed, within_layers and layer_mean (see
         `pruneviz.robustness`), pearson_min and pearson_max (over seeds), the least loo_min and the
         greatest loo_max, low and high (the 95 % interval of the mean of pearson over seeds, as by
         `pruneviz.over_seeds`; null for one seed) and n_eff (of pearson, the fewest of any seed).
     """
-    found = with_facts(robustness(runs.filters, x, y), runs.spec, SETTING)
+    runs, spec = told_apart(runs)
+    found = with_facts(robustness(runs.filters, x, y), spec, SETTING)
     keys = [*SETTING, "epoch"]
     effective = correlate(runs.filters, x, y, interval=None)
     found = found.merge(effective[["run", "epoch", "n_eff"]], on=["run", "epoch"])
-    ends = over_seeds(effective, runs.spec, by=keys)[[*keys, "low", "high"]]
+    ends = over_seeds(effective, spec, by=keys)[[*keys, "low", "high"]]
     groups = found.groupby(keys, observed=True, dropna=False)
     means = groups[list(_AVERAGED)].mean().reset_index()
     extremes = groups.agg(
@@ -67,20 +71,21 @@ def own_association(
     """How the correlation of x and y moves with the mask distance of its own run (Figure 2).
 
     Args:
-        runs: Recordings of filters.
+        runs: Recordings; the unpruned ones of filters count.
         x: Column, or key in `pruneviz.SCORES`.
         y: Column, or key in `pruneviz.SCORES`.
 
     Returns:
-        Three rows per network, data set and bn, one for each `coefficient` of x and y (pearson,
-        spearman, layer_mean; see `pruneviz.robustness`), with the numbers of
+        Three rows per network, data set, setting and bn, one for each `coefficient` of x and y
+        (pearson, spearman, layer_mean; see `pruneviz.robustness`), with the numbers of
         `pruneviz.analysis.rules_curve.association`: own, other, d, low, high, p (not corrected),
         partial, differences, seeds and epochs (those that have both in every run).
 
     References:
         Lubana and Dick, ICLR 2021, caption of Figure 2.
     """
-    found = with_facts(robustness(runs.filters, x, y), runs.spec, SETTING)
+    runs, spec = told_apart(runs)
+    found = with_facts(robustness(runs.filters, x, y), spec, SETTING)
     rows = []
     for key, of_setting in found.groupby(list(SETTING), observed=True, dropna=False):
         names = list(dict.fromkeys(of_setting["run"].astype(str)))
@@ -102,10 +107,10 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
     eigenvector of the Hessian. Then theta_hg is theta_g times its eigenvalue.
 
     Args:
-        runs: Recordings of filters.
+        runs: Recordings; the unpruned ones of filters count.
 
     Returns:
-        One row per network, data set, bn and epoch, with means over seeds of
+        One row per network, data set, setting, bn and epoch, with means over seeds of
 
         - clear: fraction of filters whose theta_g is clear of the noise of the sample (as by
           `pruneviz.analysis.noise.clear_of_noise`), of those whose standard error is known.
@@ -118,13 +123,14 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
 
         and df, the fewest degrees of freedom of the standard errors behind clear.
     """
+    runs, spec = told_apart(runs)
     keys = ["run", "epoch"]
     numbers = ["theta_norm2", "theta_g", "theta_hg", "g_norm2"]
     errors = [name for name in error_columns("theta_g") if name in runs.filters]
     rows = runs.filters[[*keys, *numbers, *errors]]
     rows = rows.dropna(subset=["theta_g", "theta_hg", "g_norm2"])
     rows = rows.astype(dict.fromkeys(numbers, "float64"))
-    rows = with_degrees(rows, runs.spec)
+    rows = with_degrees(rows, spec)
     facts = pd.DataFrame(
         [(*key, *_facts(group)) for key, group in rows.groupby(keys, observed=True)],
         columns=[*keys, "clear", "df", "cosine", "scale", "slope"],
@@ -132,7 +138,7 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
     found = facts.merge(runs.epochs[[*keys, "g_norm2", "ghg"]], on=keys)
     found = found.assign(eigen=found["slope"] / (found["ghg"] / found["g_norm2"]))
     found = found.astype({"run": "str"}).merge(eigen_share(runs)[[*keys, "share"]], on=keys)
-    found = with_facts(found, runs.spec, SETTING)
+    found = with_facts(found, spec, SETTING)
     groups = found.groupby([*SETTING, "epoch"], observed=True, dropna=False)
     means = groups[["clear", "cosine", "scale", "eigen", "share"]].mean()
     return means.assign(df=groups["df"].min()).reset_index()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import pandas as pd
@@ -23,12 +23,15 @@ from pruneviz.analysis.initialisation import initialisation_table
 from pruneviz.analysis.oracle_table import oracle_table
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.pruned_tables import convergence_table, ratio_table
+from pruneviz.analysis.rules import told_apart
 from pruneviz.analysis.table_texts import (
     NotedTable,
-    joined_tables,
+    by_mode,
+    over_several,
     percent,
     ranges,
     rounded,
+    telling,
     texts,
 )
 from pruneviz.errors import AnalysisError, unknown_name
@@ -58,8 +61,7 @@ _FIGURE_2, _FIGURE_3 = ("sigma_change", "loss_preservation"), ("theta_g", "theta
 
 # Columns of agreement tables, and their headings.
 _AGREEMENT = {
-    "network": "network",
-    "bn": "bn",
+    **{name: name for name in SETTING},
     "epoch": "epoch",
     "seeds": "seeds",
     "pearson": "Pearson",
@@ -95,12 +97,10 @@ def figure_2_curve(runs: Runs) -> pd.DataFrame:
 
     Correlations between `sigma_change` and `loss_preservation`, averaged over seeds.
     """
-    filters = _filters(runs)
-    found = agreement_over_seeds(filters, *_FIGURE_2)
+    found = agreement_over_seeds(runs, *_FIGURE_2)
     keys = [*SETTING, "epoch"]
-    by_epoch = with_facts(filters.epochs, runs.spec, SETTING).groupby(
-        keys, observed=True, dropna=False
-    )
+    chosen, spec = told_apart(runs)
+    by_epoch = with_facts(chosen.epochs, spec, SETTING).groupby(keys, observed=True, dropna=False)
     distances = by_epoch["mask_distance"].mean().reset_index()
     columns = {"pearson": "r", "layer_mean": "mean of layers", "mask_distance": "mask distance"}
     return _side_by_side(found.merge(distances, on=keys), columns, digits={"mask_distance": 3})
@@ -108,13 +108,13 @@ def figure_2_curve(runs: Runs) -> pd.DataFrame:
 
 def figure_2_association(runs: Runs) -> pd.DataFrame:
     """Association of that correlation with the mask distances of its own and of other seeds."""
-    found = own_association(_filters(runs)).drop(columns="dataset")
+    found = by_mode(own_association(runs))
     found["95 %"] = ranges(found["low"], found["high"])
     found["p"] = ["" if pd.isna(p) else f"{p:.2g}" for p in found["p"]]
     found = rounded(found, ["own", "other", "d", "partial", "differences"])
     found = found.rename(columns={"d": "D", "partial": "given epoch"})
-    kept = ["network", "bn", "coefficient", "seeds", "epochs", "own", "other", "D", "95 %", "p"]
-    return found[[*kept, "given epoch", "differences"]]
+    kept = [*SETTING, "coefficient", "seeds", "epochs", "own", "other", "D", "95 %", "p"]
+    return telling(found[[*kept, "given epoch", "differences"]])
 
 
 def figure_3(runs: Runs) -> pd.DataFrame:
@@ -124,19 +124,19 @@ def figure_3(runs: Runs) -> pd.DataFrame:
 
 def figure_3_curve(runs: Runs) -> pd.DataFrame:
     """Pearson's r of `theta_hg` with `theta_g` at every epoch, mean over seeds."""
-    found = agreement_over_seeds(_filters(runs), *_FIGURE_3)
+    found = agreement_over_seeds(runs, *_FIGURE_3)
     return _side_by_side(found, {"pearson": "r"}, digits={})
 
 
 def signal(runs: Runs) -> pd.DataFrame:
     """Facts about the derivatives (`derivative_facts`), at some epochs."""
-    found = _at_some_epochs(derivative_facts(_filters(runs))).drop(columns="dataset")
+    found = _at_some_epochs(by_mode(derivative_facts(runs)), SETTING)
     found["clear"] = [f"{100 * share:.0f} %" for share in found["clear"]]
     for name in ("cosine", "scale", "eigen"):
         found[name] = [f"{value:.3g}" for value in found[name]]
     found["share"] = texts(found["share"], digits=2)
     found["df"] = ["" if pd.isna(df) else f"{df:.0f}" for df in found["df"]]
-    return found[["network", "bn", "epoch", "clear", "df", "cosine", "scale", "eigen", "share"]]
+    return telling(found[[*SETTING, "epoch", "clear", "df", "cosine", "scale", "eigen", "share"]])
 
 
 def single_weights(runs: Runs) -> pd.DataFrame:
@@ -150,7 +150,7 @@ def single_weights(runs: Runs) -> pd.DataFrame:
     pairs = [tuple(column) for column in wide.columns]
     names = [f"{y}, {x}: {method}" for x, y, method in pairs]
     table = wide.set_axis(names, axis=1).reset_index()
-    return rounded(_at_some_epochs(table), names)
+    return rounded(_at_some_epochs(table, ["run"]), names)
 
 
 def claims(runs: Runs) -> pd.DataFrame:
@@ -185,26 +185,27 @@ PRUNED_TABLES: Mapping[str, Callable[[Runs], NotedTable]] = {
 TABLES = (*CLAIM_TABLES, *PRUNED_TABLES)
 
 
-def table_of(name: str, sets: Sequence[Runs], costs: Costs = recorded_costs) -> str:
-    """Make one table from several sets of recordings.
+def table_of(name: str, runs: Runs, costs: Costs = recorded_costs) -> str:
+    """Make one table from recordings.
 
     Args:
         name: One of `TABLES`.
-        sets: Recordings. Two runs of one network and seed belong in two sets. Pruned runs count
-            only in `claims` and `PRUNED_TABLES`.
+        runs: Recordings, of any settings. Pruned runs count only in `claims` and `PRUNED_TABLES`.
         costs: Gives parameters and MACs of runs, for `final-accuracy`.
 
     Returns:
         The table as Markdown; below it, sentences on what it leaves out.
 
     Raises:
-        AnalysisError: If the name is unknown, or no set has the runs that the table needs.
+        AnalysisError: If the name is unknown, or the runs that the table needs are lacking.
     """
     _check_names([name])
-    if name in PRUNED_TABLES:
-        found = _pruned(name, sets, costs)
+    if name == "final-accuracy":
+        found = final_accuracy_table(runs, costs)
+    elif name in PRUNED_TABLES:
+        found = PRUNED_TABLES[name](runs)
     else:
-        found = NotedTable(_unpruned(name, sets))
+        found = NotedTable(_unpruned(name, runs))
     if found.table.empty:
         why = "".join(f"; {note}" for note in found.notes)
         raise AnalysisError(
@@ -215,13 +216,11 @@ def table_of(name: str, sets: Sequence[Runs], costs: Costs = recorded_costs) -> 
     return f"{markdown_table(found.table)}{notes}"
 
 
-def all_tables(
-    sets: Sequence[Runs], costs: Costs = recorded_costs, only: Collection[str] = ()
-) -> str:
+def all_tables(runs: Runs, costs: Costs = recorded_costs, only: Collection[str] = ()) -> str:
     """All tables as one Markdown text, with a sentence in the place of those without runs.
 
     Args:
-        sets: Recordings. Two runs of one network and seed belong in two sets.
+        runs: As for `table_of`.
         costs: As for `table_of`.
         only: Tables to make. Default: all.
 
@@ -232,7 +231,7 @@ def all_tables(
 
     def text(name: str) -> str:
         try:
-            return table_of(name, sets, costs)
+            return table_of(name, runs, costs)
         except AnalysisError as error:
             return textwrap.fill(f"{error}.", _WIDTH) + "\n"
 
@@ -241,7 +240,7 @@ def all_tables(
 
 def filled_in(
     text: str,
-    sets: Sequence[Runs],
+    runs: Runs,
     costs: Costs = recorded_costs,
     only: Collection[str] = (),
 ) -> str:
@@ -249,7 +248,7 @@ def filled_in(
 
     Args:
         text: Markdown with tables between `<!-- table: NAME -->` and `<!-- end of table -->`.
-        sets: Recordings. Two runs of one network and seed belong in two sets.
+        runs: As for `table_of`.
         costs: As for `table_of`.
         only: Tables to replace; others stay too. Default: all.
 
@@ -276,7 +275,7 @@ def filled_in(
     def new(block: re.Match[str]) -> str:
         if only and block["name"] not in only:
             return block[0]
-        return f"{block[1]}\n{table_of(block['name'], sets, costs)}\n{block[3]}"
+        return f"{block[1]}\n{table_of(block['name'], runs, costs)}\n{block[3]}"
 
     return _BLOCK.sub(new, text)
 
@@ -287,47 +286,37 @@ def _check_names(names: Collection[str]) -> None:
             raise AnalysisError(unknown_name("table", name, TABLES))
 
 
-def _pruned(name: str, sets: Sequence[Runs], costs: Costs) -> NotedTable:
-    make = PRUNED_TABLES[name]
-    if name == "final-accuracy":
-        make = partial(final_accuracy_table, costs=costs, others=sets)
-    return joined_tables(make(runs) for runs in sets)
-
-
-def _unpruned(name: str, sets: Sequence[Runs]) -> pd.DataFrame:
-    chosen = sets if name == "claims" else [runs.select(rounds=0) for runs in sets]
-    if name in _OF_TRAINING:
-        chosen = [runs.named(runs.spec.loc[runs.spec["epochs"].ne(0), "run"]) for runs in chosen]
-    tables = [CLAIM_TABLES[name](runs) for runs in chosen if len(runs)]
-    parts = [table for table in tables if len(table)]
-    if not parts:
-        return pd.DataFrame()
+def _unpruned(name: str, runs: Runs) -> pd.DataFrame:
     if name == "claims":
-        return verdict_table(pd.concat(parts, ignore_index=True))
-    if name.endswith("curve"):
-        indexed = [part.set_index("epoch") for part in parts]
-        return pd.concat(indexed, axis=1).sort_index().reset_index()
-    return pd.concat(parts, ignore_index=True)
+        found = claims(runs)
+        return verdict_table(found) if len(found) else found
+    runs = runs.select(rounds=0)
+    if name in _OF_TRAINING:
+        runs = runs.named(runs.spec.loc[runs.spec["epochs"].ne(0), "run"])
+    return CLAIM_TABLES[name](runs) if len(runs) else pd.DataFrame()
 
 
 def _agreement(runs: Runs, x: str, y: str) -> pd.DataFrame:
-    found = _at_some_epochs(agreement_over_seeds(_filters(runs), x, y))
-    found["spread"] = ranges(found["pearson_min"], found["pearson_max"])
+    found = _at_some_epochs(by_mode(agreement_over_seeds(runs, x, y)), SETTING)
+    found["spread"] = over_several(found["seeds"], found["pearson_min"], found["pearson_max"])
     found["interval"] = ranges(found["low"], found["high"])
     found["n_eff"] = texts(found["n_eff"], digits=0)
     found["left_out"] = ranges(found["loo_min"], found["loo_max"])
     numbers = ["pearson", "spearman", "trimmed", "within_layers", "layer_mean"]
-    return rounded(found, numbers)[list(_AGREEMENT)].rename(columns=_AGREEMENT)
+    return telling(rounded(found, numbers)[list(_AGREEMENT)].rename(columns=_AGREEMENT))
 
 
 def _side_by_side(
     found: pd.DataFrame, columns: Mapping[str, str], digits: Mapping[str, int]
 ) -> pd.DataFrame:
-    """One row per epoch; columns of every network and bn next to each other."""
+    """One row per epoch; columns of every network, setting and bn next to each other."""
     parts = []
-    for (network, bn), rows in found.groupby(["network", "bn"], observed=True, dropna=False):
+    found = by_mode(found)
+    facts = [name for name in SETTING if name in telling(found)]
+    for key, rows in found.groupby(facts, observed=True, dropna=False, sort=False):
+        words = ", ".join(str(word) for word in key if word != "")
         cells = {
-            f"{network}, {bn}: {heading}": texts(rows[name], digits.get(name, 2))
+            f"{words}: {heading}": texts(rows[name], digits.get(name, 2))
             for name, heading in columns.items()
         }
         parts.append(pd.DataFrame(cells, index=pd.Index(rows["epoch"].to_numpy(), name="epoch")))
@@ -336,12 +325,10 @@ def _side_by_side(
     return pd.concat(parts, axis=1).sort_index().reset_index()
 
 
-def _filters(runs: Runs) -> Runs:
-    return runs.select(unit="filter")
-
-
-def _at_some_epochs(table: pd.DataFrame) -> pd.DataFrame:
-    if table.empty:
-        return table
-    shown = shown_epochs(sorted(table["epoch"].unique()))
-    return table[table["epoch"].isin(shown)].reset_index(drop=True)
+def _at_some_epochs(table: pd.DataFrame, by: Collection[str]) -> pd.DataFrame:
+    """The rows of the epochs that are shown of each setting."""
+    parts = [
+        rows[rows["epoch"].isin(shown_epochs(sorted(rows["epoch"].unique())))]
+        for _, rows in table.groupby(list(by), observed=True, dropna=False, sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else table

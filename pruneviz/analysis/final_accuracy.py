@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.lead_tests import Lead, lead
-from pruneviz.analysis.pruned_tables import CONVERGENCE, SETTING, facts_of, in_order, name_of
+from pruneviz.analysis.pruned_tables import CONVERGENCE, facts_of, in_order, name_of
 from pruneviz.analysis.rules import Panel, panels_of
 from pruneviz.analysis.rules_convergence import ORDER
 from pruneviz.analysis.settings import kinds_of, present
 from pruneviz.analysis.table_texts import (
+    APART,
     NotedTable,
     in_words,
     joined_tables,
@@ -55,9 +56,7 @@ def recorded_costs(runs: Runs) -> pd.DataFrame:
     return found.assign(**{LACKS: reason.where(found[list(COSTS)].isna().any(axis=1), "")})
 
 
-def final_accuracy_table(
-    runs: Runs, costs: Costs = recorded_costs, others: Sequence[Runs] = ()
-) -> NotedTable:
+def final_accuracy_table(runs: Runs, costs: Costs = recorded_costs) -> NotedTable:
     """Final accuracies of pruned runs, beside unpruned ones, with what is left of the network.
 
     Accuracies are compared with those of unpruned runs that share all facts of `SCALE`, seed by
@@ -66,7 +65,6 @@ def final_accuracy_table(
     Args:
         runs: Recordings, pruned and unpruned.
         costs: Gives parameters and MACs of runs.
-        others: Further recordings in which unpruned runs of the same scale are looked for.
 
     Returns:
         One row per network, data set, setting, number of rounds and measure, of runs that are
@@ -74,13 +72,13 @@ def final_accuracy_table(
     """
     panels = panels_of(runs, CONVERGENCE)
     panels.sort(key=lambda panel: (panel.network, panel.dataset, panel.rounds))
-    unpruned = [_unpruned(each) for each in (runs, *others)]
+    unpruned = _unpruned(runs)
     found = joined_tables(_finals(panel, unpruned, costs) for panel in panels)
-    return NotedTable(without_empty(found.table, [SETTING]), found.notes)
+    return NotedTable(without_empty(found.table, [APART]), found.notes)
 
 
 def partners(spec: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
-    """Rows of unpruned runs that share all facts of `SCALE` with a run; each seed once.
+    """Rows of unpruned runs that share all facts of `SCALE` with a run.
 
     Args:
         spec: Specs of unpruned runs.
@@ -88,7 +86,7 @@ def partners(spec: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
     """
     wanted = _scale(run)
     alike = [_scale(row) == wanted for _, row in spec.iterrows()]
-    return spec[np.array(alike, dtype=bool)].drop_duplicates("seed")
+    return spec[np.array(alike, dtype=bool)]
 
 
 def _unpruned(runs: Runs) -> Runs:
@@ -108,10 +106,10 @@ def _scale(run: pd.Series) -> dict[str, Hashable]:
     return {name: present(run.get(name)) for name in SCALE}
 
 
-def _finals(panel: Panel, unpruned: Sequence[Runs], costs: Costs) -> NotedTable:
+def _finals(panel: Panel, unpruned: Runs, costs: Costs) -> NotedTable:
     final, run = _final(panel.runs), panel.runs.spec.iloc[0]
-    near = [_final(runs.named(partners(runs.spec, run)["run"])) for runs in unpruned]
-    whole, left = pd.concat(near).drop_duplicates(), costs(panel.runs)
+    whole = _by_seed(_final(unpruned.named(partners(unpruned.spec, run)["run"])))
+    left = costs(panel.runs)
     rows = [
         {
             **facts_of(panel),
@@ -121,24 +119,41 @@ def _finals(panel: Panel, unpruned: Sequence[Runs], costs: Costs) -> NotedTable:
         }
         for name in in_order(list(final["measure"]), ORDER)
     ]
-    notes = [*_alone(panel, unpruned, whole), *_unknown(final, whole), *_uncounted(left)]
+    notes = [*_alone(panel, unpruned, whole), *_unknown(final), *_unknown(whole)]
+    notes += _uncounted(left)
     return NotedTable(pd.DataFrame(rows), tuple(notes))
 
 
 def _final(runs: Runs) -> pd.DataFrame:
-    """Test accuracy after the last epoch, null if unknown: run, seed, measure, value."""
-    found = runs.spec[["run", "seed", "measure"]]
+    """Test accuracy after the last epoch, null if unknown: run, seed, measure, epochs, value."""
+    found = runs.spec[["run", "seed", "measure", "epochs"]]
     if "test_acc" not in runs.recorded("epochs"):
         return found.assign(value=np.nan)
     epochs = runs.read("epochs", ["run", "epoch", "test_acc"]).astype({"run": "str"})
     last = epochs.sort_values("epoch").drop_duplicates("run", keep="last")
-    accuracy = last.set_index("run")["test_acc"]
-    return found.assign(value=found["run"].map(accuracy).astype("float64"))
+    accuracy = found["run"].map(last.set_index("run")["test_acc"]).astype("float64")
+    reached = found["run"].map(last.set_index("run")["epoch"])
+    # The last epoch of a run measured again, or interrupted, may be an earlier one.
+    early = found["epochs"].notna() & (reached < found["epochs"])
+    return found.assign(value=accuracy.mask(early.astype("bool")))
+
+
+def _by_seed(final: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy of each seed, as of a run and the same measured again; unnamed seeds stay."""
+    known = final.dropna(subset=["value"])
+    named = known["seed"].notna()
+    means = (
+        known[named]
+        .groupby("seed", as_index=False)
+        .agg(run=("run", "first"), value=("value", "mean"))
+    )
+    blank = final[final["value"].isna() & ~final["seed"].isin(means["seed"])]
+    return pd.concat([means, known[~named], blank], ignore_index=True)[["run", "seed", "value"]]
 
 
 def _accuracies(final: pd.DataFrame, whole: pd.DataFrame) -> dict[str, object]:
     """The cells of accuracies; the unpruned one is of the seeds that are compared, if there are."""
-    known = whole[["seed", "value"]].dropna().groupby("seed")["value"].mean().reset_index()
+    known = whole[["seed", "value"]].dropna()
     both = final.dropna(subset=["value"]).merge(known, on="seed", suffixes=("", "_unpruned"))
     apart: Lead = lead(100 * (both["value"] - both["value_unpruned"]).to_numpy())
     beside = both["value_unpruned"] if len(both) else whole["value"]
@@ -164,13 +179,13 @@ def _left(costs: pd.DataFrame) -> dict[str, object]:
     return cells
 
 
-def _alone(panel: Panel, unpruned: Sequence[Runs], near: pd.DataFrame) -> list[str]:
+def _alone(panel: Panel, unpruned: Runs, near: pd.DataFrame) -> list[str]:
     """Why pruned runs have no unpruned ones beside them."""
     if len(near):
         common = set(near["seed"].dropna()) & set(panel.runs.spec["seed"].dropna())
         return [] if common else [f"{name_of(panel)}: no unpruned run has one of its seeds"]
     run = panel.runs.spec.iloc[0]
-    others = pd.concat([_of_network(runs.spec, run) for runs in unpruned])
+    others = _of_network(unpruned.spec, run)
     named = f"{run['network']} on {run['dataset']}"
     if others.empty:
         return [f"{named}: no unpruned run is recorded, so none is beside the pruned ones"]
@@ -189,10 +204,10 @@ def _differing(one: dict[str, Hashable], other: dict[str, Hashable]) -> list[str
     return [name for name in SCALE if one[name] != other[name]]
 
 
-def _unknown(*finals: pd.DataFrame) -> list[str]:
-    """A sentence on runs without test accuracies, if there are any."""
-    gone = [run for final in finals for run in final.loc[final["value"].isna(), "run"]]
-    return [f"No test accuracy is recorded of {', '.join(gone)}"] if gone else []
+def _unknown(final: pd.DataFrame) -> list[str]:
+    """A sentence on runs without a test accuracy after their last epoch, if there are any."""
+    gone = final.loc[final["value"].isna(), "run"]
+    return [f"No final test accuracy is recorded of {', '.join(gone)}"] if len(gone) else []
 
 
 def _uncounted(costs: pd.DataFrame) -> list[str]:

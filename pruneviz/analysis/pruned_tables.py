@@ -14,6 +14,7 @@ from pruneviz.analysis.rules import Panel, panels_of
 from pruneviz.analysis.rules_convergence import AREA, EPOCHS, ORDER, Pair, pairs_of
 from pruneviz.analysis.rules_ratios import ACCUSED, OTHERS
 from pruneviz.analysis.table_texts import (
+    APART,
     NotedTable,
     joined_tables,
     percent,
@@ -27,7 +28,6 @@ from pruneviz.errors import AnalysisError, LogError
 from pruneviz.log.runs import Runs
 
 CONVERGENCE, RATIOS = RULES["order of convergence"], RULES["first layers"]
-SETTING = "setting"  # heading of the facts, if any, that tell runs of one network apart
 _HOW_TO_READ = (
     "Epochs until the test accuracy is 50, 80, 90 and 95 % of the best final accuracy of the runs "
     "that are compared (`best`); the lead in epochs is the mean over those that all runs of both "
@@ -66,7 +66,7 @@ def convergence_table(figures: Sequence[str], runs: Runs) -> NotedTable:
     ]
     shown.sort(key=lambda one: one[0])  # stable
     found = joined_tables(_converged(panel) for _, panel in shown)
-    return NotedTable(without_empty(found.table, [SETTING]), found.notes)
+    return NotedTable(without_empty(found.table, [APART]), found.notes)
 
 
 def ratio_table(runs: Runs) -> NotedTable:
@@ -85,7 +85,7 @@ def ratio_table(runs: Runs) -> NotedTable:
     panels = panels_of(runs, RATIOS)
     panels.sort(key=lambda panel: (panel.network, panel.dataset, panel.rounds))
     found = joined_tables(_ratios(panel) for panel in panels)
-    return NotedTable(without_empty(found.table, [SETTING]), found.notes)
+    return NotedTable(without_empty(found.table, [APART]), found.notes)
 
 
 def facts_of(panel: Panel) -> dict[str, object]:
@@ -94,7 +94,7 @@ def facts_of(panel: Panel) -> dict[str, object]:
         "network": panel.network,
         "dataset": panel.dataset,
         "rounds": panel.rounds,
-        SETTING: panel.what,
+        APART: panel.what,
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.settings import SEED, kinds_of, pooled_numbers, present, settings_of
+from pruneviz.analysis.table_texts import APART
 from pruneviz.log.runs import Runs
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -158,17 +159,53 @@ def panels_of(runs: Runs, rule: Rule) -> list[Panel]:
         runs: Recordings.
         rule: The rule.
     """
+    return _panels(runs, rule.kinds, rule.compared)
+
+
+def told_apart(
+    runs: Runs,
+    unit: str = "filter",
+    ignored: Collection[str] = (),
+    columns: Collection[str] = (),
+) -> tuple[Runs, pd.DataFrame]:
+    """Unpruned runs as panels hold them, so that no table averages two settings as two seeds.
+
+    Args:
+        runs: Recordings.
+        unit: What a row of the runs describes.
+        ignored: Facts that make no setting here; runs that differ in them alone are repeats.
+        columns: Facts that the words leave out, because a table has a column for them.
+
+    Returns:
+        The runs that count, and their spec with the column `APART`: further facts that tell a run
+        from others of its network and data set, in words; "" if there are none.
+    """
+    kinds = ("unpruned", "weights")
+    found = [one for one in _panels(runs, kinds, (), ignored, columns) if one.unit == unit]
+    words = {run: panel.what for panel in found for run in panel.runs.spec["run"]}
+    chosen = runs.named(words)
+    return chosen, chosen.spec.assign(**{APART: chosen.spec["run"].map(words).astype("object")})
+
+
+def _panels(
+    runs: Runs,
+    kinds: Collection[str],
+    compared: Sequence[str] = (),
+    ignored: Collection[str] = (),
+    columns: Collection[str] = (),
+) -> list[Panel]:
+    """The panels of some kinds; facts that are compared differ within one."""
     spec = runs.spec
     pruned = spec["pruned"].eq(True) if "pruned" in spec else pd.Series(False, spec.index)
-    wanted = kinds_of(spec).isin(rule.kinds)
-    if set(rule.kinds) <= {"unpruned", "weights"}:
+    wanted = kinds_of(spec).isin(kinds)
+    if set(kinds) <= {"unpruned", "weights"}:
         wanted &= ~pruned  # a loop of one's own may prune without rounds of ours
     found = []
     for _, rows in _parts(spec[wanted], ["network", "dataset", "unit"]):
-        settings = settings_of(rows.drop(columns=list(rule.compared)))
-        told = [name for name in settings if name not in (*_FACTS, "rounds")]
+        settings = settings_of(rows.drop(columns=[*compared, *ignored], errors="ignore"))
+        told = [name for name in settings if name not in (*_FACTS, "rounds", *columns)]
         for _, alike in _parts(rows, list(dict.fromkeys(["bn", "rounds", *settings]))):
-            found.append(_panel(runs, alike, told, rule.compared))
+            found.append(_panel(runs, alike, told, compared))
     return found
 
 

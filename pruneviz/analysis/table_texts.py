@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+APART = "setting"  # heading of further facts that tell rows apart, in words
+_MODES = ("eval", "calibrated", "batch")
+
 
 @dataclass(frozen=True)
 class NotedTable:
@@ -45,6 +48,12 @@ def ranges(least: Iterable[float], most: Iterable[float], digits: int = 2) -> li
     return ["" if pd.isna(low) else f"{low:.{digits}f} to {high:.{digits}f}" for low, high in ends]
 
 
+def over_several(seeds: Iterable[int], least: Iterable[float], most: Iterable[float]) -> list[str]:
+    """Ranges over seeds; "" for one seed, which has no range."""
+    ends = zip(seeds, ranges(least, most), strict=True)
+    return [text if count > 1 else "" for count, text in ends]
+
+
 def rounded(table: pd.DataFrame, columns: Iterable[str], digits: int = 2) -> pd.DataFrame:
     """A table with some columns as texts of so many digits after the point."""
     return table.assign(**{name: texts(table[name], digits) for name in columns})
@@ -67,6 +76,22 @@ def without_empty(table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     """A table without those of the named columns that hold no text."""
     empty = [name for name in names if name in table and (table[name] == "").all()]
     return table.drop(columns=empty)
+
+
+def by_mode(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows ordered by batch-norm mode: eval, with which others are compared, then the others.
+
+    Rows of one mode keep their order.
+    """
+    order = table["bn"].map(lambda bn: _MODES.index(bn) if bn in _MODES else len(_MODES))
+    return table.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
+
+
+def telling(table: pd.DataFrame) -> pd.DataFrame:
+    """A table without a data set that all rows have, and without settings if there are none."""
+    names = ["" if pd.isna(name) else str(name) for name in table["dataset"]]
+    alike = ["dataset"] if len(set(names)) <= 1 else []
+    return without_empty(table.assign(dataset=names).drop(columns=alike), [APART])
 
 
 def in_words(facts: Mapping[str, object]) -> str:

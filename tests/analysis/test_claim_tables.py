@@ -35,7 +35,7 @@ from pruneviz.errors import AnalysisError
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.plans.needs import CURVE_MEASURES
-from tests.support.synthetic_runs import SMALL, make_pruned_runs, save_runs
+from tests.support.synthetic_runs import SMALL, make_pruned_runs, renamed, save_runs, together
 
 EPOCHS, LAYERS, FILTERS = range(9), ("conv1", "conv2", "fc"), 6
 SAMPLE = 6
@@ -220,11 +220,12 @@ def test_runs_that_were_never_trained_stand_in_their_own_table_alone(
         filters=start.filters[start.filters["epoch"] == 0],
         epochs=start.epochs[start.epochs["epoch"] == 0].assign(train_acc=np.nan),
     )
+    both = together(trained, renamed(start, "-start"))
     for name in ("figure-3", "figure-3-curve", "signal", "figure-2-curve"):
-        assert table_of(name, [trained, start]) == table_of(name, [trained])
+        assert table_of(name, both) == table_of(name, trained)
         with pytest.raises(AnalysisError, match="needs runs that these recordings lack"):
-            table_of(name, [start])
-    rows = rows_of(table_of("initialisation", [trained, start]))
+            table_of(name, start)
+    rows = rows_of(table_of("initialisation", both))
     named = [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
     assert [(row["bn"], row["width"], row["seeds"]) for row in named] == [
         ("eval", "", "2"),
@@ -234,7 +235,7 @@ def test_runs_that_were_never_trained_stand_in_their_own_table_alone(
     assert named[1]["Pearson"] == f"{found['pearson']:.2f}" and named[1]["95 %"] == ""
     assert named[1]["θᵀg clear"] == f"{100 * found['clear']:.0f} %"
     assert named[1]["θᵀHg clear, g held fixed"] == f"{100 * found['clear_hg_given_g']:.0f} %"
-    printed = all_tables([start], only=["initialisation", "figure-3", "recordings"])
+    printed = all_tables(start, only=["initialisation", "figure-3", "recordings"])
     assert "initialisation\n\n| " in printed and "table figure-3 needs runs that these" in printed
     assert "nan" not in printed
 
@@ -254,7 +255,7 @@ def test_the_two_cases_that_explain_a_correlation_are_recognised(runs: pv.Runs) 
 
 @pytest.mark.parametrize("name", CLAIM_TABLES)
 def test_every_table_has_the_rows_of_these_recordings(sets: tuple[Path, Path], name: str) -> None:
-    rows = rows_of(table_of(name, [pv.load(folder) for folder in sets]))
+    rows = rows_of(table_of(name, pv.load(sets)))
     assert len({len(row) for row in rows}) == 1, "rows of unequal length"
     assert all(any(row) for row in rows)
     if name in ("figure-3", "signal"):
@@ -266,7 +267,7 @@ def test_every_table_has_the_rows_of_these_recordings(sets: tuple[Path, Path], n
 
 
 def test_numbers_are_rounded_ones_of_the_analysis(sets: tuple[Path, Path], runs: pv.Runs) -> None:
-    rows = rows_of(table_of("figure-3", [pv.load(folder) for folder in sets]))
+    rows = rows_of(table_of("figure-3", pv.load(sets)))
     found = agreement_over_seeds(runs, "theta_g", "theta_hg").iloc[-1]
     named = dict(zip(rows[0], rows[6], strict=True))
     assert named["Pearson"] == f"{found['pearson']:.2f}"
@@ -280,7 +281,7 @@ def test_runs_of_an_unknown_data_set_count_too(sets: tuple[Path, Path]) -> None:
     runs = pv.load(sets[0])
     unnamed = replace(runs, spec=runs.spec.assign(dataset=None))
     for name in ("figure-3", "figure-3-curve", "signal", "figure-2-association", "figure-2-curve"):
-        assert table_of(name, [unnamed]) == table_of(name, [runs])
+        assert table_of(name, unnamed) == table_of(name, runs)
 
 
 def invoke(*arguments: str) -> Result:
@@ -296,7 +297,7 @@ def test_the_command_replaces_the_tables_of_a_text_and_leaves_the_rest(
     assert invoke(*map(str, sets), "--into", str(file)).exit_code == 0
     filled = file.read_text()
     assert "old" not in filled
-    loaded = [pv.load(folder) for folder in sets]
+    loaded = pv.load(sets)
     first, second = (table_of(name, loaded) for name in ("recordings", "signal"))
     head = f"# Findings\n\n<!-- table: recordings -->\n\n{first}\n{end}\n\nprose\n"
     assert filled.startswith(head)
@@ -325,10 +326,10 @@ def mixed(sets: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_pruned_runs_beside_them_do_not_change_the_tables_of_unpruned_ones(
     sets: tuple[Path, Path], mixed: Path
 ) -> None:
-    alone, beside = [pv.load(sets[0])], [pv.load(mixed)]
+    alone, beside = pv.load(sets[0]), pv.load(mixed)
     for name in set(CLAIM_TABLES) - {"claims"}:
         assert table_of(name, beside) == table_of(name, alone)
-    before, after = (rows_of(table_of("claims", sets)) for sets in (alone, beside))
+    before, after = (rows_of(table_of("claims", runs)) for runs in (alone, beside))
     places = [after[0].index(name) for name in before[0]]
     same = [[row[place] for place in places] for row in after[2 : len(before)]]
     assert same == before[2:]
@@ -346,7 +347,7 @@ def test_all_tables_of_a_mixed_folder_are_made_or_told(mixed: Path) -> None:
 def test_a_folder_of_pruned_runs_alone_has_their_tables(mixed: Path) -> None:
     runs = pv.load(mixed)
     pruned = runs.named(runs.spec.loc[runs.spec["rounds"] > 0, "run"])
-    printed = all_tables([pruned])
+    printed = all_tables(pruned)
     assert "figure-4-12\n\n| network" in printed
     assert "recordings\n\ntable recordings needs runs" in printed
 
@@ -361,7 +362,7 @@ def test_one_table_alone_is_printed_or_replaced(mixed: Path, tmp_path: Path) -> 
     assert invoke(str(mixed), "--table", "figure-4-12", "--into", str(file)).exit_code == 0
     kept, new = file.read_text().split("<!-- table: figure-4-12 -->")
     assert kept == f"<!-- table: recordings -->\nold\n{end}\n"
-    assert table_of("figure-4-12", [pv.load(mixed)]) in new and "old" not in new
+    assert table_of("figure-4-12", pv.load(mixed)) in new and "old" not in new
     for name, message in (("signal", "has no place for table signal"), ("x", "no table 'x'")):
         result = invoke(str(mixed), "--table", name, "--into", str(file))
         assert (result.exit_code, result.stdout) == (2, "") and message in result.stderr
@@ -377,20 +378,72 @@ def test_parameters_come_from_whoever_counts_them(mixed: Path) -> None:
         numbers = {"parameters_before": 10, "parameters_after": 4}
         return runs.spec[["run"]].assign(**numbers, macs_before=8, macs_after=1, lacks="")
 
-    rows = rows_of(table_of("final-accuracy", [pv.load(mixed)], costs))
+    rows = rows_of(table_of("final-accuracy", pv.load(mixed), costs))
     assert rows[2][-4:] == ["4", "40.0 %", "1", "12.5 %"]
-    assert rows_of(table_of("final-accuracy", [pv.load(mixed)]))[2][-4:] == [""] * 4
+    assert rows_of(table_of("final-accuracy", pv.load(mixed)))[2][-4:] == [""] * 4
 
 
-def test_sets_without_runs_of_filters_add_nothing(sets: tuple[Path, Path]) -> None:
+def test_runs_of_weights_add_nothing_to_tables_of_filters(sets: tuple[Path, Path]) -> None:
     both = pv.load(sets[0])
-    weights = both.select(unit="weight")
     for name in set(CLAIM_TABLES) - {"recordings", "claims", "single-weights"}:
-        assert table_of(name, [both, weights]) == table_of(name, [both])
+        assert table_of(name, both) == table_of(name, both.select(unit="filter"))
+
+
+def other_setting(runs: pv.Runs, end: str, **facts: object) -> pv.Runs:
+    """The same runs with other names, facts and derivatives."""
+    filters = runs.filters.assign(theta_hg=runs.filters["theta_hg"].to_numpy()[::-1])
+    changed = replace(runs, spec=runs.spec.assign(**facts), filters=filters)
+    return renamed(changed, end)
+
+
+TOLD = ("figure-3", "signal", "figure-2", "figure-2-association", "initialisation")
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_two_settings_are_two_rows_and_not_seeds_of_one(runs: pv.Runs, name: str) -> None:
+    first = replace(runs, spec=runs.spec.assign(sample_size=500))
+    second = other_setting(runs, "-b", sample_size=2500)
+    rows = rows_of(table_of(name, together(first, second)))
+    alone = [rows_of(table_of(name, one)) for one in (first, second)]
+    place = rows[0].index("setting") if "setting" in rows[0] else None
+    words = [row.pop(place) for row in rows] if place is not None else []
+    assert rows[0] == alone[0][0] and len(rows) == len(alone[0]) + len(alone[1]) - 2
+    assert sorted(rows[2:]) == sorted(alone[0][2:] + alone[1][2:])
+    if name != "initialisation":  # has a column of its own for it
+        assert set(words[2:]) == {"sample_size 500", "sample_size 2500"}
+
+
+@pytest.mark.parametrize("name", ["figure-3-curve", "figure-2-curve"])
+def test_curves_of_two_settings_stand_beside_each_other(runs: pv.Runs, name: str) -> None:
+    first = replace(runs, spec=runs.spec.assign(lr=0.1))
+    second = other_setting(runs, "-b", lr=0.2)
+    rows = rows_of(table_of(name, together(first, second)))
+    assert "vgg13, lr 0.1, eval: r" in rows[0] and "vgg13, lr 0.2, eval: r" in rows[0]
+    for one, lr in ((first, 0.1), (second, 0.2)):
+        alone = rows_of(table_of(name, one))
+        place = rows[0].index(f"vgg13, lr {lr}, eval: r")
+        assert [row[place] for row in rows[2:]] == [row[1] for row in alone[2:]]
+
+
+def test_a_repeated_seed_counts_once_and_seeds_of_two_folders_are_one_set(runs: pv.Runs) -> None:
+    runs = replace(runs, spec=runs.spec.assign(created="2020"))
+    parts = [runs.select(seed=seed) for seed in (0, 1)]
+    repeat = other_setting(parts[1], "-b", created="2021")
+    for name in ("figure-3", "figure-2-association", "claims", "initialisation"):
+        assert table_of(name, together(parts[1], parts[0], repeat)) == table_of(name, runs)
+
+
+def test_runs_that_differ_in_their_training_are_one_initialisation(runs: pv.Runs) -> None:
+    first = replace(runs, spec=runs.spec.assign(lr=0.1, init="xavier", created="2020"))
+    slower = other_setting(runs, "-b", lr=0.2, init="xavier", created="2021")
+    other = other_setting(runs, "-c", lr=0.1, init="zeros")
+    assert table_of("initialisation", together(first, slower)) == table_of("initialisation", first)
+    rows = rows_of(table_of("initialisation", together(first, other)))
+    assert [row[rows[0].index("setting")] for row in rows[2:]] == ["init xavier", "init zeros"]
 
 
 def test_what_cannot_be_made_is_told(sets: tuple[Path, Path], tmp_path: Path) -> None:
-    batch = [pv.load(sets[1])]
+    batch = pv.load(sets[1])
     with pytest.raises(
         AnalysisError,
         match=r"there is no table 'figure-33'; did you mean 'figure-3'\? Choose one of recording",

@@ -12,7 +12,7 @@ from scipy import stats
 import pruneviz as pv
 from pruneviz.analysis.claim_tables import table_of
 from pruneviz.analysis.final_accuracy import SCALE, final_accuracy_table, recorded_costs
-from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, together
+from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, renamed, together
 
 VGG = {"vgg13": SMALL["vgg13"]}
 SAME = {"epochs": 16, "train_images": 5000, "lr_drops": (8, 12), "lr": 0.1, "width": 0.25}
@@ -89,12 +89,29 @@ def test_runs_of_another_scale_are_never_compared(
     assert not any(other in note for other in set(SCALE) - {name, "lr"})
 
 
-def test_partners_come_from_all_folders_in_any_order(pruned: pv.Runs) -> None:
+def test_partners_count_in_any_order_and_repeats_as_their_mean(pruned: pv.Runs) -> None:
     whole = unpruned()
     apart = [whole.select(seed=seed) for seed in range(3)]
     expected = final_accuracy_table(together(pruned, whole)).table
-    for others in (apart, apart[::-1], [*apart, whole]):
-        pd.testing.assert_frame_equal(final_accuracy_table(pruned, others=others).table, expected)
+    for others in (apart, apart[::-1]):
+        found = final_accuracy_table(together(pruned, *others))
+        pd.testing.assert_frame_equal(found.table, expected)
+    later = renamed(unpruned(), "-later")
+    later = replace(later, epochs=later.epochs.assign(test_acc=later.epochs["test_acc"] - 0.02))
+    for repeated in (together(pruned, whole, later), together(later, whole, pruned)):
+        assert set(final_accuracy_table(repeated).table["unpruned"]) == {"90.0 %"}
+
+
+def test_a_run_measured_again_at_early_epochs_has_no_final_accuracy(pruned: pv.Runs) -> None:
+    expected = final_accuracy_table(together(pruned, unpruned()))
+    early = renamed(unpruned(), "-calibrated")
+    early = replace(early, epochs=early.epochs[early.epochs["epoch"] <= 4])
+    found = final_accuracy_table(together(pruned, early, unpruned()))
+    pd.testing.assert_frame_equal(found.table, expected.table)
+    assert found.notes == ()
+    found = final_accuracy_table(together(pruned, early))
+    assert set(found.table["unpruned"]) == {""}
+    assert any("No final test accuracy is recorded of vgg13" in note for note in found.notes)
 
 
 def test_an_accuracy_before_the_last_epoch_is_not_the_final_one(pruned: pv.Runs) -> None:
@@ -103,19 +120,18 @@ def test_an_accuracy_before_the_last_epoch_is_not_the_final_one(pruned: pv.Runs)
     found = final_accuracy_table(replace(pruned, epochs=pruned.epochs.assign(test_acc=known)))
     table = found.table.set_index("measure")
     assert table.loc["magnitude", "test_acc"] == "" != table.loc["proposed", "test_acc"]
-    assert any("No test accuracy" in note and "magnitude" in note for note in found.notes)
+    assert any("No final test accuracy" in note and "magnitude" in note for note in found.notes)
 
 
-def test_unpruned_runs_are_taken_from_other_folders_too(pruned: pv.Runs) -> None:
+def test_unpruned_runs_of_another_scale_do_not_matter(pruned: pv.Runs) -> None:
     expected = final_accuracy_table(together(pruned, unpruned()))
-    near = unpruned(train_images=10000)
-    found = final_accuracy_table(together(pruned, near), others=[near, unpruned()])
+    near = renamed(unpruned(train_images=10000), "-near")
+    found = final_accuracy_table(together(pruned, near, unpruned()))
     pd.testing.assert_frame_equal(found.table, expected.table)
     assert found.notes == ()
-    sets = [together(pruned, near), unpruned()]
-    assert "91.0 %" in table_of("final-accuracy", sets)
-    assert "91.0 %" not in table_of("final-accuracy", sets[:1])
-    assert "train_images 10000" in table_of("final-accuracy", [pruned, near])
+    assert "91.0 %" in table_of("final-accuracy", together(pruned, near, unpruned()))
+    assert "91.0 %" not in table_of("final-accuracy", together(pruned, near))
+    assert "train_images 10000" in table_of("final-accuracy", together(pruned, near))
 
 
 def test_without_unpruned_runs_the_cells_are_empty(pruned: pv.Runs) -> None:
@@ -144,7 +160,7 @@ def test_runs_without_accuracies_are_told(pruned: pv.Runs) -> None:
     found = final_accuracy_table(together(pruned, blind))
     assert set(found.table["unpruned"]) == {""} and set(found.table["test_acc"]) != {""}
     told = ", ".join(f"vgg13-digits-s{seed}" for seed in range(3))
-    assert found.notes == (f"No test accuracy is recorded of {told}",)
+    assert found.notes == (f"No final test accuracy is recorded of {told}",)
     blind = replace(pruned, epochs=pruned.epochs.assign(test_acc=np.nan))
     row = final_accuracy_table(together(blind, whole)).table.iloc[0]
     assert (row["test_acc"], row["difference"], row["unpruned"]) == ("", "", "91.0 %")

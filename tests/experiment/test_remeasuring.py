@@ -328,7 +328,8 @@ def test_an_initialisation_is_recorded_and_measured_in_every_mode(tmp_path: Path
         remeasure_run(source, how, ignore)
     sets = [pv.load(source), *(pv.load(how.out) for how in ways)]
     assert [runs.epochs["epoch"].tolist() for runs in sets] == [[0]] * 3
-    rows = table_of("initialisation", sets).splitlines()[2:]
+    folders = [source, *(how.out for how in ways)]
+    rows = table_of("initialisation", pv.load(folders)).splitlines()[2:]
     assert [row.split(" | ")[1:4] for row in rows] == [
         ["0.0625", "40", bn] for bn in ("eval", "calibrated", "batch")
     ]

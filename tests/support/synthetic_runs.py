@@ -149,6 +149,14 @@ def together(*recordings: Runs) -> Runs:
     return Runs(spec, **tables)
 
 
+def renamed(runs: Runs, end: str) -> Runs:
+    """The same runs, with `end` after their names."""
+    spec = runs.spec.assign(run=runs.spec["run"] + end)
+    tables = {name: getattr(runs, name) for name in TABLES}
+    named = {name: held.assign(run=held["run"].astype(str) + end) for name, held in tables.items()}
+    return replace(runs, spec=spec, **named)
+
+
 def with_coupled_layers(runs: Runs) -> Runs:
     """The same runs with a depthwise layer after each layer but the last, coupled to it."""
     own = runs.rounds.assign(layer_index=2 * runs.rounds["layer_index"])

@@ -87,9 +87,9 @@ def test_all_columns_are_compressed_without_loss(sets: list[pv.Runs]) -> None:
     assert np.isfinite(sets[0].filters["theta_hg"]).all()
 
 
-def test_the_tables_of_the_findings_are_made_of_them(sets: list[pv.Runs]) -> None:
+def test_the_tables_of_the_findings_are_made_of_them() -> None:
     text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
-    assert filled_in(text, sets) == text
+    assert filled_in(text, pv.load(SETS)) == text
 
 
 @pytest.mark.parametrize("figure", ["01", "02", "03", "13", "14", "15", "16", "17", "H1a", "H1b"])

@@ -179,10 +179,11 @@ def record(
     need is recorded once. Finished runs are skipped; interrupted ones continue from their last
     checkpoint.
     """
+    if baseline:
+        _check_alone(pruning, figures or ())
     own = _own_pruning(pruning, figures or ())
     which = (network or (), seed or (), dataset)
     if baseline:
-        _check_alone(own, figures or ())
         plans = plan_baselines(preset, *which)
     elif own is None:
         plans = plan_runs(preset, *which, figures or ())
@@ -198,6 +199,7 @@ def record(
     request = on_request(columns, oracle, request_at, errors)
     setting = replace(setting, on_request=request, flow=flow)
     _check(plans, setting.device, precision)
+    _check_reached(request.request_at or (), plans)
     if list_runs:
         served = {
             name_with_sample(run, draw): figures
@@ -210,12 +212,10 @@ def record(
 
 def _own_pruning(pruning: Mapping[str, Any], figures: Sequence[str]) -> PruningOptions | None:
     """Pruning options for custom runs; None to record runs for figures."""
-    given = {
-        name: value for name, value in pruning.items() if value is not None and value is not False
-    }
+    given = _given(pruning)
     if not given:
         return None
-    named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    named = _as_options(given)
     if "measure" not in given:
         raise PresetError(
             f"{named} says how to prune, but not by which measure; add one, such as "
@@ -229,12 +229,33 @@ def _own_pruning(pruning: Mapping[str, Any], figures: Sequence[str]) -> PruningO
     return PruningOptions(**given)
 
 
-def _check_alone(own: PruningOptions | None, figures: Sequence[str]) -> None:
+def _given(pruning: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value for name, value in pruning.items() if value is not None and value is not False
+    }
+
+
+def _as_options(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+def _check_alone(pruning: Mapping[str, Any], figures: Sequence[str]) -> None:
     """Raise an error if baselines are asked for together with other runs."""
-    if own is not None or figures:
+    others = [*_given(pruning), *(["figures"] if figures else [])]
+    if others:
         raise PresetError(
             "--baseline records runs that no figure needs and nothing prunes; leave out "
-            + ("--figures" if figures else "--measure")
+            f"{_as_options(others)}"
+        )
+
+
+def _check_reached(epochs: Sequence[int], plans: Sequence[RunPlan]) -> None:
+    """Raise an error about epochs of --request-at that no run reaches."""
+    last = max(plan.epochs for plan in plans)
+    beyond = [epoch for epoch in epochs if epoch > last]
+    if beyond:
+        raise PresetError(
+            f"--request-at {beyond[0]}: no run has so many epochs; name epochs from 0 to {last}"
         )
 
 

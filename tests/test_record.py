@@ -327,7 +327,11 @@ def test_figures_are_named_in_many_ways(tmp_path: Path, case: str) -> None:
 REFUSED = {
     "--baseline --figures 5": "no figure needs and nothing prunes; leave out --figures",
     "--baseline --measure magnitude": "no figure needs and nothing prunes; leave out --measure",
+    "--baseline --rounds 3 --prune-at-start": "nothing prunes; leave out --rounds, "
+    "--prune-at-start",
     "--baseline --preset paper": "record them with --figures 3 13 14",
+    "--figures 3 --oracle 5 --request-at 0,99": "--request-at 99: no run has so many epochs; name "
+    "epochs from 0 to 16",
     "--rounds 3": "--rounds says how to prune, but not by which measure; add one, such as "
     "--measure magnitude",
     "--prune-at-start --target 0.5": "--target, --prune-at-start says how to prune",

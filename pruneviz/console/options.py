@@ -80,7 +80,7 @@ def recordings_given(given: Sequence[Path] | None, data: Sequence[Path] | None) 
     folders = [*(given or ()), *(data or ())]
     if not folders:
         raise LogError(
-            "name the recordings: run directories, or folders with runs, such as data/digits"
+            "name the recordings: run directories, or folders with runs, such as data/cifar-mini"
         )
     return folders
 

@@ -218,9 +218,16 @@ def check_remeasurable(source: Path, how: Remeasuring) -> bool:
 
     spec = read_spec(source)
     path = how.out / remeasured_name(spec, how)
-    if not kept_epochs(source):
+    kept = kept_epochs(source)
+    if not kept:
         raise LogError(
             f"{source} has no kept weights; record it with pruneviz record --keep-weights"
+        )
+    without = sorted(set(how.on_request.request_at or ()) - set(kept))
+    if without:
+        raise LogError(
+            f"{source} has no weights of epoch {without[0]}, so nothing can be measured there; "
+            f"it has those of epochs {', '.join(map(str, kept))}"
         )
     if path.resolve() == source.resolve():
         raise LogError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pruneviz.console.command import say
 from pruneviz.console.words import counted
-from pruneviz.errors import LogError, closest
+from pruneviz.errors import LogError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 RECORDED = Path("data/digits")  # where `pruneviz record` records by default
 SHIPPED = Path("data/cifar-mini")  # recordings in the repository
-_MOST_BESIDE = 8  # other folders that a message names
 
 
 def folders(data: Path | None, out: Path | None) -> tuple[Path, Path]:
@@ -72,6 +71,7 @@ def _holds_recordings(folder: Path) -> bool:
 
 
 def _what_to_record(data: Path, figures: Sequence[str]) -> str:
+    from pruneviz.log.found_runs import folders_beside
     from pruneviz.plans.planning import record_command
     from pruneviz.plans.presets import PRESETS
 
@@ -80,20 +80,10 @@ def _what_to_record(data: Path, figures: Sequence[str]) -> str:
         preset = "digits"
     command = record_command(preset, str(data), figures=list(figures))
     found = f"{data} holds no recordings" if data.is_dir() else f"there is no folder {data}"
-    beside = [] if data.is_dir() else _recordings_beside(data)
+    beside = folders_beside(data)
     if beside:
-        found += f"; {data.parent} has recordings in {', '.join(beside)}"
+        found += f"; there are recordings in {', '.join(beside)}"
     lines = [found, f"Record what is needed with: {command}"]
     if SHIPPED.is_dir():
         lines.append(f"Or draw from recordings that ship: pruneviz figures 3 13 --data {SHIPPED}")
     return "\n".join(lines)
-
-
-def _recordings_beside(data: Path) -> list[str]:
-    """Folders with recordings beside one that does not exist, the most alike first."""
-    if not data.parent.is_dir():
-        return []
-    names = sorted(path.name for path in data.parent.iterdir() if path.is_dir())
-    found = [name for name in names if _holds_recordings(data.parent / name)]
-    alike = closest(data.name, found)
-    return sorted(found, key=lambda name: name != alike)[:_MOST_BESIDE]

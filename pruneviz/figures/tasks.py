@@ -104,7 +104,7 @@ def figure_task(figure: str, runs: Runs, place: Place, options: DrawOptions) -> 
         drawable = has_recorded_runs(runs.spec, entry, options)
     except PrunevizError as error:
         return Task(name, stem, lacks=(f"{name} is not drawn: {error}",))
-    lacks = _lacks(figure, entry, absent, runs.spec, place, drawable) if absent else ()
+    lacks = _lacks(figure, absent, runs.spec, place, options) if absent else ()
     work = partial(_save_figure, figure, runs, place, options)
     return Task(name, stem, lacks=lacks, work=work if drawable else None)
 
@@ -133,24 +133,43 @@ def kind_tasks(
 
 def _lacks(
     figure: str,
-    entry: Entry,
     absent: Sequence[RunGroup],
     spec: pd.DataFrame,
     place: Place,
-    drawable: bool,
+    options: DrawOptions,
 ) -> tuple[str, ...]:
     """What a figure lacks, and what to do about it; never to record among runs of other origin."""
+    from pruneviz.figures.chosen_runs import has_recorded_runs
     from pruneviz.figures.missing import commands, held, made_by_record, told
     from pruneviz.figures.own import ALIKE
 
+    entry = find(figure)
+    drawable = has_recorded_runs(spec, entry, options)
     first = f"figure {figure} lacks {told(entry, absent)}"
     if made_by_record(spec) or not len(spec):
         record = commands(figure, entry, absent, spec, str(place.data), place.data.resolve().name)
-        return first, f"  record with: {' && '.join(record)}"
+        lines = (first, f"  record with: {' && '.join(record)}")
+        return lines if drawable else (*lines, *_elsewhere(figure, entry, place, options))
     if drawable:
         return (first,)
     draw = f"pruneviz figures --kind {ALIKE[entry.kind]} --data {shlex.quote(str(place.data))}"
     return f"{first}; {place.data} holds {held(spec)}", f"  draw what is there with: {draw}"
+
+
+def _elsewhere(figure: str, entry: Entry, place: Place, options: DrawOptions) -> list[str]:
+    """How to draw a figure from a folder beside that has its runs, if there is one."""
+    from pruneviz.figures.chosen_runs import has_recorded_runs
+    from pruneviz.log.found_runs import folders_beside
+    from pruneviz.log.runs import finished
+
+    for folder in folders_beside(place.data):
+        try:
+            if has_recorded_runs(finished(folder).spec, entry, options):
+                named = shlex.quote(folder)
+                return [f"  or draw it from {named}: pruneviz figures {figure} --data {named}"]
+        except PrunevizError:  # unfinished, damaged, or of several kinds: not to be advised
+            continue
+    return []
 
 
 def _told_apart(figure: str, kind: str, error: FigureError) -> str:

@@ -7,13 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, closest
 from pruneviz.log.files import UNFINISHED
 from pruneviz.log.run_directory import SPEC_FILE
 
 _logger = logging.getLogger("pruneviz")
 
 _MAGIC = set("*?[")  # characters of a glob pattern
+_USUAL = Path("data")  # where commands record by default, and the repository has recordings
+_MOST_BESIDE = 8  # other folders that a message names
 
 Where = str | Path | Iterable[str | Path]
 
@@ -39,6 +41,22 @@ def run_paths(where: Where) -> list[Path]:
         for path in _runs_of(entry):
             found.setdefault(path.resolve(), path)
     return list(found.values())
+
+
+def folders_beside(path: Path) -> list[str]:
+    """Folders with recordings beside one that has none, else in `data`; the most alike first.
+
+    Args:
+        path: The folder.
+    """
+    for parent in dict.fromkeys((path.parent, _USUAL)):
+        inside = sorted(parent.iterdir()) if parent.is_dir() else []
+        names = [one.name for one in inside if one.name != path.name and _has_runs(one)]
+        if names:
+            alike = closest(path.name, names)
+            names.sort(key=lambda name: name != alike)  # stable
+            return [str(parent / name) for name in names[:_MOST_BESIDE]]
+    return []
 
 
 def names_apart(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
@@ -107,19 +125,29 @@ def _runs_of(entry: str | Path) -> list[Path]:
     if path.is_dir():
         found = _runs_below(path)
         if not found:
-            raise LogError(
-                f"{path} holds no recordings (no {SPEC_FILE} in it or below it); "
-                "record some with pruneviz record"
-            )
+            nothing = f"{path} holds no recordings (no {SPEC_FILE} in it or below it)"
+            raise LogError(f"{nothing}; {_advice(path)}")
         return found
     if not _MAGIC & set(str(entry)):
-        raise LogError(f"there is no folder {path}; record one with pruneviz record")
+        raise LogError(f"there is no folder {path}; {_advice(path)}")
     matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     found = [run for match in matches if match.is_dir() for run in _runs_below(match)]
     if not found:
         what = f"matches {len(matches)} files and folders, none with" if matches else "matches no"
         raise LogError(f"the pattern {entry} {what} recordings; check it, or name a folder")
     return found
+
+
+def _advice(path: Path) -> str:
+    beside = folders_beside(path)
+    if not beside:
+        return "record some with pruneviz record"
+    return f"there are recordings in {', '.join(beside)}; record others with pruneviz record"
+
+
+def _has_runs(folder: Path) -> bool:
+    """Whether a folder is a run or holds some; deeper ones are not searched, as they are many."""
+    return (folder / SPEC_FILE).is_file() or any(folder.glob(f"*/{SPEC_FILE}"))
 
 
 def _runs_below(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from pruneviz.log.vocabulary import Kind
 NETWORK_NAMES = ("resnet56", "vgg13", "mobilenet_v1")
 
 DATASET_NAMES = ("digits", "cifar10", "cifar100", "tiny-imagenet", "folder")
+DOWNLOADED = frozenset({"cifar10", "cifar100"})  # what --download can fetch
 
 # Fraction pruned in accuracy curves; the paper does not give it per figure.
 TARGETS: Mapping[str, float] = {"vgg13": 0.75, "mobilenet_v1": 0.75, "resnet56": 0.6}

@@ -12,6 +12,7 @@ from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.vocabulary import Kind
 from pruneviz.plans.needs import (
     DATASET_NAMES,
+    DOWNLOADED,
     FIGURE_NEEDS,
     NETWORK_NAMES,
     RATIO_TARGET,
@@ -163,6 +164,8 @@ def record_command(
         chosen += ["--network", network]
     if dataset:
         chosen += ["--dataset", dataset]
+    if DOWNLOADED & ({dataset} if dataset else set(find_preset(preset).datasets)):
+        chosen += ["--download"]  # nothing happens where the images are there
     return shlex.join(["pruneviz", "record", "--preset", preset, *chosen, "--out", out])
 
 

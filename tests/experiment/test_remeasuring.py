@@ -105,6 +105,8 @@ def test_what_is_on_request_is_recorded_and_measured_again(recorded: Path, tmp_p
     asked = ("--columns", "synflow", "--oracle", "5", "--request-at", "0,2")
     done = invoke(str(recorded / PLAN.run), *asked, "--out", str(tmp_path / "again"))
     assert done.output == f"1 of 1 run already measured in {tmp_path / 'again'}\n"
+    early = invoke(str(recorded / PLAN.run), *asked[:-1], "7", "--out", str(tmp_path / "other"))
+    assert early.exit_code and "has no weights of epoch 7, so nothing" in early.output
     other = invoke(str(recorded / PLAN.run), "--oracle", "4", "--out", str(tmp_path / "again"))
     assert "was started with other options" in other.output and other.exit_code
     with pytest.raises(LogError, match="columns was"):

@@ -330,7 +330,10 @@ def test_options_that_do_not_go_together_are_refused(
 # What is missing
 
 
-def test_a_figure_recorded_in_part_is_drawn_in_part_and_says_so(tmp_path: Path) -> None:
+def test_a_figure_recorded_in_part_is_drawn_in_part_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     data = tmp_path / "data"
     save_runs(make_pruned_runs(VGG, measures=("magnitude", "loss_preservation"), seeds=(0,)), data)
     done = invoke("5", "6", "--data", data, "--out", tmp_path, "--format", "png")
@@ -380,6 +383,17 @@ def test_command_names_missing_recordings_and_draws_the_others(tmp_path: Path) -
     assert "Not recorded, so not drawn: VGG-13" in as_one_line(out / "figure02.txt")
 
 
+def test_a_figure_is_drawn_from_another_folder_if_that_has_its_runs(tmp_path: Path) -> None:
+    here, there = tmp_path / "mine", tmp_path / "my pruned"
+    save_runs(make_runs(VGG, seeds=(0,), epochs=4), here)
+    save_runs(make_pruned_runs(VGG, seeds=(0,)), there)
+    said = invoke("5", "3", "--data", here, "--out", tmp_path / "out").stderr.splitlines()
+    advice = [line for line in said if "or draw it from" in line]
+    assert advice == [f"  or draw it from '{there}': pruneviz figures 5 --data '{there}'"]
+    drawn = invoke("5", "--data", there, "--out", tmp_path / "out", "--format", "png")
+    assert drawn.exit_code == 0, drawn.output
+
+
 def test_command_says_what_would_fill_an_empty_folder_and_what_ships(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,7 +403,9 @@ def test_command_says_what_would_fill_an_empty_folder_and_what_ships(
         assert done.exit_code == 2
         there = f"{data} holds no recordings" if data == tmp_path else f"there is no folder {data}"
         assert done.stderr.startswith(f"error: {there}\n")
-        assert f"pruneviz record --preset {preset} --figures 14 --out {data}\n" in done.stderr
+        fetched = "" if preset == "digits" else "--download "
+        record = f"pruneviz record --preset {preset} --figures 14 {fetched}--out {data}\n"
+        assert record in done.stderr
         assert "cifar-mini" not in done.stderr
     (tmp_path / "data" / "cifar-mini").mkdir(parents=True)
     beginner = invoke().stderr

@@ -17,17 +17,24 @@ def test_figures_go_beside_one_another_by_the_name_of_the_recordings(tmp_path: P
     assert folders(tmp_path, tmp_path / "out") == (tmp_path, tmp_path / "out")
 
 
-def test_a_folder_without_recordings_is_told_with_what_fills_it(tmp_path: Path) -> None:
+def test_a_folder_without_recordings_is_told_with_what_fills_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(LogError, match=r"holds no recordings\nRecord what is needed with: "):
         check_recorded(tmp_path, ["3"])
     assert spec_in(tmp_path).empty
 
 
-def test_a_misspelt_folder_is_told_with_those_beside_it(tmp_path: Path) -> None:
+def test_a_misspelt_folder_is_told_with_those_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in ("digits", "mine"):
         save_runs(make_runs({"mine": (2,)}, seeds=(0,), epochs=1), tmp_path / name)
     (tmp_path / "empty").mkdir()
-    expected = rf"no folder {tmp_path}/mien; {tmp_path} has recordings in mine, digits\nRecord"
+    beside = f"{tmp_path}/mine, {tmp_path}/digits"
+    expected = rf"no folder {tmp_path}/mien; there are recordings in {beside}\nRecord"
     with pytest.raises(LogError, match=expected):
         check_recorded(tmp_path / "mien", [])
     with pytest.raises(LogError, match=r"no folder .*/a/b\nRecord"):

@@ -26,7 +26,7 @@ def test_one_missing_run_is_named_and_recorded_by_its_data_set(spec: pd.DataFram
     assert absent == (RunGroup("vgg13", "proposed", 5, "cifar100"),)
     assert in_words(absent) == "VGG-13 pruned by Proposed in 5 rounds on CIFAR-100"
     assert commands("5", FIGURES["5"], absent, spec, "data/x y", "x y") == [
-        "pruneviz record --preset digits --figures 5 --dataset cifar100 --out 'data/x y'"
+        "pruneviz record --preset digits --figures 5 --dataset cifar100 --download --out 'data/x y'"
     ]
 
 
@@ -36,7 +36,7 @@ def test_a_preset_that_records_the_right_data_sets_need_not_be_told_them(
     paper = spec.assign(preset="paper")
     absent = missing_runs(paper, FIGURES["5"], DEFAULT)
     assert commands("5", FIGURES["5"], absent, paper, "d", "d") == [
-        "pruneviz record --preset paper --figures 5 --out d"
+        "pruneviz record --preset paper --figures 5 --download --out d"
     ]
 
 

@@ -68,7 +68,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "nothing": ([], "no folder was given"),
     "a number": (5, "int is no folder; give a path"),
     "a number in a list": (["a", 5], "5 is no folder; give paths"),
-    "nowhere": ("c", "there is no folder .*c; record one"),
+    "nowhere": ("c", "there is no folder .*c; there are recordings in .*a, .*b; record others"),
     "one of two nowhere": (["a", "c"], "there is no folder"),
     "a file": ("a/notes.txt", "there is no folder"),
     "no match": ("c*", r"the pattern c\* matches no recordings; check it"),

@@ -349,11 +349,15 @@ def test_what_cannot_be_planned_is_told_with_what_can(options: dict[str, Any], s
 
 def test_the_command_that_records_figures() -> None:
     assert record_command("digits", "my data") == "pruneviz record --preset digits --out 'my data'"
+    own = record_command("cifar-mini", "d", dataset="tiny-imagenet")  # nothing can fetch it
+    assert own == "pruneviz record --preset cifar-mini --dataset tiny-imagenet --out d"
+    assert record_command("cifar-mini", "d").endswith("cifar-mini --download --out d")
     command = record_command(
         "paper", "data", figures=["5", "16"], networks=["vgg13"], dataset="cifar10"
     )
     assert command == (
-        "pruneviz record --preset paper --figures 5 16 --network vgg13 --dataset cifar10 --out data"
+        "pruneviz record --preset paper --figures 5 16 --network vgg13 --dataset cifar10 "
+        "--download --out data"
     )
 
 

@@ -71,12 +71,24 @@ def _check_shape(output: Tensor, y: Tensor, logits: str) -> None:
             f"expects them second; pass loss=lambda o, y: F.cross_entropy({logits}.flatten(0, -2), "
             "y.flatten()) and loss_weight=lambda y: y != -100 (F is torch.nn.functional)"
         )
+    if _is_one_hot(output, y):
+        raise MeasureError(
+            f"{y.dtype} labels of shape {tuple(y.shape)} look one-hot; give labels.argmax(1), or "
+            f"labels.float(), which are probabilities; {_OTHER_LOSSES}"
+        )
     if not fits or y.dtype in _NO_LABELS:
         raise MeasureError(
             f"for {len(y)} examples, {y.dtype} labels of shape {tuple(y.shape)} do not fit outputs "
             f"of shape {tuple(output.shape)}; give int64 labels, one per example, or probabilities "
             f"of the outputs' shape, or pass loss=callable; {_OTHER_LOSSES}"
         )
+
+
+def _is_one_hot(output: Tensor, y: Tensor) -> bool:
+    """Whether labels are whole numbers or truth values with a single 1 per example."""
+    if y.is_floating_point() or y.is_complex() or y.shape != output.shape or output.ndim < 2:
+        return False
+    return bool(((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all())
 
 
 def _check_probabilities(targets: Sequence[Tensor]) -> None:

@@ -90,6 +90,11 @@ LABELS: Mapping[str, tuple[Tensor, str]] = {
         r"int32 labels of shape \(2,\) do not fit outputs of shape \(2, 3\); give int64 labels",
     ),
     "truth values": (Y > 0, r"torch\.bool labels"),
+    "one-hot": (
+        F.one_hot(Y, 3),
+        r"int64 labels of shape \(2, 3\) look one-hot; give labels.argmax",
+    ),
+    "one-hot truth values": (F.one_hot(Y, 3).bool(), r"look one-hot; give labels.argmax\(1\), or"),
     "a column": (Y[:, None], r"labels of shape \(2, 1\) do not fit"),
     "real numbers": (Y.float(), r"float32 labels of shape \(2,\) do not fit"),
     "probabilities of another number of classes": (

@@ -184,7 +184,6 @@ def test_scales_fit_their_rounds_and_know_every_network(preset: str) -> None:
     assert len(PRESETS["digits"].scales["unpruned"].seeds) >= 3, (
         "scatters average correlations over three seeds"
     )
-    assert len(PRESETS["digits"].scales["pruned"].seeds) >= 2, "curves show a spread"
 
 
 IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {

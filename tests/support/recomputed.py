@@ -145,7 +145,9 @@ def _curve(runs: Sequence[Facts]) -> list[Facts]:
 
 
 def _single_runs(at_epoch: dict[str, list[float]]) -> dict[str, float]:
-    """The accuracies of each of a few seeds."""
+    """The accuracies of each of a few seeds; of one seed they are the mean."""
+    if len(at_epoch["test_acc"]) == 1:
+        return {}
     return {
         f"{name}_run{number}": value
         for name in ("train_acc", "test_acc")

@@ -71,6 +71,15 @@ def test_numbers_beside_a_figure_are_those_of_the_files(
         assert_same(pd.read_csv(tmp_path / name), table)
 
 
+def test_curves_of_several_seeds_are_those_of_the_files(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "data" / "cifar-mini-pruned"
+    save_figure("1", load(shipped), tmp_path, formats=())
+    expected = FIGURES["1"](recorded(shipped))
+    assert set(expected[""]["seeds"]) == {3}
+    for end, table in expected.items():
+        assert_same(pd.read_csv(tmp_path / f"figure01{end}.csv"), table)
+
+
 def assert_same(written: pd.DataFrame, expected: pd.DataFrame) -> None:
     """Assert equal rows and columns in order: float32 columns exactly, computed ones to 1e-9."""
     single = [name for name in SINGLE if name in expected]

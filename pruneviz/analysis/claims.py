@@ -22,7 +22,7 @@ from pruneviz.analysis.rules import (
     families,
     panels_of,
 )
-from pruneviz.analysis.rules_convergence import judge_convergence
+from pruneviz.analysis.rules_convergence import LEARNT, judge_convergence
 from pruneviz.analysis.rules_curve import judge_association
 from pruneviz.analysis.rules_ratios import judge_first_layers
 from pruneviz.analysis.rules_scatter import judge_correlations
@@ -145,7 +145,7 @@ RULES: Mapping[str, Rule] = {
             "sets of a figure, for each reading"
         ),
         sample="runs pruned in rounds and trained to the end that differ in their seed and measure",
-        thresholds={"points": 1, "epochs": 1, "p": 0.05},
+        thresholds={"points": 1, "epochs": 1, "p": 0.05, "learnt": LEARNT},
         seeds=3,
         verdicts={
             SUPPORTED: (
@@ -163,8 +163,9 @@ RULES: Mapping[str, Rule] = {
                 "epochs, where only some of the runs ever reach one of the accuracies"
             ),
             NOT_TESTABLE: (
-                "fewer seeds of both measures, no test accuracies, or, for epochs, no accuracy "
-                "that both measures reach in every seed"
+                "fewer seeds of both measures; no test accuracies; no run whose final accuracy is "
+                "farther than `learnt` on the way from guessing to no error; or, for epochs, no "
+                "accuracy that both measures reach in every seed"
             ),
         },
         judge=judge_convergence,

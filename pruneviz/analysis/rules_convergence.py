@@ -36,6 +36,7 @@ STATISTICS: Mapping[str, str] = {
     EPOCHS: "lead in epochs to 50, 80, 90 and 95 % of the best final accuracy, their mean",
 }
 WHOLE_ORDER = "order of all measures"
+LEARNT = 0.02  # least part of the way from guessing to no error; else nothing was learnt
 _COLUMNS = ["run", "epoch", "test_acc"]
 # Standard deviation of the difference of two times that are both rounded up to whole steps.
 ROUNDING = 1 / np.sqrt(6)
@@ -290,9 +291,23 @@ def _convergence(panel: Panel, measures: Sequence[str]) -> tuple[pd.DataFrame, f
     if "test_acc" not in chosen.recorded("epochs"):
         raise AnalysisError("test accuracies are not recorded")
     epochs = chosen.read("epochs", _COLUMNS)
+    _check_learnt(epochs, chosen.spec)
     at = np.unique(epochs.dropna(subset=["test_acc"])["epoch"])
     gap = float(np.diff(at).max()) if len(at) > 1 else 1.0
     return convergence_by_run(epochs, chosen.spec, by=BY), gap
+
+
+def _check_learnt(epochs: pd.DataFrame, spec: pd.DataFrame) -> None:
+    """Raise an error if no run ends better than guessing, where the number of classes is known."""
+    classes = spec["num_classes"].dropna().max()
+    last = epochs.dropna(subset=["test_acc"]).sort_values("epoch").groupby("run", observed=True)
+    best = last["test_acc"].last().max()
+    if pd.isna(classes) or pd.isna(best) or best - 1 / classes >= LEARNT * (1 - 1 / classes):
+        return
+    raise AnalysisError(
+        f"no run has learnt: the best final test accuracy is {100 * best:.1f} %, and guessing "
+        f"among {classes:.0f} classes is right in {100 / classes:.1f} %"
+    )
 
 
 def unreached(both: pd.DataFrame) -> str:

@@ -57,6 +57,20 @@ def recordings(
     return replace(runs, epochs=runs.epochs.assign(test_acc=rise))
 
 
+def test_runs_that_learnt_nothing_are_no_evidence() -> None:
+    runs = recordings({"magnitude": 12.0, "proposed": 8.0, "loss_preservation": 6.0})
+    chance = 0.01 + 0.002 * np.sin(runs.epochs.index.to_numpy())
+    untrained = replace(runs, epochs=runs.epochs.assign(test_acc=chance))
+    for classes, learnt in ((100, False), (None, True)):
+        spec = runs.spec.assign(num_classes=classes)
+        found = pv.claims(replace(untrained, spec=spec), NAME)
+        assert (set(found["verdict"]) != {"not testable"}) == learnt
+        if not learnt:
+            assert found["reason"].str.contains("no run has learnt: the best final test").all()
+        trained = pv.claims(replace(runs, spec=spec), NAME)
+        assert set(trained["verdict"]) == {"supported"}
+
+
 TRUE = {"magnitude": 12.0, "proposed": 8.0, "loss_preservation": 6.0}
 REVERSED = dict(zip(TRUE, reversed(TRUE.values()), strict=True))
 ALIKE = dict.fromkeys(TRUE, 8.0)

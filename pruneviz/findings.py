@@ -80,6 +80,11 @@ def findings(
         return costs_of(runs)
 
     runs = load(recordings_given(folders, data), unfinished="skip")
+    if not len(runs):
+        raise LogError(
+            f"no run is finished yet: {', '.join(runs.unfinished)}; repeat the command that "
+            "records them to go on"
+        )
     if into is None:
         typer.echo(all_tables(runs, costs, table or ()))
         return

@@ -16,7 +16,7 @@ from pruneviz.analysis.eigen_direction import eigen_share
 from pruneviz.analysis.noise import DEGREES, clear_of_noise, error_columns, with_degrees
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.robustness import robustness
-from pruneviz.analysis.rules import told_apart
+from pruneviz.analysis.rules import told_apart, unpruned
 from pruneviz.analysis.rules_curve import Association, association, curves_of
 from pruneviz.analysis.table_texts import APART
 from pruneviz.log.runs import Runs
@@ -45,10 +45,11 @@ def agreement_over_seeds(runs: Runs, x: str, y: str) -> pd.DataFrame:
         greatest loo_max, low and high (the 95 % interval of the mean of pearson over seeds, as by
         `pruneviz.over_seeds`; null for one seed) and n_eff (of pearson, the fewest of any seed).
     """
-    runs, spec = told_apart(runs)
-    found = with_facts(robustness(runs.filters, x, y), spec, SETTING)
+    filters = unpruned(runs).filters
+    found, spec = _counted(runs, robustness(filters, x, y))
     keys = [*SETTING, "epoch"]
-    effective = correlate(runs.filters, x, y, interval=None)
+    effective = correlate(filters, x, y, interval=None)
+    effective = effective[effective["run"].isin(spec["run"])]
     found = found.merge(effective[["run", "epoch", "n_eff"]], on=["run", "epoch"])
     ends = over_seeds(effective, spec, by=keys)[[*keys, "low", "high"]]
     groups = found.groupby(keys, observed=True, dropna=False)
@@ -84,8 +85,7 @@ def own_association(
     References:
         Lubana and Dick, ICLR 2021, caption of Figure 2.
     """
-    runs, spec = told_apart(runs)
-    found = with_facts(robustness(runs.filters, x, y), spec, SETTING)
+    found, _ = _counted(runs, robustness(unpruned(runs).filters, x, y))
     rows = []
     for key, of_setting in found.groupby(list(SETTING), observed=True, dropna=False):
         names = list(dict.fromkeys(of_setting["run"].astype(str)))
@@ -123,14 +123,14 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
 
         and df, the fewest degrees of freedom of the standard errors behind clear.
     """
-    runs, spec = told_apart(runs)
+    runs = unpruned(runs)
     keys = ["run", "epoch"]
     numbers = ["theta_norm2", "theta_g", "theta_hg", "g_norm2"]
     errors = [name for name in error_columns("theta_g") if name in runs.filters]
     rows = runs.filters[[*keys, *numbers, *errors]]
     rows = rows.dropna(subset=["theta_g", "theta_hg", "g_norm2"])
     rows = rows.astype(dict.fromkeys(numbers, "float64"))
-    rows = with_degrees(rows, spec)
+    rows = with_degrees(rows, runs.spec)
     facts = pd.DataFrame(
         [(*key, *_facts(group)) for key, group in rows.groupby(keys, observed=True)],
         columns=[*keys, "clear", "df", "cosine", "scale", "slope"],
@@ -138,10 +138,17 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
     found = facts.merge(runs.epochs[[*keys, "g_norm2", "ghg"]], on=keys)
     found = found.assign(eigen=found["slope"] / (found["ghg"] / found["g_norm2"]))
     found = found.astype({"run": "str"}).merge(eigen_share(runs)[[*keys, "share"]], on=keys)
-    found = with_facts(found, spec, SETTING)
+    found, _ = _counted(runs, found)
     groups = found.groupby([*SETTING, "epoch"], observed=True, dropna=False)
     means = groups[["clear", "cosine", "scale", "eigen", "share"]].mean()
     return means.assign(df=groups["df"].min()).reset_index()
+
+
+def _counted(runs: Runs, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of the runs that count, one of each seed, with their setting; and the spec of these."""
+    known = found.astype({"run": "str"})
+    _, spec = told_apart(runs.named(known["run"]))
+    return with_facts(known[known["run"].isin(spec["run"])], spec, SETTING), spec
 
 
 def _facts(rows: pd.DataFrame) -> tuple[float, float, float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 
 import pandas as pd
@@ -19,11 +19,11 @@ from pruneviz.analysis.chosen_epochs import shown_epochs
 from pruneviz.analysis.claim_texts import markdown_table, verdict_table
 from pruneviz.analysis.claims import claims as judged
 from pruneviz.analysis.final_accuracy import Costs, final_accuracy_table, recorded_costs
-from pruneviz.analysis.initialisation import initialisation_table
+from pruneviz.analysis.initialisation import OF_TRAINING, initialisation_table
 from pruneviz.analysis.oracle_table import oracle_table
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.pruned_tables import convergence_table, ratio_table
-from pruneviz.analysis.rules import told_apart
+from pruneviz.analysis.rules import panels_by_setting, told_apart, told_pooled, unpruned
 from pruneviz.analysis.table_texts import (
     NotedTable,
     by_mode,
@@ -99,7 +99,7 @@ def figure_2_curve(runs: Runs) -> pd.DataFrame:
     """
     found = agreement_over_seeds(runs, *_FIGURE_2)
     keys = [*SETTING, "epoch"]
-    chosen, spec = told_apart(runs)
+    chosen, spec = told_apart(unpruned(runs))
     by_epoch = with_facts(chosen.epochs, spec, SETTING).groupby(keys, observed=True, dropna=False)
     distances = by_epoch["mask_distance"].mean().reset_index()
     columns = {"pearson": "r", "layer_mean": "mean of layers", "mask_distance": "mask distance"}
@@ -131,7 +131,7 @@ def figure_3_curve(runs: Runs) -> pd.DataFrame:
 def signal(runs: Runs) -> pd.DataFrame:
     """Facts about the derivatives (`derivative_facts`), at some epochs."""
     found = _at_some_epochs(by_mode(derivative_facts(runs)), SETTING)
-    found["clear"] = [f"{100 * share:.0f} %" for share in found["clear"]]
+    found["clear"] = [percent(share, digits=0) for share in found["clear"]]
     for name in ("cosine", "scale", "eigen"):
         found[name] = [f"{value:.3g}" for value in found[name]]
     found["share"] = texts(found["share"], digits=2)
@@ -205,7 +205,7 @@ def table_of(name: str, runs: Runs, costs: Costs = recorded_costs) -> str:
     elif name in PRUNED_TABLES:
         found = PRUNED_TABLES[name](runs)
     else:
-        found = NotedTable(_unpruned(name, runs))
+        found = NotedTable(_unpruned(name, runs), tuple(_pooled(name, runs)))
     if found.table.empty:
         why = "".join(f"; {note}" for note in found.notes)
         raise AnalysisError(
@@ -296,6 +296,17 @@ def _unpruned(name: str, runs: Runs) -> pd.DataFrame:
     return CLAIM_TABLES[name](runs) if len(runs) else pd.DataFrame()
 
 
+def _pooled(name: str, runs: Runs) -> Iterator[str]:
+    """Sentences on numbers in which runs that a table averages differ."""
+    if name in ("recordings", "claims", "single-weights"):
+        return
+    ignored = OF_TRAINING if name == "initialisation" else ()
+    for panel in panels_by_setting(runs, ("unpruned",), (), ignored):
+        if panel.pooled:
+            words = ", ".join(filter(None, [panel.network, panel.bn, panel.what]))
+            yield told_pooled(panel, words)
+
+
 def _agreement(runs: Runs, x: str, y: str) -> pd.DataFrame:
     found = _at_some_epochs(by_mode(agreement_over_seeds(runs, x, y)), SETTING)
     found["spread"] = over_several(found["seeds"], found["pearson_min"], found["pearson_max"])
@@ -314,7 +325,7 @@ def _side_by_side(
     found = by_mode(found)
     facts = [name for name in SETTING if name in telling(found)]
     for key, rows in found.groupby(facts, observed=True, dropna=False, sort=False):
-        words = ", ".join(str(word) for word in key if word != "")
+        words = ", ".join(word for word in key if isinstance(word, str) and word)
         cells = {
             f"{words}: {heading}": texts(rows[name], digits.get(name, 2))
             for name, heading in columns.items()

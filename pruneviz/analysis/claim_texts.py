@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -63,8 +64,14 @@ def markdown_table(table: pd.DataFrame) -> str:
     """A table as Markdown, with a final line break."""
     header = [str(name) for name in table.columns]
     rule = ["---"] * len(header)
-    body = table.fillna("").astype("str").to_numpy().tolist()
+    body = [[_cell(value) for value in row] for row in table.to_numpy(dtype="object").tolist()]
     return "".join(f"| {' | '.join(row)} |\n" for row in [header, rule, *body])
+
+
+def _cell(value: Any) -> str:
+    """A value as text that stays in its cell."""
+    text = "" if pd.isna(value) else str(value)
+    return " ".join(text.replace("|", r"\|").split())
 
 
 def _rule_in_markdown(name: str, rule: Rule) -> str:

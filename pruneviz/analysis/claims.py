@@ -21,6 +21,7 @@ from pruneviz.analysis.rules import (
     Verdict,
     families,
     panels_of,
+    told_pooled,
 )
 from pruneviz.analysis.rules_convergence import LEARNT, judge_convergence
 from pruneviz.analysis.rules_curve import judge_association
@@ -163,7 +164,7 @@ RULES: Mapping[str, Rule] = {
                 "epochs, where only some of the runs ever reach one of the accuracies"
             ),
             NOT_TESTABLE: (
-                "fewer seeds of both measures; no test accuracies; no run whose final accuracy is "
+                "fewer seeds of both measures; no test accuracies; no run whose accuracy is ever "
                 "farther than `learnt` on the way from guessing to no error; or, for epochs, no "
                 "accuracy that both measures reach in every seed"
             ),
@@ -328,10 +329,5 @@ def _row(name: str, figure: str, verdict: Verdict) -> dict[str, Any]:
         "seeds": verdict.seeds,
         "p": verdict.p,
         "verdict": verdict.verdict,
-        "reason": verdict.reason + _pooled(panel),
+        "reason": "; ".join([verdict.reason, *([told_pooled(panel)] if panel.pooled else [])]),
     }
-
-
-def _pooled(panel: Panel) -> str:
-    names = ", ".join(panel.pooled)
-    return f"; every run has a {names} of its own, which is taken for a result" if names else ""

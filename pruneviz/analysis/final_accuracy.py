@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.lead_tests import Lead, lead
-from pruneviz.analysis.pruned_tables import CONVERGENCE, facts_of, in_order, name_of
+from pruneviz.analysis.pruned_tables import CONVERGENCE, facts_of, in_order, name_of, of_panels
 from pruneviz.analysis.rules import Panel, panels_of
 from pruneviz.analysis.rules_convergence import ORDER
-from pruneviz.analysis.settings import kinds_of, present
+from pruneviz.analysis.settings import kinds_of, present, results_of, training_facts
 from pruneviz.analysis.table_texts import (
-    APART,
     NotedTable,
     in_words,
-    joined_tables,
     percent,
     ranges,
     spread,
     texts,
-    without_empty,
 )
+from pruneviz.log.pruning_options import OPTION_NAMES
 from pruneviz.log.runs import Runs
 
-# Facts that an unpruned run shares with the pruned ones that it is compared with.
-SCALE = (
-    *("network", "dataset", "num_classes", "width", "image_size", "epochs", "train_images"),
-    *("batch_size", "lr", "lr_drops", "momentum", "weight_decay", "train_temperature", "augment"),
-)
+# Facts of pruning, and of what is recorded; in all others an unpruned run is equal to the pruned
+# ones that it is compared with.
+_OF_PRUNING = frozenset({*OPTION_NAMES, "mask_score", "mask_ratio", "pruned", "seed"})
 COSTS = ("parameters_before", "parameters_after", "macs_before", "macs_after")
 LACKS, NOT_RECORDED = "lacks", "not recorded"
 
@@ -59,8 +55,8 @@ def recorded_costs(runs: Runs) -> pd.DataFrame:
 def final_accuracy_table(runs: Runs, costs: Costs = recorded_costs) -> NotedTable:
     """Final accuracies of pruned runs, beside unpruned ones, with what is left of the network.
 
-    Accuracies are compared with those of unpruned runs that share all facts of `SCALE`, seed by
-    seed. Without such runs the cells are empty.
+    Accuracies are compared with those of unpruned runs that were trained in the same way (see
+    `partners`), seed by seed. Without such runs the cells are empty.
 
     Args:
         runs: Recordings, pruned and unpruned.
@@ -70,22 +66,35 @@ def final_accuracy_table(runs: Runs, costs: Costs = recorded_costs) -> NotedTabl
         One row per network, data set, setting, number of rounds and measure, of runs that are
         pruned and trained to the end.
     """
-    panels = panels_of(runs, CONVERGENCE)
-    panels.sort(key=lambda panel: (panel.network, panel.dataset, panel.rounds))
-    unpruned = _unpruned(runs)
-    found = joined_tables(_finals(panel, unpruned, costs) for panel in panels)
-    return NotedTable(without_empty(found.table, [APART]), found.notes)
+    panels, unpruned = panels_of(runs, CONVERGENCE), _unpruned(runs)
+    scale = scale_of(runs.spec)
+    return of_panels(panels, (_finals(panel, unpruned, costs, scale) for panel in panels))
 
 
-def partners(spec: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
-    """Rows of unpruned runs that share all facts of `SCALE` with a run.
+def scale_of(spec: pd.DataFrame) -> list[str]:
+    """Facts in which a run is equal to the unpruned one that it is compared with.
+
+    All facts of its training, a person's own among them, but those of pruning and results.
+
+    Args:
+        spec: All recordings.
+    """
+    results = results_of(spec)
+    return [
+        name for name in training_facts(spec) if name not in _OF_PRUNING and name not in results
+    ]
+
+
+def partners(spec: pd.DataFrame, run: pd.Series, scale: Sequence[str]) -> pd.DataFrame:
+    """Rows of unpruned runs that are equal to a run in some facts.
 
     Args:
         spec: Specs of unpruned runs.
         run: Spec of the run.
+        scale: The facts, as by `scale_of`.
     """
-    wanted = _scale(run)
-    alike = [_scale(row) == wanted for _, row in spec.iterrows()]
+    wanted = _scale(run, scale)
+    alike = [_scale(row, scale) == wanted for _, row in spec.iterrows()]
     return spec[np.array(alike, dtype=bool)]
 
 
@@ -98,17 +107,21 @@ def _unpruned(runs: Runs) -> Runs:
 
 
 def _of_network(spec: pd.DataFrame, run: pd.Series) -> pd.DataFrame:
-    same = (spec["network"] == run["network"]) & (spec["dataset"] == run["dataset"])
-    return spec[same]
+    same = [
+        (present(row["network"]), present(row["dataset"]))
+        == (present(run["network"]), present(run["dataset"]))
+        for _, row in spec.iterrows()
+    ]
+    return spec[np.array(same, dtype=bool)]
 
 
-def _scale(run: pd.Series) -> dict[str, Hashable]:
-    return {name: present(run.get(name)) for name in SCALE}
+def _scale(run: pd.Series, scale: Sequence[str]) -> dict[str, Hashable]:
+    return {name: present(run.get(name)) for name in scale}
 
 
-def _finals(panel: Panel, unpruned: Runs, costs: Costs) -> NotedTable:
+def _finals(panel: Panel, unpruned: Runs, costs: Costs, scale: Sequence[str]) -> NotedTable:
     final, run = _final(panel.runs), panel.runs.spec.iloc[0]
-    whole = _by_seed(_final(unpruned.named(partners(unpruned.spec, run)["run"])))
+    whole = _by_seed(_final(unpruned.named(partners(unpruned.spec, run, scale)["run"])))
     left = costs(panel.runs)
     rows = [
         {
@@ -119,7 +132,7 @@ def _finals(panel: Panel, unpruned: Runs, costs: Costs) -> NotedTable:
         }
         for name in in_order(list(final["measure"]), ORDER)
     ]
-    notes = [*_alone(panel, unpruned, whole), *_unknown(final), *_unknown(whole)]
+    notes = [*_alone(panel, unpruned, whole, scale), *_unknown(final), *_unknown(whole)]
     notes += _uncounted(left)
     return NotedTable(pd.DataFrame(rows), tuple(notes))
 
@@ -179,7 +192,7 @@ def _left(costs: pd.DataFrame) -> dict[str, object]:
     return cells
 
 
-def _alone(panel: Panel, unpruned: Runs, near: pd.DataFrame) -> list[str]:
+def _alone(panel: Panel, unpruned: Runs, near: pd.DataFrame, scale: Sequence[str]) -> list[str]:
     """Why pruned runs have no unpruned ones beside them."""
     if len(near):
         common = set(near["seed"].dropna()) & set(panel.runs.spec["seed"].dropna())
@@ -189,8 +202,8 @@ def _alone(panel: Panel, unpruned: Runs, near: pd.DataFrame) -> list[str]:
     named = f"{run['network']} on {run['dataset']}"
     if others.empty:
         return [f"{named}: no unpruned run is recorded, so none is beside the pruned ones"]
-    mine = _scale(run)
-    scales = [_scale(row) for _, row in others.iterrows()]
+    mine = _scale(run, scale)
+    scales = [_scale(row, scale) for _, row in others.iterrows()]
     other = min(scales, key=lambda scale: len(_differing(mine, scale)))  # the most alike
     differ = _differing(mine, other)
     pruned, whole = (in_words({name: of[name] for name in differ}) for of in (mine, other))
@@ -201,7 +214,7 @@ def _alone(panel: Panel, unpruned: Runs, near: pd.DataFrame) -> list[str]:
 
 
 def _differing(one: dict[str, Hashable], other: dict[str, Hashable]) -> list[str]:
-    return [name for name in SCALE if one[name] != other[name]]
+    return [name for name in one if one[name] != other[name]]
 
 
 def _unknown(final: pd.DataFrame) -> list[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 from pruneviz.analysis.correlation import correlate, over_seeds
 from pruneviz.analysis.noise import clear_of_noise, with_degrees
 from pruneviz.analysis.over_runs import with_facts
-from pruneviz.analysis.rules import told_apart
+from pruneviz.analysis.rules import told_apart, unpruned
 from pruneviz.analysis.table_texts import (
     APART,
     by_mode,
@@ -29,7 +29,7 @@ from pruneviz.log.vocabulary import CorrelationMethod
 SETTING = ("network", "dataset", "width", APART, "sample_size", "bn")
 
 # Facts that say nothing of a network before its training, and of a measurement there.
-_OF_TRAINING = (
+OF_TRAINING = (
     *("epochs", "batch_size", "lr", "lr_drops", "momentum", "weight_decay", "train_temperature"),
     *("augment", "precision", "lag", "mask_score", "mask_ratio", "temperatures"),
 )
@@ -74,9 +74,11 @@ def initial_agreement(runs: Runs) -> pd.DataFrame:
         `errors="full"`), and in theta_hg by errors with g held fixed (clear_hg_given_g), all as by
         `pruneviz.clear_of_noise`.
     """
-    runs, spec = told_apart(runs, ignored=_OF_TRAINING, columns=SETTING)
-    filters = runs.filters
+    filters = unpruned(runs).filters
     filters = filters[filters["epoch"] == 0].dropna(subset=[_X, _Y])
+    columns = ("width", "sample_size")
+    chosen, spec = told_apart(runs.named(filters["run"].astype("str")), OF_TRAINING, columns)
+    filters = filters[filters["run"].isin(chosen.spec["run"])]
     by = list(SETTING)
     each = correlate(filters, _X, _Y, interval=None)
     found = over_seeds(each, spec, by=by).drop(columns="sd")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,8 @@ import pandas as pd
 from pruneviz.analysis.chosen_epochs import shown_epochs
 from pruneviz.analysis.oracle_agreement import THIRDS, TRUTH, oracle_agreement
 from pruneviz.analysis.over_runs import with_facts
-from pruneviz.analysis.settings import present, settings_of
-from pruneviz.analysis.table_texts import NotedTable, in_words, joined_tables, rounded
+from pruneviz.analysis.rules import panels_by_setting
+from pruneviz.analysis.table_texts import APART, NotedTable, joined_tables, rounded, telling
 from pruneviz.console.words import counted
 from pruneviz.log.runs import Runs
 
@@ -39,29 +39,31 @@ def oracle_table(runs: Runs) -> NotedTable:
     chosen = runs.named(runs.spec.loc[held, "run"])
     if not len(chosen):
         return NotedTable(pd.DataFrame())
-    return joined_tables(_block(block, facts) for facts, block in _blocks(chosen))
+    found = joined_tables(_block(block, facts) for facts, block in _blocks(chosen))
+    return NotedTable(telling(found.table, ("bn",)), found.notes)
 
 
-def _blocks(runs: Runs) -> Iterator[tuple[dict[str, Hashable], Runs]]:
+def _blocks(runs: Runs) -> Iterator[tuple[dict[str, str], Runs]]:
     """Runs that differ in their network and seed alone, with the facts that tell them apart."""
-    told = [name for name in settings_of(runs.spec) if name not in ("network", "dataset")]
-    names = ["dataset", *told]
-    keys = list(zip(*(map(present, runs.spec[name]) for name in names), strict=True))
-    for key in dict.fromkeys(keys):
-        alike = [other == key for other in keys]
-        yield dict(zip(names, key, strict=True)), runs.named(runs.spec.loc[alike, "run"])
+    by_facts: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for panel in panels_by_setting(runs, ("unpruned", "pruned", "prune_phase")):
+        rounds = counted(panel.rounds, "round") if panel.rounds else ""
+        words = ", ".join(filter(None, [rounds, panel.what]))
+        facts = {"dataset": panel.dataset, "bn": panel.bn, APART: words}
+        by_facts.setdefault(tuple(facts.items()), []).extend(panel.runs.spec["run"])
+    for key, names in by_facts.items():
+        yield dict(key), runs.named(names)
 
 
-def _block(runs: Runs, facts: dict[str, Hashable]) -> NotedTable:
+def _block(runs: Runs, facts: dict[str, str]) -> NotedTable:
     spec = runs.spec.assign(network=runs.spec["network"].fillna("unnamed"))
     found = with_facts(oracle_agreement(runs), spec, ["network"])
     by_third = oracle_agreement(runs, by=["run", "epoch", "third"])
     table = _means(found, with_facts(by_third, spec, ["network"]))
-    known = {name: _word(value) for name, value in facts.items()}
     cells = rounded(table, table.columns).reset_index()
-    for at, (name, word) in enumerate(known.items()):
-        cells.insert(at, name, word)
-    return NotedTable(cells, tuple(_notes(table, found, in_words(known))))
+    cells = pd.concat([pd.DataFrame(facts, index=cells.index), cells], axis=1)
+    told = [facts["dataset"], facts["bn"] if facts["bn"] != "eval" else "", facts[APART]]
+    return NotedTable(cells, tuple(_notes(table, found, ", ".join(filter(None, told)))))
 
 
 def _means(found: pd.DataFrame, by_third: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +71,8 @@ def _means(found: pd.DataFrame, by_third: pd.DataFrame) -> pd.DataFrame:
     after, parts = _trained(found), _trained(by_third)
     columns = {"mean": _mean(after), "worst": after.groupby("measure")["r"].min()}
     for network in sorted(after["network"].unique()):
-        columns[network] = _mean(after[after["network"] == network])
+        heading = f"network {network}" if network in ("mean", "worst", "measure") else network
+        columns[heading] = _mean(after[after["network"] == network])
     for epoch in shown_epochs(sorted(found["epoch"].unique())):
         columns[f"epoch {epoch}"] = _mean(found[found["epoch"] == epoch])
     for third in (name for name in THIRDS if name in set(parts["third"])):
@@ -117,9 +120,3 @@ def _notes(table: pd.DataFrame, found: pd.DataFrame, block: str) -> Iterator[str
         f"{block}: one ranking by chance in twenty is beyond ±{chance:.2f} in one network at one "
         f"epoch; {counted(found['run'].nunique(), 'run')}, {removed} removed filters in each"
     )
-
-
-def _word(value: Hashable) -> str:
-    if value is None:
-        return ""
-    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from pruneviz.analysis.claims import RULES
 from pruneviz.analysis.convergence import SHARES, convergence
 from pruneviz.analysis.pruned_fractions import AVERAGED_WITHIN, after_last_round, fractions_by_run
-from pruneviz.analysis.rules import Panel, panels_of
+from pruneviz.analysis.rules import Panel, panels_of, told_pooled
 from pruneviz.analysis.rules_convergence import AREA, EPOCHS, ORDER, Pair, pairs_of
 from pruneviz.analysis.rules_ratios import ACCUSED, OTHERS
 from pruneviz.analysis.table_texts import (
@@ -20,8 +20,8 @@ from pruneviz.analysis.table_texts import (
     percent,
     ranges,
     spread,
+    telling,
     texts,
-    without_empty,
 )
 from pruneviz.console.words import counted
 from pruneviz.errors import AnalysisError, LogError
@@ -65,8 +65,8 @@ def convergence_table(figures: Sequence[str], runs: Runs) -> NotedTable:
         if figure in figures
     ]
     shown.sort(key=lambda one: one[0])  # stable
-    found = joined_tables(_converged(panel) for _, panel in shown)
-    return NotedTable(without_empty(found.table, [APART]), found.notes)
+    chosen = [panel for _, panel in shown]
+    return of_panels(chosen, map(_converged, chosen))
 
 
 def ratio_table(runs: Runs) -> NotedTable:
@@ -83,9 +83,7 @@ def ratio_table(runs: Runs) -> NotedTable:
         Lubana and Dick, ICLR 2021, Figures 16 and 17.
     """
     panels = panels_of(runs, RATIOS)
-    panels.sort(key=lambda panel: (panel.network, panel.dataset, panel.rounds))
-    found = joined_tables(_ratios(panel) for panel in panels)
-    return NotedTable(without_empty(found.table, [APART]), found.notes)
+    return of_panels(panels, map(_ratios, panels))
 
 
 def facts_of(panel: Panel) -> dict[str, object]:
@@ -93,15 +91,31 @@ def facts_of(panel: Panel) -> dict[str, object]:
     return {
         "network": panel.network,
         "dataset": panel.dataset,
+        "bn": panel.bn,
+        "unit": panel.unit,
         "rounds": panel.rounds,
         APART: panel.what,
     }
 
 
+def of_panels(panels: Sequence[Panel], made: Iterable[NotedTable]) -> NotedTable:
+    """The tables of panels as one, with what is pooled in them; facts that all share are left out.
+
+    Args:
+        panels: The panels.
+        made: Their tables, with the cells of `facts_of`.
+    """
+    found = joined_tables(made)
+    if found.table.empty:
+        return found
+    pooled = tuple(told_pooled(panel, name_of(panel)) for panel in panels if panel.pooled)
+    return NotedTable(telling(found.table, ("bn", "unit")), (*found.notes, *pooled))
+
+
 def name_of(panel: Panel) -> str:
     """A panel in words, such as "resnet56 on cifar100, 25 rounds"."""
-    rounds = counted(panel.rounds, "round")
-    return ", ".join(filter(None, [f"{panel.network} on {panel.dataset}", rounds, panel.what]))
+    told = [panel.bn if panel.bn != "eval" else "", counted(panel.rounds, "round"), panel.what]
+    return ", ".join(filter(None, [f"{panel.network} on {panel.dataset}", *told]))
 
 
 def in_order(measures: Sequence[str], first: Sequence[str]) -> list[str]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.settings import SEED, kinds_of, pooled_numbers, present, settings_of
-from pruneviz.analysis.table_texts import APART
+from pruneviz.analysis.settings import (
+    SEED,
+    kinds_of,
+    pooled_numbers,
+    present,
+    results_of,
+    settings_of,
+)
+from pruneviz.analysis.table_texts import APART, MODES
 from pruneviz.log.runs import Runs
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -153,26 +161,44 @@ def panels_of(runs: Runs, rule: Rule) -> list[Panel]:
     """The panels of a rule: its runs by network, data set and every other setting.
 
     Of runs that repeat a seed one counts, since the others are no further evidence: that measured
-    at the shortest interval, of these the first that was created, whatever their order here.
+    at the shortest interval, of these a whole one before a thin copy, then the first that was
+    created. Panels are sorted by their facts. So the order of the runs never matters.
 
     Args:
         runs: Recordings.
         rule: The rule.
     """
-    return _panels(runs, rule.kinds, rule.compared)
+    return panels_by_setting(runs, rule.kinds, rule.compared)
+
+
+def unpruned(runs: Runs) -> Runs:
+    """The runs of filters that never prune.
+
+    Args:
+        runs: Recordings.
+    """
+    whole = kinds_of(runs.spec).eq("unpruned") & runs.spec["unit"].eq("filter")
+    return runs.named(runs.spec.loc[whole, "run"])
+
+
+def told_pooled(panel: Panel, name: str = "") -> str:
+    """A sentence on numbers in which the runs of a panel differ, and that count as results.
+
+    Args:
+        panel: The panel.
+        name: Its name in words, put in front.
+    """
+    of = f"{name}: " if name else ""
+    return f"{of}its runs differ in {', '.join(panel.pooled)}, taken for a result, not a setting"
 
 
 def told_apart(
-    runs: Runs,
-    unit: str = "filter",
-    ignored: Collection[str] = (),
-    columns: Collection[str] = (),
+    runs: Runs, ignored: Collection[str] = (), columns: Collection[str] = ()
 ) -> tuple[Runs, pd.DataFrame]:
     """Unpruned runs as panels hold them, so that no table averages two settings as two seeds.
 
     Args:
-        runs: Recordings.
-        unit: What a row of the runs describes.
+        runs: Recordings that have what the table needs, since one of each seed counts.
         ignored: Facts that make no setting here; runs that differ in them alone are repeats.
         columns: Facts that the words leave out, because a table has a column for them.
 
@@ -180,21 +206,28 @@ def told_apart(
         The runs that count, and their spec with the column `APART`: further facts that tell a run
         from others of its network and data set, in words; "" if there are none.
     """
-    kinds = ("unpruned", "weights")
-    found = [one for one in _panels(runs, kinds, (), ignored, columns) if one.unit == unit]
+    found = panels_by_setting(runs, ("unpruned", "weights"), (), ignored, columns)
     words = {run: panel.what for panel in found for run in panel.runs.spec["run"]}
     chosen = runs.named(words)
     return chosen, chosen.spec.assign(**{APART: chosen.spec["run"].map(words).astype("object")})
 
 
-def _panels(
+def panels_by_setting(
     runs: Runs,
     kinds: Collection[str],
     compared: Sequence[str] = (),
     ignored: Collection[str] = (),
     columns: Collection[str] = (),
 ) -> list[Panel]:
-    """The panels of some kinds; facts that are compared differ within one."""
+    """Runs of some kinds by network, data set and every other setting; see `panels_of`.
+
+    Args:
+        runs: Recordings.
+        kinds: Kinds of runs, as `kinds_of` names them.
+        compared: Facts that differ within a panel, such as the pruning measure.
+        ignored: Facts that make no setting here; runs that differ in them alone are repeats.
+        columns: Facts that words leave out, because a table has a column for them.
+    """
     spec = runs.spec
     pruned = spec["pruned"].eq(True) if "pruned" in spec else pd.Series(False, spec.index)
     wanted = kinds_of(spec).isin(kinds)
@@ -202,11 +235,14 @@ def _panels(
         wanted &= ~pruned  # a loop of one's own may prune without rounds of ours
     found = []
     for _, rows in _parts(spec[wanted], ["network", "dataset", "unit"]):
-        settings = settings_of(rows.drop(columns=[*compared, *ignored], errors="ignore"))
+        results = results_of(rows)
+        settings = settings_of(rows.drop(columns=[*compared, *ignored], errors="ignore"), results)
         told = [name for name in settings if name not in (*_FACTS, "rounds", *columns)]
-        for _, alike in _parts(rows, list(dict.fromkeys(["bn", "rounds", *settings]))):
-            found.append(_panel(runs, alike, told, compared))
-    return found
+        alike = [part for _, part in _parts(rows, [*dict.fromkeys(["bn", "rounds", *settings])])]
+        words = _words_apart(alike, told, columns)
+        for part, what in zip(alike, words, strict=True):
+            found.append(_panel(runs, part, what, compared))
+    return sorted(found, key=_place)
 
 
 def families(panels: Sequence[Panel], rule: Rule) -> list[list[int]]:
@@ -265,26 +301,47 @@ def of_pair(correlations: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     return correlations[np.array([{one, other} == {x, y} for one, other in named], dtype=bool)]
 
 
-def _panel(runs: Runs, rows: pd.DataFrame, told: Sequence[str], compared: Sequence[str]) -> Panel:
+def _place(panel: Panel) -> tuple[Any, ...]:
+    mode = MODES.index(panel.bn) if panel.bn in MODES else len(MODES)
+    names = (panel.network, panel.dataset, panel.unit != "filter", panel.unit)
+    return (*names, mode, panel.rounds, panel.what)
+
+
+def _words_apart(
+    parts: Sequence[pd.DataFrame], told: Sequence[str], beside: Collection[str]
+) -> list[str]:
+    """Settings of parts of a spec in words, with types where values look alike, as 1 and "1"."""
+    facts = [part.iloc[0] for part in parts]
+    keys = [*("bn", "rounds"), *(name for name in beside if name in facts[0]), *told]
+    for in_words in (_in_words, _in_types):
+        words = [[in_words(fact[name]) for name in keys] for fact in facts]
+        if len(set(map(tuple, words))) == len(words):
+            break
+    first = len(keys) - len(told)
+    pairs = [zip(told, each[first:], strict=True) for each in words]
+    return [", ".join(f"{name} {word}" for name, word in each) for each in pairs]
+
+
+def _panel(runs: Runs, rows: pd.DataFrame, what: str, compared: Sequence[str]) -> Panel:
     best = _best_first(rows)
     keys = list(zip(_seeds(best), *(map(present, best[name]) for name in compared), strict=True))
     counted = best["run"][[key not in keys[:at] for at, key in enumerate(keys)]]
     first = rows["run"].isin(set(counted))
     facts = rows.iloc[0]
-    words = [f"{name} {_in_words(facts[name])}" for name in told]
     network, dataset, bn, unit = (
         "" if pd.isna(facts[name]) else str(facts[name]) for name in _FACTS
     )
     rounds = 0 if pd.isna(facts["rounds"]) else int(facts["rounds"])
     chosen = runs.named(rows["run"][first])
     pooled = tuple(pooled_numbers(rows[first]))
-    return Panel(chosen, network, dataset, bn, unit, rounds, ", ".join(words), pooled)
+    return Panel(chosen, network, dataset, bn, unit, rounds, what, pooled)
 
 
 def _best_first(rows: pd.DataFrame) -> pd.DataFrame:
     every = pd.to_numeric(rows["every"], errors="coerce")
-    order = rows.assign(every=every, created=rows["created"].astype("str"))
-    return rows.loc[order.sort_values(["every", "created", "run"]).index]
+    thin = rows["thinned"].notna() if "thinned" in rows else False
+    order = rows.assign(every=every, thin=thin, created=rows["created"].astype("str"))
+    return rows.loc[order.sort_values(["every", "thin", "created", "run"]).index]
 
 
 def _seeds(spec: pd.DataFrame) -> list[object]:
@@ -296,9 +353,14 @@ def _seeds(spec: pd.DataFrame) -> list[object]:
 
 def _in_words(value: object) -> str:
     known = present(value)
-    if known is None:
-        return "unknown"
-    return "/".join(map(str, known)) if isinstance(known, tuple) else str(known)
+    if isinstance(known, tuple):
+        return "/".join(map(str, known)) or "none"
+    return "unknown" if known is None else str(known)
+
+
+def _in_types(value: object) -> str:
+    known = present(value)
+    return "unknown" if known is None else repr(known)
 
 
 def _parts(

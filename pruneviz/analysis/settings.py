@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,26 +29,60 @@ _NOT_SETTINGS = frozenset(
 # Facts of how the rows of a training were measured.
 _MEASURING = frozenset(
     {"unit", "bn", "temperatures", "lag", "sample_size", "sample_seed", "sample_batches", "dtype"}
+    | {"sample_batch_size"}
 )
 _LEADING = ("network", "dataset", "measure", "rounds", "target", "bn")
 
 
-def settings_of(spec: pd.DataFrame) -> list[str]:
+def settings_of(spec: pd.DataFrame, results: Collection[str] | None = None) -> list[str]:
     """Facts that tell runs apart, besides their seed, in the order in which a label names them.
 
     A fact that follows from those before it, such as the width of a network, is left out, and so is
-    a further seed that goes with the seed. Facts that a person added count, except numbers that
-    every run has one of its own of, such as a best accuracy, where seeds tell the runs apart.
+    a further seed that goes with the seed. Facts that a person added count, except results. The
+    order of runs and facts in the table does not matter.
+
+    Args:
+        spec: One row per run.
+        results: Facts that are results. Default: `results_of` these runs.
     """
-    names = [name for name in (*_LEADING, *SPEC_FACTS, *map(str, spec.columns)) if name in spec]
-    kept = [name for name in dict.fromkeys(names) if name not in _NOT_SETTINGS]
+    results = results_of(spec) if results is None else results
+    numbers = set(_own_numbers(spec))
+    own = sorted(map(str, spec.columns), key=lambda name: (name in numbers, name))
+    names = [name for name in (*_LEADING, *SPEC_FACTS, *own) if name in spec]
+    kept = [name for name in dict.fromkeys(names) if can_be_setting(name) and name not in results]
     told: list[str] = []
     for name in (name for name in kept if _differs(spec[name]) and not _is_seed(spec, name)):
         if _count(spec, [*told, name]) > _count(spec, told):
             told.append(name)
-    results = [name for name in told if _is_own_number(spec, name)]
-    settings = [name for name in told if name not in results]
-    return settings if results and _are_apart(spec, settings) else told
+    return told
+
+
+def results_of(spec: pd.DataFrame) -> list[str]:
+    """Facts that a person added and that came out of a run, such as a best accuracy.
+
+    They are numbers of which, among runs that are equal in everything else, each seed has one of
+    its own: a setting would be shared by seeds, or vary within one. Where every setting has a
+    single seed, both look alike.
+
+    Args:
+        spec: One row per run. A run without a seed counts as a seed of its own.
+    """
+    own = _own_numbers(spec)
+    columns = {str(name): list(map(present, spec[name])) for name in spec}
+    runs = columns.get("run", list(range(len(spec))))
+    known = zip(runs, columns.get(SEED, [None] * len(spec)), strict=True)
+    seeds = [run if seed is None else seed for run, seed in known]
+    alike = [name for name in columns if can_be_setting(name) and name not in own]
+    # Those with the fewest values are settings first: what varies within them is told apart then.
+    while own:
+        of_groups = _grouped(columns, alike)
+        broken = [name for name in own if not _is_by_seed(columns[name], seeds, of_groups)]
+        if not broken:
+            return [name for name in own if _of_several(columns[name], seeds, of_groups)]
+        setting = min(broken, key=lambda name: (len(set(columns[name])), name))
+        own.remove(setting)
+        alike.append(setting)
+    return []
 
 
 def can_be_setting(name: str) -> bool:
@@ -56,9 +91,8 @@ def can_be_setting(name: str) -> bool:
 
 
 def pooled_numbers(spec: pd.DataFrame) -> list[str]:
-    """Numbers that a person added, and that every run has another one of, so that none is told."""
-    names = [str(name) for name in spec if name not in _NOT_SETTINGS]
-    return [name for name in names if _differs(spec[name]) and _is_own_number(spec, name)]
+    """Numbers that a person added and in which runs of one setting differ: taken for results."""
+    return [name for name in _own_numbers(spec) if not _is_seed(spec, name)]
 
 
 def telling_facts(spec: pd.DataFrame) -> list[str]:
@@ -126,12 +160,43 @@ def _are_apart(spec: pd.DataFrame, facts: Sequence[str]) -> bool:
     return _count(seeded, [*facts, SEED]) == len(seeded)
 
 
-def _is_own_number(spec: pd.DataFrame, name: str) -> bool:
-    """Whether a fact that a person added is a number that every run has one of its own of."""
-    known = name in SPEC_FACTS or name in OPTION_NAMES
-    values = list(map(present, spec[name]))
-    numbers = [value for value in values if is_number(value)]
-    return not known and len(set(numbers)) == len(values)
+def _own_numbers(spec: pd.DataFrame) -> list[str]:
+    """Facts that a person added, that differ, and whose values are numbers."""
+    known = {*SPEC_FACTS, *OPTION_NAMES, *_MEASURING}
+    names = [str(name) for name in spec if can_be_setting(str(name)) and name not in known]
+    return [
+        name
+        for name in names
+        if _differs(spec[name]) and all(map(is_number, different(spec[name])))
+    ]
+
+
+def _grouped(columns: Mapping[str, Sequence[Hashable]], names: Sequence[str]) -> list[list[int]]:
+    """Places of the runs that are equal in some facts."""
+    count = len(next(iter(columns.values()), []))
+    keys = zip(*(columns[name] for name in names), strict=True) if names else [()] * count
+    places: dict[Hashable, list[int]] = defaultdict(list)
+    for place, key in enumerate(keys):
+        places[key].append(place)
+    return list(places.values())
+
+
+def _is_by_seed(
+    values: Sequence[Hashable], seeds: Sequence[Hashable], groups: Sequence[Sequence[int]]
+) -> bool:
+    """Whether in every group each seed has one value, and each value one seed."""
+    for group in groups:
+        both = {(seeds[at], values[at]) for at in group if values[at] is not None}
+        if len(both) != len({seed for seed, _ in both}) or len(both) != len({v for _, v in both}):
+            return False
+    return True
+
+
+def _of_several(
+    values: Sequence[Hashable], seeds: Sequence[Hashable], groups: Sequence[Sequence[int]]
+) -> bool:
+    """Whether a group holds the values of several seeds."""
+    return any(len({seeds[at] for at in group if values[at] is not None}) > 1 for group in groups)
 
 
 def _is_seed(spec: pd.DataFrame, name: str) -> bool:

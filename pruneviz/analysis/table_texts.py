@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 APART = "setting"  # heading of further facts that tell rows apart, in words
-_MODES = ("eval", "calibrated", "batch")
+MODES = ("eval", "calibrated", "batch")
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,20 @@ def by_mode(table: pd.DataFrame) -> pd.DataFrame:
 
     Rows of one mode keep their order.
     """
-    order = table["bn"].map(lambda bn: _MODES.index(bn) if bn in _MODES else len(_MODES))
+    order = table["bn"].map(lambda bn: MODES.index(bn) if bn in MODES else len(MODES))
     return table.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
 
 
-def telling(table: pd.DataFrame) -> pd.DataFrame:
-    """A table without a data set that all rows have, and without settings if there are none."""
-    names = ["" if pd.isna(name) else str(name) for name in table["dataset"]]
-    alike = ["dataset"] if len(set(names)) <= 1 else []
-    return without_empty(table.assign(dataset=names).drop(columns=alike), [APART])
+def telling(table: pd.DataFrame, names: Sequence[str] = ("dataset",)) -> pd.DataFrame:
+    """A table without facts that all rows share, and without settings if there are none.
+
+    Args:
+        table: Any table.
+        names: The facts, among its columns.
+    """
+    facts = {name: ["" if pd.isna(one) else str(one) for one in table[name]] for name in names}
+    alike = [name for name, values in facts.items() if len(set(values)) <= 1]
+    return without_empty(table.assign(**facts).drop(columns=alike), [APART])
 
 
 def in_words(facts: Mapping[str, object]) -> str:

@@ -158,15 +158,20 @@ def _lacks(
 
 def _elsewhere(figure: str, entry: Entry, place: Place, options: DrawOptions) -> list[str]:
     """How to draw a figure from a folder beside that has its runs, if there is one."""
-    from pruneviz.figures.chosen_runs import has_recorded_runs
+    from pruneviz.figures.chosen_runs import chosen_spec, has_recorded_runs
     from pruneviz.log.found_runs import folders_beside
     from pruneviz.log.runs import finished
 
     for folder in folders_beside(place.data):
         try:
-            if has_recorded_runs(finished(folder).spec, entry, options):
+            spec = finished(folder).spec
+            if has_recorded_runs(spec, entry, options):
+                chosen_spec(spec, entry, options)
                 named = shlex.quote(folder)
-                return [f"  or draw it from {named}: pruneviz figures {figure} --data {named}"]
+                command = ["pruneviz", "figures", figure, "--data", folder]
+                if options.dataset:
+                    command += ["--dataset", options.dataset]
+                return [f"  or draw it from {named}: {shlex.join(command)}"]
         except PrunevizError:  # unfinished, damaged, or of several kinds: not to be advised
             continue
     return []

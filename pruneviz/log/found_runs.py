@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -49,9 +50,12 @@ def folders_beside(path: Path) -> list[str]:
     Args:
         path: The folder.
     """
-    for parent in dict.fromkeys((path.parent, _USUAL)):
+    own = path.resolve()
+    above = path.parent if path.name else Path(os.path.relpath(own.parent))  # of "."
+    for parent in dict.fromkeys((above, _USUAL)):
         inside = sorted(parent.iterdir()) if parent.is_dir() else []
-        names = [one.name for one in inside if one.name != path.name and _has_runs(one)]
+        once = {one.resolve(): one for one in sorted(inside, key=Path.is_symlink, reverse=True)}
+        names = sorted(one.name for real, one in once.items() if real != own and _has_runs(one))
         if names:
             alike = closest(path.name, names)
             names.sort(key=lambda name: name != alike)  # stable
@@ -129,7 +133,8 @@ def _runs_of(entry: str | Path) -> list[Path]:
             raise LogError(f"{nothing}; {_advice(path)}")
         return found
     if not _MAGIC & set(str(entry)):
-        raise LogError(f"there is no folder {path}; {_advice(path)}")
+        what = f"{path} is a file" if path.exists() else f"there is no folder {path}"
+        raise LogError(f"{what}; {_advice(path)}")
     matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     found = [run for match in matches if match.is_dir() for run in _runs_below(match)]
     if not found:

@@ -86,7 +86,9 @@ def _check_shape(output: Tensor, y: Tensor, logits: str) -> None:
 
 def _is_one_hot(output: Tensor, y: Tensor) -> bool:
     """Whether labels are whole numbers or truth values with a single 1 per example."""
-    if y.is_floating_point() or y.is_complex() or y.shape != output.shape or output.ndim < 2:
+    if y.is_floating_point() or y.is_complex():
+        return False
+    if y.shape != output.shape or output.ndim < 2 or output.shape[1] < 2:
         return False
     return bool(((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all())
 

@@ -433,6 +433,66 @@ def test_a_repeated_seed_counts_once_and_seeds_of_two_folders_are_one_set(runs: 
         assert table_of(name, together(parts[1], parts[0], repeat)) == table_of(name, runs)
 
 
+ALIKE = {
+    "none and a word": (None, "unknown"),
+    "a number and a list": (5, [5]),
+    "a number and a word": (1, "1"),
+    "truth and a word": (True, "True"),
+    "a fact called setting": ("fast", "slow"),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+@pytest.mark.parametrize("name", ["figure-3", "initialisation"])
+def test_settings_whose_values_look_alike_stay_apart(runs: pv.Runs, case: str, name: str) -> None:
+    fact = "setting" if "called" in case else "opt"
+    one, other = ([value] * len(runs) for value in ALIKE[case])
+    both = together(
+        replace(runs, spec=runs.spec.assign(**{fact: one})),
+        other_setting(runs, "-b", **{fact: other}),
+    )
+    rows = rows_of(table_of(name, both))
+    assert {row[rows[0].index("seeds")] for row in rows[2:]} == {"2"}
+    assert len(set(map(tuple, rows[2:]))) == len(rows) - 2
+    assert len({row[rows[0].index("setting")] for row in rows[2:]}) == 2
+
+
+def test_numbers_that_may_be_settings_are_told_where_they_are_pooled(runs: pv.Runs) -> None:
+    pooled = replace(runs, spec=runs.spec.assign(dropout=[0.1, 0.5]))
+    for name in ("figure-3", "figure-2-association", "initialisation"):
+        told = " ".join(table_of(name, pooled).split())
+        assert "its runs differ in dropout, taken for a result, not a setting." in told
+        assert "its runs differ" not in table_of(name, runs)
+    assert "differ in dropout" not in table_of("recordings", pooled)
+
+
+def test_a_repeat_that_lacks_the_data_does_not_count(runs: pv.Runs) -> None:
+    runs = replace(runs, spec=runs.spec.assign(created="2021"))
+    earlier = replace(runs, spec=runs.spec.assign(created="2020"))
+    blind = renamed(replace(earlier, filters=runs.filters.assign(theta_hg=np.nan)), "-blind")
+    late = renamed(replace(earlier, filters=runs.filters[runs.filters["epoch"] > 0]), "-late")
+    assert table_of("figure-3", together(blind, runs)) == table_of("figure-3", runs)
+    for lacking in (blind, late):
+        both = together(lacking, runs)
+        assert table_of("initialisation", both) == table_of("initialisation", runs)
+
+
+def test_cells_stay_in_their_table(runs: pv.Runs) -> None:
+    both = together(
+        replace(runs, spec=runs.spec.assign(note="a|b\nc")), other_setting(runs, "-b", note="d")
+    )
+    rows = rows_of(table_of("figure-3", both).replace(r"\|", "/"))
+    assert len({len(row) for row in rows}) == 1 and "note a/b c" in {row[1] for row in rows}
+
+
+def test_findings_of_unfinished_runs_alone_say_so(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(sets[1], tmp_path / "open")
+    (spec,) = (tmp_path / "open").glob("*/spec.json")
+    spec.write_text(spec.read_text().replace('"sealed": true', '"sealed": false'))
+    result = invoke(str(tmp_path / "open"))
+    assert result.exit_code == 2 and "no run is finished yet: vgg13" in result.stderr
+
+
 def test_runs_that_differ_in_their_training_are_one_initialisation(runs: pv.Runs) -> None:
     first = replace(runs, spec=runs.spec.assign(lr=0.1, init="xavier", created="2020"))
     slower = other_setting(runs, "-b", lr=0.2, init="xavier", created="2021")

@@ -115,7 +115,7 @@ def test_a_number_that_every_run_has_another_of_is_named() -> None:
     smoothed = runs.spec.groupby("seed").ngroup() / 10
     found = pv.claims(replace(runs, spec=runs.spec.assign(label_smoothing=smoothed)), SCATTER)
     assert set(found["seeds"]) == {3}
-    assert found["reason"].str.contains("every run has a label_smoothing of its own").all()
+    assert found["reason"].str.contains("its runs differ in label_smoothing, taken for a").all()
     assert not pv.claims(runs, SCATTER)["reason"].str.contains("of its own").any()
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 import pruneviz as pv
 from pruneviz.analysis.claim_tables import table_of
-from pruneviz.analysis.final_accuracy import SCALE, final_accuracy_table, recorded_costs
+from pruneviz.analysis.final_accuracy import final_accuracy_table, recorded_costs, scale_of
 from tests.support.synthetic_runs import SMALL, make_pruned_runs, make_runs, renamed, together
 
 VGG = {"vgg13": SMALL["vgg13"]}
@@ -75,6 +75,8 @@ def test_parameters_and_macs_are_means_over_seeds(pruned: pv.Runs) -> None:
         {"lr_drops": (8,)},
         {"lr": 0.3},
         {"augment": True},
+        {"precision": "tf32"},
+        {"optimizer": "adam"},
     ],
 )
 def test_runs_of_another_scale_are_never_compared(
@@ -86,7 +88,9 @@ def test_runs_of_another_scale_are_never_compared(
     (name,) = facts
     (note,) = found.notes
     assert name in note and note.endswith("differ in scale, so none are compared")
-    assert not any(other in note for other in set(SCALE) - {name, "lr"})
+    others = set(scale_of(pruned.spec)) - {name, "lr"}
+    assert {"momentum", "weight_decay", "width"} - {name} <= others
+    assert not any(other in note for other in others)
 
 
 def test_partners_count_in_any_order_and_repeats_as_their_mean(pruned: pv.Runs) -> None:

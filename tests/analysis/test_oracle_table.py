@@ -12,6 +12,7 @@ from scipy import stats
 
 import pruneviz as pv
 from pruneviz.analysis.oracle_table import oracle_table
+from tests.support.synthetic_runs import renamed
 
 ROOT = Path(pv.__file__).parent.parent
 NETWORKS = ("mobilenet_v1", "resnet56", "vgg13")
@@ -71,8 +72,15 @@ def test_rows_are_in_the_order_of_their_means_and_chance_is_among_them(runs: pv.
     assert "random" in set(found.table["measure"])
     best = found.table.loc[0, "measure"]
     assert best == "bn_taylor"
-    assert found.notes[0] == "dataset cifar100: bn_taylor is first in all"
+    assert found.notes[0] == "cifar100: bn_taylor is first in all"
     assert "±0.14" in found.notes[-1] and "3 runs, 200 removed filters in each" in found.notes[-1]
+
+
+def joined(*recordings: pv.Runs) -> pv.Runs:
+    """Several recordings as one, with all columns of their filters."""
+    spec = pd.concat([runs.spec for runs in recordings], ignore_index=True)
+    filters = pd.concat([runs.filters for runs in recordings], ignore_index=True)
+    return replace(recordings[0], spec=spec, filters=filters)
 
 
 def test_settings_are_not_averaged_together(runs: pv.Runs) -> None:
@@ -82,14 +90,28 @@ def test_settings_are_not_averaged_together(runs: pv.Runs) -> None:
         spec=vgg.spec.assign(run="warm", temperatures=[[5.0]]),
         filters=vgg.filters.assign(run="warm"),
     )
-    both = replace(
-        vgg,
-        spec=pd.concat([vgg.spec, warm.spec], ignore_index=True),
-        filters=pd.concat([vgg.filters, warm.filters], ignore_index=True),
-    )
-    table = oracle_table(both).table
-    assert list(dict.fromkeys(table["temperatures"])) == ["1.0/200.0", "5.0"]
+    table = oracle_table(joined(vgg, warm)).table
+    assert list(dict.fromkeys(table["setting"])) == ["temperatures 1.0/200.0", "temperatures 5.0"]
     assert len(table) == 2 * len(oracle_table(vgg).table)
+
+
+def test_a_repeated_seed_counts_once(runs: pv.Runs) -> None:
+    vgg = runs.select(network="vgg13")
+    vgg = replace(vgg, spec=vgg.spec.assign(created="2020"))
+    again = renamed(replace(vgg, spec=vgg.spec.assign(created="2021")), "-again")
+    found = oracle_table(joined(again, vgg))
+    pd.testing.assert_frame_equal(found.table, oracle_table(vgg).table)
+    assert found.notes == oracle_table(vgg).notes
+
+
+def test_runs_of_two_measures_are_told_apart(runs: pv.Runs) -> None:
+    vgg = runs.select(network="vgg13")
+    named = [
+        renamed(replace(vgg, spec=vgg.spec.assign(measure=name, rounds=5, target=0.5)), f"-{name}")
+        for name in ("magnitude", "grasp")
+    ]
+    table = oracle_table(joined(*named)).table
+    assert set(table["setting"]) == {"5 rounds, measure magnitude", "5 rounds, measure grasp"}
 
 
 def test_a_measure_is_named_first_only_where_it_is(runs: pv.Runs) -> None:

@@ -17,6 +17,7 @@ from tests.support.synthetic_runs import (
     SMALL,
     make_pruned_runs,
     make_runs,
+    renamed,
     together,
     with_coupled_layers,
 )
@@ -113,6 +114,18 @@ def test_a_figure_shows_its_own_network_and_rounds(
     table = convergence_table([figure], runs).table
     assert set(table["network"]) == {network} and set(table["rounds"]) == {rounds}
     assert convergence_table(["9"], runs).table.empty
+
+
+def test_batch_norm_modes_have_rows_that_are_told_apart(runs: pv.Runs) -> None:
+    other = renamed(replace(runs, spec=runs.spec.assign(bn="batch")), "-b")
+    for both in (together(runs, other), together(other, runs)):
+        for figures in (["5"], ["12"]):
+            found = convergence_table(figures, both).table
+            alone = convergence_table(figures, runs).table
+            assert list(dict.fromkeys(found["bn"])) == ["eval", "batch"]
+            assert len(found) == 2 * len(alone)
+            eval_rows = found[found["bn"] == "eval"].drop(columns="bn").reset_index(drop=True)
+            pd.testing.assert_frame_equal(eval_rows, alone)
 
 
 def test_a_table_of_several_figures_has_their_rows_in_order(runs: pv.Runs) -> None:

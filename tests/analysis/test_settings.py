@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pruneviz.analysis.settings import kinds_of, settings_of, telling_facts
+from pruneviz.analysis.settings import kinds_of, results_of, settings_of, telling_facts
 from tests.support.synthetic_runs import runs_of_every_kind
 
 
@@ -45,3 +45,58 @@ def test_the_kind_of_a_run_follows_from_its_facts() -> None:
     assert (kinds == "pruned").equals(runs["rounds"].gt(0) & ~runs["prune_phase_only"].eq(True))
     both = runs[kinds == "pruned"].assign(unit="weight")
     assert set(kinds_of(both)) == {"pruned weights"}
+
+
+THREE = [0, 1, 2]
+
+RESULTS: dict[str, tuple[dict[str, list[object]], list[str], list[str]]] = {
+    "a number of each seed": ({"seed": THREE, "best": [0.1, 0.2, 0.3]}, ["best"], []),
+    "shared by seeds": ({"seed": THREE, "drop": [0.1, 0.1, 0.3]}, [], ["drop"]),
+    "several of one seed": ({"seed": [0, 0, 0], "drop": [0.1, 0.2, 0.3]}, [], ["drop"]),
+    "known facts never": ({"seed": THREE, "lr": [0.1, 0.2, 0.3]}, [], ["lr"]),
+    "words never": ({"seed": THREE, "opt": ["a", "b", "c"]}, [], ["opt"]),
+    "recorded in one setting only": (
+        {
+            "seed": [*THREE, *THREE],
+            "lr": [0.1] * 3 + [0.2] * 3,
+            "best": [1, 2, 3, None, None, None],
+        },
+        ["best"],
+        ["lr"],
+    ),
+    "equal numbers in two settings": (
+        {"seed": [*THREE, *THREE], "lr": [0.1] * 3 + [0.2] * 3, "best": [1, 2, 3, 3, 4, 5]},
+        ["best"],
+        ["lr"],
+    ),
+    "beside an own setting": (
+        {"seed": [*THREE, *THREE], "drop": [0.1] * 3 + [0.2] * 3, "best": [1, 2, 3, 3, 4, 5]},
+        ["best"],
+        ["drop"],
+    ),
+    "of repeats": ({"seed": [0, 1, 0, 1], "best": [1, 2, 1, 2]}, ["best"], []),
+    "of runs without a seed": ({"seed": [None, None], "best": [1, 2]}, ["best"], []),
+    "one seed of each setting": ({"seed": [0, 1], "opt": ["a", "b"], "best": [1, 2]}, [], ["opt"]),
+}
+
+
+@pytest.mark.parametrize("case", RESULTS)
+def test_a_result_is_told_from_a_setting_in_any_order(case: str) -> None:
+    facts, results, settings = RESULTS[case]
+    table = spec(network=["a"] * len(facts["seed"]), **facts)
+    for runs in (table, table[::-1], table[[*table.columns[::-1]]]):
+        assert results_of(runs) == results
+        assert settings_of(runs) == settings
+
+
+def test_settings_do_not_depend_on_the_order_of_facts() -> None:
+    both = {
+        "score": [0.1, 0.2, 0.3, 0.4],
+        "opt": ["adam", "adam", "sgd", "sgd"],
+        "seed": [0, 1, 2, 3],
+    }
+    for names in (both, dict(reversed(both.items()))):
+        assert settings_of(spec(**names)) == ["opt"]
+    together = {"beta": ["u", "v"], "alpha": ["p", "q"], "seed": [0, 0]}
+    for names in (together, dict(reversed(together.items()))):
+        assert settings_of(spec(**names)) == ["alpha"]

@@ -398,10 +398,12 @@ def test_command_says_what_would_fill_an_empty_folder_and_what_ships(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for preset, data in (("digits", tmp_path), ("paper", tmp_path / "paper")):
+    empty = tmp_path / "alone" / "empty"
+    empty.mkdir(parents=True)
+    for preset, data in (("digits", empty), ("paper", tmp_path / "alone" / "paper")):
         done = invoke("14", "--data", data)
         assert done.exit_code == 2
-        there = f"{data} holds no recordings" if data == tmp_path else f"there is no folder {data}"
+        there = f"{data} holds no recordings" if data == empty else f"there is no folder {data}"
         assert done.stderr.startswith(f"error: {there}\n")
         fetched = "" if preset == "digits" else "--download "
         record = f"pruneviz record --preset {preset} --figures 14 {fetched}--out {data}\n"

@@ -21,9 +21,11 @@ def test_a_folder_without_recordings_is_told_with_what_fills_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    empty = tmp_path / "alone" / "empty"
+    empty.mkdir(parents=True)
     with pytest.raises(LogError, match=r"holds no recordings\nRecord what is needed with: "):
-        check_recorded(tmp_path, ["3"])
-    assert spec_in(tmp_path).empty
+        check_recorded(empty, ["3"])
+    assert spec_in(empty).empty
 
 
 def test_a_misspelt_folder_is_told_with_those_beside_it(

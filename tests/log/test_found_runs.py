@@ -70,7 +70,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "a number in a list": (["a", 5], "5 is no folder; give paths"),
     "nowhere": ("c", "there is no folder .*c; there are recordings in .*a, .*b; record others"),
     "one of two nowhere": (["a", "c"], "there is no folder"),
-    "a file": ("a/notes.txt", "there is no folder"),
+    "a file": ("a/notes.txt", "notes.txt is a file; there are recordings in .*run0"),
     "no match": ("c*", r"the pattern c\* matches no recordings; check it"),
     "no run": ("*/notes*", "matches 1 files and folders, none with recordings"),
 }

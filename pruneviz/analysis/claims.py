@@ -119,6 +119,7 @@ RULES: Mapping[str, Rule] = {
         judge=judge_association,
         kinds=("unpruned", "weights"),
         together=("network",),
+        of_training=True,
     ),
     "order of convergence": Rule(
         claim=(

@@ -17,7 +17,7 @@ from pruneviz.analysis.settings import (
     results_of,
     settings_of,
 )
-from pruneviz.analysis.table_texts import APART, MODES
+from pruneviz.analysis.table_texts import APART, MODES, in_word
 from pruneviz.log.runs import Runs
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -129,6 +129,7 @@ class Rule:
         compared: Facts that differ within a panel, such as the pruning measure.
         together: Facts that differ between the panels of a figure whose tests are corrected
             together by Holm.
+        of_training: Whether runs that were never trained are left out.
     """
 
     claim: str
@@ -143,6 +144,7 @@ class Rule:
     kinds: tuple[str, ...] = ("unpruned",)
     compared: tuple[str, ...] = field(default=())
     together: tuple[str, ...] = field(default=())
+    of_training: bool = False
 
     def figure_of(self, panel: Panel) -> str:
         """The figures that show a panel, such as "3, 15"; "" for networks that none shows."""
@@ -168,6 +170,8 @@ def panels_of(runs: Runs, rule: Rule) -> list[Panel]:
         runs: Recordings.
         rule: The rule.
     """
+    if rule.of_training:
+        runs = runs.named(runs.spec.loc[runs.spec["epochs"].ne(0), "run"])
     return panels_by_setting(runs, rule.kinds, rule.compared)
 
 
@@ -313,8 +317,8 @@ def _words_apart(
     """Settings of parts of a spec in words, with types where values look alike, as 1 and "1"."""
     facts = [part.iloc[0] for part in parts]
     keys = [*("bn", "rounds"), *(name for name in beside if name in facts[0]), *told]
-    for in_words in (_in_words, _in_types):
-        words = [[in_words(fact[name]) for name in keys] for fact in facts]
+    for words_of in (in_word, _in_types):
+        words = [[words_of(present(fact[name])) for name in keys] for fact in facts]
         if len(set(map(tuple, words))) == len(words):
             break
     first = len(keys) - len(told)
@@ -351,16 +355,8 @@ def _seeds(spec: pd.DataFrame) -> list[object]:
     ]
 
 
-def _in_words(value: object) -> str:
-    known = present(value)
-    if isinstance(known, tuple):
-        return "/".join(map(str, known)) or "none"
-    return "unknown" if known is None else str(known)
-
-
 def _in_types(value: object) -> str:
-    known = present(value)
-    return "unknown" if known is None else repr(known)
+    return "unknown" if value is None else repr(value)
 
 
 def _parts(

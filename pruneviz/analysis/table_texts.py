@@ -101,12 +101,13 @@ def telling(table: pd.DataFrame, names: Sequence[str] = ("dataset",)) -> pd.Data
 
 def in_words(facts: Mapping[str, object]) -> str:
     """Facts as words, such as "epochs 16, train_images 10000"."""
-    return ", ".join(f"{name} {_value(value)}" for name, value in facts.items())
+    return ", ".join(f"{name} {in_word(value)}" for name, value in facts.items())
 
 
-def _value(value: object) -> str:
+def in_word(value: object) -> str:
+    """The value of a fact, such as "0.5" or "8/12"."""
     if value is None:
         return "unknown"
     if isinstance(value, tuple):
-        return "/".join(map(_value, value))
+        return "/".join(map(in_word, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

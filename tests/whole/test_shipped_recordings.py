@@ -16,7 +16,9 @@ from pruneviz.plans.planning import plan_runs
 
 ROOT = Path(__file__).parents[2]
 SETS = [ROOT / "data" / f"cifar-mini{kind}" for kind in ("", "-batch", "-pruned")]
+STARTS = [ROOT / "data" / f"paper-init{kind}" for kind in ("", "-calibrated", "-batch")]
 SHIPPED = (
+    *(path.name for path in STARTS),
     "cifar-mini",
     "cifar-mini-batch",
     "cifar-mini-pruned",
@@ -72,6 +74,19 @@ def test_pruned_ones_are_what_the_catalogue_plans(sets: list[pv.Runs]) -> None:
     assert (lengths == spec["epochs"].reindex(lengths.index)).all()
 
 
+def test_initialisations_are_those_of_the_papers_networks_measured_in_every_mode() -> None:
+    eval_runs, calibrated, batch = map(pv.load, STARTS)
+    assert set(eval_runs.spec["run"]) == {
+        plan.run for plan in plan_runs("paper-init", figures=("3", "13", "14"))
+    }
+    assert list(calibrated.spec.groupby("network").size()) == [3, 3, 3]
+    for runs, bn in ((eval_runs, "eval"), (calibrated, "calibrated"), (batch, "batch")):
+        assert set(runs.spec["bn"]) == {bn} and set(runs.spec["sample_size"]) == {2500}
+        assert set(runs.spec["width"]) == {1} and set(runs.spec["epochs"]) == {0}
+        assert set(runs.epochs["epoch"]) == {0}
+    assert set(batch.spec["dtype"]) == {"float64"}
+
+
 def test_their_specs_say_how_they_were_made(sets: list[pv.Runs]) -> None:
     for runs in sets:
         assert set(runs.spec["precision"]) == {"fp32"}
@@ -94,7 +109,7 @@ def test_all_columns_are_compressed_without_loss(sets: list[pv.Runs]) -> None:
 
 def test_the_tables_of_the_findings_are_made_of_them() -> None:
     text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
-    assert filled_in(text, pv.load(SETS)) == text
+    assert filled_in(text, pv.load([*SETS, *STARTS])) == text
 
 
 @pytest.mark.parametrize("figure", ["01", "02", "03", "13", "14", "15", "16", "17", "H1a", "H1b"])

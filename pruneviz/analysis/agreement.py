@@ -147,7 +147,7 @@ def derivative_facts(runs: Runs) -> pd.DataFrame:
 def _counted(runs: Runs, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of the runs that count, one of each seed, with their setting; and the spec of these."""
     known = found.astype({"run": "str"})
-    _, spec = told_apart(runs.named(known["run"]))
+    _, spec = told_apart(runs, known["run"])
     return with_facts(known[known["run"].isin(spec["run"])], spec, SETTING), spec
 
 

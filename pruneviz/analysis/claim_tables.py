@@ -23,6 +23,7 @@ from pruneviz.analysis.initialisation import OF_TRAINING, initialisation_table
 from pruneviz.analysis.oracle_table import oracle_table
 from pruneviz.analysis.over_runs import with_facts
 from pruneviz.analysis.pruned_tables import convergence_table, ratio_table
+from pruneviz.analysis.robustness import robustness
 from pruneviz.analysis.rules import panels_by_setting, told_apart, told_pooled, unpruned
 from pruneviz.analysis.table_texts import (
     NotedTable,
@@ -99,7 +100,9 @@ def figure_2_curve(runs: Runs) -> pd.DataFrame:
     """
     found = agreement_over_seeds(runs, *_FIGURE_2)
     keys = [*SETTING, "epoch"]
-    chosen, spec = told_apart(unpruned(runs))
+    filters = unpruned(runs)
+    having = robustness(filters.filters, *_FIGURE_2)["run"].astype("str")
+    chosen, spec = told_apart(runs, having)
     by_epoch = with_facts(chosen.epochs, spec, SETTING).groupby(keys, observed=True, dropna=False)
     distances = by_epoch["mask_distance"].mean().reset_index()
     columns = {"pearson": "r", "layer_mean": "mean of layers", "mask_distance": "mask distance"}
@@ -303,7 +306,8 @@ def _pooled(name: str, runs: Runs) -> Iterator[str]:
     ignored = OF_TRAINING if name == "initialisation" else ()
     for panel in panels_by_setting(runs, ("unpruned",), (), ignored):
         if panel.pooled:
-            words = ", ".join(filter(None, [panel.network, panel.bn, panel.what]))
+            named = " on ".join(filter(None, [panel.network, panel.dataset]))
+            words = ", ".join(filter(None, [named, panel.bn, panel.what]))
             yield told_pooled(panel, words)
 
 

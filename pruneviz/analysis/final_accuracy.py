@@ -9,9 +9,9 @@ import pandas as pd
 
 from pruneviz.analysis.lead_tests import Lead, lead
 from pruneviz.analysis.pruned_tables import CONVERGENCE, facts_of, in_order, name_of, of_panels
-from pruneviz.analysis.rules import Panel, panels_of
+from pruneviz.analysis.rules import Panel, best_first, panels_of
 from pruneviz.analysis.rules_convergence import ORDER
-from pruneviz.analysis.settings import kinds_of, present, results_of, training_facts
+from pruneviz.analysis.settings import SEED, kinds_of, present, results_of, training_facts
 from pruneviz.analysis.table_texts import (
     NotedTable,
     in_words,
@@ -67,22 +67,21 @@ def final_accuracy_table(runs: Runs, costs: Costs = recorded_costs) -> NotedTabl
         pruned and trained to the end.
     """
     panels, unpruned = panels_of(runs, CONVERGENCE), _unpruned(runs)
-    scale = scale_of(runs.spec)
-    return of_panels(panels, (_finals(panel, unpruned, costs, scale) for panel in panels))
+    whole, scale = _with_final(unpruned), scale_of(runs.spec)
+    return of_panels(panels, (_finals(panel, whole, costs, scale) for panel in panels))
 
 
 def scale_of(spec: pd.DataFrame) -> list[str]:
     """Facts in which a run is equal to the unpruned one that it is compared with.
 
-    All facts of its training, a person's own among them, but those of pruning and results.
+    All facts of its training, a person's own among them, but those of pruning, results, and seeds,
+    which are compared by themselves.
 
     Args:
         spec: All recordings.
     """
-    results = results_of(spec)
-    return [
-        name for name in training_facts(spec) if name not in _OF_PRUNING and name not in results
-    ]
+    left_out = {*_OF_PRUNING, *results_of(spec)}
+    return [name for name in training_facts(spec) if name not in left_out and SEED not in name]
 
 
 def partners(spec: pd.DataFrame, run: pd.Series, scale: Sequence[str]) -> pd.DataFrame:
@@ -119,57 +118,55 @@ def _scale(run: pd.Series, scale: Sequence[str]) -> dict[str, Hashable]:
     return {name: present(run.get(name)) for name in scale}
 
 
-def _finals(panel: Panel, unpruned: Runs, costs: Costs, scale: Sequence[str]) -> NotedTable:
-    final, run = _final(panel.runs), panel.runs.spec.iloc[0]
-    whole = _by_seed(_final(unpruned.named(partners(unpruned.spec, run, scale)["run"])))
-    left = costs(panel.runs)
+def _finals(panel: Panel, unpruned: pd.DataFrame, costs: Costs, scale: Sequence[str]) -> NotedTable:
+    final, left = _with_final(panel.runs), costs(panel.runs)
+    beside = [_beside(run, unpruned, scale) for _, run in final.iterrows()]
+    final = final.assign(unpruned=[value for value, _ in beside])
+    near = pd.concat([rows for _, rows in beside]).drop_duplicates("run")
     rows = [
         {
             **facts_of(panel),
             "measure": name,
-            **_accuracies(final[final["measure"] == name], whole),
+            **_accuracies(final[final["measure"] == name], near),
             **_left(left[left["run"].isin(final.loc[final["measure"] == name, "run"])]),
         }
         for name in in_order(list(final["measure"]), ORDER)
     ]
-    notes = [*_alone(panel, unpruned, whole, scale), *_unknown(final), *_unknown(whole)]
-    notes += _uncounted(left)
-    return NotedTable(pd.DataFrame(rows), tuple(notes))
+    notes = [*_alone(panel, unpruned, near, scale), *_unknown(final), *_unknown(near)]
+    return NotedTable(pd.DataFrame(rows), (*notes, *_uncounted(left)))
 
 
-def _final(runs: Runs) -> pd.DataFrame:
-    """Test accuracy after the last epoch, null if unknown: run, seed, measure, epochs, value."""
-    found = runs.spec[["run", "seed", "measure", "epochs"]]
+def _beside(
+    run: pd.Series, unpruned: pd.DataFrame, scale: Sequence[str]
+) -> tuple[float, pd.DataFrame]:
+    """Accuracy of the unpruned run of the same seed, NaN if none; and those of all seeds, once."""
+    near = best_first(partners(unpruned, run, scale))
+    known = near[near["value"].notna()]
+    lone = ~known["seed"].isin(near["seed"].dropna()) | ~known.duplicated("seed")
+    blank = near[near["value"].isna() & ~near["seed"].isin(known["seed"])]
+    once = pd.concat([known[lone], blank])
+    same = once.loc[once["seed"] == run["seed"], "value"]
+    return float(same.iloc[0]) if len(same) else float("nan"), once
+
+
+def _with_final(runs: Runs) -> pd.DataFrame:
+    """The spec with the test accuracy after the last epoch (value), null if unknown."""
+    spec = runs.spec
     if "test_acc" not in runs.recorded("epochs"):
-        return found.assign(value=np.nan)
+        return spec.assign(value=np.nan)
     epochs = runs.read("epochs", ["run", "epoch", "test_acc"]).astype({"run": "str"})
-    last = epochs.sort_values("epoch").drop_duplicates("run", keep="last")
-    accuracy = found["run"].map(last.set_index("run")["test_acc"]).astype("float64")
-    reached = found["run"].map(last.set_index("run")["epoch"])
+    last = epochs.sort_values("epoch").drop_duplicates("run", keep="last").set_index("run")
+    accuracy = spec["run"].map(last["test_acc"]).astype("float64")
     # The last epoch of a run measured again, or interrupted, may be an earlier one.
-    early = found["epochs"].notna() & (reached < found["epochs"])
-    return found.assign(value=accuracy.mask(early.astype("bool")))
+    early = spec["run"].map(last["epoch"]) < pd.to_numeric(spec["epochs"])
+    return spec.assign(value=accuracy.mask(early.astype("bool")))
 
 
-def _by_seed(final: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracy of each seed, as of a run and the same measured again; unnamed seeds stay."""
-    known = final.dropna(subset=["value"])
-    named = known["seed"].notna()
-    means = (
-        known[named]
-        .groupby("seed", as_index=False)
-        .agg(run=("run", "first"), value=("value", "mean"))
-    )
-    blank = final[final["value"].isna() & ~final["seed"].isin(means["seed"])]
-    return pd.concat([means, known[~named], blank], ignore_index=True)[["run", "seed", "value"]]
-
-
-def _accuracies(final: pd.DataFrame, whole: pd.DataFrame) -> dict[str, object]:
+def _accuracies(final: pd.DataFrame, near: pd.DataFrame) -> dict[str, object]:
     """The cells of accuracies; the unpruned one is of the seeds that are compared, if there are."""
-    known = whole[["seed", "value"]].dropna()
-    both = final.dropna(subset=["value"]).merge(known, on="seed", suffixes=("", "_unpruned"))
-    apart: Lead = lead(100 * (both["value"] - both["value_unpruned"]).to_numpy())
-    beside = both["value_unpruned"] if len(both) else whole["value"]
+    both = final.dropna(subset=["value", "unpruned"])
+    apart: Lead = lead(100 * (both["value"] - both["unpruned"]).to_numpy())
+    beside = both["unpruned"] if len(both) else near["value"]
     return {
         "seeds": len(final),
         "test_acc": percent(final["value"].mean()),
@@ -192,13 +189,15 @@ def _left(costs: pd.DataFrame) -> dict[str, object]:
     return cells
 
 
-def _alone(panel: Panel, unpruned: Runs, near: pd.DataFrame, scale: Sequence[str]) -> list[str]:
+def _alone(
+    panel: Panel, unpruned: pd.DataFrame, near: pd.DataFrame, scale: Sequence[str]
+) -> list[str]:
     """Why pruned runs have no unpruned ones beside them."""
     if len(near):
         common = set(near["seed"].dropna()) & set(panel.runs.spec["seed"].dropna())
         return [] if common else [f"{name_of(panel)}: no unpruned run has one of its seeds"]
     run = panel.runs.spec.iloc[0]
-    others = _of_network(unpruned.spec, run)
+    others = _of_network(unpruned, run)
     named = f"{run['network']} on {run['dataset']}"
     if others.empty:
         return [f"{named}: no unpruned run is recorded, so none is beside the pruned ones"]

@@ -77,7 +77,7 @@ def initial_agreement(runs: Runs) -> pd.DataFrame:
     filters = unpruned(runs).filters
     filters = filters[filters["epoch"] == 0].dropna(subset=[_X, _Y])
     columns = ("width", "sample_size")
-    chosen, spec = told_apart(runs.named(filters["run"].astype("str")), OF_TRAINING, columns)
+    chosen, spec = told_apart(runs, filters["run"].astype("str"), OF_TRAINING, columns)
     filters = filters[filters["run"].isin(chosen.spec["run"])]
     by = list(SETTING)
     each = correlate(filters, _X, _Y, interval=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,16 @@ import pandas as pd
 from pruneviz.analysis.chosen_epochs import shown_epochs
 from pruneviz.analysis.oracle_agreement import THIRDS, TRUTH, oracle_agreement
 from pruneviz.analysis.over_runs import with_facts
-from pruneviz.analysis.rules import panels_by_setting
-from pruneviz.analysis.table_texts import APART, NotedTable, joined_tables, rounded, telling
+from pruneviz.analysis.rules import Panel, in_pooled, panels_by_setting
+from pruneviz.analysis.settings import present, settings_of
+from pruneviz.analysis.table_texts import (
+    APART,
+    NotedTable,
+    in_words,
+    joined_tables,
+    rounded,
+    telling,
+)
 from pruneviz.console.words import counted
 from pruneviz.log.runs import Runs
 
@@ -39,23 +47,26 @@ def oracle_table(runs: Runs) -> NotedTable:
     chosen = runs.named(runs.spec.loc[held, "run"])
     if not len(chosen):
         return NotedTable(pd.DataFrame())
-    found = joined_tables(_block(block, facts) for facts, block in _blocks(chosen))
+    found = joined_tables(_block(*block) for block in _blocks(chosen))
     return NotedTable(telling(found.table, ("bn",)), found.notes)
 
 
-def _blocks(runs: Runs) -> Iterator[tuple[dict[str, str], Runs]]:
-    """Runs that differ in their network and seed alone, with the facts that tell them apart."""
-    by_facts: dict[tuple[tuple[str, str], ...], list[str]] = {}
+def _blocks(runs: Runs) -> Iterator[tuple[dict[str, str], Runs, set[str]]]:
+    """Runs that differ in their network and seed alone, their facts, and numbers they pool."""
+    told = [name for name in settings_of(runs.spec) if name not in ("network", "dataset", "bn")]
+    blocks: dict[tuple[Hashable, ...], list[Panel]] = {}
     for panel in panels_by_setting(runs, ("unpruned", "pruned", "prune_phase")):
-        rounds = counted(panel.rounds, "round") if panel.rounds else ""
-        words = ", ".join(filter(None, [rounds, panel.what]))
-        facts = {"dataset": panel.dataset, "bn": panel.bn, APART: words}
-        by_facts.setdefault(tuple(facts.items()), []).extend(panel.runs.spec["run"])
-    for key, names in by_facts.items():
-        yield dict(key), runs.named(names)
+        first = panel.runs.spec.iloc[0]
+        key = tuple(present(first[name]) for name in ("dataset", "bn", *told))
+        blocks.setdefault(key, []).append(panel)
+    for (_, _, *values), panels in blocks.items():
+        facts = {"dataset": panels[0].dataset, "bn": panels[0].bn}
+        facts[APART] = in_words(dict(zip(told, values, strict=True)))
+        names = [name for panel in panels for name in panel.runs.spec["run"]]
+        yield facts, runs.named(names), {name for panel in panels for name in panel.pooled}
 
 
-def _block(runs: Runs, facts: dict[str, str]) -> NotedTable:
+def _block(facts: dict[str, str], runs: Runs, pooled: set[str]) -> NotedTable:
     spec = runs.spec.assign(network=runs.spec["network"].fillna("unnamed"))
     found = with_facts(oracle_agreement(runs), spec, ["network"])
     by_third = oracle_agreement(runs, by=["run", "epoch", "third"])
@@ -63,7 +74,11 @@ def _block(runs: Runs, facts: dict[str, str]) -> NotedTable:
     cells = rounded(table, table.columns).reset_index()
     cells = pd.concat([pd.DataFrame(facts, index=cells.index), cells], axis=1)
     told = [facts["dataset"], facts["bn"] if facts["bn"] != "eval" else "", facts[APART]]
-    return NotedTable(cells, tuple(_notes(table, found, ", ".join(filter(None, told)))))
+    words = ", ".join(filter(None, told))
+    notes = [*_notes(table, found, words)]
+    if pooled:
+        notes.append(f"{words}: {in_pooled(sorted(pooled))}")
+    return NotedTable(cells, tuple(notes))
 
 
 def _means(found: pd.DataFrame, by_third: pd.DataFrame) -> pd.DataFrame:

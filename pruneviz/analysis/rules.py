@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -192,17 +192,25 @@ def told_pooled(panel: Panel, name: str = "") -> str:
         panel: The panel.
         name: Its name in words, put in front.
     """
-    of = f"{name}: " if name else ""
-    return f"{of}its runs differ in {', '.join(panel.pooled)}, taken for a result, not a setting"
+    return f"{name}: {in_pooled(panel.pooled)}" if name else in_pooled(panel.pooled)
+
+
+def in_pooled(names: Sequence[str]) -> str:
+    """A sentence on numbers that count as results."""
+    return f"its runs differ in {', '.join(names)}, taken for a result, not a setting"
 
 
 def told_apart(
-    runs: Runs, ignored: Collection[str] = (), columns: Collection[str] = ()
+    runs: Runs,
+    having: Iterable[str],
+    ignored: Collection[str] = (),
+    columns: Collection[str] = (),
 ) -> tuple[Runs, pd.DataFrame]:
     """Unpruned runs as panels hold them, so that no table averages two settings as two seeds.
 
     Args:
-        runs: Recordings that have what the table needs, since one of each seed counts.
+        runs: Recordings.
+        having: Names of the runs that have what a table needs; one of each seed counts.
         ignored: Facts that make no setting here; runs that differ in them alone are repeats.
         columns: Facts that the words leave out, because a table has a column for them.
 
@@ -210,7 +218,7 @@ def told_apart(
         The runs that count, and their spec with the column `APART`: further facts that tell a run
         from others of its network and data set, in words; "" if there are none.
     """
-    found = panels_by_setting(runs, ("unpruned", "weights"), (), ignored, columns)
+    found = panels_by_setting(runs, ("unpruned",), (), ignored, columns, set(having))
     words = {run: panel.what for panel in found for run in panel.runs.spec["run"]}
     chosen = runs.named(words)
     return chosen, chosen.spec.assign(**{APART: chosen.spec["run"].map(words).astype("object")})
@@ -222,6 +230,7 @@ def panels_by_setting(
     compared: Sequence[str] = (),
     ignored: Collection[str] = (),
     columns: Collection[str] = (),
+    having: Collection[str] | None = None,
 ) -> list[Panel]:
     """Runs of some kinds by network, data set and every other setting; see `panels_of`.
 
@@ -231,6 +240,7 @@ def panels_by_setting(
         compared: Facts that differ within a panel, such as the pruning measure.
         ignored: Facts that make no setting here; runs that differ in them alone are repeats.
         columns: Facts that words leave out, because a table has a column for them.
+        having: Names of the runs that count; others only say what a setting is. Default: all.
     """
     spec = runs.spec
     pruned = spec["pruned"].eq(True) if "pruned" in spec else pd.Series(False, spec.index)
@@ -245,7 +255,9 @@ def panels_by_setting(
         alike = [part for _, part in _parts(rows, [*dict.fromkeys(["bn", "rounds", *settings])])]
         words = _words_apart(alike, told, columns)
         for part, what in zip(alike, words, strict=True):
-            found.append(_panel(runs, part, what, compared))
+            held = part if having is None else part[part["run"].isin(having)]
+            if len(held):
+                found.append(_panel(runs, held, what, compared))
     return sorted(found, key=_place)
 
 
@@ -327,7 +339,7 @@ def _words_apart(
 
 
 def _panel(runs: Runs, rows: pd.DataFrame, what: str, compared: Sequence[str]) -> Panel:
-    best = _best_first(rows)
+    best = best_first(rows)
     keys = list(zip(_seeds(best), *(map(present, best[name]) for name in compared), strict=True))
     counted = best["run"][[key not in keys[:at] for at, key in enumerate(keys)]]
     first = rows["run"].isin(set(counted))
@@ -341,7 +353,8 @@ def _panel(runs: Runs, rows: pd.DataFrame, what: str, compared: Sequence[str]) -
     return Panel(chosen, network, dataset, bn, unit, rounds, what, pooled)
 
 
-def _best_first(rows: pd.DataFrame) -> pd.DataFrame:
+def best_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Runs in the order in which repeats of a seed count; see `panels_of`."""
     every = pd.to_numeric(rows["every"], errors="coerce")
     thin = rows["thinned"].notna() if "thinned" in rows else False
     order = rows.assign(every=every, thin=thin, created=rows["created"].astype("str"))

@@ -61,8 +61,9 @@ def results_of(spec: pd.DataFrame) -> list[str]:
     """Facts that a person added and that came out of a run, such as a best accuracy.
 
     They are numbers of which, among runs that are equal in everything else, each seed has one of
-    its own: a setting would be shared by seeds, or vary within one. Where every setting has a
-    single seed, both look alike.
+    its own: a setting would be shared by seeds, or vary within one. Where every value has a single
+    seed both look alike, and count as results. Where two numbers could each be the setting that
+    explains the other, both are settings, so that nothing is averaged that may differ.
 
     Args:
         spec: One row per run. A run without a seed counts as a seed of its own.
@@ -73,16 +74,21 @@ def results_of(spec: pd.DataFrame) -> list[str]:
     known = zip(runs, columns.get(SEED, [None] * len(spec)), strict=True)
     seeds = [run if seed is None else seed for run, seed in known]
     alike = [name for name in columns if can_be_setting(name) and name not in own]
-    # Those with the fewest values are settings first: what varies within them is told apart then.
-    while own:
-        of_groups = _grouped(columns, alike)
-        broken = [name for name in own if not _is_by_seed(columns[name], seeds, of_groups)]
-        if not broken:
-            return [name for name in own if _of_several(columns[name], seeds, of_groups)]
-        setting = min(broken, key=lambda name: (len(set(columns[name])), name))
-        own.remove(setting)
-        alike.append(setting)
-    return []
+
+    def broken(candidates: Sequence[str], settings: Sequence[str]) -> list[str]:
+        groups = _grouped(columns, settings)
+        return [name for name in candidates if not _is_by_seed(columns[name], seeds, groups)]
+
+    while left := broken(own, alike):
+        # That which explains most of the others, by fewest values; all where several do alike.
+        ranks = {}
+        for name in left:
+            others = [one for one in left if one != name]
+            ranks[name] = (len(broken(others, [*alike, name])), len(set(columns[name])))
+        settings = [name for name in left if ranks[name] == min(ranks.values())]
+        own = [name for name in own if name not in settings]
+        alike += settings
+    return own
 
 
 def can_be_setting(name: str) -> bool:
@@ -92,7 +98,7 @@ def can_be_setting(name: str) -> bool:
 
 def pooled_numbers(spec: pd.DataFrame) -> list[str]:
     """Numbers that a person added and in which runs of one setting differ: taken for results."""
-    return [name for name in _own_numbers(spec) if not _is_seed(spec, name)]
+    return sorted(name for name in _own_numbers(spec) if not _is_seed(spec, name))
 
 
 def telling_facts(spec: pd.DataFrame) -> list[str]:
@@ -184,19 +190,13 @@ def _grouped(columns: Mapping[str, Sequence[Hashable]], names: Sequence[str]) ->
 def _is_by_seed(
     values: Sequence[Hashable], seeds: Sequence[Hashable], groups: Sequence[Sequence[int]]
 ) -> bool:
-    """Whether in every group each seed has one value, and each value one seed."""
+    """Whether in every group each seed has one value, or none, and each value one seed."""
     for group in groups:
-        both = {(seeds[at], values[at]) for at in group if values[at] is not None}
-        if len(both) != len({seed for seed, _ in both}) or len(both) != len({v for _, v in both}):
+        both = {(seeds[at], values[at]) for at in group}
+        known = [value for _, value in both if value is not None]
+        if len(both) != len({seed for seed, _ in both}) or len(known) != len(set(known)):
             return False
     return True
-
-
-def _of_several(
-    values: Sequence[Hashable], seeds: Sequence[Hashable], groups: Sequence[Sequence[int]]
-) -> bool:
-    """Whether a group holds the values of several seeds."""
-    return any(len({seeds[at] for at in group if values[at] is not None}) > 1 for group in groups)
 
 
 def _is_seed(spec: pd.DataFrame, name: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pruneviz.analysis.settings import different, kinds_of, settings_of
+from pruneviz.analysis.settings import different, kinds_of, results_of, settings_of
 from pruneviz.errors import FigureError
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
@@ -201,7 +201,7 @@ def _held(spec: pd.DataFrame) -> str:
 
 def _with_settings(chosen: pd.DataFrame) -> pd.DataFrame:
     """Tell runs of one panel apart that differ in more than their measure and seed."""
-    facts = settings_of(chosen.drop(columns="measure"))
+    facts = settings_of(chosen.drop(columns="measure"), results_of(chosen))
     others = [name for name in facts if name not in GROUP]
     if not others:
         return chosen

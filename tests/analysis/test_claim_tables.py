@@ -307,7 +307,7 @@ def test_the_command_replaces_the_tables_of_a_text_and_leaves_the_rest(
 
 def test_without_a_file_it_prints_all_tables(sets: tuple[Path, Path]) -> None:
     printed = invoke(str(sets[0])).output
-    assert all(f"{name}\n\n| " in printed for name in CLAIM_TABLES)
+    assert [name for name in CLAIM_TABLES if f"{name}\n\n| " not in printed] == []
     assert all(f"{name}\n\ntable {name} needs runs that" in printed for name in PRUNED_TABLES)
     assert "\nsingle-weights\n\ntable single-weights needs" in invoke(str(sets[1])).output
 

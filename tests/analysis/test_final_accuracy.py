@@ -93,7 +93,7 @@ def test_runs_of_another_scale_are_never_compared(
     assert not any(other in note for other in others)
 
 
-def test_partners_count_in_any_order_and_repeats_as_their_mean(pruned: pv.Runs) -> None:
+def test_partners_count_in_any_order_and_repeats_once(pruned: pv.Runs) -> None:
     whole = unpruned()
     apart = [whole.select(seed=seed) for seed in range(3)]
     expected = final_accuracy_table(together(pruned, whole)).table
@@ -103,7 +103,34 @@ def test_partners_count_in_any_order_and_repeats_as_their_mean(pruned: pv.Runs) 
     later = renamed(unpruned(), "-later")
     later = replace(later, epochs=later.epochs.assign(test_acc=later.epochs["test_acc"] - 0.02))
     for repeated in (together(pruned, whole, later), together(later, whole, pruned)):
-        assert set(final_accuracy_table(repeated).table["unpruned"]) == {"90.0 %"}
+        assert set(final_accuracy_table(repeated).table["unpruned"]) == {"91.0 %"}
+
+
+def test_each_run_is_compared_with_its_own_partner(pruned: pv.Runs) -> None:
+    """A number that is a setting of unpruned runs, and goes with the seed in pruned ones."""
+    drops = [0.1, 0.2, 0.3]
+    of_seed = replace(
+        pruned, spec=pruned.spec.assign(drop=pruned.spec["seed"].map(dict(enumerate(drops))))
+    )
+    whole = []
+    for drop in drops:
+        one = unpruned(drop=drop)
+        lower = one.epochs["test_acc"] - drop * one.epochs["epoch"] / 16
+        whole.append(renamed(replace(one, epochs=one.epochs.assign(test_acc=lower)), f"-{drop}"))
+    expected = np.mean([0.9 + 0.01 * seed - drop for seed, drop in enumerate(drops)])
+    for parts in ([of_seed, *whole], [*whole[::-1], of_seed]):
+        table = final_accuracy_table(together(*parts)).table
+        assert set(table["unpruned"]) == {f"{100 * expected:.1f} %"}
+        assert set(table["pairs"]) == {"3"}
+
+
+def test_further_seeds_are_no_part_of_the_scale(pruned: pv.Runs) -> None:
+    expected = final_accuracy_table(together(pruned, unpruned())).table
+    seeded = [
+        replace(runs, spec=runs.spec.assign(data_seed=runs.spec["seed"] + 5))
+        for runs in (pruned, unpruned())
+    ]
+    pd.testing.assert_frame_equal(final_accuracy_table(together(*seeded)).table, expected)
 
 
 def test_a_run_measured_again_at_early_epochs_has_no_final_accuracy(pruned: pv.Runs) -> None:

@@ -111,7 +111,7 @@ def test_runs_of_two_measures_are_told_apart(runs: pv.Runs) -> None:
         for name in ("magnitude", "grasp")
     ]
     table = oracle_table(joined(*named)).table
-    assert set(table["setting"]) == {"5 rounds, measure magnitude", "5 rounds, measure grasp"}
+    assert set(table["setting"]) == {"measure magnitude", "measure grasp"}
 
 
 def test_a_measure_is_named_first_only_where_it_is(runs: pv.Runs) -> None:

@@ -76,7 +76,34 @@ RESULTS: dict[str, tuple[dict[str, list[object]], list[str], list[str]]] = {
     ),
     "of repeats": ({"seed": [0, 1, 0, 1], "best": [1, 2, 1, 2]}, ["best"], []),
     "of runs without a seed": ({"seed": [None, None], "best": [1, 2]}, ["best"], []),
-    "one seed of each setting": ({"seed": [0, 1], "opt": ["a", "b"], "best": [1, 2]}, [], ["opt"]),
+    "one seed of each setting": (
+        {"seed": [0, 1], "opt": ["a", "b"], "best": [1, 2]},
+        ["best"],
+        ["opt"],
+    ),
+    "beside a baseline without it": (
+        {"seed": [*THREE, 0, 1, 2], "drop": [None, None, None, 0.1, 0.2, 0.3]},
+        [],
+        ["drop"],
+    ),
+    "with fewer values than the setting": (
+        {
+            "seed": THREE * 5,
+            "drop": [value for value in (0.1, 0.2, 0.3, 0.4, 0.5) for _ in THREE],
+            "best_epoch": [12, 14, 16, 14, 16, 12, 16, 12, 14, 12, 16, 14, 14, 12, 16],
+        },
+        ["best_epoch"],
+        ["drop"],
+    ),
+    "each explains the other": (
+        {
+            "seed": THREE * 3,
+            "drop": [value for value in (0.1, 0.2, 0.3) for _ in THREE],
+            "best_epoch": [12, 14, 16, 14, 16, 12, 16, 12, 14],
+        },
+        [],
+        ["best_epoch", "drop"],
+    ),
 }
 
 

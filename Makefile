@@ -7,7 +7,7 @@ OUT    := figures/digits
 
 # Figures whose runs are all in data/cifar-mini.
 SHIPPED := 2 3 13 14 15 H1a
-SHIPPED_PRUNED := 1 16 17
+SHIPPED_PRUNED := 1 4 5 6 7 8 9 10 11 12 16 17
 # Figures of the embedded experiment.
 FIGURES := 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 H1a H1b
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -145,10 +145,18 @@ def _converged(panel: Panel) -> NotedTable:
         for name in in_order(list(found["measure"]), ORDER)
     ]
     notes = [_HOW_TO_READ, *lacking(panel, ORDER)]
-    notes += [f"{name_of(panel)}, {one.what}: {one.lacks}" for one in pairs.values() if one.lacks]
+    notes += _lacking_leads(panel, pairs.values())
     if any(pair.lead.seeds == 1 for pair in pairs.values()):
         notes.append("A lead over one seed has no interval")
     return NotedTable(pd.DataFrame(rows), tuple(notes))
+
+
+def _lacking_leads(panel: Panel, pairs: Collection[Pair]) -> list[str]:
+    """Why pairs have no lead; said once where all lack it for the same reason."""
+    lacks = [(one.what, one.lacks) for one in pairs if one.lacks]
+    if len(lacks) == len(pairs) and len({why for _, why in lacks}) == 1:
+        return [f"{name_of(panel)}: {lacks[0][1]}"]
+    return [f"{name_of(panel)}, {what}: {why}" for what, why in lacks]
 
 
 def _best(found: pd.DataFrame) -> float:

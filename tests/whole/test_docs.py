@@ -84,7 +84,8 @@ def shell_lines() -> Iterator[tuple[str, str]]:
     for name, text in texts().items():
         for language, code in FENCE.findall(text):
             if language != "python":
-                yield from ((name, line) for line in code.splitlines())
+                whole = code.replace("\\\n", " ")  # a command on several lines
+                yield from ((name, line) for line in whole.splitlines())
         for code in INLINE.findall(FENCE.sub("", text)):
             yield name, " ".join(code.split())
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")

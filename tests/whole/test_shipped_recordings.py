@@ -11,16 +11,19 @@ import pyarrow.parquet as pq
 import pytest
 
 import pruneviz as pv
-from pruneviz.analysis.claim_tables import filled_in
+from pruneviz.analysis.claim_tables import TABLES, filled_in
+from pruneviz.experiment.pruned_costs import costs_of
 from pruneviz.plans.planning import plan_runs
 
 ROOT = Path(__file__).parents[2]
-SETS = [ROOT / "data" / f"cifar-mini{kind}" for kind in ("", "-batch", "-pruned")]
+SETS = [ROOT / "data" / f"cifar-mini{kind}" for kind in ("", "-batch", "-pruned", "-baseline")]
+FINAL = "final-accuracy"
 STARTS = [ROOT / "data" / f"paper-init{kind}" for kind in ("", "-calibrated", "-batch")]
 SHIPPED = (
     *(path.name for path in STARTS),
     "cifar-mini",
     "cifar-mini-batch",
+    "cifar-mini-baseline",
     "cifar-mini-pruned",
     "cifar-mini-errors",
     "cifar-mini-oracle",
@@ -110,7 +113,10 @@ def test_all_columns_are_compressed_without_loss(sets: list[pv.Runs]) -> None:
 
 def test_the_tables_of_the_findings_are_made_of_them() -> None:
     text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
-    assert filled_in(text, pv.load([*SETS, *STARTS])) == text
+    *whole, pruned, baseline = SETS
+    others = [name for name in TABLES if f"<!-- table: {name} -->" in text and name != FINAL]
+    assert filled_in(text, pv.load([*whole, pruned, *STARTS]), only=others) == text
+    assert filled_in(text, pv.load([pruned, baseline]), costs_of, [FINAL]) == text
 
 
 @pytest.mark.parametrize("figure", ["01", "02", "03", "13", "14", "15", "16", "17", "H1a", "H1b"])

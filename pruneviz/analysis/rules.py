@@ -329,13 +329,15 @@ def _words_apart(
     """Settings of parts of a spec in words, with types where values look alike, as 1 and "1"."""
     facts = [part.iloc[0] for part in parts]
     keys = [*("bn", "rounds"), *(name for name in beside if name in facts[0]), *told]
+    first = len(keys) - len(told)
     for words_of in (in_word, _in_types):
         words = [[words_of(present(fact[name])) for name in keys] for fact in facts]
-        if len(set(map(tuple, words))) == len(words):
+        pairs = [zip(told, each[first:], strict=True) for each in words]
+        joined = [", ".join(f"{name} {word}" for name, word in each) for each in pairs]
+        lines = {(*each[:first], line) for each, line in zip(words, joined, strict=True)}
+        if len(lines) == len(facts):
             break
-    first = len(keys) - len(told)
-    pairs = [zip(told, each[first:], strict=True) for each in words]
-    return [", ".join(f"{name} {word}" for name, word in each) for each in pairs]
+    return joined
 
 
 def _panel(runs: Runs, rows: pd.DataFrame, what: str, compared: Sequence[str]) -> Panel:

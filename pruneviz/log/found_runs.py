@@ -53,8 +53,8 @@ def folders_beside(path: Path) -> list[str]:
     own = path.resolve()
     above = path.parent if path.name else Path(os.path.relpath(own.parent))  # of "."
     for parent in dict.fromkeys((above, _USUAL)):
-        inside = sorted(parent.iterdir()) if parent.is_dir() else []
-        once = {one.resolve(): one for one in sorted(inside, key=Path.is_symlink, reverse=True)}
+        inside = sorted(_children(parent), key=Path.is_symlink, reverse=True)
+        once = {one.resolve(): one for one in inside}
         names = sorted(one.name for real, one in once.items() if real != own and _has_runs(one))
         if names:
             alike = closest(path.name, names)
@@ -152,7 +152,17 @@ def _advice(path: Path) -> str:
 
 def _has_runs(folder: Path) -> bool:
     """Whether a folder is a run or holds some; deeper ones are not searched, as they are many."""
-    return (folder / SPEC_FILE).is_file() or any(folder.glob(f"*/{SPEC_FILE}"))
+    try:
+        return (folder / SPEC_FILE).is_file() or any(folder.glob(f"*/{SPEC_FILE}"))
+    except OSError:  # not to be read, as other people's folders beside a misspelt one
+        return False
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _runs_below(folder: Path) -> list[Path]:

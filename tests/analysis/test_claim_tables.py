@@ -457,6 +457,14 @@ def test_settings_whose_values_look_alike_stay_apart(runs: pv.Runs, case: str, n
     assert len({row[rows[0].index("setting")] for row in rows[2:]}) == 2
 
 
+def test_settings_whose_words_join_to_the_same_line_stay_apart(runs: pv.Runs) -> None:
+    facts = ({"a": "1, b 2", "b": "x"}, {"a": "1", "b": "2, b x"}, {"a": "1", "b": "x"})
+    parts = [other_setting(runs, f"-{place}", **each) for place, each in enumerate(facts)]
+    rows = rows_of(table_of("figure-3", together(*parts)))
+    assert {row[rows[0].index("seeds")] for row in rows[2:]} == {"2"}
+    assert len({row[rows[0].index("setting")] for row in rows[2:]}) == 3
+
+
 def test_numbers_that_may_be_settings_are_told_where_they_are_pooled(runs: pv.Runs) -> None:
     pooled = replace(runs, spec=runs.spec.assign(dropout=[0.1, 0.5]))
     for name in ("figure-3", "figure-2-association", "initialisation"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pruneviz.errors import LogError
-from pruneviz.log.found_runs import names_apart, run_paths
+from pruneviz.log.found_runs import folders_beside, names_apart, run_paths
 
 RUNS = ("a/run0", "a/run1", "b/run0", "b/deep/er/run2")
 
@@ -83,6 +83,22 @@ def test_what_is_not_there_is_told(
     monkeypatch.chdir(folder)
     with pytest.raises(LogError, match=said):
         run_paths(where)  # type: ignore[arg-type]
+
+
+def test_folders_that_may_not_be_read_are_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        if path.parent.name == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert [Path(name).name for name in folders_beside(folder / "c")] == ["b"]
+    monkeypatch.setattr(Path, "iterdir", lambda path: (_ for _ in ()).throw(PermissionError(13)))
+    assert folders_beside(folder / "c") == []
 
 
 APART = {

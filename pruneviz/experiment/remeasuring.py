@@ -36,6 +36,7 @@ _MEASURED_ANEW = frozenset(
         "dtype", "device", "device_name", "threads", "command", "created", "versions",
         "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
         "se_df", "se_df_drawn", "sample_batches", BATCH_SIZE, "strata", "population",
+        "rows", "kept", "coverage", "left_out", "flow", "thinned",
     )
 )  # fmt: skip
 

@@ -53,11 +53,11 @@ def check_labels(
             f"the network has one output (shape {tuple(output.shape)}), for which cross-entropy "
             f"is always 0; {_OTHER_LOSSES}"
         )
-    if y.is_floating_point():
-        if by_default:
-            _check_probabilities([y for _, y in batches])
-    else:
-        _check_range([y for _, y in batches], output.shape[1], loss.ignore_index)
+    targets = [y for _, y in batches]
+    _check_forms(output, targets)
+    if by_default:
+        _check_probabilities(targets)
+    _check_range(targets, output.shape[1], loss.ignore_index)
 
 
 def _check_shape(output: Tensor, y: Tensor, logits: str) -> None:
@@ -82,6 +82,22 @@ def _check_shape(output: Tensor, y: Tensor, logits: str) -> None:
             f"of shape {tuple(output.shape)}; give int64 labels, one per example, or probabilities "
             f"of the outputs' shape, or pass loss=callable; {_OTHER_LOSSES}"
         )
+
+
+def _check_forms(output: Tensor, targets: Sequence[Any]) -> None:
+    """Check that the targets of all batches are labels or probabilities, as those of the first."""
+    for place, y in enumerate(targets, start=1):
+        if isinstance(y, Tensor) and y.is_floating_point():
+            fits = y.ndim == output.ndim and y.shape[1] == output.shape[1]
+        else:
+            fits = isinstance(y, Tensor) and y.ndim == output.ndim - 1 and y.dtype not in _NO_LABELS
+        if not fits:
+            what = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y)
+            raise MeasureError(
+                f"the targets of batch {place} of {len(targets)} are {what}, which do not fit "
+                f"outputs of {output.shape[1]} classes; give int64 labels, one per example, or "
+                "probabilities of the outputs' shape, in every batch"
+            )
 
 
 def _is_one_hot(output: Tensor, y: Tensor) -> bool:

@@ -24,6 +24,7 @@ from pruneviz.model.filters import unwrap
 from pruneviz.model.isolation import generators_preserved, tried_kernels
 from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Sample, model_device, sample_size
+from pruneviz.recording import run_facts
 from pruneviz.recording.cheap_tables import CheapTables
 from pruneviz.recording.epoch_facts import EpochFacts, Fact, epoch_named
 from pruneviz.recording.epoch_writer import EpochWriter, joined
@@ -43,7 +44,6 @@ from pruneviz.recording.opening import (
 from pruneviz.recording.own_pruning import OwnPruning, check_rounds
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
 from pruneviz.recording.request_epochs import RequestAt, options_at, options_of_last, request_facts
-from pruneviz.recording.run_facts import found_facts, measured_facts, sampling_facts, spec_of
 from pruneviz.recording.stored_rows import rows_to_store
 
 
@@ -163,14 +163,14 @@ class Recorder:
             "lag": lag,
             "mask_score": self._mask_score.name,
             "mask_ratio": mask_ratio,
-            **measured_facts(self._model, self._options, every),
+            **run_facts.measured_facts(self._model, self._options, every),
             "sample_size": sample_size(batches),
             **row_facts,
         }
         own = self._model, self.coverage, self._layers, self._options
-        found = found_facts(*own, measuring) | request_facts(self._options, request_at)
-        measured |= sampling_facts(batches, self._options, self._whole)
-        self.spec = spec_of(Path(out).name, measured, {**found, **(spec or {})})
+        found = run_facts.found_facts(*own, measuring) | request_facts(self._options, request_at)
+        measured |= run_facts.sampling_facts(batches, self._options, self._whole)
+        self.spec = run_facts.spec_of(Path(out).name, measured, found, spec or {})
         with one_writer():
             self.log, how = open_log(out, self.spec, resume)
         self._resumed, self.finished = how != "new", how == "finished"
@@ -299,9 +299,10 @@ class Recorder:
         They are written to `spec.json` when the run is closed.
 
         Raises:
-            LogError: If the spec already has a fact, JSON cannot store it, or the recorder is
-                closed.
+            LogError: If the spec has a fact already, or pruneviz states what has its name; if
+                JSON cannot store it; if the recorder is closed.
         """
+        run_facts.check_names(facts)
         if self.records:
             self.log.note(facts)
 

@@ -42,34 +42,43 @@ _KINDS: tuple[tuple[frozenset[str], Callable[[object], bool], str], ...] = (
     (_NUMBERS, is_number, "a number"),
     (_TEXT, lambda value: isinstance(value, str), "text"),
 )
-# Facts of `sampling_facts`: the recorder alone knows them.
-_OF_SAMPLING = (BATCHES, COUNTED, "half_size", "se_df", "se_df_drawn", "strata", "population")
+# Facts that the recorder alone knows, or that readers of a run state. They tell no runs apart.
+_STATED = (
+    *(BATCHES, COUNTED, "half_size", "se_df", "se_df_drawn", "strata", "population"),
+    *("rows", "kept", "coverage", "left_out", "errors", "flow"),
+    *("oracle", "draw_seed", "probes", "request_at"),
+    *("path", "sealed", "thinned", "schema_version"),
+)
 _PACKAGES = ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow")
 
 
-def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:
-    """Merge measured and user-given facts into the spec of a run.
+def spec_of(
+    run: str, measured: Mapping[str, Any], found: Mapping[str, Any], given: Mapping[str, Any]
+) -> RunSpec:
+    """Merge measured, found and user-given facts into the spec of a run.
 
     Warns of a name that is almost one that every spec has.
 
+    Args:
+        run: Run name.
+        measured: Facts of measuring, which no other fact may contradict.
+        found: Facts that were found out, such as the command; given ones replace them.
+        given: Facts that a user gave.
+
     Raises:
-        LogError: If a given fact contradicts a measured one, or is not of the kind that readers of
-            a spec expect, such as a seed that is no whole number.
+        LogError: If a given fact contradicts a measured one, has a name of what the recorder states
+            by itself, or is not of the kind that readers of a spec expect, such as a seed that is
+            no whole number.
     """
+    check_names({name: value for name, value in given.items() if name not in measured})
     for name in given:
         _check_kind(name, given[name])
         known = closest(name, SPEC_FACTS, _ALMOST)
         ours = name in SPEC_FACTS or name == BATCH_SIZE  # of `pruneviz remeasure`
         if not ours and known and known not in name:
             _logger.warning("spec has the fact %r; did you mean %r?", name, known)
-    spec = RunSpec.from_dict({"run": run, **measured, **given})
+    spec = RunSpec.from_dict({"run": run, **measured, **found, **given})
     true = RunSpec.from_dict({"run": run, **measured})
-    for name in _OF_SAMPLING:
-        if name not in measured and given.get(name) is not None:
-            raise LogError(
-                f"spec says {name}={given[name]!r}, which the recorder states by itself where it "
-                f"measures it, and it does not; leave {name} out of spec"
-            )
     for name in measured:
         said, is_so = (one.to_dict().get(name) for one in (spec, true))
         if said != is_so:
@@ -78,6 +87,20 @@ def spec_of(run: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> 
                 f"leave {name} out of spec, and pass it to the recorder instead"
             )
     return spec
+
+
+def check_names(given: Mapping[str, Any]) -> None:
+    """Check that no fact of a user has a name of what pruneviz states by itself.
+
+    Raises:
+        LogError: If one has; names it.
+    """
+    for name in _STATED:
+        if given.get(name) is not None:
+            raise LogError(
+                f"spec says {name}={given[name]!r}, a name of what pruneviz states by itself; "
+                "leave it out, or call a fact of your own by another name"
+            )
 
 
 def _check_kind(name: str, value: object) -> None:

@@ -74,6 +74,35 @@ def test_a_spec_cannot_belie_the_measurement(tmp_path: Path, name: str, value: o
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rows", 3),
+        ("kept", 0.5),
+        ("errors", "full"),
+        ("flow", True),
+        ("oracle", 10),
+        ("path", "weights.pt"),
+        ("sealed", False),
+        ("schema_version", 1),
+    ],
+)
+def test_names_of_what_pruneviz_states_are_no_facts_of_ones_own(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    expected = f"spec says {name}=.*, a name of what pruneviz states by itself; .*another name"
+    with pytest.raises(LogError, match=expected):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={name: value})
+    assert not (tmp_path / "run").exists()
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run") as recorder:
+        recorder.after_epoch(0)
+        with pytest.raises(LogError, match=expected):
+            recorder.note(**{name: value})
+        recorder.note(**{f"my_{name}": value})
+    (spec,) = pv.load(tmp_path / "run").spec.to_dict("records")
+    assert spec[f"my_{name}"] == value
+
+
 def test_a_misspelt_fact_is_warned_about_with_the_nearest_and_others_are_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -118,6 +118,24 @@ def test_a_label_out_of_range_in_a_later_batch_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        (F.one_hot(Y, CLASSES), r"batch 2 of 2 are torch.int64 of shape \(6, 3\)"),
+        (Y.int(), "batch 2 of 2 are torch.int32"),
+        (Y.float(), r"batch 2 of 2 are torch.float32 of shape \(6,\)"),
+        (SOFT[:, :2], r"do not fit outputs of 3 classes; give int64 labels"),
+        (2 * F.one_hot(Y, CLASSES).float(), "a row sums to 2"),
+    ],
+    ids=["one-hot", "int32", "real numbers", "fewer classes", "no probabilities"],
+)
+@pytest.mark.parametrize("first", [Y, F.one_hot(Y, CLASSES).float()], ids=["labels", "soft"])
+def test_labels_of_another_form_in_a_later_batch_are_refused(
+    labels: Tensor, match: str, first: Tensor
+) -> None:
+    refuses(MeasureError, match, network(), [(X, first), (X, labels)])
+
+
+@pytest.mark.parametrize(
     "labels",
     [Y.byte(), F.one_hot(Y, CLASSES).float(), F.one_hot(Y, CLASSES).double()],
     ids=lambda y: str(y.dtype),

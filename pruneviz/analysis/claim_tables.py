@@ -26,6 +26,7 @@ from pruneviz.analysis.pruned_tables import convergence_table, ratio_table
 from pruneviz.analysis.robustness import robustness
 from pruneviz.analysis.rules import panels_by_setting, told_apart, told_pooled, unpruned
 from pruneviz.analysis.table_texts import (
+    APART,
     NotedTable,
     by_mode,
     over_several,
@@ -34,6 +35,7 @@ from pruneviz.analysis.table_texts import (
     rounded,
     telling,
     texts,
+    without_empty,
 )
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.runs import Runs
@@ -58,7 +60,12 @@ _OF_TRAINING = frozenset(
     ("figure-3", "figure-3-curve", "signal", "figure-2", "figure-2-association", "figure-2-curve")
 )
 
+# Tables with a part of its own for each network: side by side they would be too wide to read.
+_BY_NETWORK = frozenset(("figure-3-curve", "figure-2-curve"))
+
 _FIGURE_2, _FIGURE_3 = ("sigma_change", "loss_preservation"), ("theta_g", "theta_hg")
+
+_PLACE = ["network", "epoch"]  # of a row where settings stand side by side
 
 # Columns of agreement tables, and their headings.
 _AGREEMENT = {
@@ -216,7 +223,8 @@ def table_of(name: str, runs: Runs, costs: Costs = recorded_costs) -> str:
             f"record {_OPTIONS.get(name, '...')}`{why}"
         )
     notes = "".join(f"\n{textwrap.fill(f'{note}.', _WIDTH)}\n" for note in found.notes)
-    return f"{markdown_table(found.table)}{notes}"
+    whole = _of_networks(found.table) if name in _BY_NETWORK else markdown_table(found.table)
+    return f"{whole}{notes}"
 
 
 def all_tables(runs: Runs, costs: Costs = recorded_costs, only: Collection[str] = ()) -> str:
@@ -324,20 +332,28 @@ def _agreement(runs: Runs, x: str, y: str) -> pd.DataFrame:
 def _side_by_side(
     found: pd.DataFrame, columns: Mapping[str, str], digits: Mapping[str, int]
 ) -> pd.DataFrame:
-    """One row per epoch; columns of every network, setting and bn next to each other."""
+    """One row per network and epoch; columns of every setting and bn next to each other."""
+    found = by_mode(found.sort_values(APART, kind="stable"))
+    facts = [name for name in SETTING if name in telling(found) and name != "network"]
     parts = []
-    found = by_mode(found)
-    facts = [name for name in SETTING if name in telling(found)]
     for key, rows in found.groupby(facts, observed=True, dropna=False, sort=False):
         words = ", ".join(word for word in key if isinstance(word, str) and word)
         cells = {
             f"{words}: {heading}": texts(rows[name], digits.get(name, 2))
             for name, heading in columns.items()
         }
-        parts.append(pd.DataFrame(cells, index=pd.Index(rows["epoch"].to_numpy(), name="epoch")))
+        parts.append(pd.DataFrame(cells, index=pd.MultiIndex.from_frame(rows[_PLACE])))
     if not parts:
         return pd.DataFrame()
-    return pd.concat(parts, axis=1).sort_index().reset_index()
+    return pd.concat(parts, axis=1).sort_index().fillna("").reset_index()
+
+
+def _of_networks(table: pd.DataFrame) -> str:
+    """A table for each network, with the columns that it has, below its name."""
+    return "\n".join(
+        f"{network}:\n\n{markdown_table(without_empty(own, map(str, own)).drop(columns='network'))}"
+        for network, own in table.groupby("network", observed=True)
+    )
 
 
 def _at_some_epochs(table: pd.DataFrame, by: Collection[str]) -> pd.DataFrame:

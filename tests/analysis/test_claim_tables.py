@@ -98,6 +98,11 @@ def rows_of(markdown: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()]
 
 
+def tables_in(printed: str) -> set[str]:
+    """Names of the tables that are printed, and not only told to lack their runs."""
+    return {name for name in TABLES if re.search(rf"(^|\n){name}\n\n(\w+:\n\n)?\| ", printed)}
+
+
 def test_the_epochs_shown_are_the_ends_the_first_a_quarter_and_a_half() -> None:
     assert shown_epochs(list(range(17))) == [0, 1, 4, 8, 16]
     assert shown_epochs(list(range(0, 161, 10))) == [0, 40, 80, 160]
@@ -255,7 +260,9 @@ def test_the_two_cases_that_explain_a_correlation_are_recognised(runs: pv.Runs) 
 
 @pytest.mark.parametrize("name", CLAIM_TABLES)
 def test_every_table_has_the_rows_of_these_recordings(sets: tuple[Path, Path], name: str) -> None:
-    rows = rows_of(table_of(name, pv.load(sets)))
+    text = table_of(name, pv.load(sets))
+    rows = rows_of(text.removeprefix("vgg13:\n\n"))
+    assert text.startswith("vgg13:") == name.endswith("curve")
     assert len({len(row) for row in rows}) == 1, "rows of unequal length"
     assert all(any(row) for row in rows)
     if name in ("figure-3", "signal"):
@@ -307,7 +314,7 @@ def test_the_command_replaces_the_tables_of_a_text_and_leaves_the_rest(
 
 def test_without_a_file_it_prints_all_tables(sets: tuple[Path, Path]) -> None:
     printed = invoke(str(sets[0])).output
-    assert [name for name in CLAIM_TABLES if f"{name}\n\n| " not in printed] == []
+    assert tables_in(printed) == {*CLAIM_TABLES}
     assert all(f"{name}\n\ntable {name} needs runs that" in printed for name in PRUNED_TABLES)
     assert "\nsingle-weights\n\ntable single-weights needs" in invoke(str(sets[1])).output
 
@@ -337,8 +344,7 @@ def test_pruned_runs_beside_them_do_not_change_the_tables_of_unpruned_ones(
 
 def test_all_tables_of_a_mixed_folder_are_made_or_told(mixed: Path) -> None:
     printed = invoke(str(mixed)).stdout
-    made = {name for name in TABLES if f"{name}\n\n| " in printed}
-    assert made == {*CLAIM_TABLES, "figure-4-12", "figure-16-17", "final-accuracy"}
+    assert tables_in(printed) == {*CLAIM_TABLES, "figure-4-12", "figure-16-17", "final-accuracy"}
     assert "\nfigure-1\n\ntable figure-1 needs runs that these recordings lack" in printed
     assert "`pruneviz record --figures\n1`" in printed
     assert "differ in scale, so none are compared." in " ".join(printed.split())
@@ -417,11 +423,29 @@ def test_two_settings_are_two_rows_and_not_seeds_of_one(runs: pv.Runs, name: str
 def test_curves_of_two_settings_stand_beside_each_other(runs: pv.Runs, name: str) -> None:
     first = replace(runs, spec=runs.spec.assign(lr=0.1))
     second = other_setting(runs, "-b", lr=0.2)
-    rows = rows_of(table_of(name, together(first, second)))
-    assert "vgg13, lr 0.1, eval: r" in rows[0] and "vgg13, lr 0.2, eval: r" in rows[0]
+    rows = rows_of(table_of(name, together(first, second)).removeprefix("vgg13:\n\n"))
+    assert "lr 0.1, eval: r" in rows[0] and "lr 0.2, eval: r" in rows[0]
     for one, lr in ((first, 0.1), (second, 0.2)):
-        alone = rows_of(table_of(name, one))
-        place = rows[0].index(f"vgg13, lr {lr}, eval: r")
+        alone = rows_of(table_of(name, one).removeprefix("vgg13:\n\n"))
+        place = rows[0].index(f"lr {lr}, eval: r")
+        assert [row[place] for row in rows[2:]] == [row[1] for row in alone[2:]]
+
+
+@pytest.mark.parametrize("name", ["figure-3-curve", "figure-2-curve"])
+def test_each_network_has_a_table_with_its_own_settings(runs: pv.Runs, name: str) -> None:
+    sets = {
+        ("vgg13", 0.2): replace(runs, spec=runs.spec.assign(lr=0.2)),
+        ("abc", 0.1): other_setting(runs, "-b", network="abc", lr=0.1),
+        ("vgg13", 0.1): other_setting(runs, "-c", lr=0.1),
+    }
+    text = table_of(name, together(*sets.values()))
+    assert text.index("abc:") < text.index("vgg13:")
+    for (network, lr), one in sets.items():
+        rows = rows_of(text.split(f"{network}:\n\n")[1].split("\n\n")[0])
+        alone = rows_of(table_of(name, one).split(":\n\n")[1])
+        heads = ["lr 0.1, eval: r", "lr 0.2, eval: r"] if network == "vgg13" else ["eval: r"]
+        assert [head for head in rows[0] if head.endswith(": r")] == heads
+        place = rows[0].index(heads[lr == 0.2])
         assert [row[place] for row in rows[2:]] == [row[1] for row in alone[2:]]
 
 

@@ -284,7 +284,7 @@ def _check(plans: Sequence[RunPlan], device: str, precision: Precision | None) -
 
 
 def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None) -> None:
-    from pruneviz.console.processes import cores
+    from pruneviz.console.processes import threads_each
     from pruneviz.experiment.campaign import check_data_sets, record_runs
     from pruneviz.experiment.parallel import runs_at_once
     from pruneviz.experiment.setting import is_recorded
@@ -304,7 +304,7 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
         f"recording {counted(len(missing), 'run')} into {setting.out}, {at_once} at a time; "
         f"duration {how_long}{_not_counted(missing, setting)}"
     )
-    setting = replace(setting, threads=max(1, cores() // at_once), sharing=at_once)
+    setting = replace(setting, threads=threads_each(at_once), sharing=at_once)
     with may_be_incomplete():
         record_runs(longest_first(missing, durations), setting, at_once, typer.echo)
 

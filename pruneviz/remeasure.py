@@ -115,7 +115,7 @@ def remeasure(
     are skipped; interrupted ones continue after their last epoch. Runs that would get one name are
     measured into folders of their own.
     """
-    from pruneviz.console.processes import cores
+    from pruneviz.console.processes import threads_each
     from pruneviz.experiment.campaign import check_data_sets
     from pruneviz.experiment.parallel import Device, available_device, runs_at_once
     from pruneviz.experiment.remeasuring import (
@@ -142,7 +142,7 @@ def remeasure(
         on_request=on_request(columns, oracle, request_at, errors),
         images=images,
         device=where,
-        threads=max(1, cores() // at_once),
+        threads=threads_each(at_once),
         command=command_line(ctx),
     )
     planned = each_apart(sources, how)

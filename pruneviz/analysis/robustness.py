@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,8 @@ import pandas as pd
 from pruneviz.analysis.checks import as_names, require_columns
 from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.analysis.pairs import values_of
+from pruneviz.analysis.moments import merged, moments, pearson
+from pruneviz.analysis.pairs import complete_pairs, grouped, values_of
 from pruneviz.analysis.run_facts import table_of
 from pruneviz.errors import AnalysisError
 from pruneviz.log.runs import Runs
@@ -131,11 +132,14 @@ def _r(pairs: pd.DataFrame, by: list[str], method: CorrelationMethod = "pearson"
 def _without_each_layer(
     pairs: pd.DataFrame, by: list[str], method: CorrelationMethod
 ) -> pd.DataFrame:
-    groups = pairs[[*by, "layer"]].drop_duplicates(ignore_index=True)
-    rests = [
-        _r(pairs[pairs["layer"] != layer], by, method).assign(layer=layer)
-        for layer in groups["layer"].unique()
-    ]
+    groups = pairs[[*by, "layer"]].dropna().drop_duplicates(ignore_index=True)
+    if method == "pearson":
+        rests = list(_pearson_without_each_layer(pairs, by))
+    else:
+        rests = [
+            _r(pairs[pairs["layer"] != layer], by, method).assign(layer=layer)
+            for layer in groups["layer"].unique()
+        ]
     if rests:
         rest = pd.concat(rests, ignore_index=True).astype({"layer": "object"})
     else:
@@ -143,6 +147,26 @@ def _without_each_layer(
     found = groups.astype({"layer": "object"}).merge(rest, on=[*by, "layer"], how="left")
     found = found.fillna({"n": 0}).astype({"n": "int64"})
     return found.sort_values(by, kind="stable", ignore_index=True)
+
+
+def _pearson_without_each_layer(pairs: pd.DataFrame, by: list[str]) -> Iterator[pd.DataFrame]:
+    """Pearson's r of every group without one layer, from the moments of the other layers."""
+    numbers, layers = pd.factorize(pairs["layer"])  # -1: filters of no layer, in every rest
+    of_layers = complete_pairs(pairs.assign(layer=numbers), _X, _Y, [*by, "layer"])
+    if of_layers.keys.empty:
+        return
+    parts = moments(of_layers.x, of_layers.y, of_layers.starts)
+    keys, order, starts = grouped(of_layers.keys[by])
+    parts, numbers = parts[order], of_layers.keys["layer"].to_numpy()[order]
+    group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
+    for number, layer in enumerate(layers):
+        others = np.flatnonzero((numbers != number) & np.isin(group, group[numbers == number]))
+        if not len(others):
+            continue
+        first = np.flatnonzero(np.diff(group[others], prepend=-1))
+        rest = merged(parts[others], first)
+        without = keys.iloc[group[others[first]]].reset_index(drop=True)
+        yield without.assign(n=rest.n, r=pearson(rest), layer=layer)
 
 
 def _centred(pairs: pd.DataFrame, groups: list[str]) -> pd.DataFrame:

@@ -15,6 +15,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads_each(at_once: int) -> int:
+    """CPU threads for each of several processes: the cores, shared evenly, at least one.
+
+    No more than the person allows in the environment variable OMP_NUM_THREADS, as torch does.
+    """
+    shared = max(1, cores() // at_once)
+    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(shared, int(allowed)) if allowed.isdecimal() and int(allowed) else shared
+
+
 def end_with_parent() -> None:
     """End this process as soon as its parent has ended.
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.robustness import leave_one_layer_out, robustness
 from pruneviz.errors import AnalysisError
 
@@ -54,6 +55,34 @@ def test_leaving_out_one_layer_is_the_correlation_of_the_others() -> None:
     assert found["layer"].tolist() == [layer for layer, _, _ in expected]
     assert found["n"].tolist() == [n for _, n, _ in expected]
     assert found["r"].to_numpy() == pytest.approx([value for _, _, value in expected], abs=1e-12)
+
+
+def test_groups_with_other_layers_scales_and_constants_are_as_if_each_were_alone() -> None:
+    """What the layers share, or lack, moves no number: the rest is correlated by itself."""
+    one, two = table(1), table(2)
+    odd = [
+        one,
+        two.assign(run="other", layer=two["layer"] + "x", theta_g=1e200 * two["theta_g"]),
+        two.assign(run="tiny", theta_hg=1e-300 * two["theta_hg"])[two["layer"] != "fc"],
+        one.assign(run="single")[one["layer"] == "fc"],
+        one.assign(run="constant", theta_g=one["theta_g"].where(one["layer"] == "conv2", 1.0)),
+        one.assign(run="infinite", theta_g=one["theta_g"].where(one["layer"] != "conv1", np.inf)),
+        one.assign(run=None),
+        one.assign(run="homeless", layer=one["layer"].where(one["layer"] != "fc", None)),
+    ]
+    frame = pd.concat(odd, ignore_index=True).sample(frac=1, random_state=0, ignore_index=True)
+    found = leave_one_layer_out(frame, "theta_g", "theta_hg")
+    assert set(found["run"]) == {*frame["run"].dropna()}
+    finite = frame[np.isfinite(frame[["theta_g", "theta_hg"]]).all(axis=1)]
+    for row in found.itertuples():
+        own = finite[(finite["run"] == row.run) & (finite["epoch"] == row.epoch)]
+        rest = own[own["layer"] != row.layer]
+        assert row.n == len(rest) and row.layer in set(own["layer"])
+        alone = correlate(rest, "theta_g", "theta_hg", by=[], interval=None)["r"]
+        expected = alone.iloc[0] if len(alone) else np.nan
+        assert row.r == pytest.approx(expected, abs=1e-13, nan_ok=True), row
+    assert len(found) == len(finite.groupby([*BY, "layer"]))
+    assert found["r"].isna().any() and found["r"].notna().sum() > 20
 
 
 def test_spearman_without_a_layer_is_pearson_of_the_ranks_of_the_rest() -> None:

@@ -8,7 +8,10 @@ import sys
 import threading
 from pathlib import Path
 
-from pruneviz.console.processes import cores, end_with_parent
+import pytest
+
+from pruneviz.console import processes
+from pruneviz.console.processes import cores, end_with_parent, threads_each
 
 _SCRIPT = """
 import multiprocessing, os, time
@@ -32,6 +35,32 @@ if __name__ == "__main__":
 
 def test_there_are_cores_and_no_more_than_the_machine_has() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "at_once", "threads"),
+    [
+        ("", 1, 8),
+        ("", 3, 2),
+        ("", 20, 1),
+        ("1", 1, 1),
+        ("4", 1, 4),
+        ("4", 4, 2),
+        ("64", 1, 8),
+        (" 2,1 ", 1, 2),  # of nested regions, the outermost counts
+        ("0", 1, 8),  # as torch: no number of threads
+        ("many", 1, 8),
+    ],
+)
+def test_cores_are_shared_evenly_and_no_more_threads_than_the_person_allows(
+    monkeypatch: pytest.MonkeyPatch, allowed: str, at_once: int, threads: int
+) -> None:
+    monkeypatch.setattr(processes, "cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    assert threads_each(at_once) == threads
+    if not allowed:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        assert threads_each(at_once) == threads
 
 
 def test_a_process_that_no_worker_started_goes_on() -> None:

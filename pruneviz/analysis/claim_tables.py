@@ -350,10 +350,12 @@ def _side_by_side(
 
 def _of_networks(table: pd.DataFrame) -> str:
     """A table for each network, with the columns that it has, below its name."""
-    return "\n".join(
-        f"{network}:\n\n{markdown_table(without_empty(own, map(str, own)).drop(columns='network'))}"
-        for network, own in table.groupby("network", observed=True)
-    )
+    parts = []
+    for network, own in table.groupby("network", observed=True, dropna=False):
+        name = network if isinstance(network, str) and network else "network without a name"
+        cells = own.drop(columns="network")
+        parts.append(f"{name}:\n\n{markdown_table(without_empty(cells, map(str, cells)))}")
+    return "\n".join(parts)
 
 
 def _at_some_epochs(table: pd.DataFrame, by: Collection[str]) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def verdict_table(found: pd.DataFrame) -> pd.DataFrame:
 
 def markdown_table(table: pd.DataFrame) -> str:
     """A table as Markdown, with a final line break."""
-    header = [str(name) for name in table.columns]
+    header = [_cell(name) for name in table.columns]
     rule = ["---"] * len(header)
     body = [[_cell(value) for value in row] for row in table.to_numpy(dtype="object").tolist()]
     return "".join(f"| {' | '.join(row)} |\n" for row in [header, rule, *body])

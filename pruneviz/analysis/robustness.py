@@ -14,10 +14,14 @@ from pruneviz.analysis.moments import merged, moments, pearson
 from pruneviz.analysis.pairs import complete_pairs, grouped, values_of
 from pruneviz.analysis.run_facts import table_of
 from pruneviz.errors import AnalysisError
+from pruneviz.log.arguments import is_number
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod
 
 _X, _Y = "_x", "_y"
+_FAR = "_far"
+_NUMBERS = ("n", "r", "pearson", "spearman", "trimmed", "within_layers", "layer_mean")
+_RESULTS = frozenset((_X, _Y, _FAR, *_NUMBERS, "loo_min", "loo_max", "loo_layer"))
 
 
 def robustness(
@@ -122,7 +126,7 @@ def _pairs(filters: pd.DataFrame, x: AnyMeasure, y: AnyMeasure, by: list[str]) -
     values = {_X: values_of(filters, x), _Y: values_of(filters, y)}
     pairs = filters[[*by, "layer"]].assign(**values)
     finite = np.isfinite(pairs[[_X, _Y]].to_numpy()).all(axis=1)
-    return pairs[finite].reset_index(drop=True)
+    return pairs[finite].dropna(subset=by).reset_index(drop=True)  # null keys make no group
 
 
 def _r(pairs: pd.DataFrame, by: list[str], method: CorrelationMethod = "pearson") -> pd.DataFrame:
@@ -132,46 +136,54 @@ def _r(pairs: pd.DataFrame, by: list[str], method: CorrelationMethod = "pearson"
 def _without_each_layer(
     pairs: pd.DataFrame, by: list[str], method: CorrelationMethod
 ) -> pd.DataFrame:
-    groups = pairs[[*by, "layer"]].dropna().drop_duplicates(ignore_index=True)
+    numbers, layers = pd.factorize(pairs["layer"])  # -1: filters of no layer, in every rest
+    pairs = pairs.assign(layer=numbers)
+    groups = pairs.loc[numbers >= 0, [*by, "layer"]].drop_duplicates(ignore_index=True)
     if method == "pearson":
         rests = list(_pearson_without_each_layer(pairs, by))
     else:
         rests = [
-            _r(pairs[pairs["layer"] != layer], by, method).assign(layer=layer)
-            for layer in groups["layer"].unique()
+            _r(pairs[numbers != number], by, method).assign(layer=number)
+            for number in range(len(layers))
         ]
     if rests:
-        rest = pd.concat(rests, ignore_index=True).astype({"layer": "object"})
+        found = groups.merge(pd.concat(rests, ignore_index=True), on=[*by, "layer"], how="left")
+        found = found.fillna({"n": 0}).astype({"n": "int64"})
     else:
-        rest = groups.assign(n=0, r=np.nan)
-    found = groups.astype({"layer": "object"}).merge(rest, on=[*by, "layer"], how="left")
-    found = found.fillna({"n": 0}).astype({"n": "int64"})
+        found = groups.assign(n=0, r=np.nan)
+    names = np.asarray(layers, dtype="object")[found["layer"].to_numpy(dtype="int64")]
+    found["layer"] = pd.Series(names, dtype="object")
     return found.sort_values(by, kind="stable", ignore_index=True)
 
 
 def _pearson_without_each_layer(pairs: pd.DataFrame, by: list[str]) -> Iterator[pd.DataFrame]:
-    """Pearson's r of every group without one layer, from the moments of the other layers."""
-    numbers, layers = pd.factorize(pairs["layer"])  # -1: filters of no layer, in every rest
-    of_layers = complete_pairs(pairs.assign(layer=numbers), _X, _Y, [*by, "layer"])
+    """Pearson's r of every group without one layer, from the moments of the other layers.
+
+    `layer` is the number of a layer; -1 for none.
+    """
+    of_layers = complete_pairs(pairs, _X, _Y, [*by, "layer"])
     if of_layers.keys.empty:
         return
     parts = moments(of_layers.x, of_layers.y, of_layers.starts)
     keys, order, starts = grouped(of_layers.keys[by])
     parts, numbers = parts[order], of_layers.keys["layer"].to_numpy()[order]
     group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
-    for number, layer in enumerate(layers):
+    for number in np.unique(numbers[numbers >= 0]):
         others = np.flatnonzero((numbers != number) & np.isin(group, group[numbers == number]))
         if not len(others):
             continue
         first = np.flatnonzero(np.diff(group[others], prepend=-1))
         rest = merged(parts[others], first)
         without = keys.iloc[group[others[first]]].reset_index(drop=True)
-        yield without.assign(n=rest.n, r=pearson(rest), layer=layer)
+        yield without.assign(n=rest.n, r=pearson(rest), layer=number)
 
 
 def _centred(pairs: pd.DataFrame, groups: list[str]) -> pd.DataFrame:
     """The pairs minus their means in each group."""
-    means = pairs.groupby(groups, observed=True)[[_X, _Y]].transform("mean")
+    known = pairs.dropna(subset=groups)
+    if known.empty:
+        return pairs.assign(**{_X: np.nan, _Y: np.nan})
+    means = known.groupby(groups, observed=True)[[_X, _Y]].transform("mean")
     return pairs.assign(**(pairs[[_X, _Y]] - means))
 
 
@@ -180,8 +192,8 @@ def _without_outliers(pairs: pd.DataFrame, by: list[str], trim: float) -> pd.Dat
     squares = _centred(pairs, by)
     squares[[_X, _Y]] **= 2
     variances = squares.groupby(by, observed=True)[[_X, _Y]].transform("mean")
-    squares["distance"] = (squares[[_X, _Y]] / variances).sum(axis=1)
-    distances = squares.groupby(by, observed=True)["distance"]
+    squares[_FAR] = (squares[[_X, _Y]] / variances).sum(axis=1)
+    distances = squares.groupby(by, observed=True)[_FAR]
     farthest = distances.rank(method="first", ascending=False)
     return pairs[farthest > np.ceil(trim * distances.transform("size"))]
 
@@ -196,8 +208,8 @@ def _layer_mean(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def _range_without(found: pd.DataFrame, rests: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Least and greatest r with one layer left out, and the layer that changes r most."""
     known = rests.merge(found[[*by, "pearson"]], on=by).dropna(subset=["r", "pearson"])
-    known = known.assign(change=(known["r"] - known["pearson"]).abs())
-    known = known.sort_values("change", ascending=False, kind="stable")
+    known = known.assign(**{_FAR: (known["r"] - known["pearson"]).abs()})
+    known = known.sort_values(_FAR, ascending=False, kind="stable")
     groups = known.groupby(by, observed=True)
     parts = groups.agg(loo_min=("r", "min"), loo_max=("r", "max"), loo_layer=("layer", "first"))
     return parts.reset_index()
@@ -210,7 +222,11 @@ def _check(filters: pd.DataFrame, by: list[str], trim: float = 0.0) -> None:
             f"by is {by}; group by columns that whole networks share, such as ['run', 'epoch'], "
             "so that a group has several layers"
         )
-    if not 0 <= trim < 1:
+    if taken := sorted(_RESULTS.intersection(by)):
+        raise AnalysisError(
+            f"by names {', '.join(taken)}, as the result has a column; rename that of the table"
+        )
+    if not (is_number(trim) and 0 <= trim < 1):
         raise AnalysisError(
             f"trim={trim!r}; give the fraction of filters to leave out, from 0 to below 1, such as "
             "0.01"

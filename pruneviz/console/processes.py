@@ -21,8 +21,12 @@ def threads_each(at_once: int) -> int:
     No more than the person allows in the environment variable OMP_NUM_THREADS, as torch does.
     """
     shared = max(1, cores() // at_once)
-    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(shared, int(allowed)) if allowed.isdecimal() and int(allowed) else shared
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    try:
+        allowed = int(first)
+    except ValueError:  # not set, or no number
+        return shared
+    return min(shared, allowed) if allowed > 0 else shared
 
 
 def end_with_parent() -> None:

@@ -36,7 +36,6 @@ _MEASURED_ANEW = frozenset(
         "dtype", "device", "device_name", "threads", "command", "created", "versions",
         "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
         "se_df", "se_df_drawn", "sample_batches", BATCH_SIZE, "strata", "population",
-        "rows", "kept", "coverage", "left_out", "flow", "thinned",
     )
 )  # fmt: skip
 
@@ -287,10 +286,11 @@ def _sample_seed(spec: RunSpec, how: Remeasuring) -> int:
 
 def _training_spec(spec: RunSpec) -> dict[str, Any]:
     """Facts of a spec that do not depend on how its run is measured."""
+    from pruneviz.recording.run_facts import STATED
+
+    anew = {*_MEASURED_ANEW, *STATED}
     facts = spec.to_dict().items()
-    return {
-        name: value for name, value in facts if name not in _MEASURED_ANEW and value is not None
-    }
+    return {name: value for name, value in facts if name not in anew and value is not None}
 
 
 def _training_facts(source: Path) -> Mapping[int, dict[str, Any]]:

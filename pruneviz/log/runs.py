@@ -258,7 +258,8 @@ class Runs:
             self._check_names(fact, wanted)
             chosen = chosen[[any(_is_fact(held, one) for one in wanted) for held in chosen[fact]]]
             if fact == "rounds" and is_whole(value) and value == 0 and "pruned" in chosen:
-                chosen = chosen[~chosen["pruned"].eq(True)]
+                says = chosen["pruned"]  # True, or how in words
+                chosen = chosen[says.isna() | says.isin([False, ""])]
         return self.named(chosen["run"])
 
     def _check_names(self, fact: str, wanted: Sequence[Any]) -> None:

@@ -66,7 +66,7 @@ def thin_copy(facts: Mapping[Any, Any], epochs: pd.DataFrame, held: Sequence[int
         held: Epochs of its filters table.
     """
     recorded = sorted(map(int, epochs["epoch"].unique()))
-    says = facts.get("pruned") is True or (facts.get("rounds") or 0) > 0
+    says = bool(facts.get("pruned")) or (facts.get("rounds") or 0) > 0
     kept = epochs["kept_fraction"].astype("float64").fillna(0.0 if says else 1.0)
     gone = epochs.loc[kept < 1, "epoch"]
     mine = sorted(set(map(int, held)))

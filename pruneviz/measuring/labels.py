@@ -12,12 +12,12 @@ from pruneviz.errors import MeasureError
 from pruneviz.measuring.losses import CrossEntropy
 from pruneviz.model.sample import Batch
 
-_NO_LABELS = (torch.bool, torch.int8, torch.int16, torch.int32)
+_LABELS = (torch.int64, torch.uint8)  # types of labels that torch's cross-entropy takes
 _OTHER_LOSSES = (
     "pass loss=F.mse_loss for values, or loss=F.binary_cross_entropy_with_logits for yes or no in "
     "several labels (F is torch.nn.functional)"
 )
-_ROUNDING = 1e-3
+_ROUNDING = 1e-2  # probabilities may come from half precision
 
 
 def check_labels(
@@ -76,7 +76,7 @@ def _check_shape(output: Tensor, y: Tensor, logits: str) -> None:
             f"{y.dtype} labels of shape {tuple(y.shape)} look one-hot; give labels.argmax(1), or "
             f"labels.float(), which are probabilities; {_OTHER_LOSSES}"
         )
-    if not fits or y.dtype in _NO_LABELS:
+    if not fits or not _are_labels(output, y):
         raise MeasureError(
             f"for {len(y)} examples, {y.dtype} labels of shape {tuple(y.shape)} do not fit outputs "
             f"of shape {tuple(output.shape)}; give int64 labels, one per example, or probabilities "
@@ -87,10 +87,11 @@ def _check_shape(output: Tensor, y: Tensor, logits: str) -> None:
 def _check_forms(output: Tensor, targets: Sequence[Any]) -> None:
     """Check that the targets of all batches are labels or probabilities, as those of the first."""
     for place, y in enumerate(targets, start=1):
-        if isinstance(y, Tensor) and y.is_floating_point():
+        fits = isinstance(y, Tensor) and _are_labels(output, y)
+        if fits and y.is_floating_point():
             fits = y.ndim == output.ndim and y.shape[1] == output.shape[1]
-        else:
-            fits = isinstance(y, Tensor) and y.ndim == output.ndim - 1 and y.dtype not in _NO_LABELS
+        elif fits:
+            fits = y.ndim == output.ndim - 1
         if not fits:
             what = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y)
             raise MeasureError(
@@ -98,6 +99,15 @@ def _check_forms(output: Tensor, targets: Sequence[Any]) -> None:
                 f"outputs of {output.shape[1]} classes; give int64 labels, one per example, or "
                 "probabilities of the outputs' shape, in every batch"
             )
+
+
+def _are_labels(output: Tensor, y: Tensor) -> bool:
+    """Whether targets are labels, or probabilities, of a type that torch's cross-entropy takes."""
+    if y.layout != torch.strided or y.is_complex():
+        return False
+    if y.is_floating_point() or y.dtype == torch.int64:
+        return True
+    return y.dtype in _LABELS and output.ndim == 2  # of labels at positions int64 alone
 
 
 def _is_one_hot(output: Tensor, y: Tensor) -> bool:
@@ -110,32 +120,40 @@ def _is_one_hot(output: Tensor, y: Tensor) -> bool:
 
 
 def _check_probabilities(targets: Sequence[Tensor]) -> None:
-    for y in targets:
+    for place, y in enumerate(targets, start=1):
         if not y.is_floating_point():
             continue
-        lowest, sums = float(y.min()), y.sum(1)
+        lowest, sums = float(y.min()), y.double().sum(1)
         # NaN is not refused here: its place is named later
         furthest = float((sums - 1).abs().max())
         if lowest < 0 or furthest > _ROUNDING:
             worst = float(sums.flatten()[(sums - 1).abs().argmax()])
             raise MeasureError(
                 "floating-point targets of the default cross-entropy are probabilities: rows >= 0 "
-                f"that sum to 1, but the lowest value is {lowest:.3g} and a row sums to "
-                f"{worst:.3g}; {_OTHER_LOSSES}"
+                f"that sum to 1, but the lowest value{_of_batch(place, targets)} is {lowest:.3g} "
+                f"and a row sums to {worst:.3g}; {_OTHER_LOSSES}"
             )
 
 
+def _of_batch(place: int, targets: Sequence[Tensor]) -> str:
+    return f" of batch {place} of {len(targets)}" if len(targets) > 1 else ""
+
+
 def _check_range(targets: Sequence[Tensor], classes: int, ignored: int) -> None:
-    labels = [y for y in targets if not y.is_floating_point()]
-    counted = [kept for kept in (y[y != ignored] for y in labels) if kept.numel()]
-    if labels and not counted:
+    known = {
+        place: y if y.is_floating_point() else y[y != ignored]
+        for place, y in enumerate(targets, start=1)
+    }
+    if not any(y.numel() for y in known.values()):
         raise MeasureError(
             f"all labels are {ignored}, which the loss ignores; give labels of some examples"
         )
-    low = min((int(y.min()) for y in counted), default=0)
-    high = max((int(y.max()) for y in counted), default=0)
-    if low < 0 or high >= classes:
-        raise MeasureError(
-            f"labels run from {low} to {high}, but the network has {classes} outputs; "
-            f"labels must lie in 0..{classes - 1}"
-        )
+    for place, y in known.items():
+        if y.is_floating_point() or not y.numel():
+            continue
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= classes:
+            raise MeasureError(
+                f"labels{_of_batch(place, targets)} run from {low} to {high}, but the network has "
+                f"{classes} outputs; labels must lie in 0..{classes - 1}"
+            )

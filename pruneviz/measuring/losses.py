@@ -57,13 +57,28 @@ class CrossEntropy:
             options["label_smoothing"] = self.label_smoothing
         if self.weight is not None:
             options["weight"] = self.weight.to(output)
-        return self.function(output, target, **options)
+        try:
+            return self.function(output, target, **options)
+        except (RuntimeError, ValueError) as error:
+            of_labels = (*output.shape[:1], *output.shape[2:])
+            if target.shape in (output.shape, of_labels):
+                raise
+            raise MeasureError(
+                f"targets of shape {tuple(target.shape)} do not fit outputs of shape "
+                f"{tuple(output.shape)}; give labels of shape {of_labels}, or probabilities of the "
+                "outputs' shape, in every batch"
+            ) from error
 
     def weights(self, batch: Batch) -> Tensor:
-        """The sum of the class weights over the labels of each example."""
+        """The sum of the class weights over the labels of each example.
+
+        Of probabilities the number of positions of each example: torch takes their mean over the
+        positions, whatever the class weights.
+        """
         y = batch[1]
-        if y.is_floating_point():  # probabilities are averaged over the examples
-            return torch.ones(len(y), dtype=torch.float64, device=y.device)
+        if y.is_floating_point():
+            positions = y[0, :1].numel() if len(y) and y.ndim > 1 else 1
+            return torch.full((len(y),), positions, dtype=torch.float64, device=y.device)
         counted = y != self.ignore_index
         weights = counted.double()
         if self.weight is not None:

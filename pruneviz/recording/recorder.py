@@ -302,7 +302,7 @@ class Recorder:
             LogError: If the spec has a fact already, or pruneviz states what has its name; if
                 JSON cannot store it; if the recorder is closed.
         """
-        run_facts.check_names(facts)
+        run_facts.check_given(facts)
         if self.records:
             self.log.note(facts)
 

@@ -20,6 +20,7 @@ from pruneviz.analysis.run_facts import BATCH_SIZE, BATCHES, COUNTED
 from pruneviz.errors import LogError, closest
 from pruneviz.log.arguments import is_number, is_whole
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
+from pruneviz.log.schema import is_filter_column
 from pruneviz.measuring.building import SHARED
 from pruneviz.measuring.coverage import Coverage
 from pruneviz.measuring.half_samples import half_size
@@ -43,9 +44,10 @@ _KINDS: tuple[tuple[frozenset[str], Callable[[object], bool], str], ...] = (
     (_TEXT, lambda value: isinstance(value, str), "text"),
 )
 # Facts that the recorder alone knows, or that readers of a run state. They tell no runs apart.
-_STATED = (
+STATED = (
     *(BATCHES, COUNTED, "half_size", "se_df", "se_df_drawn", "strata", "population"),
-    *("rows", "kept", "coverage", "left_out", "errors", "flow"),
+    *("rows", "kept", "coverage", "left_out", "errors", "flow", "parameters"),
+    *("weights", "weight_rows", "weight_rows_seed"),
     *("oracle", "draw_seed", "probes", "request_at"),
     *("path", "sealed", "thinned", "schema_version"),
 )
@@ -66,13 +68,10 @@ def spec_of(
         given: Facts that a user gave.
 
     Raises:
-        LogError: If a given fact contradicts a measured one, has a name of what the recorder states
-            by itself, or is not of the kind that readers of a spec expect, such as a seed that is
-            no whole number.
+        LogError: If a given fact contradicts a measured one; as for `check_given`.
     """
-    check_names({name: value for name, value in given.items() if name not in measured})
+    check_given({name: value for name, value in given.items() if name not in measured})
     for name in given:
-        _check_kind(name, given[name])
         known = closest(name, SPEC_FACTS, _ALMOST)
         ours = name in SPEC_FACTS or name == BATCH_SIZE  # of `pruneviz remeasure`
         if not ours and known and known not in name:
@@ -89,18 +88,24 @@ def spec_of(
     return spec
 
 
-def check_names(given: Mapping[str, Any]) -> None:
-    """Check that no fact of a user has a name of what pruneviz states by itself.
+def check_given(given: Mapping[str, Any]) -> None:
+    """Check the facts that a user gives.
 
     Raises:
-        LogError: If one has; names it.
+        LogError: If one has a name of what pruneviz states by itself or of a column of the filters
+            table, or is not of the kind that readers of a spec expect.
     """
-    for name in _STATED:
-        if given.get(name) is not None:
+    for name, value in given.items():
+        own = "leave it out, or call a fact of your own by another name"
+        if value is not None and name in STATED:
             raise LogError(
-                f"spec says {name}={given[name]!r}, a name of what pruneviz states by itself; "
-                "leave it out, or call a fact of your own by another name"
+                f"spec says {name}={value!r}, a name of what pruneviz states by itself; {own}"
             )
+        if value is not None and is_filter_column(name) and name != "run":
+            raise LogError(
+                f"spec says {name}={value!r}, the name of a column of the filters table; {own}"
+            )
+        _check_kind(name, value)
 
 
 def _check_kind(name: str, value: object) -> None:

@@ -449,6 +449,16 @@ def test_each_network_has_a_table_with_its_own_settings(runs: pv.Runs, name: str
         assert [row[place] for row in rows[2:]] == [row[1] for row in alone[2:]]
 
 
+def test_networks_without_a_name_and_names_with_bars_have_curves(runs: pv.Runs) -> None:
+    for name in (None, ""):
+        unnamed = other_setting(runs, "-b", network=name)
+        text = table_of("figure-3-curve", together(runs, unnamed))
+        assert text.count("| epoch |") == 2 and "network without a name:" in text
+    barred = other_setting(runs, "-b", dataset="a|b")
+    rows = table_of("figure-3-curve", together(runs, barred)).splitlines()[2:]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+
+
 def test_a_repeated_seed_counts_once_and_seeds_of_two_folders_are_one_set(runs: pv.Runs) -> None:
     runs = replace(runs, spec=runs.spec.assign(created="2020"))
     parts = [runs.select(seed=seed) for seed in (0, 1)]

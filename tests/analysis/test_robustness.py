@@ -85,6 +85,32 @@ def test_groups_with_other_layers_scales_and_constants_are_as_if_each_were_alone
     assert found["r"].isna().any() and found["r"].notna().sum() > 20
 
 
+@pytest.mark.parametrize("dtype", ["object", "string", "category"])
+def test_filters_of_no_layer_are_in_every_rest_and_of_no_layer_at_all_are_told(dtype: str) -> None:
+    frame = table(groups=1)
+    lost = frame.assign(layer=frame["layer"].where(frame["layer"] != "fc").astype(dtype))
+    for method in ("pearson", "spearman"):
+        found = leave_one_layer_out(lost, "theta_g", "theta_hg", method=method)
+        expected = leave_one_layer_out(frame, "theta_g", "theta_hg", method=method)[:2]
+        np.testing.assert_allclose(found["r"], expected["r"], atol=1e-12)
+        assert found["layer"].tolist() == ["conv1", "conv2"]
+    none = frame.assign(layer=None)
+    assert leave_one_layer_out(none, "theta_g", "theta_hg").empty
+    (whole,) = robustness(none, "theta_g", "theta_hg").to_dict("records")
+    assert np.isfinite(whole["pearson"]) and np.isnan(whole["within_layers"])
+    assert np.isnan(whole["loo_min"])
+
+
+def test_columns_to_group_by_may_be_called_anything_but_a_column_of_the_result() -> None:
+    frame = table()
+    expected = robustness(frame, "theta_g", "theta_hg", by=["epoch"])
+    for name in ("distance", "change", "index"):
+        found = robustness(frame.assign(**{name: frame["epoch"]}), "theta_g", "theta_hg", by=name)
+        pd.testing.assert_frame_equal(found.rename(columns={name: "epoch"}), expected)
+    with pytest.raises(AnalysisError, match="by names r, as the result has a column; rename"):
+        leave_one_layer_out(frame.assign(r=0), "theta_g", "theta_hg", by=["r"])
+
+
 def test_spearman_without_a_layer_is_pearson_of_the_ranks_of_the_rest() -> None:
     frame = table()
     found = leave_one_layer_out(frame, "theta_g", "theta_hg", method="spearman")

@@ -48,6 +48,8 @@ def test_there_are_cores_and_no_more_than_the_machine_has() -> None:
         ("4", 4, 2),
         ("64", 1, 8),
         (" 2,1 ", 1, 2),  # of nested regions, the outermost counts
+        ("+1", 1, 1),
+        ("-1", 1, 8),
         ("0", 1, 8),  # as torch: no number of threads
         ("many", 1, 8),
     ],

@@ -226,6 +226,48 @@ def test_a_mean_over_tokens_counts_tokens(loss_weight: Any, chunk: int | None) -
     assert frame["theta_g_se"].isna().all() == (loss_weight is None)
 
 
+class Second(nn.Module):
+    """Logits of tokens with their classes second, as cross-entropy expects them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = language_model()
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.inner(words).transpose(1, 2)
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+@pytest.mark.parametrize("kind", ["soft", "soft and hard", "soft, weighted", "soft, ignored"])
+def test_probabilities_at_positions_count_by_position(kind: str, chunk: int | None) -> None:
+    """Two batches of sequences of other lengths are as all their tokens at once."""
+    words = [tokens()[0], tokens()[0][:3, :2]]
+    soft = [torch.randn(*one.shape, WORDS).softmax(2).transpose(1, 2).double() for one in words]
+    targets: list[Tensor] = list(soft)
+    options: dict[str, Any] = {}
+    if kind == "soft and hard":
+        targets[1] = soft[1].argmax(1)
+        soft[1] = F.one_hot(targets[1], WORDS).transpose(1, 2).double()
+    elif kind == "soft, ignored":
+        targets[1] = torch.full_like(words[1], -100)
+        words_counted, soft = words[:1], soft[:1]
+    elif kind == "soft, weighted":
+        options["weight"] = torch.linspace(0.5, 2, WORDS, dtype=torch.float64)
+    counted = words_counted if kind == "soft, ignored" else words
+
+    def whole(net: nn.Module) -> Tensor:
+        outputs = [net(one).transpose(1, 2).flatten(0, 1) for one in counted]
+        flat = torch.cat([one.transpose(1, 2).flatten(0, 1) for one in soft])
+        return F.cross_entropy(torch.cat(outputs), flat, **options)
+
+    pairs = list(zip(words, targets, strict=True))
+    for batches in (pairs, pairs[::-1]):
+        frame = pv.measure(
+            Second(), batches, loss=nn.CrossEntropyLoss(**options), chunk=chunk, **EXACT
+        )
+        assert_as_plain(frame, Second(), whole)
+
+
 def test_weights_that_do_not_fit_the_loss_are_refused() -> None:
     words, labels = tokens()
     with pytest.raises(MeasureError, match="loss_weight the losses of parts do not add up"):

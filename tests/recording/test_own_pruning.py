@@ -55,6 +55,7 @@ def test_a_spec_that_says_how_stays_as_it_is(
     assert runs.spec[list(spec)].iloc[0].to_dict() == spec
     assert ("pruned" in runs.spec) is ("pruned" in spec)
     assert not [line for line in caplog.messages if "is pruned" in line]
+    assert not len(runs.select(rounds=0))
 
 
 def test_a_resumed_run_that_was_pruned_before_says_so(tmp_path: Path) -> None:

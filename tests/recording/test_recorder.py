@@ -515,11 +515,11 @@ def test_a_table_without_derivatives_computes_none_and_takes_its_own_temperature
 def test_notes_become_part_of_the_spec(tmp_path: Path) -> None:
     with pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={"seed": 1}) as recorder:
         recorder.after_epoch(0)
-        recorder.note(parameters=98, preset="mine")
+        recorder.note(size_after=98, preset="mine")
         with pytest.raises(LogError, match="already holds seed; note the fact under another name"):
             recorder.note(seed=2)
     spec = pv.load(tmp_path / "run").spec.iloc[0]
-    assert (spec["parameters"], spec["preset"], spec["seed"]) == (98, "mine", 1)
+    assert (spec["size_after"], spec["preset"], spec["seed"]) == (98, "mine", 1)
     with pytest.raises(LogError, match="is closed"):
         recorder.note(macs=1)
 

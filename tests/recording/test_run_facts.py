@@ -83,6 +83,9 @@ def test_a_spec_cannot_belie_the_measurement(tmp_path: Path, name: str, value: o
         ("flow", True),
         ("oracle", 10),
         ("path", "weights.pt"),
+        ("weights", "imagenet"),
+        ("weight_rows", 5),
+        ("parameters", 1_000_000),
         ("sealed", False),
         ("schema_version", 1),
     ],
@@ -101,6 +104,19 @@ def test_names_of_what_pruneviz_states_are_no_facts_of_ones_own(
         recorder.note(**{f"my_{name}": value})
     (spec,) = pv.load(tmp_path / "run").spec.to_dict("records")
     assert spec[f"my_{name}"] == value
+
+
+@pytest.mark.parametrize("name", ["layer", "epoch", "theta_g", "sigma", "theta_hg_t7"])
+def test_columns_of_the_filters_table_are_no_facts_of_a_run(tmp_path: Path, name: str) -> None:
+    expected = f"spec says {name}=1, the name of a column of the filters table; .* another name"
+    with pytest.raises(LogError, match=expected):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={name: 1})
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run") as recorder:
+        recorder.after_epoch(0)
+        with pytest.raises(LogError, match=expected):
+            recorder.note(**{name: 1})
+        with pytest.raises(LogError, match="expected a whole number"):
+            recorder.note(seed="A")
 
 
 def test_a_misspelt_fact_is_warned_about_with_the_nearest_and_others_are_not(

@@ -114,7 +114,12 @@ def test_labels_without_outputs_raise(kind: str, bn: str) -> None:
 
 
 def test_a_label_out_of_range_in_a_later_batch_is_refused() -> None:
-    refuses(MeasureError, "labels run from 0 to 7", network(), [(X, Y), (X, Y.clamp(max=0) + 7)])
+    refuses(
+        MeasureError,
+        "labels of batch 2 of 2 run from 7 to 7",
+        network(),
+        [(X, Y), (X, Y.clamp(max=0) + 7)],
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,15 +129,35 @@ def test_a_label_out_of_range_in_a_later_batch_is_refused() -> None:
         (Y.int(), "batch 2 of 2 are torch.int32"),
         (Y.float(), r"batch 2 of 2 are torch.float32 of shape \(6,\)"),
         (SOFT[:, :2], r"do not fit outputs of 3 classes; give int64 labels"),
-        (2 * F.one_hot(Y, CLASSES).float(), "a row sums to 2"),
+        (2 * F.one_hot(Y, CLASSES).float(), "the lowest value of batch 2 of 2 is 0 and a row sums"),
+        (Y.to(torch.uint16), "batch 2 of 2 are torch.uint16"),
+        (Y * 1j, "batch 2 of 2 are torch.complex64"),
+        (SOFT.to_sparse(), "do not fit outputs of 3 classes"),
     ],
-    ids=["one-hot", "int32", "real numbers", "fewer classes", "no probabilities"],
+    ids=["one-hot", "int32", "real", "classes", "no_probabilities", "uint16", "complex", "sparse"],
 )
 @pytest.mark.parametrize("first", [Y, F.one_hot(Y, CLASSES).float()], ids=["labels", "soft"])
 def test_labels_of_another_form_in_a_later_batch_are_refused(
     labels: Tensor, match: str, first: Tensor
 ) -> None:
     refuses(MeasureError, match, network(), [(X, first), (X, labels)])
+
+
+def test_labels_of_another_length_than_their_outputs_are_refused() -> None:
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Conv1d(2, 4, 1), nn.ReLU(), nn.Conv1d(4, CLASSES, 1))
+
+    x, y = torch.randn(3, 2, 5), torch.zeros(3, 5, dtype=torch.int64)
+    match = r"targets of shape \(3, 4\) do not fit outputs of shape \(3, 3, 5\); .* \(3, 5\)"
+    refuses(MeasureError, match, net(), [(x, y), (x, y[:, :4])])
+    refuses(MeasureError, "torch.uint8 labels of shape .* give int64", net(), (x, y.byte()))
+
+
+def test_a_batch_without_labels_that_count_and_rounded_probabilities_are_taken() -> None:
+    soft = torch.randn(len(X), CLASSES).softmax(1)
+    want = pv.measure(network(), (X, soft.bfloat16().float()))["theta_g"]
+    got = pv.measure(network(), [(X, Y * 0 - 100), (X, soft.bfloat16())])["theta_g"]
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.linalg.norm(want))
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,15 @@ FRACTIONS = (0.0, 0.25, 1.0)  # of the schedule: epochs 0, 40 and 160 of 160
 
 
 def shown_epochs(epochs: Sequence[int]) -> list[int]:
-    """Epochs to show: 0, 1, and after a quarter, half and all of training, if measured.
+    """Epochs to show: the first, 1, those nearest to a quarter and a half of training, the last.
+
+    Epoch 1 only if it is measured. The quarter is that of the panels of a scatter plot.
 
     Args:
         epochs: Measured epochs, at least one.
     """
-    last = max(epochs)
-    wanted = {0, 1, round(last / 4), round(last / 2), last}
-    return sorted(wanted & set(epochs))
+    wanted = nearest_epochs(sorted(epochs), max(epochs), (0.0, 0.25, 0.5, 1.0))
+    return sorted({*wanted, *({1} & set(epochs))})
 
 
 def nearest_epochs(

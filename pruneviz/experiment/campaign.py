@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneviz.experiment.parallel import Job, Report, run_jobs
-from pruneviz.experiment.setting import Setting
+from pruneviz.experiment.setting import Setting, is_recorded
 from pruneviz.log.run_directory import read_spec
 from pruneviz.log.runs import load
 from pruneviz.plans.run_plan import RunPlan
@@ -55,7 +55,8 @@ def record_runs(
 def _record(plan: RunPlan, setting: Setting, report: Report) -> str:
     from pruneviz.experiment.run import record_run
 
-    record_run(plan, setting, report)
+    if not is_recorded(plan, setting):  # another command may have finished it meanwhile
+        record_run(plan, setting, report)
     path = setting.out / plan.run
     accuracy = load(path).epochs["test_acc"].iloc[-1]
     epochs = f"{plan.epochs} epoch{'s' * (plan.epochs != 1)}"

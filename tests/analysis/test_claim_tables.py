@@ -106,6 +106,8 @@ def tables_in(printed: str) -> set[str]:
 def test_the_epochs_shown_are_the_ends_the_first_a_quarter_and_a_half() -> None:
     assert shown_epochs(list(range(17))) == [0, 1, 4, 8, 16]
     assert shown_epochs(list(range(0, 161, 10))) == [0, 40, 80, 160]
+    assert shown_epochs(list(range(0, 31, 3))) == [0, 6, 15, 30]
+    assert shown_epochs(list(range(30, 0, -3))) == [3, 6, 15, 30]
     assert shown_epochs([3]) == [3]
 
 

@@ -19,6 +19,7 @@ from pruneviz.experiment import campaign, datasets
 from pruneviz.experiment.campaign import check_data_sets, record_runs
 from pruneviz.experiment.parallel import Job
 from pruneviz.experiment.setting import Setting
+from pruneviz.plans.planning import plan_runs
 from tests.support.plans import UNPRUNED
 
 
@@ -65,6 +66,23 @@ def test_workers_download_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (plan.run, plan.epochs, plan) for plan in plans
     ]
     assert [job.work.args[1].download for job in seen] == [False, False]  # type: ignore[attr-defined]
+
+
+def test_a_run_that_another_command_has_finished_counts_as_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded_recordings: Path
+) -> None:
+    (plan,) = plan_runs("digits", seeds=(0,), figures=("13",))
+    before = embedded_recordings / plan.run
+    (tmp_path / plan.run).symlink_to(before, target_is_directory=True)
+    said: list[str] = []
+
+    def run_jobs(jobs: Sequence[Job], at_once: int, say: object) -> None:
+        said.extend(job.work(lambda epochs, text: None) for job in jobs)
+
+    monkeypatch.setattr(campaign, "run_jobs", run_jobs)
+    record_runs([plan], Setting(tmp_path), 1, said.append)
+    accuracy = pv.load(before).epochs["test_acc"].iloc[-1]
+    assert said == [f"recorded 16 epochs, test accuracy {accuracy:.1%}"]
 
 
 INTERRUPTED = f"""

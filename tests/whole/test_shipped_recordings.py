@@ -18,9 +18,11 @@ from pruneviz.plans.planning import plan_runs
 ROOT = Path(__file__).parents[2]
 SETS = [ROOT / "data" / f"cifar-mini{kind}" for kind in ("", "-batch", "-pruned", "-baseline")]
 FINAL = "final-accuracy"
+HALF, PAPER = (ROOT / "data" / name for name in ("cifar-half", "paper"))
 STARTS = [ROOT / "data" / f"paper-init{kind}" for kind in ("", "-calibrated", "-batch")]
 SHIPPED = (
     *(path.name for path in STARTS),
+    "cifar-half",
     "cifar-mini",
     "cifar-mini-batch",
     "cifar-mini-baseline",
@@ -91,8 +93,21 @@ def test_initialisations_are_those_of_the_papers_networks_measured_in_every_mode
     assert set(batch.spec["dtype"]) == {"float64"}
 
 
+def test_half_width_is_what_the_catalogue_plans_and_has_learnt() -> None:
+    runs = pv.load(HALF)
+    planned = plan_runs("cifar-half", figures=("3", "13", "14"))
+    assert set(runs.spec["run"]) == {plan.run for plan in planned} and len(planned) == 3
+    assert set(runs.spec["width"]) == {0.5} and set(runs.spec["train_images"]) == {50_000}
+    assert set(runs.spec["sample_size"]) == {2500} and set(runs.spec["bn"]) == {"eval"}
+    measured = runs.filters.dropna(subset="theta_hg").groupby("run", observed=True)["epoch"]
+    assert all(set(epochs) == set(range(0, 31, 3)) for _, epochs in measured)
+    assert (runs.epochs.groupby("run", observed=True)["epoch"].nunique() == 31).all()
+    last = runs.epochs[runs.epochs["epoch"] == 30]
+    assert (last["test_acc"] > 0.4).all()
+
+
 def test_their_specs_say_how_they_were_made(sets: list[pv.Runs]) -> None:
-    for runs in sets:
+    for runs in [*sets, pv.load(HALF)]:
         assert set(runs.spec["precision"]) == {"fp32"}
         assert set(runs.spec["device"]) == {"cpu"}
         assert set(runs.spec["threads"]) <= {1, 2}
@@ -115,13 +130,19 @@ def test_the_tables_of_the_findings_are_made_of_them() -> None:
     text = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
     *whole, pruned, baseline = SETS
     others = [name for name in TABLES if f"<!-- table: {name} -->" in text and name != FINAL]
-    assert filled_in(text, pv.load([*whole, pruned, *STARTS]), only=others) == text
+    assert filled_in(text, pv.load([*whole, pruned, HALF, PAPER, *STARTS]), only=others) == text
     assert filled_in(text, pv.load([pruned, baseline]), costs_of, [FINAL]) == text
 
 
 @pytest.mark.parametrize("figure", ["01", "02", "03", "13", "14", "15", "16", "17", "H1a", "H1b"])
 def test_their_figures_are_there(figure: str) -> None:
     assert {file.suffix for file in PICTURES.glob(f"figure{figure}.*")} >= {".png", ".txt"}
+
+
+@pytest.mark.parametrize("figure", ["02", "03", "13", "14", "15"])
+def test_figures_at_half_width_are_there(figure: str) -> None:
+    folder = ROOT / "figures" / "cifar-half"
+    assert {file.suffix for file in folder.glob(f"figure{figure}.*")} >= {".png", ".txt"}
 
 
 def test_the_oracle_set_holds_one_draw_for_all_epochs_and_every_measure_beside_it() -> None:

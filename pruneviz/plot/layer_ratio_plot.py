@@ -38,7 +38,7 @@ from pruneviz.plot.words import listed, percent
 _GROUP = 0.84  # width of the bars of a layer, as a fraction of its room
 _ZERO = 2.4  # points: height of the stroke of a value of zero
 _CASING, _CORE = 3.0, 0.4  # points of an error bar with white around it; its dark share
-_MOST_CASING = 0.6 * 72  # points of an inch of a bar that the white may cover
+_MOST_CASING = 0.35 * 72  # points of an inch of a bar that the white may cover
 _LOW = 3.0  # per cent: bars so low would vanish below white edges and hatches
 _SMALL = 7.0  # points: the smallest text
 _MOST_BARS = 400  # in a panel; more are points joined by a line

@@ -17,7 +17,7 @@ _OTHER_LOSSES = (
     "pass loss=F.mse_loss for values, or loss=F.binary_cross_entropy_with_logits for yes or no in "
     "several labels (F is torch.nn.functional)"
 )
-_ROUNDING = 1e-2  # probabilities may come from half precision
+_ROUNDING, _HALF_ROUNDING = 1e-3, 1e-2  # of sums of probabilities; the latter of half precision
 
 
 def check_labels(
@@ -126,13 +126,19 @@ def _check_probabilities(targets: Sequence[Tensor]) -> None:
         lowest, sums = float(y.min()), y.double().sum(1)
         # NaN is not refused here: its place is named later
         furthest = float((sums - 1).abs().max())
-        if lowest < 0 or furthest > _ROUNDING:
+        if lowest < 0 or furthest > _rounding(y):
             worst = float(sums.flatten()[(sums - 1).abs().argmax()])
             raise MeasureError(
                 "floating-point targets of the default cross-entropy are probabilities: rows >= 0 "
                 f"that sum to 1, but the lowest value{_of_batch(place, targets)} is {lowest:.3g} "
                 f"and a row sums to {worst:.3g}; {_OTHER_LOSSES}"
             )
+
+
+def _rounding(y: Tensor) -> float:
+    """How far sums of probabilities may be from 1: farther if all are numbers of half precision."""
+    halves = (y.to(dtype).to(y.dtype) == y for dtype in (torch.bfloat16, torch.float16))
+    return _HALF_ROUNDING if any(bool(same.all()) for same in halves) else _ROUNDING
 
 
 def _of_batch(place: int, targets: Sequence[Tensor]) -> str:

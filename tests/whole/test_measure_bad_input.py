@@ -158,6 +158,7 @@ def test_a_batch_without_labels_that_count_and_rounded_probabilities_are_taken()
     want = pv.measure(network(), (X, soft.bfloat16().float()))["theta_g"]
     got = pv.measure(network(), [(X, Y * 0 - 100), (X, soft.bfloat16())])["theta_g"]
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.linalg.norm(want))
+    refuses(MeasureError, r"a row sums to 1\.01", network(), (X, 1.005 * soft))
 
 
 @pytest.mark.parametrize(

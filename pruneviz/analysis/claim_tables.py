@@ -53,6 +53,22 @@ _OPTIONS: Mapping[str, str] = {
     "final-accuracy": f"--figures {' '.join(CURVES)}",
     "delta-loss": "--oracle 200",
     "initialisation": "--preset paper-init",
+    "recordings": "--figures 3",
+    "claims": "--figures 3",
+    **dict.fromkeys(("figure-3", "figure-3-curve", "signal"), "--figures 3 13 14"),
+    **dict.fromkeys(("figure-2", "figure-2-association", "figure-2-curve"), "--figures 2"),
+    "single-weights": "--figures H1a",
+}
+
+# What a table shows; runs may lack it, as those measured before training alone, or thin copies.
+_SHOWN: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("figure-2", "figure-2-association", "figure-2-curve"),
+        "sigma_delta and abs_theta_g of unpruned filters after epoch 0",
+    ),
+    **dict.fromkeys(
+        ("figure-3", "figure-3-curve", "signal"), "theta_g and theta_hg of unpruned filters"
+    ),
 }
 
 # Tables that show how something changes in training; runs that were never trained add nothing.
@@ -108,9 +124,10 @@ def figure_2_curve(runs: Runs) -> pd.DataFrame:
     found = agreement_over_seeds(runs, *_FIGURE_2)
     keys = [*SETTING, "epoch"]
     filters = unpruned(runs)
-    having = robustness(filters.filters, *_FIGURE_2)["run"].astype("str")
-    chosen, spec = told_apart(runs, having)
-    by_epoch = with_facts(chosen.epochs, spec, SETTING).groupby(keys, observed=True, dropna=False)
+    pairs = robustness(filters.filters, *_FIGURE_2)[["run", "epoch"]].astype({"run": "str"})
+    chosen, spec = told_apart(runs, pairs["run"])
+    epochs = chosen.epochs.astype({"run": "str"}).merge(pairs, on=["run", "epoch"])
+    by_epoch = with_facts(epochs, spec, SETTING).groupby(keys, observed=True, dropna=False)
     distances = by_epoch["mask_distance"].mean().reset_index()
     columns = {"pearson": "r", "layer_mean": "mean of layers", "mask_distance": "mask distance"}
     return _side_by_side(found.merge(distances, on=keys), columns, digits={"mask_distance": 3})
@@ -218,9 +235,10 @@ def table_of(name: str, runs: Runs, costs: Costs = recorded_costs) -> str:
         found = NotedTable(_unpruned(name, runs), tuple(_pooled(name, runs)))
     if found.table.empty:
         why = "".join(f"; {note}" for note in found.notes)
+        shown = f" (it shows {_SHOWN[name]})" if name in _SHOWN else ""
         raise AnalysisError(
-            f"table {name} needs runs that these recordings lack; record them with `pruneviz "
-            f"record {_OPTIONS.get(name, '...')}`{why}"
+            f"table {name} needs runs that these recordings lack{shown}; record them with "
+            f"`pruneviz record {_OPTIONS[name]}`{why}"
         )
     notes = "".join(f"\n{textwrap.fill(f'{note}.', _WIDTH)}\n" for note in found.notes)
     whole = _of_networks(found.table) if name in _BY_NETWORK else markdown_table(found.table)
@@ -342,6 +360,11 @@ def _side_by_side(
             f"{words}: {heading}": texts(rows[name], digits.get(name, 2))
             for name, heading in columns.items()
         }
+        first, most = next(iter(cells)), rows["seeds"].max()
+        cells[first] = [
+            text if seeds == most or not text else f"{text} ({seeds} of {most} seeds)"
+            for text, seeds in zip(cells[first], rows["seeds"], strict=True)
+        ]
         parts.append(pd.DataFrame(cells, index=pd.MultiIndex.from_frame(rows[_PLACE])))
     if not parts:
         return pd.DataFrame()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pruneviz.errors import MeasureError
@@ -55,6 +56,7 @@ def check_labels(
         )
     targets = [y for _, y in batches]
     _check_forms(output, targets)
+    _check_options(loss, output.shape[1], targets)
     if by_default:
         _check_probabilities(targets)
     _check_range(targets, output.shape[1], loss.ignore_index)
@@ -101,6 +103,36 @@ def _check_forms(output: Tensor, targets: Sequence[Any]) -> None:
             )
 
 
+def _check_options(loss: CrossEntropy, classes: int, targets: Sequence[Tensor]) -> None:
+    """Check that the options of the loss fit the classes and the targets of all batches."""
+    name = loss.function.__name__
+    if loss.weight is not None and loss.weight.shape != (classes,):
+        raise MeasureError(
+            f"the weight of the classes has shape {tuple(loss.weight.shape)}, but the network has "
+            f"{classes} outputs; give one weight for each"
+        )
+    if not 0 <= loss.label_smoothing <= 1:
+        raise MeasureError(
+            f"label_smoothing={loss.label_smoothing!r}; give a fraction between 0 and 1"
+        )
+    for place, y in enumerate(targets, start=1):
+        if y.is_floating_point():
+            soft = f"the targets{_of_batch(place, targets)} are probabilities"
+            if loss.function is F.nll_loss:
+                raise MeasureError(f"{soft}, and {name} takes labels; use F.cross_entropy")
+            if loss.ignore_index >= 0:
+                raise MeasureError(
+                    f"{soft}, which have no label to ignore; leave ignore_index out, or give labels"
+                )
+            if bool(y.isnan().any()):
+                raise MeasureError(f"{soft} with NaN; leave these examples out")
+        elif y.dtype == torch.uint8 and loss.weight is not None and loss.label_smoothing:
+            raise MeasureError(
+                f"the labels{_of_batch(place, targets)} are torch.uint8, and {name} with weights "
+                "and label_smoothing takes int64; give labels.long()"
+            )
+
+
 def _are_labels(output: Tensor, y: Tensor) -> bool:
     """Whether targets are labels, or probabilities, of a type that torch's cross-entropy takes."""
     if y.layout != torch.strided or y.is_complex():
@@ -124,14 +156,13 @@ def _check_probabilities(targets: Sequence[Tensor]) -> None:
         if not y.is_floating_point():
             continue
         lowest, sums = float(y.min()), y.double().sum(1)
-        # NaN is not refused here: its place is named later
         furthest = float((sums - 1).abs().max())
         if lowest < 0 or furthest > _rounding(y):
             worst = float(sums.flatten()[(sums - 1).abs().argmax()])
             raise MeasureError(
                 "floating-point targets of the default cross-entropy are probabilities: rows >= 0 "
                 f"that sum to 1, but the lowest value{_of_batch(place, targets)} is {lowest:.3g} "
-                f"and a row sums to {worst:.3g}; {_OTHER_LOSSES}"
+                f"and a row sums to {worst:.5g}; {_OTHER_LOSSES}"
             )
 
 

@@ -98,6 +98,11 @@ def understood(loss: Loss | None) -> CrossEntropy | None:
     elif isinstance(loss, partial) and loss.func in _FUNCTIONS and not loss.args:
         function, options = loss.func, loss.keywords
     usable = set(options) <= set(_OPTIONS) and options.get("reduction", "mean") != "none"
+    weight = options.get("weight")
+    if function and usable and not (weight is None or isinstance(weight, Tensor)):
+        raise MeasureError(
+            f"the weight of the classes is a {type(weight).__name__}; give a tensor, as torch does"
+        )
     return CrossEntropy(function, **options) if function and usable else None
 
 

@@ -36,7 +36,7 @@ _logger = logging.getLogger("pruneviz")
 _WHOLE = frozenset(
     {"seed", "sample_seed", "epochs", "num_classes", "image_size", "batch_size", "train_images"}
 )
-_TEXT = frozenset({"network", "dataset", "preset"})
+_TEXT = frozenset({"run", "network", "dataset", "preset"})
 _NUMBERS = frozenset({"width", "lr", "momentum", "weight_decay", "train_temperature"})
 _KINDS: tuple[tuple[frozenset[str], Callable[[object], bool], str], ...] = (
     (_WHOLE, is_whole, "a whole number"),
@@ -70,13 +70,16 @@ def spec_of(
     Raises:
         LogError: If a given fact contradicts a measured one; as for `check_given`.
     """
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise LogError(f"spec is {given!r}; give a dict of facts by name, such as {{'seed': 0}}")
     check_given({name: value for name, value in given.items() if name not in measured})
     for name in given:
         known = closest(name, SPEC_FACTS, _ALMOST)
         ours = name in SPEC_FACTS or name == BATCH_SIZE  # of `pruneviz remeasure`
         if not ours and known and known not in name:
             _logger.warning("spec has the fact %r; did you mean %r?", name, known)
-    spec = RunSpec.from_dict({"run": run, **measured, **found, **given})
+    named = {"run": given.get("run") or run}
+    spec = RunSpec.from_dict({**measured, **found, **given, **named})
     true = RunSpec.from_dict({"run": run, **measured})
     for name in measured:
         said, is_so = (one.to_dict().get(name) for one in (spec, true))
@@ -95,13 +98,15 @@ def check_given(given: Mapping[str, Any]) -> None:
         LogError: If one has a name of what pruneviz states by itself or of a column of the filters
             table, or is not of the kind that readers of a spec expect.
     """
-    for name, value in given.items():
-        own = "leave it out, or call a fact of your own by another name"
-        if value is not None and name in STATED:
-            raise LogError(
-                f"spec says {name}={value!r}, a name of what pruneviz states by itself; {own}"
-            )
-        if value is not None and is_filter_column(name) and name != "run":
+    known = {name: value for name, value in given.items() if value is not None}
+    own = "leave it out, or call a fact of your own by another name"
+    if stated := [name for name in known if name in STATED]:
+        said = ", ".join(f"{name}={known[name]!r}" for name in stated)
+        what = "a name" if len(stated) == 1 else "names"
+        own = own if len(stated) == 1 else own.replace("it", "them", 1)
+        raise LogError(f"spec says {said}, {what} of what pruneviz states by itself; {own}")
+    for name, value in known.items():
+        if is_filter_column(name) and name != "run":
             raise LogError(
                 f"spec says {name}={value!r}, the name of a column of the filters table; {own}"
             )

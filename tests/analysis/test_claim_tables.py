@@ -451,6 +451,25 @@ def test_each_network_has_a_table_with_its_own_settings(runs: pv.Runs, name: str
         assert [row[place] for row in rows[2:]] == [row[1] for row in alone[2:]]
 
 
+def test_curves_average_what_the_same_seeds_have_and_say_how_many(runs: pv.Runs) -> None:
+    """Where one of two seeds is measured, its mask distance stands alone beside its r."""
+    measured = (runs.spec["run"].iloc[0], 2)
+    gone = (runs.filters["run"] == runs.spec["run"].iloc[1]) & (runs.filters["epoch"] == 2)
+    sparse = replace(runs, filters=runs.filters[~gone])
+    rows = rows_of(table_of("figure-2-curve", sparse).removeprefix("vgg13:\n\n"))
+    (row,) = [row for row in rows[2:] if row[0] == "2"]
+    alone = agreement_over_seeds(
+        sparse.named([measured[0]]), "sigma_change", "loss_preservation"
+    ).set_index("epoch")
+    epochs = runs.epochs.set_index(["run", "epoch"])
+    assert row[1] == f"{alone.loc[2, 'pearson']:.2f} (1 of 2 seeds)"
+    assert row[3] == f"{epochs.loc[measured, 'mask_distance']:.3f}"
+    assert not any("seeds" in cell for one in rows[2:] if one[0] != "2" for cell in one)
+    for name in ("figure-3", "figure-2"):
+        with pytest.raises(AnalysisError, match=r"\(it shows .*\); record .* --figures [23]"):
+            table_of(name, replace(runs, filters=runs.filters[runs.filters["epoch"] == 99]))
+
+
 def test_networks_without_a_name_and_names_with_bars_have_curves(runs: pv.Runs) -> None:
     for name in (None, ""):
         unnamed = other_setting(runs, "-b", network=name)

@@ -106,6 +106,27 @@ def test_names_of_what_pruneviz_states_are_no_facts_of_ones_own(
     assert spec[f"my_{name}"] == value
 
 
+@pytest.mark.parametrize("spec", [[1], "seed", {1: 2}, {None: 3}, {("a",): 1}], ids=str)
+def test_a_spec_that_is_no_dict_of_names_is_refused(tmp_path: Path, spec: object) -> None:
+    with pytest.raises(LogError, match=r"spec is .*; give a dict of facts by name"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec=spec)  # type: ignore[arg-type]
+    with pytest.raises(LogError, match="spec says run=3, expected text"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={"run": 3})
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", spec={"run": None})
+    assert recorder.spec.run == "run"
+
+
+def test_a_spec_of_another_run_is_refused_with_all_that_is_to_be_left_out(tmp_path: Path) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "a", spec={"lr": 0.1}) as recorder:
+        recorder.after_epoch(0)
+    facts = {**pv.load(tmp_path / "a").spec.iloc[0].to_dict(), "run": "b"}
+    with pytest.raises(LogError, match=r"names of what pruneviz .* leave them out") as refused:
+        pv.Recorder(network(), SAMPLE, tmp_path / "b", spec=facts)
+    said = str(refused.value)
+    left = {name: value for name, value in facts.items() if f"{name}=" not in said}
+    assert {"rows", "kept", "coverage", "left_out", "schema_version"} == set(facts) - set(left)
+
+
 @pytest.mark.parametrize("name", ["layer", "epoch", "theta_g", "sigma", "theta_hg_t7"])
 def test_columns_of_the_filters_table_are_no_facts_of_a_run(tmp_path: Path, name: str) -> None:
     expected = f"spec says {name}=1, the name of a column of the filters table; .* another name"

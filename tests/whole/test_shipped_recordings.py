@@ -181,6 +181,19 @@ def test_commands_name_no_folder_of_a_machine() -> None:
     assert [found for found in map(re.compile(r" /\w+/[^ ]*").search, text) if found] == []
 
 
+@pytest.mark.parametrize("name", ["cifar-mini", "cifar-half", "paper"])
+def test_committed_pictures_name_the_recordings_that_ship(name: str) -> None:
+    """Drawing them again, as the README says first, leaves a clone as it was."""
+    folders = [ROOT / "data" / f"{name}{more}" for more in ("", "-pruned")]
+    spec = pv.load([folder for folder in folders if folder.exists()]).spec.set_index("run")
+    for path in (ROOT / "figures" / name).glob("figure*.json"):
+        for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
+            facts = spec.loc[run["run"]]
+            for fact in ("created", "schema_version", "command"):
+                assert run.get(fact, facts[fact]) == facts[fact], (path.name, run["run"], fact)
+            assert set(run.get("columns", facts["columns"])) == set(facts["columns"])
+
+
 def test_standard_errors_of_the_shipped_sample_are_no_larger_than_the_values() -> None:
     """A value is truth and noise: its mean square over filters exceeds that of its noise."""
     rows = pv.load(ROOT / "data" / "cifar-mini-errors").filters.dropna(subset="theta_g")

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from pruneviz.pruning.rounds import pruned_after as pruned_after
     from pruneviz.recording.flow_meter import FlowMeter as FlowMeter
     from pruneviz.recording.recorder import Recorder as Recorder
+    from pruneviz.report.page import report as report
 
 __version__ = "0.1.0"
 
@@ -109,8 +110,12 @@ _HOMES = {
     "score": "pruneviz.analysis.scores",
 }
 
-# Modules whose names are public, as `pruneviz.measures.register`.
-_MODULES = {"measures": "pruneviz.analysis.measures", "plot": "pruneviz.plot"}
+# Modules whose names are public, as `pruneviz.measures.register`; `report` can be called.
+_MODULES = {
+    "measures": "pruneviz.analysis.measures",
+    "plot": "pruneviz.plot",
+    "report": "pruneviz.report",
+}
 
 __all__ = sorted([*_HOMES, *_MODULES, "__version__"])
 

@@ -13,6 +13,9 @@ _FIRST_STEPS = """Examples:
   # Draw two figures from recordings that ship with the source
   pruneviz figures 3 13 --data data/cifar-mini
 
+  # Look into a recording in a browser
+  pruneviz report data/cifar-mini/resnet56-cifar100-unpruned-s0
+
   # Judge the paper's claims against them
   pruneviz claims --data data/cifar-mini
 
@@ -35,6 +38,11 @@ class _Subcommands(Group):
             "pruneviz.figures.__main__",
             "Draw figures of the paper, and pictures of any network.",
         ),
+        "report": (
+            "pruneviz.report.__main__",
+            "Write an interactive page of recordings, one HTML file.",
+        ),
+        "watch": ("pruneviz.watch", "Serve that page, refreshed while a run is recorded."),
         "remeasure": ("pruneviz.remeasure", "Measure recorded runs again, with other options."),
         "findings": (
             "pruneviz.findings",

@@ -49,6 +49,10 @@ class FigureError(PrunevizError):
     """A figure is unknown, or the recordings it needs are missing."""
 
 
+class ReportError(PrunevizError):
+    """Recordings cannot be shown on a page, or a page cannot be served."""
+
+
 class PresetError(PrunevizError):
     """A preset, network or data set is unknown."""
 

@@ -29,12 +29,13 @@ TORCH_FREE = {
     "analysis": {"console", "log"},
     "plot": {"console", "log", "analysis"},
     "figures": {"console", "log", "plans", "analysis", "plot"},
+    "report": {"console", "log", "analysis", "plot"},
 }
 TORCH = ("model", "pruning", "measuring", "recording", "loops", "experiment")
 MAY_IMPORT = TORCH_FREE | {
     wing: set(TORCH_FREE) | set(TORCH[:place]) for place, wing in enumerate(TORCH)
 }
-COMMANDS = {"record", "remeasure", "findings", "verdicts", "samplesize", "thin"}
+COMMANDS = {"record", "remeasure", "findings", "verdicts", "samplesize", "thin", "watch"}
 TOP = {"__init__", "__main__", "errors", "cli", *COMMANDS}
 TORCH_PACKAGES = {"torch", "torchvision", "safetensors"}
 

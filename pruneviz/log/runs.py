@@ -360,6 +360,11 @@ def finished(path: Where) -> Runs:
     return _loaded(run_paths(path), include=False)
 
 
+def as_they_are(path: Where) -> Runs:
+    """The runs in some folders, unfinished ones included, without a warning about these."""
+    return _loaded(run_paths(path), include=True)
+
+
 def _loaded(paths: Sequence[Path], *, include: bool) -> Runs:
     recordings = recordings_at(paths, include=include)
     used = [run for run in recordings if include or run.sealed]

@@ -1,0 +1,65 @@
+// @ts-check
+"use strict";
+// Two runs side by side on the same axes, and the overlap of what two measures would prune.
+
+/** Positions that two runs share: all, if they name the same rows. @param {Recording} a @param {Recording} b */
+function sameRows(a, b) {
+  if (a === b) return true;
+  if (a.count !== b.count || a.facts.noun !== b.facts.noun) return false;
+  if (JSON.stringify(a.facts.layers) !== JSON.stringify(b.facts.layers)) return false;
+  return ["layerOf", "filter", "weight"].every((key) => {
+    if (a.held.has(key) !== b.held.has(key)) return false;
+    if (!a.held.has(key)) return true;
+    const [mine, other] = [a.values(key), b.values(key)];
+    return mine.every((/** @type {number} */ value, /** @type {number} */ at) => value === other[at]);
+  });
+}
+
+/**
+ * How many rows two measures prune alike at an epoch of both runs.
+ * @param {Recording} a @param {string} measureA @param {number} stepA
+ * @param {Recording} b @param {string} measureB @param {number} stepB @param {number} ratio
+ * @returns {{both: number, one: number, other: number, rows: number} | null} null where a measure ranks nothing
+ */
+function overlapOf(a, measureA, stepA, b, measureB, stepB, ratio) {
+  const facts = [a.measure(measureA), b.measure(measureB)];
+  if (!facts[0] || !facts[1] || facts[0].flat.includes(stepA) || facts[1].flat.includes(stepB)) return null;
+  const one = prunedBy(a, measureA, stepA, ratio), other = prunedBy(b, measureB, stepB, ratio);
+  const found = { both: 0, one: 0, other: 0, rows: 0 };
+  for (let at = 0; at < one.length; at++) {
+    if (one[at] === 2 || other[at] === 2) continue;
+    found.rows += 1;
+    found.one += one[at];
+    found.other += other[at];
+    found.both += one[at] & other[at];
+  }
+  return found.rows ? found : null;
+}
+
+/** Overlap over the epochs that both runs show. @param {Recording} a @param {Recording} b @param {View} view @returns {Curves} */
+function overlapCurves(a, b, view) {
+  const [nameA, nameB] = [a.measure(view.measureA)?.symbol, b.measure(view.measureB)?.symbol];
+  const label = "share pruned by both";
+  if (!nameA || !nameB) return { lines: [], label, told: "one of these runs has no columns of any measure" };
+  if (!sameRows(a, b)) return { lines: [], label, told: `these runs do not name the same ${a.facts.noun}s, so their masks cannot be compared` };
+  const ratio = view.ratio / 100;
+  const epochs = a.epochs.filter((epoch) => b.epochs.includes(epoch));
+  const found = epochs.map((epoch) => overlapOf(a, view.measureA, a.epochs.indexOf(epoch), b, view.measureB, b.epochs.indexOf(epoch), ratio));
+  const told = `of what ${nameA} prunes at ${view.ratio} %, the share that ${nameB} prunes too`;
+  if (!found.some(Boolean)) return { lines: [], label, told: `${told}: there is no epoch at which both rank the ${a.facts.noun}s` };
+  const shares = found.map((each) => each && each.one ? each.both / each.one : NaN);
+  const chance = found.map((each) => each ? each.other / each.rows : NaN);
+  return { lines: [lineOf("pruned by both", epochs, shares), lineOf("by chance", epochs, chance, 1)], label, told, fixed: [0, 1.03] };
+}
+
+/** Counts of the overlap at the current epoch, in words. @param {Recording} a @param {Recording} b @param {View} view */
+function overlapInWords(a, b, view) {
+  const stepA = a.epochs.indexOf(view.epoch), stepB = b.epochs.indexOf(view.epoch);
+  if (stepA < 0 || stepB < 0 || !sameRows(a, b)) return "";
+  const found = overlapOf(a, view.measureA, stepA, b, view.measureB, stepB, view.ratio / 100);
+  if (!found) return "";
+  const [nameA, nameB] = [a.measure(view.measureA)?.symbol, b.measure(view.measureB)?.symbol];
+  const chance = (found.one * found.other) / found.rows;
+  return `At epoch ${view.epoch}, ${nameA} prunes ${counted(found.one)} of ${counted(found.rows)} ${a.facts.noun}s, ${nameB} ${counted(found.other)}; `
+    + `${counted(found.both)} (${percent(found.one ? found.both / found.one : NaN)}) are pruned by both, ${counted(Math.round(chance))} by chance alone. `;
+}

@@ -1,0 +1,199 @@
+// @ts-check
+"use strict";
+// Bars per layer, and where the chosen rows sit.
+
+/**
+ * @typedef {{run: Recording, step: number, bars: string, measure: string, quantity: string,
+ *   ratio: number, x: string, y: string, method: string, layer: string, chosen: Set<number>,
+ *   log: boolean}} LayersView
+ * @typedef {{values: number[], counts: number[], label: string, told: string}} Bars
+ */
+
+class Layers {
+  /** @param {HTMLElement} host @param {{pick: (layer: string) => void}} act */
+  constructor(host, act) {
+    this.act = act;
+    /** @type {LayersView | null} */
+    this.view = null;
+    /** @type {Bars} */
+    this.bars = { values: [], counts: [], label: "", told: "" };
+    /** @type {number[]} */
+    this.chosen = [];
+    /** @type {number | null} */
+    this.at = null;
+    this.frame = new Frame(host, "layers", "Layers", {
+      draw: (axes, context) => this.draw(axes, context),
+      hover: (left) => this.hover(left),
+      click: (left) => this.pick(this.layerAt(left)),
+      key: (key) => this.key(key),
+    }, "Arrow keys go from layer to layer, Enter shows that layer alone in the scatter, Escape shows all.");
+  }
+
+  /** @param {LayersView} view */
+  show(view) {
+    this.view = view;
+    const { run } = view;
+    const layers = run.facts.layers;
+    this.bars = barsOf(view);
+    this.chosen = layers.map(() => 0);
+    for (const at of view.chosen) this.chosen[run.values("layerOf")[at]] += 1;
+    const known = Float64Array.from(this.bars.values.filter(Number.isFinite));
+    const log = view.bars === "mean" && view.log;
+    this.axis = known.length ? axisFor([Float64Array.from([...known, 0])], log) : null;
+    if (this.axis && view.bars !== "mean") {
+      this.axis = { ...this.axis, low: view.bars === "correlation" ? -1.05 : 0, high: view.bars === "correlation" ? 1.05 : 1.02 };
+    }
+    const sideX = wholeSide("layer, in order of depth", -0.6, layers.length - 0.4);
+    this.frame.axes.show(sideX, sideOf(this.axis, this.bars.label), known.length ? "" : this.bars.told);
+    this.frame.legend.replaceChildren(view.chosen.size
+      ? "narrow bars: share of the layer's rows that are chosen (full height: 100 %)" : "");
+    this.frame.tell(this.caption(), () => this.table());
+  }
+
+  caption() {
+    const { run, layer } = /** @type {LayersView} */ (this.view);
+    const known = this.bars.values.map((value, at) => [value, at]).filter(([value]) => Number.isFinite(value));
+    if (!known.length) return `${this.bars.told}.`;
+    const [most, least] = [Math.max, Math.min].map((pick) => pick(...known.map(([value]) => value)));
+    const name = (/** @type {number} */ value) => run.facts.layers[/** @type {any} */ (known.find(([each]) => each === value))[1]];
+    const only = layer ? ` The scatter shows ${layer} alone.` : "";
+    return `${this.bars.told}: from ${short(least)} (${name(least)}) to ${short(most)} (${name(most)}) in ${counted(known.length)} layers.${only}`;
+  }
+
+  /** @returns {Table} */
+  table() {
+    const { run } = /** @type {LayersView} */ (this.view);
+    return {
+      columns: ["layer", "depth", "rows", this.bars.label, "chosen"],
+      rows: run.facts.layers.map((layer, at) => [layer, at, this.bars.counts[at], this.bars.values[at], this.chosen[at]]),
+    };
+  }
+
+  /** @param {Axes} axes @param {CanvasRenderingContext2D} context */
+  draw(axes, context) {
+    if (!this.view || !this.axis) return;
+    const { run, layer, chosen } = this.view;
+    const scale = linesOf(axes);
+    const width = Math.max(1, (scale.x(1) - scale.x(0)) * 0.8);
+    const base = scale.y(placed(this.axis, 0));
+    const only = layer ? run.facts.layers.indexOf(layer) : -1;
+    const most = Math.max(1, run.facts.layers.length - 1);
+    drawZero(axes, context, { upright: false });
+    this.bars.values.forEach((value, at) => {
+      const left = scale.x(at) - width / 2;
+      if (Number.isFinite(value)) {
+        const top = scale.y(placed(/** @type {Axis} */ (this.axis), value));
+        context.globalAlpha = only < 0 || only === at ? 1 : 0.3;
+        context.fillStyle = rampColour(at / most);
+        context.fillRect(left, Math.min(top, base), width, Math.max(devicePixelRatio, Math.abs(base - top)));
+        context.globalAlpha = 1;
+      }
+      if (only === at || this.at === at) {
+        context.strokeStyle = this.at === at ? themed("text") : themed("accent");
+        context.lineWidth = 2 * devicePixelRatio;
+        context.strokeRect(left, axes.plot.bbox.top + 1, width, axes.plot.bbox.height - 2);
+      }
+      if (chosen.size && this.bars.counts[at]) {
+        const height = (this.chosen[at] / this.bars.counts[at]) * axes.plot.bbox.height;
+        context.fillStyle = themed("chosen");
+        context.fillRect(scale.x(at) - width / 8, axes.plot.bbox.top + axes.plot.bbox.height - height, Math.max(2, width / 4), height);
+      }
+    });
+  }
+
+  /** @param {number} left */
+  layerAt(left) {
+    const at = Math.round(this.frame.axes.place(left, "x"));
+    return at >= 0 && at < this.bars.values.length ? at : -1;
+  }
+
+  /** @param {number} at */
+  told(at) {
+    const { run, chosen } = /** @type {LayersView} */ (this.view);
+    const there = chosen.size ? `\n${counted(this.chosen[at])} of ${counted(this.bars.counts[at])} rows chosen` : "";
+    const value = Number.isFinite(this.bars.values[at]) ? short(this.bars.values[at], 4) : "none";
+    return `${run.facts.layers[at]}\n${this.bars.label}: ${value}\n${counted(this.bars.counts[at])} ${run.facts.noun}s${there}`;
+  }
+
+  /** @param {number} left */
+  hover(left) {
+    const at = this.layerAt(left);
+    return at < 0 ? null : this.told(at);
+  }
+
+  /** @param {number} at */
+  pick(at) {
+    const view = /** @type {LayersView} */ (this.view);
+    const name = at < 0 ? "" : view.run.facts.layers[at];
+    this.act.pick(name === view.layer ? "" : name);
+  }
+
+  /** @param {string} key */
+  key(key) {
+    const layers = /** @type {LayersView} */ (this.view).run.facts.layers;
+    const moves = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
+    if (key === "Escape") {
+      this.at = null;
+      showTooltip(null);
+      this.act.pick("");
+      return "all layers";
+    }
+    if ((key === "Enter" || key === " ") && this.at !== null) {
+      this.pick(this.at);
+      return `${layers[this.at]}`;
+    }
+    if (!(key in moves)) return null;
+    const by = moves[/** @type {keyof typeof moves} */ (key)];
+    const from = this.at === null ? (by > 0 ? -1 : layers.length) : this.at;
+    this.at = Math.max(0, Math.min(layers.length - 1, from + by));
+    this.frame.axes.redraw();
+    this.frame.axes.point(this.told(this.at), this.frame.axes.pixel(this.at, "x"), 20);
+    return this.told(this.at).replace(/\n/g, "; ");
+  }
+}
+
+/** Rows of every layer at an epoch that have a value. @param {Recording} run @param {number[]} places @returns {number[][]} */
+function byLayer(run, places) {
+  const layerOf = run.values("layerOf");
+  /** @type {number[][]} */
+  const found = run.facts.layers.map(() => []);
+  for (const at of places) found[layerOf[at]].push(at);
+  return found;
+}
+
+/** @param {LayersView} view @returns {Bars} */
+function barsOf(view) {
+  const { run, step, bars, measure, quantity, ratio, x, y, method } = view;
+  const start = step * run.count;
+  const epoch = run.epochs[step];
+  const noun = run.facts.noun;
+  if (bars === "share") {
+    const facts = run.measure(measure);
+    const counts = byLayer(run, positionsWith(run, step, [], { pruned: true })).map((held) => held.length);
+    if (!facts) return { values: [], counts, label: "pruned share", told: "this run has no columns of any measure" };
+    const told = `share of each layer that ${facts.symbol} prunes at ${ratio} % of all ${noun}s, at epoch ${epoch}`;
+    if (facts.flat.includes(step)) {
+      return { values: counts.map(() => NaN), counts, label: "pruned share", told: `all ${noun}s score alike by ${facts.symbol} at epoch ${epoch}, so no mask is drawn` };
+    }
+    const mask = prunedBy(run, measure, step, ratio / 100);
+    const scored = byLayer(run, [...mask.keys()].filter((at) => mask[at] !== 2));
+    const values = scored.map((held) => held.length ? held.filter((at) => mask[at] === 1).length / held.length : NaN);
+    return { values, counts: scored.map((held) => held.length), label: "pruned share", told };
+  }
+  if (bars === "kept") {
+    const kept = run.values("kept");
+    const held = byLayer(run, [...Array(run.count).keys()].filter((at) => kept[start + at] !== 2));
+    const values = held.map((mine) => mine.length ? mine.filter((at) => kept[start + at] === 0).length / mine.length : NaN);
+    return { values, counts: held.map((mine) => mine.length), label: "share pruned in this run", told: `share of each layer that is pruned at epoch ${epoch}` };
+  }
+  const names = bars === "mean" ? [quantity] : [x, y];
+  const held = byLayer(run, positionsWith(run, step, names));
+  const counts = held.map((mine) => mine.length);
+  if (bars === "mean") {
+    const values = held.map((mine) => mine.length ? mine.reduce((sum, at) => sum + run.values(quantity)[start + at], 0) / mine.length : NaN);
+    return { values, counts, label: `mean ${axisLabel(run, quantity)}`, told: `mean of ${run.described(quantity).symbol} over the kept ${noun}s of each layer, at epoch ${epoch}` };
+  }
+  const symbol = method === "spearman" ? "Spearman ρ" : "Pearson r";
+  const values = held.map((mine) => correlation(valuesAt(run.values(x), start, mine), valuesAt(run.values(y), start, mine), method).r);
+  return { values, counts, label: symbol, told: `${symbol} of ${run.described(y).symbol} and ${run.described(x).symbol} within each layer, at epoch ${epoch}` };
+}

@@ -1,0 +1,366 @@
+// @ts-check
+"use strict";
+// The page: unpacks the recordings, builds the pictures, and keeps them at one view.
+
+class Page {
+  /** @param {Store} store */
+  constructor(store) {
+    this.store = store;
+    this.first = firstView(store);
+    this.view = fromHash(location.hash, this.first, store);
+    this.waiting = false;
+    /** @type {ReturnType<typeof setInterval> | null} */
+    this.playing = null;
+    const main = placeOf("main-pictures"), beside = placeOf("compare-pictures");
+    const act = this.actions();
+    const alone = { choose: () => undefined, toggle: () => undefined };
+    this.scatter = new Scatter(main, "scatter", "Scatter", act);
+    this.layers = new Layers(main, act);
+    this.over = new Lines(main, "over-epochs", "Over epochs", act);
+    this.paths = new Lines(main, "trajectories", "Chosen rows over epochs", act);
+    this.sideA = new Scatter(beside, "side-a", "A", alone);
+    this.sideB = new Scatter(beside, "side-b", "B", alone);
+    this.overlap = new Lines(beside, "overlap", "Overlap of two masks", act);
+    this.overlap.frame.section.classList.add("wide");
+    this.lists = this.madeLists();
+    this.choosing = choice("Choose", "choose", (value) => this.chooseBy(value));
+    this.scatter.frame.choices.append(this.choosing.label);
+    this.ratios = [this.layers.frame, this.overlap.frame].map((frame, place) => this.ratioIn(frame, place));
+    this.run = /** @type {HTMLSelectElement} */ (placeOf("run"));
+    this.run.addEventListener("change", () => this.set({ run: this.run.value, a: this.run.value }));
+    this.layer = /** @type {HTMLSelectElement} */ (placeOf("layer"));
+    this.layer.addEventListener("change", () => this.set({ layer: this.layer.value }));
+    this.slider = /** @type {HTMLInputElement} */ (placeOf("epoch"));
+    this.slider.addEventListener("input", () => {
+      this.set({ epoch: this.store.run(this.view.run).epochs[Number(this.slider.value)] });
+    });
+    this.play = /** @type {HTMLButtonElement} */ (placeOf("play"));
+    this.play.addEventListener("click", () => this.playOrStop());
+    this.followTheme();
+    window.addEventListener("hashchange", () => {
+      if (location.hash.slice(1) === asHash(this.view, this.first)) return;
+      this.view = fromHash(location.hash, this.first, this.store);
+      this.update();
+    });
+  }
+
+  /** Change the view and show it. @param {Partial<View>} changes */
+  set(changes) {
+    const other = changes.run !== undefined && changes.run !== this.view.run;
+    this.view = { ...this.view, ...changes };
+    if (other) this.otherRun();
+    this.update();
+  }
+
+  /** What the new run does not have falls back. */
+  otherRun() {
+    const run = this.store.run(this.view.run);
+    const curves = ["correlation", "masks", "accuracy", ...Object.keys(run.facts.curves)];
+    const has = (/** @type {string} */ name, /** @type {string[]} */ better) => run.has(name) ? name : firstOf(run, better);
+    const view = this.view;
+    this.view = {
+      ...view,
+      epoch: run.epochs[run.stepOf(view.epoch)],
+      layer: run.facts.layers.includes(view.layer) ? view.layer : "",
+      chosen: view.chosen.filter((at) => at < run.count),
+      x: has(view.x, ["theta_g", "abs_theta_g", "sigma"]),
+      y: has(view.y, ["theta_hg", "theta_norm2"]),
+      colour: ["depth", "kept"].includes(view.colour) || run.has(view.colour) ? view.colour : "depth",
+      quantity: has(view.quantity, ["theta_norm2"]),
+      measure: run.measure(view.measure) ? view.measure : run.facts.measures[0]?.name || "",
+      curve: curves.includes(view.curve) ? view.curve : "correlation",
+    };
+  }
+
+  /** Other recordings, such as those of a run that goes on. @param {Store} store */
+  refresh(store) {
+    const run = this.store.run(this.view.run);
+    const atEnd = this.view.epoch === run.epochs[run.epochs.length - 1];
+    const hash = asHash(this.view, this.first);
+    this.store = store;
+    this.first = firstView(store);
+    this.view = fromHash(hash, this.first, store);
+    const now = store.run(this.view.run);
+    if (atEnd) this.view.epoch = now.epochs[now.epochs.length - 1];
+    this.update();
+  }
+
+  /** What pictures do to the view. */
+  actions() {
+    return {
+      choose: (/** @type {number[]} */ chosen) => this.set({ chosen }),
+      toggle: (/** @type {number} */ at) => this.toggle(at),
+      pick: (/** @type {string} */ layer) => this.set({ layer }),
+      epoch: (/** @type {number} */ epoch) => {
+        const run = this.store.run(this.view.run);
+        this.set({ epoch: run.epochs[run.stepOf(epoch)] });
+      },
+    };
+  }
+
+  /** Lists, each of which sets one part of the view. */
+  madeLists() {
+    const list = (/** @type {Frame} */ frame, /** @type {string} */ label, /** @type {keyof View} */ key, /** @type {string} */ id) => {
+      const made = choice(label, id, (value) => this.set({ [key]: value }));
+      frame.choices.append(made.label);
+      return made.select;
+    };
+    const [scatter, layers, over] = [this.scatter.frame, this.layers.frame, this.over.frame];
+    const [a, b, overlap] = [this.sideA.frame, this.sideB.frame, this.overlap.frame];
+    return {
+      x: list(scatter, "x", "x", "x"), y: list(scatter, "y", "y", "y"),
+      colour: list(scatter, "Colour", "colour", "colour"), scale: list(scatter, "Axes", "scale", "scale"),
+      bars: list(layers, "Show", "bars", "bars"), measure: list(layers, "Measure", "measure", "measure"),
+      quantity: list(layers, "of", "quantity", "quantity"),
+      curve: list(over, "Show", "curve", "curve"), method: list(over, "Correlation", "method", "method"),
+      a: list(a, "Run", "a", "run-a"), b: list(b, "Run", "b", "run-b"),
+      bx: list(b, "x", "bx", "x-b"), by: list(b, "y", "by", "y-b"),
+      measureA: list(overlap, "Measure in A", "measureA", "measure-a"),
+      measureB: list(overlap, "Measure in B", "measureB", "measure-b"),
+    };
+  }
+
+  /** A slider of the pruned share. @param {Frame} frame @param {number} place */
+  ratioIn(frame, place) {
+    const slider = element("input", { type: "range", min: "1", max: "99", step: "1", id: place ? "ratio-overlap" : "ratio" });
+    const shown = element("output", { for: slider.id });
+    slider.addEventListener("input", () => this.set({ ratio: Number(slider.value) }));
+    const label = element("label", {}, ["Prune ", slider, " ", shown]);
+    frame.choices.append(label);
+    return { slider, shown, label };
+  }
+
+  /** Dark or light, as chosen or as the system has it. */
+  followTheme() {
+    const theme = /** @type {HTMLSelectElement} */ (placeOf("theme"));
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    const shown = () => theme.value || (system.matches ? "dark" : "light");
+    const paint = () => {
+      document.documentElement.dataset.theme = shown();
+      this.update();
+    };
+    theme.addEventListener("change", paint);
+    system.addEventListener("change", paint);
+    document.documentElement.dataset.theme = shown();
+  }
+
+  /** @param {number} at */
+  toggle(at) {
+    const chosen = new Set(this.view.chosen);
+    if (!chosen.delete(at)) chosen.add(at);
+    this.set({ chosen: [...chosen] });
+  }
+
+  /** Choose rows by their values, without a pointer. @param {string} how */
+  chooseBy(how) {
+    const run = this.store.run(this.view.run);
+    const [name, end] = how.split(" ");
+    let places = [...this.scatter.places];
+    if (how === "none") places = [];
+    else if (how !== "all") {
+      const values = run.values(name === "x" ? this.view.x : this.view.y);
+      const start = run.stepOf(this.view.epoch) * run.count;
+      const sign = end === "lowest" ? 1 : -1;
+      places = places.filter((at) => run.values("kept")[start + at] !== 0)
+        .sort((a, b) => sign * (values[start + a] - values[start + b])).slice(0, 10);
+    }
+    announce(`${places.length} rows chosen`);
+    this.set({ chosen: places });
+  }
+
+  playOrStop() {
+    const run = () => this.store.run(this.view.run);
+    const stop = () => {
+      if (this.playing !== null) clearInterval(this.playing);
+      this.playing = null;
+      this.play.setAttribute("aria-pressed", "false");
+      this.play.textContent = "Play";
+    };
+    if (this.playing !== null) { stop(); return; }
+    this.play.setAttribute("aria-pressed", "true");
+    this.play.textContent = "Stop";
+    if (run().stepOf(this.view.epoch) === run().epochs.length - 1) this.set({ epoch: run().epochs[0] });
+    this.playing = setInterval(() => {
+      const next = run().stepOf(this.view.epoch) + 1;
+      if (next >= run().epochs.length) stop();
+      else this.set({ epoch: run().epochs[next] });
+    }, 700);
+  }
+
+  /** Show the view, once for all changes of a moment. */
+  update() {
+    if (this.waiting) return;
+    this.waiting = true;
+    queueMicrotask(async () => {
+      this.waiting = false;
+      const view = this.view;
+      try {
+        await this.unpack(view);
+        if (view === this.view) this.show();
+      } catch (error) {
+        tell(error instanceof Error ? error.message : String(error), true);
+      }
+    });
+  }
+
+  /** Unpack what the view shows. @param {View} view */
+  async unpack(view) {
+    const run = this.store.run(view.run), a = this.store.run(view.a), b = this.store.run(view.b);
+    const ranked = view.bars === "share" || view.curve === "masks" ? [view.measure && `ranks:${view.measure}`] : [];
+    const coloured = run.has(view.colour) ? [view.colour] : [];
+    const mean = view.bars === "mean" ? [view.quantity] : [];
+    await run.need([view.x, view.y, ...coloured, ...ranked, ...mean]);
+    await a.need([a.has(view.x) ? view.x : firstOf(a, []), a.has(view.y) ? view.y : firstOf(a, []), `ranks:${view.measureA}`]);
+    const [bx, by] = this.namesOfB(view);
+    await b.need([bx, by, `ranks:${view.measureB}`]);
+  }
+
+  /** Quantities of side B: those of A unless others are chosen. @param {View} view */
+  namesOfB(view) {
+    const b = this.store.run(view.b);
+    const own = (/** @type {string} */ name, /** @type {string} */ other) => name && b.has(name) ? name : b.has(other) ? other : firstOf(b, []);
+    return [own(view.bx, view.x), own(view.by, view.y)];
+  }
+
+  show() {
+    const started = performance.now();
+    const view = this.view;
+    const run = this.store.run(view.run);
+    const step = run.stepOf(view.epoch);
+    const log = view.scale === "log";
+    const chosen = new Set(view.chosen);
+    this.showControls(run, step);
+    const [xAxis, yAxis] = [axisOf(run, view.x, log), axisOf(run, view.y, log)];
+    this.scatter.show({ run, step, x: view.x, y: view.y, colour: view.colour, layer: view.layer, chosen, xAxis, yAxis, method: view.method, log });
+    this.layers.show({ run, step, bars: view.bars, measure: view.measure, quantity: view.quantity, ratio: view.ratio, x: view.x, y: view.y, method: view.method, layer: view.layer, chosen, log });
+    const key = ["curve", view.curve, view.x, view.y, view.method, view.measure, view.ratio].join(" ");
+    this.over.show(run.remembered(key, () => curvesOf(run, view)), view.epoch, run.epochs);
+    this.paths.show(trajectoriesOf(run, view.y, view.chosen), view.epoch, run.epochs, yAxis);
+    this.showCompared(log);
+    history.replaceState(null, "", `#${asHash(view, this.first)}`);
+    document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn || 0) + 1);
+    document.documentElement.dataset.milliseconds = (performance.now() - started).toFixed(1);
+  }
+
+  /** @param {boolean} log */
+  showCompared(log) {
+    const { sideA, sideB, overlap } = this;
+    const view = this.view;
+    const a = this.store.run(view.a), b = this.store.run(view.b);
+    const ax = a.has(view.x) ? view.x : firstOf(a, []), ay = a.has(view.y) ? view.y : firstOf(a, []);
+    const [bx, by] = this.namesOfB(view);
+    const key = [a.facts.name, ax, ay, b.facts.name, bx, by, log].join("\n");
+    const both = this.store.runs[0].remembered(`axes ${key}`, () => ({
+      x: axisFor([a.values(ax), b.values(bx)], log), y: axisFor([a.values(ay), b.values(by)], log),
+    }));
+    for (const [side, run, x, y] of /** @type {[Scatter, Recording, string, string][]} */ ([[sideA, a, ax, ay], [sideB, b, bx, by]])) {
+      const colour = view.colour === "kept" || run.held.has(view.colour) ? view.colour : "depth";
+      side.show({ run, step: run.stepOf(view.epoch), x, y, colour, layer: "", chosen: new Set(), xAxis: both.x, yAxis: both.y, method: view.method, log });
+    }
+    const shared = ["overlap", b.facts.name, view.measureA, view.measureB, view.ratio].join("\n");
+    overlap.show(a.remembered(shared, () => overlapCurves(a, b, view)), view.epoch, a.epochs);
+    overlap.frame.tell(overlapInWords(a, b, view) + overlap.caption(), () => overlap.table());
+  }
+
+  /** @param {Recording} run @param {number} step */
+  showControls(run, step) {
+    const view = this.view;
+    const lists = this.lists;
+    const named = (/** @type {Recording} */ of) => of.quantities().map((name) => /** @type {[string, string]} */ ([name, inList(of, name)]));
+    const ranked = (/** @type {Recording} */ of) => of.facts.measures.map((measure) => /** @type {[string, string]} */ ([measure.name, measure.symbol]));
+    const runs = this.store.runs.map((each) => /** @type {[string, string]} */ ([each.facts.name, each.facts.name]));
+    const quantities = named(run);
+    fill(lists.x, quantities, view.x);
+    fill(lists.y, quantities, view.y);
+    fill(lists.quantity, quantities, view.quantity);
+    fill(lists.colour, [["depth", "layer depth"], ["kept", "kept or pruned"], ...quantities], view.colour);
+    fill(lists.scale, [["log", "signed log"], ["linear", "linear"]], view.scale);
+    const kinds = /** @type {[string, string][]} */ ([["share", "pruned share by a measure"], ["correlation", "correlation within the layer"], ["mean", "mean of a quantity"], ["kept", "pruned in this run"]]);
+    fill(lists.bars, kinds, view.bars);
+    fill(lists.measure, ranked(run), view.measure);
+    const others = Object.keys(run.facts.curves).filter((name) => !["epoch", "test_acc", "train_acc"].includes(name));
+    fill(lists.curve, [["correlation", "correlation of x and y"], ["masks", "mask distance by the measure"], ["accuracy", "accuracy"], ...others.map((name) => /** @type {[string, string]} */ ([name, name]))], view.curve);
+    fill(lists.method, [["pearson", "Pearson"], ["spearman", "Spearman"]], view.method);
+    const a = this.store.run(view.a), b = this.store.run(view.b);
+    fill(lists.a, runs, view.a);
+    fill(lists.b, runs, view.b);
+    const [bx, by] = this.namesOfB(view);
+    fill(lists.bx, named(b), bx);
+    fill(lists.by, named(b), by);
+    fill(lists.measureA, ranked(a), view.measureA);
+    fill(lists.measureB, ranked(b), view.measureB);
+    fill(this.choosing.select, [["", "rows ..."], ["none", "none"], ["all", "all shown"], ["x lowest", "10 lowest in x"], ["x highest", "10 highest in x"], ["y lowest", "10 lowest in y"], ["y highest", "10 highest in y"]], "");
+    lists.measure.parentElement?.toggleAttribute("hidden", view.bars !== "share" && view.curve !== "masks");
+    lists.quantity.parentElement?.toggleAttribute("hidden", view.bars !== "mean");
+    for (const { slider, shown } of this.ratios) {
+      slider.value = String(view.ratio);
+      shown.textContent = `${view.ratio} %`;
+    }
+    this.ratios[0].label.toggleAttribute("hidden", view.bars !== "share" && view.curve !== "masks");
+    fill(this.run, runs, view.run);
+    fill(this.layer, [["", "all"], ...run.facts.layers.map((name) => /** @type {[string, string]} */ ([name, name]))], view.layer);
+    this.slider.max = String(run.epochs.length - 1);
+    this.slider.value = String(step);
+    this.slider.setAttribute("aria-valuetext", `epoch ${run.epochs[step]}`);
+    placeOf("epoch-shown").textContent = `${run.epochs[step]} of ${run.epochs[run.epochs.length - 1]}`;
+    this.showHead(run);
+  }
+
+  /** @param {Recording} run */
+  showHead(run) {
+    placeOf("facts").replaceChildren(...[["run", run.facts.name], ...run.facts.facts].flatMap(([name, value]) => [element("dt", {}, [name]), element("dd", {}, [value])]));
+    placeOf("sentences").replaceChildren(...run.facts.sentences.map((text) => element("li", {}, [text])));
+    const unfinished = run.facts.finished ? "" : "; this run is not finished";
+    tell(`${several(this.store.runs.length, "run")}; this one: ${several(run.count, run.facts.noun)} in ${several(run.facts.layers.length, "layer")} at ${several(run.epochs.length, "epoch")}${unfinished}`);
+  }
+}
+
+/** A quantity in a list: its name and symbol. @param {Recording} run @param {string} name */
+function inList(run, name) {
+  const { symbol } = run.described(name);
+  return symbol === name ? name : `${name}: ${symbol}`;
+}
+
+/** Show the state of the page under its title. @param {string} text @param {boolean} [wrong] */
+function tell(text, wrong = false) {
+  const state = placeOf("state");
+  if (state.textContent !== text) state.textContent = text;
+  state.classList.toggle("wrong", wrong);
+}
+
+/** How values are held, at the foot of the page. @param {Facts} facts */
+function showNotes(facts) {
+  placeOf("footer").replaceChildren(element("h2", {}, ["About the numbers"]), element("ul", {}, facts.notes.map((note) => element("li", {}, [note]))));
+}
+
+/** Text of an element that holds data. @param {string} id */
+function heldText(id) {
+  return document.getElementById(id)?.textContent || "";
+}
+
+/** Follow a folder that is being recorded: the server tells when it changed. @param {Page} page */
+function follow(page) {
+  const events = new EventSource("/events");
+  events.addEventListener("changed", async () => {
+    const answer = await fetch("/contents");
+    if (!answer.ok) { tell(await answer.text(), true); return; }
+    const { facts, blocks } = await answer.json();
+    page.refresh(new Store(facts, (run, block) => blocks[run][block]));
+  });
+  events.addEventListener("error", () => tell("the server has stopped; the page shows the last recordings that it sent", true));
+}
+
+function start() {
+  /** @type {Facts} */
+  const facts = JSON.parse(heldText("facts-held"));
+  showNotes(facts);
+  const page = new Page(new Store(facts, (run, block) => heldText(`block-${run}-${block}`)));
+  page.update();
+  if (facts.live) follow(page);
+}
+
+try {
+  start();
+} catch (error) {
+  tell(`this page cannot be shown: ${error instanceof Error ? error.message : error}`, true);
+}

@@ -1,0 +1,222 @@
+// @ts-check
+"use strict";
+// The recordings on this page: names and facts as JSON, columns as compressed bytes that are
+// unpacked when a picture first needs them.
+
+/**
+ * @typedef {{kind: string, length: number}} BlockFacts
+ * @typedef {{name: string, symbol: string, unit: string, meaning: string, block: number,
+ *   rounded: boolean, error: string | null, given_g: boolean}} ColumnFacts
+ * @typedef {{name: string, symbol: string, unit: string, meaning: string, ranks: number | null,
+ *   ordered: number, absent: number, like: [string, string] | null,
+ *   flat: number[]}} MeasureFacts
+ * @typedef {{unit: string, meaning: string, values: (number | null)[]}} Curve
+ * @typedef {{name: string, noun: string, facts: [string, string][], sentences: string[],
+ *   epochs: number[], layers: string[], count: number, layerOf: number, filter: number,
+ *   weight: number | null, kept: number, columns: ColumnFacts[], measures: MeasureFacts[],
+ *   quantile: number | null, curves: Record<string, Curve>, blocks: BlockFacts[],
+ *   finished: boolean}} RunFacts
+ * @typedef {{runs: RunFacts[], live: boolean, title: string, notes: string[]}} Facts
+ * @typedef {(run: number, block: number) => string} TextOf text of a block of a run, by places
+ * @typedef {Float32Array | Float64Array | Uint8Array | Uint16Array | Uint32Array} Numbers
+ */
+
+/** Bytes of a base64 text. @param {string} text @returns {Uint8Array} */
+function bytesOf(text) {
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes;
+}
+
+/** Uncompressed bytes. @param {Uint8Array} packed @returns {Promise<Uint8Array>} */
+async function inflated(packed) {
+  if (typeof DecompressionStream === "undefined") {
+    throw new Error("this browser cannot unpack the recordings; use one of 2023 or later");
+  }
+  const source = new Blob([/** @type {BlobPart} */ (packed)]).stream();
+  const stream = source.pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Array types by kind of block. @type {Record<string, any>} */
+const ARRAYS = { f4: Float32Array, f8: Float64Array, u1: Uint8Array, u2: Uint16Array, u4: Uint32Array };
+
+/**
+ * The numbers of a block: bytes lie sorted by their place in a number.
+ * @param {string} text @param {BlockFacts} facts @returns {Promise<Numbers>}
+ */
+async function numbersOf(text, facts) {
+  const planes = await inflated(bytesOf(text));
+  const rounded = facts.kind === "b2";
+  const type = ARRAYS[rounded ? "f4" : facts.kind];
+  const size = type.BYTES_PER_ELEMENT;
+  const held = rounded ? 2 : size; // bytes of a number that the block holds, the upper ones
+  if (planes.length !== held * facts.length) throw new Error("a column of this page is damaged");
+  const bytes = new Uint8Array(size * facts.length);
+  for (let place = 0; place < held; place++) {
+    const from = place * facts.length;
+    const to = size - held + place;
+    for (let i = 0; i < facts.length; i++) bytes[i * size + to] = planes[from + i];
+  }
+  return new type(bytes.buffer);
+}
+
+/** Everything that the page holds. */
+class Store {
+  /** @param {Facts} facts @param {TextOf} textOf */
+  constructor(facts, textOf) {
+    this.facts = facts;
+    this.runs = facts.runs.map((run, place) => new Recording(run, (block) => textOf(place, block)));
+  }
+
+  /** @param {string} name @returns {Recording} the run of this name, else the first */
+  run(name) {
+    return this.runs.find((run) => run.facts.name === name) || this.runs[0];
+  }
+}
+
+/** One run: its quantities as [epoch, position], flat. */
+class Recording {
+  /** @param {RunFacts} facts @param {(block: number) => string} textOf */
+  constructor(facts, textOf) {
+    this.facts = facts;
+    this.textOf = textOf;
+    /** Blocks that are unpacked, or are being so. @type {Map<number, Promise<Numbers>>} */
+    this.blocks = new Map();
+    /** Quantities and keys that are unpacked. @type {Map<string, Numbers>} */
+    this.held = new Map();
+    /** Computed numbers, such as ranges. @type {Map<string, any>} */
+    this.memory = new Map();
+  }
+
+  get count() { return this.facts.count; }
+  get epochs() { return this.facts.epochs; }
+
+  /** @param {number} block @returns {Promise<Numbers>} */
+  unpacked(block) {
+    let found = this.blocks.get(block);
+    if (!found) {
+      found = numbersOf(this.textOf(block), this.facts.blocks[block]);
+      this.blocks.set(block, found);
+    }
+    return found;
+  }
+
+  /** Unpack what a picture needs. @param {string[]} names quantities, or "ranks:MEASURE" */
+  async need(names) {
+    const keys = /** @type {const} */ (["layerOf", "filter", "kept"]);
+    for (const key of keys) {
+      if (!this.held.has(key)) this.held.set(key, await this.unpacked(this.facts[key]));
+    }
+    if (this.facts.weight !== null && !this.held.has("weight")) {
+      this.held.set("weight", await this.unpacked(this.facts.weight));
+    }
+    for (const name of names) {
+      if (name && !this.held.has(name)) await this.unpack(name);
+    }
+  }
+
+  /** @param {string} name */
+  async unpack(name) {
+    const column = this.column(name);
+    if (column) {
+      this.held.set(name, await this.unpacked(column.block));
+      if (column.error) await this.need([column.error]);
+      return;
+    }
+    const measure = this.measure(name.replace(/^ranks:/, ""));
+    if (!measure) return;
+    const ranks = await this.ranksOf(measure);
+    this.held.set("ranks:" + measure.name, ranks);
+    const ordered = await this.unpacked(measure.ordered);
+    const values = new Float32Array(ranks.length);
+    for (let at = 0; at < ranks.length; at++) {
+      const start = at - (at % this.count);
+      values[at] = ranks[at] === measure.absent ? NaN : ordered[start + ranks[at]];
+      if (values[at] === -Infinity) values[at] = NaN; // pruned already: no importance
+    }
+    if (!this.column(measure.name)) this.held.set(measure.name, values);
+  }
+
+  /** @param {MeasureFacts} measure @returns {Promise<Numbers>} */
+  async ranksOf(measure) {
+    if (measure.ranks !== null) return this.unpacked(measure.ranks);
+    const [name, how] = /** @type {[string, string]} */ (measure.like);
+    await this.need([name]);
+    const values = this.values(name);
+    const kept = this.values("kept");
+    const ranks = new Uint32Array(values.length).fill(measure.absent);
+    for (let start = 0; start < values.length; start += this.count) {
+      const scores = new Float64Array(this.count);
+      const places = [];
+      for (let at = 0; at < this.count; at++) {
+        const value = values[start + at];
+        if (Number.isNaN(value)) continue;
+        const score = how === "size" ? Math.abs(value) : value;
+        scores[at] = kept[start + at] === 0 ? -Infinity : score;
+        places.push(at);
+      }
+      stablyOrdered(places, scores).forEach((at, rank) => { ranks[start + at] = rank; });
+    }
+    return ranks;
+  }
+
+  /** @param {string} name @returns {Numbers} */
+  values(name) {
+    const found = this.held.get(name);
+    if (!found) throw new Error(`${name} of ${this.facts.name} is not unpacked`);
+    return found;
+  }
+
+  /** @param {string} name */
+  has(name) { return Boolean(this.column(name) || this.measure(name)); }
+  /** @param {string} name */
+  column(name) { return this.facts.columns.find((column) => column.name === name); }
+  /** @param {string} name */
+  measure(name) { return this.facts.measures.find((measure) => measure.name === name); }
+
+  /** Names of all quantities: columns, then measures that are no columns. */
+  quantities() {
+    const columns = this.facts.columns.map((column) => column.name);
+    const measures = this.facts.measures.map((measure) => measure.name);
+    return [...columns, ...measures.filter((name) => !columns.includes(name))];
+  }
+
+  /** Symbol, unit and meaning. @param {string} name */
+  described(name) {
+    const found = this.column(name) || this.measure(name);
+    return found || { symbol: name, unit: "", meaning: "" };
+  }
+
+  /** Place of the shown epoch that is nearest to an epoch. @param {number} epoch */
+  stepOf(epoch) {
+    let best = 0;
+    this.epochs.forEach((shown, step) => {
+      if (Math.abs(shown - epoch) < Math.abs(this.epochs[best] - epoch)) best = step;
+    });
+    return best;
+  }
+
+  /** A row's name: layer, filter, weight. @param {number} at position */
+  rowName(at) {
+    const layer = this.facts.layers[this.values("layerOf")[at]];
+    const weight = this.held.has("weight") ? `, weight ${this.values("weight")[at]}` : "";
+    const noun = this.facts.noun === "weight" ? "filter" : this.facts.noun;
+    return `${layer}, ${noun} ${this.values("filter")[at]}${weight}`;
+  }
+
+  /** @template T @param {string} key @param {() => T} make @returns {T} */
+  remembered(key, make) {
+    if (!this.memory.has(key)) this.memory.set(key, make());
+    return this.memory.get(key);
+  }
+}
+
+/**
+ * Positions by ascending score; equal scores keep their order.
+ * @param {number[]} places @param {Float64Array} scores
+ */
+function stablyOrdered(places, scores) {
+  return places.sort((a, b) => (scores[a] < scores[b] ? -1 : scores[a] > scores[b] ? 1 : a - b));
+}

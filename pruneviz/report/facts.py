@@ -1,0 +1,113 @@
+"""The facts of a run in the head of the page, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from pruneviz.log.runs import Runs
+from pruneviz.log.vocabulary import BN_MODES
+from pruneviz.plot.words import dataset_title, measure_title, network_title, percent
+
+
+def facts_of(run: Runs) -> list[list[str]]:
+    """Pairs of a name and a value in words; what is not known is left out.
+
+    Args:
+        run: One run.
+    """
+    spec = {str(name): value for name, value in run.spec.iloc[0].items() if _there(value)}
+    return [[name, value] for name, value in _facts(spec, run) if value]
+
+
+def _facts(spec: dict[str, Any], run: Runs) -> Iterator[tuple[str, str]]:
+    yield "network", _network(spec)
+    yield "data set", dataset_title(str(spec["dataset"])) if "dataset" in spec else ""
+    yield "seed", _number(spec.get("seed"))
+    yield "final accuracy", _final_accuracy(run.epochs)
+    yield "batch norm", _batch_norm(spec)
+    yield "sample", _sample(spec)
+    yield "schedule", _schedule(spec)
+    yield "pruning", _pruning(spec)
+    yield "rows", _rows(spec)
+    yield (
+        "trained on",
+        ", ".join(
+            str(spec[name]) for name in ("device_name", "device", "precision") if name in spec
+        ),
+    )
+    yield "recorded", str(spec.get("created", ""))[:10]
+
+
+def _network(spec: dict[str, Any]) -> str:
+    if "network" not in spec:
+        return ""
+    title = network_title(str(spec["network"]))
+    width = spec.get("width")
+    if not isinstance(width, (int, float)) or width == 1:
+        return title
+    return f"{title}, {width:g} of the full width"
+
+
+def _final_accuracy(epochs: pd.DataFrame) -> str:
+    for column, words in (("test_acc", "test"), ("train_acc", "training")):
+        if column not in epochs or epochs[column].isna().all():
+            continue
+        known = epochs.dropna(subset=[column]).sort_values("epoch").iloc[-1]
+        return f"{percent(float(known[column]))} ({words}, epoch {int(known['epoch'])})"
+    return ""
+
+
+def _batch_norm(spec: dict[str, Any]) -> str:
+    mode = str(spec.get("bn", ""))
+    return f"{mode}: {BN_MODES[mode]}" if mode in BN_MODES else mode
+
+
+def _sample(spec: dict[str, Any]) -> str:
+    return f"{int(spec['sample_size']):,} examples" if "sample_size" in spec else ""
+
+
+def _schedule(spec: dict[str, Any]) -> str:
+    parts = []
+    if "epochs" in spec:
+        parts.append(f"{_number(spec['epochs'])} epochs")
+    if "lr" in spec:
+        parts.append(f"learning rate {_number(spec['lr'])}")
+    drops = spec.get("lr_drops")
+    if isinstance(drops, (list, tuple)) and drops:
+        parts.append(f"falling at {', '.join(map(_number, drops))}")
+    return ", ".join(parts)
+
+
+def _pruning(spec: dict[str, Any]) -> str:
+    says = spec.get("pruned")
+    rounds = spec.get("rounds", 0)
+    if "measure" in spec and rounds:
+        target = spec.get("target")
+        goal = f", {percent(float(target), digits=0)}" if isinstance(target, float) else ""
+        return f"{measure_title(str(spec['measure']))}, {_number(rounds)} rounds{goal}"
+    if says not in (None, False, ""):
+        return "by a loop of one's own" if says is True else str(says)
+    return "none"
+
+
+def _rows(spec: dict[str, Any]) -> str:
+    unit = str(spec.get("unit", "filter"))
+    return "" if unit == "filter" else f"{unit}s"
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    try:
+        return f"{float(value):g}"
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _there(value: Any) -> bool:
+    if isinstance(value, (list, tuple, dict)):
+        return True
+    return not pd.isna(value)

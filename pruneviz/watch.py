@@ -1,0 +1,79 @@
+"""`pruneviz watch`: the interactive page of recordings, kept up to date while they are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pruneviz.console.command import command_app
+from pruneviz.console.options import Data, recordings_given
+
+EXAMPLES = """
+  # The folder into which a training loop records
+  pruneviz watch data/mine
+
+  # On another port, and in the browser at once
+  pruneviz watch data/mine --port 9000 --open
+"""
+
+_PORT = 8765
+
+
+def watch(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="DIR",
+            help="Run directories, or folders with runs; they may be empty yet.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Data = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 takes a free one.")
+    ] = _PORT,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN,...",
+            help="Columns of the filters that the page can show. Default: all recorded ones.",
+        ),
+    ] = None,
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Open the page in the default browser.")
+    ] = False,
+) -> None:
+    """Serve the page of `pruneviz report` on this machine, and refresh it after every epoch.
+
+    The page is served on 127.0.0.1 alone, and nothing but the page and the numbers on it. Ctrl-C
+    ends it; the recording goes on.
+    """
+    import threading
+    import webbrowser
+
+    from pruneviz.report.following import Followed
+    from pruneviz.report.server import PageServer
+
+    followed = Followed([str(folder) for folder in recordings_given(runs, data)], columns)
+    server = PageServer(followed, port)
+    followed.look()
+    typer.echo(f"{server.address}  (Ctrl-C ends it)")
+    if followed.trouble:
+        typer.echo(followed.trouble, err=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        if open_it:
+            webbrowser.open(server.address)
+        server.follow(typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("ended")
+    finally:
+        server.stop()
+
+
+app = command_app(watch, "watch", EXAMPLES)
+
+if __name__ == "__main__":
+    app(prog_name="pruneviz watch")

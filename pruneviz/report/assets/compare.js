@@ -7,10 +7,10 @@ function sameRows(a, b) {
   if (a === b) return true;
   if (a.count !== b.count || a.facts.noun !== b.facts.noun) return false;
   if (JSON.stringify(a.facts.layers) !== JSON.stringify(b.facts.layers)) return false;
-  return ["layerOf", "filter", "weight"].every((key) => {
-    if (a.held.has(key) !== b.held.has(key)) return false;
-    if (!a.held.has(key)) return true;
-    const [mine, other] = [a.values(key), b.values(key)];
+  return /** @type {const} */ (["layerOf", "filter", "weight"]).every((key) => {
+    if (a.keys.has(key) !== b.keys.has(key)) return false;
+    if (!a.keys.has(key)) return true;
+    const [mine, other] = [a.key(key), b.key(key)];
     return mine.every((/** @type {number} */ value, /** @type {number} */ at) => value === other[at]);
   });
 }

@@ -179,19 +179,23 @@ function curvesOf(run, view) {
   }
   if (view.curve === "masks") return maskCurve(run, view);
   if (view.curve === "accuracy") {
-    const names = ["test_acc", "train_acc"].filter((name) => name in run.facts.curves);
+    const names = ["test_acc", "train_acc"].filter((name) => Object.hasOwn(run.facts.curves, name));
     return { lines: names.map((name, i) => logged(run, name, i)), label: "accuracy (fraction)", told: names.length ? "accuracy" : "no accuracy was recorded" };
   }
-  const { unit, meaning } = run.facts.curves[view.curve] || { unit: "", meaning: "" };
-  const lines = view.curve in run.facts.curves ? [logged(run, view.curve)] : [];
-  return { lines, label: unit && unit !== "1" ? `${view.curve} (${unit})` : view.curve, told: meaning || `no ${view.curve} was recorded` };
+  const name = view.curve.slice(LOGGED.length);
+  const { unit, meaning } = run.facts.curves[name];
+  return { lines: [logged(run, name)], label: unit && unit !== "1" ? `${name} (${unit})` : name, told: meaning };
 }
 
 /** @param {Recording} run @param {View} view @returns {Curves} */
 function maskCurve(run, view) {
   const facts = run.measure(view.measure);
   if (!facts) return { lines: [], label: "mask distance", told: "this run has no columns of any measure" };
-  const values = run.epochs.map((_, step) => step ? maskDistance(run, view.measure, step - 1, step, view.ratio / 100) : NaN);
+  const scored = rankedSteps(run, view.measure);
+  const values = run.epochs.map((_, step) => {
+    const place = scored.indexOf(step);
+    return place > 0 ? maskDistance(run, view.measure, scored[place - 1], step, view.ratio / 100) : NaN;
+  });
   return {
     lines: [lineOf("mask distance", run.epochs, values)], label: "share of places that differ",
     told: `distance between the masks of this epoch and of the shown one before, by ${facts.symbol} at ${view.ratio} %`,
@@ -206,18 +210,40 @@ function maskCurve(run, view) {
 function maskDistance(run, measure, before, now, ratio) {
   const facts = /** @type {MeasureFacts} */ (run.measure(measure));
   if (facts.flat.includes(before) || facts.flat.includes(now)) return NaN;
-  const ranks = run.values("ranks:" + measure), kept = run.values("kept");
-  const starts = [before * run.count, now * run.count];
-  const common = [...Array(run.count).keys()].filter((at) => starts.every((start) => ranks[start + at] !== facts.absent));
+  const orders = [before, now].map((step) => maskOrder(run, facts, step));
+  const common = [...Array(run.count).keys()].filter((at) => orders.every((order) => !Number.isNaN(order[at])));
   if (!common.length) return NaN;
   const count = rounded(ratio * common.length);
-  const [one, other] = starts.map((start) => {
+  const [one, other] = orders.map((order) => {
     const gone = new Uint8Array(run.count);
-    const order = [...common].sort((a, b) => ranks[start + a] - ranks[start + b]);
-    order.forEach((at, rank) => { gone[at] = rank < count || kept[start + at] === 0 ? 1 : 0; });
+    stablyOrdered([...common], order).forEach((at, rank) => { gone[at] = rank < count || order[at] < 0 ? 1 : 0; });
     return gone;
   });
   return common.filter((at) => one[at] !== other[at]).length / common.length;
+}
+
+/** Shown epochs at which a measure ranks any row. @param {Recording} run @param {string} measure */
+function rankedSteps(run, measure) {
+  const { absent } = /** @type {MeasureFacts} */ (run.measure(measure));
+  const ranks = run.values("ranks:" + measure);
+  return [...run.epochs.keys()].filter((step) => {
+    for (let at = step * run.count; at < (step + 1) * run.count; at++) if (ranks[at] !== absent) return true;
+    return false;
+  });
+}
+
+/**
+ * Ranks at an epoch; -1 of what is pruned and had a score up to then, NaN of what has none.
+ * @param {Recording} run @param {MeasureFacts} measure @param {number} step
+ */
+function maskOrder(run, measure, step) {
+  const ranks = run.values("ranks:" + measure.name), kept = run.key("kept");
+  return Float64Array.from({ length: run.count }, (_, at) => {
+    let last = step; // the last epoch at which the row had a score
+    while (last >= 0 && ranks[last * run.count + at] === measure.absent) last -= 1;
+    if (kept[step * run.count + at] === 0 && last >= 0) return -1;
+    return last === step ? ranks[step * run.count + at] : NaN;
+  });
 }
 
 const MOST_LINES = 60; // chosen rows that are drawn at once
@@ -227,7 +253,7 @@ function trajectoriesOf(run, name, chosen) {
   if (!chosen.length) {
     return { lines: [], label: axisLabel(run, name), told: `choose ${run.facts.noun}s in the scatter, by a click, by drawing a box, or from its list, to see them over epochs` };
   }
-  const drawn = chosen.slice(0, MOST_LINES);
+  const drawn = [...chosen].sort((a, b) => a - b).slice(0, MOST_LINES);
   const values = run.values(name);
   const lines = drawn.map((at, i) => {
     const mine = run.epochs.map((_, step) => values[step * run.count + at]);

@@ -122,7 +122,7 @@ class Axes {
     /** @type {{left: number, top: number} | null} */
     this.focused = null;
     this.plot = this.made();
-    host.append(this.empty);
+    this.plot.over.append(this.empty);
     new ResizeObserver(() => this.resize()).observe(host);
     host.addEventListener("keydown", (event) => this.pressed(event));
     host.addEventListener("blur", () => { showTooltip(null); });
@@ -345,8 +345,8 @@ class Frame {
 
   /** Tell what is seen, and which numbers are behind it. @param {string} caption @param {() => Table} table */
   tell(caption, table) {
-    this.caption.textContent = caption;
-    this.plotHost.setAttribute("aria-label", `${this.title.textContent}: ${caption}`);
+    this.caption.textContent = sentence(caption);
+    this.plotHost.setAttribute("aria-label", `${this.title.textContent}: ${sentence(caption)}`);
     this.table = table;
     if (this.details.open) this.fillTable();
   }

@@ -4,13 +4,13 @@
 
 /**
  * @typedef {{run: Recording, step: number, bars: string, measure: string, quantity: string,
- *   ratio: number, x: string, y: string, method: string, layer: string, chosen: Set<number>,
+ *   ratio: number, x: string, y: string, method: string, layer: number, chosen: Set<number>,
  *   log: boolean}} LayersView
  * @typedef {{values: number[], counts: number[], label: string, told: string}} Bars
  */
 
 class Layers {
-  /** @param {HTMLElement} host @param {{pick: (layer: string) => void}} act */
+  /** @param {HTMLElement} host @param {{pick: (layer: number) => void}} act */
   constructor(host, act) {
     this.act = act;
     /** @type {LayersView | null} */
@@ -36,7 +36,7 @@ class Layers {
     const layers = run.facts.layers;
     this.bars = barsOf(view);
     this.chosen = layers.map(() => 0);
-    for (const at of view.chosen) this.chosen[run.values("layerOf")[at]] += 1;
+    for (const at of view.chosen) this.chosen[run.key("layerOf")[at]] += 1;
     const known = Float64Array.from(this.bars.values.filter(Number.isFinite));
     const log = view.bars === "mean" && view.log;
     this.axis = known.length ? axisFor([Float64Array.from([...known, 0])], log) : null;
@@ -56,7 +56,7 @@ class Layers {
     if (!known.length) return `${this.bars.told}.`;
     const [most, least] = [Math.max, Math.min].map((pick) => pick(...known.map(([value]) => value)));
     const name = (/** @type {number} */ value) => run.facts.layers[/** @type {any} */ (known.find(([each]) => each === value))[1]];
-    const only = layer ? ` The scatter shows ${layer} alone.` : "";
+    const only = layer >= 0 ? ` The scatter shows ${run.facts.layers[layer]} alone.` : "";
     return `${this.bars.told}: from ${short(least)} (${name(least)}) to ${short(most)} (${name(most)}) in ${counted(known.length)} layers.${only}`;
   }
 
@@ -72,11 +72,10 @@ class Layers {
   /** @param {Axes} axes @param {CanvasRenderingContext2D} context */
   draw(axes, context) {
     if (!this.view || !this.axis) return;
-    const { run, layer, chosen } = this.view;
+    const { run, layer: only, chosen } = this.view;
     const scale = linesOf(axes);
     const width = Math.max(1, (scale.x(1) - scale.x(0)) * 0.8);
     const base = scale.y(placed(this.axis, 0));
-    const only = layer ? run.facts.layers.indexOf(layer) : -1;
     const most = Math.max(1, run.facts.layers.length - 1);
     drawZero(axes, context, { upright: false });
     this.bars.values.forEach((value, at) => {
@@ -124,8 +123,7 @@ class Layers {
   /** @param {number} at */
   pick(at) {
     const view = /** @type {LayersView} */ (this.view);
-    const name = at < 0 ? "" : view.run.facts.layers[at];
-    this.act.pick(name === view.layer ? "" : name);
+    this.act.pick(at === view.layer ? -1 : at);
   }
 
   /** @param {string} key */
@@ -135,7 +133,7 @@ class Layers {
     if (key === "Escape") {
       this.at = null;
       showTooltip(null);
-      this.act.pick("");
+      this.act.pick(-1);
       return "all layers";
     }
     if ((key === "Enter" || key === " ") && this.at !== null) {
@@ -154,7 +152,7 @@ class Layers {
 
 /** Rows of every layer at an epoch that have a value. @param {Recording} run @param {number[]} places @returns {number[][]} */
 function byLayer(run, places) {
-  const layerOf = run.values("layerOf");
+  const layerOf = run.key("layerOf");
   /** @type {number[][]} */
   const found = run.facts.layers.map(() => []);
   for (const at of places) found[layerOf[at]].push(at);
@@ -181,7 +179,7 @@ function barsOf(view) {
     return { values, counts: scored.map((held) => held.length), label: "pruned share", told };
   }
   if (bars === "kept") {
-    const kept = run.values("kept");
+    const kept = run.key("kept");
     const held = byLayer(run, [...Array(run.count).keys()].filter((at) => kept[start + at] !== 2));
     const values = held.map((mine) => mine.length ? mine.filter((at) => kept[start + at] === 0).length / mine.length : NaN);
     return { values, counts: held.map((mine) => mine.length), label: "share pruned in this run", told: `share of each layer that is pruned at epoch ${epoch}` };

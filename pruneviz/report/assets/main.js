@@ -9,6 +9,8 @@ class Page {
     this.first = firstView(store);
     this.view = fromHash(location.hash, this.first, store);
     this.waiting = false;
+    this.address = new Address();
+    this.stepped = false; // whether the view is another step of the history
     /** @type {ReturnType<typeof setInterval> | null} */
     this.playing = null;
     const main = placeOf("main-pictures"), beside = placeOf("compare-pictures");
@@ -29,7 +31,7 @@ class Page {
     this.run = /** @type {HTMLSelectElement} */ (placeOf("run"));
     this.run.addEventListener("change", () => this.set({ run: this.run.value, a: this.run.value }));
     this.layer = /** @type {HTMLSelectElement} */ (placeOf("layer"));
-    this.layer.addEventListener("change", () => this.set({ layer: this.layer.value }));
+    this.layer.addEventListener("change", () => this.set({ layer: Number(this.layer.value) }));
     this.slider = /** @type {HTMLInputElement} */ (placeOf("epoch"));
     this.slider.addEventListener("input", () => {
       this.set({ epoch: this.store.run(this.view.run).epochs[Number(this.slider.value)] });
@@ -38,7 +40,7 @@ class Page {
     this.play.addEventListener("click", () => this.playOrStop());
     this.followTheme();
     window.addEventListener("hashchange", () => {
-      if (location.hash.slice(1) === asHash(this.view, this.first)) return;
+      if (this.address.is(asHash(this.view, this.first))) return;
       this.view = fromHash(location.hash, this.first, this.store);
       this.update();
     });
@@ -46,29 +48,29 @@ class Page {
 
   /** Change the view and show it. @param {Partial<View>} changes */
   set(changes) {
-    const other = changes.run !== undefined && changes.run !== this.view.run;
+    const before = this.store.run(this.view.run);
     this.view = { ...this.view, ...changes };
-    if (other) this.otherRun();
+    if (this.view.run !== before.facts.name) this.otherRun(before);
+    this.stepped ||= Object.keys(changes).some((key) => !["epoch", "ratio"].includes(key));
     this.update();
   }
 
-  /** What the new run does not have falls back. */
-  otherRun() {
+  /** What the new run does not have falls back. @param {Recording} before the run of before */
+  otherRun(before) {
     const run = this.store.run(this.view.run);
-    const curves = ["correlation", "masks", "accuracy", ...Object.keys(run.facts.curves)];
     const has = (/** @type {string} */ name, /** @type {string[]} */ better) => run.has(name) ? name : firstOf(run, better);
     const view = this.view;
     this.view = {
       ...view,
       epoch: run.epochs[run.stepOf(view.epoch)],
-      layer: run.facts.layers.includes(view.layer) ? view.layer : "",
+      layer: run.facts.layers.indexOf(before.facts.layers[view.layer]),
       chosen: view.chosen.filter((at) => at < run.count),
       x: has(view.x, ["theta_g", "abs_theta_g", "sigma"]),
       y: has(view.y, ["theta_hg", "theta_norm2"]),
       colour: ["depth", "kept"].includes(view.colour) || run.has(view.colour) ? view.colour : "depth",
       quantity: has(view.quantity, ["theta_norm2"]),
-      measure: run.measure(view.measure) ? view.measure : run.facts.measures[0]?.name || "",
-      curve: curves.includes(view.curve) ? view.curve : "correlation",
+      measure: measureOf(run, view.measure),
+      curve: curvesIn(run).includes(view.curve) ? view.curve : "correlation",
     };
   }
 
@@ -90,7 +92,7 @@ class Page {
     return {
       choose: (/** @type {number[]} */ chosen) => this.set({ chosen }),
       toggle: (/** @type {number} */ at) => this.toggle(at),
-      pick: (/** @type {string} */ layer) => this.set({ layer }),
+      pick: (/** @type {number} */ layer) => this.set({ layer }),
       epoch: (/** @type {number} */ epoch) => {
         const run = this.store.run(this.view.run);
         this.set({ epoch: run.epochs[run.stepOf(epoch)] });
@@ -161,7 +163,7 @@ class Page {
       const values = run.values(name === "x" ? this.view.x : this.view.y);
       const start = run.stepOf(this.view.epoch) * run.count;
       const sign = end === "lowest" ? 1 : -1;
-      places = places.filter((at) => run.values("kept")[start + at] !== 0)
+      places = places.filter((at) => run.key("kept")[start + at] !== 0)
         .sort((a, b) => sign * (values[start + a] - values[start + b])).slice(0, 10);
     }
     announce(`${places.length} rows chosen`);
@@ -210,9 +212,9 @@ class Page {
     const coloured = run.has(view.colour) ? [view.colour] : [];
     const mean = view.bars === "mean" ? [view.quantity] : [];
     await run.need([view.x, view.y, ...coloured, ...ranked, ...mean]);
-    await a.need([a.has(view.x) ? view.x : firstOf(a, []), a.has(view.y) ? view.y : firstOf(a, []), `ranks:${view.measureA}`]);
+    await a.need([a.has(view.x) ? view.x : firstOf(a, []), a.has(view.y) ? view.y : firstOf(a, []), `ranks:${measureOf(a, view.measureA)}`]);
     const [bx, by] = this.namesOfB(view);
-    await b.need([bx, by, `ranks:${view.measureB}`]);
+    await b.need([bx, by, `ranks:${measureOf(b, view.measureB)}`]);
   }
 
   /** Quantities of side B: those of A unless others are chosen. @param {View} view */
@@ -237,7 +239,8 @@ class Page {
     this.over.show(run.remembered(key, () => curvesOf(run, view)), view.epoch, run.epochs);
     this.paths.show(trajectoriesOf(run, view.y, view.chosen), view.epoch, run.epochs, yAxis);
     this.showCompared(log);
-    history.replaceState(null, "", `#${asHash(view, this.first)}`);
+    this.address.hold(asHash(view, this.first), this.stepped);
+    this.stepped = false;
     document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn || 0) + 1);
     document.documentElement.dataset.milliseconds = (performance.now() - started).toFixed(1);
   }
@@ -245,8 +248,8 @@ class Page {
   /** @param {boolean} log */
   showCompared(log) {
     const { sideA, sideB, overlap } = this;
-    const view = this.view;
-    const a = this.store.run(view.a), b = this.store.run(view.b);
+    const a = this.store.run(this.view.a), b = this.store.run(this.view.b);
+    const view = { ...this.view, measureA: measureOf(a, this.view.measureA), measureB: measureOf(b, this.view.measureB) };
     const ax = a.has(view.x) ? view.x : firstOf(a, []), ay = a.has(view.y) ? view.y : firstOf(a, []);
     const [bx, by] = this.namesOfB(view);
     const key = [a.facts.name, ax, ay, b.facts.name, bx, by, log].join("\n");
@@ -255,11 +258,11 @@ class Page {
     }));
     for (const [side, run, x, y] of /** @type {[Scatter, Recording, string, string][]} */ ([[sideA, a, ax, ay], [sideB, b, bx, by]])) {
       const colour = view.colour === "kept" || run.held.has(view.colour) ? view.colour : "depth";
-      side.show({ run, step: run.stepOf(view.epoch), x, y, colour, layer: "", chosen: new Set(), xAxis: both.x, yAxis: both.y, method: view.method, log });
+      side.show({ run, step: run.stepOf(view.epoch), x, y, colour, layer: -1, chosen: new Set(), xAxis: both.x, yAxis: both.y, method: view.method, log });
     }
     const shared = ["overlap", b.facts.name, view.measureA, view.measureB, view.ratio].join("\n");
     overlap.show(a.remembered(shared, () => overlapCurves(a, b, view)), view.epoch, a.epochs);
-    overlap.frame.tell(overlapInWords(a, b, view) + overlap.caption(), () => overlap.table());
+    overlap.frame.tell(overlapInWords(a, b, view) + sentence(overlap.caption()), () => overlap.table());
   }
 
   /** @param {Recording} run @param {number} step */
@@ -279,7 +282,7 @@ class Page {
     fill(lists.bars, kinds, view.bars);
     fill(lists.measure, ranked(run), view.measure);
     const others = Object.keys(run.facts.curves).filter((name) => !["epoch", "test_acc", "train_acc"].includes(name));
-    fill(lists.curve, [["correlation", "correlation of x and y"], ["masks", "mask distance by the measure"], ["accuracy", "accuracy"], ...others.map((name) => /** @type {[string, string]} */ ([name, name]))], view.curve);
+    fill(lists.curve, [["correlation", "correlation of x and y"], ["masks", "mask distance by the measure"], ["accuracy", "accuracy"], ...others.map((name) => /** @type {[string, string]} */ ([LOGGED + name, name]))], view.curve);
     fill(lists.method, [["pearson", "Pearson"], ["spearman", "Spearman"]], view.method);
     const a = this.store.run(view.a), b = this.store.run(view.b);
     fill(lists.a, runs, view.a);
@@ -287,8 +290,8 @@ class Page {
     const [bx, by] = this.namesOfB(view);
     fill(lists.bx, named(b), bx);
     fill(lists.by, named(b), by);
-    fill(lists.measureA, ranked(a), view.measureA);
-    fill(lists.measureB, ranked(b), view.measureB);
+    fill(lists.measureA, ranked(a), measureOf(a, view.measureA));
+    fill(lists.measureB, ranked(b), measureOf(b, view.measureB));
     fill(this.choosing.select, [["", "rows ..."], ["none", "none"], ["all", "all shown"], ["x lowest", "10 lowest in x"], ["x highest", "10 highest in x"], ["y lowest", "10 lowest in y"], ["y highest", "10 highest in y"]], "");
     lists.measure.parentElement?.toggleAttribute("hidden", view.bars !== "share" && view.curve !== "masks");
     lists.quantity.parentElement?.toggleAttribute("hidden", view.bars !== "mean");
@@ -298,7 +301,7 @@ class Page {
     }
     this.ratios[0].label.toggleAttribute("hidden", view.bars !== "share" && view.curve !== "masks");
     fill(this.run, runs, view.run);
-    fill(this.layer, [["", "all"], ...run.facts.layers.map((name) => /** @type {[string, string]} */ ([name, name]))], view.layer);
+    fill(this.layer, [["-1", "all"], ...run.facts.layers.map((name, depth) => /** @type {[string, string]} */ ([String(depth), name]))], String(view.layer));
     this.slider.max = String(run.epochs.length - 1);
     this.slider.value = String(step);
     this.slider.setAttribute("aria-valuetext", `epoch ${run.epochs[step]}`);

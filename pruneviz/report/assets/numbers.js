@@ -78,16 +78,16 @@ function prunedBy(run, measure, step, ratio) {
 /**
  * Positions that a picture shows: both values there, kept unless asked otherwise, of one layer.
  * @param {Recording} run @param {number} step @param {string[]} names
- * @param {{layer?: number, pruned?: boolean}} [only]
+ * @param {{layer?: number, pruned?: boolean}} [only] layer -1: all
  */
-function positionsWith(run, step, names, only = {}) {
-  const layerOf = run.values("layerOf"), kept = run.values("kept");
+function positionsWith(run, step, names, { layer = -1, pruned = false } = {}) {
+  const layerOf = run.key("layerOf"), kept = run.key("kept");
   const columns = names.map((name) => run.values(name));
   const start = step * run.count;
   const found = [];
   for (let at = 0; at < run.count; at++) {
-    if (only.layer !== undefined && layerOf[at] !== only.layer) continue;
-    if (!only.pruned && kept[start + at] === 0) continue;
+    if (layer >= 0 && layerOf[at] !== layer) continue;
+    if (!pruned && kept[start + at] === 0) continue;
     if (columns.every((values) => Number.isFinite(values[start + at]))) found.push(at);
   }
   return found;

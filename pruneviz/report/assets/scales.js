@@ -32,6 +32,9 @@ const counted = (count) => count.toLocaleString("en-GB");
 /** A count with its noun: 1 epoch, 17 epochs. @param {number} count @param {string} noun */
 const several = (count, noun) => `${counted(count)} ${noun}${count === 1 ? "" : "s"}`;
 
+/** Words with a capital at their start; a symbol or a name stays as it is. @param {string} text */
+const sentence = (text) => text.replace(/^[a-z](?=[a-z]* )/, (letter) => letter.toUpperCase());
+
 /** A power of ten, such as 10⁻³. @param {number} exponent */
 function powerOfTen(exponent) {
   if (exponent === 0) return "1";
@@ -66,7 +69,7 @@ function axisFor(columns, log) {
   const axis = { log, threshold, low: 0, high: 0 };
   const low = placed(axis, Math.min(...ranges.map((range) => range.low)));
   const high = placed(axis, Math.max(...ranges.map((range) => range.high)));
-  const room = high > low ? 0.04 * (high - low) : Math.max(1e-12, 0.05 * Math.abs(high)) || 1;
+  const room = high > low ? 0.04 * (high - low) : 0.05 * Math.abs(high) || 1;
   return { ...axis, low: low - room, high: high + room };
 }
 

@@ -4,7 +4,7 @@
 
 /**
  * What a scatter shows.
- * @typedef {{run: Recording, step: number, x: string, y: string, colour: string, layer: string,
+ * @typedef {{run: Recording, step: number, x: string, y: string, colour: string, layer: number,
  *   chosen: Set<number>, xAxis: Axis | null, yAxis: Axis | null, method: string, log: boolean}} ScatterView
  */
 
@@ -36,8 +36,7 @@ class Scatter {
   show(view) {
     const { run, x, y } = view;
     this.view = view;
-    const layer = view.layer ? run.facts.layers.indexOf(view.layer) : undefined;
-    this.places = positionsWith(run, view.step, [x, y], { layer, pruned: true });
+    this.places = positionsWith(run, view.step, [x, y], { layer: view.layer, pruned: true });
     if (this.at !== null && !this.places.includes(this.at)) this.at = null;
     const none = !this.places.length
       ? `no ${run.facts.noun} has both ${x} and ${y} at epoch ${run.epochs[view.step]}` : "";
@@ -51,12 +50,12 @@ class Scatter {
   caption() {
     const { run, step, x, y, method, layer, chosen } = /** @type {ScatterView} */ (this.view);
     const start = step * run.count;
-    const kept = run.values("kept");
+    const kept = run.key("kept");
     const counting = this.places.filter((at) => kept[start + at] !== 0);
     const found = correlation(valuesAt(run.values(x), start, counting), valuesAt(run.values(y), start, counting), method);
     const symbol = method === "spearman" ? "Spearman ρ" : "Pearson r";
     const noun = run.facts.noun;
-    const where = layer ? ` of layer ${layer}` : "";
+    const where = layer >= 0 ? ` of layer ${run.facts.layers[layer]}` : "";
     const here = this.places.filter((at) => chosen.has(at)).length;
     const gone = this.places.length - counting.length;
     return `${run.described(y).symbol} against ${run.described(x).symbol} of ${counted(counting.length)} ${noun}s${where} at epoch `
@@ -74,12 +73,12 @@ class Scatter {
       const error = run.column(name)?.error;
       return error && !names.includes(error) ? [name, error] : [name];
     });
-    const kept = run.values("kept");
+    const kept = run.key("kept");
     return {
-      columns: ["layer", "filter", ...(run.held.has("weight") ? ["weight"] : []), "epoch", ...held, "kept"],
+      columns: ["layer", "filter", ...(run.keys.has("weight") ? ["weight"] : []), "epoch", ...held, "kept"],
       rows: this.places.map((at) => [
-        run.facts.layers[run.values("layerOf")[at]], run.values("filter")[at],
-        ...(run.held.has("weight") ? [run.values("weight")[at]] : []), run.epochs[step],
+        run.facts.layers[run.key("layerOf")[at]], run.key("filter")[at],
+        ...(run.keys.has("weight") ? [run.key("weight")[at]] : []), run.epochs[step],
         ...held.map((name) => run.values(name)[start + at]), kept[start + at] === 0 ? "pruned" : "kept",
       ]),
     };
@@ -88,7 +87,7 @@ class Scatter {
   /** Shares of the colour ramp by position, from 0 to 1; NaN without a value. */
   shares() {
     const { run, step, colour, log } = /** @type {ScatterView} */ (this.view);
-    const layerOf = run.values("layerOf");
+    const layerOf = run.key("layerOf");
     const most = Math.max(1, run.facts.layers.length - 1);
     if (colour === "depth") return (/** @type {number} */ at) => layerOf[at] / most;
     const values = run.values(colour);
@@ -104,7 +103,7 @@ class Scatter {
     const { run, step, x, y, xAxis, yAxis, colour, chosen } = this.view;
     if (!xAxis || !yAxis) return;
     const start = step * run.count;
-    const xs = run.values(x), ys = run.values(y), kept = run.values("kept");
+    const xs = run.values(x), ys = run.values(y), kept = run.key("kept");
     const places = this.places;
     const { left: boxLeft, top: boxTop } = axes.plot.bbox;
     const ratio = devicePixelRatio;
@@ -207,7 +206,7 @@ class Scatter {
     const start = step * run.count;
     const names = [...new Set([y, x, ...(run.has(colour) ? [colour] : [])])];
     const lines = names.map((name) => valueInWords(run, name, start + at));
-    const gone = run.values("kept")[start + at] === 0 ? ["pruned"] : [];
+    const gone = run.key("kept")[start + at] === 0 ? ["pruned"] : [];
     return [run.rowName(at), ...lines, ...gone].join("\n");
   }
 

@@ -84,8 +84,10 @@ class Recording {
     this.textOf = textOf;
     /** Blocks that are unpacked, or are being so. @type {Map<number, Promise<Numbers>>} */
     this.blocks = new Map();
-    /** Quantities and keys that are unpacked. @type {Map<string, Numbers>} */
+    /** Quantities that are unpacked. @type {Map<string, Numbers>} */
     this.held = new Map();
+    /** Layer, filter, weight and kept of every row. @type {Map<string, Numbers>} */
+    this.keys = new Map();
     /** Computed numbers, such as ranges. @type {Map<string, any>} */
     this.memory = new Map();
   }
@@ -107,10 +109,10 @@ class Recording {
   async need(names) {
     const keys = /** @type {const} */ (["layerOf", "filter", "kept"]);
     for (const key of keys) {
-      if (!this.held.has(key)) this.held.set(key, await this.unpacked(this.facts[key]));
+      if (!this.keys.has(key)) this.keys.set(key, await this.unpacked(this.facts[key]));
     }
-    if (this.facts.weight !== null && !this.held.has("weight")) {
-      this.held.set("weight", await this.unpacked(this.facts.weight));
+    if (this.facts.weight !== null && !this.keys.has("weight")) {
+      this.keys.set("weight", await this.unpacked(this.facts.weight));
     }
     for (const name of names) {
       if (name && !this.held.has(name)) await this.unpack(name);
@@ -145,7 +147,7 @@ class Recording {
     const [name, how] = /** @type {[string, string]} */ (measure.like);
     await this.need([name]);
     const values = this.values(name);
-    const kept = this.values("kept");
+    const kept = this.key("kept");
     const ranks = new Uint32Array(values.length).fill(measure.absent);
     for (let start = 0; start < values.length; start += this.count) {
       const scores = new Float64Array(this.count);
@@ -165,6 +167,13 @@ class Recording {
   /** @param {string} name @returns {Numbers} */
   values(name) {
     const found = this.held.get(name);
+    if (!found) throw new Error(`${name} of ${this.facts.name} is not unpacked`);
+    return found;
+  }
+
+  /** @param {"layerOf" | "filter" | "weight" | "kept"} name @returns {Numbers} */
+  key(name) {
+    const found = this.keys.get(name);
     if (!found) throw new Error(`${name} of ${this.facts.name} is not unpacked`);
     return found;
   }
@@ -200,10 +209,10 @@ class Recording {
 
   /** A row's name: layer, filter, weight. @param {number} at position */
   rowName(at) {
-    const layer = this.facts.layers[this.values("layerOf")[at]];
-    const weight = this.held.has("weight") ? `, weight ${this.values("weight")[at]}` : "";
+    const layer = this.facts.layers[this.key("layerOf")[at]];
+    const weight = this.keys.has("weight") ? `, weight ${this.key("weight")[at]}` : "";
     const noun = this.facts.noun === "weight" ? "filter" : this.facts.noun;
-    return `${layer}, ${noun} ${this.values("filter")[at]}${weight}`;
+    return `${layer}, ${noun} ${this.key("filter")[at]}${weight}`;
   }
 
   /** @template T @param {string} key @param {() => T} make @returns {T} */

@@ -3,11 +3,14 @@
 // What is looked at: one object, held in the address after #, so that a view can be sent.
 
 /**
+ * Layers are named by their depth, -1 for all: a network that is one layer has a layer named "".
  * @typedef {{run: string, epoch: number, x: string, y: string, colour: string, scale: string,
- *   layer: string, bars: string, measure: string, quantity: string, ratio: number, method: string,
+ *   layer: number, bars: string, measure: string, quantity: string, ratio: number, method: string,
  *   curve: string, chosen: number[], a: string, b: string, bx: string, by: string,
  *   measureA: string, measureB: string}} View
  */
+
+const LOGGED = "log:"; // before the name of a logged curve, which may have any name
 
 /** Positions as text: 3-7,12. @param {number[]} places */
 function asRanges(places) {
@@ -40,6 +43,16 @@ function firstOf(run, names) {
   return names.find((name) => run.has(name)) || run.quantities()[0] || "";
 }
 
+/** Curves of a run: those of its rows, and what its epochs logged. @param {Recording} run */
+function curvesIn(run) {
+  return ["correlation", "masks", "accuracy", ...Object.keys(run.facts.curves).map((name) => LOGGED + name)];
+}
+
+/** The measure of this name, else the first one; "" without measures. @param {Recording} run @param {string} name */
+function measureOf(run, name) {
+  return (run.measure(name) || run.facts.measures[0])?.name || "";
+}
+
 /** What is shown first. @param {Store} store @returns {View} */
 function firstView(store) {
   const run = store.runs[0];
@@ -52,7 +65,7 @@ function firstView(store) {
     y: firstOf(run, ["theta_hg", "theta_norm2"]),
     colour: "depth",
     scale: "log",
-    layer: "",
+    layer: -1,
     bars: measures.length ? "share" : "mean",
     measure: measures.includes("magnitude") ? "magnitude" : measures[0] || "",
     quantity: firstOf(run, ["theta_norm2", "theta_g"]),
@@ -104,11 +117,10 @@ function fromHash(hash, first, store) {
   one("quantity", quantities);
   one("colour", ["depth", "kept", ...quantities]);
   one("scale", ["log", "linear"]);
-  one("layer", run.facts.layers);
   one("bars", ["share", "correlation", "mean", "kept"]);
   one("measure", measures);
   one("method", ["pearson", "spearman"]);
-  one("curve", ["correlation", "masks", "accuracy", ...Object.keys(run.facts.curves)]);
+  one("curve", curvesIn(run));
   one("bx", store.run(view.b).quantities());
   one("by", store.run(view.b).quantities());
   one("measureA", store.run(view.a).facts.measures.map((measure) => measure.name));
@@ -117,6 +129,44 @@ function fromHash(hash, first, store) {
   if (given.has("epoch") && Number.isFinite(epoch)) view.epoch = run.epochs[run.stepOf(epoch)];
   const ratio = Number(given.get("ratio"));
   if (given.has("ratio") && ratio >= 0 && ratio <= 100) view.ratio = Math.round(ratio);
+  const layer = Number(given.get("layer"));
+  if (given.has("layer") && layer in run.facts.layers) view.layer = layer;
   view.chosen = fromRanges(given.get("chosen") || "", run.count);
   return view;
+}
+
+const PAUSE = 300; // milliseconds between two changes of the address; browsers refuse many at once
+
+/** The view in the address: every choice is a step of the history, moves of a slider are not. */
+class Address {
+  constructor() {
+    this.text = this.shown();
+    this.written = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.later = undefined;
+  }
+
+  shown() { return location.hash.slice(1); }
+
+  /** Whether the address shows this view. @param {string} text */
+  is(text) {
+    clearTimeout(this.later);
+    return text === this.shown();
+  }
+
+  /** @param {string} text a view @param {boolean} step */
+  hold(text, step) {
+    clearTimeout(this.later);
+    if (step && this.shown() !== this.text) this.write(false); // where a slider was left
+    this.text = text;
+    if (step || performance.now() - this.written >= PAUSE) this.write(step);
+    else this.later = setTimeout(() => this.write(false), PAUSE);
+  }
+
+  /** @param {boolean} step */
+  write(step) {
+    this.written = performance.now();
+    if (this.text === this.shown()) return;
+    history[step ? "pushState" : "replaceState"](null, "", `#${this.text}`);
+  }
 }

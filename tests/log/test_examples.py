@@ -35,7 +35,8 @@ def test_an_example_is_what_thin_makes_of_the_shipped_runs(tmp_path: Path) -> No
     for run in example.spec["run"]:
         thin(DATA / "cifar-mini" / run, tmp_path, epochs, columns)
     again = pv.load(tmp_path)
-    pd.testing.assert_frame_equal(again.spec, example.spec)
+    old = "schema_version"  # an example of an older schema loads as well
+    pd.testing.assert_frame_equal(again.spec.drop(columns=old), example.spec.drop(columns=old))
     for table in TABLES:
         pd.testing.assert_frame_equal(getattr(again, table), getattr(example, table))
 

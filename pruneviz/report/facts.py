@@ -88,9 +88,9 @@ def _pruning(spec: dict[str, Any]) -> str:
         target = spec.get("target")
         goal = f", {percent(float(target), digits=0)}" if isinstance(target, float) else ""
         return f"{measure_title(str(spec['measure']))}, {_number(rounds)} rounds{goal}"
-    if says not in (None, False, ""):
-        return "by a loop of one's own" if says is True else str(says)
-    return "none"
+    if says is None or says == "" or str(says) == "False":
+        return "none"
+    return "by a loop of one's own" if str(says) == "True" else str(says)
 
 
 def _rows(spec: dict[str, Any]) -> str:

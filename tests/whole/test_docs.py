@@ -37,6 +37,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "data" / "README.md",
     ROOT / "figures" / "README.md",
+    ROOT / "pruneviz" / "log" / "example_runs" / "README.md",
 ]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PUBLIC_MODULES = (
@@ -284,7 +285,7 @@ def test_targets_and_extras_in_docs_exist() -> None:
     wrong += [
         f"{name}: extra {extra}"
         for name, text in {**texts(), "Makefile": makefile}.items()
-        for listed in re.findall(r"'\.\[([a-z,]+)\]'", text)
+        for listed in re.findall(r"'(?:\.|pruneviz)\[([a-z,]+)\]'", text)
         for extra in listed.split(",")
         if extra not in extras
     ]

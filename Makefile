@@ -29,7 +29,7 @@ help:
 	@echo "make bench-quick  the same at small sizes, to check that it works; writes nothing"
 	@echo "make clean        delete the embedded recordings and figures"
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed node_modules/.installed
 
 # constraints.txt pins what is tested. torch and torchvision are the ordinary PyPI builds.
 # pip compiles 19,000 files on one core, compileall on all; templates in packages do not compile.
@@ -38,6 +38,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[notebook,test,lint]'
 	@$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
+
+# TypeScript for `make lint` and axe-core for the browser tests.
+node_modules/.installed: package.json
+	@if command -v npm > /dev/null; then \
+	  npm install --silent --no-package-lock --no-audit --no-fund && touch $@; \
+	else \
+	  echo "npm is missing: types and accessibility of the page of recordings are not checked" >&2; \
+	fi
 
 shipped: setup
 	$(BIN)/pruneviz figures $(SHIPPED) --data data/cifar-mini --out figures/cifar-mini
@@ -71,6 +79,8 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if [ -e node_modules/.installed ]; then node_modules/.bin/tsc; \
+	else echo "scripts of the page are not type-checked: npm is missing" >&2; [ -z "$$CI" ]; fi
 
 format: setup
 	$(BIN)/ruff check --fix .

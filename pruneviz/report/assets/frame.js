@@ -345,7 +345,8 @@ class Frame {
 
   /** Tell what is seen, and which numbers are behind it. @param {string} caption @param {() => Table} table */
   tell(caption, table) {
-    this.caption.textContent = caption;
+    // a capital letter at the start of a sentence, but not of a symbol
+    this.caption.textContent = caption.replace(/^[a-z]/, (letter) => letter.toUpperCase());
     this.plotHost.setAttribute("aria-label", `${this.title.textContent}: ${caption}`);
     this.table = table;
     if (this.details.open) this.fillTable();

@@ -44,7 +44,7 @@ class _Subcommands(Group):
         ),
         "watch": (
             "pruneviz.watch",
-            "Serve that page on this machine, refreshed while runs are recorded.",
+            "Serve that page, refreshed while runs are recorded.",
         ),
         "remeasure": ("pruneviz.remeasure", "Measure recorded runs again, with other options."),
         "findings": (

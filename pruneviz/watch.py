@@ -45,7 +45,7 @@ def watch(
         bool, typer.Option("--open", help="Open the page in the default browser.")
     ] = False,
 ) -> None:
-    """Serve that page on this machine, refreshed while runs are recorded.
+    """Serve that page, refreshed while runs are recorded.
 
     The page is that of `pruneviz report`. It is served on 127.0.0.1 alone, nothing but the page and
     the numbers on it, and refreshed after every epoch. Ctrl-C ends it; the recording goes on.

@@ -40,9 +40,12 @@ class _Subcommands(Group):
         ),
         "report": (
             "pruneviz.report.__main__",
-            "Write an interactive page of recordings, one HTML file.",
+            "Write one HTML file in which recordings can be looked into.",
         ),
-        "watch": ("pruneviz.watch", "Serve that page, refreshed while a run is recorded."),
+        "watch": (
+            "pruneviz.watch",
+            "Serve that page, refreshed while runs are recorded.",
+        ),
         "remeasure": ("pruneviz.remeasure", "Measure recorded runs again, with other options."),
         "findings": (
             "pruneviz.findings",

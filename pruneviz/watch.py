@@ -45,10 +45,10 @@ def watch(
         bool, typer.Option("--open", help="Open the page in the default browser.")
     ] = False,
 ) -> None:
-    """Serve the page of `pruneviz report` on this machine, and refresh it after every epoch.
+    """Serve that page, refreshed while runs are recorded.
 
-    The page is served on 127.0.0.1 alone, and nothing but the page and the numbers on it. Ctrl-C
-    ends it; the recording goes on.
+    The page is that of `pruneviz report`. It is served on 127.0.0.1 alone, nothing but the page and
+    the numbers on it, and refreshed after every epoch. Ctrl-C ends it; the recording goes on.
     """
     import threading
     import webbrowser

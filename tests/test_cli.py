@@ -17,7 +17,17 @@ from pruneviz.cli import app
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.presets import PRESETS
 
-SUBCOMMANDS = ("record", "figures", "remeasure", "findings", "claims", "samplesize", "thin")
+SUBCOMMANDS = (
+    "record",
+    "figures",
+    "remeasure",
+    "findings",
+    "claims",
+    "samplesize",
+    "thin",
+    "report",
+    "watch",
+)
 ROOT = Path(pruneviz.__file__).parent.parent
 HEAVY = ("torch", "pandas", "numpy", "matplotlib", "scipy", "pyarrow", "tqdm")
 

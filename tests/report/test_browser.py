@@ -35,7 +35,8 @@ def page(shown: Shown, shipped_page: Path) -> Shown:
 
 def number_after(text: str, words: str) -> float:
     """The number that follows some words."""
-    found = re.search(re.escape(words) + r"\s*(−?[0-9]+(?:\.[0-9]+)?(?:e−?[0-9]+)?|undefined)", text)
+    number = r"(−?[0-9]+(?:\.[0-9]+)?(?:e−?[0-9]+)?|undefined)"
+    found = re.search(rf"{re.escape(words)}\s*{number}", text)
     assert found, f"{words!r} is not in {text!r}"
     return float(found[1].replace("−", "-").replace("undefined", "nan"))
 
@@ -82,9 +83,7 @@ def colours_shown(page: Shown, rows: pd.DataFrame) -> np.ndarray:
 
 
 def test_colour_tells_the_depth_of_the_layer(page: Shown, run: Runs) -> None:
-    rows = twin.isolated(
-        twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter")), 12, 7.0
-    )
+    rows = twin.isolated(twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter")), 12, 7.0)
     ramp = page.legend_ramp("scatter")[:, :3]
     layers = twin.layers_of(run)
     for row, colour in zip(rows["layer"], colours_shown(page, rows), strict=True):
@@ -96,9 +95,7 @@ def test_colour_tells_the_depth_of_the_layer(page: Shown, run: Runs) -> None:
 
 def test_colour_tells_a_third_quantity(page: Shown, run: Runs) -> None:
     page.choose("#colour", "theta_norm2")
-    rows = twin.isolated(
-        twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter")), 12, 7.0
-    )
+    rows = twin.isolated(twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter")), 12, 7.0)
     axis = twin.AxisTwin([twin.values_of(run.filters, "theta_norm2")])
     ramp = page.legend_ramp("scatter")[:, :3]
     shares = axis.share(twin.values_of(rows, "theta_norm2"))

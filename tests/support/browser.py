@@ -90,9 +90,7 @@ class Shown:
         )
         self.downloads = downloads
         self.driver = webdriver.Chrome(options=options, service=Service(driver))
-        self.driver.execute_cdp_cmd(
-            "Page.addScriptToEvaluateOnNewDocument", {"source": _WITNESS}
-        )
+        self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _WITNESS})
         self.asked = 0
         self.resize(1280, 900)
 
@@ -269,9 +267,7 @@ class Shown:
         self, picture: str, places: Sequence[tuple[float, float]], press: bool = False
     ) -> None:
         box = self.plot(picture)
-        builder = ActionBuilder(
-            self.driver, mouse=PointerInput(POINTER_MOUSE, "mouse"), duration=0
-        )
+        builder = ActionBuilder(self.driver, mouse=PointerInput(POINTER_MOUSE, "mouse"), duration=0)
         pointer = builder.pointer_action
         (left, top), *further = places
         # A pointer that jumps onto its target sends no move over it.
@@ -299,8 +295,9 @@ class Shown:
                 const copy = new OffscreenCanvas(canvas.width, canvas.height);
                 const context = copy.getContext("2d", {willReadFrequently: true});
                 context.drawImage(canvas, 0, 0);
+                const from = [over.left - box.left, over.top - box.top];
                 return places.map(([left, top]) => [...context.getImageData(
-                  Math.floor(over.left - box.left + left), Math.floor(over.top - box.top + top), 1, 1,
+                  Math.floor(from[0] + left), Math.floor(from[1] + top), 1, 1,
                 ).data]);
                 """,
                 picture,
@@ -343,9 +340,9 @@ class Shown:
                 if (!on || on.disabled) break;
                 on.click();
               }
-              const names = [...details.querySelectorAll("thead th")].map((cell) => cell.textContent);
+              const names = [...details.querySelectorAll("thead th")];
               details.open = false;
-              done({names, rows});
+              done({names: names.map((cell) => cell.textContent), rows});
             }, 0));
             """,
             picture,

@@ -175,7 +175,7 @@ class Scatter {
       legend.append("■ kept, ✕ pruned");
       return;
     }
-    const strip = element("canvas", { width: "160", height: "10", "aria-hidden": "true" });
+    const strip = element("canvas", { class: "strip", width: "160", height: "10", "aria-hidden": "true" });
     const context = /** @type {CanvasRenderingContext2D} */ (strip.getContext("2d"));
     for (let bin = 0; bin < BINS; bin++) {
       context.fillStyle = rampColour((bin + 0.5) / BINS);

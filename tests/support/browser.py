@@ -92,6 +92,7 @@ class Shown:
         self.driver = webdriver.Chrome(options=options, service=Service(driver))
         self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _WITNESS})
         self.asked = 0
+        self.size, self.theme = (0, 0), "light"
         self.resize(1280, 900)
 
     def quit(self) -> None:
@@ -102,12 +103,18 @@ class Shown:
 
     def resize(self, width: int, height: int) -> None:
         """Give the page another size, in CSS pixels."""
+        if self.size == (width, height):
+            return
+        self.size = width, height
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.settle()
 
     def prefer(self, theme: str) -> None:
         """Tell pages that the system is "dark" or "light"."""
+        if self.theme == theme:
+            return
+        self.theme = theme
         features = [{"name": "prefers-color-scheme", "value": theme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.settle()

@@ -11,9 +11,6 @@ import pandas as pd
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import EPOCHS, ROUNDS
-from tests.support.synthetic_runs import together
-
-__all__ = ["one_run", "pruned_run", "together"]
 
 
 def one_run(
@@ -81,3 +78,12 @@ def pruned_run(seed: int = 0, count: int = 40, epochs: int = 5, **facts: Any) ->
         tuple(range(epochs)),
         **facts,
     )
+
+
+def beside(*recordings: Runs) -> Runs:
+    """Several recordings as one, with all their columns."""
+    tables = [
+        pd.concat([getattr(runs, name) for runs in recordings], ignore_index=True)
+        for name in ("spec", "epochs", "filters")
+    ]
+    return Runs(*tables, pd.DataFrame(columns=list(ROUNDS)))

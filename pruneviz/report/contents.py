@@ -88,7 +88,7 @@ def run_contents(run: Runs, columns: Sequence[str] | None = None) -> RunContents
         columns: Columns of the filters that the page can show. Default: all that are recorded.
 
     Raises:
-        ReportError: If the run has no rows, or more than a browser can draw.
+        ReportError: If the run has no rows or columns, or more rows than a browser can draw.
         LogError: If a file is corrupt.
     """
     contents = RunContents()
@@ -96,8 +96,13 @@ def run_contents(run: Runs, columns: Sequence[str] | None = None) -> RunContents
     recorded = [name for name in run.recorded("filters") if name not in _NOT_QUANTITIES]
     own = [name for name in recorded if columns is None or name in columns]
     rows = shown_rows(run, own)
-    degrees = float(degrees_of_freedom(run.spec).iloc[0])
     name = str(run.spec["run"].iloc[0])
+    if not own:
+        raise ReportError(
+            f"run {name} has no column that the page could show"
+            + (f"; it has {', '.join(recorded)}" if recorded else ", only names of its rows")
+        )
+    degrees = float(degrees_of_freedom(run.spec).iloc[0])
     contents.facts = {
         "name": name,
         "finished": name not in run.unfinished,

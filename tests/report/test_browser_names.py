@@ -236,8 +236,9 @@ def test_long_names_do_not_widen_the_page(page: Shown) -> None:
     page.view(layer=layer, curve="log:" + "long" * 75)
     page.choose("#choose", "all")
     wide = page.run(
-        "return [...document.querySelectorAll('body *')].filter((each) => !each.closest('.scrolled')"
-        "&& each.getBoundingClientRect().right > 390).map((each) => each.outerHTML.slice(0, 80))"
+        "return [...document.querySelectorAll('body *:not(.scrolled *)')]"
+        ".filter((each) => each.getBoundingClientRect().right > 390)"
+        ".map((each) => each.outerHTML.slice(0, 80))"
     )
     assert not wide and page.run("return document.documentElement.scrollWidth") <= 390
     page.hover("layers", (int(layer) + 0.6) / 45 * page.plot("layers").width, 30)

@@ -157,6 +157,9 @@ function lineOf(name, epochs, values, place = 0) {
   return { name, epochs, values, dash: [[], [7, 4], [2, 3]][place % 3], colour: ["accent", "second", "chosen"][place % 3] };
 }
 
+/** Whether a fact is an accuracy, as the recorder takes it. @param {string} name */
+const isAccuracy = (name) => /(?:acc|accuracy)$/.test(name);
+
 /** A column of the epochs table as a line. @param {Recording} run @param {string} name @param {number} [place] */
 function logged(run, name, place = 0) {
   const epochs = run.facts.curves.epoch.values.map(Number);
@@ -179,7 +182,7 @@ function curvesOf(run, view) {
   }
   if (view.curve === "masks") return maskCurve(run, view);
   if (view.curve === "accuracy") {
-    const names = ["test_acc", "train_acc"].filter((name) => Object.hasOwn(run.facts.curves, name));
+    const names = Object.keys(run.facts.curves).filter(isAccuracy);
     return { lines: names.map((name, i) => logged(run, name, i)), label: "accuracy (fraction)", told: names.length ? "accuracy" : "no accuracy was recorded" };
   }
   const name = view.curve.slice(LOGGED.length);

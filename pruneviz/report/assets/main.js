@@ -67,7 +67,7 @@ class Page {
       chosen: view.chosen.filter((at) => at < run.count),
       x: has(view.x, ["theta_g", "abs_theta_g", "sigma"]),
       y: has(view.y, ["theta_hg", "theta_norm2"]),
-      colour: ["depth", "kept"].includes(view.colour) || run.has(view.colour) ? view.colour : "depth",
+      colour: [BY_DEPTH, BY_KEPT].includes(view.colour) || run.has(view.colour) ? view.colour : BY_DEPTH,
       quantity: has(view.quantity, ["theta_norm2"]),
       measure: measureOf(run, view.measure),
       curve: curvesIn(run).includes(view.curve) ? view.curve : "correlation",
@@ -257,7 +257,7 @@ class Page {
       x: axisFor([a.values(ax), b.values(bx)], log), y: axisFor([a.values(ay), b.values(by)], log),
     }));
     for (const [side, run, x, y] of /** @type {[Scatter, Recording, string, string][]} */ ([[sideA, a, ax, ay], [sideB, b, bx, by]])) {
-      const colour = view.colour === "kept" || run.held.has(view.colour) ? view.colour : "depth";
+      const colour = view.colour === BY_KEPT || run.held.has(view.colour) ? view.colour : BY_DEPTH;
       side.show({ run, step: run.stepOf(view.epoch), x, y, colour, layer: -1, chosen: new Set(), xAxis: both.x, yAxis: both.y, method: view.method, log });
     }
     const shared = ["overlap", b.facts.name, view.measureA, view.measureB, view.ratio].join("\n");
@@ -276,12 +276,12 @@ class Page {
     fill(lists.x, quantities, view.x);
     fill(lists.y, quantities, view.y);
     fill(lists.quantity, quantities, view.quantity);
-    fill(lists.colour, [["depth", "layer depth"], ["kept", "kept or pruned"], ...quantities], view.colour);
+    fill(lists.colour, [[BY_DEPTH, "layer depth"], [BY_KEPT, "kept or pruned"], ...quantities], view.colour);
     fill(lists.scale, [["log", "signed log"], ["linear", "linear"]], view.scale);
     const kinds = /** @type {[string, string][]} */ ([["share", "pruned share by a measure"], ["correlation", "correlation within the layer"], ["mean", "mean of a quantity"], ["kept", "pruned in this run"]]);
     fill(lists.bars, kinds, view.bars);
     fill(lists.measure, ranked(run), view.measure);
-    const others = Object.keys(run.facts.curves).filter((name) => !["epoch", "test_acc", "train_acc"].includes(name));
+    const others = Object.keys(run.facts.curves).filter((name) => name !== "epoch" && !isAccuracy(name));
     fill(lists.curve, [["correlation", "correlation of x and y"], ["masks", "mask distance by the measure"], ["accuracy", "accuracy"], ...others.map((name) => /** @type {[string, string]} */ ([LOGGED + name, name]))], view.curve);
     fill(lists.method, [["pearson", "Pearson"], ["spearman", "Spearman"]], view.method);
     const a = this.store.run(view.a), b = this.store.run(view.b);

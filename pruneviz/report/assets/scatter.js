@@ -58,9 +58,11 @@ class Scatter {
     const where = layer >= 0 ? ` of layer ${run.facts.layers[layer]}` : "";
     const here = this.places.filter((at) => chosen.has(at)).length;
     const gone = this.places.length - counting.length;
+    const infinite = infiniteAmong(run, step, [x, y], layer);
     return `${run.described(y).symbol} against ${run.described(x).symbol} of ${counted(counting.length)} ${noun}s${where} at epoch `
       + `${run.epochs[step]}, ${symbol} = ${decimal(found.r)}`
       + (gone ? `; ${counted(gone)} pruned ${noun}s are crosses and do not count` : "")
+      + (infinite ? `; ${counted(infinite)} infinite values are not drawn and do not count` : "")
       + (here ? `; ${counted(here)} chosen, ringed` : "") + ".";
   }
 
@@ -89,7 +91,7 @@ class Scatter {
     const { run, step, colour, log } = /** @type {ScatterView} */ (this.view);
     const layerOf = run.key("layerOf");
     const most = Math.max(1, run.facts.layers.length - 1);
-    if (colour === "depth") return (/** @type {number} */ at) => layerOf[at] / most;
+    if (colour === BY_DEPTH) return (/** @type {number} */ at) => layerOf[at] / most;
     const values = run.values(colour);
     const axis = colourAxis(run, colour, log);
     const start = step * run.count;
@@ -115,7 +117,7 @@ class Scatter {
     /** @type {number[][]} */
     const bins = Array.from({ length: BINS + 1 }, () => []);
     const gone = [];
-    const share = colour === "kept" ? () => 0.3 : this.shares();
+    const share = colour === BY_KEPT ? () => 0.3 : this.shares();
     for (let i = 0; i < places.length; i++) {
       const at = places[i];
       const left = scale.x(placed(xAxis, xs[start + at]));
@@ -128,7 +130,7 @@ class Scatter {
     }
     context.globalAlpha = 0.85;
     bins.forEach((held, bin) => {
-      context.fillStyle = bin === BINS ? themed("line") : colour === "kept" ? themed("accent") : rampColour((bin + 0.5) / BINS);
+      context.fillStyle = bin === BINS ? themed("line") : colour === BY_KEPT ? themed("accent") : rampColour((bin + 0.5) / BINS);
       for (const i of held) {
         context.fillRect(this.left[i] * ratio + boxLeft - size / 2, this.top[i] * ratio + boxTop - size / 2, size, size);
       }
@@ -171,7 +173,7 @@ class Scatter {
     const { run, colour, log } = /** @type {ScatterView} */ (this.view);
     const legend = this.frame.legend;
     legend.replaceChildren();
-    if (colour === "kept") {
+    if (colour === BY_KEPT) {
       legend.append("■ kept, ✕ pruned");
       return;
     }
@@ -181,7 +183,7 @@ class Scatter {
       context.fillStyle = rampColour((bin + 0.5) / BINS);
       context.fillRect((bin * 160) / BINS, 0, 160 / BINS + 1, 10);
     }
-    if (colour === "depth") {
+    if (colour === BY_DEPTH) {
       legend.append("first layer", strip, "last layer");
       return;
     }
@@ -257,6 +259,15 @@ class Scatter {
     this.frame.axes.point(this.told(this.at), this.left[i], this.top[i]);
     return this.told(this.at).replace(/\n/g, "; ");
   }
+}
+
+/** Number of infinite values at an epoch. @param {Recording} run @param {number} step @param {string[]} names @param {number} layer */
+function infiniteAmong(run, step, names, layer) {
+  const layerOf = run.key("layerOf"), start = step * run.count;
+  const infinite = (/** @type {number} */ value) => value === Infinity || value === -Infinity;
+  return [...new Set(names)].map((name) => run.values(name).subarray(start, start + run.count).filter(
+    (/** @type {number} */ value, /** @type {number} */ at) => infinite(value) && (layer < 0 || layerOf[at] === layer),
+  ).length).reduce((sum, count) => sum + count, 0);
 }
 
 /** Label of an axis: symbol, name and unit. @param {Recording} run @param {string} name */

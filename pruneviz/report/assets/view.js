@@ -10,6 +10,7 @@
  *   measureA: string, measureB: string}} View
  */
 
+const BY_DEPTH = "by depth", BY_KEPT = "by kept"; // colours that are no quantity
 const LOGGED = "log:"; // before the name of a logged curve, which may have any name
 
 /** Positions as text: 3-7,12. @param {number[]} places */
@@ -63,7 +64,7 @@ function firstView(store) {
     epoch: run.epochs[run.epochs.length - 1],
     x: firstOf(run, ["theta_g", "theta_g_t1", "abs_theta_g", "sigma"]),
     y: firstOf(run, ["theta_hg", "theta_norm2"]),
-    colour: "depth",
+    colour: BY_DEPTH,
     scale: "log",
     layer: -1,
     bars: measures.length ? "share" : "mean",
@@ -115,7 +116,7 @@ function fromHash(hash, first, store) {
   one("x", quantities);
   one("y", quantities);
   one("quantity", quantities);
-  one("colour", ["depth", "kept", ...quantities]);
+  one("colour", [BY_DEPTH, BY_KEPT, ...quantities]);
   one("scale", ["log", "linear"]);
   one("bars", ["share", "correlation", "mean", "kept"]);
   one("measure", measures);

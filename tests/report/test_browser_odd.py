@@ -82,14 +82,12 @@ def test_a_network_that_is_one_layer(shown: Shown, tmp_path: Path) -> None:
     with pv.Recorder(nn.Linear(5, 3), sample, out=out, classifier=True) as recorder:
         recorder.after_epoch(0)
     runs = pv.load(tmp_path)
-    layer = twin.layers_of(runs)[0]
+    assert twin.layers_of(runs) == [""]
     page = opened(shown, pv.report(runs, tmp_path / "one.html"))
     assert page.text("#epoch-shown") == "0 of 0"
     assert len(page.table("scatter")) == 3
     page.choose("#layer", "0")
-    assert f"of 3 filters of layer {layer} at epoch 0" in page.run(
-        "return document.getElementById('scatter-caption').textContent"
-    ) or "neurons of layer" in page.caption("scatter")
+    assert "of 3 filters of layer (the network itself) at epoch 0" in page.caption("scatter")
     page.choose("#layer", "-1")
     assert "of layer" not in page.caption("scatter")
     assert empty(page, "over-epochs") == ""

@@ -55,8 +55,8 @@ class Layers {
     const known = this.bars.values.map((value, at) => [value, at]).filter(([value]) => Number.isFinite(value));
     if (!known.length) return `${this.bars.told}.`;
     const [most, least] = [Math.max, Math.min].map((pick) => pick(...known.map(([value]) => value)));
-    const name = (/** @type {number} */ value) => run.facts.layers[/** @type {any} */ (known.find(([each]) => each === value))[1]];
-    const only = layer >= 0 ? ` The scatter shows ${run.facts.layers[layer]} alone.` : "";
+    const name = (/** @type {number} */ value) => run.layerName(/** @type {any} */ (known.find(([each]) => each === value))[1]);
+    const only = layer >= 0 ? ` The scatter shows ${run.layerName(layer)} alone.` : "";
     return `${this.bars.told}: from ${short(least)} (${name(least)}) to ${short(most)} (${name(most)}) in ${counted(known.length)} layers.${only}`;
   }
 
@@ -111,7 +111,7 @@ class Layers {
     const { run, chosen } = /** @type {LayersView} */ (this.view);
     const there = chosen.size ? `\n${counted(this.chosen[at])} of ${counted(this.bars.counts[at])} rows chosen` : "";
     const value = Number.isFinite(this.bars.values[at]) ? short(this.bars.values[at], 4) : "none";
-    return `${run.facts.layers[at]}\n${this.bars.label}: ${value}\n${counted(this.bars.counts[at])} ${run.facts.noun}s${there}`;
+    return `${run.layerName(at)}\n${this.bars.label}: ${value}\n${counted(this.bars.counts[at])} ${run.facts.noun}s${there}`;
   }
 
   /** @param {number} left */
@@ -138,7 +138,7 @@ class Layers {
     }
     if ((key === "Enter" || key === " ") && this.at !== null) {
       this.pick(this.at);
-      return `${layers[this.at]}`;
+      return /** @type {LayersView} */ (this.view).run.layerName(this.at);
     }
     if (!(key in moves)) return null;
     const by = moves[/** @type {keyof typeof moves} */ (key)];

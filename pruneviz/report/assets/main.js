@@ -301,7 +301,7 @@ class Page {
     }
     this.ratios[0].label.toggleAttribute("hidden", view.bars !== "share" && view.curve !== "masks");
     fill(this.run, runs, view.run);
-    fill(this.layer, [["-1", "all"], ...run.facts.layers.map((name, depth) => /** @type {[string, string]} */ ([String(depth), name]))], String(view.layer));
+    fill(this.layer, [["-1", "all"], ...run.facts.layers.map((_, depth) => /** @type {[string, string]} */ ([String(depth), run.layerName(depth)]))], String(view.layer));
     this.slider.max = String(run.epochs.length - 1);
     this.slider.value = String(step);
     this.slider.setAttribute("aria-valuetext", `epoch ${run.epochs[step]}`);

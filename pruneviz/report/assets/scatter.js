@@ -55,7 +55,7 @@ class Scatter {
     const found = correlation(valuesAt(run.values(x), start, counting), valuesAt(run.values(y), start, counting), method);
     const symbol = method === "spearman" ? "Spearman ρ" : "Pearson r";
     const noun = run.facts.noun;
-    const where = layer >= 0 ? ` of layer ${run.facts.layers[layer]}` : "";
+    const where = layer >= 0 ? ` of layer ${run.layerName(layer)}` : "";
     const here = this.places.filter((at) => chosen.has(at)).length;
     const gone = this.places.length - counting.length;
     const infinite = infiniteAmong(run, step, [x, y], layer);

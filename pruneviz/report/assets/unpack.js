@@ -207,9 +207,12 @@ class Recording {
     return best;
   }
 
+  /** Name of a layer in words: a network that is one layer calls it "". @param {number} depth */
+  layerName(depth) { return this.facts.layers[depth] || "(the network itself)"; }
+
   /** A row's name: layer, filter, weight. @param {number} at position */
   rowName(at) {
-    const layer = this.facts.layers[this.key("layerOf")[at]];
+    const layer = this.layerName(this.key("layerOf")[at]);
     const weight = this.keys.has("weight") ? `, weight ${this.key("weight")[at]}` : "";
     const noun = this.facts.noun === "weight" ? "filter" : this.facts.noun;
     return `${layer}, ${noun} ${this.key("filter")[at]}${weight}`;

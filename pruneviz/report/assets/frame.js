@@ -50,7 +50,8 @@ function fill(select, options, value) {
     }));
     select.dataset.key = key;
   }
-  select.value = value;
+  // setting the same value again would end what somebody is typing to find an option
+  if (select.value !== value) select.value = value;
 }
 
 /** One value of a CSV file. @param {string | number} value */
@@ -333,7 +334,7 @@ class Frame {
     this.details = element("details", {}, [element("summary", {}, ["Numbers as a table"])]);
     this.details.addEventListener("toggle", () => { this.page = 0; this.fillTable(); });
     const save = element("button", { type: "button", class: "csv" }, ["Download CSV"]);
-    save.setAttribute("aria-label", `Download the numbers of ${title} as CSV`);
+    save.setAttribute("aria-label", `Download CSV: numbers of ${title}`);
     save.addEventListener("click", () => download(`${id}.csv`, csvOf(this.table())));
     this.section = element("section", { class: "picture", id, "aria-labelledby": `${id}-title` }, [
       this.title, this.choices, this.plotHost, hint, this.legend, this.caption,

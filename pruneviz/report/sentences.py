@@ -80,9 +80,12 @@ def _correlation(rows: ShownRows, kind: RowKind) -> Iterator[str]:
         if pd.notna(row["r"])
     ]
     if told:
+        every = (
+            f"a sample of {rows.shape[1]:,} {kind.noun}s" if kind.sampled else f"all {kind.noun}s"
+        )
         symbols = " and ".join(described(name, kind)["symbol"] for name in (_Y, _X))
         yield (
-            f"Correlation: Pearson's r of {symbols} over all {kind.noun}s is {', and '.join(told)} "
+            f"Correlation: Pearson's r of {symbols} over {every} is {', and '.join(told)} "
             "(95 % intervals, layers resampled)."
         )
 

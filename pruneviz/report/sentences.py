@@ -85,7 +85,7 @@ def _correlation(rows: ShownRows, kind: RowKind) -> Iterator[str]:
         )
         symbols = " and ".join(described(name, kind)["symbol"] for name in (_Y, _X))
         yield (
-            f"Correlation: Pearson's r of {symbols} over {every} is {', and '.join(told)} "
+            f"Correlation: Pearson's r of {symbols} over {number} {kind.noun}s is {', and '.join(told)} "
             "(95 % intervals, layers resampled)."
         )
 

@@ -80,12 +80,11 @@ def _correlation(rows: ShownRows, kind: RowKind) -> Iterator[str]:
         if pd.notna(row["r"])
     ]
     if told:
-        every = (
-            f"a sample of {rows.shape[1]:,} {kind.noun}s" if kind.sampled else f"all {kind.noun}s"
-        )
+        number = f"a sample of {rows.shape[1]:,}" if kind.sampled else "all"
+        over = f"{number} {kind.noun}s"
         symbols = " and ".join(described(name, kind)["symbol"] for name in (_Y, _X))
         yield (
-            f"Correlation: Pearson's r of {symbols} over {number} {kind.noun}s is {', and '.join(told)} "
+            f"Correlation: Pearson's r of {symbols} over {over} is {', and '.join(told)} "
             "(95 % intervals, layers resampled)."
         )
 

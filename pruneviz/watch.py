@@ -61,7 +61,7 @@ def watch(
     followed.look()
     typer.echo(f"{server.address}  (Ctrl-C ends it)")
     if followed.trouble:
-        typer.echo(followed.trouble, err=True)
+        typer.echo(f"waiting for recordings: {followed.trouble}", err=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         if open_it:

@@ -107,6 +107,7 @@ def run_contents(run: Runs, columns: Sequence[str] | None = None) -> RunContents
         "name": name,
         "finished": name not in run.unfinished,
         "noun": kind.noun,
+        "sampled": kind.sampled,
         "facts": facts_of(run),
         "sentences": sentences_on(run, rows, kind),
         "epochs": list(rows.epochs),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pruneviz.console.words import counted
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import BN_MODES
 from pruneviz.plot.words import dataset_title, measure_title, network_title, percent
@@ -72,7 +73,7 @@ def _sample(spec: dict[str, Any]) -> str:
 def _schedule(spec: dict[str, Any]) -> str:
     parts = []
     if "epochs" in spec:
-        parts.append(f"{_number(spec['epochs'])} epochs")
+        parts.append(counted(int(spec["epochs"]), "epoch"))
     if "lr" in spec:
         parts.append(f"learning rate {_number(spec['lr'])}")
     drops = spec.get("lr_drops")
@@ -87,7 +88,7 @@ def _pruning(spec: dict[str, Any]) -> str:
     if "measure" in spec and rounds:
         target = spec.get("target")
         goal = f", {percent(float(target), digits=0)}" if isinstance(target, float) else ""
-        return f"{measure_title(str(spec['measure']))}, {_number(rounds)} rounds{goal}"
+        return f"{measure_title(str(spec['measure']))}, {counted(int(rounds), 'round')}{goal}"
     if says is None or says == "" or str(says) == "False":
         return "none"
     return "by a loop of one's own" if str(says) == "True" else str(says)

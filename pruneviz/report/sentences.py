@@ -80,9 +80,11 @@ def _correlation(rows: ShownRows, kind: RowKind) -> Iterator[str]:
         if pd.notna(row["r"])
     ]
     if told:
+        number = f"a sample of {rows.shape[1]:,}" if kind.sampled else "all"
+        over = f"{number} {kind.noun}s"
         symbols = " and ".join(described(name, kind)["symbol"] for name in (_Y, _X))
         yield (
-            f"Correlation: Pearson's r of {symbols} over all {kind.noun}s is {', and '.join(told)} "
+            f"Correlation: Pearson's r of {symbols} over {over} is {', and '.join(told)} "
             "(95 % intervals, layers resampled)."
         )
 

@@ -311,6 +311,19 @@ function wholeSide(label, low, high) {
   };
 }
 
+/**
+ * A table that scrolls. @param {string[]} columns @param {(string | number)[][]} rows
+ * @param {string} label what it is, for readers of screens
+ */
+function tableOf(columns, rows, label) {
+  const cell = (/** @type {string | number} */ value) => typeof value === "number" ? short(value, 5) : value;
+  const table = element("table", {}, [
+    element("thead", {}, [element("tr", {}, columns.map((name) => element("th", { scope: "col" }, [name])))]),
+    element("tbody", {}, rows.map((row) => element("tr", {}, row.map((value) => element("td", {}, [cell(value)]))))),
+  ]);
+  return element("div", { class: "scrolled", tabindex: "0", role: "region", "aria-label": label }, [table]);
+}
+
 /** The frame of one picture. */
 class Frame {
   /**
@@ -360,14 +373,7 @@ class Frame {
     const pages = Math.max(1, Math.ceil(rows.length / PAGE_ROWS));
     this.page = Math.max(0, Math.min(this.page, pages - 1));
     const shown = rows.slice(this.page * PAGE_ROWS, (this.page + 1) * PAGE_ROWS);
-    const cell = (/** @type {string | number} */ value) => typeof value === "number" ? short(value, 5) : value;
-    const table = element("table", {}, [
-      element("thead", {}, [element("tr", {}, columns.map((name) => element("th", { scope: "col" }, [name])))]),
-      element("tbody", {}, shown.map((row) => element("tr", {}, row.map((value) => element("td", {}, [cell(value)]))))),
-    ]);
-    const held = element("div", { class: "held" }, [
-      element("div", { class: "scrolled", tabindex: "0", role: "region", "aria-label": `${this.title.textContent}, numbers` }, [table]),
-    ]);
+    const held = element("div", { class: "held" }, [tableOf(columns, shown, `${this.title.textContent}, numbers`)]);
     if (pages > 1) held.append(this.pager(pages, rows.length));
     this.details.append(held);
   }

@@ -169,7 +169,7 @@ function barsOf(view) {
     const facts = run.measure(measure);
     const counts = byLayer(run, positionsWith(run, step, [], { pruned: true })).map((held) => held.length);
     if (!facts) return { values: [], counts, label: "pruned share", told: "this run has no columns of any measure" };
-    const told = `share of each layer that ${facts.symbol} prunes at ${ratio} % of all ${noun}s, at epoch ${epoch}`;
+    const told = `share of each layer that ${facts.symbol} prunes at ${ratio} % of ${run.facts.sampled ? "the sampled" : "all"} ${noun}s, at epoch ${epoch}`;
     if (facts.flat.includes(step)) {
       return { values: counts.map(() => NaN), counts, label: "pruned share", told: `all ${noun}s score alike by ${facts.symbol} at epoch ${epoch}, so no mask is drawn` };
     }

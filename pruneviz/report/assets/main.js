@@ -39,6 +39,7 @@ class Page {
     this.play = /** @type {HTMLButtonElement} */ (placeOf("play"));
     this.play.addEventListener("click", () => this.playOrStop());
     this.followTheme();
+    showRuns(store);
     window.addEventListener("hashchange", () => {
       if (this.address.is(asHash(this.view, this.first))) return;
       this.view = fromHash(location.hash, this.first, this.store);
@@ -83,6 +84,7 @@ class Page {
     this.first = firstView(store);
     this.view = fromHash(hash, this.first, store);
     const now = store.run(this.view.run);
+    showRuns(store);
     if (atEnd) this.view.epoch = now.epochs[now.epochs.length - 1];
     this.update();
   }
@@ -329,6 +331,21 @@ function tell(text, wrong = false) {
   const state = placeOf("state");
   if (state.textContent !== text) state.textContent = text;
   state.classList.toggle("wrong", wrong);
+}
+
+const TOLD_OF_RUNS = ["network", "data set", "seed", "final accuracy", "batch norm", "pruning"];
+
+/** All runs with their facts, where there are several. @param {Store} store */
+function showRuns(store) {
+  const details = placeOf("all-runs");
+  details.hidden = store.runs.length < 2;
+  const row = (/** @type {Recording} */ run) => {
+    const facts = new Map(run.facts.facts);
+    const cells = TOLD_OF_RUNS.map((name) => (facts.get(name) || "").split(":")[0]);
+    return [run.facts.name, ...cells, run.facts.finished ? "" : "not finished"];
+  };
+  const frame = tableOf(["run", ...TOLD_OF_RUNS, "state"], store.runs.map(row), "All runs");
+  details.replaceChildren(element("summary", {}, [`All ${several(store.runs.length, "run")}`]), frame);
 }
 
 /** How values are held, at the foot of the page. @param {Facts} facts */

@@ -11,7 +11,7 @@
  *   ordered: number, absent: number, like: [string, string] | null,
  *   flat: number[]}} MeasureFacts
  * @typedef {{unit: string, meaning: string, values: (number | null)[]}} Curve
- * @typedef {{name: string, noun: string, facts: [string, string][], sentences: string[],
+ * @typedef {{name: string, noun: string, sampled: boolean, facts: [string, string][], sentences: string[],
  *   epochs: number[], layers: string[], count: number, layerOf: number, filter: number,
  *   weight: number | null, kept: number, columns: ColumnFacts[], measures: MeasureFacts[],
  *   quantile: number | null, curves: Record<string, Curve>, blocks: BlockFacts[],

@@ -539,6 +539,15 @@ def test_another_run_is_shown_with_its_facts(page: Shown, shipped: Runs) -> None
     assert page.element("#run-a").get_property("value") == EVAL
 
 
+def test_all_runs_are_listed_with_their_facts(page: Shown) -> None:
+    assert page.text("#all-runs summary") == "All 2 runs"
+    page.element("#all-runs summary").click()
+    rows = [row.text for row in page.driver.find_elements("css selector", "#all-runs tbody tr")]
+    page.element("#all-runs summary").click()
+    assert [row.split()[0] for row in rows] == [EVAL, BATCH]
+    assert " eval " in rows[0] and " batch " in rows[1]
+
+
 def test_the_noise_warning_and_the_correlation_stand_in_the_head(page: Shown, run: Runs) -> None:
     told = page.text("#sentences")
     first = run.filters[run.filters["epoch"] == 0]

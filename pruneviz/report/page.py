@@ -120,7 +120,7 @@ def _notes(runs: Sequence[dict[str, Any]]) -> list[str]:
     columns = [column for run in runs for column in run["columns"]]
     rounded = list(dict.fromkeys(column["name"] for column in columns if column["rounded"]))
     exact = "Columns are held as they were recorded (float32)"
-    near = f"values of pruning measures are rounded to {ROUNDING:.1%} of their size"
+    near = f"values of pruning measures are rounded to {100 * ROUNDING:.1f} % of their size"
     if rounded:
         near = f"{', '.join(rounded)} and the {near}"
     return [

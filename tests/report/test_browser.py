@@ -393,11 +393,17 @@ def test_two_runs_share_their_axes(page: Shown, shipped: Runs) -> None:
             twin.AxisTwin([twin.values_of(shipped.named(n).filters, c) for n in (EVAL, BATCH)])
             for c in ("theta_g", "theta_hg")
         ]
+        assert page.caption(side).startswith(f"{name}: θᵀHg against θᵀg of 1,064 filters")
         rows = twin.points_on(run, "theta_g", "theta_hg", 16, box, both)
         for _, row in twin.isolated(rows, 3).iterrows():
             told = page.hover(side, row["left"], row["top"]).splitlines()
             assert told[0] == f"{row['layer']}, filter {row['filter']}", side
             assert number_after(told[1], "=") == pytest.approx(row["theta_hg"], rel=5e-3)
+
+
+def test_both_sides_stand_at_one_height(page: Shown) -> None:
+    one, other = page.plot("side-a"), page.plot("side-b")
+    assert (one.top, one.width, one.height) == (other.top, other.width, other.height)
 
 
 def test_sides_may_show_other_quantities_and_the_same_run(page: Shown, run: Runs) -> None:
@@ -407,8 +413,8 @@ def test_sides_may_show_other_quantities_and_the_same_run(page: Shown, run: Runs
     table = page.table("side-b")
     last = run.filters[run.filters["epoch"] == 16]
     np.testing.assert_allclose(as_numbers(table["sigma"]), last["sigma"], rtol=1e-4)
-    assert page.caption("side-b").startswith("Σ|θg| against σ of 1,064 filters")
-    assert page.caption("side-a").startswith("θᵀHg against θᵀg of 1,064 filters")
+    assert page.caption("side-b").startswith(f"{EVAL}: Σ|θg| against σ of 1,064 filters")
+    assert page.caption("side-a").startswith(f"{EVAL}: θᵀHg against θᵀg of 1,064 filters")
 
 
 @pytest.mark.parametrize("ratio", [1, 20, 73])
@@ -592,8 +598,11 @@ def test_nothing_is_wider_than_the_window(page: Shown, width: int) -> None:
 
 
 def test_keys_point_at_rows(page: Shown, run: Runs) -> None:
+    page.hover("layers", 40, 40)  # the pointer rests on a picture that is scrolled away
     page.run("document.getElementById('scatter-plot').focus()")
     page.press(Keys.HOME)
+    page.run("scrollBy({top: 40, behavior: 'instant'})")
+    page.settle()
     rows = run.filters[run.filters["epoch"] == 16]
     lowest = rows.loc[rows["theta_g"].idxmin()]
     assert page.tooltip().splitlines()[0] == f"{lowest['layer']}, filter {lowest['filter']}"

@@ -126,7 +126,8 @@ class Axes {
     this.plot.over.append(this.empty);
     new ResizeObserver(() => this.resize()).observe(host);
     host.addEventListener("keydown", (event) => this.pressed(event));
-    host.addEventListener("blur", () => { showTooltip(null); });
+    this.keyed = false; // whether keys put the tooltip where it is
+    host.addEventListener("blur", () => { this.keyed = false; showTooltip(null); });
   }
 
   /** @returns {any} */
@@ -165,11 +166,11 @@ class Axes {
       },
       hooks: {
         draw: [(/** @type {any} */ u) => this.drawn(u)],
-        setCursor: [(/** @type {any} */ u) => this.moved(u.cursor.left, u.cursor.top)],
+        setCursor: [(/** @type {any} */ u) => this.moved(u.cursor.left, u.cursor.top, u.cursor.event)],
         setSelect: [(/** @type {any} */ u) => this.selected(u)],
         ready: [(/** @type {any} */ u) => {
           u.over.addEventListener("click", (/** @type {MouseEvent} */ event) => this.clicked(event));
-          u.over.addEventListener("mouseleave", () => showTooltip(null));
+          u.over.addEventListener("mouseleave", () => { if (!this.keyed) showTooltip(null); });
         }],
       },
     }, [[0, 1], [null, null]], this.host);
@@ -238,9 +239,12 @@ class Axes {
     context.restore();
   }
 
-  /** @param {number} left @param {number} top */
-  moved(left, top) {
+  /** @param {number} left @param {number} top @param {MouseEvent | null} event */
+  moved(left, top, event) {
     if (!this.behaviour.hover) return;
+    // the page moved below a pointer that rests
+    if (this.keyed && !event?.movementX && !event?.movementY) return;
+    this.keyed = false;
     const text = left < 0 ? null : this.behaviour.hover(left, top);
     const box = this.plot.over.getBoundingClientRect();
     showTooltip(text, box.left + left, box.top + top);
@@ -276,6 +280,7 @@ class Axes {
   /** Show a tooltip at a place that keys chose. @param {string} text @param {number} left @param {number} top */
   point(text, left, top) {
     const box = this.plot.over.getBoundingClientRect();
+    this.keyed = true;
     showTooltip(text, box.left + left, box.top + top);
   }
 }

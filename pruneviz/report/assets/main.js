@@ -261,6 +261,7 @@ class Page {
     for (const [side, run, x, y] of /** @type {[Scatter, Recording, string, string][]} */ ([[sideA, a, ax, ay], [sideB, b, bx, by]])) {
       const colour = view.colour === BY_KEPT || run.held.has(view.colour) ? view.colour : BY_DEPTH;
       side.show({ run, step: run.stepOf(view.epoch), x, y, colour, layer: -1, chosen: new Set(), xAxis: both.x, yAxis: both.y, method: view.method, log });
+      side.frame.tell(`${run.facts.name}: ${side.caption()}`, () => side.table());
     }
     const shared = ["overlap", b.facts.name, view.measureA, view.measureB, view.ratio].join("\n");
     overlap.show(a.remembered(shared, () => overlapCurves(a, b, view)), view.epoch, a.epochs);

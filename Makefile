@@ -71,7 +71,8 @@ notebooks: record
 # Warnings are errors. Pictures of figures/digits are shown if they are there; nothing is run or drawn.
 docs: setup
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --jobs 2 \
-	  --conf-dir docs/site --builder html . docs/_build/html
+	  --conf-dir docs/site --builder html --doctree-dir docs/_build/doctrees . docs/_build/html
+	$(BIN)/python docs/site/check.py docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 lint: setup

@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
-import gallery_pages
+import gallery_pages  # noqa: E402
 
-import pruneviz
+import pruneviz  # noqa: E402
 
 gallery_pages.write()
 
@@ -28,7 +28,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_design",
     "sphinx_copybutton",
-    "alt_texts",
+    "pictures",
     "reference",
 ]
 root_doc = "docs/index"
@@ -45,6 +45,7 @@ nitpick_ignore_regex = [("py:class", rf"({_OUTSIDE})\b.*|(pruneviz\..*\.)?({_PAR
 default_role = "name"
 autodoc_typehints = "description"
 autodoc_typehints_format = "short"
+autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {
     name: name for name in ("AnyMeasure", "AnyNetwork", "Inputs", "Sample", "UnitKind")
 }
@@ -52,7 +53,6 @@ autodoc_type_aliases["Measure"] = "AnyMeasure"
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-python_maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
 
 myst_enable_extensions = ["colon_fence"]
@@ -61,4 +61,9 @@ nb_execution_mode = "off"  # notebooks keep the outputs that they are committed 
 nb_ipywidgets_js = {}  # no script from outside
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_extra_path = ["root"]  # index.html, which leads to docs/index.html
+html_show_copyright = False
+html_copy_source = False

@@ -8,6 +8,7 @@ pictures that they made, and tests run some of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,14 @@ def lines_of_code(figure: str, folder: str) -> Iterator[str]:
     yield from ("```bash", f"pruneviz figures {figure} --data {folder}", "```", "")
 
 
+def finding(file: Path) -> Iterator[str]:
+    """What the recordings say, from the caption that lies beside a picture."""
+    text = file.with_suffix(".txt").read_text(encoding="utf-8")
+    told = re.search(r"^(These recordings): (.*?)\n[\d,]+ runs?:", text, re.MULTILINE | re.DOTALL)
+    if told:
+        yield from (f"**{told[1]}:** {told[2]} ([What is a verdict?](../claims.md))", "")
+
+
 def caption(file: Path) -> Iterator[str]:
     """The caption that lies beside a picture, folded in."""
     yield from (":::{dropdown} Caption with numbers, verdict and runs", "```text")
@@ -117,6 +126,7 @@ def section(scale: Scale, figure: str) -> Iterator[str]:
     yield from (f"## {scale.title}", "", scale.told.format(figure=figure), "")
     if file.exists():
         yield from (f"![Figure {figure}](../../{file.relative_to(ROOT)})", "")
+        yield from finding(file)
     yield from lines_of_code(figure, recordings(scale, FIGURES[figure]))
     if file.exists():
         yield from caption(file)

@@ -87,6 +87,7 @@ def test_every_picture_of_a_figure_that_ships_is_in_the_gallery(gallery: ModuleT
     assert len(shipped) > 30
     absent = [str(file) for file in shipped if f"(../../{file})" not in pages]
     assert not absent, f"not in the gallery: {', '.join(absent)}"
+    assert pages.count("**These recordings:** Verdict on the claim:") >= len(shipped)
 
 
 def test_pages_of_the_gallery_are_written_for_every_figure(

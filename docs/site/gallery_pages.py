@@ -159,7 +159,7 @@ def page(figure: str) -> str:
 
 def tiny_imagenet() -> Iterator[str]:
     """How to record the figure about another data set."""
-    yield from ("## Record it", "", "Tiny-ImageNet has to lie in the folder `images`; then:", "")
+    yield from ("## Record it", "", "Unpack Tiny-ImageNet as `images/tiny-imagenet-200`, then:", "")
     yield from ("```bash", "pruneviz record --preset paper --figures I1", "```", "")
     yield from lines_of_code("I1", "data/paper")
 

@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import typer.main
@@ -111,6 +112,19 @@ def test_the_lines_below_a_picture_draw_it(
     (tmp_path / "data").symlink_to(ROOT / "data")
     exec(compile(code, f"figure {figure}", "exec"), {})
     assert (tmp_path / f"{file_stem(figure)}.png").stat().st_size > 10_000
+
+
+def test_commands_of_the_gallery_are_understood(gallery: ModuleType) -> None:
+    root: Any = typer.main.get_command(cli.app)
+    context = root.make_context("pruneviz", [], resilient_parsing=True)
+    pages = "\n".join(map(gallery.page, FIGURES))
+    lines = set(re.findall(r"^pruneviz (\w+) (.*)$", pages, re.MULTILINE))
+    lines |= set(re.findall(r"`pruneviz (\w+) ([^`]*)`", pages))
+    assert len(lines) > len(FIGURES)
+    for name, arguments in lines:
+        root.get_command(context, name).make_context(
+            name, arguments.split()
+        )  # fails at a wrong one
 
 
 # The check of the built site

@@ -1,6 +1,7 @@
 """Measure and draw the dynamics of neural-network pruning.
 
-Public names load on first use: `import pruneviz` is quick, and drawing never loads torch.
+Public names load on first use: `import pruneviz` is quick, and drawing never loads torch. Where
+torch is not installed, names that measure raise `pruneviz.errors.MissingExtraError`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pruneviz.figures.draw import compose as compose
     from pruneviz.figures.draw import draw as draw
     from pruneviz.figures.options import DrawOptions as DrawOptions
+    from pruneviz.log.examples import load_example as load_example
     from pruneviz.log.pruning_options import PruningOptions as PruningOptions
     from pruneviz.log.run_spec import RunSpec as RunSpec
     from pruneviz.log.runs import Runs as Runs
@@ -89,6 +91,7 @@ _HOMES = {
     "keep_mask": "pruneviz.analysis.masks",
     "leave_one_layer_out": "pruneviz.analysis.robustness",
     "load": "pruneviz.log.runs",
+    "load_example": "pruneviz.log.examples",
     "load_with_masks": "pruneviz.pruning.masked_state",
     "permutation_test": "pruneviz.analysis.permutation",
     "prune_like": "pruneviz.pruning.held_entries",
@@ -122,7 +125,11 @@ def __getattr__(name: str) -> Any:
         from pruneviz.errors import unknown_name
 
         raise AttributeError(f"pruneviz: {unknown_name('attribute', name, __all__)}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    from pruneviz.errors import names_extra
+
+    with names_extra(f"pruneviz.{name}"):
+        home = importlib.import_module(_HOMES[name])
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

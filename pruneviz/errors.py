@@ -6,7 +6,11 @@ Each message names the given value, the expected one and the repair.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+# What the extra `measure` installs, as it is imported.
+MEASURE_PACKAGES = frozenset({"torch", "torchvision", "safetensors", "sklearn"})
 
 
 class PrunevizError(ValueError):
@@ -62,6 +66,32 @@ class PruningError(PrunevizError):
 
 class TrainingError(PrunevizError):
     """A training run cannot continue because its loss is no longer finite."""
+
+
+class MissingExtraError(PrunevizError, ImportError):
+    """A part of pruneviz needs packages of an extra that is not installed; names the extra."""
+
+
+@contextmanager
+def names_extra(part: str, extra: str = "measure") -> Iterator[None]:
+    """Make an import of torch, or of another package for measuring, name the extra if it fails.
+
+    Args:
+        part: The part of pruneviz that imports, such as "pruneviz.measure".
+        extra: The extra to name; it includes `measure`.
+
+    Raises:
+        MissingExtraError: In place of a `ModuleNotFoundError` about one of `MEASURE_PACKAGES`.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in MEASURE_PACKAGES:
+            raise
+        raise MissingExtraError(
+            f"{part} needs {package}, which is not installed: pip install 'pruneviz[{extra}]'"
+        ) from None
 
 
 def unknown_name(what: str, name: str, known: Collection[str], hint: str = "") -> str:

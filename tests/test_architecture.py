@@ -9,8 +9,10 @@ import ast
 import functools
 import graphlib
 import inspect
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +122,27 @@ def test_wings_without_torch_never_import_it() -> None:
         if imported.split(".")[0] in TORCH_PACKAGES
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_wings_without_torch_and_commands_load_with_a_plain_install() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = {re.split(r"[^\w-]", one)[0] for one in project["dependencies"]}
+    wrong = [
+        f"{place(module, node.lineno)}: {name} comes with an extra; import it where it is used"
+        for module in SOURCES
+        if wing(module) not in TORCH
+        for node in parsed(module).body
+        for name in top_level_names(node)
+        if name not in {"pruneviz", *installed, *sys.stdlib_module_names}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def top_level_names(node: ast.stmt) -> list[str]:
+    """The packages that an import statement loads."""
+    if isinstance(node, ast.Import):
+        return [alias.name.partition(".")[0] for alias in node.names]
+    return [(node.module or "").partition(".")[0]] if isinstance(node, ast.ImportFrom) else []
 
 
 def test_no_module_imports_a_private_name_of_another() -> None:

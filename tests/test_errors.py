@@ -44,6 +44,6 @@ def test_a_hint_ends_the_message() -> None:
 def test_one_except_clause_catches_every_error_of_the_package() -> None:
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     ours = [error for error in classes if error.__module__ == errors.__name__]
-    assert len(ours) == 11
+    assert len(ours) == 12
     assert all(issubclass(error, PrunevizError) for error in ours)
     assert issubclass(PrunevizError, ValueError)

@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from pruneviz.console.options import one_by_one
 from pruneviz.console.usage import suggestion, swallowed_option, usage_message
-from pruneviz.errors import PrunevizError
+from pruneviz.errors import PrunevizError, names_extra
 
 DONE, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -217,7 +217,8 @@ def _ended(main: Callable[..., Any], exits: bool, *args: Any, **settings: Any) -
 def _without_traces(invoke: Callable[[Any], Any], ctx: Any) -> Any:
     """Run a command function; expected errors become one line and an exit code."""
     try:
-        return invoke(ctx)
+        with names_extra(ctx.command_path):
+            return invoke(ctx)
     except PrunevizError as error:
         stop(str(error), WRONG_USE)
     except Incomplete as error:

@@ -22,7 +22,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.datasets.utils import check_integrity
 
-from pruneviz.errors import DataError, PresetError, unknown_name
+from pruneviz.errors import DataError, PresetError, names_extra, unknown_name
 from pruneviz.experiment.images import ImageData
 
 ROOT_VARIABLE = "PRUNEVIZ_IMAGES"
@@ -114,7 +114,9 @@ def _folder(root: str | Path | None) -> Path:
 
 
 def _find_digits(root: Path, download: bool) -> None:
-    """No-op: scikit-learn brings the images."""
+    """Check that scikit-learn is there, which brings the images."""
+    with names_extra("the data set digits"):
+        import sklearn  # noqa: F401
 
 
 def _read_digits(found: None, image_size: int) -> ImageData:

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from pruneviz.errors import LogError, MissingExtraError, names_extra
 
-from pruneviz.errors import LogError
-from pruneviz.loops.follower import Follower, checked_metrics, chosen_facts
+with names_extra("pruneviz.loops.lightning", "lightning"):
+    from torch import nn
+
+    from pruneviz.loops.follower import Follower, checked_metrics, chosen_facts
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "train_loss": ("train_loss", "train/loss"),
@@ -34,7 +36,7 @@ def _callbacks() -> tuple[Any, ...]:
         else:
             if found:
                 return found
-    raise ImportError(
+    raise MissingExtraError(
         "pruneviz.loops.lightning needs Lightning, which is not installed: "
         "pip install 'pruneviz[lightning]'"
     ) from missing

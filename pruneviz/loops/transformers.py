@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pruneviz.errors import LogError
-from pruneviz.loops.follower import Follower, checked_metrics, chosen_facts
+from pruneviz.errors import LogError, MissingExtraError, names_extra
+
+with names_extra("pruneviz.loops.transformers", "transformers"):
+    from pruneviz.loops.follower import Follower, checked_metrics, chosen_facts
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "test_loss": ("eval_loss",),
@@ -24,7 +26,7 @@ def _callback() -> Any:
     try:
         return importlib.import_module("transformers").TrainerCallback
     except ImportError as error:
-        raise ImportError(
+        raise MissingExtraError(
             "pruneviz.loops.transformers needs Transformers and Accelerate, which are not "
             "installed: pip install 'pruneviz[transformers]'"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
@@ -12,8 +13,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pruneviz.errors import DataError, PresetError
-from pruneviz.experiment.datasets import DATASETS, load_dataset
+from pruneviz.errors import DataError, MissingExtraError, PresetError
+from pruneviz.experiment.datasets import DATASETS, find_dataset, load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample
 from tests.support.generators import untouched
 
@@ -44,6 +45,15 @@ def test_digits_are_scikit_learns(digits: ImageData) -> None:
     assert torch.bincount(labels).tolist() == np.bincount(load_digits().target).tolist()
     share = torch.bincount(digits.test_labels) / torch.bincount(labels)
     assert (share - 0.2).abs().max() < 0.006
+
+
+def test_without_scikit_learn_digits_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    told = r"digits needs sklearn, .*: pip install 'pruneviz\[measure\]'"
+    with pytest.raises(MissingExtraError, match=told):
+        find_dataset("digits")
+    with pytest.raises(MissingExtraError, match=told):
+        load_dataset("digits")
 
 
 def test_digits_split_is_fixed_and_disjoint(digits: ImageData) -> None:

@@ -39,6 +39,7 @@ PAGES = [
     *(page for part in PARTS for page in sorted((ROOT / "docs" / part).glob("*.md"))),
     ROOT / "data" / "README.md",
     ROOT / "figures" / "README.md",
+    ROOT / "pruneviz" / "log" / "example_runs" / "README.md",
 ]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PUBLIC_MODULES = (
@@ -288,7 +289,7 @@ def test_targets_and_extras_in_docs_exist() -> None:
     wrong += [
         f"{name}: extra {extra}"
         for name, text in {**texts(), "Makefile": makefile}.items()
-        for listed in re.findall(r"'\.\[([a-z,]+)\]'", text)
+        for listed in re.findall(r"'(?:\.|pruneviz)\[([a-z,]+)\]'", text)
         for extra in listed.split(",")
         if extra not in extras
     ]

@@ -1,7 +1,7 @@
 """Pages of the gallery: one for each figure of the paper, written into docs/gallery before a build.
 
 Pictures and captions are those that `pruneviz figures` wrote into figures/; nothing is drawn here.
-sphinx-gallery runs a script for each picture: the 38 that ship take about 50 s of one core, twice
+sphinx-gallery runs a script for each picture: the 38 that ship take about 45 s of one core, twice
 the rest of the build, and CI draws most of them already. So the lines of code stand beside the
 pictures that they made, and tests run some of them.
 """

@@ -2,7 +2,7 @@
 
 Docstrings are Google style with names in single backticks. A name that the reference holds becomes
 a link, with `pv.` or `pruneviz.` in front or without; everything else in backticks is code, and
-outside of them `*` and `|` are just characters. In Markdown, code that begins with `pv.` is a link.
+outside of them `*` and `|` are just characters.
 """
 
 from __future__ import annotations
@@ -63,20 +63,6 @@ def as_written(
     lines[:] = "".join(parts).split("\n")
 
 
-def link_names(app: Sphinx, tree: nodes.document, docname: str) -> None:
-    """Make public names in the text of Markdown pages links to the reference."""
-    known = app.env.domains["py"].objects
-    for code in list(tree.findall(nodes.literal)):
-        name = re.match(r"pv\.([\w.]*\w)", code.astext())
-        entry = known.get(f"pruneviz.{name[1]}") if name else None
-        if entry is None or isinstance(code.parent, (nodes.reference, nodes.title)):
-            continue
-        uri = f"{app.builder.get_relative_uri(docname, entry.docname)}#{entry.node_id}"
-        link = nodes.reference("", "", refuri=uri, internal=True, classes=["name-link"])
-        code.replace_self(link)
-        link += code
-
-
 class CommandHelp(Directive):
     """The help text of the command line or of one of its subcommands, as a terminal shows it."""
 
@@ -108,6 +94,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("name", name_role)
     app.add_directive("command-help", CommandHelp)
     app.connect("autodoc-process-docstring", as_written, priority=100)
-    app.connect("doctree-resolved", link_names)
     app.connect("missing-reference", leave_as_code)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

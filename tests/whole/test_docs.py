@@ -166,7 +166,7 @@ SHORTER = {  # what makes the examples of docs short enough for a test
     "range(1, 161)": "range(1, 5)",
     "data/huge": str(ROOT / "data" / "cifar-mini-batch"),
     "data/paper": str(ROOT / "data" / "paper"),
-    "data/cifar-mini/*": str(ROOT / "data" / "cifar-mini-batch" / "*"),
+    "data/cifar-mini/*": str(ROOT / "data" / "cifar-mini" / "*"),
     '"data/cifar-mini"': repr(str(ROOT / "data" / "cifar-mini-batch")),
     "data/digits": str(ROOT / "data" / "cifar-mini-batch"),
     "data/cifar-mini-oracle": str(ROOT / "data" / "cifar-mini-oracle"),

@@ -164,17 +164,29 @@ def tiny_imagenet() -> Iterator[str]:
     yield from lines_of_code("I1", "data/paper")
 
 
+def card(figure: str) -> Iterator[str]:
+    """A small picture that leads to the page of a figure."""
+    yield f":::{{grid-item-card}} Figure {figure}"
+    scales = shown(figure)
+    if scales:
+        file = picture(scales[0], figure).relative_to(ROOT)
+        yield from (f":img-bottom: ../../{file}", f":img-alt: Figure {figure}")
+    yield from (f":link: {file_stem(figure)}", ":link-type: doc", "", FIGURES[figure].title)
+    yield from (":::", "")
+
+
 def contents() -> str:
-    """The page that lists all figures."""
-    rows = [
-        f"| [Figure {figure}]({file_stem(figure)}.md) | {entry.title} "
-        f"| {', '.join(f'`{scale.name}`' for scale in shown(figure)) or 'none ships'} |"
-        for figure, entry in FIGURES.items()
+    """The page that leads to all figures."""
+    lines = ["# Figures one by one", ""]
+    lines += [
+        "Each with what the paper claims, what the recordings say, at every scale that ships,"
     ]
+    lines += ["and the lines that draw it.", ""]
+    lines += ["::::{grid} 1 2 2 3", ":gutter: 3", ":class-container: thumbnails", ""]
+    for figure in FIGURES:
+        lines += card(figure)
     titles = [f"Figure {figure} <{file_stem(figure)}>" for figure in FIGURES]
-    lines = ["# Figures one by one", "", "Every figure of the paper, at every scale that ships."]
-    lines += ["", "| figure | shows | recordings |", "|---|---|---|", *rows, ""]
-    return "\n".join([*lines, "```{toctree}", ":hidden:", "", *titles, "```", ""])
+    return "\n".join([*lines, "::::", "", "```{toctree}", ":hidden:", "", *titles, "```", ""])
 
 
 def write() -> None:

@@ -34,7 +34,8 @@ def improve_pictures(app: Sphinx, tree: nodes.document, docname: str) -> None:
         told = described(file)
         if told:
             image["alt"] = f"{image.get('alt', '').rstrip('.')}. {told}".lstrip(". ")
-        if not isinstance(image.parent, nodes.reference):
+        in_card = any(name.startswith("sd-card") for name in image["classes"])
+        if not in_card and not isinstance(image.parent, nodes.reference):
             target = target_of(app, image["uri"], docname)
             link = nodes.reference("", "", refuri=target, internal=True, classes=["picture-link"])
             image.replace_self(link)

@@ -100,7 +100,7 @@ def test_pages_of_the_gallery_are_written_for_every_figure(
     expected = {f"{file_stem(figure)}.md" for figure in FIGURES} | {"index.md"}
     assert {file.name for file in tmp_path.iterdir()} == expected
     for figure in FIGURES:
-        assert f"[Figure {figure}]({file_stem(figure)}.md)" in gallery.contents()
+        assert f":link: {file_stem(figure)}\n" in gallery.contents()
 
 
 @pytest.mark.parametrize("figure", ["2", "3", "4", "16"])  # one of each kind of picture

@@ -65,6 +65,7 @@ html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_extra_path = ["root"]  # index.html, which leads to docs/index.html
 html_show_copyright = False
 html_copy_source = False

@@ -11,7 +11,7 @@ SHIPPED_PRUNED := 1 4 5 6 7 8 9 10 11 12 16 17
 # Figures of the embedded experiment.
 FIGURES := 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 H1a H1b
 
-.PHONY: help setup shipped record figures test soak test-networks networks notebooks lint format bench bench-quick clean
+.PHONY: help setup shipped record figures test soak test-networks networks notebooks docs lint format bench bench-quick clean
 
 help:
 	@echo "make setup        create $(VENV) and install pruneviz with the tested versions"
@@ -23,11 +23,12 @@ help:
 	@echo "make test-networks  check 104 public architectures against plain autograd (minutes)"
 	@echo "make networks     the same, and rebuild the tables of docs/networks.md"
 	@echo "make notebooks    run the notebooks and write their outputs"
+	@echo "make docs         build the documentation site, docs/_build/html/index.html"
 	@echo "make lint         check style and types"
 	@echo "make format       fix style"
 	@echo "make bench        measure everything in docs/benchmarks.md on this machine (an hour or more)"
 	@echo "make bench-quick  the same at small sizes, to check that it works; writes nothing"
-	@echo "make clean        delete the embedded recordings and figures"
+	@echo "make clean        delete the embedded recordings and figures, and the built site"
 
 setup: $(VENV)/.installed node_modules/.installed
 
@@ -35,7 +36,7 @@ setup: $(VENV)/.installed node_modules/.installed
 # pip compiles 19,000 files on one core, compileall on all; templates in packages do not compile.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[notebook,test,lint]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[notebook,test,lint,docs]'
 	@$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
@@ -75,6 +76,13 @@ networks: setup
 notebooks: record
 	$(BIN)/python -m tests.support.executed_notebooks
 
+# Warnings are errors. Pictures of figures/digits are shown if they are there; nothing is run or drawn.
+docs: setup
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --jobs 2 \
+	  --conf-dir docs/site --builder html --doctree-dir docs/_build/doctrees . docs/_build/html
+	$(BIN)/python docs/site/check.py docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -98,4 +106,4 @@ bench-quick: $(VENV)/.bench
 	$(BIN)/python -m benchmarks --quick
 
 clean:
-	rm -rf $(DATA) $(OUT)
+	rm -rf $(DATA) $(OUT) docs/_build docs/gallery

@@ -53,14 +53,14 @@ class RunContents:
 def contents_of(
     runs: Runs,
     columns: Sequence[str] | None = None,
-    told: Callable[[str], None] = lambda run: None,
+    told: Callable[[str], None] | None = None,
 ) -> list[RunContents]:
     """What a page holds of some runs.
 
     Args:
         runs: Recordings.
         columns: Columns of the filters that the page can show. Default: all that are recorded.
-        told: Called with the name of every run before it is read.
+        told: Called with the name of every run before it is read; for progress.
 
     Raises:
         ReportError: If there are no runs, a column is not recorded, or a run cannot be shown.
@@ -75,7 +75,8 @@ def contents_of(
     chosen = [name for name in recorded if columns is None or name in columns]
     found = []
     for name in map(str, runs.spec["run"]):
-        told(name)
+        if told is not None:
+            told(name)
         found.append(run_contents(runs.named(name), chosen))
     return found
 

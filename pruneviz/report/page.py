@@ -35,7 +35,7 @@ def report(
     *,
     columns: str | Sequence[str] | None = None,
     title: str | None = None,
-    told: Callable[[str], None] = lambda run: None,
+    told: Callable[[str], None] | None = None,
 ) -> Path:
     """Write one HTML file in which recordings can be looked into, without a network or a server.
 
@@ -44,7 +44,7 @@ def report(
         path: The file to write; one that is there is replaced.
         columns: Columns of the filters that the page can show. Default: all that are recorded.
         title: Title of the page. Default: the networks and data sets.
-        told: Called with the name of every run before it is read.
+        told: Called with the name of every run before it is read; for progress.
 
     Returns:
         The path of the file.

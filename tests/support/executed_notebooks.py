@@ -25,6 +25,7 @@ RECORDINGS = ROOT / "data" / "digits"
 LARGEST = 1_500_000  # bytes of all notebooks together
 
 _KEPT = ("image/png", "text/html", "text/plain", "text/markdown")
+_OWN = ("picture", "mystnb")  # metadata of cells: a file of docs/pictures; alt texts of the site
 _COLOURS = 256  # of a picture; more cannot be told apart and make it three times as large
 
 
@@ -47,8 +48,7 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        picture = cell.metadata.get("picture")
-        cell.metadata = {"picture": picture} if picture else {}
+        cell.metadata = {key: cell.metadata[key] for key in _OWN if key in cell.metadata}
         for output in cell.get("outputs", []):
             if "data" in output:
                 output.metadata = {}

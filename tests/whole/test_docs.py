@@ -32,9 +32,11 @@ from pruneviz.plans.needs import FIGURE_NEEDS
 from pruneviz.plans.planning import plan_runs
 
 ROOT = Path(__file__).parents[2]
+PARTS = ("explanation", "howto", "reference")  # folders of pages; docs/gallery is generated
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").glob("*.md")),
+    *(page for part in PARTS for page in sorted((ROOT / "docs" / part).glob("*.md"))),
     ROOT / "data" / "README.md",
     ROOT / "figures" / "README.md",
     ROOT / "pruneviz" / "log" / "example_runs" / "README.md",
@@ -47,7 +49,8 @@ PUBLIC_MODULES = (
     "pruneviz.loops.transformers",
 )
 OTHER_OPTIONS = {"--check"}  # of ruff
-FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# A language, or a directive of the site in braces.
+FENCE = re.compile(r"^ *```(\w*|\{[\w-]+\})\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`]+)`")
 
 
@@ -84,7 +87,7 @@ def shell_lines() -> Iterator[tuple[str, str]]:
     """Command lines of all pages and of .ci/run, without comments."""
     for name, text in texts().items():
         for language, code in FENCE.findall(text):
-            if language != "python":
+            if language != "python" and "{" not in language:
                 whole = code.replace("\\\n", " ")  # a command on several lines
                 yield from ((name, line) for line in whole.splitlines())
         for code in INLINE.findall(FENCE.sub("", text)):
@@ -161,8 +164,9 @@ def test_arguments_of_public_functions_in_docs_exist() -> None:
 SHORTER = {  # what makes the examples of docs short enough for a test
     "every=10": "every=1",
     "range(1, 161)": "range(1, 5)",
-    "data/huge": str(ROOT / "data" / "cifar-mini-batch"),
+    "data/huge": str(ROOT / "data" / "cifar-mini" / "vgg13-cifar100-unpruned-s1"),
     "data/paper": str(ROOT / "data" / "paper"),
+    "data/cifar-mini/*": str(ROOT / "data" / "cifar-mini" / "*"),
     '"data/cifar-mini"': repr(str(ROOT / "data" / "cifar-mini-batch")),
     "data/digits": str(ROOT / "data" / "cifar-mini-batch"),
     "data/cifar-mini-oracle": str(ROOT / "data" / "cifar-mini-oracle"),

@@ -91,6 +91,16 @@ def test_initialisations_are_those_of_the_papers_networks_measured_in_every_mode
         assert set(runs.spec["width"]) == {1} and set(runs.spec["epochs"]) == {0}
         assert set(runs.epochs["epoch"]) == {0}
     assert set(batch.spec["dtype"]) == {"float64"}
+    assert set(batch.spec["network"]) == {"mobilenet_v1", "resnet56", "vgg13"}
+
+
+def test_by_batches_a_filter_before_training_obeys_scale_invariance() -> None:
+    # The loss does not depend on the scale of a filter that batch norm follows, but for eps.
+    filters = pv.load(STARTS[2]).filters
+    allowed = np.sqrt(filters["theta_norm2"] * filters["g_norm2"])
+    assert (filters["theta_g"].abs() < 1e-3 * allowed).all()
+    off = (filters["theta_hg"] / -filters["g_norm2"] - 1).abs()
+    assert (off.groupby(filters["run"], observed=True).median() < 0.02).all()
 
 
 def test_half_width_is_what_the_catalogue_plans_and_has_learnt() -> None:

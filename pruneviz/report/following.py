@@ -28,6 +28,7 @@ class Followed:
         title: Title of the page.
         trouble: Why the folders could not be read the last time; "" if they could.
         version: Grows with every change.
+        closed: Whether nobody follows any more.
     """
 
     where: Sequence[str]
@@ -36,6 +37,7 @@ class Followed:
     title: str = "waiting for the first epoch"
     trouble: str = ""
     version: int = 0
+    closed: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
     _stamps: dict[Path, _Stamp] = field(default_factory=dict)
     _known: dict[str, tuple[_Stamp, RunContents]] = field(default_factory=dict)
@@ -63,10 +65,16 @@ class Followed:
         return True
 
     def wait(self, version: int, seconds: float) -> int:
-        """The version once it is another than this one, or after some seconds."""
+        """The version once it is another than this one or nobody follows, or after some seconds."""
         with self.changed:
-            self.changed.wait_for(lambda: self.version != version, seconds)
+            self.changed.wait_for(lambda: self.closed or self.version != version, seconds)
             return self.version
+
+    def close(self) -> None:
+        """End all waiting."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
 
     def _tell(self, trouble: str) -> bool:
         with self.changed:

@@ -19,7 +19,7 @@ INTERVAL = 1.0  # seconds between two looks at the files
 _HEARTBEAT = 15.0  # seconds after which an unchanged page is told so, to notice that it was closed
 
 _WAITING = """<!DOCTYPE html><html lang="en"><meta charset="utf-8">
-<meta http-equiv="refresh" content="2"><title>pruneviz watch</title>
+<meta http-equiv="refresh" content="2"><link rel="icon" href="data:,"><title>pruneviz watch</title>
 <p>Waiting for the first epoch. This page looks again every two seconds.</p></html>
 """
 
@@ -65,8 +65,7 @@ class PageServer(ThreadingHTTPServer):
     def stop(self) -> None:
         """End the open connections and the server."""
         self.stopped.set()
-        with self.followed.changed:
-            self.followed.changed.notify_all()
+        self.followed.close()
         self.shutdown()
         self.server_close()
 
@@ -118,6 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
         version = self.server.followed.version
         while not self.server.stopped.is_set():
             now = self.server.followed.wait(version, _HEARTBEAT)
+            if self.server.stopped.is_set():
+                return
             event = f"event: changed\ndata: {now}\n\n" if now != version else ": open\n\n"
             version = now
             self.wfile.write(event.encode("ascii"))

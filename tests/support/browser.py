@@ -373,15 +373,19 @@ class Shown:
 
     # What may not happen
 
-    def troubles(self) -> list[str]:
-        """Errors, console messages, policy violations and requests since the last call."""
+    def troubles(self, server: str = "file:") -> list[str]:
+        """Errors, console messages, policy violations and requests since the last call.
+
+        Args:
+            server: Start of the addresses that a page may ask for.
+        """
         found = list(self.run("return (window.troubles || []).splice(0)"))
         found += [f"console: {entry['message']}" for entry in self.driver.get_log("browser")]
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 address = message["params"]["request"]["url"]
-                if not address.startswith(("file:", "blob:", "data:")):
+                if not address.startswith((server, "file:", "blob:", "data:")):
                     found.append(f"request: {address}")
         return found
 

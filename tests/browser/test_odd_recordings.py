@@ -12,8 +12,8 @@ from torch import nn
 import pruneviz as pv
 from pruneviz.errors import ReportError
 from pruneviz.log.runs import Runs
+from tests.browser.conftest import Written
 from tests.log.test_older_columns import make_older, record
-from tests.report.conftest import Written
 from tests.support import page_twins as twin
 from tests.support.browser import Shown, as_numbers
 from tests.support.odd_runs import beside, one_run, pruned_run

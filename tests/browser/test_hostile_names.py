@@ -12,7 +12,7 @@ from torch import nn
 
 import pruneviz as pv
 from pruneviz.log.runs import Runs
-from tests.report.conftest import Written
+from tests.browser.conftest import Written
 from tests.support.browser import Shown, as_numbers
 from tests.support.odd_runs import beside, one_run
 

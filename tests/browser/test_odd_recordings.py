@@ -64,8 +64,8 @@ def test_a_persons_own_network(shown: Shown, tmp_path: Path) -> None:
     page = opened(shown, pv.report(runs, tmp_path / "own.html"))
     assert "batch norm" in page.text("#facts") and "sigma" not in page.options("#x")
     assert page.text("#state").endswith("in 2 layers at 2 epochs") or "layer" in page.text("#state")
-    layers = twin.layers_of(runs)
-    assert page.table("layers")["layer"].tolist() == layers
+    assert "80.0 % (val_acc, epoch 3)" in page.text("#facts")
+    assert page.table("layers")["layer"].tolist() == twin.layers_of(runs)
     page.choose("#curve", "accuracy")
     table = page.table("over-epochs")
     assert set(table["curve"]) == {"val_acc"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,13 +21,12 @@ from pruneviz.plot.row_kind import RowKind, row_kind_of
 from pruneviz.report.blocks import Block, block_of
 from pruneviz.report.facts import facts_of
 from pruneviz.report.labels import described
+from pruneviz.report.rankings import ABSENT, column_alike, in_order, is_flat, ranks_of
 from pruneviz.report.sentences import sentences_on
 from pruneviz.report.shown_rows import ShownRows, shown_rows
 
-# Ranks of rows without a score, by type of the ranks.
-_ABSENT = {np.dtype(np.uint16): 0xFFFF, np.dtype(np.uint32): 0xFFFFFFFF}
 _NOT_QUANTITIES = (*FILTER_KEYS, "weight", "kept")
-# Errors are shown to two digits; these columns are mostly looked at as ranks.
+# Errors are shown to two digits.
 _SUFFIXES_ROUNDED = ("_se", "_se_iid", "_se_given_g", "_se_given_g_iid")
 
 
@@ -110,13 +109,13 @@ def run_contents(run: Runs, columns: Sequence[str] | None = None) -> RunContents
         "noun": kind.noun,
         "sampled": kind.sampled,
         "facts": facts_of(run),
-        "sentences": sentences_on(run, rows, kind),
         "epochs": list(rows.epochs),
         "count": len(rows.names),
         **_names(rows, contents),
         "kept": contents.hold(_kept(rows)),
         "columns": [_column(each, rows, kind, own, contents) for each in own],
         "measures": _measures(run, rows, kind, own, contents),
+        "sentences": sentences_on(run, rows, kind),
         "quantile": _known(float(noise_quantile(degrees))),
         "curves": _curves(run),
     }
@@ -142,8 +141,8 @@ def _names(rows: ShownRows, contents: RunContents) -> dict[str, Any]:
 def _column(
     name: str, rows: ShownRows, kind: RowKind, own: Sequence[str], contents: RunContents
 ) -> dict[str, Any]:
-    values = _numbers(rows.table[name])
-    rounded = name.endswith(_SUFFIXES_ROUNDED)
+    values = _numbers(name, rows)
+    rounded = _is_rounded(name)
     errors = (*error_columns(name), *error_columns(name, given_g=True))
     error = next((held for held in errors if held in own), None)
     given_g = error in error_columns(name, given_g=True)
@@ -155,13 +154,10 @@ def _column(
 def _measures(
     run: Runs, rows: ShownRows, kind: RowKind, held: Sequence[str], contents: RunContents
 ) -> list[dict[str, Any]]:
-    """Ranks by every recorded measure, and the values in the order of the ranks.
-
-    Any mask is the rows below a rank, and sorted values take a tenth of the space. Where a column
-    ranks the rows alike, the ranks follow from it.
-    """
+    """Ranks by every recorded measure, and its values; of one that is a column, just its name."""
     known = Runs(run.spec, run.epochs.iloc[:0], rows.table, run.rounds.iloc[:0])
-    columns = {name: rows.spread(_numbers(rows.table[name]), np.nan) for name in held}
+    exact = [name for name in held if not _is_rounded(name)]
+    columns = {name: rows.spread(_numbers(name, rows), np.nan) for name in exact}
     kept = _kept(rows)
     found = []
     for measure in recorded_measures(known):
@@ -170,53 +166,36 @@ def _measures(
             scores = mask_scores(table, measure).to_numpy(dtype="float64", na_value=np.nan)
         except ScoreError:
             continue  # one that these rows cannot have, such as one of single weights
-        ranks, ordered = _ranked(rows.spread(scores, np.nan))
+        spread = rows.spread(scores, np.nan)
+        ranks = ranks_of(spread)
         told: dict[str, Any] = {"name": measure, **described(measure, kind)}
-        told["like"] = like = _ranked_alike(ranks, columns, kept)
+        told["like"] = like = column_alike(spread, ranks, columns, kept)
         told["ranks"] = contents.hold(ranks) if like is None else None
-        told["ordered"] = contents.hold(ordered, rounded=True)
-        told["absent"] = _ABSENT[ranks.dtype]
-        told["flat"] = [step for step, own in enumerate(ordered) if _is_flat(own)]
+        told["ordered"] = _held_in_order(spread, ranks, contents) if like is None else None
+        told["absent"] = ABSENT[ranks.dtype]
+        told["flat"] = [step for step, own in enumerate(spread) if is_flat(own)]
         found.append(told)
     return found
 
 
-def _is_flat(ordered: np.ndarray) -> bool:
-    """Whether all rows that are not pruned score alike, so that a mask would follow row order."""
-    standing = ordered[~np.isnan(ordered) & (ordered > -np.inf)]
-    return not len(standing) or bool(standing[0] == standing[-1])
+def _held_in_order(scores: np.ndarray, ranks: np.ndarray, contents: RunContents) -> int:
+    ordered = in_order(scores, ranks)
+    return contents.hold(ordered, rounded=ordered.dtype == np.float64)
 
 
-def _ranked_alike(
-    ranks: np.ndarray, columns: Mapping[str, np.ndarray], kept: np.ndarray
-) -> list[str] | None:
-    """The column whose values, or absolute ones, rank the rows in the same way at every epoch."""
-    for name, values in columns.items():
-        for how, ranked in (("value", values), ("size", np.abs(values))):
-            scores = np.where((kept == 0) & ~np.isnan(ranked), -np.inf, ranked)
-            if np.array_equal(_ranked(scores)[0], ranks):
-                return [name, how]
-    return None
+def _is_rounded(name: str) -> bool:
+    return name.endswith(_SUFFIXES_ROUNDED)
 
 
-def _ranked(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rank of every score [epoch, position] and the scores in that order.
+def _numbers(name: str, rows: ShownRows) -> np.ndarray:
+    """Values of a column in the precision of the recording.
 
-    Ties rank in row order, as `pruneviz.keep_mask` prunes them; null scores have no rank.
+    Raises:
+        ReportError: If they are no numbers.
     """
-    dtype = np.dtype(np.uint16 if scores.shape[1] < 0xFFFF else np.uint32)
-    ranks = np.full(scores.shape, _ABSENT[dtype], dtype)
-    ordered = np.full(scores.shape, np.nan, "float32")
-    for step, values in enumerate(scores):
-        there = np.flatnonzero(~np.isnan(values))
-        order = there[np.argsort(values[there], kind="stable")]
-        ranks[step, order] = np.arange(len(order))
-        ordered[step, : len(order)] = values[order]
-    return ranks, ordered
-
-
-def _numbers(values: pd.Series) -> np.ndarray:
-    """Values in the precision of the recording."""
+    values = rows.table[name]
+    if not pd.api.types.is_numeric_dtype(values):
+        raise ReportError(f"column {name} holds no numbers; leave it out of columns")
     numbers = values.to_numpy(dtype="float64", na_value=np.nan)
     return numbers if values.dtype == np.float64 else numbers.astype(np.float32)
 

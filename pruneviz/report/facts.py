@@ -108,8 +108,8 @@ def _number(value: Any) -> str:
     if value is None:
         return ""
     try:
-        return f"{float(value):g}"
-    except (TypeError, ValueError):
+        return str(int(value)) if float(value).is_integer() else f"{float(value):g}"
+    except (TypeError, ValueError, OverflowError):
         return str(value)
 
 

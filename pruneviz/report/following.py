@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pruneviz.errors import LogError, PrunevizError
-from pruneviz.log.found_runs import run_paths
-from pruneviz.log.runs import Runs, as_they_are
+import pandas as pd
+
+from pruneviz.errors import LogError, PrunevizError, ReportError, unknown_name
+from pruneviz.log.found_runs import names_apart, run_paths
+from pruneviz.log.runs import as_they_are
+from pruneviz.log.schema import FILTERS, ON_REQUEST, is_filter_column
 from pruneviz.report.contents import RunContents, run_contents
 from pruneviz.report.page import title_of
 
 # Name, time of change and size of every file of a run.
 _Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a look at a run found.
+
+    Attributes:
+        stamp: Its files.
+        spec: Its facts; None if it could not be read.
+        contents: What the page holds of it; None before its first epoch, or if it could not be
+            read.
+        trouble: Why it could not be read; "" if it could.
+    """
+
+    stamp: _Stamp
+    spec: pd.DataFrame | None = None
+    contents: RunContents | None = None
+    trouble: str = ""
 
 
 @dataclass
@@ -26,9 +47,11 @@ class Followed:
         columns: Columns of the filters that the page can show; None for all.
         contents: What the page holds of every run that has an epoch.
         title: Title of the page.
-        trouble: Why the folders could not be read the last time; "" if they could.
+        trouble: What could not be read at the last look; "" if all could.
         version: Grows with every change.
-        closed: Whether nobody follows any more.
+
+    Raises:
+        ReportError: If there is no such column.
     """
 
     where: Sequence[str]
@@ -37,74 +60,84 @@ class Followed:
     title: str = "waiting for the first epoch"
     trouble: str = ""
     version: int = 0
-    closed: bool = False
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    _stamps: dict[Path, _Stamp] = field(default_factory=dict)
-    _known: dict[str, tuple[_Stamp, RunContents]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _known: dict[Path, _Look] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.columns or ():
+            if not is_filter_column(name):
+                raise ReportError(unknown_name("column", name, [*FILTERS, *ON_REQUEST]))
 
     def look(self) -> bool:
         """Read what has changed since the last look; whether anything has."""
         try:
             paths = run_paths(self.where)
-        except LogError as error:
-            return self._tell(str(error))
-        stamps = {path: _stamp(path) for path in paths}
-        if stamps == self._stamps and not self.trouble:
-            return False
+        except (LogError, OSError) as error:
+            return self._hold(self.contents, self.title, str(error))
+        self._known = {path: self._looked_at(path) for path in paths}
+        troubles = [look.trouble for look in self._known.values() if look.trouble]
+        shown = {path: look for path, look in self._known.items() if look.contents is not None}
+        return self._hold(*_together(shown), "; ".join(troubles))
+
+    def state(self) -> tuple[int, list[RunContents], str, str]:
+        """Version, contents, title and trouble of one moment."""
+        with self._lock:
+            return self.version, self.contents, self.title, self.trouble
+
+    def _looked_at(self, path: Path) -> _Look:
+        """A run as it is now; as it was before if its files are."""
+        stamp = _stamp(path)
+        before = self._known.get(path)
+        if before is not None and before.stamp == stamp and not before.trouble:
+            return before
         try:
-            runs = as_they_are(list(self.where))
-            contents = self._read(runs, stamps)
+            run = as_they_are([path])
+            there = len(run.read("filters", ["epoch"])) > 0
+            return _Look(stamp, run.spec, run_contents(run, self.columns) if there else None)
         except (PrunevizError, OSError) as error:
-            # A run that is being sealed loses its parts in the middle of a look: look again.
-            return self._tell(str(error))
-        with self.changed:
-            self._stamps, self.contents, self.trouble = stamps, contents, ""
-            self.title = title_of(runs) if contents else self.title
+            # A run that is being sealed loses its parts in the middle of a look. What was shown of
+            # it stays, and the next look tries again.
+            shown = before or _Look(stamp)
+            return replace(shown, stamp=stamp, trouble=str(error))
+
+    def _hold(self, contents: list[RunContents], title: str, trouble: str) -> bool:
+        """Hold what a look found; whether it is another than before."""
+        same = len(contents) == len(self.contents) and all(
+            one.blocks is other.blocks and one.facts["name"] == other.facts["name"]
+            for one, other in zip(contents, self.contents, strict=True)
+        )
+        if same and (title, trouble) == (self.title, self.trouble):
+            return False
+        with self._lock:
+            self.contents, self.title, self.trouble = contents, title or self.title, trouble
             self.version += 1
-            self.changed.notify_all()
         return True
 
-    def wait(self, version: int, seconds: float) -> int:
-        """The version once it is another than this one or nobody follows, or after some seconds."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.closed or self.version != version, seconds)
-            return self.version
 
-    def close(self) -> None:
-        """End all waiting."""
-        with self.changed:
-            self.closed = True
-            self.changed.notify_all()
+def _together(looks: dict[Path, _Look]) -> tuple[list[RunContents], str]:
+    """Contents of runs under names that tell them apart, and the title of their page."""
+    paths = list(looks)
+    own = [look.contents for look in looks.values() if look.contents is not None]
+    names = names_apart(paths, [str(contents.facts["name"]) for contents in own])
+    named = [
+        contents if contents.facts["name"] == name else _renamed(contents, name)
+        for contents, name in zip(own, names, strict=True)
+    ]
+    specs = [look.spec for look in looks.values() if look.spec is not None]
+    return named, title_of(pd.concat(specs, ignore_index=True)) if specs else ""
 
-    def _tell(self, trouble: str) -> bool:
-        with self.changed:
-            news = trouble != self.trouble
-            self.trouble = trouble
-            return news
 
-    def _read(self, runs: Runs, stamps: dict[Path, _Stamp]) -> list[RunContents]:
-        """Contents of every run; of those whose files are as before, the ones of before."""
-        known: dict[str, tuple[_Stamp, RunContents]] = {}
-        ordered = zip(map(str, runs.spec["run"]), stamps.values(), strict=True)
-        for name, stamp in ordered:
-            before = self._known.get(name)
-            if before is not None and before[0] == stamp:
-                known[name] = before
-                continue
-            run = runs.named(name)
-            if len(run.read("filters", ["epoch"])):
-                known[name] = (stamp, run_contents(run, self.columns))
-        self._known = known
-        return [contents for _, contents in known.values()]
+def _renamed(contents: RunContents, name: str) -> RunContents:
+    return RunContents({**contents.facts, "name": name}, contents.blocks)
 
 
 def _stamp(run: Path) -> _Stamp:
     """What tells whether the files of a run have changed."""
     found = []
-    for file in sorted(run.rglob("*.parquet")) + sorted(run.glob("spec.json")):
-        try:
+    try:
+        for file in sorted([*run.rglob("*.parquet"), *run.glob("spec.json")]):
             facts = file.stat()
-        except FileNotFoundError:
-            continue  # it was replaced in the meantime
-        found.append((str(file.relative_to(run)), facts.st_mtime_ns, facts.st_size))
+            found.append((str(file.relative_to(run)), facts.st_mtime_ns, facts.st_size))
+    except OSError:
+        pass  # it was replaced in the meantime, or may not be read: reading it tells
     return tuple(found)

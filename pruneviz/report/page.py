@@ -12,11 +12,15 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import pandas as pd
+
+from pruneviz.console.words import counted
 from pruneviz.errors import ReportError
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.files import disk_errors, write_whole
 from pruneviz.log.found_runs import Where
 from pruneviz.log.runs import Runs, load
+from pruneviz.plot.words import dataset_title, network_title
 from pruneviz.report.blocks import ROUNDING
 from pruneviz.report.contents import RunContents, contents_of
 
@@ -27,6 +31,8 @@ _SCRIPTS = (
 )
 _STYLES = ("uPlot.min.css", "page.css")
 _LICENCE = "uPlot.LICENSE"
+
+_NAMED = 3  # networks and data sets that a title names
 
 
 def report(
@@ -64,25 +70,38 @@ def report(
         )
     held = runs if isinstance(runs, Runs) else load(runs)
     chosen = None if columns is None else as_tuple(columns)
-    text = page_of(contents_of(held, chosen, told), title or title_of(held))
+    text = page_of(contents_of(held, chosen, told), title or title_of(held.spec))
     with disk_errors(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, lambda file: file.write_text(text, encoding="utf-8"))
     return out
 
 
-def title_of(runs: Runs) -> str:
-    """Title of a page: how many runs of which networks on which data sets."""
-    return repr(runs).strip("<>").split(":")[0].split(";")[0]
+def title_of(spec: pd.DataFrame) -> str:
+    """Title of a page: how many runs of which networks on which data sets.
+
+    Args:
+        spec: One row per run.
+    """
+    parts = [counted(len(spec), "run")]
+    for word, fact, named in (("of", "network", network_title), ("on", "dataset", dataset_title)):
+        if fact in spec and spec[fact].notna().any():
+            found = [named(str(name)) for name in spec[fact].dropna().unique()]
+            more = " and others" if len(found) > _NAMED else ""
+            parts.append(f"{word} {', '.join(found[:_NAMED])}{more}")
+    return " ".join(parts)
 
 
-def page_of(contents: Sequence[RunContents], title: str, *, live: bool = False) -> str:
+def page_of(
+    contents: Sequence[RunContents], title: str, *, version: int | None = None, trouble: str = ""
+) -> str:
     """The page as text.
 
     Args:
         contents: What it holds.
         title: Its title.
-        live: Whether a server tells it of changes.
+        version: Version of its contents, if a server tells it of others.
+        trouble: What the server could not read.
     """
     scripts = [_asset(name) for name in _SCRIPTS]
     licence = _asset(_LICENCE)
@@ -93,10 +112,10 @@ def page_of(contents: Sequence[RunContents], title: str, *, live: bool = False) 
         for place, run in enumerate(contents)
         for number, block in enumerate(run.blocks)
     ]
-    facts = json_of(facts_of_page(contents, title, live=live))
+    facts = json_of(facts_of_page(contents, title, version=version, trouble=trouble))
     held.append(f'<script type="application/json" id="facts-held">{facts}</script>')
     return Template(_asset("page.html")).substitute(
-        policy=_policy(scripts, styles, live=live),
+        policy=_policy(scripts, styles, live=version is not None),
         title=escape(title),
         styles="\n".join(f"<style>{style}</style>" for style in styles),
         contents="\n".join(held),
@@ -104,10 +123,13 @@ def page_of(contents: Sequence[RunContents], title: str, *, live: bool = False) 
     )
 
 
-def facts_of_page(contents: Sequence[RunContents], title: str, *, live: bool) -> dict[str, Any]:
-    """The facts of the page with its title and the notes at its foot."""
+def facts_of_page(
+    contents: Sequence[RunContents], title: str, *, version: int | None = None, trouble: str = ""
+) -> dict[str, Any]:
+    """The facts of the page with its title and the notes at its foot; arguments as `page_of`."""
     runs = [run.facts for run in contents]
-    return {"runs": runs, "title": title, "live": live, "notes": _notes(runs)}
+    served = {"version": version, "trouble": trouble}
+    return {"runs": runs, "title": title, "notes": _notes(runs), **served}
 
 
 def json_of(value: Any) -> str:
@@ -119,12 +141,10 @@ def json_of(value: Any) -> str:
 def _notes(runs: Sequence[dict[str, Any]]) -> list[str]:
     columns = [column for run in runs for column in run["columns"]]
     rounded = list(dict.fromkeys(column["name"] for column in columns if column["rounded"]))
-    exact = "Columns are held as they were recorded (float32)"
-    near = f"values of pruning measures are rounded to {100 * ROUNDING:.1f} % of their size"
-    if rounded:
-        near = f"{', '.join(rounded)} and the {near}"
+    near = f"; {', '.join(rounded)} to {100 * ROUNDING:.4f} % of their size" if rounded else ""
     return [
-        f"{exact}; {near}, for a smaller file. Which rows a measure prunes is exact.",
+        f"Columns are held as they were recorded (float32){near}. Which rows a measure prunes is "
+        "exact.",
         "Correlations and means are over the rows that are not pruned at that epoch, in float64.",
         "The slider has the epochs at which derivatives were measured. Curves of accuracy, loss "
         "and the logged mask distance have all epochs.",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import sys
 import threading
 from collections.abc import Callable
+from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -15,12 +18,13 @@ from pruneviz.report.following import Followed
 from pruneviz.report.page import facts_of_page, page_of
 
 HOST = "127.0.0.1"
+_HOSTS = (HOST, "localhost")
 INTERVAL = 1.0  # seconds between two looks at the files
-_HEARTBEAT = 15.0  # seconds after which an unchanged page is told so, to notice that it was closed
 
 _WAITING = """<!DOCTYPE html><html lang="en"><meta charset="utf-8">
 <meta http-equiv="refresh" content="2"><link rel="icon" href="data:,"><title>pruneviz watch</title>
-<p>Waiting for the first epoch. This page looks again every two seconds.</p></html>
+<p>Waiting for the first epoch. This page looks again every two seconds.</p>
+<p>{trouble}</p></html>
 """
 
 
@@ -36,8 +40,9 @@ class PageServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
-    # Else a second server could take over the port of the first on some systems.
-    allow_reuse_address = False
+    # Without it the port of a server that has just ended is in use for a minute. On Windows it
+    # would let a second server take over the port of the first.
+    allow_reuse_address = os.name != "nt"
 
     def __init__(self, followed: Followed, port: int) -> None:
         self.followed = followed
@@ -63,11 +68,15 @@ class PageServer(ThreadingHTTPServer):
                 told(self.followed.trouble or _news(self.followed))
 
     def stop(self) -> None:
-        """End the open connections and the server."""
+        """End the server."""
         self.stopped.set()
-        self.followed.close()
         self.shutdown()
         self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing where a page was closed in the middle of an answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -75,54 +84,40 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: PageServer
     protocol_version = "HTTP/1.1"
-    routes: ClassVar = {"/": "_page", "/contents": "_contents", "/events": "_events"}
+    routes: ClassVar = {"/": "_page", "/contents": "_contents", "/version": "_version"}
 
     def do_GET(self) -> None:
         """Answer a request for one of the three addresses."""
-        # A page of another site that resolves its name to 127.0.0.1 sends that name.
-        port = self.server.server_address[1]
-        if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
-            self.send_error(HTTPStatus.FORBIDDEN)
+        # A page of another site that resolves its name to 127.0.0.1 sends that name. The port may
+        # be another one, that of a tunnel.
+        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        if host not in _HOSTS:
+            self.send_error(HTTPStatus.FORBIDDEN, explain=f"open http://{HOST}/ with the port")
             return
         route = self.routes.get(self.path.partition("?")[0])
         if route is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        try:
-            getattr(self, route)()
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True  # the page was closed
+        getattr(self, route)()
 
     def _page(self) -> None:
-        followed = self.server.followed
-        contents = followed.contents
-        text = page_of(contents, followed.title, live=True) if contents else _WAITING
+        version, contents, title, trouble = self.server.followed.state()
+        if contents:
+            text = page_of(contents, title, version=version, trouble=trouble)
+        else:
+            text = _WAITING.format(trouble=escape(trouble))
         self._answer(text, "text/html; charset=utf-8")
 
     def _contents(self) -> None:
-        followed = self.server.followed
-        contents = followed.contents
-        facts = facts_of_page(contents, followed.title, live=True)
+        version, contents, title, trouble = self.server.followed.state()
+        facts = facts_of_page(contents, title, version=version, trouble=trouble)
         blocks = [[block.text for block in run.blocks] for run in contents]
         self._answer(json.dumps({"facts": facts, "blocks": blocks}), "application/json")
 
-    def _events(self) -> None:
-        """An event for every change, as long as the page is open."""
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.close_connection = True
-        version = self.server.followed.version
-        while not self.server.stopped.is_set():
-            now = self.server.followed.wait(version, _HEARTBEAT)
-            if self.server.stopped.is_set():
-                return
-            event = f"event: changed\ndata: {now}\n\n" if now != version else ": open\n\n"
-            version = now
-            self.wfile.write(event.encode("ascii"))
-            self.wfile.flush()
+    def _version(self) -> None:
+        """What an open page asks every second: a stream for each would use up connections."""
+        version, _, _, trouble = self.server.followed.state()
+        self._answer(json.dumps({"version": version, "trouble": trouble}), "application/json")
 
     def _answer(self, text: str, kind: str) -> None:
         body = text.encode("utf-8")

@@ -53,11 +53,11 @@ def ranks_of(contents: RunContents, measure: dict) -> np.ndarray:
     if measure["ranks"] is not None:
         ranks = held(contents, measure["ranks"]).astype("int64")
         return np.where(ranks == measure["absent"], -1, ranks)
-    name, how = measure["like"]
+    name, form = measure["like"]
     column = next(each for each in contents.facts["columns"] if each["name"] == name)
     values = held(contents, column["block"]).astype("float64")
     kept = held(contents, contents.facts["kept"])
-    scores = np.abs(values) if how == "size" else values
+    scores = {"size": np.abs, "root": np.sqrt}.get(form, np.array)(values)
     scores = np.where((kept == 0) & ~np.isnan(scores), -np.inf, scores)
     ranks = np.full(scores.shape, -1)
     for own, row in zip(ranks, scores, strict=True):
@@ -79,12 +79,12 @@ def test_columns_are_those_of_the_recording_in_its_precision(
         assert np.array_equal(found[name].to_numpy(), expected[name].to_numpy(), equal_nan=True)
 
 
-def test_errors_are_rounded_to_a_part_in_256(runs: pv.Runs, contents: RunContents) -> None:
+def test_errors_are_rounded_to_16_bits(runs: pv.Runs, contents: RunContents) -> None:
     rounded = {each["name"]: each["block"] for each in contents.facts["columns"] if each["rounded"]}
     assert {"theta_g_se", "theta_hg_se"} <= set(rounded)
     found = table_of(contents, **rounded).set_index(KEYS).sort_index()
     expected = runs.filters.astype({"layer": str}).set_index(KEYS).sort_index()[list(rounded)]
-    assert np.allclose(found, expected, rtol=1 / 256, atol=0)
+    assert np.allclose(found, expected, rtol=2**-16, atol=0)
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.2, 0.5, 0.875, 0.99])
@@ -117,14 +117,43 @@ def test_filters_that_are_pruned_rank_first() -> None:
         assert set(ranks[gone]) == set(range(gone.sum()))
 
 
-def test_values_of_measures_lie_in_the_order_of_their_ranks(
-    runs: pv.Runs, contents: RunContents
-) -> None:
+def test_values_of_measures_are_those_of_pv_score(runs: pv.Runs, contents: RunContents) -> None:
+    forms = set()
     for measure in contents.facts["measures"]:
-        ordered = held(contents, measure["ordered"])[-1].astype("float64")
-        rows = runs.filters[runs.filters["epoch"] == contents.facts["epochs"][-1]]
-        expected = np.sort(pv.score(runs, measure["name"])[rows.index].to_numpy())
-        assert np.allclose(ordered, expected, rtol=1 / 256, atol=0, equal_nan=True)
+        scores = pv.score(runs, measure["name"]).to_numpy()
+        if measure["like"]:
+            name, form = measure["like"]
+            column = next(each for each in contents.facts["columns"] if each["name"] == name)
+            values = held(contents, column["block"]).astype("float64").reshape(-1)
+            found = {"size": np.abs, "root": np.sqrt}.get(form, np.array)(values)
+            assert np.array_equal(found, scores, equal_nan=True)
+            forms.add(form)
+        else:
+            ordered = held(contents, measure["ordered"]).astype("float64")
+            found = np.take_along_axis(ordered, ranks_of(contents, measure), axis=1).reshape(-1)
+            assert np.allclose(found, scores, rtol=2**-20, atol=0, equal_nan=True)
+            forms.add(None)
+    assert forms == {"value", "size", "root", None}
+
+
+def test_scores_below_float32_keep_their_ranks_and_values(runs: pv.Runs) -> None:
+    tiny = runs.filters.assign(sigma=runs.filters["sigma"].astype("float64") * 1e-30)
+    tiny["sigma_delta"] = tiny["sigma_delta"].astype("float64") * 1e-30
+    contents = run_contents(pv.Runs(runs.spec, runs.epochs, tiny, runs.rounds))
+    measure = next(each for each in contents.facts["measures"] if each["name"] == "sigma_change")
+    assert measure["flat"] == [0]
+    scores = pv.score(tiny, "sigma_change").to_numpy().reshape(5, -1)
+    ranks = ranks_of(contents, measure)
+    assert np.array_equal(np.argsort(ranks[1]), np.argsort(scores[1], kind="stable"))
+    assert 0 < scores[1].min() < 1e-60
+    ordered = held(contents, measure["ordered"])[1]
+    assert np.allclose(ordered, np.sort(scores[1]), rtol=2**-20, atol=0)
+
+
+def test_a_column_of_text_is_refused(runs: pv.Runs) -> None:
+    table = runs.filters.assign(theta_g="much")
+    with pytest.raises(ReportError, match="column theta_g holds no numbers"):
+        run_contents(pv.Runs(runs.spec, runs.epochs, table, runs.rounds))
 
 
 def test_epochs_without_a_ranking_are_named(contents: RunContents) -> None:

@@ -59,7 +59,7 @@ def test_it_serves_the_page_and_its_numbers(server: PageServer) -> None:
     assert "connect-src 'self'" in page and RUN.name in page
     contents = json.loads(asked(server, "/contents")[1])
     assert [run["name"] for run in contents["facts"]["runs"]] == [RUN.name]
-    assert contents["facts"]["live"] is True
+    assert contents["facts"]["version"] == 1
     assert len(contents["blocks"][0]) == len(contents["facts"]["runs"][0]["blocks"])
 
 
@@ -76,25 +76,68 @@ def test_other_methods_are_refused(server: PageServer) -> None:
 
 def test_pages_of_other_sites_cannot_read_it(server: PageServer) -> None:
     assert asked(server, "/contents", Host="evil.example")[0] == 403
-    port = server.server_address[1]
-    assert asked(server, "/contents", Host=f"localhost:{port}")[0] == 200
+    assert asked(server, "/contents", Host="127.0.0.1.evil.example:80")[0] == 403
+    assert asked(server, "/contents", Host="localhost:9000")[0] == 200  # through a tunnel
 
 
 def test_it_listens_on_this_machine_alone(server: PageServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
 
 
-def test_an_event_tells_of_a_new_run(server: PageServer, folder: Path) -> None:
-    port = server.server_address[1]
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
-        connection.request("GET", "/events")
-        with connection.getresponse() as events:
-            assert events.headers["Content-Type"] == "text/event-stream"
-            shutil.copytree(OTHER, folder / OTHER.name)
-            assert server.followed.look() is True
-            assert events.readline() == b"event: changed\n"
+def test_the_version_tells_of_a_new_run(server: PageServer, folder: Path) -> None:
+    before = json.loads(asked(server, "/version")[1])
+    assert before == {"version": 1, "trouble": ""}
+    assert server.followed.look() is False
+    assert json.loads(asked(server, "/version")[1]) == before
+    shutil.copytree(OTHER, folder / OTHER.name)
+    assert server.followed.look() is True
+    assert json.loads(asked(server, "/version")[1]) == {"version": 2, "trouble": ""}
     contents = json.loads(asked(server, "/contents")[1])
-    assert len(contents["facts"]["runs"]) == 2
+    assert len(contents["facts"]["runs"]) == 2 and contents["facts"]["version"] == 2
+
+
+def test_a_port_is_free_as_soon_as_its_server_ends(folder: Path) -> None:
+    followed = Followed([str(folder)], ["theta_g"])
+    followed.look()
+    port = 0
+    for _ in range(2):
+        made = PageServer(followed, port)
+        thread = threading.Thread(target=made.serve_forever, daemon=True)
+        thread.start()
+        port = made.server_address[1]
+        assert answer(port, "/version")[0] == 200
+        made.stop()
+        thread.join(10)
+
+
+def test_a_run_that_cannot_be_read_leaves_the_others(folder: Path) -> None:
+    followed = Followed([str(folder)])
+    (folder / "bad").mkdir()
+    (folder / "bad" / "spec.json").write_text("{", encoding="utf-8")
+    assert followed.look() is True
+    assert "bad" in followed.trouble and len(followed.contents) == 1
+    assert followed.look() is False  # told once
+    shutil.copytree(OTHER, folder / OTHER.name)
+    assert followed.look() is True
+    assert "bad" in followed.trouble and len(followed.contents) == 2
+    shutil.rmtree(folder / "bad")
+    assert followed.look() is True and not followed.trouble
+
+
+def test_runs_of_one_name_are_told_apart(folder: Path) -> None:
+    followed = Followed([str(folder)])
+    followed.look()
+    assert [run.facts["name"] for run in followed.contents] == [RUN.name]
+    shutil.copytree(RUN, folder / "again" / RUN.name)
+    assert followed.look() is True
+    names = [run.facts["name"] for run in followed.contents]
+    assert sorted(names) == [f"again/{RUN.name}", f"runs/{RUN.name}"]
+    assert followed.look() is False
+
+
+def test_a_column_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ReportError, match="no column 'thetag'; did you mean 'theta_g'"):
+        Followed(["x"], ["thetag"])
 
 
 def test_a_port_in_use_is_told(server: PageServer) -> None:
@@ -128,8 +171,9 @@ def test_a_damaged_file_keeps_what_was_shown(folder: Path) -> None:
     file = folder / RUN.name / "filters.parquet"
     whole = file.read_bytes()
     file.write_bytes(whole[:1000])
+    first = followed.contents
     assert followed.look() is True and "filters.parquet" in followed.trouble
-    assert len(followed.contents) == 1
+    assert len(followed.contents) == 1 and followed.contents[0].blocks is first[0].blocks
     file.write_bytes(whole)
     assert followed.look() is True and not followed.trouble
 

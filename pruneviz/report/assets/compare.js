@@ -2,19 +2,6 @@
 "use strict";
 // Two runs side by side on the same axes, and the overlap of what two measures would prune.
 
-/** Positions that two runs share: all, if they name the same rows. @param {Recording} a @param {Recording} b */
-function sameRows(a, b) {
-  if (a === b) return true;
-  if (a.count !== b.count || a.facts.noun !== b.facts.noun) return false;
-  if (JSON.stringify(a.facts.layers) !== JSON.stringify(b.facts.layers)) return false;
-  return /** @type {const} */ (["layerOf", "filter", "weight"]).every((key) => {
-    if (a.keys.has(key) !== b.keys.has(key)) return false;
-    if (!a.keys.has(key)) return true;
-    const [mine, other] = [a.key(key), b.key(key)];
-    return mine.every((/** @type {number} */ value, /** @type {number} */ at) => value === other[at]);
-  });
-}
-
 /**
  * How many rows two measures prune alike at an epoch of both runs.
  * @param {Recording} a @param {string} measureA @param {number} stepA
@@ -41,11 +28,11 @@ function overlapCurves(a, b, view) {
   const [nameA, nameB] = [a.measure(view.measureA)?.symbol, b.measure(view.measureB)?.symbol];
   const label = "share pruned by both";
   if (!nameA || !nameB) return { lines: [], label, told: "one of these runs has no columns of any measure" };
-  if (!sameRows(a, b)) return { lines: [], label, told: `these runs do not name the same ${a.facts.noun}s, so their masks cannot be compared` };
+  if (!a.hasRowsOf(b)) return { lines: [], label, told: `these runs do not name the same ${a.facts.noun}s, so their masks cannot be compared` };
   const ratio = view.ratio / 100;
   const epochs = a.epochs.filter((epoch) => b.epochs.includes(epoch));
   const found = epochs.map((epoch) => overlapOf(a, view.measureA, a.epochs.indexOf(epoch), b, view.measureB, b.epochs.indexOf(epoch), ratio));
-  const told = `of what ${nameA} prunes at ${view.ratio} %, the share that ${nameB} prunes too`;
+  const told = `of what ${nameA} would prune at ${view.ratio} % of the kept ${a.facts.noun}s, the share that ${nameB} would prune too`;
   if (!found.some(Boolean)) return { lines: [], label, told: `${told}: there is no epoch at which both rank the ${a.facts.noun}s` };
   const shares = found.map((each) => each && each.one ? each.both / each.one : NaN);
   const chance = found.map((each) => each ? each.other / each.rows : NaN);
@@ -55,11 +42,11 @@ function overlapCurves(a, b, view) {
 /** Counts of the overlap at the current epoch, in words. @param {Recording} a @param {Recording} b @param {View} view */
 function overlapInWords(a, b, view) {
   const stepA = a.epochs.indexOf(view.epoch), stepB = b.epochs.indexOf(view.epoch);
-  if (stepA < 0 || stepB < 0 || !sameRows(a, b)) return "";
+  if (stepA < 0 || stepB < 0 || !a.hasRowsOf(b)) return "";
   const found = overlapOf(a, view.measureA, stepA, b, view.measureB, stepB, view.ratio / 100);
   if (!found) return "";
   const [nameA, nameB] = [a.measure(view.measureA)?.symbol, b.measure(view.measureB)?.symbol];
   const chance = (found.one * found.other) / found.rows;
-  return `At epoch ${view.epoch}, ${nameA} prunes ${counted(found.one)} of ${counted(found.rows)} ${a.facts.noun}s, ${nameB} ${counted(found.other)}; `
+  return `At epoch ${view.epoch}, ${nameA} would prune ${counted(found.one)} of ${counted(found.rows)} kept ${a.facts.noun}s, ${nameB} ${counted(found.other)}; `
     + `${counted(found.both)} (${percent(found.one ? found.both / found.one : NaN)}) are pruned by both, ${counted(Math.round(chance))} by chance alone. `;
 }

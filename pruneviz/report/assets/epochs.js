@@ -38,8 +38,7 @@ class Lines {
     const values = curves.lines.map((line) => Float64Array.from(line.values));
     this.axis = axis || axisFor(values, false);
     if (this.axis && curves.fixed) this.axis = { ...this.axis, low: curves.fixed[0], high: curves.fixed[1] };
-    const epochs = [...shown, ...curves.lines.flatMap((line) => line.epochs)];
-    const [low, high] = [Math.min(...epochs), Math.max(...epochs)];
+    const { low, high } = extent(Float64Array.from([...shown, ...curves.lines.flatMap((line) => line.epochs)])) || { low: 0, high: 1 };
     const room = Math.max(0.5, 0.03 * (high - low));
     const drawn = curves.lines.some((line) => line.values.some(Number.isFinite));
     this.frame.axes.show(wholeSide("epoch", low - room, high + room), sideOf(this.axis, curves.label), drawn ? "" : curves.told);

@@ -320,7 +320,10 @@ function wholeSide(label, low, high) {
  * @param {string} label what it is, for readers of screens
  */
 function tableOf(columns, rows, label) {
-  const cell = (/** @type {string | number} */ value) => typeof value === "number" ? short(value, 5) : value;
+  const cell = (/** @type {string | number} */ value) => {
+    if (typeof value !== "number") return value;
+    return Number.isInteger(value) && Math.abs(value) < 1e15 ? printed(String(value)) : short(value, 5);
+  };
   const table = element("table", {}, [
     element("thead", {}, [element("tr", {}, columns.map((name) => element("th", { scope: "col" }, [name])))]),
     element("tbody", {}, rows.map((row) => element("tr", {}, row.map((value) => element("td", {}, [cell(value)]))))),
@@ -371,6 +374,9 @@ class Frame {
 
   fillTable() {
     const body = this.details.querySelector(".held");
+    const scrolled = this.details.querySelector(".scrolled");
+    const [left, top] = [scrolled?.scrollLeft || 0, scrolled?.scrollTop || 0];
+    const focused = scrolled !== null && document.activeElement === scrolled;
     if (body) body.remove();
     if (!this.details.open) return;
     const { columns, rows } = this.table();
@@ -380,6 +386,9 @@ class Frame {
     const held = element("div", { class: "held" }, [tableOf(columns, shown, `${this.title.textContent}, numbers`)]);
     if (pages > 1) held.append(this.pager(pages, rows.length));
     this.details.append(held);
+    const now = /** @type {HTMLElement} */ (held.querySelector(".scrolled"));
+    now.scrollTo(left, top);
+    if (focused) now.focus();
   }
 
   /** @param {number} pages @param {number} count */

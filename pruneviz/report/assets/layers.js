@@ -6,7 +6,7 @@
  * @typedef {{run: Recording, step: number, bars: string, measure: string, quantity: string,
  *   ratio: number, x: string, y: string, method: string, layer: number, chosen: Set<number>,
  *   log: boolean}} LayersView
- * @typedef {{values: number[], counts: number[], label: string, told: string}} Bars
+ * @typedef {{values: number[], rows: number[][], label: string, told: string}} Bars the rows of each layer that count
  */
 
 class Layers {
@@ -16,7 +16,7 @@ class Layers {
     /** @type {LayersView | null} */
     this.view = null;
     /** @type {Bars} */
-    this.bars = { values: [], counts: [], label: "", told: "" };
+    this.bars = { values: [], rows: [], label: "", told: "" };
     /** @type {number[]} */
     this.chosen = [];
     /** @type {number | null} */
@@ -35,8 +35,7 @@ class Layers {
     const { run } = view;
     const layers = run.facts.layers;
     this.bars = barsOf(view);
-    this.chosen = layers.map(() => 0);
-    for (const at of view.chosen) this.chosen[run.key("layerOf")[at]] += 1;
+    this.chosen = this.bars.rows.map((mine) => mine.filter((at) => view.chosen.has(at)).length);
     const known = Float64Array.from(this.bars.values.filter(Number.isFinite));
     const log = view.bars === "mean" && view.log;
     this.axis = known.length ? axisFor([Float64Array.from([...known, 0])], log) : null;
@@ -65,7 +64,7 @@ class Layers {
     const { run } = /** @type {LayersView} */ (this.view);
     return {
       columns: ["layer", "depth", "rows", this.bars.label, "chosen"],
-      rows: run.facts.layers.map((layer, at) => [layer, at, this.bars.counts[at], this.bars.values[at], this.chosen[at]]),
+      rows: run.facts.layers.map((layer, at) => [layer, at, this.bars.rows[at].length, this.bars.values[at], this.chosen[at]]),
     };
   }
 
@@ -92,8 +91,8 @@ class Layers {
         context.lineWidth = 2 * devicePixelRatio;
         context.strokeRect(left, axes.plot.bbox.top + 1, width, axes.plot.bbox.height - 2);
       }
-      if (chosen.size && this.bars.counts[at]) {
-        const height = (this.chosen[at] / this.bars.counts[at]) * axes.plot.bbox.height;
+      if (chosen.size && this.bars.rows[at].length) {
+        const height = (this.chosen[at] / this.bars.rows[at].length) * axes.plot.bbox.height;
         context.fillStyle = themed("chosen");
         context.fillRect(scale.x(at) - width / 8, axes.plot.bbox.top + axes.plot.bbox.height - height, Math.max(2, width / 4), height);
       }
@@ -109,9 +108,9 @@ class Layers {
   /** @param {number} at */
   told(at) {
     const { run, chosen } = /** @type {LayersView} */ (this.view);
-    const there = chosen.size ? `\n${counted(this.chosen[at])} of ${counted(this.bars.counts[at])} rows chosen` : "";
+    const there = chosen.size ? `\n${counted(this.chosen[at])} of ${counted(this.bars.rows[at].length)} rows chosen` : "";
     const value = Number.isFinite(this.bars.values[at]) ? short(this.bars.values[at], 4) : "none";
-    return `${run.layerName(at)}\n${this.bars.label}: ${value}\n${counted(this.bars.counts[at])} ${run.facts.noun}s${there}`;
+    return `${run.layerName(at)}\n${this.bars.label}: ${value}\n${counted(this.bars.rows[at].length)} ${run.facts.noun}s${there}`;
   }
 
   /** @param {number} left */
@@ -161,37 +160,38 @@ function byLayer(run, places) {
 
 /** @param {LayersView} view @returns {Bars} */
 function barsOf(view) {
-  const { run, step, bars, measure, quantity, ratio, x, y, method } = view;
-  const start = step * run.count;
-  const epoch = run.epochs[step];
-  const noun = run.facts.noun;
-  if (bars === "share") {
-    const facts = run.measure(measure);
-    const counts = byLayer(run, positionsWith(run, step, [], { pruned: true })).map((held) => held.length);
-    if (!facts) return { values: [], counts, label: "pruned share", told: "this run has no columns of any measure" };
-    const told = `share of each layer that ${facts.symbol} prunes at ${ratio} % of ${run.facts.sampled ? "the sampled" : "all"} ${noun}s, at epoch ${epoch}`;
-    if (facts.flat.includes(step)) {
-      return { values: counts.map(() => NaN), counts, label: "pruned share", told: `all ${noun}s score alike by ${facts.symbol} at epoch ${epoch}, so no mask is drawn` };
-    }
-    const mask = prunedBy(run, measure, step, ratio / 100);
-    const scored = byLayer(run, [...mask.keys()].filter((at) => mask[at] !== 2));
-    const values = scored.map((held) => held.length ? held.filter((at) => mask[at] === 1).length / held.length : NaN);
-    return { values, counts: scored.map((held) => held.length), label: "pruned share", told };
-  }
+  if (view.bars === "share") return sharesOf(view);
+  const { run, step, bars, quantity, x, y, method } = view;
+  const start = step * run.count, epoch = run.epochs[step], noun = run.facts.noun;
   if (bars === "kept") {
     const kept = run.key("kept");
-    const held = byLayer(run, [...Array(run.count).keys()].filter((at) => kept[start + at] !== 2));
-    const values = held.map((mine) => mine.length ? mine.filter((at) => kept[start + at] === 0).length / mine.length : NaN);
-    return { values, counts: held.map((mine) => mine.length), label: "share pruned in this run", told: `share of each layer that is pruned at epoch ${epoch}` };
+    const rows = byLayer(run, [...Array(run.count).keys()].filter((at) => kept[start + at] !== 2));
+    const values = rows.map((mine) => mine.length ? mine.filter((at) => kept[start + at] === 0).length / mine.length : NaN);
+    return { values, rows, label: "share pruned in this run", told: `share of each layer that is pruned at epoch ${epoch}` };
   }
-  const names = bars === "mean" ? [quantity] : [x, y];
-  const held = byLayer(run, positionsWith(run, step, names));
-  const counts = held.map((mine) => mine.length);
+  const rows = byLayer(run, positionsWith(run, step, bars === "mean" ? [quantity] : [x, y]));
   if (bars === "mean") {
-    const values = held.map((mine) => mine.length ? mine.reduce((sum, at) => sum + run.values(quantity)[start + at], 0) / mine.length : NaN);
-    return { values, counts, label: `mean ${axisLabel(run, quantity)}`, told: `mean of ${run.described(quantity).symbol} over the kept ${noun}s of each layer, at epoch ${epoch}` };
+    const values = rows.map((mine) => mine.length ? mine.reduce((sum, at) => sum + run.values(quantity)[start + at], 0) / mine.length : NaN);
+    return { values, rows, label: `mean ${axisLabel(run, quantity)}`, told: `mean of ${run.described(quantity).symbol} over the kept ${noun}s of each layer, at epoch ${epoch}` };
   }
   const symbol = method === "spearman" ? "Spearman ρ" : "Pearson r";
-  const values = held.map((mine) => correlation(valuesAt(run.values(x), start, mine), valuesAt(run.values(y), start, mine), method).r);
-  return { values, counts, label: symbol, told: `${symbol} of ${run.described(y).symbol} and ${run.described(x).symbol} within each layer, at epoch ${epoch}` };
+  const values = rows.map((mine) => correlation(valuesAt(run.values(x), start, mine), valuesAt(run.values(y), start, mine), method).r);
+  return { values, rows, label: symbol, told: `${symbol} of ${run.described(y).symbol} and ${run.described(x).symbol} within each layer, at epoch ${epoch}` };
+}
+
+/** The share of each layer that a measure would prune. @param {LayersView} view @returns {Bars} */
+function sharesOf({ run, step, measure, ratio }) {
+  const facts = run.measure(measure), epoch = run.epochs[step], noun = run.facts.noun;
+  const label = "pruned share", there = byLayer(run, positionsWith(run, step, []));
+  const none = { values: there.map(() => NaN), rows: there, label };
+  if (!facts) return { ...none, told: "this run has no columns of any measure" };
+  if (facts.flat.includes(step)) {
+    return { ...none, told: `all ${noun}s score alike by ${facts.symbol} at epoch ${epoch}, so no mask is drawn` };
+  }
+  const kept = run.key("kept").subarray(step * run.count, (step + 1) * run.count);
+  const which = run.facts.sampled ? "the sampled" : kept.includes(0) ? "the kept" : "all";
+  const mask = prunedBy(run, measure, step, ratio / 100);
+  const rows = byLayer(run, [...mask.keys()].filter((at) => mask[at] !== 2));
+  const values = rows.map((mine) => mine.length ? mine.filter((at) => mask[at] === 1).length / mine.length : NaN);
+  return { values, rows, label, told: `share of each layer that ${facts.symbol} prunes at ${ratio} % of ${which} ${noun}s, at epoch ${epoch}` };
 }

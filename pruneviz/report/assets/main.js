@@ -10,19 +10,18 @@ class Page {
     this.view = fromHash(location.hash, this.first, store);
     this.waiting = false;
     this.address = new Address();
-    this.chosenBy = { how: "", places: this.view.chosen };
+    this.chosenBy = { how: "", chosen: "" }; // how rows were chosen from the list, and which
     this.stepped = false; // whether the view is another step of the history
     /** @type {ReturnType<typeof setInterval> | null} */
     this.playing = null;
     const main = placeOf("main-pictures"), beside = placeOf("compare-pictures");
     const act = this.actions();
-    const alone = { choose: () => undefined, toggle: () => undefined };
     this.scatter = new Scatter(main, "scatter", "Scatter", act);
     this.layers = new Layers(main, act);
     this.over = new Lines(main, "over-epochs", "Over epochs", act);
     this.paths = new Lines(main, "trajectories", "Chosen rows over epochs", act);
-    this.sideA = new Scatter(beside, "side-a", "A", alone);
-    this.sideB = new Scatter(beside, "side-b", "B", alone);
+    this.sideA = new Scatter(beside, "side-a", "A", null);
+    this.sideB = new Scatter(beside, "side-b", "B", null);
     this.overlap = new Lines(beside, "overlap", "Overlap of two masks", act);
     this.overlap.frame.section.classList.add("wide");
     this.lists = this.madeLists();
@@ -51,42 +50,33 @@ class Page {
   /** Change the view and show it. @param {Partial<View>} changes */
   set(changes) {
     const before = this.store.run(this.view.run);
-    this.view = { ...this.view, ...changes };
-    if (this.view.run !== before.facts.name) this.otherRun(before);
+    this.view = this.moved({ ...this.view, ...changes }, before);
     this.stepped ||= Object.keys(changes).some((key) => !["epoch", "ratio"].includes(key));
     this.update();
   }
 
-  /** What the new run does not have falls back. @param {Recording} before the run of before */
-  otherRun(before) {
-    const run = this.store.run(this.view.run);
-    const has = (/** @type {string} */ name, /** @type {string[]} */ better) => run.has(name) ? name : firstOf(run, better);
-    const view = this.view;
-    this.view = {
-      ...view,
-      epoch: run.epochs[run.stepOf(view.epoch)],
-      layer: run.facts.layers.indexOf(before.facts.layers[view.layer]),
-      chosen: view.chosen.filter((at) => at < run.count),
-      x: has(view.x, ["theta_g", "abs_theta_g", "sigma"]),
-      y: has(view.y, ["theta_hg", "theta_norm2"]),
-      colour: [BY_DEPTH, BY_KEPT].includes(view.colour) || run.has(view.colour) ? view.colour : BY_DEPTH,
-      quantity: has(view.quantity, ["theta_norm2"]),
-      measure: measureOf(run, view.measure),
-      curve: curvesIn(run).includes(view.curve) ? view.curve : "correlation",
-    };
+  /**
+   * A view in which layers and chosen rows are those of its run. @param {View} view
+   * @param {Recording} before the run that they were of
+   */
+  moved(view, before) {
+    const run = this.store.run(view.run);
+    if (run === before) return fitted(view, this.store);
+    const chosen = run.hasRowsOf(before) ? view.chosen : [];
+    const layer = run.facts.layers.indexOf(before.facts.layers[view.layer]);
+    return fitted({ ...view, chosen, layer }, this.store);
   }
 
   /** Other recordings, such as those of a run that goes on. @param {Store} store */
   refresh(store) {
-    const run = this.store.run(this.view.run);
-    const atEnd = this.view.epoch === run.epochs[run.epochs.length - 1];
-    const hash = asHash(this.view, this.first);
+    const before = this.store.run(this.view.run);
+    const atEnd = this.view.epoch === before.epochs[before.epochs.length - 1];
     this.store = store;
     this.first = firstView(store);
-    this.view = fromHash(hash, this.first, store);
-    const now = store.run(this.view.run);
+    const view = this.moved(this.view, before);
+    const now = store.run(view.run);
+    this.view = atEnd ? { ...view, epoch: now.epochs[now.epochs.length - 1] } : view;
     showRuns(store);
-    if (atEnd) this.view.epoch = now.epochs[now.epochs.length - 1];
     this.update();
   }
 
@@ -172,7 +162,7 @@ class Page {
     }
     announce(`${places.length} rows chosen`);
     // the list keeps what it chose: else arrow keys would never get beyond its second entry
-    this.chosenBy = { how, places };
+    this.chosenBy = { how, chosen: asRanges(places) };
     this.set({ chosen: places });
   }
 
@@ -218,9 +208,10 @@ class Page {
     const coloured = run.has(view.colour) ? [view.colour] : [];
     const mean = view.bars === "mean" ? [view.quantity] : [];
     await run.need([view.x, view.y, ...coloured, ...ranked, ...mean]);
-    await a.need([a.has(view.x) ? view.x : firstOf(a, []), a.has(view.y) ? view.y : firstOf(a, []), `ranks:${measureOf(a, view.measureA)}`]);
+    await a.need([a.has(view.x) ? view.x : firstOf(a, []), a.has(view.y) ? view.y : firstOf(a, []), `ranks:${view.measureA}`]);
     const [bx, by] = this.namesOfB(view);
-    await b.need([bx, by, `ranks:${measureOf(b, view.measureB)}`]);
+    await b.need([bx, by, `ranks:${view.measureB}`]);
+    for (const side of [a, b]) if (side.has(view.colour)) await side.need([view.colour]);
   }
 
   /** Quantities of side B: those of A unless others are chosen. @param {View} view */
@@ -255,7 +246,7 @@ class Page {
   showCompared(log) {
     const { sideA, sideB, overlap } = this;
     const a = this.store.run(this.view.a), b = this.store.run(this.view.b);
-    const view = { ...this.view, measureA: measureOf(a, this.view.measureA), measureB: measureOf(b, this.view.measureB) };
+    const view = this.view;
     const ax = a.has(view.x) ? view.x : firstOf(a, []), ay = a.has(view.y) ? view.y : firstOf(a, []);
     const [bx, by] = this.namesOfB(view);
     const key = [a.facts.name, ax, ay, b.facts.name, bx, by, log].join("\n");
@@ -263,7 +254,7 @@ class Page {
       x: axisFor([a.values(ax), b.values(bx)], log), y: axisFor([a.values(ay), b.values(by)], log),
     }));
     for (const [side, run, x, y] of /** @type {[Scatter, Recording, string, string][]} */ ([[sideA, a, ax, ay], [sideB, b, bx, by]])) {
-      const colour = view.colour === BY_KEPT || run.held.has(view.colour) ? view.colour : BY_DEPTH;
+      const colour = view.colour === BY_KEPT || run.has(view.colour) ? view.colour : BY_DEPTH;
       side.show({ run, step: run.stepOf(view.epoch), x, y, colour, layer: -1, chosen: new Set(), xAxis: both.x, yAxis: both.y, method: view.method, log });
       side.frame.tell(`${run.facts.name}: ${side.caption()}`, () => side.table());
     }
@@ -297,9 +288,9 @@ class Page {
     const [bx, by] = this.namesOfB(view);
     fill(lists.bx, named(b), bx);
     fill(lists.by, named(b), by);
-    fill(lists.measureA, ranked(a), measureOf(a, view.measureA));
-    fill(lists.measureB, ranked(b), measureOf(b, view.measureB));
-    fill(this.choosing.select, [["", "rows ..."], ["none", "none"], ["all", "all shown"], ["x lowest", "10 lowest in x"], ["x highest", "10 highest in x"], ["y lowest", "10 lowest in y"], ["y highest", "10 highest in y"]], view.chosen === this.chosenBy.places ? this.chosenBy.how : "");
+    fill(lists.measureA, ranked(a), view.measureA);
+    fill(lists.measureB, ranked(b), view.measureB);
+    fill(this.choosing.select, [["", "rows ..."], ["none", "none"], ["all", "all shown"], ["x lowest", "10 lowest in x"], ["x highest", "10 highest in x"], ["y lowest", "10 lowest in y"], ["y highest", "10 highest in y"]], asRanges(view.chosen) === this.chosenBy.chosen ? this.chosenBy.how : "");
     lists.measure.parentElement?.toggleAttribute("hidden", view.bars !== "share" && view.curve !== "masks");
     lists.quantity.parentElement?.toggleAttribute("hidden", view.bars !== "mean");
     for (const { slider, shown } of this.ratios) {
@@ -363,16 +354,41 @@ function heldText(id) {
   return document.getElementById(id)?.textContent || "";
 }
 
-/** Follow a folder that is being recorded: the server tells when it changed. @param {Page} page */
-function follow(page) {
-  const events = new EventSource("/events");
-  events.addEventListener("changed", async () => {
-    const answer = await fetch("/contents");
-    if (!answer.ok) { tell(await answer.text(), true); return; }
-    const { facts, blocks } = await answer.json();
-    page.refresh(new Store(facts, (run, block) => blocks[run][block]));
-  });
-  events.addEventListener("error", () => tell("the server has stopped; the page shows the last recordings that it sent", true));
+/** Show what the server could not read; "" for nothing. @param {string} text */
+function showTrouble(text) {
+  const trouble = placeOf("trouble");
+  if (trouble.textContent !== text) trouble.textContent = text;
+}
+
+const INTERVAL = 1000; // milliseconds between two questions whether recordings have changed
+
+/** Follow a folder that is being recorded. @param {Page} page @param {number} version what the page shows */
+function follow(page, version) {
+  let shown = version, reached = true;
+  const ask = async () => {
+    try {
+      const state = await (await fetch("/version")).json();
+      if (state.version !== shown || !reached) {
+        const { facts, blocks } = await (await fetch("/contents")).json();
+        shown = facts.version;
+        showTitle(facts.title);
+        if (facts.runs.length) page.refresh(new Store(facts, (run, block) => blocks[run][block]));
+      }
+      reached = true;
+      showTrouble(state.trouble);
+    } catch {
+      reached = false;
+      showTrouble("the server has stopped; the page shows the last recordings that it sent");
+    }
+    setTimeout(ask, INTERVAL);
+  };
+  setTimeout(ask, INTERVAL);
+}
+
+/** @param {string} title */
+function showTitle(title) {
+  document.title = title;
+  placeOf("title").textContent = title;
 }
 
 function start() {
@@ -381,7 +397,8 @@ function start() {
   showNotes(facts);
   const page = new Page(new Store(facts, (run, block) => heldText(`block-${run}-${block}`)));
   page.update();
-  if (facts.live) follow(page);
+  showTrouble(facts.trouble);
+  if (facts.version !== null) follow(page, facts.version);
 }
 
 try {

@@ -57,20 +57,25 @@ function rounded(value) {
 }
 
 /**
- * Which positions a measure prunes at one epoch: 1 pruned, 0 kept, 2 without a score.
+ * Which of the kept rows a measure would prune at one epoch, the lowest share of them:
+ * 1 pruned, 0 kept, 2 without a score or pruned already.
  * @param {Recording} run @param {string} measure @param {number} step @param {number} ratio
  */
 function prunedBy(run, measure, step, ratio) {
   const facts = /** @type {MeasureFacts} */ (run.measure(measure));
-  const ranks = run.values("ranks:" + measure);
+  const ranks = run.values("ranks:" + measure), kept = run.key("kept");
   const start = step * run.count;
-  let scored = 0;
-  for (let at = 0; at < run.count; at++) scored += ranks[start + at] === facts.absent ? 0 : 1;
-  const count = rounded(ratio * scored);
-  const found = new Uint8Array(run.count);
+  let scored = 0, gone = 0; // what is pruned already has the lowest ranks
+  for (let at = 0; at < run.count; at++) {
+    if (ranks[start + at] === facts.absent) continue;
+    if (kept[start + at] === 0) gone += 1;
+    else scored += 1;
+  }
+  const end = gone + rounded(ratio * scored);
+  const found = new Uint8Array(run.count).fill(2);
   for (let at = 0; at < run.count; at++) {
     const rank = ranks[start + at];
-    found[at] = rank === facts.absent ? 2 : rank < count ? 1 : 0;
+    if (rank !== facts.absent && kept[start + at] !== 0) found[at] = rank < end ? 1 : 0;
   }
   return found;
 }

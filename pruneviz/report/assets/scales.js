@@ -69,7 +69,9 @@ function axisFor(columns, log) {
   const axis = { log, threshold, low: 0, high: 0 };
   const low = placed(axis, Math.min(...ranges.map((range) => range.low)));
   const high = placed(axis, Math.max(...ranges.map((range) => range.high)));
-  const room = high > low ? 0.04 * (high - low) : 0.05 * Math.abs(high) || 1;
+  // Values that differ in their last digits only are drawn as equal ones: no tick lies between.
+  const spread = high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high));
+  const room = spread ? 0.04 * (high - low) : 0.05 * Math.abs(high) || 1;
   return { ...axis, low: low - room, high: high + room };
 }
 

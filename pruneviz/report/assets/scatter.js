@@ -11,7 +11,8 @@
 class Scatter {
   /**
    * @param {HTMLElement} host @param {string} id @param {string} title
-   * @param {{choose: (places: number[], add: boolean) => void, toggle: (at: number) => void}} act
+   * @param {{choose: (places: number[]) => void, toggle: (at: number) => void} | null} act
+   *   what choosing rows does; null where none can be chosen
    */
   constructor(host, id, title, act) {
     this.act = act;
@@ -26,10 +27,11 @@ class Scatter {
     this.frame = new Frame(host, id, title, {
       draw: (axes, context) => this.draw(axes, context),
       hover: (left, top) => this.hover(left, top),
-      click: (left, top) => this.click(left, top),
-      brush: (left, top, width, height) => this.brush(left, top, width, height),
+      click: act ? (left, top) => this.click(left, top) : undefined,
+      brush: act ? (left, top, width, height) => this.brush(left, top, width, height) : undefined,
       key: (key) => this.key(key),
-    }, "Arrow keys go from row to row along the horizontal axis, Enter chooses one, Escape chooses none.");
+    }, "Arrow keys go from row to row along the horizontal axis"
+      + (act ? ", Enter chooses one, Escape chooses none." : "."));
   }
 
   /** @param {ScatterView} view */
@@ -221,15 +223,15 @@ class Scatter {
   /** @param {number} left @param {number} top */
   click(left, top) {
     const i = this.nearest(left, top);
-    if (i >= 0) this.act.toggle(this.places[i]);
-    else this.act.choose([], false);
+    if (i >= 0) this.act?.toggle(this.places[i]);
+    else this.act?.choose([]);
   }
 
   /** @param {number} left @param {number} top @param {number} width @param {number} height */
   brush(left, top, width, height) {
     const inside = this.places.filter((_, i) => this.left[i] >= left && this.left[i] <= left + width
       && this.top[i] >= top && this.top[i] <= top + height);
-    this.act.choose(inside, false);
+    this.act?.choose(inside);
   }
 
   /** @param {string} key */
@@ -239,13 +241,14 @@ class Scatter {
     if (key === "Escape") {
       this.at = null;
       showTooltip(null);
-      this.act.choose([], false);
+      this.act?.choose([]);
       return "no rows chosen";
     }
     if (key === "Enter" || key === " ") {
-      if (this.at === null) return null;
+      if (this.at === null || !this.act) return null;
+      const before = /** @type {ScatterView} */ (this.view).chosen.has(this.at);
       this.act.toggle(this.at);
-      return `${run.rowName(this.at)} ${this.view?.chosen.has(this.at) ? "chosen" : "no longer chosen"}`;
+      return `${run.rowName(this.at)} ${before ? "no longer chosen" : "chosen"}`;
     }
     if (!(key in moves) || !this.places.length) return null;
     const values = run.values(x), start = step * run.count;

@@ -8,7 +8,7 @@
  * @typedef {{name: string, symbol: string, unit: string, meaning: string, block: number,
  *   rounded: boolean, error: string | null, given_g: boolean}} ColumnFacts
  * @typedef {{name: string, symbol: string, unit: string, meaning: string, ranks: number | null,
- *   ordered: number, absent: number, like: [string, string] | null,
+ *   ordered: number | null, absent: number, like: [string, string] | null,
  *   flat: number[]}} MeasureFacts
  * @typedef {{unit: string, meaning: string, values: (number | null)[]}} Curve
  * @typedef {{name: string, noun: string, sampled: boolean, facts: [string, string][], sentences: string[],
@@ -16,7 +16,8 @@
  *   weight: number | null, kept: number, columns: ColumnFacts[], measures: MeasureFacts[],
  *   quantile: number | null, curves: Record<string, Curve>, blocks: BlockFacts[],
  *   finished: boolean}} RunFacts
- * @typedef {{runs: RunFacts[], live: boolean, title: string, notes: string[]}} Facts
+ * @typedef {{runs: RunFacts[], version: number | null, trouble: string, title: string,
+ *   notes: string[]}} Facts
  * @typedef {(run: number, block: number) => string} TextOf text of a block of a run, by places
  * @typedef {Float32Array | Float64Array | Uint8Array | Uint16Array | Uint32Array} Numbers
  */
@@ -36,8 +37,11 @@ async function inflated(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Array types by kind of block. @type {Record<string, any>} */
-const ARRAYS = { f4: Float32Array, f8: Float64Array, u1: Uint8Array, u2: Uint16Array, u4: Uint32Array };
+/** Array types by kind of block, and the number of upper bytes that it holds. @type {Record<string, [any, number]>} */
+const KINDS = {
+  f4: [Float32Array, 4], b3: [Float32Array, 3], f8: [Float64Array, 8], d4: [Float64Array, 4],
+  u1: [Uint8Array, 1], u2: [Uint16Array, 2], u4: [Uint32Array, 4],
+};
 
 /**
  * The numbers of a block: bytes lie sorted by their place in a number.
@@ -48,10 +52,8 @@ async function numbersOf(text, facts) {
     throw new Error("this browser cannot unpack the recordings; use one of 2023 or later");
   }
   const planes = await inflated(text).catch(() => new Uint8Array(0));
-  const rounded = facts.kind === "b2";
-  const type = ARRAYS[rounded ? "f4" : facts.kind];
+  const [type, held] = KINDS[facts.kind];
   const size = type.BYTES_PER_ELEMENT;
-  const held = rounded ? 2 : size; // bytes of a number that the block holds, the upper ones
   if (planes.length !== held * facts.length) {
     throw new Error("a column of this page is damaged; copy the file again, or write it again with pruneviz report");
   }
@@ -64,6 +66,9 @@ async function numbersOf(text, facts) {
   return new type(bytes.buffer);
 }
 
+/** What measures do with a column. @type {Record<string, (value: number) => number>} */
+const FORMS = { value: (value) => value, size: Math.abs, root: Math.sqrt };
+
 /** Everything that the page holds. */
 class Store {
   /** @param {Facts} facts @param {TextOf} textOf */
@@ -72,9 +77,13 @@ class Store {
     this.runs = facts.runs.map((run, place) => new Recording(run, (block) => textOf(place, block)));
   }
 
-  /** @param {string} name @returns {Recording} the run of this name, else the first */
+  /**
+   * The run of this name, else one that got a folder in front of it, else the first.
+   * @param {string} name @returns {Recording}
+   */
   run(name) {
-    return this.runs.find((run) => run.facts.name === name) || this.runs[0];
+    const named = this.runs.find((run) => run.facts.name === name);
+    return named || this.runs.find((run) => run.facts.name.endsWith(`/${name}`)) || this.runs[0];
   }
 }
 
@@ -133,20 +142,27 @@ class Recording {
     if (!measure) return;
     const ranks = await this.ranksOf(measure);
     this.held.set("ranks:" + measure.name, ranks);
-    const ordered = await this.unpacked(measure.ordered);
-    const values = new Float32Array(ranks.length);
+    if (!this.column(measure.name)) this.held.set(measure.name, await this.valuesOf(measure, ranks));
+  }
+
+  /** Importances; NaN where a row has none, also as it is pruned. @param {MeasureFacts} measure @param {Numbers} ranks */
+  async valuesOf(measure, ranks) {
+    const values = new Float64Array(ranks.length).fill(NaN);
+    const kept = this.key("kept");
+    const ordered = measure.ordered === null ? null : await this.unpacked(measure.ordered);
+    const like = measure.like && { values: this.values(measure.like[0]), form: FORMS[measure.like[1]] };
     for (let at = 0; at < ranks.length; at++) {
-      const start = at - (at % this.count);
-      values[at] = ranks[at] === measure.absent ? NaN : ordered[start + ranks[at]];
-      if (values[at] === -Infinity) values[at] = NaN; // pruned already: no importance
+      if (ranks[at] === measure.absent || kept[at] === 0) continue;
+      if (like) values[at] = like.form(like.values[at]);
+      else if (ordered) values[at] = ordered[at - (at % this.count) + ranks[at]];
     }
-    if (!this.column(measure.name)) this.held.set(measure.name, values);
+    return values;
   }
 
   /** @param {MeasureFacts} measure @returns {Promise<Numbers>} */
   async ranksOf(measure) {
     if (measure.ranks !== null) return this.unpacked(measure.ranks);
-    const [name, how] = /** @type {[string, string]} */ (measure.like);
+    const [name, form] = /** @type {[string, string]} */ (measure.like);
     await this.need([name]);
     const values = this.values(name);
     const kept = this.key("kept");
@@ -157,8 +173,7 @@ class Recording {
       for (let at = 0; at < this.count; at++) {
         const value = values[start + at];
         if (Number.isNaN(value)) continue;
-        const score = how === "size" ? Math.abs(value) : value;
-        scores[at] = kept[start + at] === 0 ? -Infinity : score;
+        scores[at] = kept[start + at] === 0 ? -Infinity : FORMS[form](value);
         places.push(at);
       }
       stablyOrdered(places, scores).forEach((at, rank) => { ranks[start + at] = rank; });
@@ -211,6 +226,15 @@ class Recording {
 
   /** Name of a layer in words: a network that is one layer calls it "". @param {number} depth */
   layerName(depth) { return this.facts.layers[depth] || "(the network itself)"; }
+
+  /** Whether another run has the same rows in the same order. @param {Recording} other */
+  hasRowsOf(other) {
+    const names = (/** @type {Recording} */ run) => [
+      run.facts.noun, run.facts.layers, run.textOf(run.facts.layerOf), run.textOf(run.facts.filter),
+      run.facts.weight === null ? null : run.textOf(run.facts.weight),
+    ];
+    return this === other || JSON.stringify(names(this)) === JSON.stringify(names(other));
+  }
 
   /** A row's name: layer, filter, weight. @param {number} at position */
   rowName(at) {

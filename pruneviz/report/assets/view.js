@@ -57,19 +57,19 @@ function measureOf(run, name) {
 /** What is shown first. @param {Store} store @returns {View} */
 function firstView(store) {
   const run = store.runs[0];
-  const measures = run.facts.measures.map((measure) => measure.name);
   const other = store.runs.find((each) => each !== run) || run;
-  return {
+  const measures = run.facts.measures.map((measure) => measure.name);
+  return fitted({
     run: run.facts.name,
     epoch: run.epochs[run.epochs.length - 1],
-    x: firstOf(run, ["theta_g", "theta_g_t1", "abs_theta_g", "sigma"]),
-    y: firstOf(run, ["theta_hg", "theta_norm2"]),
+    x: "theta_g",
+    y: "theta_hg",
     colour: BY_DEPTH,
     scale: "log",
     layer: -1,
     bars: measures.length ? "share" : "mean",
-    measure: measures.includes("magnitude") ? "magnitude" : measures[0] || "",
-    quantity: firstOf(run, ["theta_norm2", "theta_g"]),
+    measure: "magnitude",
+    quantity: "theta_norm2",
     ratio: 20,
     method: "pearson",
     curve: "correlation",
@@ -78,8 +78,33 @@ function firstView(store) {
     b: other.facts.name,
     bx: "",
     by: "",
-    measureA: measures.includes("magnitude") ? "magnitude" : measures[0] || "",
+    measureA: "magnitude",
     measureB: measures.includes("loss_preservation") ? "loss_preservation" : measures[measures.length - 1] || "",
+  }, store);
+}
+
+/** A view of which these recordings have everything. @param {View} view @param {Store} store @returns {View} */
+function fitted(view, store) {
+  const run = store.run(view.run), a = store.run(view.a), b = store.run(view.b);
+  const has = (/** @type {string} */ name, /** @type {string[]} */ better) => run.has(name) ? name : firstOf(run, better);
+  return {
+    ...view,
+    run: run.facts.name,
+    a: a.facts.name,
+    b: b.facts.name,
+    epoch: run.epochs[run.stepOf(view.epoch)],
+    x: has(view.x, ["theta_g", "abs_theta_g", "sigma"]),
+    y: has(view.y, ["theta_hg", "theta_norm2"]),
+    colour: [BY_DEPTH, BY_KEPT].includes(view.colour) || run.has(view.colour) ? view.colour : BY_DEPTH,
+    layer: view.layer < run.facts.layers.length ? view.layer : -1,
+    measure: measureOf(run, view.measure),
+    quantity: has(view.quantity, ["theta_norm2", "theta_g"]),
+    curve: curvesIn(run).includes(view.curve) ? view.curve : "correlation",
+    chosen: view.chosen.filter((at) => at < run.count),
+    bx: b.has(view.bx) ? view.bx : "",
+    by: b.has(view.by) ? view.by : "",
+    measureA: measureOf(a, view.measureA),
+    measureB: measureOf(b, view.measureB),
   };
 }
 
@@ -107,33 +132,24 @@ function fromHash(hash, first, store) {
     if (name !== null && names.includes(name)) view[key] = name;
   }
   const run = store.run(view.run);
-  const quantities = run.quantities();
-  const measures = run.facts.measures.map((measure) => measure.name);
-  const one = (/** @type {string} */ key, /** @type {string[]} */ known) => {
+  for (const key of /** @type {const} */ (["x", "y", "quantity", "colour", "measure", "curve", "bx", "by", "measureA", "measureB"])) {
+    view[key] = given.get(key) ?? view[key];
+  }
+  const one = (/** @type {"scale" | "bars" | "method"} */ key, /** @type {string[]} */ known) => {
     const value = given.get(key);
-    if (value !== null && known.includes(value)) /** @type {any} */ (view)[key] = value;
+    if (value !== null && known.includes(value)) view[key] = value;
   };
-  one("x", quantities);
-  one("y", quantities);
-  one("quantity", quantities);
-  one("colour", [BY_DEPTH, BY_KEPT, ...quantities]);
   one("scale", ["log", "linear"]);
   one("bars", ["share", "correlation", "mean", "kept"]);
-  one("measure", measures);
   one("method", ["pearson", "spearman"]);
-  one("curve", curvesIn(run));
-  one("bx", store.run(view.b).quantities());
-  one("by", store.run(view.b).quantities());
-  one("measureA", store.run(view.a).facts.measures.map((measure) => measure.name));
-  one("measureB", store.run(view.b).facts.measures.map((measure) => measure.name));
   const epoch = Number(given.get("epoch"));
-  if (given.has("epoch") && Number.isFinite(epoch)) view.epoch = run.epochs[run.stepOf(epoch)];
-  const ratio = Number(given.get("ratio"));
-  if (given.has("ratio") && ratio >= 0 && ratio <= 100) view.ratio = Math.round(ratio);
+  if (given.has("epoch") && Number.isFinite(epoch)) view.epoch = epoch;
+  const ratio = Math.round(Number(given.get("ratio")));
+  if (given.has("ratio") && ratio >= 1 && ratio <= 99) view.ratio = ratio;
   const layer = Number(given.get("layer"));
   if (given.has("layer") && layer in run.facts.layers) view.layer = layer;
   view.chosen = fromRanges(given.get("chosen") || "", run.count);
-  return view;
+  return fitted(view, store);
 }
 
 const PAUSE = 300; // milliseconds between two changes of the address; browsers refuse many at once

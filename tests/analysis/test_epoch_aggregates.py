@@ -82,8 +82,14 @@ def test_aggregates_are_those_of_plain_pandas_on_the_sealed_files(
     sent, _ = recorded(out, prunes=prunes, every=2)
     assert list(sent) == [0, 1, 2, 3], "epoch 3 twice: it is measured at the end"
     for epoch, values in sent.items():
-        others = ("pearson/loss_preservation", "spearman/loss_preservation", "theta_g/theta_hg_t200")
-        same({k: v for k, v in values.items() if not any(o in k for o in others)}, plain(out, epoch))
+        others = (
+            "pearson/loss_preservation",
+            "spearman/loss_preservation",
+            "theta_g/theta_hg_t200",
+        )
+        same(
+            {k: v for k, v in values.items() if not any(o in k for o in others)}, plain(out, epoch)
+        )
     assert ("pearson/theta_g/theta_hg" in sent[1]) is False
 
 

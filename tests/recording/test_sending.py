@@ -59,7 +59,7 @@ class Raising:
         raise self._error
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
@@ -108,7 +108,7 @@ def warning(run: str, epoch: int, values: Values) -> None:
 
 HOSTILE: Mapping[str, Callable[[], Any]] = {
     "raises": lambda: Raising(OSError("no network")),
-    "cannot be printed": lambda: Raising(Unprintable()),
+    "cannot be printed": lambda: Raising(UnprintableError()),
     "has no name": Nameless,
     "moves all": lambda: moving,
     "spoils figures": spoiling,
@@ -151,7 +151,7 @@ def test_training_and_the_log_are_the_same_with_any_sink(tmp_path: Path, name: s
     ("name", "told"),
     [
         ("raises", "sink Raising of run failed at epoch 0: OSError: no network; training goes on"),
-        ("cannot be printed", "sink Raising of run failed at epoch 0: Unprintable; training goes"),
+        ("cannot be printed", "sink Raising of run failed at epoch 0: UnprintableError; tra"),
         ("has no name", "sink Nameless of run failed at epoch 0: ValueError: line one; training"),
         ("takes no arguments", "sink <lambda>.<locals>.<lambda> of run failed at epoch 0: TypeErr"),
     ],
@@ -237,9 +237,7 @@ def test_a_finished_run_sends_nothing(tmp_path: Path) -> None:
     assert kept.got == []
 
 
-def test_a_sink_cannot_call_its_recorder(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_sink_cannot_call_its_recorder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recorder: list[pv.Recorder] = []
     sink = lambda run, epoch, values: recorder[0].close()  # noqa: E731
     with pv.Recorder(network(), SAMPLE, tmp_path / "run", sinks=sink) as one:

@@ -360,7 +360,7 @@ class Recorder:
         self._check_written()
 
     def _check_written(self) -> None:
-        if self._sinks.busy:
+        if self._sinks.is_calling:
             raise LogError("a sink called its recorder; call it from the training loop")
         if self._unwritten:
             raise LogError(

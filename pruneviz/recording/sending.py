@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 import math
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,6 +21,7 @@ from pruneviz.log.runs import Runs
 from pruneviz.recording.measured_epochs import AtEpochs, chosen_epochs
 from pruneviz.recording.unmoved import unmoved
 
+_MOST_FAILURES = 3
 _LONGEST = 200  # characters of a name or a reason in a warning
 
 _logger = logging.getLogger("pruneviz")
@@ -26,16 +31,13 @@ class Sending:
     """The sinks of a recorder, and what they have got.
 
     What a sink raises becomes one warning for each sink; KeyboardInterrupt and SystemExit pass.
-    What it moves is put back, as far as `pruneviz.recording.unmoved` reaches. Aggregates and
-    figures are a sink's own.
+    After three failures in a row it gets nothing more, as each may take a timeout. What it moves is
+    put back, as far as `pruneviz.recording.unmoved` reaches. Aggregates and figures are its own.
 
     Args:
         sinks: One sink or several, as `pruneviz.sinks.Sink` says.
         figures_at: Epochs at which sinks get a figure. Default: none.
         device: Returns the device that trains.
-
-    Attributes:
-        busy: Whether code of a sink is running.
 
     Raises:
         LogError: If something is no sink, or no sink takes a figure that is asked for.
@@ -47,17 +49,24 @@ class Sending:
         self._sinks = list(sinks) if isinstance(sinks, (list, tuple)) else [sinks]
         for sink in self._sinks:
             _check(sink)
-        self._drawing = [sink for sink in self._sinks if _method(sink, "figure")]
+        self._drawing = [sink for sink in self._sinks if _method(sink, "figure") is not None]
         if figures_at is not None and not self._drawing:
             raise LogError(
                 f"figures_at={figures_at!r} says when sinks get a figure, and no sink takes one; "
                 "add pruneviz.sinks.TensorBoard or WandB, or a sink with a method figure"
             )
         self._figures_at = None if figures_at is None else chosen_epochs(figures_at, "figures_at")
-        self._device, self.busy = device, False
+        self._device = device
+        self._busy_in: int | None = None  # the thread in which a sink is called
+        self._failures: dict[object, int] = {}  # in a row
         self._told: set[object] = set()  # what there was a warning of
         self._until = -math.inf  # the last epoch that sinks may have got
         self._sent: set[str] = set()  # names of its numbers
+
+    @property
+    def is_calling(self) -> bool:
+        """Whether the caller is a sink."""
+        return self._busy_in == threading.get_ident()
 
     def continues(self, last: int | None) -> None:
         """Take the epochs that a run already holds for sent.
@@ -101,22 +110,24 @@ class Sending:
             log: Run directory.
         """
         for sink in self._sinks:
-            close = _method(sink, "close")
-            if close:
-                self._made(sink, log, None, close)
+            self._made(sink, log, None, lambda sink=sink: _closed(sink))  # type: ignore[misc]
 
     def _send_figures(self, runs: Runs, log: RunLog, epoch: int) -> None:
         chosen = self._figures_at
         if chosen is None or not self._made("figures_at", log, epoch, lambda: chosen(epoch)):
             return
-        for sink in self._drawing:
+        for sink in filter(self._is_asked, self._drawing):
             figure = self._made("the figure for sinks", log, epoch, lambda: _drawn(runs))
             if figure is not None:
                 self._call(sink, "figure", log, epoch, figure)
 
     def _call(self, sink: Any, method: str, log: RunLog, epoch: int, given: Any) -> None:
-        take = _method(sink, method) or sink
-        self._made(sink, log, epoch, lambda: take(log.spec.run, epoch, given))
+        if self._is_asked(sink):
+            run = log.spec.run
+            self._made(sink, log, epoch, lambda: _method(sink, method, sink)(run, epoch, given))
+
+    def _is_asked(self, sink: Any) -> bool:
+        return self._failures.get(_key(sink), 0) < _MOST_FAILURES
 
     def _made(self, who: Any, log: RunLog, epoch: int | None, do: Callable[[], Any]) -> Any:
         """What a function returns; None if it fails, which there is one warning of.
@@ -127,35 +138,37 @@ class Sending:
             epoch: Number of epochs trained; None after the last one.
             do: The function.
         """
-        self.busy = True
+        self._busy_in = threading.get_ident()
         try:
             with unmoved(self._device()):
-                return do()
-        except Exception as error:
+                found = do()
+        # a task of asyncio that was cancelled is a failure; the loop of the training is elsewhere
+        except (Exception, asyncio.CancelledError) as error:
+            self._failures[_key(who)] = self._failures.get(_key(who), 0) + 1
             self._warn(who, log, epoch, error)
             return None
         finally:
-            self.busy = False
+            self._busy_in = None
+        self._failures[_key(who)] = 0
+        return found
 
-    def _warn(self, who: Any, log: RunLog, epoch: int | None, error: Exception) -> None:
-        key = who if isinstance(who, str) else id(who)
-        if key in self._told:
+    def _warn(self, who: Any, log: RunLog, epoch: int | None, error: BaseException) -> None:
+        if _key(who) in self._told:
             return
-        self._told.add(key)
+        self._told.add(_key(who))
+        named = who if isinstance(who, str) else f"sink {_name(who)}"
         when = "when it was closed" if epoch is None else f"at epoch {epoch}"
-        _logger.warning(
-            "%s of %s failed %s: %s; training goes on, and further failures of it are not told",
-            *(who if isinstance(who, str) else f"sink {_name(who)}", log.spec.run, when),
-            _reason(error),
+        _say(
+            f"{named} of {log.spec.run} failed {when}: {_reason(error)}; training goes on, further "
+            f"failures are not told, and after {_MOST_FAILURES} in a row a sink gets nothing more"
         )
 
     def _say_kept(self, log: RunLog, epoch: int) -> None:
         if "again" not in self._told:
             self._told.add("again")
-            _logger.warning(
-                "%s records epoch %s again; sinks keep what they were sent before, and get the "
-                "epochs after %s",
-                *(log.spec.run, epoch, self._until),
+            _say(
+                f"{log.spec.run} records epoch {epoch} again; sinks keep what they were sent "
+                f"before, and get the epochs after {self._until}"
             )
 
 
@@ -171,17 +184,33 @@ def _drawn(runs: Runs) -> Any:
 
 
 def _check(sink: Any) -> None:
-    if isinstance(sink, type) or not (callable(sink) or _method(sink, "epoch")):
+    take = None if isinstance(sink, type) else _method(sink, "epoch", sink)
+    if not callable(take) or inspect.iscoroutinefunction(take):
         what = f"the class {sink.__name__}" if isinstance(sink, type) else repr(sink)
         raise LogError(
             f"sinks holds {what}; give functions of (run, epoch, aggregates), objects with such a "
-            "method epoch, or pruneviz.sinks.TensorBoard(folder or SummaryWriter)"
+            "method epoch, or pruneviz.sinks.TensorBoard(folder or SummaryWriter); not async ones"
         )
 
 
-def _method(sink: Any, name: str) -> Callable[..., object] | None:
+def _method(sink: Any, name: str, otherwise: Any = None) -> Any:
     found = getattr(sink, name, None)
-    return found if callable(found) else None
+    return found if callable(found) else otherwise
+
+
+def _closed(sink: Any) -> None:
+    close = _method(sink, "close")
+    if close is not None:
+        close()
+
+
+def _key(who: object) -> object:
+    return who if isinstance(who, str) else id(who)
+
+
+def _say(text: str) -> None:
+    with suppress(Exception):  # a handler of one's own may fail, like a sink
+        _logger.warning("%s", text)
 
 
 def _name(sink: Any) -> str:
@@ -195,7 +224,7 @@ def _name(sink: Any) -> str:
         return type(sink).__name__
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:_LONGEST]}"
     except Exception:

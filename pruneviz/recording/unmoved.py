@@ -26,9 +26,9 @@ def unmoved(device: torch.device) -> Iterator[None]:
     """Context that puts back all that training could notice of code that does not know the model.
 
     Random generators of Python, NumPy and torch; torch's gradient mode, dtype, device, precision,
-    determinism and threads; NumPy's handling of errors; matplotlib's rcParams and backend; filters
-    of warnings; the working directory. Outside of the main thread nothing is put back: training
-    goes on meanwhile, and what it moved must not be undone.
+    autocast, kernels, determinism and threads; NumPy's handling of errors; matplotlib's rcParams
+    and backend; filters of warnings; the working directory. Outside of the main thread nothing is
+    put back: training goes on meanwhile, and what it moved must not be undone.
 
     Args:
         device: Device whose random generator is restored.
@@ -49,8 +49,9 @@ def _put_back(read: Callable[[], Any], write: Callable[[Any], object], before: A
 
 
 def _settings() -> list[Setting]:
-    cudnn: Any = torch.backends.cudnn
-    flags = [(cudnn, name) for name in ("enabled", "benchmark", "deterministic")]
+    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
+    flags: list[tuple[Any, str]] = [(kernels, "enabled") for kernels in (cudnn, mkldnn)]
+    flags += [(cudnn, "benchmark"), (cudnn, "deterministic"), (mkldnn, "deterministic")]
     flags += [(units, "fp32_precision") for units in matrix_units()]
     return [
         (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -59,6 +60,7 @@ def _settings() -> list[Setting]:
         (torch.get_num_threads, torch.set_num_threads),
         (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
         (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+        *(_autocast(device) for device in ("cpu", "cuda")),
         *(_attribute(owner, name) for owner, name in flags),
         (_precision, _put_back_precision),  # put back before the flags, which it moves
         (np.geterr, lambda kept: np.seterr(**kept)),
@@ -67,6 +69,11 @@ def _settings() -> list[Setting]:
         (matplotlib.rcParams.copy, _put_back_parameters),
         (lambda: matplotlib.get_backend(auto_select=False), _put_back_backend),
     ]
+
+
+def _autocast(device: str) -> Setting:
+    is_on, switch = torch.is_autocast_enabled, torch.set_autocast_enabled
+    return (lambda: is_on(device)), (lambda on: switch(device, on))
 
 
 def _attribute(owner: Any, name: str) -> Setting:

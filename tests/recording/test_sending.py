@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -106,6 +109,50 @@ def warning(run: str, epoch: int, values: Values) -> None:
     warnings.warn("a warning of a sink", stacklevel=1)  # an error in tests
 
 
+def cancelled(run: str, epoch: int, values: Values) -> None:
+    """A sink whose client of the network gave up."""
+
+    async def ask() -> None:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    asyncio.run(ask())
+
+
+def stopping(run: str, epoch: int, values: Values) -> None:
+    raise StopIteration
+
+
+class Shifting(Kept):
+    """A sink whose methods are gone when they are looked up again."""
+
+    looked_up = 0
+
+    @property
+    def figure(self) -> Any:  # type: ignore[override]
+        self.looked_up += 1
+        if self.looked_up > 1:
+            raise LookupError("gone")
+        return print
+
+    @property
+    def close(self) -> Any:  # type: ignore[override]
+        raise LookupError("gone")
+
+
+async def awaited(run: str, epoch: int, values: Values) -> None:
+    """Nobody would wait for it."""
+
+
+class Empty(Kept):
+    """A sink that counts as false."""
+
+    def __len__(self) -> int:
+        return 0
+
+
 HOSTILE: Mapping[str, Callable[[], Any]] = {
     "raises": lambda: Raising(OSError("no network")),
     "cannot be printed": lambda: Raising(UnprintableError()),
@@ -116,6 +163,10 @@ HOSTILE: Mapping[str, Callable[[], Any]] = {
     "is slow": lambda: slow,
     "warns": lambda: warning,
     "takes no arguments": lambda: lambda: None,
+    "was cancelled": lambda: cancelled,
+    "stops an iteration": lambda: stopping,
+    "shifts": Shifting,
+    "counts as false": Empty,
 }
 
 
@@ -153,6 +204,9 @@ def test_training_and_the_log_are_the_same_with_any_sink(tmp_path: Path, name: s
         ("raises", "sink Raising of run failed at epoch 0: OSError: no network; training goes on"),
         ("cannot be printed", "sink Raising of run failed at epoch 0: UnprintableError; tra"),
         ("has no name", "sink Nameless of run failed at epoch 0: ValueError: line one; training"),
+        ("was cancelled", "sink cancelled of run failed at epoch 0: CancelledError: ; training"),
+        ("stops an iteration", "sink stopping of run failed at epoch 0: StopIteration: ; training"),
+        ("shifts", "sink Shifting of run failed when it was closed: LookupError: gone; training"),
         ("takes no arguments", "sink <lambda>.<locals>.<lambda> of run failed at epoch 0: TypeErr"),
     ],
 )
@@ -171,6 +225,58 @@ def test_two_sinks_that_fail_have_a_warning_each(
     record(network(), tmp_path / "run", epochs=1, sinks=sinks, figures_at=[1])
     told = [line for line in caplog.messages if "failed" in line]
     assert ["one" in line for line in told] == [True, False]
+
+
+def test_a_sink_that_fails_thrice_in_a_row_gets_nothing_more(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def failing(run: str, epoch: int, values: Values) -> None:
+        calls.append(epoch)
+        if epoch not in (2,):
+            raise TimeoutError("after a minute")
+
+    kept = Kept()
+    record(network(), tmp_path / "run", epochs=8, every=100, sinks=[failing, kept])
+    assert calls == [0, 1, 2, 3, 4, 5]
+    assert kept.got[:9] == list(range(9))
+
+
+def test_a_log_handler_that_fails_does_not_stop_training_either(tmp_path: Path) -> None:
+    class Failing(logging.Handler):
+        def emit(self, entry: logging.LogRecord) -> None:
+            raise OSError("the log is full")
+
+    logger, handler = logging.getLogger("pruneviz"), Failing(logging.WARNING)
+    model = network()
+    options: dict[str, Any] = {"every": 1, "sinks": [Raising(OSError("no network"))]}
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", **options) as recorder:
+        logger.addHandler(handler)
+        try:
+            recorder.after_epoch(0)
+            recorder.rewind(-1)
+            recorder.after_epoch(0)
+        finally:
+            logger.removeHandler(handler)
+    assert pv.load(tmp_path / "run").epochs["epoch"].tolist() == [0]
+
+
+def test_a_thread_that_writes_leaves_the_training_its_recorder(tmp_path: Path) -> None:
+    """The one thread is inside of a sink while the other asks the recorder."""
+    inside, done = threading.Event(), threading.Event()
+
+    def waiting(run: str, epoch: int, values: Values) -> None:
+        inside.set()
+        assert done.wait(30)
+
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", every=5, sinks=[waiting]) as recorder:
+        write = recorder.observe(0)
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert inside.wait(30)
+        assert len(recorder.table(0)) > 0
+        done.set()
+        thread.join()
+    assert pv.load(tmp_path / "run").epochs["epoch"].tolist() == [0]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -268,6 +374,7 @@ def test_epochs_of_figures_may_be_chosen_by_a_function_that_fails(
     [
         ({"sinks": ["tensorboard"]}, r"sinks holds 'tensorboard'; give functions of \(run, epoch"),
         ({"sinks": None}, "sinks holds None; give functions"),
+        ({"sinks": [awaited]}, "sinks holds <function awaited at .*; not async ones"),
         ({"sinks": [Kept]}, "sinks holds the class Kept; give functions"),
         ({"sinks": [moving], "figures_at": 2}, "figures_at=2 says when sinks get a figure, and no"),
         ({"figures_at": [1]}, r"figures_at=\[1\] says when sinks get a figure, and no sink takes"),

@@ -28,8 +28,8 @@ class Sink(Protocol):
     """What a sink has: `epoch`, and if it likes `figure` and `close`.
 
     A plain function of the arguments of `epoch` is a sink too. A sink that raises an error is named
-    in one warning, and asked again at later epochs; training goes on. Sinks are called in the
-    process that trains, between epochs, so a slow one makes training wait.
+    in one warning, and asked again until it has failed three times in a row; training goes on.
+    Sinks are called in the process that trains, between epochs, so a slow one makes training wait.
 
     `figure(run, epoch, figure)`, optional, gets a matplotlib figure at the epochs of the recorder's
     `figures_at`. `close()`, optional, is called when the recorder is closed or left by an error;
@@ -158,6 +158,7 @@ class WandB:
         self._given, self._project, self._options = run, project, options
         self._prefix = ("" if run is None else "pruneviz/") if prefix is None else prefix
         self._runs: dict[str, Any] = {}  # runs of wandb by run
+        self._unstarted: Exception | None = None  # why none can be started
         self._last: tuple[str, int] | None = None  # run and epoch whose values joined a row
         self._step: int | None = None  # of that row in the given run
 
@@ -205,10 +206,16 @@ class WandB:
         return self._runs[run]
 
     def _started(self, run: str) -> Any:
+        if self._unstarted:  # without a network each try takes minutes
+            raise self._unstarted
         # a new run beside one that is active, and nothing printed is captured
         quiet = {"reinit": "create_new", "settings": {"console": "off"}}
         how = {"project": self._project, "name": run, **quiet, **self._options}
-        return importlib.import_module("wandb").init(**how)
+        try:
+            return importlib.import_module("wandb").init(**how)
+        except Exception as error:
+            self._unstarted = error
+            raise
 
 
 def pixels(figure: Any) -> np.ndarray:

@@ -236,6 +236,23 @@ def test_a_run_of_wandb_that_is_given_keeps_its_own_steps(
     assert sum("end" in row for row in rows) == 1
 
 
+def test_wandb_tries_to_start_a_run_once(
+    tmp_path: Path, wandb: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[str] = []
+
+    def init(**options: Any) -> None:
+        tries.append(options["name"])
+        raise wandb.errors.CommError("no such host")
+
+    monkeypatch.setattr(wandb, "init", init)
+    runs = record(network(), tmp_path / "run", sinks=[pv.sinks.WandB(project="pruning")])
+    assert tries == ["run"]
+    assert len(runs.epochs) == 5
+    (line,) = [line for line in caplog.messages if "failed" in line]
+    assert line.startswith("sink WandB('pruning') of run failed at epoch 0: CommError: no such h")
+
+
 def test_wandb_takes_a_run_or_a_project(wandb: Any) -> None:
     with pytest.raises(
         LogError, match=r"WandB takes either a run of wandb\.init, or the name of a"

@@ -27,16 +27,16 @@ PAIRS = (
     ("magnitude", "bn_scale"),
     ("magnitude", "l1_norm"),
 )
-_SIZE = (11.5, 3.6)  # inches
-_LINE = 34  # characters of a text in a panel
+_SIZE = (14.5, 3.6)  # inches
+_LINE = 30  # characters of a text in a panel
 _LOSSES = ("train_loss", "test_loss", "sample_loss")
 
 
 def progress(runs: Runs) -> Picture:
     """Draw where a run stands: its filters at the last measured epoch, and its course so far.
 
-    Three panels: a scatter of the first of `PAIRS` that the run holds, the correlation of the two
-    and the distance between pruning masks by epoch, and accuracy, or a loss. A panel that has
+    Four panels: a scatter of the first of `PAIRS` that the run holds, the correlation of the two by
+    epoch, the recorded distance between pruning masks, and accuracy, or a loss. A panel that has
     nothing to show yet says so.
 
     Args:
@@ -46,6 +46,7 @@ def progress(runs: Runs) -> Picture:
     panels = (
         lambda axes: _draw_scatter(runs, pair, axes),
         lambda axes: _draw_correlation(runs, pair, axes),
+        lambda axes: _draw_masks(runs, axes),
         lambda axes: _draw_fact(runs, axes),
     )
     with style.paper():
@@ -99,12 +100,17 @@ def _draw_scatter(runs: Runs, pair: tuple[str, str] | None, axes: Axes) -> None:
 
 
 def _draw_correlation(runs: Runs, pair: tuple[str, str] | None, axes: Axes) -> None:
-    if pair is not None:
-        correlation(runs, *pair, ax=axes)
-    elif runs.epochs["mask_distance"].notna().any():
+    if pair is None:
+        _write(axes, "no correlation is recorded yet")
+    else:
+        correlation(runs, *pair, mask_score=None, ax=axes)
+
+
+def _draw_masks(runs: Runs, axes: Axes) -> None:
+    if runs.epochs["mask_distance"].notna().any():
         accuracy(runs, "mask_distance", ax=axes)
     else:
-        _write(axes, "no correlation and no mask distance is recorded yet")
+        _write(axes, "no two epochs are recorded yet whose masks can be compared")
 
 
 def _draw_fact(runs: Runs, axes: Axes) -> None:

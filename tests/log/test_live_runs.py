@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -32,6 +33,24 @@ def test_an_open_and_a_finished_run_are_read_up_to_now(
     assert one.epochs["train_loss"].tolist() == [0.5]
     assert one.spec["run"].tolist() == ["run"]
     assert pv.recorded_measures(one) == pv.recorded_measures(loaded)
+
+
+@pytest.mark.parametrize(
+    ("every", "held"), [(2, [0, 2]), (lambda epoch: False, [3]), (lambda epoch: epoch == 1, [1])]
+)
+def test_filters_are_those_of_measured_epochs_or_of_the_last(
+    tmp_path: Path, every: Any, held: list[int]
+) -> None:
+    model, out = network(), tmp_path / "run"
+    with pv.Recorder(model, SAMPLE, out, every=every, measure_last=False) as recorder:
+        for epoch in range(4):
+            recorder.after_epoch(epoch)
+        now = runs_so_far(out)
+    loaded = pv.load(out)
+    for found in (now, runs_so_far(out)):
+        assert found.epochs["epoch"].tolist() == [0, 1, 2, 3]
+        expected = loaded.filters[loaded.filters["epoch"].isin(held)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found.filters.reset_index(drop=True), expected)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -34,16 +34,13 @@ def words(axes: Axes) -> str:
     return " ".join(" ".join(text.get_text().split()) for text in axes.texts)
 
 
-def panels(runs: Runs) -> list[Axes]:
-    return progress(runs).axes[:3]
-
-
 def test_before_the_first_epoch_every_panel_says_what_is_missing(tmp_path: Path) -> None:
     figure = progress(so_far(tmp_path / "run", 0))
     found = [words(axes) for axes in figure.axes]
     assert found == [
         "no epoch with two quantities of the filters is recorded yet",
-        "no correlation and no mask distance is recorded yet",
+        "no correlation is recorded yet",
+        "no two epochs are recorded yet whose masks can be compared",
         "no accuracy and no loss is recorded yet; give them to after_epoch",
     ]
     assert figure.get_suptitle() == "run, before the first epoch"
@@ -52,17 +49,18 @@ def test_before_the_first_epoch_every_panel_says_what_is_missing(tmp_path: Path)
 def test_before_the_first_measured_epoch_cheap_columns_are_drawn(tmp_path: Path) -> None:
     never = so_far(tmp_path / "mine.a_b", 3, every=lambda epoch: False, facts={"val_acc": 0.5})
     figure = progress(never)
-    scattered, _, fact = figure.axes[:3]
+    scattered, _, masks, fact = figure.axes[:4]
     assert len(scattered.collections) > 0
     assert "noise" not in words(scattered)
     assert "accuracy" in fact.get_ylabel()
+    assert masks.get_ylabel() == "distance between consecutive masks"
     assert figure.get_suptitle() == "mine.a_b, epoch 2"
 
 
 def test_the_last_measured_epoch_and_the_course_so_far_are_drawn(tmp_path: Path) -> None:
     runs = so_far(tmp_path / "run", 4, every=2, facts={"train_loss": 1.0})
     figure = progress(runs)
-    scattered, course, fact = figure.axes[:3]
+    scattered, course, masks, fact = figure.axes[:4]
     expected = pv.plot.scatter.table(runs, *PAIRS[0], epochs=2)
     assert "epoch 2" in scattered.get_title(loc="left")
     drawn = sum(len(each.get_offsets()) for each in scattered.collections)
@@ -70,16 +68,11 @@ def test_the_last_measured_epoch_and_the_course_so_far_are_drawn(tmp_path: Path)
     r = pv.correlate(runs, *PAIRS[0])
     lines = [list(line.get_ydata()) for line in course.lines]
     assert [value for value in lines if value == pytest.approx(list(r["r"]))]
+    distances = list(runs.epochs["mask_distance"].dropna())
+    assert [
+        value for value in (list(line.get_ydata()) for line in masks.lines) if value == distances
+    ]
     assert "loss" in fact.get_ylabel()
-
-
-def test_where_only_cheap_columns_of_single_values_are_there_the_masks_are_drawn(
-    tmp_path: Path,
-) -> None:
-    runs = so_far(tmp_path / "run", 3, every=1)
-    bare = runs.filters[["run", "epoch", "layer", "filter", "kept", "sigma"]]
-    course = panels(Runs(spec=runs.spec, epochs=runs.epochs, filters=bare, rounds=runs.rounds))[1]
-    assert course.get_ylabel() == "distance between consecutive masks"
 
 
 @pytest.mark.parametrize("unit", ["weight", "filter"])
@@ -93,7 +86,7 @@ def test_drawing_moves_nothing_global(tmp_path: Path, unit: str) -> None:
 
 
 def test_an_epoch_is_drawn_by_the_first_pair_that_it_holds(tmp_path: Path) -> None:
-    runs = so_far(tmp_path / "run", 2, every=lambda epoch: epoch == 1)
+    runs = so_far(tmp_path / "run", 1, every=lambda epoch: False)
     one = Runs(spec=runs.spec, epochs=runs.epochs, filters=runs.filters_at(0), rounds=runs.rounds)
     first = epoch_scatter(one)
     assert first is not None

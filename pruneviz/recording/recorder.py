@@ -40,7 +40,7 @@ from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, r
 from pruneviz.recording.request_epochs import RequestAt, options_at, options_of_last, request_facts
 from pruneviz.recording.sending import Sending
 from pruneviz.recording.showing import Showing
-from pruneviz.recording.sinks import AnySink
+from pruneviz.recording.sinks import Sinks
 from pruneviz.recording.stored_rows import rows_to_store
 from pruneviz.recording.subject import Subject
 
@@ -129,7 +129,7 @@ class Recorder:
         rows_seed: int = 0,
         request_at: RequestAt = None,
         every_rank: bool = False,
-        sinks: AnySink | Sequence[AnySink] = (),
+        sinks: Sinks = (),
         figures_at: AtEpochs | None = None,
         **measuring: Any,
     ) -> None:

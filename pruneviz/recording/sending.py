@@ -19,6 +19,7 @@ from pruneviz.log.live_runs import runs_at
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.runs import Runs
 from pruneviz.recording.measured_epochs import AtEpochs, chosen_epochs
+from pruneviz.recording.sinks import Sinks
 from pruneviz.recording.unmoved import unmoved
 
 _MOST_FAILURES = 3
@@ -44,9 +45,9 @@ class Sending:
     """
 
     def __init__(
-        self, sinks: Any, figures_at: AtEpochs | None, device: Callable[[], torch.device]
+        self, sinks: Sinks, figures_at: AtEpochs | None, device: Callable[[], torch.device]
     ) -> None:
-        self._sinks = list(sinks) if isinstance(sinks, (list, tuple)) else [sinks]
+        self._sinks: list[Any] = list(sinks) if isinstance(sinks, (list, tuple)) else [sinks]
         for sink in self._sinks:
             _check(sink)
         self._drawing = [sink for sink in self._sinks if _method(sink, "figure") is not None]

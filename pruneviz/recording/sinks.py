@@ -12,7 +12,7 @@ Example:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -51,6 +51,8 @@ class Sink(Protocol):
 
 
 AnySink: TypeAlias = Sink | Callable[[str, int, dict[str, float]], object]
+# To a type checker, a list of functions and objects is one of anything.
+Sinks: TypeAlias = AnySink | Sequence[Any]
 
 
 class TensorBoard:

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from pruneviz.console.words import counted
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import BN_MODES
 from pruneviz.plot.words import dataset_title, measure_title, network_title, percent
+
+_ACCURACIES = {"test_acc": "test", "train_acc": "training"}
 
 
 def facts_of(run: Runs) -> list[list[str]]:
@@ -53,10 +56,12 @@ def _network(spec: dict[str, Any]) -> str:
 
 
 def _final_accuracy(epochs: pd.DataFrame) -> str:
-    for column, words in (("test_acc", "test"), ("train_acc", "training")):
-        if column not in epochs or epochs[column].isna().all():
+    own = [str(name) for name in epochs if str(name).endswith(("acc", "accuracy"))]
+    for column in ("test_acc", *(name for name in own if name not in _ACCURACIES), "train_acc"):
+        if column not in own or not is_numeric_dtype(epochs[column]) or epochs[column].isna().all():
             continue
         known = epochs.dropna(subset=[column]).sort_values("epoch").iloc[-1]
+        words = _ACCURACIES.get(column, column)
         return f"{percent(float(known[column]))} ({words}, epoch {int(known['epoch'])})"
     return ""
 

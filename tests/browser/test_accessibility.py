@@ -186,10 +186,21 @@ def test_every_interaction_has_keys(page: Shown, run: Runs) -> None:
     focus(page, "x")
     page.redraws(lambda: page.press(*"abs"))
     page.wait(lambda: "against Σ|θg| of" in page.caption("scatter"))
+    # the ten lowest, from a list, with arrow keys alone
+    focus(page, "choose")
+    for _ in range(3):
+        page.redraws(lambda: page.press(Keys.ARROW_DOWN))
+    assert page.text("#choose option:checked") == "10 lowest in x"
+    rows = run.filters[run.filters["epoch"] == 3]
+    lowest = rows.nsmallest(10, "abs_theta_g")
+    chosen = {f"{row['layer']}, filter {row['filter']}" for _, row in lowest.iterrows()}
+    assert set(page.table("trajectories")["curve"]) == chosen
+    page.run("document.getElementById('choose').focus()")
+    page.redraws(lambda: page.press(Keys.ARROW_UP, Keys.ARROW_UP))  # none
+    page.wait(lambda: "chosen" not in page.caption("scatter"))
     # rows of the scatter: to the lowest, choose it, go on ten, choose that too
     focus(page, "scatter-plot")
     page.press(Keys.HOME)
-    rows = run.filters[run.filters["epoch"] == 3]
     ordered = rows.sort_values("abs_theta_g", kind="stable")
     first, tenth = ordered.iloc[0], ordered.iloc[10]
     assert page.tooltip().startswith(f"{first['layer']}, filter {first['filter']}\n")

@@ -67,6 +67,16 @@ def test_points_lie_where_their_values_are(
             assert number_after(line, "=") == pytest.approx(row[name], rel=5e-3), line
 
 
+@pytest.mark.parametrize("ratio", [2, 1.25])
+def test_points_are_found_on_screens_of_finer_pixels(page: Shown, run: Runs, ratio: float) -> None:
+    page.resize(1100, 800, ratio)
+    page.settle()
+    rows = twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter"))
+    for _, row in twin.isolated(rows, 3).iterrows():
+        told = page.hover("scatter", row["left"], row["top"]).splitlines()
+        assert told[0] == f"{row['layer']}, filter {row['filter']}"
+
+
 def test_hover_tells_standard_errors_with_what_they_hold_fixed(page: Shown, run: Runs) -> None:
     rows = twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter"))
     for _, row in twin.isolated(rows, 3).iterrows():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,8 @@ def test_a_persons_own_network(shown: Shown, tmp_path: Path) -> None:
     page = opened(shown, pv.report(runs, tmp_path / "own.html"))
     assert "batch norm" in page.text("#facts") and "sigma" not in page.options("#x")
     assert page.text("#state").endswith("in 2 layers at 2 epochs") or "layer" in page.text("#state")
-    layers = twin.layers_of(runs)
-    assert page.table("layers")["layer"].tolist() == layers
+    assert "80.0 % (val_acc, epoch 3)" in page.text("#facts")
+    assert page.table("layers")["layer"].tolist() == twin.layers_of(runs)
     page.choose("#curve", "accuracy")
     table = page.table("over-epochs")
     assert set(table["curve"]) == {"val_acc"}
@@ -251,6 +252,20 @@ def test_recordings_of_older_schemas(shown: Shown, tmp_path: Path, version: int)
 def test_a_recording_without_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="no column"):
         pv.report(one_run({"a": 2}, {}), tmp_path / "none.html")
+
+
+def test_a_damaged_file_says_so(shown: Shown, tmp_path: Path) -> None:
+    run = one_run({"a": 40}, {"theta_g": np.arange(40.0), "sigma": np.arange(40.0)})
+    text = pv.report(run, tmp_path / "whole.html").read_text(encoding="utf-8")
+    damaged = re.sub(r'(id="block-0-\d+">)H4sI', r"\1H4sJ", text)
+    (tmp_path / "damaged.html").write_text(damaged, encoding="utf-8")
+    cut = text[: text.index('id="block-0-3"')]
+    (tmp_path / "cut.html").write_text(cut, encoding="utf-8")
+    shown.driver.get((tmp_path / "damaged.html").as_uri())
+    shown.wait(lambda: "a column of this page is damaged" in shown.text("#state"))
+    assert "wrong" in shown.element("#state").get_attribute("class")
+    shown.driver.get((tmp_path / "cut.html").as_uri())
+    assert "If this stays, the file is not complete" in shown.text("#state")
 
 
 def test_a_run_that_goes_on_says_so(shown: Shown, tmp_path: Path) -> None:

@@ -38,6 +38,13 @@ def test_a_run_that_states_hardly_anything_has_few_facts() -> None:
     assert facts_of(bare) == [["pruning", "none"]]
 
 
+def test_an_accuracy_of_ones_own_is_told_by_its_name() -> None:
+    runs = pv.load(ROOT / "cifar-mini" / "vgg13-cifar100-unpruned-s0")
+    epochs = runs.epochs.drop(columns="test_acc").assign(val_acc=0.25, note_acc="text")
+    own = pv.Runs(runs.spec, epochs, runs.filters, runs.rounds)
+    assert dict(facts_of(own))["final accuracy"] == "25.0 % (val_acc, epoch 16)"
+
+
 def test_a_loop_of_ones_own_that_pruned_says_so() -> None:
     runs = pv.load(ROOT / "cifar-mini" / "vgg13-cifar100-unpruned-s0")
     for says, told in ((True, "by a loop of one's own"), ("by hand, 30 %", "by hand, 30 %")):

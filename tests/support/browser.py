@@ -92,7 +92,7 @@ class Shown:
         self.driver = webdriver.Chrome(options=options, service=Service(driver))
         self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _WITNESS})
         self.asked = 0
-        self.size, self.theme = (0, 0), "light"
+        self.size, self.theme = (0, 0, 1.0), "light"
         self.resize(1280, 900)
 
     def quit(self) -> None:
@@ -101,12 +101,12 @@ class Shown:
 
     # The window
 
-    def resize(self, width: int, height: int) -> None:
-        """Give the page another size, in CSS pixels."""
-        if self.size == (width, height):
+    def resize(self, width: int, height: int, ratio: float = 1) -> None:
+        """Give the page another size, in CSS pixels of `ratio` pixels of the screen."""
+        if self.size == (width, height, ratio):
             return
-        self.size = width, height
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.size = width, height, ratio
+        size = {"width": width, "height": height, "deviceScaleFactor": ratio, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.settle()
 

@@ -160,8 +160,7 @@ class Axes {
       series: [{}, { show: false }],
       cursor: {
         points: { show: false },
-        x: false,
-        y: false,
+        x: false, y: false,
         drag: { x: drag, y: drag, setScale: false, dist: 6 },
       },
       hooks: {

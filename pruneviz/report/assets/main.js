@@ -10,6 +10,7 @@ class Page {
     this.view = fromHash(location.hash, this.first, store);
     this.waiting = false;
     this.address = new Address();
+    this.chosenBy = { how: "", places: this.view.chosen };
     this.stepped = false; // whether the view is another step of the history
     /** @type {ReturnType<typeof setInterval> | null} */
     this.playing = null;
@@ -147,6 +148,7 @@ class Page {
 
   /** Choose rows by their values, without a pointer. @param {string} how */
   chooseBy(how) {
+    if (!how) return;
     const run = this.store.run(this.view.run);
     const [name, end] = how.split(" ");
     let places = [...this.scatter.places];
@@ -159,6 +161,8 @@ class Page {
         .sort((a, b) => sign * (values[start + a] - values[start + b])).slice(0, 10);
     }
     announce(`${places.length} rows chosen`);
+    // the list keeps what it chose: else arrow keys would never get beyond its second entry
+    this.chosenBy = { how, places };
     this.set({ chosen: places });
   }
 
@@ -286,7 +290,7 @@ class Page {
     fill(lists.by, named(b), by);
     fill(lists.measureA, ranked(a), view.measureA);
     fill(lists.measureB, ranked(b), view.measureB);
-    fill(this.choosing.select, [["", "rows ..."], ["none", "none"], ["all", "all shown"], ["x lowest", "10 lowest in x"], ["x highest", "10 highest in x"], ["y lowest", "10 lowest in y"], ["y highest", "10 highest in y"]], "");
+    fill(this.choosing.select, [["", "rows ..."], ["none", "none"], ["all", "all shown"], ["x lowest", "10 lowest in x"], ["x highest", "10 highest in x"], ["y lowest", "10 lowest in y"], ["y highest", "10 highest in y"]], view.chosen === this.chosenBy.places ? this.chosenBy.how : "");
     lists.measure.parentElement?.toggleAttribute("hidden", view.bars !== "share" && view.curve !== "masks");
     lists.quantity.parentElement?.toggleAttribute("hidden", view.bars !== "mean");
     for (const { slider, shown } of this.ratios) {

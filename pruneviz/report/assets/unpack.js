@@ -30,12 +30,9 @@ function bytesOf(text) {
   return bytes;
 }
 
-/** Uncompressed bytes. @param {Uint8Array} packed @returns {Promise<Uint8Array>} */
-async function inflated(packed) {
-  if (typeof DecompressionStream === "undefined") {
-    throw new Error("this browser cannot unpack the recordings; use one of 2023 or later");
-  }
-  const source = new Blob([/** @type {BlobPart} */ (packed)]).stream();
+/** Uncompressed bytes of a base64 text. @param {string} text @returns {Promise<Uint8Array>} */
+async function inflated(text) {
+  const source = new Blob([/** @type {BlobPart} */ (bytesOf(text))]).stream();
   const stream = source.pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
@@ -51,10 +48,15 @@ const KINDS = {
  * @param {string} text @param {BlockFacts} facts @returns {Promise<Numbers>}
  */
 async function numbersOf(text, facts) {
-  const planes = await inflated(bytesOf(text));
+  if (typeof DecompressionStream === "undefined") {
+    throw new Error("this browser cannot unpack the recordings; use one of 2023 or later");
+  }
+  const planes = await inflated(text).catch(() => new Uint8Array(0));
   const [type, held] = KINDS[facts.kind];
   const size = type.BYTES_PER_ELEMENT;
-  if (planes.length !== held * facts.length) throw new Error("a column of this page is damaged");
+  if (planes.length !== held * facts.length) {
+    throw new Error("a column of this page is damaged; copy the file again, or write it again with pruneviz report");
+  }
   const bytes = new Uint8Array(size * facts.length);
   for (let place = 0; place < held; place++) {
     const from = place * facts.length;

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from pruneviz.pruning.pruner import Pruner as Pruner
     from pruneviz.pruning.removal import remove as remove
     from pruneviz.pruning.rounds import pruned_after as pruned_after
+    from pruneviz.recording import sinks as sinks
     from pruneviz.recording.flow_meter import FlowMeter as FlowMeter
     from pruneviz.recording.recorder import Recorder as Recorder
     from pruneviz.report.page import report as report
@@ -118,6 +119,7 @@ _MODULES = {
     "measures": "pruneviz.analysis.measures",
     "plot": "pruneviz.plot",
     "report": "pruneviz.report",
+    "sinks": "pruneviz.recording.sinks",
 }
 
 __all__ = sorted([*_HOMES, *_MODULES, "__version__"])

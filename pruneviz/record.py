@@ -167,6 +167,14 @@ def record(
             "to compare their accuracies with. Their folder is that of runs of your own.",
         ),
     ] = False,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND:WHERE,...",
+            help="Also send aggregates of every epoch, and a scatter plot of measured ones, to a "
+            "tracker while runs train: tensorboard:FOLDER or wandb:PROJECT.",
+        ),
+    ] = None,
     list_runs: Annotated[
         bool,
         typer.Option("--list", help="List the runs with status, figures and duration, then exit."),
@@ -197,7 +205,7 @@ def record(
     out = out or Path("data") / (preset if for_figures else f"{preset}-own")
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
     request = on_request(columns, oracle, request_at, errors)
-    setting = replace(setting, on_request=request, flow=flow)
+    setting = replace(setting, on_request=request, flow=flow, sinks=_sinks(sink or ()))
     _check(plans, setting.device, precision)
     _check_reached(request.request_at or (), plans)
     if list_runs:
@@ -208,6 +216,18 @@ def record(
         _list(plans, setting, jobs, served, command_line(ctx, without=["--list"]))
     else:
         _record_missing(plans, setting, jobs)
+
+
+def _sinks(named: Sequence[str]) -> tuple[str, ...]:
+    """Sinks that can be made, which is tried before any process starts."""
+    from pruneviz.recording.sinks import named_sink
+
+    for text in named:
+        try:
+            named_sink(text)
+        except ImportError as error:
+            raise PresetError(f"--sink {text}: {error}") from error
+    return tuple(named)
 
 
 def _own_pruning(pruning: Mapping[str, Any], figures: Sequence[str]) -> PruningOptions | None:

@@ -434,3 +434,23 @@ def test_an_interrupted_command_says_how_to_go_on(
     result = invoke("--network", "vgg13", "--out", tmp_path)
     assert result.exit_code == 130
     assert result.stderr == "Interrupted. Finished work is kept; repeat the command to go on.\n"
+
+
+def test_sinks_are_made_by_name_and_wrong_ones_refused_before_anything_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "plan_runs", lambda *options: [replace(UNPRUNED, epochs=1)])
+    wrong = invoke("--out", tmp_path / "set", "--sink", "mlflow:here")
+    assert wrong.exit_code == 2
+    assert "sink 'mlflow:here': give tensorboard:FOLDER or wandb:PROJECT" in wrong.stderr
+    with monkeypatch.context() as patch:
+        patch.setattr("pruneviz.recording.sinks.find_spec", lambda package: None)
+        absent = invoke("--out", tmp_path / "set", "--sink", f"tensorboard:{tmp_path / 'logs'}")
+    assert absent.exit_code == 2
+    assert "needs tensorboard, which is not installed: pip install" in absent.stderr
+    assert not (tmp_path / "set").exists()
+    pytest.importorskip("tensorboard")
+    named = f"tensorboard:{tmp_path / 'logs'}"
+    done = invoke("--out", tmp_path / "set", "--device", "cpu", "--jobs", 1, "--sink", named)
+    assert done.exit_code == 0, done.output
+    assert list((tmp_path / "logs" / UNPRUNED.run).glob("events.out.tfevents.*"))

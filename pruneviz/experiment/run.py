@@ -29,6 +29,7 @@ from pruneviz.pruning.rounds import flowandprune_after, pruned_after
 from pruneviz.recording.flow_meter import FlowMeter
 from pruneviz.recording.kept_weights import drop_kept_after, keep_weights
 from pruneviz.recording.recorder import Recorder
+from pruneviz.recording.sinks import named_sink
 
 _TIMED_IMAGES = 32  # at most, in the forward passes timed before and after removal
 # Writing a checkpoint takes as long as an epoch of a small network, so short epochs share one.
@@ -202,6 +203,8 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
         "samples": plan.samples,
         "resume": before is not None,
         "measure_last": False,  # the plan says which epochs are measured
+        "sinks": [named_sink(text) for text in setting.sinks],
+        "figures_at": plan.every if setting.sinks else None,
         **request_of(plan, setting).of_unit(plan.unit),
     }
     with Recorder(state.network, sample, path, **options) as recorder:

@@ -37,6 +37,7 @@ class Setting:
         sharing: Number of runs that share the device.
         on_request: Columns that are measured besides the default ones.
         flow: Whether to record the table `flow` at measured epochs.
+        sinks: Sinks as a command names them, such as "tensorboard:logs".
     """
 
     out: Path
@@ -49,6 +50,7 @@ class Setting:
     sharing: int = 1
     on_request: OnRequest = field(default_factory=OnRequest)
     flow: bool = False
+    sinks: tuple[str, ...] = ()
 
 
 def planned_facts(plan: RunPlan) -> dict[str, Any]:

@@ -120,6 +120,8 @@ class Follower:
         if rank() == 0:
             self._trial = TemporaryDirectory(prefix="pruneviz-")
             self._options["measure_last"] = False  # a trial is no run to be told about
+            self._options.pop("sinks", None)
+            self._options.pop("figures_at", None)
             self._recorder = self._opened(model, Path(self._trial.name) / self.run)
             self._recorder.after_epoch(0)
 

@@ -63,7 +63,8 @@ class PruningDynamics(_Callback):
             `{"test_acc": "valid/top1"}`, with columns of your own too; accuracies are fractions.
             Default: usual names of losses and accuracies (`train_loss`, `val_acc`, ...); a metric
             that was not logged in an epoch is null. The learning rate is always recorded.
-        **options: Further options of `pruneviz.Recorder`, such as `every`, `spec` and `unit`.
+        **options: Further options of `pruneviz.Recorder`, such as `every`, `spec`, `unit` and
+            `sinks`.
 
     Raises:
         LogError: At the start of training, if `out` is in use and training is not resumed, or the

@@ -55,7 +55,8 @@ class PruningDynamics(_Callback):
             `{"test_acc": "eval_f1"}`, with columns of your own too; accuracies are fractions.
             Default: `eval_loss` as `test_loss` and `eval_accuracy` as `test_acc`; without an
             evaluation they are null.
-        **options: Further options of `pruneviz.Recorder`, such as `every`, `spec` and `unit`.
+        **options: Further options of `pruneviz.Recorder`, such as `every`, `spec`, `unit` and
+            `sinks`.
 
     Raises:
         LogError: If `steps` is invalid; at the start of training, if `out` is in use and training

@@ -305,7 +305,7 @@ def exact_float32() -> Iterator[None]:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for units in _matrix_units():
+        for units in matrix_units():
             stack.callback(setattr, units, "fp32_precision", units.fp32_precision)
             units.fp32_precision = "ieee"
         yield
@@ -328,7 +328,7 @@ def tried_kernels(device: torch.device) -> Iterator[None]:
         cudnn.benchmark = before
 
 
-def _matrix_units() -> list[Any]:
+def matrix_units() -> list[Any]:
     """The settings `fp32_precision` of torch's backends."""
     # The older allow_tf32 flags cannot be read once a program has used these, and restoring them
     # would lose the precision "medium".

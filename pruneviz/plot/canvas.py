@@ -106,7 +106,7 @@ class Picture(Figure):
         Args:
             warn: Whether to warn where there is no window, such as on a server.
         """
-        if _in_notebook():
+        if in_notebook():
             from IPython.display import display
 
             display(self)
@@ -129,7 +129,7 @@ class Picture(Figure):
         plt.show()
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether the code runs in a kernel, whose front end displays pictures."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 from pruneviz.errors import LogError
+from pruneviz.log.arguments import is_whole
 
 Every = int | Callable[[int], bool]
+AtEpochs = Every | Collection[int]
 
 
 def measured_at(every: Every) -> Callable[[int], bool]:
@@ -28,6 +31,27 @@ def measured_at(every: Every) -> Callable[[int], bool]:
             "or a function epoch -> bool"
         )
     return lambda epoch: epoch % every == 0
+
+
+def chosen_epochs(asked: Any, name: str) -> Callable[[int], bool]:
+    """Predicate for epochs that are chosen by any means.
+
+    Args:
+        asked: A list of epochs, a number of epochs between two, or a function epoch -> bool.
+        name: Name of the argument, for the error.
+
+    Raises:
+        LogError: If it is none of these.
+    """
+    if callable(asked) or (is_whole(asked) and asked >= 1):
+        return measured_at(asked)
+    epochs = list(asked) if isinstance(asked, Collection) else []
+    if not epochs or not all(is_whole(epoch) and epoch >= 0 for epoch in epochs):
+        raise LogError(
+            f"{name}={asked!r}; give epochs, whole numbers from 0, the number of epochs between "
+            "two of them, or a function epoch -> bool"
+        )
+    return set(epochs).__contains__
 
 
 def in_spec(every: Every) -> str:

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pandas as pd
 
-from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.errors import LogError
-from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_directory import is_sealed, last_epoch_of
 from pruneviz.log.vocabulary import MASK_RATIO
-from pruneviz.measuring.coverage import coverage_of
 from pruneviz.measuring.options import Options
-from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
-from pruneviz.measuring.snapshot import Snapshot, rows_of, take_snapshot
+from pruneviz.measuring.snapshot import Snapshot
 from pruneviz.model.filters import unwrap
-from pruneviz.model.isolation import generators_preserved, tried_kernels
 from pruneviz.model.network_result import AnyNetwork
-from pruneviz.model.sample import Sample, model_device, sample_size
+from pruneviz.model.sample import Sample, model_device
 from pruneviz.recording import run_facts
-from pruneviz.recording.cheap_tables import CheapTables
 from pruneviz.recording.epoch_facts import EpochFacts, Fact, epoch_named
-from pruneviz.recording.epoch_writer import EpochWriter, joined
+from pruneviz.recording.epoch_writer import EpochWriter
 from pruneviz.recording.history import History, checked_mask_score, recorded_history
 from pruneviz.recording.last_epoch import LastEpoch, failure_of, say_measured
-from pruneviz.recording.measured_epochs import Every, measured_at
+from pruneviz.recording.measured_epochs import AtEpochs, Every, measured_at
 from pruneviz.recording.opening import (
     Resume,
     check_next,
@@ -44,7 +38,11 @@ from pruneviz.recording.opening import (
 from pruneviz.recording.own_pruning import OwnPruning, check_rounds
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
 from pruneviz.recording.request_epochs import RequestAt, options_at, options_of_last, request_facts
+from pruneviz.recording.sending import Sending
+from pruneviz.recording.showing import Showing
+from pruneviz.recording.sinks import Sinks
 from pruneviz.recording.stored_rows import rows_to_store
+from pruneviz.recording.subject import Subject
 
 
 class Recorder:
@@ -83,6 +81,11 @@ class Recorder:
             among them: a list, an int or a function as for `every`. Default: those of `every`.
         every_rank: Record on every rank, each into an `out` of its own, such as networks that are
             trained independently.
+        sinks: Where aggregates of every recorded epoch go too, such as `pruneviz.sinks.TensorBoard`
+            or a function of (run, epoch, aggregates). One that fails is named in a warning; none
+            stops or changes training.
+        figures_at: Epochs at which sinks get a scatter plot of the filters: a list, an int or a
+            function as for `every`. Default: none.
         **measuring: Any option of `pruneviz.measure`, such as `bn`; `columns` chooses derivative
             columns. samples=2 measures two halves of the sample too, at twice the cost.
 
@@ -126,15 +129,19 @@ class Recorder:
         rows_seed: int = 0,
         request_at: RequestAt = None,
         every_rank: bool = False,
+        sinks: Sinks = (),
+        figures_at: AtEpochs | None = None,
         **measuring: Any,
     ) -> None:
-        self._model, self._sample = unwrap(model), sample
+        self._model = unwrap(model)
+        device = partial(model_device, self._model)
+        self._sinks = Sending(sinks, figures_at, device)
         self._options = Options.of(**measuring).with_fixed_theta(self._model)
         check_one_rank(self._model, self._options.bn)
         self.records = every_rank or rank() == 0
         check_resume(resume, measure_last)
         self.finished, self._closed, self._unwritten = False, False, False
-        self._path = Path(out)
+        self._path, self._shown = Path(out), Showing(Path(out), device)
         if not self.records:
             self._idle_epoch = last_epoch_of(out) if resume else None
             self.finished = resume == "auto" and is_sealed(out)
@@ -145,36 +152,23 @@ class Recorder:
         self._options_of_last = options_of_last(self._options, request_at)
         self._measures_last = not callable(every) if measure_last is None else measure_last
         self._mask_score = checked_mask_score(mask_score, unit)
-        batches = fixed_batches(self._model, sample, self._options)
-        with generators_preserved(batches, model_device(self._model)):
-            rows_found = rows_of(self._model, batches, self._options)
-        self._layers = rows_found.layers
-        self.coverage = coverage_of(self._model, rows_found)
-        tables = self._model, self._layers, unit, self._options.kept, self._options.wanted()
-        self._cheap = CheapTables(*tables)
-        stored, row_facts = rows_to_store(self._model, self._layers, unit, rows, rows_seed)
-        self._writer, self._last, self._pruning = (
-            EpochWriter(unit, stored),
-            LastEpoch(),
-            OwnPruning(),
-        )
-        self._whole = check_repeatable(self._model, batches, self._options)
-        measured = {
-            "lag": lag,
-            "mask_score": self._mask_score.name,
-            "mask_ratio": mask_ratio,
-            **run_facts.measured_facts(self._model, self._options, every),
-            "sample_size": sample_size(batches),
-            **row_facts,
-        }
-        own = self._model, self.coverage, self._layers, self._options
+        self._subject = Subject(self._model, sample, self._options)
+        self.coverage, self._cheap = self._subject.coverage, self._subject.cheap
+        layers = self._subject.layers
+        stored, row_facts = rows_to_store(self._model, layers, unit, rows, rows_seed)
+        self._writer, self._last = EpochWriter(unit, stored), LastEpoch()
+        self._pruning = OwnPruning()
+        measured = {"lag": lag, "mask_score": self._mask_score.name, "mask_ratio": mask_ratio}
+        measured |= run_facts.measured_facts(self._model, self._options, every) | row_facts
+        measured |= self._subject.sampling
+        own = self._model, self.coverage, layers, self._options
         found = run_facts.found_facts(*own, measuring) | request_facts(self._options, request_at)
-        measured |= run_facts.sampling_facts(batches, self._options, self._whole)
-        self.spec = run_facts.spec_of(Path(out).name, measured, found, spec or {})
+        self.spec = run_facts.spec_of(self._path.name, measured, found, spec or {})
         with one_writer():
             self.log, how = open_log(out, self.spec, resume)
         self._resumed, self.finished = how != "new", how == "finished"
         self._take_up()
+        self._sinks.continues(self.last_epoch)
         say_coverage(self.coverage, how)
 
     @property
@@ -230,7 +224,7 @@ class Recorder:
         with epoch_named(epoch):
             seen = self._cheap.read(epoch)
         options = self._options_at(epoch)
-        snapshot = self._measured(epoch, options) if options else Snapshot(pd.DataFrame())
+        snapshot = self._subject.measured(epoch, options) if options else Snapshot(pd.DataFrame())
         self._cheap.changes.remember(epoch)
         self._last.forget()
         if self._measures_last and not self._is_measured(epoch):
@@ -253,6 +247,8 @@ class Recorder:
             self._history.remember(epoch, cheap)
             self._facts.remember(known)
             self._pruning.see(self.log, epoch, row, rounds)
+            self._sinks.send(self.log, epoch)
+            self._shown.refresh()
 
         return write
 
@@ -282,16 +278,19 @@ class Recorder:
         with epoch_named(epoch):
             seen = self._cheap.read(epoch)
         cheap = self._with_changes(epoch, self._cheap.table(seen))
-        asked = tuple(name for name in as_tuple(columns) if name not in cheap)
-        taken = Snapshot(pd.DataFrame())
-        if asked:
-            own = self._options.temperatures
-            at = own if temperatures is None else as_tuple(temperatures)
-            options = replace(self._options, columns=asked, temperatures=at, oracle=None, samples=1)
-            taken = self._measured(epoch, options)
-        table = joined(cheap, taken.filters).assign(run=self.log.spec.run)
-        table.attrs |= {SAMPLE_SIZE: taken.terms, **taken.degrees}
-        return table
+        table = self._subject.ranking_table(epoch, cheap, columns, temperatures)
+        return table.assign(run=self.log.spec.run)
+
+    def show(self) -> Any:
+        """Show where the run stands: in a notebook, refreshed after each epoch.
+
+        A scatter plot of the last measured epoch, correlation and mask distance so far, and an
+        accuracy or loss. Elsewhere than in a notebook nothing can be refreshed.
+
+        Returns:
+            Outside of a notebook the picture, a matplotlib figure, to save it or to show it.
+        """
+        return self._shown.show() if self.records else None
 
     def note(self, **facts: Any) -> None:
         """Add late facts to the spec, such as a size after pruning.
@@ -320,6 +319,8 @@ class Recorder:
             self._pruning.note(self.log)
             self.log.seal()
             self.finished = self._closed = True
+            self._shown.refresh()
+            self._sinks.close(self.log)
 
     def rewind(self, epoch: int) -> None:
         """Drop the epochs recorded after `epoch`, to continue from an earlier checkpoint.
@@ -350,6 +351,8 @@ class Recorder:
     ) -> None:
         if kind is None:  # after an error the run stays open, so that it can be resumed
             self.close()
+        elif self.records and not self.finished:
+            self._sinks.close(self.log)
 
     def _check_open(self, epoch: int) -> None:
         if self.finished:
@@ -357,6 +360,8 @@ class Recorder:
         self._check_written()
 
     def _check_written(self) -> None:
+        if self._sinks.is_calling:
+            raise LogError("a sink called its recorder; call it from the training loop")
         if self._unwritten:
             raise LogError(
                 "the last observation is not written yet; "
@@ -371,20 +376,15 @@ class Recorder:
 
         def measure() -> None:
             cheap = self._with_changes(epoch, self._cheap.now())
-            snapshot = self._measured(epoch, self._options_of_last)
+            snapshot = self._subject.measured(epoch, self._options_of_last)
             self._writer.add(self.log, epoch, cheap, snapshot)
+            self._sinks.send(self.log, epoch, again=True)
 
         reason = self._last.reason_against(self._model) or failure_of(measure)
         say_measured(epoch, self._path, self._every, reason)
 
     def _with_changes(self, epoch: int, cheap: pd.DataFrame) -> pd.DataFrame:
         return cheap.assign(epoch=epoch, **self._history.changes(epoch, cheap))
-
-    def _measured(self, epoch: int, options: Options) -> Snapshot:
-        # Kernels are benchmarked only once, because all snapshots have the same shapes.
-        with epoch_named(epoch), tried_kernels(model_device(self._model)):
-            own = self._model, self._sample
-            return take_snapshot(*own, options, self._layers, whole=self._whole)
 
     def _take_up(self) -> None:
         """Read what is recorded so far."""

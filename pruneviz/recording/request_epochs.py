@@ -7,12 +7,17 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from pruneviz.errors import LogError
-from pruneviz.log.arguments import is_whole
 from pruneviz.log.request_columns import drawn_columns, request_columns
 from pruneviz.measuring.options import Options
-from pruneviz.recording.measured_epochs import Every, in_spec, measured_at
+from pruneviz.recording.measured_epochs import (
+    AtEpochs,
+    Every,
+    chosen_epochs,
+    in_spec,
+    measured_at,
+)
 
-RequestAt: TypeAlias = Every | Collection[int] | None
+RequestAt: TypeAlias = AtEpochs | None
 
 _COLUMN = "delta_loss"
 
@@ -42,7 +47,7 @@ def options_at(
         )
     if request_at is None:
         return lambda epoch: options if is_measured(epoch) else None
-    has_request = _chosen(request_at)
+    has_request = chosen_epochs(request_at, "request_at")
     without = _without_request(options)
     alone = replace(options, columns=asked, errors="default")
 
@@ -82,18 +87,6 @@ def _without_request(options: Options) -> Options:
     of_request = request_columns(options.row_kind)
     others = tuple(name for name in options.wanted() if name not in of_request)
     return replace(options, columns=others, oracle=None, errors="default")
-
-
-def _chosen(request_at: Any) -> Callable[[int], bool]:
-    if callable(request_at) or (is_whole(request_at) and request_at >= 1):
-        return measured_at(request_at)
-    epochs = list(request_at) if isinstance(request_at, Collection) else []
-    if not epochs or not all(is_whole(epoch) and epoch >= 0 for epoch in epochs):
-        raise LogError(
-            f"request_at={request_at!r}; give epochs, whole numbers from 0, the number of epochs "
-            "between two measurements, or a function epoch -> bool"
-        )
-    return set(epochs).__contains__
 
 
 def _text(request_at: Any) -> str:

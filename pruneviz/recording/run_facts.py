@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.noise import stated_degrees
 from pruneviz.analysis.run_facts import BATCH_SIZE, BATCHES, COUNTED
 from pruneviz.errors import LogError, closest
@@ -28,7 +29,7 @@ from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
 from pruneviz.measuring.strata import stated_weights, strata_of_batches
 from pruneviz.model.filters import Layer
-from pruneviz.model.sample import Batch, measuring_dtype, model_device
+from pruneviz.model.sample import Batch, measuring_dtype, model_device, sample_size
 from pruneviz.recording.measured_epochs import Every, in_spec
 
 _ALMOST = 0.8  # similarity of a misspelt name: "netwrok" and "network"
@@ -180,15 +181,18 @@ def sampling_facts(batches: Sequence[Batch], options: Options, whole: str) -> di
         whole: Why batches cannot be split; "" if they may be.
 
     Returns:
-        The number of batches, if errors are over these instead of examples; the number of examples
-        with a weight in the loss, if not all have one; the size of the half samples, if any; and of
-        what is measured with standard errors their degrees of freedom, strata and population.
+        The number of examples, and that of batches, if errors are over these instead; the number of
+        examples with a weight in the loss, if not all have one; the size of the half samples, if
+        any; and of what is measured with standard errors their degrees of freedom, strata and
+        population.
 
     Raises:
         MeasureError: As for `pruneviz.measuring.strata.strata_of_batches`.
     """
     together = whole or (SHARED if options.bn == "batch" else "")
-    facts: dict[str, Any] = {BATCHES: len(batches)} if together else {}
+    facts: dict[str, Any] = {SAMPLE_SIZE: sample_size(batches)}
+    if together:
+        facts[BATCHES] = len(batches)
     if options.samples == 2:
         facts["half_size"] = half_size(batches, options, whole)
     weights = stated_weights(batches, options)

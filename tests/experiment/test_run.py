@@ -705,3 +705,27 @@ def test_flow_is_recorded_at_measured_epochs_and_changes_no_number(
     found = pv.flow_table(runs, "update", by="epoch", over="step")
     assert found["slope"].to_numpy() == pytest.approx(1, abs=1e-3)
     assert pv.load(tmp_path).flow["curvature"].notna().all()
+
+
+def test_sinks_get_every_epoch_once_although_the_run_was_interrupted(
+    recorded: pv.Runs, tmp_path: Path
+) -> None:
+    readers = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    setting = Setting(tmp_path / "runs", sinks=(f"tensorboard:{tmp_path / 'logs'}",))
+    with pytest.raises(KeyboardInterrupt):
+        record_run(PLAN, setting, interrupt(2, "measuring"))
+    record_run(PLAN, setting, ignore)
+    runs = pv.load(tmp_path / "runs")
+    pd.testing.assert_frame_equal(without_times(runs), without_times(recorded))
+    pd.testing.assert_frame_equal(runs.filters, recorded.filters)
+    events = readers.EventAccumulator(str(tmp_path / "logs" / PLAN.run))
+    events.Reload()
+    losses = [(event.step, event.value) for event in events.Scalars("epoch/train_loss")]
+    expected = runs.epochs[runs.epochs["train_loss"].notna()]
+    assert losses == [
+        (epoch, pytest.approx(loss))
+        for epoch, loss in zip(expected["epoch"], expected["train_loss"], strict=True)
+    ]
+    assert [event.step for event in events.Images("filters")] == [
+        epoch for epoch in runs.epochs["epoch"] if epoch % PLAN.every == 0
+    ]

@@ -256,8 +256,38 @@ def test_a_submodule_is_recorded_under_its_own_names(tmp_path: Path) -> None:
 
 
 def test_a_fast_dev_run_leaves_nothing_behind(tmp_path: Path) -> None:
-    fit(tmp_path, PruningDynamics(SAMPLE, tmp_path / "run"), fast_dev_run=True)
+    sent: list[int] = []
+    sink = Epochs(sent)
+    options: dict[str, Any] = {"sinks": [sink], "figures_at": 1}
+    fit(tmp_path, PruningDynamics(SAMPLE, tmp_path / "run", **options), fast_dev_run=True)
     assert not (tmp_path / "run").exists()
+    assert sent == []
+
+
+class Epochs:
+    """A sink that keeps the epochs that it gets."""
+
+    def __init__(self, sent: list[int]) -> None:
+        self._sent = sent
+
+    def epoch(self, run: str, epoch: int, aggregates: dict[str, float]) -> None:
+        assert aggregates["epoch/lr" if epoch else "epoch/kept_fraction"] > 0
+        self._sent.append(epoch)
+
+    def figure(self, run: str, epoch: int, figure: Any) -> None:
+        self._sent.append(-epoch)
+
+
+def test_sinks_get_epochs_with_their_metrics_and_none_twice(tmp_path: Path) -> None:
+    sent: list[int] = []
+    out = tmp_path / "run"
+    options: dict[str, Any] = {"every": 1, "sinks": [Epochs(sent)], "figures_at": [2]}
+    keep = ModelCheckpoint(tmp_path / "kept", save_top_k=-1, filename="{epoch}")
+    checkpoints = {"enable_checkpointing": True}
+    fit(tmp_path, PruningDynamics(SAMPLE, out, **options), keep, epochs=2, **checkpoints)
+    first = tmp_path / "kept" / "epoch=0.ckpt"
+    fit(tmp_path, PruningDynamics(SAMPLE, out, **options), epochs=3, ckpt=first)
+    assert sent == [0, 1, 2, -2, 3]
 
 
 def test_wrong_use_is_refused_with_its_repair(tmp_path: Path) -> None:

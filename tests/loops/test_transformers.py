@@ -250,13 +250,16 @@ class OutOfMemoryOnce(TrainerCallback):  # type: ignore[misc]
 def test_a_trainer_that_starts_again_with_smaller_batches_starts_the_log_again(
     tmp_path: Path,
 ) -> None:
-    dynamics = PruningDynamics(SAMPLE, tmp_path / "run", every=1)
+    sent: list[int] = []
+    sink = lambda run, epoch, aggregates: sent.append(epoch)  # noqa: E731
+    dynamics = PruningDynamics(SAMPLE, tmp_path / "run", every=1, sinks=[sink])
     how = {"auto_find_batch_size": True, "num_train_epochs": 2}
     model = train(tmp_path, dynamics, OutOfMemoryOnce(), **how)
     runs = pv.load(tmp_path / "run")
     assert runs.epochs["epoch"].tolist() == [0, 1, 2]
     measured = pv.measure(model, SAMPLE)["theta_g"].astype("float32")
     assert at(runs, 2)["theta_g"].equals(measured)
+    assert sent == [0, 1, 2], "the initialisation once"
 
 
 def test_metrics_are_named_and_a_wrong_interval_is_refused(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_sample_or_memory_that_is_gone_at_the_end_leaves_the_run_sealed(
     with pv.Recorder(network(), SAMPLE, tmp_path / "run", every=3) as recorder:
         recorder.after_epoch(0)
         recorder.after_epoch(1)
-        monkeypatch.setattr("pruneviz.recording.recorder.take_snapshot", fail)
+        monkeypatch.setattr("pruneviz.recording.subject.take_snapshot", fail)
     assert caplog.messages[-1].endswith(f"leaves out: at epoch 1: {said}") or caplog.messages[
         -1
     ].endswith(f"leaves out: {said}")
@@ -223,7 +223,7 @@ def test_a_fault_of_the_network_at_the_end_is_raised(
 
     recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", every=3)
     recorder.after_epoch(1)
-    monkeypatch.setattr("pruneviz.recording.recorder.take_snapshot", fail)
+    monkeypatch.setattr("pruneviz.recording.subject.take_snapshot", fail)
     with pytest.raises(RuntimeError, match="shapes differ"):
         recorder.close()
     assert not recorder.finished

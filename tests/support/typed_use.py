@@ -5,6 +5,8 @@ No test runs this module; `make lint` does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import torch
@@ -16,6 +18,23 @@ import pruneviz as pv
 def records_facts_of_any_number_type(recorder: pv.Recorder, loss: Tensor) -> None:
     recorder.after_epoch(1, train_loss=loss, test_acc=np.float32(0.5), phase="train", lr=0.1)
     recorder.observe(2, train_loss=torch.tensor(0.3))(test_acc=loss.mean(), test_loss=None)
+
+
+class Least:
+    """A sink with nothing but what it must have."""
+
+    def epoch(self, run: str, epoch: int, aggregates: Mapping[str, float]) -> None: ...
+
+
+def told(run: str, epoch: int, aggregates: Mapping[str, float]) -> None: ...
+
+
+def sends_epochs(network: nn.Module, sample: tuple[Tensor, Tensor], writer: object) -> None:
+    pv.Recorder(network, sample, "data/mine/one", sinks=told)
+    several = [told, Least(), pv.sinks.TensorBoard(writer), pv.sinks.WandB(project="mine")]
+    pv.Recorder(network, sample, "data/mine/several", sinks=several, figures_at=[0, 10])
+    sinks = [told, Least(), pv.sinks.TensorBoard("logs")]
+    pv.Recorder(network, sample, "data/mine/inline", sinks=sinks, figures_at=10).show()
 
 
 def names_one_thing_or_several(

@@ -1,0 +1,96 @@
+"""The network of a recorder and its sample: what is read and measured of them at an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+import torch
+from torch import nn
+
+from pruneviz.analysis.formulas import SAMPLE_SIZE
+from pruneviz.log.arguments import as_tuple
+from pruneviz.measuring.coverage import coverage_of
+from pruneviz.measuring.options import Options
+from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
+from pruneviz.measuring.snapshot import Snapshot, rows_of, take_snapshot
+from pruneviz.model.isolation import generators_preserved, tried_kernels
+from pruneviz.model.sample import Sample, model_device
+from pruneviz.recording.cheap_tables import CheapTables
+from pruneviz.recording.epoch_facts import epoch_named
+from pruneviz.recording.epoch_writer import joined
+from pruneviz.recording.run_facts import sampling_facts
+
+
+class Subject:
+    """A network and a sample that answer the same twice.
+
+    Args:
+        model: The network, not wrapped.
+        sample: Measurement sample.
+        options: How the network is measured.
+
+    Attributes:
+        layers: Its layers or units.
+        coverage: Which of its parameters are measured.
+        cheap: Its cheap columns.
+        sampling: Facts of the sample, under their names in the spec.
+
+    Raises:
+        DataError, MeasureError: As for `pruneviz.Recorder`.
+    """
+
+    def __init__(self, model: nn.Module, sample: Sample, options: Options) -> None:
+        self._model, self._sample, self._options = model, sample, options
+        batches = fixed_batches(model, sample, options)
+        with generators_preserved(batches, self.device()):
+            rows_found = rows_of(model, batches, options)
+        self.layers = rows_found.layers
+        self.coverage = coverage_of(model, rows_found)
+        tables = options.row_kind, options.kept, options.wanted()
+        self.cheap = CheapTables(model, self.layers, *tables)
+        self._whole = check_repeatable(model, batches, options)
+        self.sampling = sampling_facts(batches, options, self._whole)
+
+    def device(self) -> torch.device:
+        """The device of the network at present."""
+        return model_device(self._model)
+
+    def measured(self, epoch: int, options: Options) -> Snapshot:
+        """Measure the network.
+
+        Args:
+            epoch: Number of epochs trained, for errors.
+            options: What to measure at this epoch.
+        """
+        # Kernels are benchmarked only once, because all snapshots have the same shapes.
+        with epoch_named(epoch), tried_kernels(self.device()):
+            own = self._model, self._sample
+            return take_snapshot(*own, options, self.layers, whole=self._whole)
+
+    def ranking_table(
+        self,
+        epoch: int,
+        cheap: pd.DataFrame,
+        columns: str | Sequence[str],
+        temperatures: float | Sequence[float] | None,
+    ) -> pd.DataFrame:
+        """Cheap columns and further ones that are measured now, with facts that measures need.
+
+        Args:
+            epoch: Number of epochs trained.
+            cheap: Cheap columns of the network and their changes.
+            columns: Derivative columns to measure besides.
+            temperatures: Logit temperatures. Default: those of the options.
+        """
+        asked = tuple(name for name in as_tuple(columns) if name not in cheap)
+        taken = Snapshot(pd.DataFrame())
+        if asked:
+            own = self._options.temperatures
+            at = own if temperatures is None else as_tuple(temperatures)
+            options = replace(self._options, columns=asked, temperatures=at, oracle=None, samples=1)
+            taken = self.measured(epoch, options)
+        table = joined(cheap, taken.filters)
+        table.attrs |= {SAMPLE_SIZE: taken.terms, **taken.degrees}
+        return table

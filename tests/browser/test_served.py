@@ -95,7 +95,7 @@ def test_a_page_says_that_the_server_has_stopped(
     shown.driver.get(server.address)
     shown.wait(shown.drawn)
     server.stop()
-    shown.wait(lambda: "the server has stopped" in shown.text("#state"))
+    shown.wait(lambda: "the server has stopped" in shown.text("#trouble"))
     assert "of 1,064 filters at epoch 16" in shown.caption("scatter")
     shown.driver.get("about:blank")
     shown.driver.get_log("browser")  # the browser notes the closed connection

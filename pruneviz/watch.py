@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pruneviz.console.command import command_app
-from pruneviz.console.options import Data, recordings_given
+from pruneviz.console.options import Data, PageColumns, recordings_given
 
 EXAMPLES = """
   # The folder into which a training loop records
@@ -34,13 +34,7 @@ def watch(
     port: Annotated[
         int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 takes a free one.")
     ] = _PORT,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN,...",
-            help="Columns of the filters that the page can show. Default: all recorded ones.",
-        ),
-    ] = None,
+    columns: PageColumns = None,
     open_it: Annotated[
         bool, typer.Option("--open", help="Open the page in the default browser.")
     ] = False,

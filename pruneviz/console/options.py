@@ -29,6 +29,14 @@ Data = Annotated[
         help="Recordings, as `pruneviz figures` takes them.",
     ),
 ]
+PageColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="COLUMN,...",
+        help="Columns of the filters that the page can show. Default: all recorded ones.",
+    ),
+]
 Download = Annotated[
     bool, typer.Option("--download", help="Download a missing data set with torchvision.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pruneviz.console.command import command_app
-from pruneviz.console.options import Data, recordings_given
+from pruneviz.console.options import Data, PageColumns, recordings_given
 from pruneviz.console.words import counted
 
 EXAMPLES = """
@@ -38,13 +38,7 @@ def report(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The HTML file to write; an older one is replaced.")
     ] = Path("report.html"),
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN,...",
-            help="Columns of the filters that the page can show. Default: all recorded ones.",
-        ),
-    ] = None,
+    columns: PageColumns = None,
     title: Annotated[
         str | None,
         typer.Option(help="Title of the page. Default: the networks and data sets."),

@@ -83,7 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers to the page; everything else is not found."""
 
     server: PageServer
-    protocol_version = "HTTP/1.1"
+    # A connection that stays open would be answered after the server has stopped.
+    protocol_version = "HTTP/1.0"
     routes: ClassVar = {"/": "_page", "/contents": "_contents", "/version": "_version"}
 
     def do_GET(self) -> None:

@@ -203,10 +203,10 @@ def test_blocks_are_unpacked_bit_for_bit(page: Shown, values: np.ndarray) -> Non
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [("float32", "b3"), ("float64", "d4")])
-def test_rounded_blocks_keep_their_leading_bits(page: Shown, dtype: str, kind: str) -> None:
+def test_rounded_blocks_keep_their_upper_bits(page: Shown, dtype: str, kind: str) -> None:
     random = np.random.default_rng(3)
     values = (random.standard_normal(500) * 10.0 ** random.integers(-30, 30, 500)).astype(dtype)
-    values[:5] = np.nan, np.inf, -np.inf, 0.0, np.finfo("float32").max
+    values[:5] = np.nan, np.inf, -np.inf, 0.0, np.finfo(dtype).max
     block = block_of(values, rounded=True)
     assert block.kind == kind
     facts = {"kind": block.kind, "length": block.length}
@@ -257,8 +257,10 @@ def test_masks_are_those_of_keep_mask(page: Shown, run: Runs, measure: str, rati
     )
     expected = []
     for _, rows in run.filters.groupby("epoch"):
-        scores = mask_scores(rows, measure).where(rows["kept"])  # of what is not pruned yet
-        expected += (~pv.keep_mask(scores, ratio)).astype("Int64").fillna(2).tolist()
+        scores = mask_scores(rows, measure)
+        standing = scores[scores > -np.inf]  # of what is pruned already nothing more is pruned
+        kept = pv.keep_mask(standing, ratio).reindex(rows.index)
+        expected += (~kept).astype("Int64").fillna(2).tolist()
     assert found.astype(int).tolist() == expected
 
 

@@ -48,5 +48,5 @@ function overlapInWords(a, b, view) {
   const [nameA, nameB] = [a.measure(view.measureA)?.symbol, b.measure(view.measureB)?.symbol];
   const chance = (found.one * found.other) / found.rows;
   return `At epoch ${view.epoch}, ${nameA} would prune ${counted(found.one)} of ${counted(found.rows)} kept ${a.facts.noun}s, ${nameB} ${counted(found.other)}; `
-    + `${counted(found.both)} (${percent(found.one ? found.both / found.one : NaN)}) are pruned by both, ${counted(Math.round(chance))} by chance alone. `;
+    + `${counted(found.both)} (${percent(found.one ? found.both / found.one : NaN)}) are pruned by both, ${short(chance, 2)} by chance alone. `;
 }

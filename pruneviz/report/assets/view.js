@@ -100,7 +100,7 @@ function fitted(view, store) {
     measure: measureOf(run, view.measure),
     quantity: has(view.quantity, ["theta_norm2", "theta_g"]),
     curve: curvesIn(run).includes(view.curve) ? view.curve : "correlation",
-    chosen: view.chosen.filter((at) => at < run.count),
+    chosen: view.chosen.every((at) => at < run.count) ? view.chosen : view.chosen.filter((at) => at < run.count),
     bx: b.has(view.bx) ? view.bx : "",
     by: b.has(view.by) ? view.by : "",
     measureA: measureOf(a, view.measureA),

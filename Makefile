@@ -33,7 +33,7 @@ setup: $(VENV)/.compiled
 
 # constraints.txt pins what is tested. torch and torchvision are the ordinary PyPI builds.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[notebook,test,lint]'
 	@touch $@
 

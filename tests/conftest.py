@@ -6,7 +6,9 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +23,22 @@ torch.set_num_threads(1)
 # each other, at full load.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# jsonschema, which nbformat loads, has this package build a parser of addresses, for seconds; it
+# does without, and no notebook has an address to check.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
 RECORDINGS = Path(__file__).resolve().parents[1] / "data" / "digits"
 RESTORE = Path(__file__).resolve().parents[2] / "shared" / "datasets" / "restore.py"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Collect tests without garbage collections: all that is created stays, and they search it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
+import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.checks import as_names
+from pruneviz.analysis.coefficients import coefficients
 from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.measures import AnyMeasure, names, resolve
-from pruneviz.analysis.pairs import values_of
+from pruneviz.analysis.pairs import grouped, values_of
 from pruneviz.analysis.run_facts import facts_known, table_of
 from pruneviz.errors import AnalysisError
 from pruneviz.log.arguments import as_tuple
@@ -78,14 +80,30 @@ def correlation_matrix(
     table = table_of(filters, chosen, by)
     values = {label: values_of(table, what) for label, what in zip(labels, chosen, strict=True)}
     known = table.assign(**values)
+    correlate(known.head(0), labels[0], labels[1], by=by, method=method, interval=None)  # errors
+    keys, rows, starts = grouped(known[by])  # once, not for every pair
+    groups = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(rows)))
+    ordered = {label: column[rows] for label, column in values.items()}
     parts = [
-        correlate(known, x, y, by=by, method=method, interval=None).assign(x=x, y=y)
+        _of_pair(keys, groups, ordered[x], ordered[y], method).assign(x=x, y=y)
         for x, y in combinations_with_replacement(labels, 2)
     ]
     upper = pd.concat(parts, ignore_index=True)
     lower = upper[upper["x"] != upper["y"]].rename(columns={"x": "y", "y": "x"})
     both = pd.concat([upper, lower], ignore_index=True)
     return _in_order(both, by, labels)[[*by, "x", "y", "n", "r"]]
+
+
+def _of_pair(
+    keys: pd.DataFrame, groups: np.ndarray, x: np.ndarray, y: np.ndarray, method: CorrelationMethod
+) -> pd.DataFrame:
+    """n and r of every group that has complete pairs, as `correlate` finds them."""
+    complete = ~(np.isnan(x) | np.isnan(y))
+    own = groups[complete]
+    starts = np.flatnonzero(np.diff(own, prepend=-1))
+    r, _ = coefficients(x[complete], y[complete], starts, method)
+    found = keys.iloc[own[starts]].reset_index(drop=True)
+    return found.assign(n=np.diff(starts, append=len(own)), r=r)
 
 
 def _check_labels(labels: list[str]) -> None:

@@ -11,19 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.datasets.utils import check_integrity
 
 from pruneviz.errors import DataError, PresetError, names_extra, unknown_name
 from pruneviz.experiment.images import ImageData
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
+
+# torchvision is imported where it is used: it takes a second to load, and digits need none of it.
 
 ROOT_VARIABLE = "PRUNEVIZ_IMAGES"
 DIGITS_TEST_IMAGES, DIGITS_SPLIT_SEED = 360, 0
@@ -151,8 +153,11 @@ def _read_digits(found: None, image_size: int) -> ImageData:
 # CIFAR-10 and CIFAR-100
 
 
-def _cifar(name: str, official: type[CIFAR10]) -> DataSet:
+def _cifar(name: str, official_name: str) -> DataSet:
     def find(root: Path, download: bool) -> list[CIFAR10]:
+        import torchvision
+
+        official = getattr(torchvision.datasets, official_name)
         try:
             return [official(root, train=train, download=download) for train in (True, False)]
         except (RuntimeError, OSError) as error:
@@ -175,6 +180,8 @@ def _cifar_trouble(
     name: str, official: type[CIFAR10], root: Path, download: bool, error: Exception
 ) -> str:
     """Why CIFAR could not be read, and what to do."""
+    from torchvision.datasets.utils import check_integrity
+
     folder = root / official.base_folder
     checksums = dict([*official.train_list, *official.test_list])
     checksums[official.meta["filename"]] = official.meta["md5"]
@@ -300,10 +307,12 @@ def _read_folder(found: tuple[_Classes, _Classes], image_size: int) -> ImageData
 
 def _class_folders(folder: Path) -> dict[str, list[Path]]:
     """Image files by class name, both sorted; hidden files and other types are skipped."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
     names = sorted(
         path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
-    classes = {name: _image_files(folder / name) for name in names}
+    classes = {name: _image_files(folder / name, IMG_EXTENSIONS) for name in names}
     if not classes:
         raise DataError(
             f"{folder} has no sub-folders; put the images of each class in a sub-folder "
@@ -318,9 +327,9 @@ def _class_folders(folder: Path) -> dict[str, list[Path]]:
     return classes
 
 
-def _image_files(folder: Path) -> list[Path]:
+def _image_files(folder: Path, endings: Sequence[str]) -> list[Path]:
     files = folder.rglob("[!.]*")
-    return sorted(file for file in files if file.suffix.lower() in IMG_EXTENSIONS)
+    return sorted(file for file in files if file.suffix.lower() in endings)
 
 
 def _read_classes(classes: _Classes, size: int) -> tuple[Tensor, Tensor]:
@@ -374,8 +383,8 @@ def _resized(images: Tensor, size: int) -> Tensor:
 
 DATASETS: Mapping[str, DataSet] = {
     "digits": DataSet(_find_digits, _read_digits),
-    "cifar10": _cifar("cifar10", CIFAR10),
-    "cifar100": _cifar("cifar100", CIFAR100),
+    "cifar10": _cifar("cifar10", "CIFAR10"),
+    "cifar100": _cifar("cifar100", "CIFAR100"),
     "tiny-imagenet": DataSet(_find_tiny_imagenet, _read_tiny_imagenet, image_size=64),
     "folder": DataSet(_find_folder, _read_folder),
 }

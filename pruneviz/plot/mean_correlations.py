@@ -45,6 +45,8 @@ def _correlations(
 
     Several runs give an interval over seeds, so theirs would be resampled for nothing.
     """
+    if len(filters["run"].unique()) == 1:
+        return correlate(filters, x, y, by=groups, method=method)
     found = correlate(filters, x, y, by=groups, method=method, interval=None)
     known = found.dropna(subset=["r"])
     alone = known[~known.duplicated(groups[1:], keep=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -137,6 +138,9 @@ def _manager(spawn: SpawnContext) -> SyncManager:
 
 
 def _process(job: Job, reports: _Reports) -> str:
+    # What earlier runs have loaded stays; garbage collections would search it again and again.
+    gc.collect()
+    gc.freeze()
     return job.work(lambda epochs, note: reports.put((job.run, epochs, note)))
 
 

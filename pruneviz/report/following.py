@@ -33,8 +33,8 @@ class _Look:
     """
 
     stamp: _Stamp
-    spec: pd.DataFrame | None = None
-    contents: RunContents | None = None
+    spec: pd.DataFrame | None = field(default=None, repr=False)
+    contents: RunContents | None = field(default=None, repr=False)
     trouble: str = ""
 
 

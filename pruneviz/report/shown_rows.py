@@ -7,7 +7,7 @@ lacks are null there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -34,11 +34,11 @@ class ShownRows:
         steps: Place of every row's epoch in `epochs`.
     """
 
-    table: pd.DataFrame
+    table: pd.DataFrame = field(repr=False)
     epochs: tuple[int, ...]
-    positions: np.ndarray
-    names: pd.DataFrame
-    steps: np.ndarray
+    positions: np.ndarray = field(repr=False)
+    names: pd.DataFrame = field(repr=False)
+    steps: np.ndarray = field(repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -33,17 +33,16 @@ def executed(*cells: str, folder: Path) -> list[nbformat.NotebookNode]:
 # Event loops and sockets of the kernel emit warnings of their own.
 @pytest.mark.filterwarnings("ignore")
 def test_a_notebook_shows_one_picture_that_follows_the_run(tmp_path: Path) -> None:
-    start = "model = network()\nrecorder = pv.Recorder(model, SAMPLE, 'run', every=1)\n"
-    train = "for epoch in range(3):\n    train_epoch(model, epoch)\n    recorder.after_epoch(epoch)"
-    before = executed(start + "recorder.show()", folder=tmp_path)
-    (tmp_path / "later").mkdir()
-    after = executed(
-        start + "recorder.show()", train, "recorder.close()", folder=tmp_path / "later"
+    start = (
+        "model = network()\nrecorder = pv.Recorder(model, SAMPLE, '{}', every=1)\nrecorder.show()"
     )
-    assert [output.output_type for output in before] == ["display_data"]
-    assert [output.output_type for output in after] == ["display_data"], "updated in its place"
-    pictures = [outputs[0].data["image/png"] for outputs in (before, after)]
-    assert pictures[0] != pictures[1]
+    train = "for epoch in range(3):\n    train_epoch(model, epoch)\n    recorder.after_epoch(epoch)"
+    cells = [start.format("fresh"), start.format("trained"), train, "recorder.close()"]
+    shown = executed(*cells, folder=tmp_path)
+    # One picture for each recorder: that of the training is updated in its place.
+    assert [output.output_type for output in shown] == ["display_data", "display_data"]
+    before, after = (output.data["image/png"] for output in shown)
+    assert before != after
 
 
 def test_elsewhere_the_picture_is_returned_at_any_time(tmp_path: Path) -> None:

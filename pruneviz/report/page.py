@@ -26,8 +26,8 @@ from pruneviz.report.contents import RunContents, contents_of
 
 # In this order: each uses what is above it.
 _SCRIPTS = (
-    *("uPlot.iife.min.js", "unpack.js", "numbers.js", "scales.js", "view.js", "frame.js"),
-    *("scatter.js", "layers.js", "epochs.js", "compare.js", "main.js"),
+    *("uPlot.iife.min.js", "unpack.js", "numbers.js", "scales.js", "view.js", "axes.js"),
+    *("frame.js", "scatter.js", "layers.js", "epochs.js", "compare.js", "head.js", "main.js"),
 )
 _STYLES = ("uPlot.min.css", "page.css")
 _LICENCE = "uPlot.LICENSE"

@@ -322,42 +322,9 @@ function inList(run, name) {
   return symbol === name ? name : `${name}: ${symbol}`;
 }
 
-/** Show the state of the page under its title. @param {string} text @param {boolean} [wrong] */
-function tell(text, wrong = false) {
-  const state = placeOf("state");
-  if (state.textContent !== text) state.textContent = text;
-  state.classList.toggle("wrong", wrong);
-}
-
-const TOLD_OF_RUNS = ["network", "data set", "seed", "final accuracy", "batch norm", "pruning"];
-
-/** All runs with their facts, where there are several. @param {Store} store */
-function showRuns(store) {
-  const details = placeOf("all-runs");
-  details.hidden = store.runs.length < 2;
-  const row = (/** @type {Recording} */ run) => {
-    const facts = new Map(run.facts.facts);
-    const cells = TOLD_OF_RUNS.map((name) => (facts.get(name) || "").split(":")[0]);
-    return [run.facts.name, ...cells, run.facts.finished ? "" : "not finished"];
-  };
-  const frame = tableOf(["run", ...TOLD_OF_RUNS, "state"], store.runs.map(row), "All runs");
-  details.replaceChildren(element("summary", {}, [`All ${several(store.runs.length, "run")}`]), frame);
-}
-
-/** How values are held, at the foot of the page. @param {Facts} facts */
-function showNotes(facts) {
-  placeOf("footer").replaceChildren(element("h2", {}, ["About the numbers"]), element("ul", {}, facts.notes.map((note) => element("li", {}, [note]))));
-}
-
 /** Text of an element that holds data. @param {string} id */
 function heldText(id) {
   return document.getElementById(id)?.textContent || "";
-}
-
-/** Show what the server could not read; "" for nothing. @param {string} text */
-function showTrouble(text) {
-  const trouble = placeOf("trouble");
-  if (trouble.textContent !== text) trouble.textContent = text;
 }
 
 const INTERVAL = 1000; // milliseconds between two questions whether recordings have changed
@@ -383,12 +350,6 @@ function follow(page, version) {
     setTimeout(ask, INTERVAL);
   };
   setTimeout(ask, INTERVAL);
-}
-
-/** @param {string} title */
-function showTitle(title) {
-  document.title = title;
-  placeOf("title").textContent = title;
 }
 
 function start() {

@@ -25,7 +25,7 @@ from pruneviz.report.rankings import ABSENT, column_alike, in_order, is_flat, ra
 from pruneviz.report.sentences import sentences_on
 from pruneviz.report.shown_rows import ShownRows, shown_rows
 
-_NOT_QUANTITIES = (*FILTER_KEYS, "weight", "kept")
+NOT_QUANTITIES = (*FILTER_KEYS, "weight", "kept")
 # Errors are shown to two digits.
 _SUFFIXES_ROUNDED = ("_se", "_se_iid", "_se_given_g", "_se_given_g_iid")
 
@@ -67,7 +67,7 @@ def contents_of(
     """
     if not len(runs):
         raise ReportError("there are no runs to report; name a folder with recordings")
-    recorded = [name for name in runs.recorded("filters") if name not in _NOT_QUANTITIES]
+    recorded = [name for name in runs.recorded("filters") if name not in NOT_QUANTITIES]
     for name in columns or ():
         if name not in recorded:
             raise ReportError(unknown_name("recorded column", name, recorded))
@@ -93,7 +93,7 @@ def run_contents(run: Runs, columns: Sequence[str] | None = None) -> RunContents
     """
     contents = RunContents()
     kind = row_kind_of(run.spec)
-    recorded = [name for name in run.recorded("filters") if name not in _NOT_QUANTITIES]
+    recorded = [name for name in run.recorded("filters") if name not in NOT_QUANTITIES]
     own = [name for name in recorded if columns is None or name in columns]
     rows = shown_rows(run, own)
     name = str(run.spec["run"].iloc[0])
@@ -105,6 +105,7 @@ def run_contents(run: Runs, columns: Sequence[str] | None = None) -> RunContents
     degrees = float(degrees_of_freedom(run.spec).iloc[0])
     contents.facts = {
         "name": name,
+        "id": name,
         "finished": name not in run.unfinished,
         "noun": kind.noun,
         "sampled": kind.sampled,

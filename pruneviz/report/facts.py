@@ -92,7 +92,11 @@ def _pruning(spec: dict[str, Any]) -> str:
     rounds = spec.get("rounds", 0)
     if "measure" in spec and rounds:
         target = spec.get("target")
-        goal = f", {percent(float(target), digits=0)}" if isinstance(target, float) else ""
+        goal = (
+            f", {percent(float(target), digits=0)}"
+            if isinstance(target, float) and target > 0
+            else ""
+        )
         return f"{measure_title(str(spec['measure']))}, {counted(int(rounds), 'round')}{goal}"
     if says is None or says == "" or str(says) == "False":
         return "none"

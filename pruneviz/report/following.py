@@ -13,7 +13,7 @@ from pruneviz.errors import LogError, PrunevizError, ReportError, unknown_name
 from pruneviz.log.found_runs import names_apart, run_paths
 from pruneviz.log.runs import as_they_are
 from pruneviz.log.schema import FILTERS, ON_REQUEST, is_filter_column
-from pruneviz.report.contents import RunContents, run_contents
+from pruneviz.report.contents import NOT_QUANTITIES, RunContents, run_contents
 from pruneviz.report.page import title_of
 
 # Name, time of change and size of every file of a run.
@@ -64,9 +64,10 @@ class Followed:
     _known: dict[Path, _Look] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        known = [name for name in (*FILTERS, *ON_REQUEST) if name not in NOT_QUANTITIES]
         for name in self.columns or ():
-            if not is_filter_column(name):
-                raise ReportError(unknown_name("column", name, [*FILTERS, *ON_REQUEST]))
+            if name in NOT_QUANTITIES or not is_filter_column(name):
+                raise ReportError(unknown_name("column", name, known))
 
     def look(self) -> bool:
         """Read what has changed since the last look; whether anything has."""
@@ -106,10 +107,11 @@ class Followed:
             one.blocks is other.blocks and one.facts["name"] == other.facts["name"]
             for one, other in zip(contents, self.contents, strict=True)
         )
+        title = title or self.title
         if same and (title, trouble) == (self.title, self.trouble):
             return False
         with self._lock:
-            self.contents, self.title, self.trouble = contents, title or self.title, trouble
+            self.contents, self.title, self.trouble = contents, title, trouble
             self.version += 1
         return True
 
@@ -120,15 +122,16 @@ def _together(looks: dict[Path, _Look]) -> tuple[list[RunContents], str]:
     own = [look.contents for look in looks.values() if look.contents is not None]
     names = names_apart(paths, [str(contents.facts["name"]) for contents in own])
     named = [
-        contents if contents.facts["name"] == name else _renamed(contents, name)
-        for contents, name in zip(own, names, strict=True)
+        _renamed(contents, name, path)
+        for contents, name, path in zip(own, names, paths, strict=True)
     ]
     specs = [look.spec for look in looks.values() if look.spec is not None]
     return named, title_of(pd.concat(specs, ignore_index=True)) if specs else ""
 
 
-def _renamed(contents: RunContents, name: str) -> RunContents:
-    return RunContents({**contents.facts, "name": name}, contents.blocks)
+def _renamed(contents: RunContents, name: str, path: Path) -> RunContents:
+    """Contents under another name; the place of the run tells it from others for good."""
+    return RunContents({**contents.facts, "name": name, "id": str(path)}, contents.blocks)
 
 
 def _stamp(run: Path) -> _Stamp:

@@ -68,6 +68,7 @@ def report(
         raise ReportError(
             f"{out} is a folder; name the file to write, such as {out / 'report.html'}"
         )
+    _check_replaceable(out)
     held = runs if isinstance(runs, Runs) else load(runs)
     chosen = None if columns is None else as_tuple(columns)
     text = page_of(contents_of(held, chosen, told), title or title_of(held.spec))
@@ -75,6 +76,12 @@ def report(
         out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, lambda file: file.write_text(text, encoding="utf-8"))
     return out
+
+
+def _check_replaceable(out: Path) -> None:
+    """Check that a file which is there is a page: a recording could not be got back."""
+    if out.exists() and not out.read_bytes()[:32].lstrip().lower().startswith(b"<!doctype html"):
+        raise ReportError(f"{out} is there and no page; name another file, such as report.html")
 
 
 def title_of(spec: pd.DataFrame) -> str:
@@ -93,7 +100,7 @@ def title_of(spec: pd.DataFrame) -> str:
 
 
 def page_of(
-    contents: Sequence[RunContents], title: str, *, version: int | None = None, trouble: str = ""
+    contents: Sequence[RunContents], title: str, *, version: str | None = None, trouble: str = ""
 ) -> str:
     """The page as text.
 
@@ -124,7 +131,7 @@ def page_of(
 
 
 def facts_of_page(
-    contents: Sequence[RunContents], title: str, *, version: int | None = None, trouble: str = ""
+    contents: Sequence[RunContents], title: str, *, version: str | None = None, trouble: str = ""
 ) -> dict[str, Any]:
     """The facts of the page with its title and the notes at its foot; arguments as `page_of`."""
     runs = [run.facts for run in contents]

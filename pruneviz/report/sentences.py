@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.correlation import correlate
-from pruneviz.analysis.noise import clear_of_noise, error_columns, with_degrees
+from pruneviz.analysis.noise import (
+    DEGREES,
+    DRAWN_DEGREES,
+    clear_of_noise,
+    error_columns,
+    noise_quantile,
+    with_degrees,
+)
 from pruneviz.errors import AnalysisError
 from pruneviz.log.runs import Runs
+from pruneviz.log.schema import REQUEST_COLUMNS
 from pruneviz.plot.row_kind import RowKind
 from pruneviz.plot.words import decimal, interval, percent, scientific
 from pruneviz.report.labels import described
 from pruneviz.report.shown_rows import ShownRows
 
 _X, _Y = "theta_g", "theta_hg"
+_ABOUT = 0.05  # from 2, of a number of standard errors that is called two
 
 
 def sentences_on(run: Runs, rows: ShownRows, kind: RowKind) -> list[str]:
@@ -43,14 +53,29 @@ def _noise(run: Runs, rows: ShownRows, kind: RowKind) -> Iterator[str]:
     known = clear.notna()
     if not known.any():
         return
+    width = _width(table[known], quantity)
+    which = "kept " if _pruned(table[known]) else ""
     shares = 1 - clear[known].astype("float64").groupby(table.loc[known, "epoch"]).mean()
     symbol = described(quantity, kind)["symbol"]
     first, last = int(shares.index[0]), int(shares.index[-1])
     later = f" ({_whole(shares.loc[last])} at epoch {last})" if last != first else ""
     yield (
-        f"Noise: {_whole(shares.loc[first])} of the {kind.noun}s lie within two standard errors of "
-        f"zero in {symbol} at epoch {first}{later}, so that this sample cannot tell their sign."
+        f"Noise: {_whole(shares.loc[first])} of the {which}{kind.noun}s lie within {width} "
+        f"standard errors of zero in {symbol} at epoch {first}{later}: this sample cannot tell their sign."
     )
+
+
+def _width(table: pd.DataFrame, quantity: str) -> str:
+    """The number of standard errors that are noise, in words: more of errors from few terms."""
+    error = next(name for name in error_columns(quantity) if name in table)
+    drawn = error in REQUEST_COLUMNS and DRAWN_DEGREES in table
+    degrees = table[DRAWN_DEGREES if drawn else DEGREES].dropna()
+    quantile = float(noise_quantile(degrees.median())) if len(degrees) else math.nan
+    return "two" if abs(quantile - 2) < _ABOUT else decimal(quantile, 1)
+
+
+def _pruned(table: pd.DataFrame) -> bool:
+    return "kept" in table and bool(table["kept"].eq(False).fillna(False).any())
 
 
 def _has_errors(table: pd.DataFrame, quantity: str) -> bool:
@@ -80,7 +105,8 @@ def _correlation(rows: ShownRows, kind: RowKind) -> Iterator[str]:
         if pd.notna(row["r"])
     ]
     if told:
-        number = f"a sample of {rows.shape[1]:,}" if kind.sampled else "all"
+        number = "the kept" if _pruned(table[table["epoch"].isin(ends["epoch"])]) else "all"
+        number = f"a sample of {rows.shape[1]:,}" if kind.sampled else number
         over = f"{number} {kind.noun}s"
         symbols = " and ".join(described(name, kind)["symbol"] for name in (_Y, _X))
         yield (

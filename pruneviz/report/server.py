@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import sys
 import threading
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class PageServer(ThreadingHTTPServer):
     def __init__(self, followed: Followed, port: int) -> None:
         self.followed = followed
         self.stopped = threading.Event()
+        self._mark = secrets.token_hex(4)  # tells a page that another server has taken the port
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
@@ -56,6 +58,10 @@ class PageServer(ThreadingHTTPServer):
     def address(self) -> str:
         """The address to open in a browser."""
         return f"http://{HOST}:{self.server_address[1]}/"
+
+    def named_version(self, version: int) -> str:
+        """A version of the contents, as pages of this server know it."""
+        return f"{self._mark}.{version}"
 
     def follow(self, told: Callable[[str], None]) -> None:
         """Look at the files until the server is stopped.
@@ -104,21 +110,26 @@ class _Handler(BaseHTTPRequestHandler):
     def _page(self) -> None:
         version, contents, title, trouble = self.server.followed.state()
         if contents:
-            text = page_of(contents, title, version=version, trouble=trouble)
+            named = self.server.named_version(version)
+            text = page_of(contents, title, version=named, trouble=trouble)
         else:
             text = _WAITING.format(trouble=escape(trouble))
         self._answer(text, "text/html; charset=utf-8")
 
     def _contents(self) -> None:
         version, contents, title, trouble = self.server.followed.state()
-        facts = facts_of_page(contents, title, version=version, trouble=trouble)
+        named = self.server.named_version(version)
+        facts = facts_of_page(contents, title, version=named, trouble=trouble)
         blocks = [[block.text for block in run.blocks] for run in contents]
         self._answer(json.dumps({"facts": facts, "blocks": blocks}), "application/json")
 
     def _version(self) -> None:
         """What an open page asks every second: a stream for each would use up connections."""
         version, _, _, trouble = self.server.followed.state()
-        self._answer(json.dumps({"version": version, "trouble": trouble}), "application/json")
+        self._answer(
+            json.dumps({"version": self.server.named_version(version), "trouble": trouble}),
+            "application/json",
+        )
 
     def _answer(self, text: str, kind: str) -> None:
         body = text.encode("utf-8")
@@ -142,6 +153,8 @@ def _news(followed: Followed) -> str:
         for run in followed.contents
         if not run.facts["finished"]
     ]
+    if not followed.contents:
+        return "waiting for the first epoch"
     return f"{followed.title}: {', '.join(ends) or 'all finished'}"
 
 

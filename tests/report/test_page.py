@@ -138,6 +138,14 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         report(RUN, tmp_path)
 
 
+def test_only_a_page_is_replaced(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.json"
+    spec.write_text("{}", encoding="utf-8")
+    with pytest.raises(ReportError, match="is there and no page; name another file"):
+        report(RUN, spec)
+    assert spec.read_text(encoding="utf-8") == "{}"
+
+
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="no folder"):
         report(tmp_path / "nix", tmp_path / "a.html")

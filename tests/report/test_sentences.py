@@ -55,7 +55,13 @@ def test_pruned_filters_do_not_count() -> None:
     last = runs.filters[runs.filters["kept"] & runs.filters["theta_hg"].notna()]
     r = pv.correlate(last, "theta_g", "theta_hg", by=["epoch"])["r"].iloc[-1]
     told = run_contents(runs).facts["sentences"]
-    assert any(f"is {r:.2f} [" in text for text in told)
+    assert any(f"over the kept filters is {r:.2f} [" in text for text in told)
+
+
+def test_few_terms_behind_the_errors_make_noise_wider() -> None:
+    runs = pv.load(ROOT / "cifar-mini-batch" / "vgg13-cifar100-unpruned-bnbatch-s0")
+    told = run_contents(runs).facts["sentences"][0]
+    assert "lie within 2.8 standard errors of zero" in told  # Student's quantile of five batches
 
 
 def test_what_is_not_recorded_is_not_told(runs: pv.Runs) -> None:

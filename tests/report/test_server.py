@@ -59,7 +59,7 @@ def test_it_serves_the_page_and_its_numbers(server: PageServer) -> None:
     assert "connect-src 'self'" in page and RUN.name in page
     contents = json.loads(asked(server, "/contents")[1])
     assert [run["name"] for run in contents["facts"]["runs"]] == [RUN.name]
-    assert contents["facts"]["version"] == 1
+    assert contents["facts"]["version"].endswith(".1")
     assert len(contents["blocks"][0]) == len(contents["facts"]["runs"][0]["blocks"])
 
 
@@ -86,14 +86,15 @@ def test_it_listens_on_this_machine_alone(server: PageServer) -> None:
 
 def test_the_version_tells_of_a_new_run(server: PageServer, folder: Path) -> None:
     before = json.loads(asked(server, "/version")[1])
-    assert before == {"version": 1, "trouble": ""}
+    assert before["version"].endswith(".1") and before["trouble"] == ""
     assert server.followed.look() is False
     assert json.loads(asked(server, "/version")[1]) == before
     shutil.copytree(OTHER, folder / OTHER.name)
     assert server.followed.look() is True
-    assert json.loads(asked(server, "/version")[1]) == {"version": 2, "trouble": ""}
+    now = json.loads(asked(server, "/version")[1])
+    assert now == {"version": before["version"].replace(".1", ".2"), "trouble": ""}
     contents = json.loads(asked(server, "/contents")[1])
-    assert len(contents["facts"]["runs"]) == 2 and contents["facts"]["version"] == 2
+    assert len(contents["facts"]["runs"]) == 2 and contents["facts"]["version"] == now["version"]
 
 
 def test_a_port_is_free_as_soon_as_its_server_ends(folder: Path) -> None:
@@ -138,6 +139,21 @@ def test_runs_of_one_name_are_told_apart(folder: Path) -> None:
 def test_a_column_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ReportError, match="no column 'thetag'; did you mean 'theta_g'"):
         Followed(["x"], ["thetag"])
+    with pytest.raises(ReportError, match="no column 'layer'"):
+        Followed(["x"], ["layer"])
+
+
+def test_waiting_for_the_first_epoch_is_told_once(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "begun"
+    shutil.copytree(RUN, run)
+    spec = json.loads((run / "spec.json").read_text(encoding="utf-8"))
+    (run / "spec.json").write_text(json.dumps({**spec, "sealed": False}), encoding="utf-8")
+    for file in run.glob("*.parquet"):
+        file.unlink()
+    (run / "parts").mkdir()
+    followed = Followed([str(tmp_path / "runs")])
+    assert [followed.look() for _ in range(3)] == [False, False, False]
+    assert followed.version == 0 and not followed.contents
 
 
 def test_a_port_in_use_is_told(server: PageServer) -> None:

@@ -10,6 +10,7 @@
  *   click?: (left: number, top: number) => void,
  *   brush?: (left: number, top: number, width: number, height: number) => void,
  *   key?: (key: string) => string | null,
+ *   pointed?: () => {text: string, left: number, top: number} | null,
  * }} Behaviour
  */
 
@@ -144,6 +145,17 @@ class Axes {
     context.clip();
     this.behaviour.draw(this, context);
     context.restore();
+    this.tellAgain();
+  }
+
+  /** What is told of a place follows what is drawn there. */
+  tellAgain() {
+    if (this.keyed) {
+      const pointed = this.behaviour.pointed?.();
+      if (pointed) this.point(pointed.text, pointed.left, pointed.top);
+    } else if (this.plot?.over.matches(":hover")) {
+      this.moved(this.plot.cursor.left, this.plot.cursor.top, null);
+    }
   }
 
   /** @param {number} left @param {number} top @param {MouseEvent | null} event */

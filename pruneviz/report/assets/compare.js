@@ -3,24 +3,30 @@
 // Two runs side by side on the same axes, and the overlap of what two measures would prune.
 
 /**
- * How many rows two measures prune alike at an epoch of both runs.
+ * How many rows two measures prune alike at an epoch of both runs. A measure ranks what it scores:
+ * batch-norm scales, say, rank no filter of a layer without batch norm.
+ * @typedef {{both: number, one: number, other: number, rankedOne: number, rankedOther: number,
+ *   chance: number}} Overlap counts; `chance` of both if the other measure pruned at random
  * @param {Recording} a @param {string} measureA @param {number} stepA
  * @param {Recording} b @param {string} measureB @param {number} stepB @param {number} ratio
- * @returns {{both: number, one: number, other: number, rows: number} | null} null where a measure ranks nothing
+ * @returns {Overlap | null} null where a measure ranks nothing
  */
 function overlapOf(a, measureA, stepA, b, measureB, stepB, ratio) {
   const facts = [a.measure(measureA), b.measure(measureB)];
   if (!facts[0] || !facts[1] || facts[0].flat.includes(stepA) || facts[1].flat.includes(stepB)) return null;
   const one = prunedBy(a, measureA, stepA, ratio), other = prunedBy(b, measureB, stepB, ratio);
-  const found = { both: 0, one: 0, other: 0, rows: 0 };
+  const found = { both: 0, one: 0, other: 0, rankedOne: 0, rankedOther: 0, chance: 0 };
+  let open = 0; // pruned by the one, and ranked by the other
   for (let at = 0; at < one.length; at++) {
-    if (one[at] === 2 || other[at] === 2) continue;
-    found.rows += 1;
-    found.one += one[at];
-    found.other += other[at];
-    found.both += one[at] & other[at];
+    found.rankedOne += one[at] === 2 ? 0 : 1;
+    found.rankedOther += other[at] === 2 ? 0 : 1;
+    found.one += one[at] === 1 ? 1 : 0;
+    found.other += other[at] === 1 ? 1 : 0;
+    found.both += one[at] === 1 && other[at] === 1 ? 1 : 0;
+    open += one[at] === 1 && other[at] !== 2 ? 1 : 0;
   }
-  return found.rows ? found : null;
+  if (!found.rankedOne || !found.rankedOther) return null;
+  return { ...found, chance: (open * found.other) / found.rankedOther };
 }
 
 /** Overlap over the epochs that both runs show. @param {Recording} a @param {Recording} b @param {View} view @returns {Curves} */
@@ -35,7 +41,7 @@ function overlapCurves(a, b, view) {
   const told = `of what ${nameA} would prune at ${view.ratio} % of the kept ${a.facts.noun}s, the share that ${nameB} would prune too`;
   if (!found.some(Boolean)) return { lines: [], label, told: `${told}: there is no epoch at which both rank the ${a.facts.noun}s` };
   const shares = found.map((each) => each && each.one ? each.both / each.one : NaN);
-  const chance = found.map((each) => each ? each.other / each.rows : NaN);
+  const chance = found.map((each) => each && each.one ? each.chance / each.one : NaN);
   return { lines: [lineOf("pruned by both", epochs, shares), lineOf("by chance", epochs, chance, 1)], label, told, fixed: [0, 1.03] };
 }
 
@@ -46,7 +52,8 @@ function overlapInWords(a, b, view) {
   const found = overlapOf(a, view.measureA, stepA, b, view.measureB, stepB, view.ratio / 100);
   if (!found) return "";
   const [nameA, nameB] = [a.measure(view.measureA)?.symbol, b.measure(view.measureB)?.symbol];
-  const chance = (found.one * found.other) / found.rows;
-  return `At epoch ${view.epoch}, ${nameA} would prune ${counted(found.one)} of ${counted(found.rows)} kept ${a.facts.noun}s, ${nameB} ${counted(found.other)}; `
-    + `${counted(found.both)} (${percent(found.one ? found.both / found.one : NaN)}) are pruned by both, ${short(chance, 2)} by chance alone. `;
+  const noun = `${a.facts.noun}s`;
+  const among = found.rankedOne === found.rankedOther ? "" : ` of the ${counted(found.rankedOther)} that it ranks`;
+  return `At epoch ${view.epoch}, ${nameA} would prune ${counted(found.one)} of ${counted(found.rankedOne)} kept ${noun}${among ? " that it ranks" : ""}, ${nameB} ${counted(found.other)}${among}; `
+    + `${counted(found.both)} (${percent(found.one ? found.both / found.one : NaN)}) are pruned by both, ${short(found.chance, 2)} by chance alone. `;
 }

@@ -200,7 +200,7 @@ function maskCurve(run, view) {
   });
   return {
     lines: [lineOf("mask distance", run.epochs, values)], label: "share of places that differ",
-    told: `distance between the masks of this epoch and of the shown one before, by ${facts.symbol} at ${view.ratio} %`,
+    told: `distance between the masks of this epoch and of the shown one before, by ${facts.symbol} at ${view.ratio} %${run.facts.sampled ? ` of the sampled ${run.facts.noun}s` : ""}`,
   };
 }
 

@@ -56,7 +56,8 @@ function fill(select, options, value) {
 
 /** One value of a CSV file. @param {string | number} value */
 function csvCell(value) {
-  if (typeof value === "number") return Number.isNaN(value) ? "" : String(value);
+  // without an exponent a large number would be read as text
+  if (typeof value === "number") return Number.isNaN(value) ? "" : Math.abs(value) >= 1e15 ? value.toExponential() : String(value);
   // A spreadsheet would take a name that begins so for a formula.
   const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;

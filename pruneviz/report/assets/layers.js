@@ -26,6 +26,7 @@ class Layers {
       hover: (left) => this.hover(left),
       click: (left) => this.pick(this.layerAt(left)),
       key: (key) => this.key(key),
+      pointed: () => this.pointed(),
     }, "Arrow keys go from layer to layer, Enter shows that layer alone in the scatter, Escape shows all.");
   }
 
@@ -125,6 +126,12 @@ class Layers {
     this.act.pick(at === view.layer ? -1 : at);
   }
 
+  /** What keys point at. @returns {{text: string, left: number, top: number} | null} */
+  pointed() {
+    if (this.at === null || this.at >= this.bars.values.length) return null;
+    return { text: this.told(this.at), left: this.frame.axes.pixel(this.at, "x"), top: 20 };
+  }
+
   /** @param {string} key */
   key(key) {
     const layers = /** @type {LayersView} */ (this.view).run.facts.layers;
@@ -189,9 +196,12 @@ function sharesOf({ run, step, measure, ratio }) {
     return { ...none, told: `all ${noun}s score alike by ${facts.symbol} at epoch ${epoch}, so no mask is drawn` };
   }
   const kept = run.key("kept").subarray(step * run.count, (step + 1) * run.count);
-  const which = run.facts.sampled ? "the sampled" : kept.includes(0) ? "the kept" : "all";
   const mask = prunedBy(run, measure, step, ratio / 100);
-  const rows = byLayer(run, [...mask.keys()].filter((at) => mask[at] !== 2));
+  const ranked = [...mask.keys()].filter((at) => mask[at] !== 2);
+  const rows = byLayer(run, ranked);
+  const standing = there.reduce((sum, mine) => sum + mine.length, 0);
+  const which = ranked.length < standing ? `the ${counted(ranked.length)} ranked`
+    : run.facts.sampled ? "the sampled" : kept.includes(0) ? "the kept" : "all";
   const values = rows.map((mine) => mine.length ? mine.filter((at) => mask[at] === 1).length / mine.length : NaN);
   return { values, rows, label, told: `share of each layer that ${facts.symbol} prunes at ${ratio} % of ${which} ${noun}s, at epoch ${epoch}` };
 }

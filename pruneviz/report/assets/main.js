@@ -10,7 +10,7 @@ class Page {
     this.view = fromHash(location.hash, this.first, store);
     this.waiting = false;
     this.address = new Address();
-    this.chosenBy = { how: "", chosen: "" }; // how rows were chosen from the list, and which
+    this.chosenBy = { how: "", chosen: "", from: "" }; // how rows were chosen from the list, which, and from what
     this.stepped = false; // whether the view is another step of the history
     /** @type {ReturnType<typeof setInterval> | null} */
     this.playing = null;
@@ -71,11 +71,17 @@ class Page {
   refresh(store) {
     const before = this.store.run(this.view.run);
     const atEnd = this.view.epoch === before.epochs[before.epochs.length - 1];
+    const now = store.same(before);
+    const named = (/** @type {View} */ view) => {
+      const [run, a, b] = [view.run, view.a, view.b].map((name) => (store.same(this.store.run(name)) || store.runs[0]).facts.name);
+      return { ...view, run, a, b };
+    };
+    const [view, first] = [named(this.view), named(this.first)];
     this.store = store;
-    this.first = firstView(store);
-    const view = this.moved(this.view, before);
-    const now = store.run(view.run);
-    this.view = atEnd ? { ...view, epoch: now.epochs[now.epochs.length - 1] } : view;
+    this.first = fitted({ ...firstView(store), run: first.run, a: first.a, b: first.b }, store);
+    const kept = now && now.hasRowsOf(before) ? view : { ...view, chosen: [], layer: -1 };
+    const run = store.run(view.run);
+    this.view = fitted(atEnd && now ? { ...kept, epoch: run.epochs[run.epochs.length - 1] } : kept, store);
     showRuns(store);
     this.update();
   }
@@ -146,6 +152,12 @@ class Page {
     this.set({ chosen: [...chosen] });
   }
 
+  /** What the list of rows chooses from. */
+  chosenFrom() {
+    const { run, epoch, x, y, layer } = this.view;
+    return JSON.stringify([run, epoch, x, y, layer]);
+  }
+
   /** Choose rows by their values, without a pointer. @param {string} how */
   chooseBy(how) {
     if (!how) return;
@@ -154,7 +166,9 @@ class Page {
     let places = [...this.scatter.places];
     if (how === "none") places = [];
     else if (how !== "all") {
-      const values = run.values(name === "x" ? this.view.x : this.view.y);
+      const quantity = name === "x" ? this.view.x : this.view.y;
+      if (!run.held.has(quantity)) return; // another run is about to be shown
+      const values = run.values(quantity);
       const start = run.stepOf(this.view.epoch) * run.count;
       const sign = end === "lowest" ? 1 : -1;
       places = places.filter((at) => run.key("kept")[start + at] !== 0)
@@ -162,7 +176,7 @@ class Page {
     }
     announce(`${places.length} rows chosen`);
     // the list keeps what it chose: else arrow keys would never get beyond its second entry
-    this.chosenBy = { how, chosen: asRanges(places) };
+    this.chosenBy = { how, chosen: asRanges(places), from: this.chosenFrom() };
     this.set({ chosen: places });
   }
 
@@ -290,7 +304,7 @@ class Page {
     fill(lists.by, named(b), by);
     fill(lists.measureA, ranked(a), view.measureA);
     fill(lists.measureB, ranked(b), view.measureB);
-    fill(this.choosing.select, [["", "rows ..."], ["none", "none"], ["all", "all shown"], ["x lowest", "10 lowest in x"], ["x highest", "10 highest in x"], ["y lowest", "10 lowest in y"], ["y highest", "10 highest in y"]], asRanges(view.chosen) === this.chosenBy.chosen ? this.chosenBy.how : "");
+    fill(this.choosing.select, [["", "rows ..."], ["none", "none"], ["all", "all shown"], ["x lowest", "10 lowest in x"], ["x highest", "10 highest in x"], ["y lowest", "10 lowest in y"], ["y highest", "10 highest in y"]], asRanges(view.chosen) === this.chosenBy.chosen && this.chosenFrom() === this.chosenBy.from ? this.chosenBy.how : "");
     lists.measure.parentElement?.toggleAttribute("hidden", view.bars !== "share" && view.curve !== "masks");
     lists.quantity.parentElement?.toggleAttribute("hidden", view.bars !== "mean");
     for (const { slider, shown } of this.ratios) {
@@ -329,7 +343,7 @@ function heldText(id) {
 
 const INTERVAL = 1000; // milliseconds between two questions whether recordings have changed
 
-/** Follow a folder that is being recorded. @param {Page} page @param {number} version what the page shows */
+/** Follow a folder that is being recorded. @param {Page} page @param {string} version what the page shows */
 function follow(page, version) {
   let shown = version, reached = true;
   const ask = async () => {

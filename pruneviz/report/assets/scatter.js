@@ -30,6 +30,7 @@ class Scatter {
       click: act ? (left, top) => this.click(left, top) : undefined,
       brush: act ? (left, top, width, height) => this.brush(left, top, width, height) : undefined,
       key: (key) => this.key(key),
+      pointed: () => this.pointed(),
     }, "Arrow keys go from row to row along the horizontal axis"
       + (act ? ", Enter chooses one, Escape chooses none." : "."));
   }
@@ -232,6 +233,12 @@ class Scatter {
     const inside = this.places.filter((_, i) => this.left[i] >= left && this.left[i] <= left + width
       && this.top[i] >= top && this.top[i] <= top + height);
     this.act?.choose(inside);
+  }
+
+  /** What keys point at. */
+  pointed() {
+    const i = this.at === null ? -1 : this.places.indexOf(this.at);
+    return i < 0 ? null : { text: this.told(this.places[i]), left: this.left[i], top: this.top[i] };
   }
 
   /** @param {string} key */

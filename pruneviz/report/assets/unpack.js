@@ -11,12 +11,12 @@
  *   ordered: number | null, absent: number, like: [string, string] | null,
  *   flat: number[]}} MeasureFacts
  * @typedef {{unit: string, meaning: string, values: (number | null)[]}} Curve
- * @typedef {{name: string, noun: string, sampled: boolean, facts: [string, string][], sentences: string[],
+ * @typedef {{name: string, id: string, noun: string, sampled: boolean, facts: [string, string][], sentences: string[],
  *   epochs: number[], layers: string[], count: number, layerOf: number, filter: number,
  *   weight: number | null, kept: number, columns: ColumnFacts[], measures: MeasureFacts[],
  *   quantile: number | null, curves: Record<string, Curve>, blocks: BlockFacts[],
  *   finished: boolean}} RunFacts
- * @typedef {{runs: RunFacts[], version: number | null, trouble: string, title: string,
+ * @typedef {{runs: RunFacts[], version: string | null, trouble: string, title: string,
  *   notes: string[]}} Facts
  * @typedef {(run: number, block: number) => string} TextOf text of a block of a run, by places
  * @typedef {Float32Array | Float64Array | Uint8Array | Uint16Array | Uint32Array} Numbers
@@ -77,13 +77,14 @@ class Store {
     this.runs = facts.runs.map((run, place) => new Recording(run, (block) => textOf(place, block)));
   }
 
-  /**
-   * The run of this name, else one that got a folder in front of it, else the first.
-   * @param {string} name @returns {Recording}
-   */
+  /** The run of this name, else the first. @param {string} name @returns {Recording} */
   run(name) {
-    const named = this.runs.find((run) => run.facts.name === name);
-    return named || this.runs.find((run) => run.facts.name.endsWith(`/${name}`)) || this.runs[0];
+    return this.runs.find((run) => run.facts.name === name) || this.runs[0];
+  }
+
+  /** The same run as one of other contents, whose name may have changed. @param {Recording} other */
+  same(other) {
+    return this.runs.find((run) => run.facts.id === other.facts.id);
   }
 }
 
@@ -134,8 +135,9 @@ class Recording {
   async unpack(name) {
     const column = this.column(name);
     if (column) {
-      this.held.set(name, await this.unpacked(column.block));
+      const values = await this.unpacked(column.block);
       if (column.error) await this.need([column.error]);
+      this.held.set(name, values); // only now: what is held has its errors beside it
       return;
     }
     const measure = this.measure(name.replace(/^ranks:/, ""));

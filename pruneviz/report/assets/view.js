@@ -116,6 +116,8 @@ function asHash(view, first) {
     const usual = key === "chosen" ? asRanges(first.chosen) : String(first[key]);
     if (value !== usual) found.set(key, value);
   }
+  // rows and layers are numbers of the run: other runs may come to stand first
+  if (found.toString()) found.set("run", view.run);
   return found.toString();
 }
 
@@ -146,9 +148,12 @@ function fromHash(hash, first, store) {
   if (given.has("epoch") && Number.isFinite(epoch)) view.epoch = epoch;
   const ratio = Math.round(Number(given.get("ratio")));
   if (given.has("ratio") && ratio >= 1 && ratio <= 99) view.ratio = ratio;
-  const layer = Number(given.get("layer"));
-  if (given.has("layer") && layer in run.facts.layers) view.layer = layer;
-  view.chosen = fromRanges(given.get("chosen") || "", run.count);
+  const wanted = given.get("run");
+  if (wanted === null || wanted === view.run) {
+    const layer = given.get("layer") || "-1";
+    if (Number(layer) in run.facts.layers) view.layer = Number(layer);
+    view.chosen = fromRanges(given.get("chosen") || "", run.count);
+  }
   return fitted(view, store);
 }
 

@@ -61,7 +61,8 @@ def _noise(run: Runs, rows: ShownRows, kind: RowKind) -> Iterator[str]:
     later = f" ({_whole(shares.loc[last])} at epoch {last})" if last != first else ""
     yield (
         f"Noise: {_whole(shares.loc[first])} of the {which}{kind.noun}s lie within {width} "
-        f"standard errors of zero in {symbol} at epoch {first}{later}: this sample cannot tell their sign."
+        f"standard errors of zero in {symbol} at epoch {first}{later}: this sample cannot tell "
+        "their sign."
     )
 
 

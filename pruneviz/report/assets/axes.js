@@ -22,6 +22,9 @@
 
 /** The axes of one picture, drawn by uPlot; its contents are drawn by the picture. */
 class Axes {
+  /** Whose text the tooltip shows. @type {Axes | null} */
+  static teller = null;
+
   /** @param {HTMLElement} host @param {Behaviour} behaviour */
   constructor(host, behaviour) {
     this.host = host;
@@ -150,6 +153,7 @@ class Axes {
 
   /** What is told of a place follows what is drawn there. */
   tellAgain() {
+    if (Axes.teller !== this || placeOf("tooltip").hidden) return;
     if (this.keyed) {
       const pointed = this.behaviour.pointed?.();
       if (pointed) this.point(pointed.text, pointed.left, pointed.top);
@@ -165,6 +169,7 @@ class Axes {
     if (this.keyed && !event?.movementX && !event?.movementY) return;
     this.keyed = false;
     const text = left < 0 ? null : this.behaviour.hover(left, top);
+    if (text !== null) Axes.teller = this;
     const box = this.plot.over.getBoundingClientRect();
     showTooltip(text, box.left + left, box.top + top);
     this.plot.over.style.cursor = text !== null && this.behaviour.click ? "pointer" : "crosshair";
@@ -200,6 +205,7 @@ class Axes {
   point(text, left, top) {
     const box = this.plot.over.getBoundingClientRect();
     this.keyed = true;
+    Axes.teller = this;
     showTooltip(text, box.left + left, box.top + top);
   }
 }

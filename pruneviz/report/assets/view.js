@@ -163,6 +163,7 @@ const PAUSE = 300; // milliseconds between two changes of the address; browsers 
 class Address {
   constructor() {
     this.text = this.shown();
+    this.known = this.shown(); // what was written or read last
     this.written = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.later = undefined;
@@ -173,6 +174,7 @@ class Address {
   /** Whether the address shows this view. @param {string} text */
   is(text) {
     clearTimeout(this.later);
+    this.known = this.shown();
     return text === this.shown();
   }
 
@@ -187,8 +189,11 @@ class Address {
 
   /** @param {boolean} step */
   write(step) {
+    // an address that somebody has just set is read first
+    if (this.shown() !== this.known) return;
     this.written = performance.now();
     if (this.text === this.shown()) return;
     history[step ? "pushState" : "replaceState"](null, "", `#${this.text}`);
+    this.known = this.shown();
   }
 }

@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -281,3 +282,30 @@ def test_distances_of_masks_are_those_of_mask_distance(
     expected = pv.mask_distance(run, score=measure, ratio=ratio).set_index("epoch")["distance"]
     np.testing.assert_allclose(found[1:], expected.reindex(range(1, 5)), rtol=1e-12)
     assert np.isnan(found[0]) and expected.notna().sum() == 4
+
+
+OVERLAP = """(() => {
+  const run = (ranks) => ({
+    count: ranks.length, measure: () => ({ absent: 99, flat: [] }), values: () => ranks,
+    key: () => new Uint8Array(ranks.length).fill(1),
+  });
+  const found = overlapOf(run(a[0]), "one", 0, run(a[1]), "other", 0, a[2]);
+  return [found.one, found.rankedOne, found.other, found.rankedOther, found.both, found.chance];
+})()"""
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("unranked", [0, 5, 14])
+def test_the_overlap_counts_what_each_measure_ranks(
+    page: Shown, unranked: int, ratio: float
+) -> None:
+    random = np.random.default_rng(unranked)
+    scores = random.normal(size=(2, 20))
+    scores[1, random.permutation(20)[:unranked]] = np.nan
+    ranks = [[99 if np.isnan(v) else int((own < v).sum()) for v in own] for own in scores]
+    kept = [pv.keep_mask(pd.Series(own), ratio) for own in scores]
+    gone = [(~mine).fillna(False).to_numpy(bool) for mine in kept]
+    ranked = ~np.isnan(scores[1])
+    chance = (gone[0] & ranked).sum() * gone[1].sum() / ranked.sum()
+    counts = [gone[0].sum(), 20, gone[1].sum(), ranked.sum(), (gone[0] & gone[1]).sum()]
+    assert computed(page, OVERLAP, *ranks, ratio) == pytest.approx([*counts, chance])

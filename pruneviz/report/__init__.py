@@ -6,6 +6,7 @@ would hide each other, whichever is imported last.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
@@ -19,13 +20,11 @@ class _Report(ModuleType):
 
         return report(*args, **kwargs)
 
-    def __getattr__(self, name: str) -> Any:
-        # `help` and signatures are those of the function; it is imported only when asked for.
-        if name in ("__signature__", "__wrapped__"):
-            from pruneviz.report.page import report
+    @property
+    def __signature__(self) -> inspect.Signature:
+        from pruneviz.report.page import report
 
-            return report if name == "__wrapped__" else __import__("inspect").signature(report)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return inspect.signature(report)
 
 
 sys.modules[__name__].__class__ = _Report

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pruneviz.analysis.masks import mask_scores
 from pruneviz.analysis.matrix import recorded_measures
-from pruneviz.analysis.noise import degrees_of_freedom, error_columns, noise_quantile
+from pruneviz.analysis.noise import error_columns
 from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.errors import ReportError, ScoreError, unknown_name
 from pruneviz.log.runs import Runs
@@ -102,7 +102,6 @@ def run_contents(run: Runs, columns: Sequence[str] | None = None) -> RunContents
             f"run {name} has no column that the page could show"
             + (f"; it has {', '.join(recorded)}" if recorded else ", only names of its rows")
         )
-    degrees = float(degrees_of_freedom(run.spec).iloc[0])
     contents.facts = {
         "name": name,
         "id": name,
@@ -117,7 +116,6 @@ def run_contents(run: Runs, columns: Sequence[str] | None = None) -> RunContents
         "columns": [_column(each, rows, kind, own, contents) for each in own],
         "measures": _measures(run, rows, kind, own, contents),
         "sentences": sentences_on(run, rows, kind),
-        "quantile": _known(float(noise_quantile(degrees))),
         "curves": _curves(run),
     }
     blocks = [{"kind": block.kind, "length": block.length} for block in contents.blocks]

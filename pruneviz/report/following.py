@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -137,10 +138,9 @@ def _renamed(contents: RunContents, name: str, path: Path) -> RunContents:
 def _stamp(run: Path) -> _Stamp:
     """What tells whether the files of a run have changed."""
     found = []
-    try:
+    # A file that is replaced in the meantime, or may not be read, is told of when it is read.
+    with suppress(OSError):
         for file in sorted([*run.rglob("*.parquet"), *run.glob("spec.json")]):
             facts = file.stat()
             found.append((str(file.relative_to(run)), facts.st_mtime_ns, facts.st_size))
-    except OSError:
-        pass  # it was replaced in the meantime, or may not be read: reading it tells
     return tuple(found)

@@ -32,8 +32,6 @@ class Axes {
     /** @type {{x: Side, y: Side}} */
     this.sides = { x: { label: "", low: 0, high: 1 }, y: { label: "", low: 0, high: 1 } };
     this.empty = element("div", { class: "empty" });
-    /** @type {{left: number, top: number} | null} */
-    this.focused = null;
     this.plot = this.made();
     this.plot.over.append(this.empty);
     new ResizeObserver(() => this.resize()).observe(host);

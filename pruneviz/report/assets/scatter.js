@@ -96,7 +96,7 @@ class Scatter {
     const most = Math.max(1, run.facts.layers.length - 1);
     if (colour === BY_DEPTH) return (/** @type {number} */ at) => layerOf[at] / most;
     const values = run.values(colour);
-    const axis = colourAxis(run, colour, log);
+    const axis = axisOf(run, colour, log);
     const start = step * run.count;
     if (!axis) return () => NaN;
     return (/** @type {number} */ at) => (placed(axis, values[start + at]) - axis.low) / (axis.high - axis.low);
@@ -190,7 +190,7 @@ class Scatter {
       legend.append("first layer", strip, "last layer");
       return;
     }
-    const axis = colourAxis(run, colour, log);
+    const axis = axisOf(run, colour, log);
     if (axis) legend.append(`${axisLabel(run, colour)}: ${short(valueAt(axis, axis.low))}`, strip, short(valueAt(axis, axis.high)));
   }
 
@@ -299,9 +299,6 @@ function valueInWords(run, name, place) {
 function axisOf(run, name, log) {
   return run.remembered(`axis ${name} ${log}`, () => axisFor([run.values(name)], log));
 }
-
-/** @param {Recording} run @param {string} name @param {boolean} log */
-function colourAxis(run, name, log) { return axisOf(run, name, log); }
 
 /** Pixels on the canvas from places, faster than asking uPlot for each. @param {Axes} axes */
 function linesOf(axes) {

@@ -14,7 +14,7 @@
  * @typedef {{name: string, id: string, noun: string, sampled: boolean, facts: [string, string][], sentences: string[],
  *   epochs: number[], layers: string[], count: number, layerOf: number, filter: number,
  *   weight: number | null, kept: number, columns: ColumnFacts[], measures: MeasureFacts[],
- *   quantile: number | null, curves: Record<string, Curve>, blocks: BlockFacts[],
+ *   curves: Record<string, Curve>, blocks: BlockFacts[],
  *   finished: boolean}} RunFacts
  * @typedef {{runs: RunFacts[], version: string | null, trouble: string, title: string,
  *   notes: string[]}} Facts

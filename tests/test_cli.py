@@ -175,3 +175,10 @@ def test_recordings_go_where_they_are_read_from() -> None:
     assert shown[0].stdout.replace("--out", "--data") == shown[1].stdout
     nothing = invoke("findings")
     assert nothing.exit_code == 2 and "name the recordings: run directories" in nothing.stderr
+
+
+@pytest.mark.parametrize("name", ["samplesize", "remeasure", "thin", "report", "watch"])
+def test_a_missing_argument_is_told(name: str) -> None:
+    result = invoke(name, *(["--out", "x"] if name == "thin" else []))
+    assert result.exit_code == 2 and not isinstance(result.exception, AttributeError)
+    assert result.stderr.startswith("error: ") and "Traceback" not in result.output

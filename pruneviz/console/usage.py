@@ -59,7 +59,9 @@ def _of_parameter(error: Any) -> str | None:
     param = getattr(error, "param", None)
     if param is None:
         return None
-    option = param.opts[0] if param.param_type_name == "option" else str(param.human_readable_name)
+    # Typer's arguments have no readable name of their own, as those of Click have.
+    named = param.opts[0] if param.param_type_name == "option" else param.metavar or param.name
+    option = str(named)
     if error.message.startswith("there is no"):
         return str(error.message)
     choice = _NOT_ONE_OF.search(error.message)

@@ -55,5 +55,5 @@ function overlapInWords(a, b, view) {
   const noun = `${a.facts.noun}s`;
   const among = found.rankedOne === found.rankedOther ? "" : ` of the ${counted(found.rankedOther)} that it ranks`;
   return `At epoch ${view.epoch}, ${nameA} would prune ${counted(found.one)} of ${counted(found.rankedOne)} kept ${noun}${among ? " that it ranks" : ""}, ${nameB} ${counted(found.other)}${among}; `
-    + `${counted(found.both)} (${percent(found.one ? found.both / found.one : NaN)}) are pruned by both, ${short(found.chance, 2)} by chance alone. `;
+    + `${counted(found.both)} (${percent(found.one ? found.both / found.one : NaN)}) are pruned by both; by chance alone it would be ${short(found.chance, 2)}. `;
 }

@@ -181,6 +181,21 @@ def noise_quantile(df: float | pd.Series) -> np.ndarray:
     return np.asarray(found, dtype="float64")
 
 
+def quantile_behind(table: pd.DataFrame, error: str) -> float:
+    """Number of a column's standard errors that are noise, in the rows of one run.
+
+    Args:
+        table: Filters table with the degrees of freedom, as `with_degrees` gives it.
+        error: Column of standard errors.
+
+    Returns:
+        The quantile of `noise_quantile`; NaN where the degrees of freedom are not known.
+    """
+    if not len(table):
+        return float("nan")
+    return float(np.median(noise_quantile(_degrees_of(table, error, None))))
+
+
 def clear_of_noise(
     source: pd.DataFrame | Runs,
     column: str,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pruneviz.analysis.masks import mask_scores
 from pruneviz.analysis.matrix import recorded_measures
-from pruneviz.analysis.noise import error_columns
+from pruneviz.analysis.noise import error_columns, quantile_behind, with_degrees
 from pruneviz.analysis.run_facts import with_facts_needed
 from pruneviz.errors import ReportError, ScoreError, unknown_name
 from pruneviz.log.runs import Runs
@@ -113,7 +113,7 @@ def run_contents(run: Runs, columns: Sequence[str] | None = None) -> RunContents
         "count": len(rows.names),
         **_names(rows, contents),
         "kept": contents.hold(_kept(rows)),
-        "columns": [_column(each, rows, kind, own, contents) for each in own],
+        "columns": [_column(each, run, rows, kind, own, contents) for each in own],
         "measures": _measures(run, rows, kind, own, contents),
         "sentences": sentences_on(run, rows, kind),
         "curves": _curves(run),
@@ -138,7 +138,7 @@ def _names(rows: ShownRows, contents: RunContents) -> dict[str, Any]:
 
 
 def _column(
-    name: str, rows: ShownRows, kind: RowKind, own: Sequence[str], contents: RunContents
+    name: str, run: Runs, rows: ShownRows, kind: RowKind, own: Sequence[str], contents: RunContents
 ) -> dict[str, Any]:
     values = _numbers(name, rows)
     rounded = _is_rounded(name)
@@ -147,7 +147,14 @@ def _column(
     given_g = error in error_columns(name, given_g=True)
     block = contents.hold(rows.spread(values, np.nan), rounded=rounded)
     told = {"name": name, **described(name, kind), "block": block, "rounded": rounded}
-    return told | {"error": error, "given_g": given_g}
+    # Errors with g held fixed miss most of the spread, so they say of no value that it is noise.
+    known = error is not None and not given_g
+    quantile = quantile_behind(with_degrees(rows.table, run.spec), str(error)) if known else None
+    return told | {
+        "error": error,
+        "given_g": given_g,
+        "quantile": None if quantile is None else _known(quantile),
+    }
 
 
 def _measures(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,16 +9,13 @@ import pandas as pd
 
 from pruneviz.analysis.correlation import correlate
 from pruneviz.analysis.noise import (
-    DEGREES,
-    DRAWN_DEGREES,
     clear_of_noise,
     error_columns,
-    noise_quantile,
+    quantile_behind,
     with_degrees,
 )
 from pruneviz.errors import AnalysisError
 from pruneviz.log.runs import Runs
-from pruneviz.log.schema import REQUEST_COLUMNS
 from pruneviz.plot.row_kind import RowKind
 from pruneviz.plot.words import decimal, interval, percent, scientific
 from pruneviz.report.labels import described
@@ -69,9 +65,7 @@ def _noise(run: Runs, rows: ShownRows, kind: RowKind) -> Iterator[str]:
 def _width(table: pd.DataFrame, quantity: str) -> str:
     """The number of standard errors that are noise, in words: more of errors from few terms."""
     error = next(name for name in error_columns(quantity) if name in table)
-    drawn = error in REQUEST_COLUMNS and DRAWN_DEGREES in table
-    degrees = table[DRAWN_DEGREES if drawn else DEGREES].dropna()
-    quantile = float(noise_quantile(degrees.median())) if len(degrees) else math.nan
+    quantile = quantile_behind(table, error)
     return "two" if abs(quantile - 2) < _ABOUT else decimal(quantile, 1)
 
 

@@ -92,8 +92,46 @@ def colours_shown(page: Shown, rows: pd.DataFrame) -> np.ndarray:
     return np.array(page.colours("scatter", rows[["left", "top"]].to_numpy()))[:, :3]
 
 
+def filled_points(page: Shown, run: Runs) -> pd.DataFrame:
+    """Points of the last epoch that are clear of noise and lie apart."""
+    points = twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter"))
+    alone = twin.isolated(points, 60, 5.0)
+    return alone[pv.clear_of_noise(run, "theta_g")[_places(run, alone)].to_numpy(bool)]
+
+
+def _places(run: Runs, rows: pd.DataFrame) -> pd.Index:
+    """Places of rows of the last epoch in the filters table."""
+    last = run.filters.index[run.filters["epoch"] == 16]
+    return last[rows.index]
+
+
+def test_points_within_noise_are_hollow(page: Shown, run: Runs) -> None:
+    points = twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter"))
+    alone = twin.isolated(points, 40, 6.0)
+    clear = pv.clear_of_noise(run, "theta_g")
+    noise = ~clear[_places(run, alone)].to_numpy(bool)
+    inside = np.array(page.colours("scatter", alone[["left", "top"]].to_numpy()))[:, 3]
+    assert 5 < noise.sum() < 35
+    assert np.array_equal(inside == round(0.85 * 255), ~noise)  # as opaque as a filled point
+    share = 1 - clear[run.filters["epoch"] == 16].mean()
+    assert f"; {100 * share:.1f} % are within the noise of the sample" in page.caption("scatter")
+    page.choose("#x", "sigma")
+    assert "noise" not in page.caption("scatter")  # no error of sigma is known
+
+
+def test_the_range_of_the_axes_is_that_of_an_epoch_or_of_all(page: Shown, run: Runs) -> None:
+    for span, rows in (("epoch", run.filters["epoch"] == 0), ("all", run.filters["epoch"] >= 0)):
+        page.view(epoch=0, span=span)
+        names = ("theta_g", "theta_hg")
+        axes = [twin.AxisTwin([twin.values_of(run.filters[rows], name)]) for name in names]
+        found = twin.points_on(run, *names, 0, page.plot("scatter"), axes)
+        lone = twin.isolated(found, 1, 0.1).iloc[0]
+        told = page.hover("scatter", lone["left"], lone["top"]).splitlines()
+        assert told[0] == f"{lone['layer']}, filter {lone['filter']}"
+
+
 def test_colour_tells_the_depth_of_the_layer(page: Shown, run: Runs) -> None:
-    rows = twin.isolated(twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter")), 12, 7.0)
+    rows = filled_points(page, run)
     ramp = page.legend_ramp("scatter")[:, :3]
     layers = twin.layers_of(run)
     for row, colour in zip(rows["layer"], colours_shown(page, rows), strict=True):
@@ -105,7 +143,7 @@ def test_colour_tells_the_depth_of_the_layer(page: Shown, run: Runs) -> None:
 
 def test_colour_tells_a_third_quantity(page: Shown, run: Runs) -> None:
     page.choose("#colour", "theta_norm2")
-    rows = twin.isolated(twin.points(run, "theta_g", "theta_hg", 16, page.plot("scatter")), 12, 7.0)
+    rows = filled_points(page, run)
     axis = twin.AxisTwin([twin.values_of(run.filters, "theta_norm2")])
     ramp = page.legend_ramp("scatter")[:, :3]
     shares = axis.share(twin.values_of(rows, "theta_norm2"))
@@ -393,6 +431,10 @@ def test_a_click_on_a_curve_sets_the_epoch(page: Shown) -> None:
 # Compare
 
 
+def at_end(run: Runs) -> pd.DataFrame:
+    return run.filters[run.filters["epoch"] == 16]
+
+
 def test_two_runs_share_their_axes(page: Shown, shipped: Runs) -> None:
     assert page.element("#run-a").get_property("value") == EVAL
     assert page.element("#run-b").get_property("value") == BATCH
@@ -400,7 +442,7 @@ def test_two_runs_share_their_axes(page: Shown, shipped: Runs) -> None:
         box = page.plot(side)
         run = shipped.named(name)
         both = [
-            twin.AxisTwin([twin.values_of(shipped.named(n).filters, c) for n in (EVAL, BATCH)])
+            twin.AxisTwin([twin.values_of(at_end(shipped.named(n)), c) for n in (EVAL, BATCH)])
             for c in ("theta_g", "theta_hg")
         ]
         assert page.caption(side).startswith(f"{name}: θᵀHg against θᵀg of 1,064 filters")

@@ -55,7 +55,8 @@ def values_of(table: pd.DataFrame, column: str) -> np.ndarray:
 
 def points(run: Runs, x: str, y: str, epoch: int, box: Box, log: bool = True) -> pd.DataFrame:
     """The rows of a scatter, with the place of each in the plot in pixels."""
-    axes = [AxisTwin([values_of(run.filters, name)], log) for name in (x, y)]
+    rows = run.filters[run.filters["epoch"] == epoch]
+    axes = [AxisTwin([values_of(rows, name)], log) for name in (x, y)]
     return points_on(run, x, y, epoch, box, axes)
 
 

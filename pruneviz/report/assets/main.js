@@ -110,7 +110,7 @@ class Page {
     const [a, b, overlap] = [this.sideA.frame, this.sideB.frame, this.overlap.frame];
     return {
       x: list(scatter, "x", "x", "x"), y: list(scatter, "y", "y", "y"),
-      colour: list(scatter, "Colour", "colour", "colour"), scale: list(scatter, "Axes", "scale", "scale"),
+      colour: list(scatter, "Colour", "colour", "colour"), scale: list(scatter, "Axes", "scale", "scale"), span: list(scatter, "Range of", "span", "span"),
       bars: list(layers, "Show", "bars", "bars"), measure: list(layers, "Measure", "measure", "measure"),
       quantity: list(layers, "of", "quantity", "quantity"),
       curve: list(over, "Show", "curve", "curve"), method: list(over, "Correlation", "method", "method"),
@@ -243,12 +243,13 @@ class Page {
     const log = view.scale === "log";
     const chosen = new Set(view.chosen);
     this.showControls(run, step);
-    const [xAxis, yAxis] = [axisOf(run, view.x, log), axisOf(run, view.y, log)];
+    const spanned = view.span === "all" ? -1 : step;
+    const [xAxis, yAxis] = [axisOf(run, view.x, log, spanned), axisOf(run, view.y, log, spanned)];
     this.scatter.show({ run, step, x: view.x, y: view.y, colour: view.colour, layer: view.layer, chosen, xAxis, yAxis, method: view.method, log });
     this.layers.show({ run, step, bars: view.bars, measure: view.measure, quantity: view.quantity, ratio: view.ratio, x: view.x, y: view.y, method: view.method, layer: view.layer, chosen, log });
     const key = ["curve", view.curve, view.x, view.y, view.method, view.measure, view.ratio].join(" ");
     this.over.show(run.remembered(key, () => curvesOf(run, view)), view.epoch, run.epochs);
-    this.paths.show(trajectoriesOf(run, view.y, view.chosen), view.epoch, run.epochs, yAxis);
+    this.paths.show(trajectoriesOf(run, view.y, view.chosen), view.epoch, run.epochs, axisOf(run, view.y, log));
     this.showCompared(log);
     this.address.hold(asHash(view, this.first), this.stepped);
     this.stepped = false;
@@ -263,9 +264,11 @@ class Page {
     const view = this.view;
     const ax = a.has(view.x) ? view.x : firstOf(a, []), ay = a.has(view.y) ? view.y : firstOf(a, []);
     const [bx, by] = this.namesOfB(view);
-    const key = [a.facts.name, ax, ay, b.facts.name, bx, by, log].join("\n");
+    const [stepA, stepB] = [a, b].map((run) => view.span === "all" ? -1 : run.stepOf(view.epoch));
+    const key = [a.facts.name, ax, ay, stepA, b.facts.name, bx, by, stepB, log].join("\n");
     const both = this.store.runs[0].remembered(`axes ${key}`, () => ({
-      x: axisFor([a.values(ax), b.values(bx)], log), y: axisFor([a.values(ay), b.values(by)], log),
+      x: axisFor([valuesOf(a, ax, stepA), valuesOf(b, bx, stepB)], log),
+      y: axisFor([valuesOf(a, ay, stepA), valuesOf(b, by, stepB)], log),
     }));
     for (const [side, run, x, y] of /** @type {[Scatter, Recording, string, string][]} */ ([[sideA, a, ax, ay], [sideB, b, bx, by]])) {
       const colour = view.colour === BY_KEPT || run.has(view.colour) ? view.colour : BY_DEPTH;
@@ -290,6 +293,7 @@ class Page {
     fill(lists.quantity, quantities, view.quantity);
     fill(lists.colour, [[BY_DEPTH, "layer depth"], [BY_KEPT, "kept or pruned"], ...quantities], view.colour);
     fill(lists.scale, [["log", "signed log"], ["linear", "linear"]], view.scale);
+    fill(lists.span, [["epoch", "this epoch"], ["all", "all epochs"]], view.span);
     const kinds = /** @type {[string, string][]} */ ([["share", "pruned share by a measure"], ["correlation", "correlation within the layer"], ["mean", "mean of a quantity"], ["kept", "pruned in this run"]]);
     fill(lists.bars, kinds, view.bars);
     fill(lists.measure, ranked(run), view.measure);

@@ -64,9 +64,19 @@ class Scatter {
     const infinite = infiniteAmong(run, step, [x, y], layer);
     return `${run.described(y).symbol} against ${run.described(x).symbol} of ${counted(counting.length)} ${noun}s${where} at epoch `
       + `${run.epochs[step]}, ${symbol} = ${decimal(found.r)}`
+      + this.noiseInWords(counting)
       + (gone ? `; ${counted(gone)} pruned ${noun}s are crosses and do not count` : "")
       + (infinite ? `; ${counted(infinite)} infinite values are not drawn and do not count` : "")
       + (here ? `; ${counted(here)} chosen, ringed` : "") + ".";
+  }
+
+  /** How many of some rows are noise along the horizontal axis. @param {number[]} places */
+  noiseInWords(places) {
+    const { run, step, x } = /** @type {ScatterView} */ (this.view);
+    const within = noiseOf(run, x, step);
+    if (!within || !places.length) return "";
+    const share = places.filter(within).length / places.length;
+    return `; ${percent(share)} are within the noise of the sample along the horizontal axis, hollow`;
   }
 
   /** @returns {Table} */
@@ -132,11 +142,17 @@ class Scatter {
       bins[Number.isNaN(of) ? BINS : Math.min(BINS - 1, Math.floor(of * BINS))].push(i);
     }
     context.globalAlpha = 0.85;
+    const within = noiseOf(run, x, step);
+    context.lineWidth = ratio;
     bins.forEach((held, bin) => {
-      context.fillStyle = bin === BINS ? themed("line") : colour === BY_KEPT ? themed("accent") : rampColour((bin + 0.5) / BINS);
+      context.beginPath();
+      context.fillStyle = context.strokeStyle = bin === BINS ? themed("line") : colour === BY_KEPT ? themed("accent") : rampColour((bin + 0.5) / BINS);
       for (const i of held) {
-        context.fillRect(this.left[i] * ratio + boxLeft - size / 2, this.top[i] * ratio + boxTop - size / 2, size, size);
+        const left = this.left[i] * ratio + boxLeft - size / 2, top = this.top[i] * ratio + boxTop - size / 2;
+        if (within && within(places[i])) context.rect(left, top, size, size);
+        else context.fillRect(left, top, size, size);
       }
+      context.stroke();
     });
     context.globalAlpha = 1;
     this.drawCrosses(context, gone, size * 1.2, ratio, boxLeft, boxTop);
@@ -280,6 +296,19 @@ function infiniteAmong(run, step, names, layer) {
   ).length).reduce((sum, count) => sum + count, 0);
 }
 
+/**
+ * Whether the sample cannot tell a value from 0, as pruneviz.clear_of_noise; null where errors are
+ * not known. @param {Recording} run @param {string} name @param {number} step
+ * @returns {((at: number) => boolean) | null}
+ */
+function noiseOf(run, name, step) {
+  const column = run.column(name);
+  if (!column || !column.error || column.quantile === null) return null;
+  const values = run.values(name), errors = run.values(column.error);
+  const quantile = column.quantile, start = step * run.count;
+  return (at) => Math.abs(values[start + at]) <= quantile * errors[start + at];
+}
+
 /** Label of an axis: symbol, name and unit. @param {Recording} run @param {string} name */
 function axisLabel(run, name) {
   const { symbol, unit } = run.described(name);
@@ -295,9 +324,17 @@ function valueInWords(run, name, place) {
   return `${symbol} = ${short(run.values(name)[place], 4)}${spread}${unit ? ` ${unit}` : ""}`;
 }
 
-/** @param {Recording} run @param {string} name @param {boolean} log */
-function axisOf(run, name, log) {
-  return run.remembered(`axis ${name} ${log}`, () => axisFor([run.values(name)], log));
+/**
+ * The axis of a quantity, of all epochs or of one. @param {Recording} run @param {string} name
+ * @param {boolean} log @param {number} [step] place of the epoch; none for all
+ */
+function axisOf(run, name, log, step = -1) {
+  return run.remembered(`axis ${name} ${log} ${step}`, () => axisFor([valuesOf(run, name, step)], log));
+}
+
+/** Values of a quantity at one epoch, or at all. @param {Recording} run @param {string} name @param {number} step -1 for all @returns {Numbers} */
+function valuesOf(run, name, step) {
+  return step < 0 ? run.values(name) : run.values(name).subarray(step * run.count, (step + 1) * run.count);
 }
 
 /** Pixels on the canvas from places, faster than asking uPlot for each. @param {Axes} axes */

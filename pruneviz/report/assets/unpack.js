@@ -6,7 +6,7 @@
 /**
  * @typedef {{kind: string, length: number}} BlockFacts
  * @typedef {{name: string, symbol: string, unit: string, meaning: string, block: number,
- *   rounded: boolean, error: string | null, given_g: boolean}} ColumnFacts
+ *   rounded: boolean, error: string | null, given_g: boolean, quantile: number | null}} ColumnFacts
  * @typedef {{name: string, symbol: string, unit: string, meaning: string, ranks: number | null,
  *   ordered: number | null, absent: number, like: [string, string] | null,
  *   flat: number[]}} MeasureFacts

@@ -5,7 +5,7 @@
 /**
  * Layers are named by their depth, -1 for all: a network that is one layer has a layer named "".
  * @typedef {{run: string, epoch: number, x: string, y: string, colour: string, scale: string,
- *   layer: number, bars: string, measure: string, quantity: string, ratio: number, method: string,
+ *   span: string, layer: number, bars: string, measure: string, quantity: string, ratio: number, method: string,
  *   curve: string, chosen: number[], a: string, b: string, bx: string, by: string,
  *   measureA: string, measureB: string}} View
  */
@@ -66,6 +66,7 @@ function firstView(store) {
     y: "theta_hg",
     colour: BY_DEPTH,
     scale: "log",
+    span: "epoch",
     layer: -1,
     bars: measures.length ? "share" : "mean",
     measure: "magnitude",
@@ -137,11 +138,12 @@ function fromHash(hash, first, store) {
   for (const key of /** @type {const} */ (["x", "y", "quantity", "colour", "measure", "curve", "bx", "by", "measureA", "measureB"])) {
     view[key] = given.get(key) ?? view[key];
   }
-  const one = (/** @type {"scale" | "bars" | "method"} */ key, /** @type {string[]} */ known) => {
+  const one = (/** @type {"scale" | "span" | "bars" | "method"} */ key, /** @type {string[]} */ known) => {
     const value = given.get(key);
     if (value !== null && known.includes(value)) view[key] = value;
   };
   one("scale", ["log", "linear"]);
+  one("span", ["epoch", "all"]);
   one("bars", ["share", "correlation", "mean", "kept"]);
   one("method", ["pearson", "spearman"]);
   const epoch = Number(given.get("epoch"));

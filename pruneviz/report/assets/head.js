@@ -24,9 +24,19 @@ function showRuns(store) {
   details.replaceChildren(element("summary", {}, [`All ${several(store.runs.length, "run")}`]), frame);
 }
 
-/** How values are held, at the foot of the page. @param {Facts} facts */
+/** What the quantities are and how values are held, at the foot of the page. @param {Facts} facts */
 function showNotes(facts) {
-  placeOf("footer").replaceChildren(element("h2", {}, ["About the numbers"]), element("ul", {}, facts.notes.map((note) => element("li", {}, [note]))));
+  /** @type {Map<string, string>} */
+  const meanings = new Map();
+  for (const { name, symbol, unit, meaning } of facts.runs.flatMap((run) => [...run.columns, ...run.measures])) {
+    const known = [symbol === name ? "" : symbol, unit].filter(Boolean).join(", ");
+    if (!meanings.has(name)) meanings.set(name, `${name}${known ? ` (${known})` : ""}: ${meaning}`);
+  }
+  const items = (/** @type {string[]} */ texts) => element("ul", {}, texts.map((text) => element("li", {}, [text])));
+  placeOf("footer").replaceChildren(
+    element("h2", {}, ["The quantities"]), items([...meanings.values()]),
+    element("h2", {}, ["About the numbers"]), items(facts.notes),
+  );
 }
 
 /** Show what the server could not read; "" for nothing. @param {string} text */

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from pruneviz.errors import LogError
 from pruneviz.log import older_columns, schema
-from pruneviz.log.epoch_parts import PARTS, complete_epochs, part_file, parts_of
+from pruneviz.log.epoch_parts import PARTS, complete_epochs, mark_dropped, part_file, parts_of
 from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished, write_whole
 from pruneviz.log.flow_epochs import warn_of_left_out
 from pruneviz.log.parquet import (
@@ -193,6 +193,7 @@ class RunLog:
         """Delete the epochs after `epoch`, to resume from an earlier checkpoint."""
         self.flow = {known: layers for known, layers in self.flow.items() if known <= epoch}
         with disk_errors(self.path):
+            mark_dropped(self.path, epoch)
             for later in self.epochs:
                 if later <= epoch:
                     continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import math
@@ -15,6 +14,7 @@ import torch
 
 from pruneviz.analysis.epoch_aggregates import aggregates
 from pruneviz.errors import LogError
+from pruneviz.log.epoch_parts import last_dropped
 from pruneviz.log.live_runs import runs_at
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.runs import Runs
@@ -87,6 +87,8 @@ class Sending:
         """
         if not self._sinks or (again and epoch != self._until):
             return
+        # also those that a process before this one rewound
+        self._until = max(self._until, last_dropped(log.path))
         if not again and epoch <= self._until:
             self._say_kept(log, epoch)
             return
@@ -117,20 +119,26 @@ class Sending:
         chosen = self._figures_at
         if chosen is None or not self._made("figures_at", log, epoch, lambda: chosen(epoch)):
             return
-        for sink in filter(self._is_asked, self._drawing):
+        for sink in self._drawing:
+            if not self._is_asked(sink, "figure"):
+                continue
             figure = self._made("the figure for sinks", log, epoch, lambda: _drawn(runs))
             if figure is not None:
                 self._call(sink, "figure", log, epoch, figure)
 
     def _call(self, sink: Any, method: str, log: RunLog, epoch: int, given: Any) -> None:
-        if self._is_asked(sink):
+        if self._is_asked(sink, method):
             run = log.spec.run
-            self._made(sink, log, epoch, lambda: _method(sink, method, sink)(run, epoch, given))
+            self._made(
+                sink, log, epoch, lambda: _method(sink, method, sink)(run, epoch, given), method
+            )
 
-    def _is_asked(self, sink: Any) -> bool:
-        return self._failures.get(_key(sink), 0) < _MOST_FAILURES
+    def _is_asked(self, sink: Any, method: str) -> bool:
+        return self._failures.get((_key(sink), method), 0) < _MOST_FAILURES
 
-    def _made(self, who: Any, log: RunLog, epoch: int | None, do: Callable[[], Any]) -> Any:
+    def _made(
+        self, who: Any, log: RunLog, epoch: int | None, do: Callable[[], Any], method: str = ""
+    ) -> Any:
         """What a function returns; None if it fails, which there is one warning of.
 
         Args:
@@ -138,19 +146,23 @@ class Sending:
             log: Run directory.
             epoch: Number of epochs trained; None after the last one.
             do: The function.
+            method: The method of a sink that it is; each has failures of its own.
         """
+        key = (_key(who), method)
         self._busy_in = threading.get_ident()
         try:
             with unmoved(self._device()):
                 found = do()
-        # a task of asyncio that was cancelled is a failure; the loop of the training is elsewhere
-        except (Exception, asyncio.CancelledError) as error:
-            self._failures[_key(who)] = self._failures.get(_key(who), 0) + 1
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        # Also what is no Exception: a cancelled task of asyncio, or a panic of another language.
+        except BaseException as error:
+            self._failures[key] = self._failures.get(key, 0) + 1
             self._warn(who, log, epoch, error)
             return None
         finally:
             self._busy_in = None
-        self._failures[_key(who)] = 0
+        self._failures[key] = 0
         return found
 
     def _warn(self, who: Any, log: RunLog, epoch: int | None, error: BaseException) -> None:
@@ -227,6 +239,6 @@ def _name(sink: Any) -> str:
 
 def _reason(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:_LONGEST]}"
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:_LONGEST]}".rstrip(": ")
     except Exception:
         return type(error).__name__

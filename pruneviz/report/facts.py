@@ -32,12 +32,13 @@ def _facts(spec: dict[str, Any], run: Runs) -> Iterator[tuple[str, str]]:
     yield "seed", _number(spec.get("seed"))
     yield "final accuracy", _final_accuracy(run.epochs)
     yield "batch norm", _batch_norm(spec)
-    yield "sample", _sample(spec)
+    yield "trained on", _images(spec)
+    yield "measured on", _sample(spec)
     yield "schedule", _schedule(spec)
     yield "pruning", _pruning(spec)
     yield "rows", _rows(spec)
     yield (
-        "trained on",
+        "machine",
         ", ".join(
             str(spec[name]) for name in ("device_name", "device", "precision") if name in spec
         ),
@@ -69,6 +70,10 @@ def _final_accuracy(epochs: pd.DataFrame) -> str:
 def _batch_norm(spec: dict[str, Any]) -> str:
     mode = str(spec.get("bn", ""))
     return f"{mode}: {BN_MODES[mode]}" if mode in BN_MODES else mode
+
+
+def _images(spec: dict[str, Any]) -> str:
+    return f"{int(spec['train_images']):,} images" if "train_images" in spec else ""
 
 
 def _sample(spec: dict[str, Any]) -> str:

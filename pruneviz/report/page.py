@@ -152,9 +152,9 @@ def _notes(runs: Sequence[dict[str, Any]]) -> list[str]:
     return [
         f"Columns are held as they were recorded (float32){near}. Which rows a measure prunes is "
         "exact.",
-        "θ are the weights of a row, g the gradient of the loss on the sample, H its Hessian; losses are "
-        "in nats, weights without unit. Where θᵀg is positive, removing the row lowers the loss to "
-        "first order.",
+        "θ are the weights of a row, g the gradient of the loss on the sample, H its Hessian; "
+        "losses are in nats. Where θᵀg is positive, removing the row lowers the loss to first "
+        "order.",
         "Signed-log axes are linear around 0, up to the first tick, and logarithmic beyond.",
         "Correlations and means are over the rows that are not pruned at that epoch, in float64.",
         "The slider has the epochs at which derivatives were measured. Curves of accuracy, loss "

@@ -33,7 +33,7 @@ def sentences_on(run: Runs, rows: ShownRows, kind: RowKind) -> list[str]:
         rows: Its rows at the epochs that the page shows.
         kind: Kind of its rows.
     """
-    return [*_noise(run, rows, kind), *_correlation(rows, kind), *_course(run)]
+    return [*_noise(run, rows, kind), *_correlation(rows, kind), *_course(run, kind)]
 
 
 def _noise(run: Runs, rows: ShownRows, kind: RowKind) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _correlation(rows: ShownRows, kind: RowKind) -> Iterator[str]:
         )
 
 
-def _course(run: Runs) -> Iterator[str]:
+def _course(run: Runs, kind: RowKind) -> Iterator[str]:
     """Where accuracy ends and how far the masks still move."""
     epochs = run.epochs.sort_values("epoch")
     parts = []
@@ -125,11 +125,11 @@ def _course(run: Runs) -> Iterator[str]:
         spec = run.spec.iloc[0]
         ratio = spec.get("mask_ratio")
         of = f"by {spec.get('mask_score')}" if pd.notna(spec.get("mask_score")) else "logged"
-        share = f" of the lowest {percent(float(ratio), digits=0)}" if pd.notna(ratio) else ""
+        share = f" {percent(float(ratio), digits=0)}" if pd.notna(ratio) else ""
         parts.append(
-            f"consecutive masks {of}{share} differ in {_share(last['mask_distance'])} of their "
-            f"places at epoch {int(last['epoch'])}, and in {_share(most['mask_distance'])} at most "
-            f"(epoch {int(most['epoch'])})"
+            f"masks that prune the lowest{share} {of} differ from those of the epoch before in "
+            f"{_share(last['mask_distance'])} of the {kind.noun}s at epoch {int(last['epoch'])}, "
+            f"and in {_share(most['mask_distance'])} at most (epoch {int(most['epoch'])})"
         )
     if parts:
         yield f"Course: {'; '.join(parts)}."

@@ -21,6 +21,7 @@ import pytest
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
+from pruneviz.log.epoch_parts import last_dropped
 from pruneviz.log.run_directory import RunLog, check_same_options, last_epoch_of, reopen
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import Runs, load
@@ -566,7 +567,9 @@ def test_epochs_after_a_checkpoint_are_forgotten(
     log.drop_after(epoch)
     assert log.epochs == left
     assert sorted(log.read("filters")["epoch"].unique()) == left
-    assert len(listing(log.path / "parts")) == 2 * len(left)
+    mark = [] if left == [0, 1, 2] else ["dropped.txt"]
+    assert len(listing(log.path / "parts")) == 2 * len(left) + len(mark)
+    assert last_dropped(log.path) == (2 if mark else -1)
 
 
 def test_a_run_whose_folder_was_deleted_cannot_go_on_without_its_first_epochs(

@@ -207,8 +207,8 @@ def test_training_and_the_log_are_the_same_with_any_sink(tmp_path: Path, name: s
         ("raises", "sink Raising of run failed at epoch 0: OSError: no network; training goes on"),
         ("cannot be printed", "sink Raising of run failed at epoch 0: UnprintableError; tra"),
         ("has no name", "sink Nameless of run failed at epoch 0: ValueError: line one; training"),
-        ("was cancelled", "sink cancelled of run failed at epoch 0: CancelledError: ; training"),
-        ("stops an iteration", "sink stopping of run failed at epoch 0: StopIteration: ; training"),
+        ("was cancelled", "sink cancelled of run failed at epoch 0: CancelledError; training"),
+        ("stops an iteration", "sink stopping of run failed at epoch 0: StopIteration; training"),
         ("shifts", "sink Shifting of run failed when it was closed: LookupError: gone; training"),
         ("takes no arguments", "sink <lambda>.<locals>.<lambda> of run failed at epoch 0: TypeErr"),
     ],
@@ -401,3 +401,58 @@ def test_only_the_rank_that_records_sends(tmp_path: Path, monkeypatch: pytest.Mo
         assert recorder.show() is None
     assert kept.got == []
     assert kept.closed == 0
+
+
+def test_epochs_rewound_by_a_process_that_ended_are_not_sent_again(tmp_path: Path) -> None:
+    out, kept = tmp_path / "run", Kept()
+    first = pv.Recorder(network(), SAMPLE, out, every=1, sinks=[kept])
+    for epoch in range(4):
+        first.after_epoch(epoch)
+    pv.Recorder(network(), SAMPLE, out, every=1, resume=True, sinks=[kept]).rewind(1)
+    pv.Recorder(network(), SAMPLE, out, every=1, resume=True).rewind(0)  # twice, and lower
+    third = pv.Recorder(network(), SAMPLE, out, every=1, resume=True, sinks=[kept])
+    for epoch in range(1, 6):
+        third.after_epoch(epoch)
+    third.close()
+    assert kept.got == [0, 1, 2, 3, 4, 5]
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["spec.json", *(f"{table}.parquet" for table in ("epochs", "filters", "rounds")), *EXTRA]
+    )
+
+
+EXTRA = ["correlations.parquet"]
+
+
+@pytest.mark.parametrize("failing", ["epoch", "figure"])
+def test_epochs_and_figures_fail_each_for_themselves(tmp_path: Path, failing: str) -> None:
+    asked: dict[str, list[int]] = {"epoch": [], "figure": []}
+
+    class Half:
+        def epoch(self, run: str, epoch: int, aggregates: dict[str, float]) -> None:
+            self.called("epoch", epoch)
+
+        def figure(self, run: str, epoch: int, figure: object) -> None:
+            self.called("figure", epoch)
+
+        def called(self, method: str, epoch: int) -> None:
+            asked[method].append(epoch)
+            if method == failing:
+                raise ConnectionError("no network")
+
+    record(network(), tmp_path / "run", epochs=4, every=1, sinks=[Half()], figures_at=1)
+    other = "figure" if failing == "epoch" else "epoch"
+    assert asked[failing] == [0, 1, 2] and asked[other] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("raised", [GeneratorExit, type("Panic", (BaseException,), {})])
+def test_what_is_no_exception_does_not_end_a_training(
+    tmp_path: Path, raised: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    def panics(run: str, epoch: int, aggregates: dict[str, float]) -> None:
+        raise raised
+
+    kept = Kept()
+    record(network(), tmp_path / "run", epochs=2, every=1, sinks=[panics, kept])
+    assert kept.got == [0, 1, 2]
+    [line] = [line for line in caplog.messages if "failed" in line]
+    assert f"failed at epoch 0: {raised.__name__}; training goes on" in line

@@ -20,7 +20,8 @@ def test_the_head_names_what_was_recorded() -> None:
     assert found["data set"] == "CIFAR-100"
     assert found["final accuracy"] == "55.6 % (test, epoch 30)"
     assert found["batch norm"].startswith("eval: ")
-    assert found["sample"] == "2,500 examples"
+    assert found["trained on"] == "50,000 images"
+    assert found["measured on"] == "2,500 examples"
     assert found["schedule"] == "30 epochs, learning rate 0.1, falling at 15, 23"
     assert found["pruning"] == "none"
 

@@ -47,7 +47,7 @@ def test_the_second_tells_the_correlation_with_its_interval(
 def test_the_third_tells_the_accuracy_and_the_masks(runs: pv.Runs, sentences: list[str]) -> None:
     last = runs.epochs.iloc[-1]
     assert f"test accuracy is {100 * last['test_acc']:.1f} % after epoch 16" in sentences[2]
-    assert "masks by bn_scale of the lowest 20 %" in sentences[2]
+    assert "masks that prune the lowest 20 % by bn_scale differ" in sentences[2]
 
 
 def test_pruned_filters_do_not_count() -> None:

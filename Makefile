@@ -11,7 +11,7 @@ SHIPPED_PRUNED := 1 4 5 6 7 8 9 10 11 12 16 17
 # Figures of the embedded experiment.
 FIGURES := 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 H1a H1b
 
-.PHONY: help setup shipped record figures test soak test-networks networks notebooks docs lint format bench bench-quick clean
+.PHONY: help setup shipped record figures test soak test-statistics test-networks networks notebooks docs lint format bench bench-quick clean
 
 help:
 	@echo "make setup        create $(VENV) and install pruneviz with the tested versions"
@@ -19,7 +19,8 @@ help:
 	@echo "make figures      make shipped, then record the embedded experiment (once, minutes) and draw it"
 	@echo "make record       record the embedded experiment without drawing it"
 	@echo "make test         run the test suite (records first, once: notebooks need the recordings)"
-	@echo "make soak         run the long tests, on CIFAR-100 in PRUNEVIZ_IMAGES (an hour)"
+	@echo "make soak         kill, damage and repeat recordings (half an hour; docs/reliability.md)"
+	@echo "make test-statistics  check standard errors and intervals, on CIFAR-100 in PRUNEVIZ_IMAGES (an hour)"
 	@echo "make test-networks  check 104 public architectures against plain autograd (minutes)"
 	@echo "make networks     the same, and rebuild the tables of docs/networks.md"
 	@echo "make notebooks    run the notebooks and write their outputs"
@@ -67,9 +68,13 @@ figures: shipped record
 test: record
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-# Long tests, marked `soak`. A folder of runs with kept weights in PRUNEVIZ_SOAK saves training.
+# Tests of docs/reliability.md at full length, marked `soak`; the same seeds each time.
 soak: setup
-	$(BIN)/python -m pytest -m soak --timeout 7200
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak --timeout 3600 --numprocesses 2 --dist worksteal
+
+# Statistical tests, marked `statistics`. A folder of runs with kept weights in PRUNEVIZ_STATISTICS saves training.
+test-statistics: setup
+	$(BIN)/python -m pytest -m statistics --timeout 7200
 
 test-networks: setup
 	$(BIN)/python -m tests.networks

@@ -5,9 +5,9 @@ over many others, row by row. Both are estimates: 12 samples with 8 half samples
 stated one to 7 %, 200 samples the actual one to 5 %. CIFAR-100 affords fewer, so that chance alone
 brings many ratios out of 0.8 to 1.25; there, `calibration` tells the errors' own fault from chance.
 
-`make soak` runs the whole matrix, and CIFAR-100. PRUNEVIZ_IMAGES names the folder of the images,
-PRUNEVIZ_SOAK one with runs of `pruneviz record --preset cifar-mini --keep-weights`; without runs,
-VGG-13 is trained for an epoch. PRUNEVIZ_SOAK_REPORT names a file to write the ratios to.
+`make test-statistics` runs the whole matrix, and CIFAR-100. PRUNEVIZ_IMAGES names the folder of the images,
+PRUNEVIZ_STATISTICS one with runs of `pruneviz record --preset cifar-mini --keep-weights`; without runs,
+VGG-13 is trained for an epoch. PRUNEVIZ_STATISTICS_REPORT names a file to write the ratios to.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def test_stated_errors_are_those_of_fresh_samples(
     check(digit_ratios(network, epochs, design, examples, stated=60, actual=300), 0.9)
 
 
-@pytest.mark.soak
+@pytest.mark.statistics
 @pytest.mark.parametrize(("network", "epochs", "design", "examples"), MANY)
 def test_stated_errors_are_those_of_fresh_samples_in_every_design(
     network: str, epochs: int, design: str, examples: int
@@ -98,7 +98,7 @@ def cifar100(request: pytest.FixtureRequest) -> ImageData:
 
 def cifar_networks(data: ImageData) -> Iterator[tuple[str, nn.Module]]:
     """Networks at initialisation and after training."""
-    folder = os.environ.get("PRUNEVIZ_SOAK")
+    folder = os.environ.get("PRUNEVIZ_STATISTICS")
     if folder is None:
         yield from _trained_here(data)
         return
@@ -123,7 +123,7 @@ def _trained_here(data: ImageData) -> Iterator[tuple[str, nn.Module]]:
     yield "vgg13 1", network
 
 
-@pytest.mark.soak
+@pytest.mark.statistics
 @pytest.mark.timeout(7200)
 def test_stated_errors_are_those_of_fresh_samples_of_cifar100(cifar100: ImageData) -> None:
     found = {}
@@ -150,8 +150,8 @@ def ratios_report(name: str, found: Ratios) -> None:
 
 
 def report(text: str) -> None:
-    """Write where PRUNEVIZ_SOAK_REPORT says."""
-    file = os.environ.get("PRUNEVIZ_SOAK_REPORT")
+    """Write where PRUNEVIZ_STATISTICS_REPORT says."""
+    file = os.environ.get("PRUNEVIZ_STATISTICS_REPORT")
     if file is not None:
         with Path(file).open("a", encoding="utf-8") as out:
             out.write(f"{text}\n")

@@ -3,7 +3,7 @@
 The layers of three recorded networks of a kind are the population. A network of the usual depth is
 drawn from them, layers and the filters of each with replacement, and its interval should hold the
 coefficient of the population.
-`make soak` goes through the table of docs/uncertainty.md.
+`make test-statistics` goes through the table of docs/uncertainty.md.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def test_three_seeds_of_two_kinds_are_covered_too_seldom() -> None:
     assert np.mean(np.abs(z.mean(axis=1) - target) <= half) == pytest.approx(0.67, abs=0.05)
 
 
-@pytest.mark.soak
+@pytest.mark.statistics
 @pytest.mark.parametrize("method", ["pearson", "spearman", "symlog"])
 @pytest.mark.parametrize("epoch", [0, 4, 16])
 @pytest.mark.parametrize("network", NETWORKS)

@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path

@@ -88,7 +88,7 @@ def check_runs(times: int, folder: Path) -> None:
                 raise ZeroDivisionError
         with pv.Recorder(model, SAMPLE, out, resume="auto") as recorder:
             recorder.after_epoch(0 if recorder.last_epoch is None else recorder.last_epoch + 1)
-        pv.load(out).filters
+        assert len(pv.load(out).filters)
         shutil.rmtree(out)
 
     found = grown(recorded, 10, times)

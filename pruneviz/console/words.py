@@ -1,4 +1,4 @@
-"""Counts and durations in words."""
+"""Counts, durations and amounts of memory in words."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"about {max(1, round(seconds / size))} {name}"
     return f"about {round(seconds / 86_400)} days"
+
+
+def memory(amount: float) -> str:
+    """An amount of memory, from its bytes: "1.5 GB"."""
+    for name in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.3g} {name}"
+        amount /= 1000
+    return f"{amount:.3g} TB"

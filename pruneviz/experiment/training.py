@@ -13,16 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from pruneviz.errors import TrainingError
 from pruneviz.experiment.images import ImageData, normalise
 from pruneviz.experiment.parallel import Report
 from pruneviz.experiment.step import AnyStep, Step, best_of, lay_out, matrix_units, output_of
+from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.held_entries import hold_pruned
@@ -317,22 +319,33 @@ def evaluate(
     Args:
         network: Network to test.
         data: Its test images are used.
-        batch_size: Images per forward pass; affects only rounding. Default: by device.
+        batch_size: Images per forward pass; affects only rounding. Halved if memory runs out.
+            Default: by device.
         precision: Arithmetic precision, see `PRECISIONS`.
 
     Returns:
         test_loss (nats, at temperature 1) and test_acc (fraction).
+
+    Raises:
+        MeasureError: If memory runs out with one image.
     """
     network.eval()
     device = data.device
     size = batch_size or _EVALUATED_AT_ONCE.get(device.type, 500)
-    totals = torch.zeros(2, device=device)
-    batches = zip(data.test_images.split(size), data.test_labels.split(size), strict=True)
     with matrix_units(device, precision):
-        for images, labels in batches:
-            output = output_of(network, normalise(images), precision)
-            loss = F.cross_entropy(output, labels, reduction="sum")
-            hits = (output.argmax(1) == labels).sum().to(output.dtype)
-            totals += torch.stack([loss, hits])
+        test = partial(_tested, network, data, precision)
+        totals, _ = halved_on_out_of_memory(test, size, network)
         mean_loss, accuracy = (totals.double() / len(data.test_labels)).tolist()
     return {"test_loss": mean_loss, "test_acc": accuracy}
+
+
+def _tested(network: nn.Module, data: ImageData, precision: str, size: int) -> Tensor:
+    """The sum of the losses and the number of hits over all test images."""
+    totals = torch.zeros(2, device=data.device)
+    batches = zip(data.test_images.split(size), data.test_labels.split(size), strict=True)
+    for images, labels in batches:
+        output = output_of(network, normalise(images), precision)
+        loss = F.cross_entropy(output, labels, reduction="sum")
+        hits = (output.argmax(1) == labels).sum().to(output.dtype)
+        totals += torch.stack([loss, hits])
+    return totals

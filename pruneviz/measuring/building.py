@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.calibration import calibrated
-from pruneviz.measuring.chunking import automatic_chunk
+from pruneviz.measuring.chunking import automatic_chunk, halved_on_out_of_memory
 from pruneviz.measuring.labels import check_labels
 from pruneviz.measuring.losses import CrossEntropy, Loss, labels_of, loss_of_output, understood
 from pruneviz.measuring.objective import NamedTensors, Objective
@@ -21,12 +21,21 @@ from pruneviz.measuring.outputs import logits_of, own_loss
 from pruneviz.measuring.parts import (
     NO_MEAN,
     REFUSALS,
+    TREE,
     reason_against_splitting,
     with_parts,
 )
+from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.model.isolation import copied
-from pruneviz.model.sample import Batch, Forward, mapped, measuring_dtype
-from pruneviz.model.supported import is_out_of_memory
+from pruneviz.model.out_of_memory import is_out_of_memory
+from pruneviz.model.sample import (
+    Batch,
+    Forward,
+    examples_in,
+    is_splittable,
+    mapped,
+    measuring_dtype,
+)
 from pruneviz.model.theta import theta_of
 from pruneviz.pruning.held_entries import kept_entries
 
@@ -106,18 +115,24 @@ def objective(
     built = replace(built, settled=_settled(built))
     if not whole:
         built = replace(built, whole=reason_against_splitting(built))
-    x, y = built.first_examples()
-    output = built.output(x)
-    built = _with_loss_of(built, output, by_default=loss is None)
-    if not _loss_runs(built, output, y) and built.rechunk:
-        built = replace(built, whole=NO_MEAN)  # such as weights of all examples in the loss
-        x, y = built.first_examples()
-        output = built.output(x)
-    _check_loss(built, built.read(output), y, by_default=loss is None)
-    built = with_parts(built, loss_weight)
-    # oneDNN has no float64 convolutions, and torch's fallback gains nothing from channels last
-    faster_turned = built.device.type == "cpu" and dtype == torch.float32
-    return _turned(built) if faster_turned else built
+    with shortage_explained(model, built.whole):
+        built = with_parts(_with_checked_loss(built, by_default=loss is None), loss_weight)
+        # oneDNN has no float64 convolutions, and torch's fallback gains nothing from channels last
+        faster_turned = built.device.type == "cpu" and dtype == torch.float32
+        return _turned(built) if faster_turned else built
+
+
+def _with_checked_loss(sample: Objective, *, by_default: bool) -> Objective:
+    """The objective with a loss that runs on its examples."""
+    x, y = sample.first_examples()
+    output = sample.output(x)
+    sample = _with_loss_of(sample, output, by_default=by_default)
+    if not _loss_runs(sample, output, y) and sample.rechunk:
+        sample = replace(sample, whole=NO_MEAN)  # such as weights of all examples in the loss
+        x, y = sample.first_examples()
+        output = sample.output(x)
+    _check_loss(sample, sample.read(output), y, by_default=by_default)
+    return sample
 
 
 def _tensors(
@@ -142,14 +157,23 @@ def _settled(sample: Objective) -> NamedTensors:
         for name, module in sample.model.named_modules()
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
     } & set(sample.parameters)
-    found = {name: sample.parameters[name].detach().clone() for name in limited}
-    for x, _ in sample.batches if limited else ():
-        with torch.no_grad():
-            sample.output(x)  # from the live values: every pass undoes what the last one wrote
-        for name, before in found.items():
-            now, live = sample.parameters[name].detach(), sample.model.get_parameter(name)
-            found[name] = torch.where(now != live.to(now.dtype), now, before)
-    return found
+    if not limited:
+        return {}
+    whole = sample.whole or ("" if all(map(is_splittable, sample.batches)) else TREE)
+    every = replace(sample, whole=whole)
+
+    def settle(size: int) -> NamedTensors:
+        found = {name: sample.parameters[name].detach().clone() for name in limited}
+        for x, _ in every.chunks(size):
+            with torch.no_grad():
+                every.output(x)  # from the live values: every pass undoes what the last one wrote
+            for name, before in found.items():
+                now, live = sample.parameters[name].detach(), sample.model.get_parameter(name)
+                found[name] = torch.where(now != live.to(now.dtype), now, before)
+        return found
+
+    largest = max(examples_in(x) for x, _ in sample.batches)
+    return halved_on_out_of_memory(settle, largest, sample.model, whole)[0]
 
 
 def _loss_runs(sample: Objective, output: Any, y: Any) -> bool:
@@ -205,7 +229,9 @@ def _turned(sample: Objective) -> Objective:
     try:
         x, y = turned.first_examples()
         turned.loss_at(turned.output(x), y, 1.0)
-    except (RuntimeError, MeasureError):
+    except (RuntimeError, MeasureError) as error:
+        if is_out_of_memory(error):
+            raise
         return sample  # a network that views activations as vectors needs the ordinary layout
     return turned
 

@@ -10,9 +10,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pruneviz.measuring.objective import Objective
+from pruneviz.measuring.chunking import halved_on_out_of_memory
+from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.model.isolation import isolated
 from pruneviz.model.sample import call_with
+
+ESTIMATED = "bn='calibrated' estimates statistics from all examples of a batch together"
 
 
 def calibrated(sample: Objective) -> Objective:
@@ -27,14 +30,19 @@ def calibrated(sample: Objective) -> Objective:
         for name, norm in _norms(sample.model)
         for buffer, _ in norm.named_buffers()
     }
-    buffers = {
-        name: torch.zeros_like(b) if name in statistics else b.clone()
-        for name, b in sample.buffers.items()
-    }
-    with _estimating(sample.model), torch.no_grad():
-        for x, _ in sample.batches:
-            state = {**sample.as_called(sample.parameters), **buffers}
-            call_with(sample.model, state, x, sample.forward)
+
+    def estimate(_: int) -> NamedTensors:
+        buffers = {
+            name: torch.zeros_like(b) if name in statistics else b.clone()
+            for name, b in sample.buffers.items()
+        }
+        with _estimating(sample.model), torch.no_grad():
+            for x, _target in sample.batches:
+                state = {**sample.as_called(sample.parameters), **buffers}
+                call_with(sample.model, state, x, sample.forward)
+        return buffers
+
+    buffers, _ = halved_on_out_of_memory(estimate, 1, sample.model, ESTIMATED)
     return replace(sample, buffers=buffers)
 
 

@@ -20,6 +20,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from pruneviz.errors import MeasureError
 from pruneviz.log import schema
 from pruneviz.measuring.rows import AnyLayer, PrunedRows, key_columns, rows_per_filter
+from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.model.filters import Layer
 from pruneviz.model.isolation import evaluate, isolated
 from pruneviz.model.units import Units
@@ -104,9 +105,12 @@ class CheapColumns:
                         "place: call prune.remove, or prune with pruneviz.Pruner"
                     )
 
-    @torch.no_grad()
     def read(self) -> CheapValues:
         """Read the current network; synchronises with its device once."""
+        with shortage_explained(self._model), torch.no_grad():
+            return self._values()
+
+    def _values(self) -> CheapValues:
         # only one walk over the modules, because it takes longer than everything else
         named = dict(self._model.named_parameters(remove_duplicate=False))
         self._check_there(named)

@@ -13,6 +13,7 @@ from torch import nn
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
 from pruneviz.measuring.selection import Rows
+from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.measuring.snapshot import rows_of
 from pruneviz.model.filters import Layer, unwrap
 from pruneviz.model.isolation import generators_preserved
@@ -124,7 +125,7 @@ def coverage(model: AnyNetwork, sample: Sample, **measuring: Any) -> Coverage:
     """
     options, network = Options.of(**measuring), unwrap(model)
     device = model_device(network)
-    with generators_preserved(sample, device):
+    with shortage_explained(network), generators_preserved(sample, device):
         dtype = measuring_dtype(network, options.dtype)
         batches = as_batches(sample, device, dtype, options.forward)
         return coverage_of(network, rows_of(network, batches, options))

@@ -13,7 +13,8 @@ from pruneviz.log import schema
 from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.derivatives import filter_products, gradients, hessian_products
 from pruneviz.measuring.extra_columns import gate_derivatives, squared_gradients
-from pruneviz.measuring.objective import NamedTensors, Objective, check_finite
+from pruneviz.measuring.finiteness import check_finite
+from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.rows import AnyLayer, parameters_of, reduced
 from pruneviz.measuring.standard_errors import FilterTerms
 from pruneviz.measuring.strata import Strata
@@ -71,6 +72,7 @@ def derivative_columns(
     first, chunk = halved_on_out_of_memory(
         lambda size: _first_order(sample, layers, size, strata if with_errors else None),
         chunk,
+        sample.model,
         sample.whole,
     )
     losses, g, found = first
@@ -84,6 +86,7 @@ def derivative_columns(
         second, chunk = halved_on_out_of_memory(
             lambda size: _second_order(sample, layers, g, size, unit, strata, "hg_norm2" in wanted),
             chunk,
+            sample.model,
             sample.whole,
         )
         hg, found["theta_hg_se_given_g"], ghg, whole = second
@@ -98,7 +101,7 @@ def derivative_columns(
     if "theta2_g2" in wanted:
         names = parameters_of(layers)
         squares, _ = halved_on_out_of_memory(
-            lambda size: squared_gradients(sample, names, size), chunk
+            lambda size: squared_gradients(sample, names, size), chunk, sample.model
         )
         found["theta2_g2"] = by_layer(layers, squares, unit)
     return Derivatives(found, losses[0], _norm2(g[0]), ghg, hg_norm2)

@@ -201,7 +201,7 @@ class HalfSamples:
     def _gradient(self, members: Tensor) -> NamedTensors:
         part, factor = self._part(members)
         (_, (g,)), self._chunk = halved_on_out_of_memory(
-            lambda size: gradients(part, size), self._chunk, part.whole
+            lambda size: gradients(part, size), self._chunk, part.model, part.whole
         )
         return g if factor == 1 else {name: own * factor for name, own in g.items()}
 
@@ -209,7 +209,10 @@ class HalfSamples:
         """theta^T H v of every row, with H of some observations."""
         part, factor = self._part(members)
         found, self._chunk = halved_on_out_of_memory(
-            lambda size: self._products_in_chunks(part, vector, size), self._chunk, part.whole
+            lambda size: self._products_in_chunks(part, vector, size),
+            self._chunk,
+            part.model,
+            part.whole,
         )
         return {name: rows * factor for name, rows in found.items()}
 

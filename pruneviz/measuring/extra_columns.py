@@ -19,6 +19,7 @@ from pruneviz.measuring.outputs import logits_of
 from pruneviz.measuring.rows import AnyLayer, pruned_mask
 from pruneviz.model.filters import Layer
 from pruneviz.model.isolation import evaluate, flags_preserved
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import Batch, Forward, Inputs, call_with, mapped, split, tensors_in
 
 _EXAMPLES_PER_GRADIENT = 16  # ratio of chunk sizes: sums over per-example gradients
@@ -85,9 +86,10 @@ def example_gradients(
         batch = mapped(x, _contiguous), y
         try:
             found = vmap(grad(_of_one(example_loss)), in_dims=(None, 0, 0))(weights, *batch)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, ValueError, NotImplementedError):  # networks without rules for vmap
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            if is_out_of_memory(error):
+                raise
+            # a network without rules for vmap
             found = _one_by_one(example_loss, weights, batch)
         yield batch, found
 

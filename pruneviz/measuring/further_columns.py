@@ -66,6 +66,7 @@ def _wanda(
     found, _ = halved_on_out_of_memory(
         lambda size: weights_times_inputs(sample, layers, size, options.row_kind),
         chunk,
+        sample.model,
         sample.whole,
     )
     return found

@@ -48,7 +48,7 @@ def obd_columns(
     for _ in range(options.probes):
         probe = _signed_weights(sample, names, generator)
         measure = partial(hessian_products, sample, [probe])
-        (product,), chunk = halved_on_out_of_memory(measure, chunk, sample.whole)
+        (product,), chunk = halved_on_out_of_memory(measure, chunk, sample.model, sample.whole)
         terms = {name: 0.5 * probe[name] * product[name] for name in names}
         for layer in layers:
             row = reduced(layer, terms.__getitem__, options.row_kind)

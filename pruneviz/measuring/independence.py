@@ -27,8 +27,8 @@ from pruneviz.measuring.parts import (
     without_warnings,
 )
 from pruneviz.model.isolation import slow_attention
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import Batch, Inputs, chosen, examples_in, mapped, split, tensors_in
-from pruneviz.model.supported import is_out_of_memory
 
 # relative to a norm, times the rounding of a number
 _ROUNDINGS = 2000
@@ -64,9 +64,11 @@ def _of_batch(sample: Objective, batch: Batch, chunk: int, most: int) -> str:
     small = chunk if chunk < n else _smaller(n)
 
     def compare(size: int) -> str:
-        return _of_pieces(sample, batch, small, size) if size > small else ""
+        # without memory for more than a chunk, what fits is compared with its own pieces
+        apart = small if small < size else _smaller(size)
+        return _of_pieces(sample, batch, apart, size) if size > 1 else ""
 
-    return halved_on_out_of_memory(compare, min(n, most))[0]
+    return halved_on_out_of_memory(compare, min(n, most), sample.model)[0]
 
 
 def _smaller(n: int) -> int:
@@ -140,14 +142,22 @@ def _close_by_row(given: Tensor, wanted: Tensor) -> bool:
 
 def _has_equal_gradients(sample: Objective, x: Inputs) -> bool:
     """Whether a few examples have the gradients of their outputs together and in two parts."""
-    few = chosen(x, spread(examples_in(x), _PROBED))
+
+    def compare(count: int) -> bool:
+        few = chosen(x, spread(examples_in(x), count))
+        return examples_in(few) < 2 or _are_equal_gradients(sample, few)
+
+    return halved_on_out_of_memory(compare, _PROBED, sample.model)[0]
+
+
+def _are_equal_gradients(sample: Objective, few: Inputs) -> bool:
     n = examples_in(few)
-    if n < 2:
-        return True
     try:
         whole, *halves = [_gradient(sample, few, at) for at in _halves(n)]
-    except (PrunevizError, *REFUSALS):  # raised again, with its place, by measuring
-        return True
+    except (PrunevizError, *REFUSALS) as error:
+        if is_out_of_memory(error):
+            raise
+        return True  # raised again, with its place, by measuring
     pairs = list(zip(whole, *halves, strict=True))
     apart = sum(float((a + b - w).double().square().sum()) for w, a, b in pairs)
     norm = sum(float(w.double().square().sum()) for w in whole)

@@ -54,9 +54,10 @@ def model_fisher(
     _check(sample)
     sample = replace(sample, temperatures=sample.temperatures[:1])
     totals: NamedTensors = {}
-    for labelled in _labelled(sample, chunk, options):
+    logits, chunk = halved_on_out_of_memory(partial(_logits, sample), chunk, sample.model)
+    for labelled in _labelled(sample, logits, options):
         measure = partial(_squares, labelled, layers, options.row_kind)
-        squares, chunk = halved_on_out_of_memory(measure, chunk)
+        squares, chunk = halved_on_out_of_memory(measure, chunk, sample.model)
         totals = {name: totals.get(name, 0.0) + own for name, own in squares.items()}
     return totals
 
@@ -74,9 +75,8 @@ def _check(sample: Objective) -> None:
         )
 
 
-def _labelled(sample: Objective, chunk: int, options: Options) -> Iterator[Objective]:
+def _labelled(sample: Objective, logits: Sequence[Tensor], options: Options) -> Iterator[Objective]:
     """The sample with other labels, whose mean squares add up to the column."""
-    logits = _logits(sample, chunk)
     classes = logits[0].shape[1]
     targets: Iterator[list[tuple[Tensor, Tensor]]]
     if classes <= options.probes and all(part.ndim == 2 for part in logits):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.losses import CrossEntropy, Loss, Weigh
 from pruneviz.measuring.outputs import logits_of
-from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.model.one_dtype import dtypes_explained, in_one_dtype
 from pruneviz.model.sample import (
     Batch,
@@ -30,8 +28,6 @@ from pruneviz.model.sample import (
 )
 
 NamedTensors: TypeAlias = dict[str, Tensor]
-
-_WATCHED_AT_ONCE = 64  # examples per forward pass when searching for a layer that is not finite
 
 
 @dataclass(frozen=True, repr=False)
@@ -202,36 +198,3 @@ def _nothing(output: Any, parameters: NamedTensors) -> Tensor:
 
 def _scaled(output: Any, temperature: float) -> Any:
     return output if temperature == 1 else output / temperature
-
-
-def check_finite(
-    sample: Objective, losses: Sequence[float], derivatives: Sequence[NamedTensors], what: str
-) -> None:
-    """Check that losses and derivatives are finite.
-
-    Raises:
-        MeasureError: If one is NaN or infinite; names `what` and the layer where it begins.
-    """
-    names = list(derivatives[0])
-    finite = torch.stack([d[name].isfinite().all() for name in names for d in derivatives])
-    finite_by_name = finite.view(-1, len(derivatives)).all(1).tolist()
-    bad = [name for name, is_finite in zip(names, finite_by_name, strict=True) if not is_finite]
-    if all(map(math.isfinite, losses)) and not bad:
-        return
-    broken = [name for name, p in sample.parameters.items() if not p.isfinite().all()]
-    if broken:
-        raise MeasureError(
-            f"{what} is not finite because the parameter {broken[0]} is not; "
-            "the training diverged before this measurement"
-        )
-    repair = "check the inputs, lower the learning rate, or measure with dtype=torch.float64"
-    raise MeasureError(f"{what} is NaN or infinite, {_place(sample, bad)}; {repair}")
-
-
-def _place(sample: Objective, bad: Sequence[str]) -> str:
-    """Location of the first value that is not finite."""
-    inputs = (x for x, _ in sample.chunks(_WATCHED_AT_ONCE))
-    layer = first_nonfinite_layer(sample.model, sample.output, inputs)
-    if layer:
-        return f"first in the output of layer {layer}"
-    return f"in the derivative by {bad[0]}" if bad else "in the loss itself"

@@ -22,6 +22,7 @@ from pruneviz.measuring.removed_rows import (
 )
 from pruneviz.measuring.repeatability import check_answers_twice
 from pruneviz.measuring.rows import AnyLayer
+from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.measuring.snapshot import caches_emptied, rows_of
 from pruneviz.model.filters import FilterOf, unwrap
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
@@ -75,7 +76,7 @@ def delta_loss(
     model = unwrap(model)
     check_supported(model)
     device = model_device(model)
-    with generators_preserved(sample, device), exact_float32():
+    with shortage_explained(model), generators_preserved(sample, device), exact_float32():
         dtype = measuring_dtype(model, options.dtype)
         batches = as_batches(sample, device, dtype, options.forward)
         layers = rows_of(model, batches, options).layers

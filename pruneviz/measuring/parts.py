@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pruneviz.errors import MeasureError
+from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.losses import (
     CrossEntropy,
     Weigh,
@@ -29,6 +30,7 @@ from pruneviz.measuring.losses import (
 )
 from pruneviz.measuring.objective import Objective
 from pruneviz.measuring.underivable import derivatives_explained
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import (
     Batch,
     Inputs,
@@ -39,7 +41,7 @@ from pruneviz.model.sample import (
     mapped,
     tensors_in,
 )
-from pruneviz.model.supported import described_layer, is_out_of_memory
+from pruneviz.model.supported import described_layer
 
 _PROBED = 4  # examples
 # relative to a norm, times the rounding of a number; a sum in another order changes less
@@ -51,12 +53,18 @@ _MOST_PIECES = 32
 _BATCHES = 16  # of which the losses are compared if their targets differ in shape
 _TILED = 4 * 1024**2  # elements of repeated outputs
 # errors of a network or a loss that does not run on these examples
-REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, KeyError)
-
-_TREE = (
-    "the tensors of a batch differ in their first dimension, so they cannot be split by examples"
+REFUSALS = (
+    RuntimeError,
+    ValueError,
+    IndexError,
+    TypeError,
+    AssertionError,
+    KeyError,
+    MemoryError,
 )
+
 # reasons why batches stay whole
+TREE = "the tensors of a batch differ in their first dimension, so they cannot be split by examples"
 DEPENDENT = "an example's output depends on the other examples of its batch"
 NO_MEAN = "the loss is no mean over examples"
 _BY_FREQUENCY = "{} scales its gradient by how often the batch has a word (scale_grad_by_freq)"
@@ -92,18 +100,21 @@ def reason_against_splitting(sample: Objective) -> str:
         if getattr(module, "scale_grad_by_freq", False):
             return _BY_FREQUENCY.format(described_layer(sample.model, name))
     if not all(map(is_splittable, sample.batches)):
-        return _TREE
+        return TREE
     x, _ = max(sample.batches, key=lambda batch: examples_in(batch[0]))
     n = examples_in(x)
     if n < 2:
         return ""
-    positions = spread(n, _PROBED)
+
+    def reason(count: int) -> str:
+        few = spread(n, count)
+        separate = len(few) < 2 or _is_separate(sample, chosen(x, few), len(few))
+        return "" if separate else DEPENDENT
+
     try:
         with torch.no_grad(), without_warnings():
-            return "" if _is_separate(sample, chosen(x, positions), len(positions)) else DEPENDENT
-    except (MeasureError, *REFUSALS) as error:
-        if is_out_of_memory(error):
-            return ""
+            return halved_on_out_of_memory(reason, _PROBED, sample.model)[0]
+    except (MeasureError, *REFUSALS):
         return DEPENDENT if _runs_whole(sample) else ""
 
 
@@ -206,8 +217,10 @@ def _runs_whole(sample: Objective) -> bool:
     try:
         with torch.no_grad():
             sample.output(sample.batches[0][0])
-    except (MeasureError, *REFUSALS):  # raised again, with its place, when the sample is measured
-        return False
+    except (MeasureError, *REFUSALS) as error:
+        if is_out_of_memory(error):
+            raise
+        return False  # raised again, with its place, when the sample is measured
     return True
 
 
@@ -273,9 +286,14 @@ def _of_repeated_outputs(sample: Objective, target: Any, output: Any, rows: int)
     """Losses of all targets with a few outputs, repeated: the network itself is not needed."""
     n = examples_in(target)
     width = max(1, sum(leaf[0].numel() for leaf in tensors_in(output)))
-    y = chosen(target, spread(n, max(rows, _TILED // width)))
-    everything = torch.arange(examples_in(y))
-    return _of_outputs(sample, y, chosen(output, everything % rows), _pieces(everything))
+
+    def losses(count: int) -> _Split:
+        y = chosen(target, spread(n, max(rows, count)))
+        everything = torch.arange(examples_in(y))
+        return _of_outputs(sample, y, chosen(output, everything % rows), _pieces(everything))
+
+    most = max(rows, min(n, _TILED // width))
+    return halved_on_out_of_memory(losses, most, sample.model)[0]
 
 
 def _of_outputs(sample: Objective, y: Any, output: Any, pieces: Sequence[Tensor]) -> _Split:

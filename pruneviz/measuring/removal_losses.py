@@ -17,18 +17,20 @@ from torch import Tensor
 
 from pruneviz.errors import MeasureError, PrunevizError
 from pruneviz.measuring.calibration import calibrated
+from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.losses import CrossEntropy
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.parts import REFUSALS, few_examples
 from pruneviz.model.filters import FilterOf
 from pruneviz.model.one_dtype import dtypes_explained
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.replayed import Replay
 from pruneviz.model.sample import Batch, Inputs, call_with, mapped, tensors_in
-from pruneviz.model.supported import is_out_of_memory
 from pruneviz.pruning.removals import Change, Removals
 
 Group = frozenset[FilterOf]
 
+_TRIED = 4  # examples
 _ROUNDINGS = 50  # of an output, relative to its norm: a partial pass computes the same numbers
 
 
@@ -41,17 +43,17 @@ def removal_losses(
         sample: The loss on the sample.
         removals: The network's removals.
         groups: Filters that go together, from `Removals.going_with`.
-        chunk: Examples per forward pass.
+        chunk: Examples per forward pass; halved if memory runs out.
         anew: Whether running statistics are estimated anew without the filters.
 
     Raises:
         MeasureError: If a loss is not finite; names the filter.
     """
+    losses = _with_new_statistics if anew else _by_partial_passes
     with torch.no_grad():
-        if anew:
-            found = _with_new_statistics(sample, removals, groups, chunk)
-        else:
-            found = _by_partial_passes(sample, removals, groups, chunk)
+        found, _ = halved_on_out_of_memory(
+            lambda size: losses(sample, removals, groups, size), chunk, sample.model, sample.whole
+        )
     for group, value in found.items():
         if not math.isfinite(value):
             layer, number = min(group)
@@ -97,7 +99,12 @@ def _by_partial_passes(
     sample: Objective, removals: Removals, groups: Collection[Group], chunk: int
 ) -> dict[Group, float]:
     names = {group: tuple(removals.changes(group)) for group in groups}
-    trusted = _exact_from(sample, removals, names)
+    trusted, _ = halved_on_out_of_memory(
+        lambda count: _exact_from(sample, removals, names, few_examples(sample, count)[0]),
+        _TRIED,
+        sample.model,
+        sample.whole,
+    )
     totals = dict.fromkeys(groups, 0.0)
     for batch in sample.chunks(chunk):
         if sample.share(batch):
@@ -109,10 +116,9 @@ def _by_partial_passes(
 
 
 def _exact_from(
-    sample: Objective, removals: Removals, names: Mapping[Group, Sequence[str]]
+    sample: Objective, removals: Removals, names: Mapping[Group, Sequence[str]], x: Inputs
 ) -> frozenset[str]:
     """Tensors from whose first use on partial passes are exact, tried on a few examples."""
-    x, _ = few_examples(sample)
     x = mapped(x, sample.laid_out)
     try:
         passes = _Passes(sample, removals, x, names, None)

@@ -7,6 +7,7 @@ import random
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -15,25 +16,26 @@ from torch import nn
 
 from pruneviz.errors import DataError, MeasureError, UnsupportedError
 from pruneviz.measuring.building import build_objective, chunk_for
+from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.derivatives import gradients
 from pruneviz.measuring.independence import reason_against_chunks
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.parts import REFUSALS, few_examples
+from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.measuring.swapped import UsedWeights
 from pruneviz.measuring.underivable import derivatives_explained
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
 from pruneviz.model.random_calls import RandomCalls
 from pruneviz.model.sample import (
     Batch,
-    Forward,
     Sample,
     as_batches,
     mapped,
     measuring_dtype,
     model_device,
-    same_batches,
 )
+from pruneviz.model.sample_again import batches_again
 from pruneviz.model.supported import check_supported
 
 # relative; summation order on a GPU changes about 1e-6, dropout about 1e-1
@@ -51,10 +53,15 @@ def fixed_batches(model: nn.Module, sample: Sample, options: Options) -> list[Ba
     """
     check_supported(model)
     device, dtype = model_device(model), measuring_dtype(model, options.dtype)
-    with generators_preserved(sample, device):
+    with shortage_explained(model), generators_preserved(sample, device):
         first = as_batches(sample, device, dtype, options.forward)
-        second = _second_walk(sample, device, dtype, options.forward)
-        if not same_batches(first, second):
+        again = batches_again(first, sample, device, dtype, options.forward)
+        if again == 0:
+            raise DataError(
+                "the sample can be iterated over only once; "
+                "give a pair of tensors, or a list of batches"
+            )
+        if again is None:
             raise DataError(
                 "the sample differs when it is iterated over a second time; it is shuffled or "
                 "augmented. Give a fixed pair of tensors, or a list of batches"
@@ -72,6 +79,7 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
         MeasureError: If the results differ (dropout, noise); names the cause.
     """
     with (
+        shortage_explained(model),
         generators_preserved(batches, model_device(model)),
         exact_float32(),
         isolated(model, hooks=options.hooks, also=options.loss),
@@ -83,7 +91,12 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
         used.check_kept()
         chunk = chunk_for(built, options)
         built = replace(built, whole=reason_against_chunks(built, chunk))
-        twice = gradients(built, chunk), gradients(built, chunk)
+        twice, chunk = halved_on_out_of_memory(
+            lambda size: (gradients(built, size), gradients(built, size)),
+            chunk,
+            model,
+            built.whole,
+        )
         _refuse(_difference(*twice), built, lambda: gradients(built, chunk))
         return built.whole
 
@@ -154,18 +167,6 @@ def _loss_moves(sample: Objective) -> bool:
     return not math.isclose(*map(float, values), rel_tol=_TOLERANCE)
 
 
-def _second_walk(
-    sample: Sample, device: torch.device, dtype: torch.dtype, forward: Forward | None
-) -> list[Batch]:
-    try:
-        return as_batches(sample, device, dtype, forward)
-    except DataError:
-        raise DataError(
-            "the sample can be iterated over only once; "
-            "give a pair of tensors, or a list of batches"
-        ) from None
-
-
 def _difference(first: _LossesAndGradients, second: _LossesAndGradients) -> str:
     """What differs between two evaluations; "" for nothing."""
     for before, after in zip(first[0], second[0], strict=True):
@@ -193,12 +194,21 @@ def _cause(sample: Objective, answer: Callable[[], _LossesAndGradients]) -> str:
             "deterministic; reset that state in forward=callable(model, batch), or see "
             "torch.use_deterministic_algorithms"
         )
-    with RandomCalls(sample.model) as seen:
-        sample.output(sample.batches[0][0])
+    first = replace(sample, batches=sample.batches[:1])
+    calls, _ = halved_on_out_of_memory(
+        partial(_random_calls, first), first.examples, sample.model, sample.whole
+    )
     return (
-        f"It draws random numbers{seen.described()}. Use nn.Dropout rather than functional dropout "
+        f"It draws random numbers{calls}. Use nn.Dropout rather than functional dropout "
         "(or pass training=self.training), and switch off any noise in evaluation mode"
     )
+
+
+def _random_calls(sample: Objective, size: int) -> str:
+    with RandomCalls(sample.model) as seen:
+        for x, _ in sample.chunks(size):
+            sample.output(x)
+    return seen.described()
 
 
 def _seeded(sample: Objective, answer: Callable[[], _LossesAndGradients]) -> _LossesAndGradients:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import nn
 
 from pruneviz.errors import MeasureError, unknown_name
-from pruneviz.measuring.chunking import automatic_chunk
+from pruneviz.measuring.chunking import automatic_chunk, halved_on_out_of_memory
 from pruneviz.measuring.objective import Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
@@ -78,9 +79,13 @@ def choose_rows(
 
 def reached(sample: Objective, parameters: Collection[str]) -> set[str]:
     """The parameters on which the loss depends on some example; one gradient over the sample."""
-    missing = set(parameters) & set(sample.parameters)
+    find = partial(_reached, sample, set(parameters) & set(sample.parameters))
+    return halved_on_out_of_memory(find, automatic_chunk(sample), sample.model, sample.whole)[0]
+
+
+def _reached(sample: Objective, missing: set[str], chunk: int) -> set[str]:
     found: set[str] = set()
-    for x, y in sample.chunks(automatic_chunk(sample)):
+    for x, y in sample.chunks(chunk):
         names = sorted(missing - found)
         if not names:
             break

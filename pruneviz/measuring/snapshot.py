@@ -28,6 +28,7 @@ from pruneviz.measuring.options import Options
 from pruneviz.measuring.repeatability import check_answers_twice
 from pruneviz.measuring.rows import AnyLayer, pruned_mask, rows_per_filter
 from pruneviz.measuring.selection import Rows, choose_rows
+from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.measuring.strata import strata_of
 from pruneviz.model.caches import without_caches
 from pruneviz.model.filters import unwrap
@@ -204,8 +205,9 @@ def measure(
     )
     _check_no_changes(options)
     snapshot = take_snapshot(model, sample, options, check=True)
-    cheap = CheapColumns(unwrap(model), snapshot.layers, options.row_kind, kept)
-    table = _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
+    with shortage_explained(unwrap(model)):
+        cheap = CheapColumns(unwrap(model), snapshot.layers, options.row_kind, kept)
+        table = _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
     if snapshot.terms:
         table.attrs[SAMPLE_SIZE] = snapshot.terms  # for measures that need it
         table.attrs.update(snapshot.degrees)
@@ -248,7 +250,7 @@ def take_snapshot(
     model = unwrap(model)
     check_supported(model)
     device = model_device(model)
-    with generators_preserved(sample, device), exact_float32():
+    with shortage_explained(model), generators_preserved(sample, device), exact_float32():
         dtype = measuring_dtype(model, options.dtype)
         batches = as_batches(sample, device, dtype, options.forward)
         layers = layers or rows_of(model, batches, options).layers
@@ -279,6 +281,7 @@ def rows_of(model: nn.Module, batches: Sequence[Batch], options: Options) -> Row
         return build_objective(model, batches, options)
 
     with (
+        shortage_explained(model),
         exact_float32(),
         isolated(model, hooks=options.hooks, also=options.loss),
         module_modes(model, options.bn),

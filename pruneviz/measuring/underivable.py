@@ -14,8 +14,9 @@ from torch.autograd.function import once_differentiable
 from pruneviz.errors import PrunevizError, UnsupportedError
 from pruneviz.measuring.directional import Followed
 from pruneviz.measuring.objective import Objective
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import mapped, tensors_in
-from pruneviz.model.supported import described_layer, is_out_of_memory
+from pruneviz.model.supported import described_layer
 
 Order = Literal[1, 2]
 

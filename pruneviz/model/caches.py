@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from pruneviz.errors import UnsupportedError
 from pruneviz.model.isolation import copied_tensors, isolated
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import Forward, Inputs, call_with, mapped, tensors_in
 from pruneviz.model.supported import described_layer
 
@@ -203,8 +204,10 @@ class _Passes:
     def _tried(self, read: Callable[[], Any], **options: Any) -> Any:
         try:
             return self._after(read, **options)
-        except Exception:  # measuring itself says why the network cannot be called
-            return None
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise  # else a cache would stay unseen
+            return None  # measuring itself says why the network cannot be called
 
     def _after(
         self,

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pruneviz.errors import UnsupportedError
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.own_code import is_own
 
 Restore: TypeAlias = Callable[[], None]
@@ -102,8 +103,10 @@ def lent(value: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             return copy.deepcopy(value)
-    except Exception:  # whatever it iterates over
-        return _Unreadable(value)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return _Unreadable(value)  # whatever it iterates over
 
 
 class _Unreadable:
@@ -241,8 +244,10 @@ def of_tensor(value: Tensor) -> Restore | None:
         return None
     try:
         before = value.detach().clone()
-    except RuntimeError:  # quantised in a way that torch has no copy of
-        return None
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        return None  # quantised in a way that torch has no copy of
 
     def put_back() -> None:
         # compared, not counted: an in-place change of `.data` moves no version counter

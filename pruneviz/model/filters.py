@@ -23,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 from pruneviz.errors import MeasureError
 from pruneviz.model.isolation import copied, copied_tensors, evaluate, isolated
 from pruneviz.model.network_result import AnyNetwork, NetworkResult
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import (
     Forward,
     Inputs,
@@ -248,13 +249,14 @@ class Trace:
         """
         try:
             return cls(model, example, forward, examples)
-        except (RuntimeError, IndexError, ValueError, AssertionError):
-            if examples is None or examples >= examples_in(example):
+        except (RuntimeError, IndexError, ValueError, AssertionError) as error:
+            if examples is None or examples >= examples_in(example) or is_out_of_memory(error):
                 raise
             try:
                 return cls(model, example, forward, None)
-            except (RuntimeError, IndexError, ValueError, AssertionError):
-                pass
+            except (RuntimeError, IndexError, ValueError, AssertionError) as of_all:
+                if is_out_of_memory(of_all):
+                    raise
             raise  # the first error, of the smaller example
 
     def _last(self, model: nn.Module) -> set[str]:

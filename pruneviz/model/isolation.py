@@ -25,6 +25,7 @@ from pruneviz.errors import MeasureError, UnsupportedError
 from pruneviz.model.attributes import Attributes, Restoring
 from pruneviz.model.hooks import defines_function, hooks_put_aside, kept_hooks
 from pruneviz.model.one_dtype import SETTINGS
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.replaced import (
     without_autocast,
     without_checkpointing,
@@ -32,7 +33,7 @@ from pruneviz.model.replaced import (
     without_sparse_gradients,
 )
 from pruneviz.model.sample import model_device
-from pruneviz.model.supported import check_supported, is_out_of_memory
+from pruneviz.model.supported import check_supported
 
 # environment variable; "1" also compares checksums of the weights before and after
 DEBUG = "PRUNEVIZ_DEBUG"

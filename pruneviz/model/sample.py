@@ -192,27 +192,27 @@ def as_batches(
         DataError: If the sample is empty or not made of batches, inputs and targets differ in
             length, or images are integers that were not normalised.
     """
-    given = [sample] if _is_batch(sample, forward) else _iterated(sample)
-    batches = [_checked(batch, forward) for batch in given]
-    batches = [batch for batch in batches if examples_in(batch[0])]
+    batches = list(each_batch(sample, device, dtype, forward))
     if not batches:
         raise DataError(
             "the sample is empty; give at least one (inputs, targets) pair with one example"
         )
-    return [_placed_batch(batch, device, dtype) for batch in batches]
+    return batches
+
+
+def each_batch(
+    sample: Sample, device: torch.device, dtype: torch.dtype, forward: Forward | None = None
+) -> Iterator[Batch]:
+    """The batches of `as_batches` one by one; empty ones are left out."""
+    for given in [sample] if _is_batch(sample, forward) else _iterated(sample):
+        batch = _checked(given, forward)
+        if examples_in(batch[0]):
+            yield _placed_batch(batch, device, dtype)
 
 
 def sample_size(batches: Sequence[Batch]) -> int:
     """Number of examples over all batches."""
     return sum(examples_in(x) for x, _ in batches)
-
-
-def same_batches(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
-    """Whether two iterations over a sample gave equal tensors in equal order."""
-    if len(first) != len(second):
-        return False
-    pairs = zip(first, second, strict=True)
-    return all(_same(before, after) for before, after in pairs)
 
 
 class _Called(nn.Module):
@@ -297,18 +297,6 @@ def _slice(tree: Any, examples: int, start: int, stop: int) -> Any:
         return rows_of(leaf, start, stop) if leaf.ndim and len(leaf) == examples else leaf
 
     return mapped(tree, cut)
-
-
-def _same(first: Any, second: Any) -> bool:
-    """Whether two trees hold equal tensors, with NaN equal to NaN."""
-    one, two = tensors_in(first), tensors_in(second)
-    return len(one) == len(two) and all(map(_equal, one, two))
-
-
-def _equal(first: Tensor, second: Tensor) -> bool:
-    if first.shape != second.shape:
-        return False
-    return bool(((first == second) | ((first != first) & (second != second))).all())
 
 
 def _is_batch(sample: Any, forward: Forward | None) -> bool:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pruneviz.errors import DataError, MeasureError, PrunevizError, UnsupportedError
-
-_NO_MEMORY = ("can't allocate memory", "not enough memory")
+from pruneviz.model.out_of_memory import is_out_of_memory
 
 
 def check_supported(model: nn.Module) -> None:
@@ -34,12 +33,6 @@ def check_supported(model: nn.Module) -> None:
         reason = _parameter_fault(parameter)
         if reason:
             raise UnsupportedError(f"the parameter {name} {reason}")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
-    known = any(text in str(error) for text in _NO_MEMORY)
-    return isinstance(error, torch.OutOfMemoryError) or known
 
 
 def not_nested(tensor: Tensor) -> Tensor:
@@ -91,13 +84,31 @@ def forward_explained(model: nn.Module) -> Iterator[None]:
     except PrunevizError:
         raise
     except Exception as error:
-        where = None if is_out_of_memory(error) else _failing_layer(model, error.__traceback__)
+        where = None if is_out_of_memory(error) else failing_layer(model, error.__traceback__)
         if where is None:
             raise
         raise MeasureError(
             f"the forward pass fails in {where}: {type(error).__name__}: {error}; give inputs with "
             f"which the network can be called in evaluation mode{_state(model)}"
         ) from error
+
+
+def failing_layer(model: nn.Module, traceback: TracebackType | None) -> str | None:
+    """The innermost module of a network in a traceback, as messages name it; None without one.
+
+    Args:
+        model: The network.
+        traceback: Of an error in a forward pass.
+    """
+    names = {id(module): name for name, module in model.named_modules()}
+    found = None
+    while traceback is not None:
+        frame = traceback.tb_frame
+        module = frame.f_locals.get("self")
+        if isinstance(module, nn.Module) and id(module) in names:
+            found = _named(names[id(module)], module)
+        traceback = traceback.tb_next
+    return found
 
 
 def described_layer(model: nn.Module, name: str) -> str:
@@ -158,16 +169,3 @@ def _parameter_fault(parameter: Tensor) -> str | None:
             "measure a copy of the whole network that has the full state dict"
         )
     return None
-
-
-def _failing_layer(model: nn.Module, traceback: TracebackType | None) -> str | None:
-    """The innermost module of a network in a traceback."""
-    names = {id(module): name for name, module in model.named_modules()}
-    found = None
-    while traceback is not None:
-        frame = traceback.tb_frame
-        module = frame.f_locals.get("self")
-        if isinstance(module, nn.Module) and id(module) in names:
-            found = _named(names[id(module)], module)
-        traceback = traceback.tb_next
-    return found

@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from pruneviz.model.out_of_memory import is_out_of_memory
+
 MIXED = -1
 _UNIONS = 1 << 30  # number of the first set of several filters
 
@@ -142,7 +144,10 @@ class ChannelTracer(TorchDispatchMode):
         try:
             self._note_together(call.func.overloadpacket, call.args)
             origins = _rule(call.func)(self, call)
-        except Exception:  # whatever an operation does, tracing goes on
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            # whatever an operation does, tracing goes on
             origins = _mix(self, call)
         for output, origin in zip(call.outputs, origins, strict=False):
             fits = origin is not None and origin.shape == output.shape

@@ -29,6 +29,7 @@ from pruneviz.model.filters import (
     weight_users,
 )
 from pruneviz.model.isolation import copied_tensors, evaluate, isolated
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import (
     Forward,
     Inputs,
@@ -176,6 +177,8 @@ class Flow:
             try:
                 output = call_with(self._network, tensors, example, self._forward)
             except Exception as error:
+                if is_out_of_memory(error):
+                    raise
                 raise PruningError(
                     f"{type(self._network).__name__} cannot run with all filters at zero "
                     f"({type(error).__name__}: {error}), which shows what a pruned filter leaves; "

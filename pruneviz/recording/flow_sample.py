@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from pruneviz.measuring.building import build_objective, chunk_for
 from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.derivatives import gradients, hessian_products
-from pruneviz.measuring.objective import NamedTensors, check_finite
+from pruneviz.measuring.finiteness import check_finite
+from pruneviz.measuring.objective import NamedTensors
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import over_filters
+from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.measuring.snapshot import caches_emptied
 from pruneviz.model.filters import Layer
 from pruneviz.model.isolation import exact_float32, generators_preserved, isolated, module_modes
@@ -54,6 +56,7 @@ def sample_flow(
         whole: Why batches cannot be split, if that is known.
     """
     with (
+        shortage_explained(model),
         generators_preserved(batches, model_device(model)),
         exact_float32(),
         isolated(model, hooks=options.hooks, also=options.loss),
@@ -63,14 +66,14 @@ def sample_flow(
         sample = build_objective(model, list(batches), options, whole)
         chunk = chunk_for(sample, options)
         (losses, (g,)), chunk = halved_on_out_of_memory(
-            lambda size: gradients(sample, size), chunk, sample.whole
+            lambda size: gradients(sample, size), chunk, model, sample.whole
         )
         check_finite(sample, losses, [g], "the loss or its gradient")
         theta = {name: p.detach().double() for name, p in sample.parameters.items()}
         theta_g = _per_filter(layers, theta, g)
         v = {name: velocity(name, theta[name], g[name]) for name in g}
         (hv,), _ = halved_on_out_of_memory(
-            lambda size: hessian_products(sample, [v], size), chunk, sample.whole
+            lambda size: hessian_products(sample, [v], size), chunk, model, sample.whole
         )
         check_finite(sample, losses, [hv], "the Hessian-vector product")
         g_v, theta_hv = _per_filter(layers, g, v), _per_filter(layers, theta, hv)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.errors import PrunevizError
+from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import as_batches
-from pruneviz.model.supported import is_out_of_memory
 from pruneviz.pruning.held_entries import kept_entries
 from pruneviz.recording.measured_epochs import Every, in_spec
 

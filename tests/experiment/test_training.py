@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from pruneviz.errors import TrainingError
 from pruneviz.experiment.datasets import load_dataset
@@ -27,6 +27,7 @@ from pruneviz.experiment.training import (
 )
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.hooks import Hooks
+from tests.support.scarce_memory import ERRORS
 
 PLAN = RunPlan(
     "tiny-s0", "test", "tiny", "digits", 0, epochs=3, lr_drops=(2,), batch_size=16, augment=True
@@ -159,6 +160,18 @@ def test_evaluation_does_not_depend_on_its_batches_and_changes_nothing(
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert evaluate(model, data, batch_size) == pytest.approx(evaluate(model, data), rel=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_evaluation_is_halved_if_memory_runs_out(data: ImageData) -> None:
+    class Scarce(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 6:
+                raise ERRORS["oneDNN"]()
+            return x
+
+    model = network()
+    found = evaluate(nn.Sequential(Scarce(), model), data, 40)
+    assert found == evaluate(model, data, 5)
 
 
 def test_real_digits_are_learnt() -> None:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten
 
 import pruneviz as pv
 from pruneviz.errors import MeasureError
+from pruneviz.measuring import chunking
 from pruneviz.measuring.building import build_objective
 from pruneviz.measuring.chunking import _memory_budget, automatic_chunk
 from pruneviz.measuring.options import Options
@@ -76,7 +77,8 @@ def test_a_single_example_that_does_not_fit_raises() -> None:
     model = nn.Sequential(BY_NAME["conv_bn_relu"].model(), Never())
     with pytest.raises(
         MeasureError,
-        match="out of memory at the smallest chunk; use smaller batches or a larger device",
+        match=r"memory ran out at chunk 1, one example at once, in layer 1 \(Never\) \(CUDA out of "
+        r"memory, [\d.]+ [kMGT]B free\); columns without .* or measure where there is more memory",
     ):
         pv.measure(model, as_pair(digit_batches((9,))))
     assert not any(module._forward_hooks for module in model.modules())
@@ -93,6 +95,11 @@ def test_other_errors_are_not_taken_for_out_of_memory() -> None:
             Net(broken, conv=nn.Conv2d(1, 3, 2), fc=nn.Linear(3, 3)).double(),
             as_pair(digit_batches((9,))),
         )
+
+
+@pytest.fixture(autouse=True)
+def _much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunking, "free_memory", lambda: 64 * 1024**3)
 
 
 def chunk_of(examples: int, width: int = 8, size: int = 32) -> int:
@@ -117,6 +124,17 @@ def test_the_chunks_of_a_sample_are_about_equally_large() -> None:
         chunks, left = divmod(examples, chunk)
         assert chunk <= most + 1
         assert left == 0 or chunk - left < chunks + 1
+
+
+def test_the_chunk_is_halved_with_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = chunk_of(100_000, 64, 96)
+    for free, part in ((5200, 1), (5000, 2), (2000, 4), (700, 8)):
+        monkeypatch.setattr(chunking, "free_memory", lambda free=free: free * 1024**2)
+        assert most / part - 2 < chunk_of(100_000, 64, 96) <= most / part + 2
+    monkeypatch.setattr(chunking, "free_memory", lambda: 0)
+    assert chunk_of(100_000, 256, 96) == 1
+    monkeypatch.setattr(chunking, "free_memory", lambda: None)  # as on other systems
+    assert chunk_of(100_000, 64, 96) == most
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""Processes with little memory: what is measured in chunks works, what cannot be says why."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.support.limited_jobs import JOBS, Rung, outcomes
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits are set as on Linux")
+
+SHORT: list[Rung] = [
+    ("check", "RLIMIT_AS", 24),
+    ("record", "RLIMIT_DATA", 24),
+    ("delta_loss", "RLIMIT_AS", 24),
+    ("too large", "RLIMIT_AS", 24),
+]
+LADDER = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+
+
+def test_a_recorder_works_under_limits_of_its_process() -> None:
+    *fit, large = outcomes(SHORT, 96)
+    assert fit == ["right in 0 halvings"] * len(fit)
+    assert large.startswith("MeasureError: memory ran out ")
+    assert "asked for" in large and "where there is more memory" in large
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+@pytest.mark.parametrize("job", JOBS)
+def test_every_limit_gives_a_table_or_a_clear_error(job: str, limit: str) -> None:
+    rungs = [(job, limit, more) for more in LADDER]
+    found = dict(zip(LADDER, outcomes(rungs, 256), strict=True))
+    for more, outcome in found.items():
+        assert outcome.startswith(("right in", "MeasureError: memory ran out")), (more, outcome)
+    if job != "too large":
+        assert all(outcome.startswith("right") for more, outcome in found.items() if more >= 48)

@@ -23,7 +23,7 @@ from pruneviz.analysis.scores import columns_read
 from pruneviz.analysis.scores import score as importance
 from pruneviz.analysis.thin_masks import check_references
 from pruneviz.errors import AnalysisError
-from pruneviz.log.arguments import is_number, is_whole
+from pruneviz.log.arguments import exactly, is_number, is_whole
 from pruneviz.log.runs import Runs
 from pruneviz.log.scan import Scan
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
@@ -36,7 +36,7 @@ def keep_mask(scores: pd.Series, ratio: float) -> pd.Series:
     """Mask of the filters that are kept when the lowest-scoring fraction `ratio` is pruned.
 
     All rows are ranked together. Exactly round(ratio * n) of the n rows that have a score are
-    pruned; ties are pruned in row order.
+    pruned, half of a row rounded to the even number; ties are pruned in row order.
 
     Args:
         scores: One importance per filter.
@@ -177,7 +177,7 @@ def _kept(values: np.ndarray, ratio: float) -> np.ndarray:
     False where there is no score.
     """
     keep: np.ndarray = ~np.isnan(values)
-    count = round(ratio * int(keep.sum()))
+    count = round(exactly(ratio) * int(keep.sum()))
     if count:
         # A partition: sorting the millions of weights of a network would take seconds.
         threshold = np.partition(values[keep], count - 1)[count - 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from pruneviz.analysis.moments import merged, moments, pearson
 from pruneviz.analysis.pairs import complete_pairs, grouped, values_of
 from pruneviz.analysis.run_facts import table_of
 from pruneviz.errors import AnalysisError
-from pruneviz.log.arguments import is_number
+from pruneviz.log.arguments import exactly, is_number
 from pruneviz.log.runs import Runs
 from pruneviz.log.vocabulary import CorrelationMethod
 
@@ -75,7 +76,7 @@ def robustness(
     parts = {
         "spearman": _r(pairs, by, "spearman"),
         "trimmed": _r(_without_outliers(pairs, by, trim), by),
-        "within_layers": _r(_centred(pairs, [*by, "layer"]), by),
+        "within_layers": _r(_centred(_scaled(pairs, by), [*by, "layer"]), by),
         "layer_mean": _layer_mean(pairs, by),
     }
     for name, part in parts.items():
@@ -178,24 +179,39 @@ def _pearson_without_each_layer(pairs: pd.DataFrame, by: list[str]) -> Iterator[
         yield without.assign(n=rest.n, r=pearson(rest), layer=number)
 
 
+def _scaled(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The pairs divided by a power of two near the largest of their group, so that squares fit.
+
+    This rounds nothing but values that are nothing beside the largest.
+    """
+    keys = [pairs[name] for name in by]
+    largest = pairs[[_X, _Y]].abs().groupby(keys, observed=True).transform("max")
+    exponents = np.frexp(largest.to_numpy(dtype="float64", na_value=np.nan))[1]
+    return pairs.assign(**(pairs[[_X, _Y]] / np.ldexp(1.0, exponents - 1)))
+
+
 def _centred(pairs: pd.DataFrame, groups: list[str]) -> pd.DataFrame:
-    """The pairs minus their means in each group."""
+    """The pairs minus their means in each group; exactly 0 where all are equal."""
     known = pairs.dropna(subset=groups)
     if known.empty:
         return pairs.assign(**{_X: np.nan, _Y: np.nan})
-    means = known.groupby(groups, observed=True)[[_X, _Y]].transform("mean")
-    return pairs.assign(**(pairs[[_X, _Y]] - means))
+    of_group = known.groupby(groups, observed=True)[[_X, _Y]]
+    away = pairs[[_X, _Y]] - of_group.transform("mean")
+    # a mean of equal numbers may be off by its rounding, which would pass for their deviation
+    equal = of_group.transform("min") == of_group.transform("max")
+    return pairs.assign(**away.mask(equal.reindex(pairs.index, fill_value=False), 0.0))
 
 
 def _without_outliers(pairs: pd.DataFrame, by: list[str], trim: float) -> pd.DataFrame:
     """The pairs without the fraction `trim` of each group that lies farthest out."""
-    squares = _centred(pairs, by)
+    squares = _centred(_scaled(pairs, by), by)
     squares[[_X, _Y]] **= 2
     variances = squares.groupby(by, observed=True)[[_X, _Y]].transform("mean")
     squares[_FAR] = (squares[[_X, _Y]] / variances).sum(axis=1)
     distances = squares.groupby(by, observed=True)[_FAR]
     farthest = distances.rank(method="first", ascending=False)
-    return pairs[farthest > np.ceil(trim * distances.transform("size"))]
+    sizes, share = distances.transform("size"), exactly(trim)
+    return pairs[farthest > sizes.map({n: math.ceil(share * int(n)) for n in sizes.unique()})]
 
 
 def _layer_mean(pairs: pd.DataFrame, by: list[str]) -> pd.DataFrame:

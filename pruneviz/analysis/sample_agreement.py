@@ -10,6 +10,7 @@ from pruneviz.analysis.masks import check_ratio, keep_mask
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.analysis.pairs import values_of
 from pruneviz.errors import AnalysisError
+from pruneviz.log.arguments import exactly
 from pruneviz.log.vocabulary import MASK_RATIO
 
 
@@ -47,7 +48,7 @@ def agreement(
     x, y = values_of(sample, what), values_of(whole, what)
     both = ~(np.isnan(x) | np.isnan(y))
     x, y = x[both], y[both]
-    pruned = round(ratio * len(x))
+    pruned = round(exactly(ratio) * len(x))
     if not 0 < pruned < len(x):
         raise AnalysisError(
             f"ratio={ratio} prunes {pruned} of {len(x)} filters, so masks cannot differ; "

@@ -8,6 +8,9 @@ import numpy as np
 
 _MOST_DECADES = 10  # per side; more would squeeze the large values together
 _LINEAR_SHARE = 0.1  # of the nonzero values are at most the threshold, if they span few decades
+# Thresholds stay within these: below, matplotlib takes an axis for one of a single point; above,
+# places on the axis overflow.
+LEAST_THRESHOLD, MOST_THRESHOLD = 1e-280, 1e300
 
 
 def linear_threshold(values: np.ndarray) -> float:
@@ -18,14 +21,13 @@ def linear_threshold(values: np.ndarray) -> float:
 
     Returns:
         At most the 10th percentile of the nonzero absolute values, and at most ten decades below
-        the largest one. 1 if all values are zero or absent.
+        the largest one; from 1e-280 to 1e300. 1 if all values are zero or absent.
     """
     sizes = np.abs(values[np.isfinite(values) & (values != 0)]).astype(float)
     if not len(sizes):
         return 1.0
     least = max(np.quantile(sizes, _LINEAR_SHARE), sizes.max() / 10**_MOST_DECADES)
-    least = max(least, np.finfo("float64").tiny)
-    return max(10.0 ** math.floor(math.log10(least)), float(np.finfo("float64").tiny))
+    return 10.0 ** math.floor(math.log10(min(max(least, LEAST_THRESHOLD), MOST_THRESHOLD)))
 
 
 def symmetric_log(values: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.mask_chance import chance_distance
+from pruneviz.log.arguments import exactly
 from pruneviz.log.thin_copies import ThinCopy
 
 
@@ -41,7 +42,7 @@ def thin_chance(
     pruned, earlier = (each.sum(axis="columns", min_count=1) for each in (gone, before))
     known = (gone.notna() & before.notna()).all(axis="columns") & ~regrown
     both = np.minimum(pruned, earlier)
-    least = round(ratio * n)
+    least = round(exactly(ratio) * n)
     masks = (each.clip(lower=least) / max(n, 1) for each in (earlier, pruned))
     shares = (each / max(n, 1) for each in (earlier, pruned, both))
     return chance_distance(*masks, *shares).where(known & (n > 0))

@@ -7,20 +7,27 @@ disk. Global random generators are neither used nor seeded.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from pruneviz.errors import DataError, PresetError, names_extra, unknown_name
+from pruneviz.experiment.image_files import (
+    Classes,
+    class_folders,
+    is_image_name,
+    read_classes,
+    read_images,
+    too_large,
+)
 from pruneviz.experiment.images import ImageData
+from pruneviz.log.arguments import is_whole
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
@@ -29,9 +36,8 @@ if TYPE_CHECKING:
 
 ROOT_VARIABLE = "PRUNEVIZ_IMAGES"
 DIGITS_TEST_IMAGES, DIGITS_SPLIT_SEED = 360, 0
+LARGEST_SIDE = 2**15
 TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-
-_Classes = Mapping[str, Sequence[Path]]  # class name: image files
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,9 @@ def load_dataset(
     Args:
         name: "digits" (scikit-learn's, no files), "cifar10", "cifar100", "tiny-imagenet", or
             "folder": `root`/train and `root`/val (or `root`/test) with one sub-folder of images per
-            class.
+            class, at any depth. Links are followed, wherever they lead. Hidden files and folders,
+            such as `.ipynb_checkpoints`, and `__MACOSX` are left out; it is logged how many images
+            they hold.
         root: Folder with the files. Default: $PRUNEVIZ_IMAGES, else `images` in the working
             directory.
         device: Device for the tensors.
@@ -77,12 +85,16 @@ def load_dataset(
 
     Raises:
         PresetError: If the name is unknown.
-        DataError: If files are missing or damaged; names them.
+        DataError: If files are missing or damaged; names them. Images of more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS` and of more than 8 bits are refused.
     """
     data_set = _named(name)
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image_size is {image_size}, expected a whole number of pixels from 1")
-    found = data_set.find(_folder(root), download)
+    if image_size is not None and not (is_whole(image_size) and 1 <= image_size <= LARGEST_SIDE):
+        raise DataError(
+            f"image_size is {image_size!r}, expected a whole number of pixels from 1 to "
+            f"{LARGEST_SIDE:,}"
+        )
+    found = _found(name, root, download)
     return data_set.read(found, image_size or data_set.image_size).to(device)
 
 
@@ -98,7 +110,17 @@ def find_dataset(name: str, *, root: str | Path | None = None, download: bool = 
         PresetError: If the name is unknown.
         DataError: If files are missing or damaged; names them.
     """
-    _named(name).find(_folder(root), download)
+    _found(name, root, download)
+
+
+def _found(name: str, root: str | Path | None, download: bool) -> Any:
+    folder = _folder(root)
+    try:
+        return _named(name).find(folder, download)
+    except OSError as error:
+        raise DataError(
+            f"{name} cannot be read from {folder}: {error}; give a folder that you may read"
+        ) from error
 
 
 def _named(name: str) -> DataSet:
@@ -215,7 +237,7 @@ def _cifar_trouble(
 class _TinyImageNet:
     """Files of Tiny-ImageNet."""
 
-    train: _Classes
+    train: Classes
     test_files: list[Path]
     test_labels: Tensor
 
@@ -229,32 +251,71 @@ def _find_tiny_imagenet(root: Path, download: bool) -> _TinyImageNet:
             f"and {annotations.as_posix()}; --download does not fetch it: "
             f"unpack {TINY_IMAGENET_URL} in {root}"
         )
-    train = _class_folders(folder / "train")
+    train = class_folders(folder / "train")
     return _TinyImageNet(train, *_tiny_test_files(folder / annotations, list(train)))
 
 
 def _tiny_test_files(annotations: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
-    files, labels = [], []
-    for line in annotations.read_text().splitlines():
-        file, wnid = line.split("\t")[:2] if "\t" in line else (line, "")
+    folder = annotations.parent / "images"
+    labels: dict[str, int] = {}
+    for number, line in enumerate(_lines(annotations), start=1):
+        file, tab, rest = line.partition("\t")
+        wnid = rest.partition("\t")[0]
+        if not tab:
+            raise DataError(
+                f"line {number} of {annotations} is {line[:100]!r}, expected a file, a tab and its "
+                "class; unpack the data set again"
+            )
         if wnid not in classes:
             raise DataError(
                 f"{annotations} gives {file!r} the class {wnid!r}, which has no folder in train/; "
                 "unpack the data set again"
             )
-        files.append(annotations.parent / "images" / file)
-        labels.append(classes.index(wnid))
-    return files, torch.tensor(labels, dtype=torch.int64)
+        if not _is_file_name(file) or file in labels:
+            wrong = "twice" if file in labels else "which is not the name of a file"
+            raise DataError(
+                f"{annotations} names {file!r}, {wrong}; every line names "
+                f"another file in {folder}: unpack the data set again"
+            )
+        labels[file] = classes.index(wnid)
+    _check_all_named(folder, annotations, labels)
+    files = [folder / file for file in labels]
+    return files, torch.tensor(list(labels.values()), dtype=torch.int64)
+
+
+def _lines(annotations: Path) -> list[str]:
+    try:
+        return annotations.read_text(encoding="utf-8").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(
+            f"{annotations} cannot be read as UTF-8 text: {error}; unpack the data set again"
+        ) from error
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether a text names a file in a folder, on every system: no path that leads elsewhere."""
+    plain = text == PurePosixPath(text).name == PureWindowsPath(text).name
+    return plain and text not in ("", "..") and text.isprintable()
+
+
+def _check_all_named(folder: Path, annotations: Path, named: Mapping[str, int]) -> None:
+    images = {each.name for each in folder.iterdir() if is_image_name(each.name)}
+    unnamed = sorted(images - set(named))
+    if unnamed:
+        raise DataError(
+            f"{annotations} gives no class to {len(unnamed):,} of the images in {folder}, such as "
+            f"{unnamed[0]}; unpack the data set again, or remove these images"
+        )
 
 
 def _read_tiny_imagenet(found: _TinyImageNet, image_size: int) -> ImageData:
     size, classes = image_size, tuple(found.train)
-    train_images, train_labels = _read_classes(found.train, size)
+    train_images, train_labels = read_classes(found.train, size)
     return ImageData(
         name="tiny-imagenet",
         train_images=train_images,
         train_labels=train_labels,
-        test_images=_read_images(found.test_files, size),
+        test_images=read_images(found.test_files, size),
         test_labels=found.test_labels,
         num_classes=len(classes),
         class_names=classes,
@@ -264,14 +325,14 @@ def _read_tiny_imagenet(found: _TinyImageNet, image_size: int) -> ImageData:
 # Folders of images
 
 
-def _find_folder(root: Path, download: bool) -> tuple[_Classes, _Classes]:
+def _find_folder(root: Path, download: bool) -> tuple[Classes, Classes]:
     held_out = next((root / part for part in ("val", "test") if (root / part).is_dir()), None)
     if held_out is None or not (root / "train").is_dir():
         raise DataError(
             f"{root} has no train/ with val/ or test/ next to it (found: {_content(root)}); "
             "give the folder that holds both with --images (in Python root)"
         )
-    train, test = _class_folders(root / "train"), _class_folders(held_out)
+    train, test = class_folders(root / "train"), class_folders(held_out)
     differing = sorted(set(train) ^ set(test))
     if differing:
         raise DataError(
@@ -287,10 +348,10 @@ def _content(root: Path) -> str:
     return ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
 
 
-def _read_folder(found: tuple[_Classes, _Classes], image_size: int) -> ImageData:
+def _read_folder(found: tuple[Classes, Classes], image_size: int) -> ImageData:
     train, test = found
-    train_images, train_labels = _read_classes(train, image_size)
-    test_images, test_labels = _read_classes(test, image_size)
+    train_images, train_labels = read_classes(train, image_size)
+    test_images, test_labels = read_classes(test, image_size)
     return ImageData(
         name="folder",
         train_images=train_images,
@@ -302,70 +363,6 @@ def _read_folder(found: tuple[_Classes, _Classes], image_size: int) -> ImageData
     )
 
 
-# Image files
-
-
-def _class_folders(folder: Path) -> dict[str, list[Path]]:
-    """Image files by class name, both sorted; hidden files and other types are skipped."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    names = sorted(
-        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-    classes = {name: _image_files(folder / name, IMG_EXTENSIONS) for name in names}
-    if not classes:
-        raise DataError(
-            f"{folder} has no sub-folders; put the images of each class in a sub-folder "
-            "with the name of the class"
-        )
-    empty = [name for name, files in classes.items() if not files]
-    if empty:
-        raise DataError(
-            f"{folder} has no images for the classes {', '.join(empty[:10])}; "
-            f"add {', '.join(IMG_EXTENSIONS)} files or remove the folders"
-        )
-    return classes
-
-
-def _image_files(folder: Path, endings: Sequence[str]) -> list[Path]:
-    files = folder.rglob("[!.]*")
-    return sorted(file for file in files if file.suffix.lower() in endings)
-
-
-def _read_classes(classes: _Classes, size: int) -> tuple[Tensor, Tensor]:
-    """Images and labels of all classes, class by class."""
-    files = [file for own in classes.values() for file in own]
-    counts = torch.tensor([len(own) for own in classes.values()])
-    return _read_images(files, size), torch.arange(len(counts)).repeat_interleave(counts)
-
-
-def _read_images(files: Sequence[Path], size: int) -> Tensor:
-    images = np.empty((len(files), 3, size, size), dtype=np.uint8)
-
-    def read_into(position: int) -> None:
-        images[position] = _read_image(files[position], size)
-
-    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
-        for _ in pool.map(read_into, range(len(files))):
-            pass
-    return torch.from_numpy(images)
-
-
-def _read_image(file: Path, size: int) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            # converting these to RGB would clip nearly every pixel to white
-            if image.mode[0] in "IF":
-                raise ValueError(f"its pixels have mode {image.mode}, expected 8 bits")
-            opaque = image.convert("RGBA") if "transparency" in image.info else image
-            pixels = opaque.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-    except Exception as error:  # every decoder has its own errors
-        raise DataError(
-            f"{file} cannot be read as an image: {error}; repair, replace or remove it"
-        ) from error
-    return np.asarray(pixels).transpose(2, 0, 1)
-
-
 def _resized(images: Tensor, size: int) -> Tensor:
     """Resize images of any real dtype, values 0..255, to uint8 [N, C, size, size].
 
@@ -375,10 +372,13 @@ def _resized(images: Tensor, size: int) -> Tensor:
         return images
     shrinks = size < max(images.shape[2:])
     parts = []
-    for part in images.split(1000):
-        resized = F.interpolate(part.float(), (size, size), mode="bilinear", antialias=shrinks)
-        parts.append(resized.round_().clamp_(0, 255).to(torch.uint8))
-    return torch.cat(parts)
+    try:
+        for part in images.split(1000):
+            resized = F.interpolate(part.float(), (size, size), mode="bilinear", antialias=shrinks)
+            parts.append(resized.round_().clamp_(0, 255).to(torch.uint8))
+        return torch.cat(parts)
+    except RuntimeError as error:  # as torch says that memory is short
+        raise DataError(too_large(len(images), size)) from error
 
 
 DATASETS: Mapping[str, DataSet] = {

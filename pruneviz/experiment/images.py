@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pruneviz.errors import DataError
+from pruneviz.log.arguments import is_whole
 
 CROP_PADDING = 4
 
@@ -229,17 +230,19 @@ def _draw_per_class(data: ImageData, part: str, per_class: int, seed: int) -> Te
 
     They are drawn on the CPU, so that they are the same for every device.
     """
-    if per_class < 1:
-        raise DataError(f"{per_class} {part} images per class were asked for; ask for at least 1")
+    if not (is_whole(per_class) and per_class >= 1):
+        raise DataError(f"{per_class!r} {part} images per class were asked for; ask for at least 1")
+    if not (is_whole(seed) and -(2**63) <= seed < 2**64):
+        raise DataError(f"seed={seed!r}; give a whole number from 0 to 2**64 - 1")
     labels = (data.train_labels if part == "training" else data.test_labels).cpu()
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.empty(data.num_classes, per_class, dtype=torch.int64)
+    drawn = []
     for label in range(data.num_classes):
         own = (labels == label).nonzero().flatten()
         if len(own) < per_class:
             raise DataError(_too_few(data, part, label, len(own), per_class))
-        drawn[label] = own[torch.randperm(len(own), generator=generator)[:per_class]]
-    return drawn
+        drawn.append(own[torch.randperm(len(own), generator=generator)[:per_class]])
+    return torch.stack(drawn)
 
 
 def _too_few(data: ImageData, part: str, label: int, count: int, per_class: int) -> str:

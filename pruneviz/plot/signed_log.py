@@ -14,12 +14,13 @@ from matplotlib.axis import Axis
 from matplotlib.scale import SymmetricalLogTransform
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
-from pruneviz.analysis.symmetric_log import linear_threshold
+from pruneviz.analysis.symmetric_log import LEAST_THRESHOLD, MOST_THRESHOLD, linear_threshold
 from pruneviz.plot import style
 
 _LINEAR_STRIP = 0.8  # width of each half of the linear strip, in decades
 _MOST_STEP = 20  # decades between labels
 _MARGIN = 0.05
+_LARGEST = 1.79e308  # ends of an axis; matplotlib's rounding takes the largest float for infinite
 _FEW_TICKS = 4
 _SHADED: Mapping[str, Any] = MappingProxyType(
     {"color": style.GUIDE_COLOUR, "alpha": 0.16, "linewidth": 0, "zorder": -1}
@@ -49,9 +50,13 @@ class SignedLog:
         threshold = linear_threshold(values)
         finite = values[np.isfinite(values)]
         least, most = min(0.0, finite.min(initial=0)), max(0.0, finite.max(initial=0))
+        if 0 < max(-least, most) < threshold:  # all so small that they are shown as zero
+            least, most = -threshold, threshold
         ends = _transform(threshold).transform(np.array([least, most], dtype=float))
         margin = _MARGIN * (ends[1] - ends[0]) or threshold
-        low, high = _transform(threshold).inverted().transform(ends + np.array([-margin, margin]))
+        with np.errstate(over="ignore"):  # above the largest float: the axis ends there
+            ends = _transform(threshold).inverted().transform(ends + np.array([-margin, margin]))
+        low, high = np.clip(ends, min(least, -_LARGEST), max(most, _LARGEST))
         return cls(threshold, float(low), float(high))
 
     @classmethod
@@ -127,8 +132,9 @@ class SignedLog:
         set_limits = axes.set_xlim if is_x else axes.set_ylim
         set_scale("symlog", linthresh=self.threshold, linscale=_LINEAR_STRIP)
         shade = axes.axvspan if is_x else axes.axhspan
-        shade(max(self.low, -self.threshold), min(self.high, self.threshold), **_SHADED)
-        set_limits(self.low, self.high)
+        with np.errstate(over="ignore"):  # near the largest float, which is off the axis
+            shade(max(self.low, -self.threshold), min(self.high, self.threshold), **_SHADED)
+            set_limits(self.low, self.high)
         self.tick(axes, which, gap)
 
     def tick(self, axes: Axes, which: Literal["x", "y"], gap: float) -> None:
@@ -169,11 +175,16 @@ def off_ends(place: np.ndarray) -> np.ndarray:
 
 
 def spans_decades(values: np.ndarray) -> bool:
-    """Whether values need a signed-log axis: they have both signs or span two decades or more."""
+    """Whether values need a signed-log axis: they have both signs or span two decades or more.
+
+    Also values as small or large as matplotlib shows on no linear axis.
+    """
     finite = values[np.isfinite(values)]
     if not len(finite) or finite.min() <= 0 <= finite.max():
         return True
     sizes = np.abs(finite)
+    if not LEAST_THRESHOLD <= sizes.max() <= MOST_THRESHOLD:  # as no linear axis can
+        return True
     return bool(sizes.max() >= _NARROW * sizes.min())
 
 

@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import get_args
@@ -20,7 +21,7 @@ import pandas as pd
 from pruneviz.analysis.measures import AnyMeasure, resolve
 from pruneviz.analysis.scores import score
 from pruneviz.errors import PruningError
-from pruneviz.log.arguments import is_number, is_whole
+from pruneviz.log.arguments import exactly, is_number, is_whole
 from pruneviz.log.schema import is_norm, is_sum
 from pruneviz.log.vocabulary import PruningSchedule
 
@@ -57,8 +58,7 @@ def gone_after(
     if schedule not in get_args(PruningSchedule):
         known = ", ".join(get_args(PruningSchedule))
         raise PruningError(f"schedule={schedule!r}; choose one of {known}")
-    p = Fraction(str(target))  # from its digits: 0.6 is exactly 3/5, but not as a binary float
-    n = rounds
+    p, n = exactly(target), rounds
     if schedule == "linear":
         return [p * i / n for i in range(1, n + 1)]
     return [i * p / (i * p + n * (1 - p)) for i in range(1, n + 1)]
@@ -161,8 +161,11 @@ def lead_scores(table: pd.DataFrame, measure: AnyMeasure) -> pd.Series:
 
 
 def kept_minimum(filters: int, keep_at_least: float) -> int:
-    """Number of always kept filters in a layer: the fraction plus one, or none if 0."""
-    return int(keep_at_least * filters) + 1 if keep_at_least > 0 else 0
+    """Number of always kept filters in a layer: the fraction plus one, or none if 0.
+
+    The fraction is rounded down, exactly: 0.29 of 100 filters are 29.
+    """
+    return math.floor(exactly(keep_at_least) * filters) + 1 if keep_at_least > 0 else 0
 
 
 def protected_by_score(table: pd.DataFrame, minimum: Mapping[str, int]) -> pd.Series:

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example
+from hypothesis.strategies import integers, just, lists, none, one_of, sampled_from, tuples
 
 from pruneviz.analysis.masks import distance_between, keep_mask, mask_distance, mask_scores
 from pruneviz.analysis.scores import score
 from pruneviz.errors import AnalysisError, ScoreError
 from tests.support.plain_statistics import random_masks_apart
+from tests.support.properties import for_all
+
+# Scores with many ties, with nulls, zeros of both signs and the extremes of a float.
+SCORES = lists(
+    one_of(
+        integers(-3, 3).map(float),
+        sampled_from([np.nan, -0.0, np.inf, -np.inf, 5e-324, -1e308, 1e308]),
+    ),
+    max_size=60,
+)
+# Fractions as a person writes them: in per cent, in a thousandth, or one of few parts.
+RATIOS = one_of(
+    *(tuples(integers(0, parts), just(parts)) for parts in (100, 1000)),
+    integers(1, 12).flatmap(lambda parts: tuples(integers(0, parts), just(parts))),
+).map(lambda parts: Fraction(*parts))
 
 
-def plain_keep(scores: list[float], ratio: float) -> list[bool | None]:
+def plain_keep(scores: list[float], ratio: float | Fraction) -> list[bool | None]:
     """Sort the positions by score and drop the first round(ratio * n)."""
     known = [i for i, value in enumerate(scores) if not np.isnan(value)]
     pruned = set(sorted(known, key=lambda i: (scores[i], i))[: round(ratio * len(known))])
@@ -65,6 +83,36 @@ def test_keep_mask_equals_plain_python(ratio: float) -> None:
         assert found.dtype == "boolean"
         kept = [None if pd.isna(keep) else bool(keep) for keep in found]
         assert kept == plain_keep(values.tolist(), ratio)
+
+
+@for_all(few=100, many=5_000, scores=SCORES, ratio=RATIOS)
+@example(scores=[1.0] * 150, ratio=Fraction(29, 100))  # 43.5 rows, as floats a little less
+@example(scores=[1.0] * 50, ratio=Fraction(7, 100))  # 3.5 rows, as floats a little more
+def test_keep_masks_prune_the_exact_number_of_rows(scores: list[float], ratio: Fraction) -> None:
+    found = keep_mask(pd.Series(scores, dtype="float64"), float(ratio))
+    kept = [None if pd.isna(keep) else bool(keep) for keep in found]
+    assert kept == plain_keep(scores, ratio)
+    assert kept.count(False) == round(ratio * (len(scores) - kept.count(None)))
+
+
+@for_all(
+    few=40, many=5_000, rows=lists(tuples(*[one_of(integers(0, 4), none())] * 2)), ratio=RATIOS
+)
+@example(rows=[(i, (i + 1) % 250) for i in range(250)], ratio=Fraction(29, 100))
+def test_the_distance_is_that_of_two_plain_masks(
+    rows: list[tuple[int | None, int | None]], ratio: Fraction
+) -> None:
+    before, now = (pd.Series([row[at] for row in rows], dtype="float64") for at in (0, 1))
+    found = distance_between(before, now, float(ratio))
+    common = [[row[at] for row in rows if None not in row] for at in (0, 1)]
+    masks = [plain_keep(scores, ratio) for scores in common]
+    if min(len(set(scores)) for scores in common) < 2:
+        assert np.isnan(found)
+    else:
+        assert found == np.mean(np.array(masks[0]) != np.array(masks[1]))
+        assert (
+            found == distance_between(now, before, float(ratio)) <= 2 * np.mean(~np.array(masks[0]))
+        )
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -131,6 +131,34 @@ def test_every_number_equals_plain_numpy() -> None:
         assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
+def test_what_is_constant_within_each_layer_has_no_correlation_there() -> None:
+    rng = np.random.default_rng(0)
+    for size in range(3, 13):
+        layers = np.repeat(["a", "b", "c"], size)
+        frame = pd.DataFrame({"run": "r", "epoch": 0, "layer": layers})
+        frame = frame.assign(x=np.repeat(rng.normal(size=3), size), y=rng.normal(size=3 * size))
+        assert robustness(frame, "x", "y")["within_layers"].isna().all(), size
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e170, 1e307])
+def test_tiny_and_huge_values_are_as_robust(scale: float) -> None:
+    frame = table()
+    largest = frame[["theta_g", "theta_hg"]].abs().max().max()
+    frame[["theta_g", "theta_hg"]] /= largest
+    found = robustness(frame.assign(theta_g=frame["theta_g"] * scale), "theta_g", "theta_hg")
+    expected = robustness(frame, "theta_g", "theta_hg")
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-9)
+
+
+def test_the_trimmed_share_is_counted_exactly() -> None:
+    x, y = np.random.default_rng(0).normal(size=(2, 100))
+    frame = pd.DataFrame({"run": "r", "epoch": 0, "layer": ["a", "b"] * 50, "x": x, "y": y})
+    found = robustness(frame, "x", "y", trim=0.07)["trimmed"]  # 0.07 * 100 is above 7
+    distance = ((x - x.mean()) / x.std()) ** 2 + ((y - y.mean()) / y.std()) ** 2
+    near = np.argsort(distance)[:93]
+    assert found.tolist() == pytest.approx([r(x[near], y[near])], abs=1e-12)
+
+
 def plain_robustness(
     layers: np.ndarray, x: np.ndarray, y: np.ndarray, trim: float
 ) -> dict[str, float | str]:

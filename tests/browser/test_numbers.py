@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,8 @@ def test_correlations_that_are_undefined(page: Shown, xs: list[float]) -> None:
         [np.nan, np.inf, 3.0],
         [1e-300, 1.0],
         [5e-324],
+        [1e308, -1e308],
+        [1e-290, -1e-300],
         [-1.0, 0.01, 1e7, 1e-9],
         [1e12, 1.0, 2.0, 3.0],
         list(10.0 ** np.linspace(-30, 5, 97)),
@@ -145,6 +148,17 @@ def test_half_of_the_way_rounds_to_the_even_number(page: Shown) -> None:
     )
     found = computed(page, "[...f(a[0])].map(rounded)", sent(values))
     assert found.tolist() == [round(float(value)) for value in values]
+
+
+def test_a_share_is_that_of_the_ratio_as_written(page: Shown) -> None:
+    counts = np.array([50, 100, 150, 1_064, 10_950])
+    found = computed(
+        page,
+        "[...Array(99).keys()].flatMap((i) => [...f(a[0])].map((n) => shareOf((i + 1) / 100, n)))",
+        sent(counts.astype("float64")),
+    )
+    ratios = [Fraction(percent, 100) for percent in range(1, 100)]
+    assert found.tolist() == [round(ratio * int(n)) for ratio in ratios for n in counts]
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 300])

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import copyreg
+import hashlib
+import os
+import pickle
+import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 
@@ -16,6 +22,7 @@ from sklearn.datasets import load_digits
 from pruneviz.errors import DataError, MissingExtraError, PresetError
 from pruneviz.experiment.datasets import DATASETS, find_dataset, load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample
+from tests.support.attack_pickles import EXTENSION, attacks
 from tests.support.generators import untouched
 
 
@@ -89,9 +96,19 @@ def test_digits_come_in_other_sizes(size: int) -> None:
     assert load_dataset("digits", image_size=size).test_images.shape == (360, 3, size, size)
 
 
-def test_image_size_must_be_positive() -> None:
-    with pytest.raises(DataError, match="image_size is 0"):
-        load_dataset("digits", image_size=0)
+@pytest.mark.parametrize("size", [0, -1, 32.5, "32", True, 2**15 + 1, 10**30, float("nan")])
+def test_image_size_is_a_whole_number_of_pixels(size: int) -> None:
+    with pytest.raises(DataError, match=rf"image_size is {size!r}, expected .* 1 to 32,768"):
+        load_dataset("digits", image_size=size)
+
+
+def test_digits_that_no_memory_holds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. can't allocate memory")
+
+    monkeypatch.setattr("torch.nn.functional.interpolate", no_memory)
+    with pytest.raises(DataError, match=r"1,797 images of 32,768 x 32,768 pixels take 5,788\.5 GB"):
+        load_dataset("digits", image_size=2**15)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +173,43 @@ def test_missing_and_damaged_files_are_told_apart(tmp_path: Path) -> None:
         (tmp_path / "cifar-100-python" / file).write_bytes(b"not a pickle of theirs")
     with pytest.raises(DataError, match=r"missing: test; damaged \(wrong checksum\): train, meta"):
         load_dataset("cifar100", root=tmp_path)
+
+
+def write_small_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that torchvision takes for CIFAR-100, by the checksums of four images in it."""
+    folder = root / "cifar-100-python"
+    folder.mkdir()
+    part = {"data": np.full((4, 3 * 32 * 32), 7, np.uint8), "fine_labels": [0, 1, 0, 1]}
+    contents = {"train": part, "test": part, "meta": {"fine_label_names": ["cat", "dog"]}}
+    for name, content in contents.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+    sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in contents}
+    official = "torchvision.datasets.CIFAR100"
+    for name in ("train", "test"):
+        monkeypatch.setattr(f"{official}.{name}_list", [[name, sums[name]]])
+    meta = {"filename": "meta", "key": "fine_label_names", "md5": sums["meta"]}
+    monkeypatch.setattr(f"{official}.meta", meta)
+    return folder
+
+
+@pytest.mark.parametrize("attack", list(attacks(Path())))
+def test_no_pickle_is_read_before_its_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: str
+) -> None:
+    folder, mark = write_small_cifar(tmp_path, monkeypatch), tmp_path / "mark"
+    assert load_dataset("cifar100", root=tmp_path).train_labels.tolist() == [0, 1, 0, 1]
+    content = attacks(mark)[attack]
+    for name in ("train", "test", "meta"):
+        shutil.copytree(folder, tmp_path / name / folder.name)
+        (tmp_path / name / folder.name / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"\(damaged \(wrong checksum\): {name}\)"):
+            load_dataset("cifar100", root=tmp_path / name)
+        assert not mark.exists()
+    with suppress(pickle.UnpicklingError):
+        pickle.loads(content, encoding="latin1")
+    assert mark.exists()  # it was no empty threat
+    if EXTENSION in copyreg._inverted_registry:  # type: ignore[attr-defined]
+        copyreg.remove_extension("os", "system", EXTENSION)
 
 
 def test_only_download_reaches_for_the_network(
@@ -331,6 +385,82 @@ def test_broken_tiny_imagenet_is_named(tmp_path: Path) -> None:
         file.write("val_2.JPEG\tn99\t0\t0\t1\t1\n")
     with pytest.raises(DataError, match=r"'val_2\.JPEG' the class 'n99', which has no folder"):
         load_dataset("tiny-imagenet", root=tmp_path)
+
+
+def annotated(root: Path, content: bytes) -> Path:
+    """The annotations of a whole Tiny-ImageNet, with other content."""
+    file = write_tiny_imagenet(root) / "val" / "val_annotations.txt"
+    file.write_bytes(content)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"val_1.JPEG\tn01443537 \xe9", r"cannot be read as UTF-8 text: .*position 53"),
+        (b"val_1.JPEG", r"line 2 of .* is 'val_1\.JPEG', expected a file, a tab and its class"),
+        (b"", r"line 2 of .* is '', expected a file"),
+        (b"../../secret.png\tn01443537", "which is not the name of a file"),
+        (b"..\tn01443537", "which is not the name of a file"),
+        (b"\tn01443537", "which is not the name of a file"),
+        (b"/etc/secret.png\tn01443537", "which is not the name of a file"),
+        (b"more/val_1.JPEG\tn01443537", "which is not the name of a file"),
+        (b"..\\secret.png\tn01443537", "which is not the name of a file"),
+        (b"C:secret.png\tn01443537", "which is not the name of a file"),
+        (b"val_1\0.JPEG\tn01443537", "which is not the name of a file"),
+        (b"val_0.JPEG\tn01443537", r"names 'val_0\.JPEG', twice"),
+        (b"val_1.JPEG\t../train", r"the class '\.\./train', which has no folder"),
+    ],
+)
+def test_annotations_name_files_beside_them_and_classes(
+    tmp_path: Path, line: bytes, told: str
+) -> None:
+    annotated(tmp_path, b"val_0.JPEG\tn01629819\t0\t32\t44\t62\n" + line + b"\n")
+    write_image(tmp_path / "secret.png", 0)
+    with pytest.raises(DataError, match=told) as caught:
+        find_dataset("tiny-imagenet", root=tmp_path)
+    assert "val_annotations.txt" in str(caught.value)
+    assert str(caught.value).endswith("unpack the data set again")
+
+
+@pytest.mark.parametrize("content", [b"", b"val_0.JPEG\tn01629819\n"])
+def test_cut_annotations_are_not_taken_for_fewer_images(tmp_path: Path, content: bytes) -> None:
+    annotated(tmp_path, content)
+    left = 2 - len(content.splitlines())
+    with pytest.raises(DataError, match=rf"gives no class to {left} of the images in .*val_"):
+        load_dataset("tiny-imagenet", root=tmp_path)
+
+
+def test_hidden_images_of_tiny_imagenet_need_no_class(tmp_path: Path) -> None:
+    folder = write_tiny_imagenet(tmp_path)
+    write_image(folder / "val" / "images" / "._val_0.JPEG", 0)
+    write_image(folder / "train" / "n01443537" / "images" / ".ipynb_checkpoints" / "0.JPEG", 0)
+    data = load_dataset("tiny-imagenet", root=tmp_path)
+    assert (len(data.train_images), len(data.test_images)) == (6, 2)
+
+
+def test_a_pipe_in_a_data_set_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_imagenet(tmp_path)
+    image = folder / "val" / "images" / "val_1.JPEG"
+    image.unlink()
+    os.mkfifo(image)
+    with pytest.raises(DataError, match=r"val_1\.JPEG is a named pipe, expected an image file"):
+        load_dataset("tiny-imagenet", root=tmp_path)
+    (folder / "val" / "val_annotations.txt").unlink()
+    os.mkfifo(folder / "val" / "val_annotations.txt")
+    with pytest.raises(DataError, match="tiny-imagenet is not in"):
+        load_dataset("tiny-imagenet", root=tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_dir", denied)
+    with pytest.raises(DataError, match=r"folder cannot be read from .*: .*Permission denied"):
+        find_dataset("folder", root=tmp_path)
 
 
 def test_unknown_data_set_lists_those_that_exist() -> None:

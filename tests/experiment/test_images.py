@@ -159,8 +159,26 @@ def test_too_few_images_name_the_class_and_the_remedy() -> None:
         balanced_sample(tiny_data((3, 0, 3), ("cat", "dog", "emu")), 1)
     with pytest.raises(DataError, match=r"class 0 of toy has 3 test images, but 4 were asked for"):
         subset(tiny_data(), 2, 4, seed=0)
-    with pytest.raises(DataError, match=r"ask for at least 1"):
-        balanced_sample(tiny_data(), 0)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "2", True, float("nan")])
+def test_images_per_class_are_counted_in_whole_numbers(count: int) -> None:
+    with pytest.raises(DataError, match=rf"^{count!r} training images .*; ask for at least 1"):
+        balanced_sample(tiny_data(), count)
+    with pytest.raises(DataError, match=rf"^{count!r} test images .*; ask for at least 1"):
+        subset(tiny_data(), None, count, seed=0)
+
+
+def test_more_images_than_any_memory_holds_are_too_many() -> None:
+    with pytest.raises(DataError, match=r"has 3 training images, but 1000000000000000 were asked"):
+        balanced_sample(tiny_data(), 10**15)
+
+
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, 0.0, "0", None])
+def test_seeds_are_whole_numbers_that_torch_takes(seed: int) -> None:
+    with pytest.raises(DataError, match=rf"seed={seed!r}; give a whole number"):
+        balanced_sample(tiny_data(), 1, seed=seed)
+    balanced_sample(tiny_data(), 1, seed=2**64 - 1)
 
 
 def test_subset_is_balanced_ordered_and_seeded(digits: ImageData) -> None:

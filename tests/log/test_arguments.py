@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis.strategies import floats, integers
 
 import pruneviz as pv
 from pruneviz.errors import PrunevizError
-from pruneviz.log.arguments import as_tuple, is_number, is_whole
+from pruneviz.log.arguments import as_tuple, exactly, is_number, is_whole
+from tests.support.properties import for_all
 from tests.support.synthetic_runs import make_runs, save_runs
 
 
@@ -37,6 +39,38 @@ def test_numbers_are_of_any_library_and_truth_values_are_none() -> None:
     whole, real = [3, np.int64(3)], [0.5, np.float32(0.5), Fraction(1, 2)]
     assert all(map(is_whole, whole)) and not any(map(is_whole, [*real, True, "3", None]))
     assert all(map(is_number, whole + real)) and not any(map(is_number, [True, "3", None]))
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (0.29, Fraction(29, 100)),
+        (1 / 3, Fraction(1, 3)),
+        (2 / 7, Fraction(2, 7)),
+        (np.float64(0.29), Fraction(29, 100)),
+        (np.float32(0.29), Fraction(29, 100)),
+        (np.float32(0.7), Fraction(7, 10)),
+        (np.float16(0.1), Fraction(1, 10)),
+        (0.123456789012, Fraction(123456789012, 10**12)),
+        (1e-30, Fraction(1, 10**30)),
+        (5e-324, Fraction(5, 10**324)),
+        (0, Fraction(0)),
+        (np.int64(3), Fraction(3)),
+        (Fraction(1, 3), Fraction(1, 3)),
+    ],
+)
+def test_a_float_means_the_fraction_that_a_person_wrote(given: Any, meant: Fraction) -> None:
+    assert exactly(given) == meant
+
+
+@for_all(few=50, many=5_000, decimals=integers(0, 7), digits=integers(0, 10**7))
+def test_every_decimal_of_seven_digits_means_itself(decimals: int, digits: int) -> None:
+    assert exactly(digits / 10**decimals) == Fraction(digits, 10**decimals)
+
+
+@for_all(few=50, many=5_000, value=floats(0, 1))
+def test_what_a_float_means_is_that_float(value: float) -> None:
+    assert float(exactly(value)) == value
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,21 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from hypothesis import example
+from hypothesis.strategies import floats, just, lists, one_of, sampled_from
 from matplotlib.figure import Figure
+from matplotlib.scale import SymmetricalLogTransform
 
-from pruneviz.analysis.symmetric_log import linear_threshold
-from pruneviz.plot.signed_log import SignedLog
+from pruneviz.analysis.symmetric_log import linear_threshold, symmetric_log
+from pruneviz.plot.signed_log import SignedLog, power_of_ten, spans_decades
+from tests.support.properties import for_all
+
+LARGEST = float(np.finfo("float64").max)
+EXTREMES = [0.0, -0.0, 5e-324, -5e-324, 2.3e-308, 1e-290, 1.0, -1e300, LARGEST, -LARGEST]
+NUMBERS = one_of(
+    floats(), sampled_from([*EXTREMES, np.nan, np.inf, -np.inf]), floats(-10, 10), just(3.0)
+)
+VALUES = one_of(lists(NUMBERS, max_size=12), NUMBERS.flatmap(lambda one: just([one] * 7)))
 
 
 def test_an_axis_holds_any_values_and_its_labels_do_not_touch() -> None:
@@ -26,6 +37,56 @@ def test_an_axis_holds_any_values_and_its_labels_do_not_touch() -> None:
         assert len(labels) >= 2, seed
         assert (np.diff(axis.fraction(labels)) >= 0.2).all(), seed
         assert set(labels) <= set(axis.decades()), seed
+
+
+@for_all(few=40, many=5_000, values=VALUES, gap=floats(0.05, 0.2), which=sampled_from(["x", "y"]))
+@example(values=[5e-324], gap=0.1, which="x")  # had no label but zero
+@example(values=[1e308, -1e308], gap=0.1, which="y")  # had infinite ends
+@example(values=[LARGEST] * 2, gap=0.2, which="x")
+@example(values=[np.inf, np.nan, -np.inf], gap=0.2, which="x")
+def test_ticks_of_any_numbers_are_distinct_and_on_the_axis(
+    values: list[float], gap: float, which: Literal["x", "y"]
+) -> None:
+    given = np.array(values, dtype="float64")
+    axis, held = SignedLog.fit(given), given[np.isfinite(given)]
+    assert np.isfinite([axis.low, axis.high]).all() and axis.low <= 0 <= axis.high
+    assert ((held >= axis.low) & (held <= axis.high)).all()
+    places = axis.fraction(np.sort(held))
+    assert (np.diff(places) >= 0).all() and ((places >= 0) & (places <= 1)).all()
+    labels = axis.labelled(gap, which)
+    for ticks in (axis.decades(), labels, axis.unlabelled(labels)):
+        assert (np.diff(ticks) > 0).all()
+        assert ((ticks >= axis.low) & (ticks <= axis.high)).all()
+    assert not set(labels) & set(axis.unlabelled(labels))
+    texts = [power_of_ten(value) for value in labels]
+    assert len(set(texts)) == len(texts) >= 2 and "0" in texts
+    spans_decades(given)
+
+
+@for_all(few=40, many=5_000, values=VALUES)
+@example(values=[5.6e44, -1.3e113, -2.5e-323])
+def test_places_on_an_axis_lead_back_to_the_values(values: list[float]) -> None:
+    held = np.array([value for value in values if np.isfinite(value) and abs(value) < 1e308])
+    threshold = linear_threshold(held)
+    transform = SymmetricalLogTransform(10, threshold, 0.8)
+    back = transform.inverted().transform(transform.transform(held))
+    np.testing.assert_allclose(back, held, rtol=1e-9, atol=1e-321)  # two of the least floats
+    of_correlations = symmetric_log(held, np.array([0])) if len(held) else held
+    assert np.isfinite(of_correlations).all()
+    order = np.argsort(held, kind="stable")
+    assert (np.diff(of_correlations[order]) >= 0).all()
+    assert (np.sign(of_correlations) == np.sign(held / threshold)).all()
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308, 1e290], [1e-320, -1e-300], [LARGEST, 1.0]])
+def test_a_picture_shows_values_where_its_ticks_say(values: list[float]) -> None:
+    axis, axes = SignedLog.fit(np.array(values)), Figure().subplots()
+    axis.apply(axes, "x", 0.2)
+    axes.figure.canvas.draw()
+    assert axes.get_xlim() == (axis.low, axis.high)
+    shown = axes.transData.transform(np.stack([values, np.zeros(len(values))], axis=1))[:, 0]
+    left, right = axes.bbox.x0, axes.bbox.x1
+    assert (shown - left) / (right - left) == pytest.approx(axis.fraction(np.array(values)))
 
 
 @pytest.mark.parametrize("decades", [0.2, 1, 3, 9])

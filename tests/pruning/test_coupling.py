@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping
+from random import Random
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import assume
+from hypothesis.strategies import randoms
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.ops.misc import SqueezeExcitation
@@ -17,11 +20,15 @@ from pruneviz.errors import MeasureError, PruningError
 from pruneviz.experiment.networks.mobilenet_v1 import mobilenet_v1
 from pruneviz.experiment.networks.resnet56 import resnet56
 from pruneviz.pruning.coupling import Coupling
+from pruneviz.pruning.pruner import Pruner
 from pruneviz.pruning.selection import with_dependents
 from tests.support.cases import BY_NAME, CASES, CLASSES, Case, Net, digit_batches, head, norm2d
+from tests.support.properties import for_all
+from tests.support.random_graphs import PLANS, Graph, Plan, closed, groups_of, outputs_without
 
 Forward = Callable[[Net, Tensor], Tensor]
 DIGITS = digit_batches((2,), torch.float32)[0][0]
+SMALL = torch.linspace(-2, 2, 3 * 9, dtype=torch.float64).sin().view(3, 1, 3, 3)
 PHOTOS = torch.linspace(-1, 1, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
 
 
@@ -259,6 +266,34 @@ def test_the_multilayer_perceptron_of_a_transformer_loses_its_columns_and_nothin
         "block.linear1.bias": [[3]],
         "block.linear2.weight": [[i, 3] for i in range(8)],
     }
+
+
+@for_all(few=8, many=1_000, plan=PLANS, drawn=randoms(use_true_random=False))
+def test_random_networks_couple_and_compute_as_worked_out_channel_by_channel(
+    plan: Plan, drawn: Random
+) -> None:
+    network, x = Graph(plan), SMALL
+    try:
+        coupling = Coupling(network, x)
+    except PruningError as error:
+        assert "has no filter that can be pruned" in str(error)  # all are left out
+        assume(False)
+    groups = groups_of(plan, coupling.leads)
+    found = {own: set(coupling.members[lead]) for own, lead in coupling.leads.items()}
+    assert found == groups
+    filters = list(coupling.leads)
+    chosen = drawn.sample(filters, drawn.randint(1, (1 + len(filters)) // 2))
+    gone = closed(plan, groups, chosen)
+    try:
+        assert with_dependents(coupling, chosen) == gone
+    except PruningError:
+        assert outputs_without(network, gone, x).std(0).max() < 1e-12  # only constants are left
+        assume(False)
+    expected = outputs_without(network, gone, x)
+    Pruner(network, x).prune_filters(
+        {layer.name: [p for name, p in chosen if name == layer.name] for layer in coupling.layers}
+    )
+    torch.testing.assert_close(network(x), expected, rtol=1e-9, atol=1e-9)
 
 
 def depthwise_filters(network: nn.Module) -> int:

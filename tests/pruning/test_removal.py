@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import assume
+from hypothesis.strategies import randoms
 from torch import Tensor, nn
 from torchvision import models
 
@@ -23,6 +25,8 @@ from pruneviz.pruning.held_entries import hold_pruned, kept_entries, kept_of, pr
 from pruneviz.pruning.pruner import Pruner
 from pruneviz.pruning.removal import Removed, remove
 from tests.support.cases import BY_NAME, Net, as_pair, digit_batches, head, norm2d, randomise
+from tests.support.properties import for_all
+from tests.support.random_graphs import PLANS, Graph, Plan
 
 Filters = Mapping[str, tuple[int, ...]]
 IMAGES, LABELS = as_pair(digit_batches((6, 6)))
@@ -105,6 +109,33 @@ def assert_same_outputs(
         want, got = (outputs(network, images, training=training) for network in (first, second))
         assert want.isfinite().all() and want.abs().max() > 1e-6
         assert (want - got).abs().max() <= tolerance * (1 + want.abs().max())
+
+
+@for_all(few=5, many=300, plan=PLANS, drawn=randoms(use_true_random=False))
+def test_random_networks_compute_without_pruned_filters_as_with_them_masked(
+    plan: Plan, drawn: random.Random
+) -> None:
+    network, images = Graph(plan), torch.linspace(-2, 2, 36).sin().view(4, 1, 3, 3).double()
+    try:
+        pruner = Pruner(network, images)
+        filters = list(pruner.coupling.leads)
+        chosen = drawn.sample(filters, drawn.randint(1, (1 + len(filters)) // 2))
+        pruner.prune_filters(
+            {layer: [p for name, p in chosen if name == layer] for layer, _ in chosen}
+        )
+    except PruningError as error:
+        assert "no filter that can be pruned" in str(error) or "nothing would reach" in str(error)
+        assume(False)
+    before = copy.deepcopy(network.state_dict())
+    removed = remove(network, images)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert removed.removed + removed.masked >= len(chosen)
+    for training in (False, True):
+        want, got = (
+            outputs(each, images, training=training) for each in (network, removed.network)
+        )
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-8)
 
 
 def gone_in(removed: Removed, network: nn.Module, example: Tensor) -> int:

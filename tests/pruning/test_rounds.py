@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import assume, example
+from hypothesis.strategies import integers, lists, none, one_of, sampled_from, tuples
 
 from pruneviz.errors import PruningError, ScoreError
+from pruneviz.log.vocabulary import PruningSchedule
 from pruneviz.pruning.rounds import (
     flowandprune_after,
     gone_after,
@@ -23,6 +27,7 @@ from pruneviz.pruning.rounds import (
     pruned_after,
     ranked_groups,
 )
+from tests.support.properties import for_all
 
 TARGETS = (
     0.6,
@@ -40,8 +45,14 @@ ROUNDS = (1, 2, 3, 5, 25, 159)
 EVERY_TARGET = pytest.mark.parametrize("target", TARGETS, ids=str)
 
 
+# Fractions of few parts, of a hundred or of a million, as a person writes them.
+SHARES = one_of(
+    *(tuples(integers(1, n - 1), sampled_from([n])) for n in (3, 7, 20, 100, 10**6))
+).map(lambda parts: Fraction(*parts))
+
+
 def exact(target: float) -> Fraction:
-    return Fraction(str(target))
+    return Fraction(str(target)).limit_denominator(10**7)
 
 
 def steps(gone: list[Fraction]) -> list[Fraction]:
@@ -86,6 +97,45 @@ def test_the_number_gone_is_within_half_a_group_of_the_schedule_and_never_falls(
                 assert isinstance(number, int)
                 assert abs(number - total * share) <= Fraction(1, 2)
             assert found == sorted(found)
+
+
+@for_all(
+    few=60,
+    many=5_000,
+    total=integers(0, 10**6),
+    target=SHARES,
+    rounds=integers(1, 60),
+    schedule=sampled_from(["published", "linear"]),
+)
+def test_rounds_prune_exact_numbers(
+    total: int, target: Fraction, rounds: int, schedule: PruningSchedule
+) -> None:
+    left, expected = Fraction(1), []
+    for i in range(1, rounds + 1):
+        part = target / (i * target + rounds * (1 - target))
+        left = left * (1 - part) if schedule == "published" else left - target / rounds
+        expected.append(round(total * (1 - left)))
+    found = pruned_after(total, float(target), rounds, schedule)
+    assert found == expected == sorted(expected)
+    assert found[-1] == round(total * target)
+    assert all(0 <= number <= total for number in found)
+
+
+@for_all(few=40, many=5_000, total=integers(1, 10**5), target=SHARES, rounds=integers(1, 60))
+def test_the_published_rounding_is_exact_integer_arithmetic(
+    total: int, target: Fraction, rounds: int
+) -> None:
+    p, q = target.numerator, target.denominator
+    percent, gone, of_percent, of_filters = 100, 0, [], []
+    for i in range(1, rounds + 1):
+        # (i p + n (1 - p)) and what is left of it after the part p, in whole numbers
+        whole, part = i * p + rounds * (q - p), p
+        percent = percent * (whole - part) // whole
+        of_percent.append(total - percent * total // 100)
+        gone += part * (total - gone) // whole
+        of_filters.append(gone)
+    assert flowandprune_after(total, float(target), rounds, residual=True) == of_percent
+    assert flowandprune_after(total, float(target), rounds, residual=False) == of_filters
 
 
 @pytest.mark.parametrize(("target", "becomes"), [(0.6, 68), (0.65, 73), (0.75, 82)])
@@ -135,6 +185,15 @@ def test_an_unknown_schedule_is_refused_with_the_known_ones() -> None:
 )
 def test_the_minimum_is_the_fraction_and_one_more(filters: int, fraction: float, kept: int) -> None:
     assert kept_minimum(filters, fraction) == kept
+
+
+@for_all(few=100, many=5_000, filters=integers(0, 5_000), fraction=SHARES)
+@example(filters=100, fraction=Fraction(29, 100))
+@example(filters=48, fraction=Fraction(1, 3))
+def test_the_minimum_is_rounded_down_exactly(filters: int, fraction: Fraction) -> None:
+    expected = filters * fraction.numerator // fraction.denominator + 1
+    assert kept_minimum(filters, float(fraction)) == expected
+    assert kept_minimum(filters, fraction) == expected
 
 
 def grouped(**columns: object) -> pd.DataFrame:
@@ -209,7 +268,7 @@ MINIMUM = {"a": 2, "b": 1, "c": 4, "d": 1}
 def test_the_best_of_each_layer_are_protected_and_the_other_groups_ranked(ties: bool) -> None:
     for seed in range(20):
         table = drawn(seed, ties)
-        protected = plainly_protected(table)
+        protected = plainly_protected(table, MINIMUM)
         found = protected_by_score(table, MINIMUM)
         assert found.tolist() == protected, seed
         order = plainly_ranked(table, protected)
@@ -222,13 +281,34 @@ def test_the_best_of_each_layer_are_protected_and_the_other_groups_ranked(ties: 
             lowest_groups(ranked, len(order) + 1)
 
 
-def plainly_protected(table: pd.DataFrame) -> list[bool]:
+@for_all(
+    few=30,
+    many=3_000,
+    rows=lists(
+        tuples(sampled_from("abc"), integers(0, 8), one_of(integers(0, 3), none())), max_size=40
+    ),
+    minimum=tuples(*[integers(0, 5)] * 3),
+)
+def test_protection_and_ranking_are_those_of_plain_lists(
+    rows: list[tuple[str, int, int | None]], minimum: tuple[int, ...]
+) -> None:
+    assume(rows)
+    table = pd.DataFrame(rows, columns=["layer", "group", "score"]).astype({"score": "float64"})
+    table["score"] = table.groupby("group")["score"].transform("first")  # one score per group
+    least = dict(zip("abc", minimum, strict=True))
+    protected = plainly_protected(table, least)
+    found = protected_by_score(table, least)
+    assert found.tolist() == protected
+    assert ranked_groups(table.assign(protected=found)) == plainly_ranked(table, protected)
+
+
+def plainly_protected(table: pd.DataFrame, minimum: Mapping[str, int]) -> list[bool]:
     """Row by row, the filters of the highest scores of each layer; the later of equal ones."""
     layers, scores = table["layer"].tolist(), table["score"].fillna(-np.inf).tolist()
     protected = [False] * len(table)
-    for layer, number in MINIMUM.items():
+    for layer, number in minimum.items():
         rows = [row for row in range(len(table)) if layers[row] == layer]
-        for row in sorted(rows, key=lambda row: (scores[row], row))[-number:]:
+        for row in sorted(rows, key=lambda row: (-scores[row], -row))[:number]:
             protected[row] = True
     return protected
 

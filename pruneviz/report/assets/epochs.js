@@ -215,7 +215,7 @@ function maskDistance(run, measure, before, now, ratio) {
   const orders = [before, now].map((step) => maskOrder(run, facts, step));
   const common = [...Array(run.count).keys()].filter((at) => orders.every((order) => !Number.isNaN(order[at])));
   if (!common.length) return NaN;
-  const count = rounded(ratio * common.length);
+  const count = shareOf(ratio, common.length);
   const [one, other] = orders.map((order) => {
     const gone = new Uint8Array(run.count);
     stablyOrdered([...common], order).forEach((at, rank) => { gone[at] = rank < count || order[at] < 0 ? 1 : 0; });

@@ -57,6 +57,14 @@ function rounded(value) {
 }
 
 /**
+ * How many of some rows a ratio is, by its decimals: 0.29 of 150 is 43.5, which no product of
+ * floats is. @param {number} ratio @param {number} count
+ */
+function shareOf(ratio, count) {
+  return rounded((Math.round(ratio * 1e7) * count) / 1e7);
+}
+
+/**
  * Which of the kept rows a measure would prune at one epoch, the lowest share of them:
  * 1 pruned, 0 kept, 2 without a score or pruned already.
  * @param {Recording} run @param {string} measure @param {number} step @param {number} ratio
@@ -71,7 +79,7 @@ function prunedBy(run, measure, step, ratio) {
     if (kept[start + at] === 0) gone += 1;
     else scored += 1;
   }
-  const end = gone + rounded(ratio * scored);
+  const end = gone + shareOf(ratio, scored);
   const found = new Uint8Array(run.count).fill(2);
   for (let at = 0; at < run.count; at++) {
     const rank = ranks[start + at];
@@ -113,8 +121,8 @@ function linearThreshold(values) {
   const at = 0.1 * (sizes.length - 1), low = Math.floor(at);
   const high = Math.min(low + 1, sizes.length - 1);
   const tenth = sizes[low] + (at - low) * (sizes[high] - sizes[low]);
-  const least = Math.max(tenth, sizes[sizes.length - 1] / 1e10, 2.2250738585072014e-308);
-  return Math.max(10 ** Math.floor(Math.log10(least)), 2.2250738585072014e-308);
+  const least = Math.min(Math.max(tenth, sizes[sizes.length - 1] / 1e10, 1e-280), 1e300);
+  return 10 ** Math.floor(Math.log10(least));
 }
 
 /** Smallest and largest finite value; null without one. @param {Numbers} values */

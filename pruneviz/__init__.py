@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pruneviz.figures.draw import draw as draw
     from pruneviz.figures.options import DrawOptions as DrawOptions
     from pruneviz.log.examples import load_example as load_example
+    from pruneviz.log.faults import faults as faults
     from pruneviz.log.pruning_options import PruningOptions as PruningOptions
     from pruneviz.log.run_spec import RunSpec as RunSpec
     from pruneviz.log.runs import Runs as Runs
@@ -86,6 +87,7 @@ _HOMES = {
     "delta_loss": "pruneviz.measuring.oracle",
     "draw": "pruneviz.figures.draw",
     "eigen_share": "pruneviz.analysis.eigen_direction",
+    "faults": "pruneviz.log.faults",
     "filter_column": "pruneviz.log.schema",
     "holm": "pruneviz.analysis.multiple",
     "flow_table": "pruneviz.analysis.gradient_flow",

@@ -125,7 +125,7 @@ def remeasure(
         remeasure_runs,
     )
     from pruneviz.log.found_runs import run_paths
-    from pruneviz.log.run_directory import read_spec
+    from pruneviz.log.spec_file import read_spec
 
     where = available_device(Device(device))
     sources = run_paths(recordings_given(runs, data))

@@ -90,7 +90,7 @@ def samplesize(
         sample_sizes,
     )
     from pruneviz.figures.sample_size import write_sample_sizes
-    from pruneviz.log.run_directory import read_spec
+    from pruneviz.log.spec_file import read_spec
 
     where = available_device(Device(device))
     wanted = SampleSizes(

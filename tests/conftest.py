@@ -14,7 +14,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from pruneviz.log.run_directory import is_sealed
+from pruneviz.log.spec_file import is_sealed
 from pruneviz.plans.planning import plan_runs
 
 # The order of sums, and so the last bit of a result, depends on the number of threads.

@@ -24,6 +24,7 @@ SUBCOMMANDS = (
     "findings",
     "claims",
     "samplesize",
+    "check",
     "thin",
     "report",
     "watch",
@@ -154,6 +155,8 @@ def test_a_misspelt_name_is_told_with_the_right_one(line: str) -> None:
         "findings nowhere",
         "findings --data nowhere",
         "claims --data nowhere",
+        "check nowhere",
+        "check --data nowhere",
         "thin nowhere --out new",
         "thin --data nowhere --out new",
     ],
@@ -177,7 +180,7 @@ def test_recordings_go_where_they_are_read_from() -> None:
     assert nothing.exit_code == 2 and "name the recordings: run directories" in nothing.stderr
 
 
-@pytest.mark.parametrize("name", ["samplesize", "remeasure", "thin", "report", "watch"])
+@pytest.mark.parametrize("name", ["samplesize", "remeasure", "check", "thin", "report", "watch"])
 def test_a_missing_argument_is_told(name: str) -> None:
     result = invoke(name, *(["--out", "x"] if name == "thin" else []))
     assert result.exit_code == 2 and not isinstance(result.exception, AttributeError)

@@ -26,6 +26,7 @@ from pruneviz.plans.planning import plan_runs
 from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore, interrupt, without_times
+from tests.support.edited_specs import edit_spec
 from tests.support.plans import UNPRUNED
 
 OTHER = replace(UNPRUNED, run="vgg13-digits-unpruned-s1", seed=1)
@@ -171,8 +172,7 @@ def test_a_finished_run_counts_whatever_its_precision_unless_one_is_asked_for(
 ) -> None:
     planned[:] = [UNPRUNED]
     shutil.copytree(recorded[0] / UNPRUNED.run, tmp_path / UNPRUNED.run)
-    file = tmp_path / UNPRUNED.run / "spec.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": "bf16"}))
+    edit_spec(tmp_path / UNPRUNED.run, precision="bf16")
     counted = invoke("--out", tmp_path, "--device", "cpu")
     assert "1 of 1 run already recorded" in counted.stdout
     asked = invoke("--out", tmp_path, "--device", "cpu", "--precision", "fp32")

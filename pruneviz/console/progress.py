@@ -5,14 +5,29 @@ from __future__ import annotations
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pruneviz.console.words import counted, duration
 
+Item = TypeVar("Item")
+
 INTERVAL = 30.0  # seconds between two lines about one run
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} {unit}s [{elapsed}<{remaining}{postfix}]"
+
+
+def with_bar(items: Sequence[Item], unit: str) -> Iterator[Item]:
+    """Items one after another, with a bar on a terminal and nothing elsewhere.
+
+    Args:
+        items: The items.
+        unit: What an item is.
+    """
+    from tqdm import tqdm
+
+    with tqdm(items, unit=unit, leave=False, disable=not sys.stderr.isatty()) as bar:
+        yield from bar
 
 
 class Progress(ABC):

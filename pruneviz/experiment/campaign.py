@@ -10,8 +10,8 @@ from typing import Any
 
 from pruneviz.experiment.parallel import Job, Report, run_jobs
 from pruneviz.experiment.setting import Setting, is_recorded
-from pruneviz.log.run_directory import read_spec
 from pruneviz.log.runs import load
+from pruneviz.log.spec_file import read_spec
 from pruneviz.plans.run_plan import RunPlan
 
 

@@ -17,8 +17,8 @@ from pruneviz.console.processes import cores, end_with_parent, ended_on_interrup
 from pruneviz.console.progress import Progress, show_progress
 from pruneviz.errors import PrunevizError
 from pruneviz.experiment.freed_memory import keep_freed_memory
-from pruneviz.log.run_directory import is_sealed, read_spec
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.spec_file import is_sealed, read_spec
 
 Report = Callable[[float, str], None]  # epochs done, with the fraction of the current one; a note
 _Reports = Queue[tuple[str, float, str]]  # a run, its epochs done, a note

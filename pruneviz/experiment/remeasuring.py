@@ -16,9 +16,10 @@ from pruneviz.experiment.parallel import Job, Report, resumed_spec, run_jobs
 from pruneviz.experiment.recorded_training import check_rebuildable, images_of, network_of
 from pruneviz.log.found_runs import folders_apart
 from pruneviz.log.on_request import OnRequest
-from pruneviz.log.run_directory import check_same_options, is_sealed, read_spec
+from pruneviz.log.run_directory import check_same_options
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import load
+from pruneviz.log.spec_file import is_sealed, read_spec
 from pruneviz.plans.needs import Need
 from pruneviz.plans.planning import name_with_sample, run_name
 
@@ -193,6 +194,7 @@ def remeasure_run(source: Path, how: Remeasuring, report: Report) -> None:
     load_kept_weights(network, source, epochs[0])
     options = _recorder_options(spec, how)
     with Recorder(network, sample, path, resume=before is not None, **options) as recorder:
+        recorder.log.planned = epochs
         done = -1 if recorder.last_epoch is None else recorder.last_epoch
         if done >= 0:  # changes of single weights are computed from the network
             load_kept_weights(network, source, done)

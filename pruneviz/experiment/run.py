@@ -208,6 +208,7 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
         **request_of(plan, setting).of_unit(plan.unit),
     }
     with Recorder(state.network, sample, path, **options) as recorder:
+        recorder.log.planned = range(plan.epochs + 1)
         restore_checkpoint(state, recorder.log.checkpoint)
         # At epoch 0 the loop records the initialisation again.
         last = state.epoch or -1

@@ -24,8 +24,8 @@ from pruneviz.experiment.images import ImageData, normalise
 from pruneviz.experiment.recorded_training import check_rebuildable, images_of, network_of
 from pruneviz.log import schema
 from pruneviz.log.arguments import is_whole
-from pruneviz.log.run_directory import read_spec
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.spec_file import read_spec
 from pruneviz.log.vocabulary import MASK_RATIO
 from pruneviz.measuring.snapshot import measure
 from pruneviz.recording.kept_weights import kept_epochs, load_kept_weights

@@ -11,8 +11,9 @@ from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import PresetError, ScoreError
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.pruning_options import pruning_facts
-from pruneviz.log.run_directory import check_same_options, is_sealed
+from pruneviz.log.run_directory import check_same_options
 from pruneviz.log.schema import CHANGE_COLUMNS, MEASURED_COLUMNS, RANKED_WITHOUT_SAMPLE
+from pruneviz.log.spec_file import is_sealed
 from pruneviz.plans.run_plan import RunPlan
 
 # The spec holds the resulting numbers of images instead.

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from pruneviz.errors import LogError
 from pruneviz.log.files import write_whole
+from pruneviz.log.regular_files import is_something, read_regular
 
 PARTS = "parts"  # folder in a run directory
 _DROPPED = "dropped.txt"  # in it
+_MOST_DIGITS = 20  # of an epoch in it
+_EPOCHS_PART = re.compile(r"epochs-([0-9]{5,10})\.parquet")
 
 
 def parts_of(path: Path, table: str, epochs: Iterable[int] | None = None) -> list[Path]:
@@ -21,33 +27,66 @@ def parts_of(path: Path, table: str, epochs: Iterable[int] | None = None) -> lis
     """
     chosen = complete_epochs(path) if epochs is None else epochs
     parts = [part_file(path, table, epoch) for epoch in chosen]
-    return [part for part in parts if part.exists()]
+    return [part for part in parts if is_something(part)]
 
 
 def complete_epochs(path: str | Path) -> list[int]:
     """Epochs of an unfinished run that are complete on disk, ascending."""
-    parts = (Path(path) / PARTS).glob("epochs-*.parquet")
-    return sorted(int(part.stem.removeprefix("epochs-")) for part in parts)
+    names = map(_EPOCHS_PART.fullmatch, _names_in(Path(path) / PARTS))
+    epochs = {int(name[1]): name[0] for name in names if name}
+    return sorted(epoch for epoch, name in epochs.items() if name == _part_name("epochs", epoch))
 
 
-def mark_dropped(path: Path, after: int) -> None:
+def _names_in(folder: Path) -> list[str]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return [file.name for file in folder.iterdir()]
+    return []
+
+
+def parts_after(path: Path, epoch: int) -> list[Path]:
+    """All files of later epochs, in an order in which they can be deleted one by one.
+
+    The last epoch comes first, and of an epoch the part that marks it as complete.
+    """
+    found = []
+    for part in (path / PARTS).glob("*-*.parquet"):
+        table, _, number = part.stem.rpartition("-")
+        if number.isdecimal() and int(number) > epoch:
+            found.append((-int(number), table != "epochs", part))
+    return [part for _, _, part in sorted(found)]
+
+
+def mark_dropped(path: Path, after: int, last: int | None) -> None:
     """Keep the number of the last epoch of an unfinished run whose epochs will be dropped.
 
     Args:
         path: Run directory.
         after: The last epoch that stays.
+        last: The last epoch that was recorded, also if it is lost; None if it is not known.
     """
-    held = complete_epochs(path)
-    if held and held[-1] > max(after, last_dropped(path)):
-        write_whole(path / PARTS / _DROPPED, lambda file: file.write_text(str(held[-1])))
+    held = max([*complete_epochs(path), -1 if last is None else last], default=-1)
+    if held > max(after, last_dropped(path)):
+        write_whole(path / PARTS / _DROPPED, lambda file: file.write_text(str(held)))
 
 
 def last_dropped(path: Path) -> int:
     """The last epoch that an unfinished run held and dropped, by rewinding; -1 without one."""
     file = path / PARTS / _DROPPED
-    return int(file.read_text()) if file.exists() else -1
+    if not is_something(file):
+        return -1
+    try:
+        return int(read_regular(file, _MOST_DIGITS))
+    except (OSError, ValueError) as error:
+        raise LogError(
+            f"{file} is corrupt ({error}); write the number of the last epoch that was recorded "
+            "before the run went back, or record the run again"
+        ) from error
 
 
 def part_file(path: Path, table: str, epoch: int) -> Path:
     """The file of a table's rows of one epoch."""
-    return path / PARTS / f"{table}-{epoch:05d}.parquet"
+    return path / PARTS / _part_name(table, epoch)
+
+
+def _part_name(table: str, epoch: int) -> str:
+    return f"{table}-{epoch:05d}.parquet"

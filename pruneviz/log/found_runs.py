@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pruneviz.errors import LogError, closest
 from pruneviz.log.files import UNFINISHED
-from pruneviz.log.run_directory import SPEC_FILE
+from pruneviz.log.regular_files import is_something
+from pruneviz.log.spec_file import SPEC_FILE
 
 _logger = logging.getLogger("pruneviz")
 
@@ -44,13 +45,22 @@ def run_paths(where: Where) -> list[Path]:
     return list(found.values())
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a folder is a run directory, also one whose spec is lost or no regular file.
+
+    Args:
+        folder: The folder.
+    """
+    return is_something(folder / SPEC_FILE) or is_something(folder / "epochs.parquet")
+
+
 def folders_beside(path: Path) -> list[str]:
     """Folders with recordings beside one that has none, else in `data`; the most alike first.
 
     Args:
         path: The folder.
     """
-    own = path.resolve()
+    own = Path(os.path.realpath(path))  # also of a link to itself
     above = path.parent if path.name else Path(os.path.relpath(own.parent))  # of "."
     for parent in dict.fromkeys((above, _USUAL)):
         inside = sorted(_children(parent), key=Path.is_symlink, reverse=True)
@@ -101,7 +111,9 @@ def _shortest_apart(paths: Sequence[tuple[str, ...]]) -> list[str]:
     length = 1
     while max(Counter(path[-length:] for path in bare).values()) > 1:
         length += 1
-    return ["/".join(path[-length:]).replace("//", "/") for path in bare]
+    joined = ("/".join(path[-length:]).replace("//", "/") for path in bare)
+    # bytes of a folder's name that are no Unicode cannot stand in a table
+    return [name.encode("utf-8", "backslashreplace").decode() for name in joined]
 
 
 def _same_at(paths: Sequence[tuple[str, ...]], from_end: int) -> bool:
@@ -178,14 +190,26 @@ def _runs_below(folder: Path) -> list[Path]:
         if real in seen:
             continue
         seen.add(real)
-        is_run = (path / SPEC_FILE).is_file()
+        is_run = holds_run(path)
         if is_run:
             (inside if in_run else found).append(path)
-        for below in filter(_may_hold_runs, path.iterdir()):
+        for below in filter(_may_hold_runs, _inside(path)):
             (linked if below.is_symlink() else waiting).append((below, in_run or is_run))
     for path in inside:
         _logger.warning("%s lies inside another run and is left out; move it out of there", path)
     return sorted(found)
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:  # removed meanwhile
+        return []
+    except OSError as error:
+        raise LogError(
+            f"{folder} cannot be searched for recordings ({error.strerror}); make it readable, or "
+            "name other folders"
+        ) from error
 
 
 def _may_hold_runs(path: Path) -> bool:

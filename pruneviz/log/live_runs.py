@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from pruneviz.log import schema
-from pruneviz.log.epoch_parts import parts_of
-from pruneviz.log.parquet import TablePart, joined, read_file
+from pruneviz.log.parquet import TablePart, joined
 from pruneviz.log.recordings import recordings_at, spec_table
-from pruneviz.log.run_directory import RunLog, is_sealed, read_spec
+from pruneviz.log.run_directory import RunLog
 from pruneviz.log.runs import Runs
 
 
@@ -39,22 +38,18 @@ def runs_so_far(path: Path) -> Runs:
     Raises:
         LogError: If there is no run, or a file is corrupt.
     """
-    spec, sealed = read_spec(path), is_sealed(path)
+    (run,) = recordings_at([path], include=True, choose=_shown)
     tables: dict[str, Any] = {
-        name: _rows(path, name, sealed) for name in schema.TABLES if name != "filters"
+        name: joined(run.read(name), name) for name in schema.TABLES if name != "filters"
     }
-    epochs = tables["epochs"]
-    measured = epochs.loc[epochs["sample_loss"].notna(), "epoch"]
-    chosen = list(measured if len(measured) else epochs["epoch"].tail(1))
-    tables["filters"] = _rows(path, "filters", sealed, chosen)
-    return Runs(spec=spec_table([(spec.run, spec)]), **tables)
+    # the filters of an unfinished run were chosen already
+    part = TablePart(epochs=tuple(_shown(tables["epochs"])) if run.sealed else None)
+    tables["filters"] = joined(run.read("filters", part), "filters")
+    return Runs(spec=spec_table([(run.name, run.spec)]), **tables)
 
 
-def _rows(
-    path: Path, table: str, sealed: bool, epochs: Sequence[int] | None = None
-) -> pd.DataFrame:
-    if sealed:
-        part = TablePart(epochs=None if epochs is None else tuple(epochs))
-        (recording,) = recordings_at([path])
-        return joined(recording.read(table, part), table)
-    return joined([read_file(file, table) for file in parts_of(path, table, epochs)], table)
+def _shown(epochs: pd.DataFrame | pa.Table) -> list[int]:
+    """The epochs whose filters a picture needs."""
+    rows = epochs if isinstance(epochs, pd.DataFrame) else epochs.to_pandas()
+    measured = rows.loc[rows["sample_loss"].notna(), "epoch"]
+    return list(map(int, measured if len(measured) else rows["epoch"].tail(1)))

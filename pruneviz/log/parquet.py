@@ -7,6 +7,7 @@ so other columns and epochs are not read.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.files import disk_errors, write_whole
 from pruneviz.log.older_columns import names_now
+from pruneviz.log.table_files import check_fits, check_rows, checked_schema
 
 # Smaller groups are hardly faster to read and make files larger (this size: by 0.4 %).
 _GROUP_ROWS = 1 << 16
@@ -86,38 +88,48 @@ def read_file(file: Path, table: str, part: TablePart = WHOLE) -> pa.Table:
     Raises:
         LogError: If the file is missing, cannot be read, or has unknown columns.
     """
-    with _read_errors(file):
-        held = _checked_schema(file, table)
+    with read_errors(file):
+        held = checked_schema(file, table)
         names = names_now(table, held.names)
         columns = part.columns_of(names)
         if not set(part.complete) <= set(names):
             return held.empty_table().rename_columns(names).select(columns)
         stored = dict(zip(names, held.names, strict=True))
         condition = replace(part, complete=tuple(stored[name] for name in part.complete)).condition
-        return pq.read_table(
-            file,
-            columns=[stored[name] for name in columns],
-            filters=condition,
-            page_checksum_verification=True,
-        ).rename_columns(columns)
+        named = [stored[name] for name in columns]
+        check_fits(file, [held.field(name) for name in named], part.epochs)
+        rows = pq.read_table(
+            file, columns=named, filters=condition, page_checksum_verification=True
+        ).replace_schema_metadata(None)
+        check_rows(rows, table)
+        return rows.rename_columns(columns)
 
 
 def check_file(file: Path, table: str) -> None:
     """Raise the errors of `read_file` that do not need its rows."""
-    with _read_errors(file):
-        _checked_schema(file, table)
+    with read_errors(file):
+        checked_schema(file, table)
+
+
+def check_pages(file: Path, table: str) -> None:
+    """Read a file to its end, block by block, and raise the errors of `read_file`."""
+    with read_errors(file):
+        checked_schema(file, table)
+        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+            for batch in opened.iter_batches(batch_size=_GROUP_ROWS):
+                check_rows(batch, table)
 
 
 def columns_of_file(file: Path, table: str) -> list[str]:
     """Columns of a file, found without reading rows."""
-    with _read_errors(file):
-        return names_now(table, _checked_schema(file, table).names)
+    with read_errors(file):
+        return names_now(table, checked_schema(file, table).names)
 
 
 def columns_with_values(file: Path, table: str) -> list[str]:
     """Columns of a file that are not null in every row, found without reading rows."""
-    with _read_errors(file):
-        names = names_now(table, _checked_schema(file, table).names)
+    with read_errors(file):
+        names = names_now(table, checked_schema(file, table).names)
         footer = pq.read_metadata(file)
         groups = [footer.row_group(place) for place in range(footer.num_row_groups)]
         return [
@@ -181,6 +193,13 @@ def write_table(path: Path, table: pa.Table, *, level: int | None = None) -> Non
     write_whole(
         path, lambda file: pq.write_table(table, file, row_group_size=_GROUP_ROWS, **options)
     )
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """The content of the file that `write_table` would write."""
+    content = io.BytesIO()
+    pq.write_table(table, content, row_group_size=_GROUP_ROWS, **_write_options(table.schema))
+    return content.getvalue()
 
 
 def write_blocks(blocks: Iterable[pd.DataFrame], out: Path, described: pa.Schema) -> None:
@@ -263,7 +282,8 @@ def _column(frame: pd.DataFrame, field: pa.Field) -> pa.Array:
 
 
 @contextmanager
-def _read_errors(file: Path) -> Iterator[None]:
+def read_errors(file: Path) -> Iterator[None]:
+    """Turn failures to read a file of a run into a `LogError` that names it."""
     try:
         yield
     except FileNotFoundError:
@@ -280,19 +300,6 @@ def _has_value(group: pq.RowGroupMetaData, column: int) -> bool:
     counts = group.column(column).statistics
     # without statistics nobody knows, and the column counts as recorded
     return counts is None or not counts.has_null_count or counts.null_count < group.num_rows
-
-
-def _checked_schema(file: Path, table: str) -> pa.Schema:
-    """The schema of a file; raises if a column is missing or has another type."""
-    found = pq.read_schema(file)
-    own = {field.name: field.type for field in found if pa.types.is_string(field.type)}
-    described = schema.arrow_schema(table, found.names, own)
-    types = {field.name: field.type for field in described}
-    wrong = [field.name for field in found if field.type != types[field.name]]
-    wrong += sorted(set(schema.SORT_KEYS[table]) - set(found.names))
-    if wrong:
-        raise LogError(f"column {', '.join(wrong)} is missing or of another type")
-    return found
 
 
 def _check_same_types(parts: Sequence[pa.Table], table: str) -> None:

@@ -12,18 +12,20 @@ import pyarrow.compute as pc
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.epoch_parts import complete_epochs, parts_of
+from pruneviz.log.checksums import FileSum, check_digest, check_size
 from pruneviz.log.found_runs import names_apart
+from pruneviz.log.live_tables import Choose, tables_now
 from pruneviz.log.parquet import (
     WHOLE,
     TablePart,
+    check_file,
     columns_of_file,
     columns_with_values,
     read_file,
     renamed_run,
 )
-from pruneviz.log.run_directory import is_sealed, read_spec
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
+from pruneviz.log.spec_file import StoredRun, read_run
 
 _CORRELATIONS_SINCE = 2  # first schema version with that table in sealed runs
 
@@ -37,6 +39,7 @@ class Recording:
         spec: Its facts, with its own name.
         name: Name of the run among others.
         sealed: Whether it is finished.
+        sums: What its tables held when they were written; empty if an older pruneviz wrote them.
         held: Rows by table of an unfinished run, which may change on disk; none where it is left
             out.
     """
@@ -45,7 +48,9 @@ class Recording:
     spec: RunSpec
     name: str
     sealed: bool = True
+    sums: Mapping[str, FileSum] = field(default_factory=dict, repr=False)
     held: Mapping[str, pa.Table] | None = field(default=None, repr=False)
+    _checked: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def files(self, table: str) -> list[Path]:
         """The files of a table in a finished run: one, or none in an older schema."""
@@ -58,12 +63,45 @@ class Recording:
         return [file]
 
     def read(self, table: str, part: TablePart = WHOLE) -> list[pa.Table]:
-        """A part of a table under the name of the run: one piece, or none in an older schema."""
+        """A part of a table under the name of the run: one piece, or none in an older schema.
+
+        The first part that is read of a table checks its whole file.
+
+        Raises:
+            LogError: If the file is not the one that was written.
+        """
         if self.held is None:
+            self.check_digest(table)
             parts = [read_file(file, table, part) for file in self.files(table)]
         else:
             parts = [part.of_rows(self.held[table])]
         return [self._named(rows, table) for rows in parts]
+
+    def check_sizes(self) -> None:
+        """Check the files of all tables, as far as that is possible without reading rows.
+
+        Raises:
+            LogError: If one is missing, or cannot be the one that was written.
+        """
+        for table in schema.TABLES:
+            for file in self.files(table):
+                check_file(file, table)
+                if table in self.sums:
+                    check_size(file, self.sums[table])
+
+    def check_digest(self, table: str) -> None:
+        """Check every byte of the file of a table, once.
+
+        Raises:
+            LogError: If it is not the file that was written.
+        """
+        if table in self._checked:
+            return
+        for file in self.files(table):
+            if table in self.sums:
+                check_size(file, self.sums[table])
+                check_digest(file, self.sums[table])
+        self._checked.add(table)
 
     def _named(self, rows: pa.Table, table: str) -> pa.Table:
         """The rows under the name of the run, whatever their file calls it."""
@@ -95,22 +133,25 @@ class Recording:
         return [name for name in rows.column_names if rows[name].null_count < len(rows)]
 
 
-def recordings_at(paths: Sequence[Path], *, include: bool = False) -> list[Recording]:
+def recordings_at(
+    paths: Sequence[Path], *, include: bool = False, choose: Choose | None = None
+) -> list[Recording]:
     """Open several run directories; runs of one name are told apart by a part of their path.
 
     Args:
         paths: Run directories.
         include: Whether to read unfinished runs.
+        choose: Of unfinished runs, which epochs of the filters to read, as for `tables_now`.
 
     Raises:
         LogError: If a spec cannot be read, or an unfinished run that is included is corrupt.
     """
-    specs = [read_spec(path) for path in paths]
-    names = names_apart(paths, [spec.run for spec in specs])
+    stored = [read_run(path) for path in paths]
+    names = names_apart(paths, [run.spec.run for run in stored])
     return [
         # absolute, because a table may be read after the working directory has changed
-        _recording(path.absolute(), spec, name, include)
-        for path, spec, name in zip(paths, specs, names, strict=True)
+        _recording(path.absolute(), run, name, include, choose)
+        for path, run, name in zip(paths, stored, names, strict=True)
     ]
 
 
@@ -129,29 +170,12 @@ def spec_table(specs: Sequence[tuple[str, RunSpec]]) -> pd.DataFrame:
     return pd.DataFrame(hashable, columns=list(names))
 
 
-def _recording(path: Path, spec: RunSpec, name: str, include: bool) -> Recording:
-    if is_sealed(path):
-        return Recording(path, spec, name)
-    if not include:
-        return Recording(path, spec, name, sealed=False)
-    try:
-        return Recording(path, spec, name, sealed=False, held=_tables_now(path))
-    except LogError:
-        if not is_sealed(path):
-            raise
-        # It was finished while it was read, which removes the parts.
-        return Recording(path, read_spec(path), name)
-
-
-def _tables_now(path: Path) -> dict[str, pa.Table]:
-    """All tables of an unfinished run, up to the same epoch."""
-    epochs = complete_epochs(path)
-    return {table: _rows_now(path, table, epochs) for table in schema.TABLES}
-
-
-def _rows_now(path: Path, table: str, epochs: Sequence[int]) -> pa.Table:
-    empty = schema.arrow_schema(table, []).empty_table()
-    parts = [empty, *(read_file(file, table) for file in parts_of(path, table, epochs))]
-    rows = pa.concat_tables(parts, promote_options="default")
-    keys = [(key, "ascending") for key in schema.SORT_KEYS[table] if key != "run"]
-    return rows.sort_by(keys)  # stable
+def _recording(
+    path: Path, run: StoredRun, name: str, include: bool, choose: Choose | None
+) -> Recording:
+    while include and not run.sealed:
+        held = tables_now(path, choose)
+        if held is not None:
+            return Recording(path, run.spec, name, sealed=False, held=held)
+        run = read_run(path)  # it was finished meanwhile, which adds facts
+    return Recording(path, run.spec, name, run.sealed, run.tables)

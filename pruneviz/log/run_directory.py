@@ -1,8 +1,8 @@
-"""One run directory: create, append, seal, resume, and read the spec.
+"""One run directory: create, append, seal and resume.
 
 ```
 <run>/spec.json  epochs.parquet  filters.parquet  rounds.parquet  correlations.parquet   sealed
-<run>/spec.json  parts/filters-00010.parquet  ...                                being recorded
+<run>/spec.json  parts/filters-00010.parquet  ...  .lock                         being recorded
 ```
 A run with flow also has flow.parquet.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,33 @@ import pyarrow as pa
 
 from pruneviz.errors import LogError
 from pruneviz.log import older_columns, schema
-from pruneviz.log.epoch_parts import PARTS, complete_epochs, mark_dropped, part_file, parts_of
-from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished, write_whole
-from pruneviz.log.flow_epochs import warn_of_left_out
+from pruneviz.log.checksums import FileSum
+from pruneviz.log.epoch_parts import PARTS, complete_epochs, part_file, parts_of
+from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished
+from pruneviz.log.flow_epochs import check_free, warn_of_left_out
 from pruneviz.log.parquet import (
     TablePart,
     arrow_table,
-    corrupt,
     joined,
     read_file,
     sort_rows,
     write_table,
 )
+from pruneviz.log.part_chain import PartChain
+from pruneviz.log.planned_epochs import check_planned
 from pruneviz.log.pruning_options import OPTION_NAMES
+from pruneviz.log.run_lock import LOCK_FILE, RunLock, check_idle
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.spec_file import (
+    SPEC_FILE,
+    as_json,
+    is_sealed,
+    read_spec,
+    stored_facts,
+    write_spec,
+)
 
-SPEC_FILE, _CHECKPOINT = "spec.json", "checkpoint"
+_CHECKPOINT = "checkpoint"
 
 
 class RunLog:
@@ -50,8 +61,10 @@ class RunLog:
         LogError: On misuse, or if the disk cannot be written to. Appended epochs stay.
     """
 
-    def __init__(self, path: Path, spec: RunSpec) -> None:
+    def __init__(self, path: Path, spec: RunSpec, parts: PartChain | None = None) -> None:
         self.path, self.spec = path, spec
+        self.planned: Collection[int] | None = None  # epochs without which it is not sealed
+        self._parts = parts
         self._noted: dict[str, Any] = {}
         self.flow: dict[int, set[str]] = {}  # layers by epoch, of this process
 
@@ -59,44 +72,68 @@ class RunLog:
     def create(cls, path: str | Path, spec: RunSpec) -> RunLog:
         """Start a new run in `path`, which must be empty or missing."""
         path = Path(path)
-        if not _is_free(path):
-            raise LogError(
-                f"{path} already holds {_content_of(path)}; "
-                "choose another folder, or delete it first"
-            )
-        _as_json(spec.to_dict())  # raises for facts that cannot be stored, before writing
+        _check_free(path)
+        as_json(spec.to_dict())  # raises for facts that cannot be stored, before writing
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-            _write_spec(path, spec, sealed=False)
-            (path / PARTS).mkdir()
-        return cls(path, spec)
+            lock = RunLock(path)
+            try:
+                _check_free(path)  # another process may have been faster
+                write_spec(path, spec)
+                (path / PARTS).mkdir()
+                return cls(path, spec, PartChain.begin(path, lock))
+            except BaseException:
+                lock.release(remove=_is_free(path))
+                raise
 
     @classmethod
     def resume(cls, path: str | Path, spec: RunSpec) -> RunLog:
         """Continue an unfinished run; `spec` must agree with its original spec."""
         path = Path(path)
-        if is_sealed(path):
-            raise LogError(
-                f"{path} is a finished run; there is nothing to resume, "
-                "choose another folder or delete it"
-            )
+        _check_unfinished(path)
         before = check_same_options(path, spec.to_dict())
         older_columns.check_continues(before, path)
+        lock = RunLock(path)
+        try:
+            _check_unfinished(path)  # another process may have finished it meanwhile
+        except LogError:
+            lock.release(remove=True)
+            raise
         with disk_errors(path):
             remove_unfinished(path)
             # missing if the process was killed during creation
             (path / PARTS).mkdir(exist_ok=True)
-        return cls(path, before)
+            parts = PartChain(path, lock, before.schema_version)
+        parts.warn_of_damage()
+        return cls(path, before, parts)
 
     @property
     def epochs(self) -> list[int]:
-        """Complete epochs on disk, ascending."""
-        return complete_epochs(self.path)
+        """Complete epochs, ascending; after a damage none."""
+        return complete_epochs(self.path) if self._parts is None else self._parts.epochs
 
     @property
     def checkpoint(self) -> Path:
-        """Folder for the checkpoint of a training loop; removed when the run is sealed."""
+        """Folder for the checkpoint of a training loop; removed when the run is sealed.
+
+        Raises:
+            LogError: If another recorder or process has taken over the run.
+        """
+        if not is_sealed(self.path):
+            self._writing()
         return self.path / _CHECKPOINT
+
+    def release(self) -> None:
+        """Let other processes record the run; the next write takes it back, if none did."""
+        if self._parts is not None:
+            self._parts.lock.release()
+
+    def _writing(self) -> PartChain:
+        """The parts, if the run is still this log's to write."""
+        if self._parts is None:
+            self._parts = PartChain(self.path, RunLock(self.path), self.spec.schema_version)
+        self._parts.lock.check()
+        return self._parts
 
     def append(
         self,
@@ -111,7 +148,8 @@ class RunLog:
         """Write the rows of one epoch, all tables or none; an epoch can be appended only once."""
         if is_sealed(self.path):
             raise LogError(f"{self.path} is closed; start a new run in another folder")
-        if self.part("epochs", epoch).exists():
+        parts = self._writing()
+        if epoch in parts.epochs:
             raise LogError(
                 f"{self.path} already holds epoch {epoch}; an epoch can be appended only once"
             )
@@ -123,10 +161,7 @@ class RunLog:
         }
         tables = self._tables({**given, "epochs": epochs})
         with disk_errors(self.path):
-            for name in set(schema.TABLES) - {*tables, "flow"}:
-                # May be left by a process that was killed at this epoch.
-                self.part(name, epoch).unlink(missing_ok=True)
-            self._write_parts(epoch, tables)
+            parts.append(epoch, tables)
 
     def replace(
         self,
@@ -137,16 +172,36 @@ class RunLog:
         correlations: pd.DataFrame | None = None,
         halves: pd.DataFrame | None = None,
     ) -> None:
-        """Write rows of a recorded epoch anew; tables that are not given stay."""
+        """Write rows of the last epoch anew; tables that are not given stay."""
+        parts = self._writing()
+        if epoch != max(parts.epochs, default=None):
+            raise LogError(f"{self.path}: only the last epoch can be written anew, not {epoch}")
         given = {
             "filters": filters,
             "correlations": correlations,
             "halves": halves,
             "epochs": epochs,
         }
-        tables = self._tables(given)
         with disk_errors(self.path):
-            self._write_parts(epoch, tables)
+            parts.replace(self._tables(given))
+
+    def add_flow(self, epoch: int, rows: pd.DataFrame) -> None:
+        """Write rows of a table of flow, beside those that this process took before.
+
+        Raises:
+            LogError: If a later epoch is recorded, or a layer has flow at this epoch.
+        """
+        if is_sealed(self.path):
+            raise LogError(f"{self.path} is closed; take the flow before the recorder is closed")
+        parts, layers = self._writing(), set(rows["layer"])
+        check_free(self.path, epoch, layers, self.flow)
+        added = rows.assign(run=self.spec.run)
+        if epoch in self.flow:  # else there may be rows of a process that was killed
+            before = self.rows_at("flow", epoch).astype({"run": str, "layer": str})
+            added = pd.concat([before, added])
+        with disk_errors(self.path):
+            parts.add_flow(epoch, arrow_table("flow", added))
+        self.flow.setdefault(epoch, set()).update(layers)
 
     def _tables(self, given: Mapping[str, pd.DataFrame | None]) -> dict[str, pa.Table]:
         return {
@@ -154,11 +209,6 @@ class RunLog:
             for name, frame in given.items()
             if frame is not None
         }
-
-    def _write_parts(self, epoch: int, tables: Mapping[str, pa.Table]) -> None:
-        # The epochs part comes last, because it marks the epoch as complete.
-        for name in sorted(tables, key=lambda name: name == "epochs"):
-            write_table(self.part(name, epoch), tables[name])
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add facts to the spec; they are written to `spec.json` when the run is sealed.
@@ -177,12 +227,14 @@ class RunLog:
                 f"the spec of {self.spec.run} already holds {', '.join(held)}; "
                 "note the fact under another name"
             )
-        _as_json(RunSpec.from_dict({**spec, **facts}).to_dict())  # raises if not storable
+        as_json(RunSpec.from_dict({**spec, **facts}).to_dict())  # raises if not storable
         self._noted |= facts
 
     def read(self, table: str) -> pd.DataFrame:
         """All rows appended to a table."""
-        return joined([read_file(part, table) for part in parts_of(self.path, table)], table)
+        return joined(
+            [read_file(part, table) for part in parts_of(self.path, table, self.epochs)], table
+        )
 
     def rows_at(self, table: str, epoch: int) -> pd.DataFrame:
         """The rows of a recorded epoch in a table."""
@@ -191,30 +243,32 @@ class RunLog:
 
     def drop_after(self, epoch: int) -> None:
         """Delete the epochs after `epoch`, to resume from an earlier checkpoint."""
-        self.flow = {known: layers for known, layers in self.flow.items() if known <= epoch}
+        parts = self._writing()
         with disk_errors(self.path):
-            mark_dropped(self.path, epoch)
-            for later in self.epochs:
-                if later <= epoch:
-                    continue
-                # The epochs part first, because it marks the epoch as complete.
-                for table in ("epochs", *schema.TABLES):
-                    self.part(table, later).unlink(missing_ok=True)
+            parts.drop_after(epoch)
+        self.flow = {known: layers for known, layers in self.flow.items() if known <= epoch}
 
     def seal(self) -> None:
         """Write one file per table and mark the run finished.
 
         An interrupted seal can be repeated. A warning names epochs with flow alone.
+
+        Raises:
+            LogError: If a part is lost or damaged, a planned epoch is missing, or the disk cannot
+                be written to. Nothing is lost by it.
         """
-        if not is_sealed(self.path):
-            warn_of_left_out(self.path, set(self.flow) - set(self.epochs))
         with disk_errors(self.path):
             if not is_sealed(self.path):
+                self._writing().check()
+                check_planned(self.path, self.epochs, self.planned, self.spec.epochs)
+                warn_of_left_out(self.path, set(self.flow) - set(self.epochs))
                 self._write_whole_tables()
             remove_unfinished(self.path)
-            for folder in (self.path / PARTS, self.checkpoint):
+            for folder in (self.path / PARTS, self.path / _CHECKPOINT):
                 if folder.exists():
                     shutil.rmtree(folder)
+        if self._parts is not None:
+            self._parts.lock.release(remove=True)
 
     def _write_whole_tables(self) -> None:
         version = {"schema_version": schema.SCHEMA_VERSION}
@@ -237,24 +291,12 @@ def write_sealed(
         tables: Rows by table name.
         level: Compression level of zstd, up to 22. Default: a quick one.
     """
+    sums = {}
     for table, rows in tables.items():
-        whole = arrow_table(table, sort_rows(rows, table))
-        write_table(path / f"{table}.parquet", whole, level=level)
-    _write_spec(path, spec, sealed=True)
-
-
-def read_spec(path: str | Path) -> RunSpec:
-    """The spec of a run directory.
-
-    Raises:
-        LogError: If it is missing, corrupt, or of a newer schema.
-    """
-    facts = _read_spec_file(Path(path))
-    facts.pop("sealed", None)
-    try:
-        return RunSpec.from_dict(older_columns.facts_now(facts))
-    except (TypeError, LogError) as error:
-        raise corrupt(Path(path) / SPEC_FILE, error) from error
+        whole, file = arrow_table(table, sort_rows(rows, table)), path / f"{table}.parquet"
+        write_table(file, whole, level=level)
+        sums[table] = FileSum.of_file(file)
+    write_spec(path, spec, sums)
 
 
 def last_epoch_of(path: str | Path) -> int | None:
@@ -263,39 +305,6 @@ def last_epoch_of(path: str | Path) -> int | None:
         whole = read_file(Path(path) / "epochs.parquet", "epochs", TablePart(("epoch",)))
         return max(whole["epoch"].to_pylist(), default=None)
     return max(complete_epochs(path), default=None)
-
-
-def reopen(path: str | Path) -> None:
-    """Make a finished run unfinished again, so that a longer training can continue it.
-
-    Does nothing where there is no finished run. An interrupted call leaves a run that can be
-    reopened.
-
-    Raises:
-        LogError: If a file is corrupt, or the disk cannot be written to.
-    """
-    path = Path(path)
-    if not is_sealed(path):
-        return
-    spec = read_spec(path)
-    older_columns.check_continues(spec, path)
-    log = RunLog(path, spec)
-    whole = {name: path / f"{name}.parquet" for name in spec.tables}
-    tables = {name: joined([read_file(file, name)], name) for name, file in whole.items()}
-    with disk_errors(path):
-        (path / PARTS).mkdir(exist_ok=True)
-        for name, rows in tables.items():
-            for epoch in rows["epoch"].unique():
-                part = arrow_table(name, rows[rows["epoch"] == epoch])
-                write_table(log.part(name, int(epoch)), part)
-        _write_spec(path, spec, sealed=False)
-        for file in whole.values():
-            file.unlink(missing_ok=True)
-
-
-def is_sealed(path: str | Path) -> bool:
-    """Whether a run directory holds a finished run."""
-    return (Path(path) / SPEC_FILE).exists() and bool(_read_spec_file(Path(path)).get("sealed"))
 
 
 def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
@@ -307,8 +316,8 @@ def check_same_options(path: str | Path, options: Mapping[str, Any]) -> RunSpec:
     Raises:
         LogError: If an option differs; names it and both values.
     """
-    before, stored = read_spec(path), _read_spec_file(Path(path))
-    now = RunSpec.from_dict({"run": before.run, **json.loads(_as_json(options))})
+    before, stored = read_spec(path), stored_facts(Path(path))
+    now = RunSpec.from_dict({"run": before.run, **json.loads(as_json(options))})
     was, given = before.to_dict(), now.to_dict()
     # Options added by a later pruneviz version are not stored and cannot differ.
     compared = [name for name in _FIXED if name in options and name in stored]
@@ -338,48 +347,30 @@ _FIXED = (
 )
 
 
-def _read_spec_file(path: Path) -> dict[str, Any]:
-    file = path / SPEC_FILE
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        version = int(facts["schema_version"])
-    except FileNotFoundError:
+def _check_free(path: Path) -> None:
+    """Check that a run may start in a folder."""
+    if not _is_free(path):
+        check_idle(path)
         raise LogError(
-            f"{path} is no run directory: it has no {SPEC_FILE}; record one with pruneviz record"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise corrupt(file, error) from error
-    if version > schema.SCHEMA_VERSION:
-        raise LogError(
-            f"{file} has schema {version}, this pruneviz reads up to {schema.SCHEMA_VERSION}; "
-            "install a newer pruneviz"
+            f"{path} already holds {_content_of(path)}; choose another folder, or delete it first"
         )
-    return facts
-
-
-def _write_spec(path: Path, spec: RunSpec, *, sealed: bool) -> None:
-    text = _as_json({**spec.to_dict(), "sealed": sealed})
-    write_whole(path / SPEC_FILE, lambda file: file.write_text(text + "\n", encoding="utf-8"))
-
-
-def _as_json(facts: Mapping[str, Any]) -> str:
-    def plain(value: Any) -> Any:
-        return value.item() if hasattr(value, "item") else str(value)
-
-    try:
-        return json.dumps(dict(facts), indent=2, default=plain, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise LogError(
-            f"a fact of the run cannot be stored in {SPEC_FILE} ({error}); "
-            "give finite numbers, texts and lists of them"
-        ) from error
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a run may start here: no file, and nothing but half-written files in a folder."""
+    """Whether there is nothing, or a folder with nothing but what a killed process left."""
     if not path.exists():
         return True
-    return path.is_dir() and all(file.match(f".*{UNFINISHED}") for file in path.iterdir())
+    return path.is_dir() and all(
+        file.name == LOCK_FILE or file.match(f".*{UNFINISHED}") for file in path.iterdir()
+    )
+
+
+def _check_unfinished(path: Path) -> None:
+    if is_sealed(path):
+        raise LogError(
+            f"{path} is a finished run; there is nothing to resume, choose another folder or "
+            "delete it"
+        )
 
 
 def _content_of(path: Path) -> str:

@@ -123,7 +123,7 @@ class RunSpec:
         positive = len(self.temperatures) > 0 and all(
             is_number(t) and 0 < t < float("inf") for t in self.temperatures
         )
-        clash = sorted(set(self.extra) & {"sealed", "extra", *SPEC_FACTS})
+        clash = sorted(set(self.extra) & {"sealed", "table_files", "extra", *SPEC_FACTS})
         _require(slug, "run", self.run, "a slug of letters, digits, '.', '_' and '-'")
         _require(self.bn in BN_MODES, "bn", self.bn, f"one of {', '.join(BN_MODES)}")
         _require(self.unit in ROW_KINDS, "unit", self.unit, f"one of {', '.join(ROW_KINDS)}")

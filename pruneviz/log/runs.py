@@ -16,9 +16,9 @@ from pruneviz.log import schema
 from pruneviz.log.arguments import as_tuple, is_whole
 from pruneviz.log.described_runs import in_html, in_words
 from pruneviz.log.found_runs import Where, run_paths
-from pruneviz.log.parquet import TablePart, check_file, joined, rows_of_runs
+from pruneviz.log.parquet import TablePart, joined, rows_of_runs
 from pruneviz.log.recordings import Recording, recordings_at, spec_table
-from pruneviz.log.run_directory import is_sealed
+from pruneviz.log.spec_file import is_sealed
 from pruneviz.log.thin_copies import ThinCopy, lacks_epochs, thin_copy, thin_rows
 
 # facts with a fixed set of values, of which a set of runs need not have all
@@ -336,9 +336,8 @@ def load(path: Where, unfinished: Unfinished = "include") -> Runs:
             "unfinished='include' (or 'skip')"
         )
     runs = _loaded(found, include=unfinished == "include")
-    for table in schema.TABLES:
-        for file in runs.files(table):
-            check_file(file, table)
+    for recording in runs._recordings:
+        recording.check_sizes()
     if unfinished == "include" and runs.unfinished:
         _logger.warning("%s", _unfinished_line(runs))
     return runs

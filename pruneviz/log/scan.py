@@ -20,11 +20,14 @@ import pyarrow.parquet as pq
 from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.arguments import as_tuple
+from pruneviz.log.checksums import FileSum, check_digest, check_size
 from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.older_columns import names_now
 from pruneviz.log.parquet import TablePart, check_file, corrupt, joined, renamed_run
 from pruneviz.log.recordings import Recording, recordings_at
-from pruneviz.log.run_directory import is_sealed
+from pruneviz.log.regular_files import check_regular
+from pruneviz.log.spec_file import is_sealed
+from pruneviz.log.table_files import check_rows
 from pruneviz.log.thin_copies import THINNED, ThinCopy, thin_copy
 
 # Large enough that the fixed cost per call does not matter; arrays of one block take at most
@@ -43,6 +46,7 @@ class Scan:
         block_rows: Target number of rows per block.
         stored: Run name in the file, of runs that have another name here.
         thin: What the thin copies among the runs hold.
+        sums: What the files held when they were written, by run name; none of older runs.
     """
 
     files: Mapping[str, Path]
@@ -51,6 +55,8 @@ class Scan:
     block_rows: int = BLOCK_ROWS
     stored: Mapping[str, str] = field(default_factory=dict)
     thin: tuple[ThinCopy, ...] = ()
+    sums: Mapping[str, FileSum] = field(default_factory=dict, repr=False)
+    _checked: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
     def thin_facts(self) -> pd.DataFrame:
@@ -78,6 +84,7 @@ class Scan:
         known = {name: self._categories[name] for name in ("run", "layer") if name in names}
         for run, file in self.files.items():
             stored = self.stored.get(run, run)
+            self._check(run, file)
             for table in _whole_epochs(stored, file, names, self.block_rows):
                 frame = (table if stored == run else renamed_run(table, run)).to_pandas()
                 for name, categories in known.items():
@@ -92,6 +99,12 @@ class Scan:
             {name: pd.CategoricalDtype(categories) for name, categories in self._categories.items()}
         )
 
+    def _check(self, run: str, file: Path) -> None:
+        """Check every byte of a file, before its rows are read for the first time."""
+        if run in self.sums and run not in self._checked:
+            check_digest(file, self.sums[run])
+        self._checked.add(run)
+
     @cached_property
     def _categories(self) -> dict[str, list[str]]:
         """Run names (of runs with rows) and layer names, in order of appearance."""
@@ -99,6 +112,7 @@ class Scan:
         runs = []
         for run, file in self.files.items():
             rows = 0
+            self._check(run, file)
             for batch in _batches(file, ["layer"], self.block_rows):
                 layers |= dict.fromkeys(batch["layer"].dictionary.to_pylist())
                 rows += len(batch)
@@ -131,11 +145,15 @@ def scan(path: Where) -> Scan:
     files = {run.name: run.path / "filters.parquet" for run in recordings}
     stored = {run.name: run.spec.run for run in recordings if run.name != run.spec.run}
     footers = [_footer(file) for file in files.values()]
+    sums = {run.name: run.sums["filters"] for run in recordings if "filters" in run.sums}
+    for name, expected in sums.items():
+        check_size(files[name], expected)
     named = {name for names, _ in footers for name in names}
     described = schema.arrow_schema("filters", sorted(named))
     columns = tuple(name for name in described.names if name in named)
     thin = tuple(_thin_copy(run) for run in recordings if THINNED in run.spec.extra)
-    return Scan(files, columns, sum(rows for _, rows in footers), stored=stored, thin=thin)
+    total = sum(rows for _, rows in footers)
+    return Scan(files, columns, total, stored=stored, thin=thin, sums=sums)
 
 
 def _thin_copy(run: Recording) -> ThinCopy:
@@ -159,12 +177,14 @@ def _footer(file: Path) -> tuple[list[str], int]:
 
 def _batches(file: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
     try:
+        check_regular(file)
         with pq.ParquetFile(file, page_checksum_verification=True) as found:
             stored = found.schema_arrow.names
             held = dict(zip(names_now("filters", stored), stored, strict=True))
             there = [name for name in columns if name in held]
             of_file = [held[name] for name in there]
             for batch in found.iter_batches(batch_size=rows, columns=of_file):
+                check_rows(batch, "filters")
                 yield batch.select(of_file).rename_columns(there)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise corrupt(file, error) from error
@@ -199,7 +219,7 @@ def _check_rows(run: str, file: Path, batch: pa.RecordBatch, epochs: np.ndarray,
     runs = batch["run"].dictionary.to_pylist()
     if runs != [run]:
         raise LogError(
-            f"{file} holds rows of {', '.join(runs)}, but its spec.json names {run}; "
+            f"{file} holds rows of {', '.join(map(str, runs))}, but its spec.json names {run}; "
             "name the run in spec.json as its rows do"
         )
 

@@ -17,8 +17,9 @@ from pruneviz.log.flow_columns import FLOW
 from pruneviz.log.vocabulary import ROW_KINDS
 
 # 2 added the table `correlations` and the columns of single weights, 3 the standard errors of the
-# sample as drawn; `pruneviz.log.older_columns` names those of before
-SCHEMA_VERSION = 3
+# sample as drawn (`pruneviz.log.older_columns` names those of before), 4 the sums of tables in the
+# spec and the records in parts
+SCHEMA_VERSION = 4
 
 FILTER_KEYS = ("run", "epoch", "layer", "filter")
 CHEAP_COLUMNS = ("theta_norm2", "theta_l1", "sigma")

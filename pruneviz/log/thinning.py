@@ -18,9 +18,11 @@ import pandas as pd
 from pruneviz.errors import LogError, unknown_name
 from pruneviz.log import schema
 from pruneviz.log.files import disk_errors, whole_folder
-from pruneviz.log.parquet import joined, read_file
-from pruneviz.log.run_directory import is_sealed, read_spec, write_sealed
+from pruneviz.log.parquet import joined
+from pruneviz.log.recordings import recordings_at
+from pruneviz.log.run_directory import write_sealed
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.spec_file import is_sealed, read_spec
 from pruneviz.log.thin_copies import CHEAP, THINNED, measured_epochs
 
 _LEVEL = 19  # of zstd: a fifth smaller than by default, written once and read as fast
@@ -74,7 +76,8 @@ def thin(
     spec = _full_spec(run, epochs is not None or columns is not None)
     if target.exists():
         raise LogError(f"{target} already exists; choose another folder, or delete it first")
-    tables = {name: joined([read_file(_file(run, name), name)], name) for name in spec.tables}
+    (whole,) = recordings_at([run])  # which checks that the files are those that were written
+    tables = {name: joined(whole.read(name), name) for name in spec.tables}
     filters = tables["filters"]
     measured = _chosen(epochs, _measured_epochs(filters, spec, run), run)
     kept = _with_columns(filters[filters["epoch"].isin(measured)], columns, spec, run)

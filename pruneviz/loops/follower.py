@@ -15,7 +15,9 @@ from typing import Any
 from torch import nn
 
 from pruneviz.errors import LogError
-from pruneviz.log.run_directory import SPEC_FILE, reopen
+from pruneviz.log.reopening import reopen
+from pruneviz.log.run_lock import check_idle
+from pruneviz.log.spec_file import SPEC_FILE
 from pruneviz.recording.epoch_facts import checked_facts
 from pruneviz.recording.ranks import rank
 from pruneviz.recording.recorder import Recorder
@@ -77,6 +79,7 @@ class Follower:
             self._recorder = self._opened(model, self._out, resume=True)
             self._recorder.rewind(-1)
         elif (self._out / SPEC_FILE).exists():
+            check_idle(self._out)
             raise LogError(
                 f"{self._out} already holds a run, and this training starts anew; to continue it, "
                 f"{self._continuing}; otherwise choose another folder, or delete it"

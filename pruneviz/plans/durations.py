@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 
 from pruneviz.console.words import duration
-from pruneviz.log.run_directory import is_sealed, read_spec
+from pruneviz.log.spec_file import is_sealed, read_spec
 from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.run_plan import RunPlan
 

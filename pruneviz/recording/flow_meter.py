@@ -12,13 +12,9 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from pruneviz.errors import LogError, MeasureError, PrunevizError
+from pruneviz.errors import MeasureError, PrunevizError
 from pruneviz.log.arguments import is_whole
-from pruneviz.log.files import disk_errors
 from pruneviz.log.flow_columns import FLOW
-from pruneviz.log.flow_epochs import check_free
-from pruneviz.log.parquet import arrow_table, write_table
-from pruneviz.log.run_directory import RunLog, is_sealed
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.repeatability import check_repeatable, fixed_batches
 from pruneviz.measuring.rows import PrunedRows
@@ -170,7 +166,7 @@ class FlowMeter:
             raise MeasureError(f"epoch={epoch!r}; give the number of epochs trained, such as 1")
         rows = flow_rows(self._sums, int(epoch), OF_SGD if self._unknown else ())
         if len(rows) and self._recorder is not None and self._recorder.records:
-            _append(self._recorder.log, int(epoch), rows)
+            self._recorder.log.add_flow(int(epoch), rows)
             self._taken = [held for held in self._taken if not _holds(held, epoch)]  # rewound
         elif any(_holds(held, epoch) for held in self._taken):
             raise MeasureError(
@@ -334,20 +330,6 @@ class FlowMeter:
 
     def _own(self) -> tuple[Any, Any, Any, Any]:
         return self._model, self._batches, self._layers, self._options
-
-
-def _append(log: RunLog, epoch: int, rows: pd.DataFrame) -> None:
-    """Write rows into a run, beside those of other meters of this process."""
-    if is_sealed(log.path):
-        raise LogError(f"{log.path} is closed; take the flow before the recorder is closed")
-    layers = set(rows["layer"])
-    check_free(log.path, epoch, layers, log.flow)
-    added = rows.assign(run=log.spec.run)
-    if epoch in log.flow:  # else there may be rows of a process that was killed
-        added = pd.concat([log.rows_at("flow", epoch).astype({"run": str, "layer": str}), added])
-    with disk_errors(log.path):
-        write_table(log.part("flow", epoch), arrow_table("flow", added))
-    log.flow.setdefault(epoch, set()).update(layers)
 
 
 def _holds(rows: pd.DataFrame, epoch: int) -> bool:

@@ -11,16 +11,10 @@ from typing import Any, Literal, TypeAlias
 
 from pruneviz.errors import LogError
 from pruneviz.log.arguments import is_whole
-from pruneviz.log.run_directory import (
-    SPEC_FILE,
-    RunLog,
-    check_same_options,
-    is_sealed,
-    last_epoch_of,
-    read_spec,
-    reopen,
-)
+from pruneviz.log.reopening import reopen
+from pruneviz.log.run_directory import RunLog, check_same_options, last_epoch_of
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.spec_file import SPEC_FILE, is_sealed, read_spec
 from pruneviz.measuring.coverage import Coverage
 
 Resume: TypeAlias = bool | Literal["auto"]

@@ -12,7 +12,8 @@ import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.errors import LogError
-from pruneviz.log.run_directory import is_sealed, last_epoch_of
+from pruneviz.log.run_directory import last_epoch_of
+from pruneviz.log.spec_file import is_sealed
 from pruneviz.log.vocabulary import MASK_RATIO
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.snapshot import Snapshot
@@ -74,8 +75,7 @@ class Recorder:
         measure_last: Whether `close()` measures derivatives at the last epoch too, if `every`
             leaves it out. It does so only while the network is still the one of that epoch.
             Default: if `every` is a number.
-        rows: Number of weights to store with unit "weight". Mask distances and correlations are
-            still computed over all weights.
+        rows: Number of weights stored with unit "weight"; masks and correlations are of all.
         rows_seed: Seed that selects these weights.
         request_at: Epochs at which columns on request are measured, `delta_loss` (`oracle=200`)
             among them: a list, an int or a function as for `every`. Default: those of `every`.
@@ -211,8 +211,7 @@ class Recorder:
             epoch, rounds, **facts: As for `after_epoch`.
 
         Raises:
-            LogError: As for `after_epoch`; disk errors are raised by the returned function.
-            MeasureError: As for `after_epoch`.
+            LogError, MeasureError: As for `after_epoch`; disk errors by the returned function.
         """
         self._check_open(epoch)
         if not self.records:
@@ -353,6 +352,7 @@ class Recorder:
             self.close()
         elif self.records and not self.finished:
             self._sinks.close(self.log)
+            self.log.release()
 
     def _check_open(self, epoch: int) -> None:
         if self.finished:

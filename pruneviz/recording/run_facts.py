@@ -7,7 +7,7 @@ import logging
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,7 +19,7 @@ from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.noise import stated_degrees
 from pruneviz.analysis.run_facts import BATCH_SIZE, BATCHES, COUNTED
 from pruneviz.errors import LogError, closest
-from pruneviz.log.arguments import is_number, is_whole
+from pruneviz.log.fact_kinds import FACT_KINDS
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.log.schema import is_filter_column
 from pruneviz.measuring.building import SHARED
@@ -34,15 +34,13 @@ from pruneviz.recording.measured_epochs import Every, in_spec
 
 _ALMOST = 0.8  # similarity of a misspelt name: "netwrok" and "network"
 _logger = logging.getLogger("pruneviz")
-_WHOLE = frozenset(
-    {"seed", "sample_seed", "epochs", "num_classes", "image_size", "batch_size", "train_images"}
-)
-_TEXT = frozenset({"run", "network", "dataset", "preset"})
-_NUMBERS = frozenset({"width", "lr", "momentum", "weight_decay", "train_temperature"})
-_KINDS: tuple[tuple[frozenset[str], Callable[[object], bool], str], ...] = (
-    (_WHOLE, is_whole, "a whole number"),
-    (_NUMBERS, is_number, "a number"),
-    (_TEXT, lambda value: isinstance(value, str), "text"),
+# Facts that are checked as they are given; others as they are stored.
+_ASKED = frozenset(
+    (
+        *("seed", "sample_seed", "epochs", "num_classes", "image_size", "batch_size"),
+        *("train_images", "run", "network", "dataset", "preset"),
+        *("width", "lr", "momentum", "weight_decay", "train_temperature"),
+    )
 )
 # Facts that the recorder alone knows, or that readers of a run state. They tell no runs apart.
 STATED = (
@@ -50,7 +48,7 @@ STATED = (
     *("rows", "kept", "coverage", "left_out", "errors", "flow", "parameters"),
     *("weights", "weight_rows", "weight_rows_seed"),
     *("oracle", "draw_seed", "probes", "request_at"),
-    *("path", "sealed", "thinned", "schema_version"),
+    *("path", "sealed", "table_files", "thinned", "schema_version"),
 )
 _PACKAGES = ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow")
 
@@ -115,12 +113,12 @@ def check_given(given: Mapping[str, Any]) -> None:
 
 
 def _check_kind(name: str, value: object) -> None:
-    for names, is_one, expected in _KINDS:
-        if name in names and value is not None and not is_one(value):
-            raise LogError(
-                f"spec says {name}={value!r}, expected {expected}; give it so, or under a name of "
-                "your own"
-            )
+    kind = FACT_KINDS.get(name)
+    if kind is not None and name in _ASKED and not kind.holds(value):
+        raise LogError(
+            f"spec says {name}={value!r}, expected {kind.expected}; give it so, or under a name of "
+            "your own"
+        )
 
 
 def measured_facts(model: nn.Module, options: Options, every: Every) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from pruneviz.errors import AnalysisError
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.plans.needs import CURVE_MEASURES
+from tests.support.edited_specs import edit_spec
 from tests.support.synthetic_runs import SMALL, make_pruned_runs, renamed, save_runs, together
 
 EPOCHS, LAYERS, FILTERS = range(9), ("conv1", "conv2", "fc"), 6
@@ -551,7 +552,7 @@ def test_cells_stay_in_their_table(runs: pv.Runs) -> None:
 def test_findings_of_unfinished_runs_alone_say_so(sets: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copytree(sets[1], tmp_path / "open")
     (spec,) = (tmp_path / "open").glob("*/spec.json")
-    spec.write_text(spec.read_text().replace('"sealed": true', '"sealed": false'))
+    edit_spec(spec.parent, sealed=False)
     result = invoke(str(tmp_path / "open"))
     assert result.exit_code == 2 and "no run is finished yet: vgg13" in result.stderr
 

@@ -30,12 +30,13 @@ from pruneviz.experiment.remeasuring import (
 from pruneviz.experiment.run import record_run
 from pruneviz.experiment.setting import Setting, is_recorded
 from pruneviz.log.on_request import OnRequest
-from pruneviz.log.run_directory import read_spec
+from pruneviz.log.spec_file import read_spec
 from pruneviz.plans.planning import with_sample_seed
 from pruneviz.plans.run_plan import RunPlan
 from pruneviz.recording.kept_weights import load_kept_weights
 from pruneviz.recording.recorder import Recorder
 from tests.support.cut_off import ignore, without_times
+from tests.support.edited_specs import edit_spec
 from tests.support.plans import UNPRUNED
 
 PLAN = replace(UNPRUNED, epochs=2, sample_per_class=2)
@@ -230,8 +231,7 @@ def test_a_run_of_another_sample_is_not_taken_for_measured(recorded: Path, tmp_p
 def edited(recorded: Path, to: Path, **facts: object) -> Path:
     """A copy of the run with other facts in its spec."""
     run = shutil.copytree(recorded / PLAN.run, to)
-    spec = json.loads((run / "spec.json").read_text())
-    (run / "spec.json").write_text(json.dumps({**spec, **facts}))
+    edit_spec(run, **facts)
     return run
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -39,11 +38,12 @@ from pruneviz.experiment.training import (
     train,
 )
 from pruneviz.log.pruning_options import PruningOptions
-from pruneviz.log.run_directory import read_spec
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.spec_file import read_spec
 from pruneviz.log.vocabulary import Precision
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore, interrupt, without_times
+from tests.support.edited_specs import edit_spec
 from tests.support.plans import UNPRUNED, changed
 
 PLAN = changed(
@@ -367,8 +367,7 @@ def test_a_cut_off_run_is_not_mixed_with_other_options(cut_at_2: Path) -> None:
 def begun_in(precision: str | None, cut: Path, path: Path) -> Path:
     """A copy of a run that was cut off, with a precision in its spec."""
     shutil.copytree(cut, path, dirs_exist_ok=True)
-    file = path / UNPRUNED.run / "spec.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": precision}))
+    edit_spec(path / UNPRUNED.run, precision=precision)
     return path
 
 

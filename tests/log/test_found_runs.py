@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,17 @@ def test_half_written_folders_and_copies_inside_a_run_are_left_out(
     told = f"{inside} lies inside another run and is left out; move it out of there"
     assert caplog.messages == [told]
     assert run_paths(inside) == [inside]
+
+
+def test_bytes_of_folders_that_are_no_unicode_become_escapes_in_names() -> None:
+    paths = [Path("a\udcff/run0"), Path("b/run0")]
+    assert names_apart(paths, ["run0", "run0"]) == [r"a\udcff/run0", "b/run0"]
+
+
+def test_runs_whose_spec_is_lost_or_no_file_are_found(folder: Path) -> None:
+    (folder / "a/run0/spec.json").rename(folder / "a/run0/epochs.parquet")
+    (folder / "a/run1/spec.json").unlink()
+    (folder / "a/run1/spec.json").symlink_to("nowhere")
+    (folder / "b/run0/spec.json").unlink()
+    os.mkfifo(folder / "b/run0/spec.json")
+    assert [str(run.relative_to(folder)) for run in run_paths(folder)] == sorted(RUNS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +10,13 @@ import pytest
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.run_directory import RunLog, check_same_options, reopen
+from pruneviz.log.reopening import reopen
+from pruneviz.log.run_directory import RunLog, check_same_options
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import load
 from pruneviz.log.scan import scan
 from pruneviz.log.thinning import thin
+from tests.support.edited_specs import edit_spec
 
 MEASURED = ("theta_g", "theta_hg", *schema.STANDARD_ERRORS)
 OLD = ("theta_g", "theta_hg", "theta_g_se", "theta_hg_se")
@@ -39,8 +40,9 @@ def record(path: Path, *, seal: bool = True) -> RunLog:
 
 def make_older(path: Path, version: int = 2) -> None:
     """Write a run as version 2 of the schema did."""
-    spec = json.loads((path / "spec.json").read_text())
-    (path / "spec.json").write_text(json.dumps({**spec, "schema_version": version, "columns": OLD}))
+    edit_spec(path, schema_version=version, columns=OLD)
+    for file in path.glob("parts/epochs-*.parquet"):  # without a record of the other parts
+        pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
     for file in (*path.glob("filters.parquet"), *path.glob("parts/filters-*.parquet")):
         table = pq.read_table(file).drop_columns(["theta_g_se_iid"])
         names = {"theta_hg_se_given_g": "theta_hg_se"}
@@ -107,8 +109,7 @@ def test_finished_ones_stay_finished(older: Path) -> None:
 def test_a_run_of_an_older_schema_without_errors_goes_on(tmp_path: Path) -> None:
     log = RunLog.create(tmp_path / "r", RunSpec("r", columns=("theta_g",)))
     log.append(0, epochs=pd.DataFrame({"epoch": [0]}), filters=rows(0))
-    spec = json.loads((log.path / "spec.json").read_text())
-    (log.path / "spec.json").write_text(json.dumps({**spec, "schema_version": 2}))
+    edit_spec(log.path, schema_version=2)
     again = RunLog.resume(log.path, RunSpec("r", columns=("theta_g",)))
     again.append(1, epochs=pd.DataFrame({"epoch": [1]}), filters=rows(1))
     again.seal()

@@ -22,9 +22,11 @@ import pytest
 from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.epoch_parts import last_dropped
-from pruneviz.log.run_directory import RunLog, check_same_options, last_epoch_of, reopen
+from pruneviz.log.reopening import reopen
+from pruneviz.log.run_directory import RunLog, check_same_options, last_epoch_of
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.runs import Runs, load
+from tests.support.edited_specs import edit_spec, forget_sums, remove_facts
 
 LAYERS = ("stem", "block.conv10", "block.conv2")  # neither sorted nor in the order of the alphabet
 EXACT = np.array([1e-30, -2.5, 3.0e30, 0.0, -0.0, 0.1], dtype="float32")
@@ -155,8 +157,7 @@ def test_a_run_sealed_before_there_were_correlations_has_none_and_a_later_one_mi
     (run / "correlations.parquet").unlink()
     with pytest.raises(LogError, match=r"correlations\.parquet is missing"):
         load(run)
-    spec = json.loads((run / "spec.json").read_text())
-    (run / "spec.json").write_text(json.dumps({**spec, "schema_version": 1}))
+    edit_spec(run, schema_version=1)
     runs = load(run)
     assert len(runs.correlations) == 0 and list(runs.correlations) == list(schema.CORRELATIONS)
     assert len(runs.filters) == 18
@@ -192,16 +193,7 @@ def test_notes_stand_in_the_spec_once_the_run_is_sealed(unfinished: RunLog) -> N
 
 
 def test_options_that_an_older_pruneviz_did_not_know_do_not_differ(run: Path) -> None:
-    spec = json.loads((run / "spec.json").read_text())
-    (run / "spec.json").write_text(
-        json.dumps(
-            {
-                name: value
-                for name, value in spec.items()
-                if name not in ("schedule", "keep_at_least")
-            }
-        )
-    )
+    remove_facts(run, "schedule", "keep_at_least")
     options = {"seed": 0, "schedule": "published", "keep_at_least": 0.05}
     assert check_same_options(run, options).run == "run"
     with pytest.raises(LogError, match="seed was 0, now 1"):
@@ -521,6 +513,7 @@ def test_a_table_of_another_shape_is_corrupt(run: Path, how: str) -> None:
 def test_a_table_written_before_a_column_was_thought_of_has_it_null(run: Path) -> None:
     file = run / "filters.parquet"
     pq.write_table(pq.read_table(file).drop_columns(["synflow"]), file)
+    forget_sums(run)
     assert load(run).filters["synflow"].isna().all()
 
 

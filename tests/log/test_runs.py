@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import pruneviz as pv
 from pruneviz.errors import LogError
-from pruneviz.log import recordings
-from pruneviz.log.run_directory import RunLog, reopen
+from pruneviz.log import live_tables
+from pruneviz.log.reopening import reopen
+from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.schema import EPOCHS, TABLES
 from pruneviz.log.thinning import thin
+from tests.support.edited_specs import edit_spec, forget_sums
 
 
 def filter_rows(epoch: int, theta_g: float | None) -> pd.DataFrame:
@@ -112,14 +115,13 @@ def test_a_run_that_is_finished_while_it_is_read_is_a_finished_run(
 ) -> None:
     log = RunLog.create(tmp_path / "open", RunSpec("open"))
     epoch_of(log, 0)
-    parts = recordings.parts_of
+    read_file = live_tables.read_file
 
-    def late(path: Path, table: str, epochs: list[int]) -> list[Path]:
-        found = parts(path, table, epochs)
+    def late(file: Path, table: str) -> pa.Table:
         log.seal()
-        return found
+        return read_file(file, table)
 
-    monkeypatch.setattr(recordings, "parts_of", late)
+    monkeypatch.setattr(live_tables, "read_file", late)
     runs = pv.load(tmp_path)
     assert runs.unfinished == ()
     assert list(runs.epochs["epoch"]) == [0]
@@ -166,6 +168,7 @@ def test_what_is_recorded_is_known_without_reading_rows(tmp_path: Path) -> None:
 def test_columns_without_statistics_count_as_recorded(tmp_path: Path) -> None:
     file = record(tmp_path / "a", 1) / "filters.parquet"
     pq.write_table(pq.read_table(file), file, write_statistics=False)
+    forget_sums(file.parent)
     assert "theta_hg" in pv.load(tmp_path).recorded()
 
 
@@ -276,8 +279,7 @@ def test_facts_of_ones_own_survive_thinning_and_being_reopened(tmp_path: Path) -
 def test_rows_take_the_name_that_the_spec_gives_to_a_copied_run(tmp_path: Path) -> None:
     record(tmp_path / "a", 1)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    spec = tmp_path / "b" / "spec.json"
-    spec.write_text(spec.read_text().replace('"run": "a"', '"run": "b"'))
+    edit_spec(tmp_path / "b", run="b")
     runs = pv.load(tmp_path)
     assert set(runs.filters["run"]) == set(runs.epochs["run"]) == {"a", "b"}
     assert len(runs.named("b").filters) == len(pv.load(tmp_path).named("b").filters) > 0

@@ -16,8 +16,8 @@ from pruneviz.errors import FigureError, LogError
 from pruneviz.figures.draw import compose
 from pruneviz.figures.options import DrawOptions
 from pruneviz.log import thinning
-from pruneviz.log.run_directory import SPEC_FILE
 from pruneviz.log.schema import FILTER_KEYS
+from pruneviz.log.spec_file import SPEC_FILE, read_spec
 from pruneviz.log.thinning import thin
 from pruneviz.thin import app
 from tests.support.synthetic_runs import SMALL, make_runs, save_runs
@@ -66,8 +66,8 @@ def test_rows_at_measured_epochs_and_all_other_tables_are_unchanged(
 
 
 def test_the_spec_says_what_was_left_out(run: Path, thinned: Path) -> None:
-    before = json.loads((run / SPEC_FILE).read_text(encoding="utf-8"))
-    after = json.loads((thinned / run.name / SPEC_FILE).read_text(encoding="utf-8"))
+    before = read_spec(run).to_dict()
+    after = read_spec(thinned / run.name).to_dict()
     left_out = after.pop("thinned")
     assert after == before
     rows = 9 * sum(NETWORKS["vgg13"])

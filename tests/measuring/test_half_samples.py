@@ -179,7 +179,7 @@ def test_the_last_epoch_is_measured_on_halves_too(network: nn.Module, tmp_path: 
 
 
 def test_a_thin_copy_and_a_reopened_run_keep_the_halves(network: nn.Module, tmp_path: Path) -> None:
-    from pruneviz.log.run_directory import reopen
+    from pruneviz.log.reopening import reopen
     from pruneviz.log.thinning import thin
 
     with pv.Recorder(network, sample(), tmp_path / "r", every=2, samples=2) as recorder:

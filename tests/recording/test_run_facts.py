@@ -162,7 +162,7 @@ def test_a_misspelt_fact_is_warned_about_with_the_nearest_and_others_are_not(
         ("seed", [1], "a whole number"),
         ("seed", 1.5, "a whole number"),
         ("seed", True, "a whole number"),
-        ("epochs", "ten", "a whole number"),
+        ("epochs", "ten", "a whole number from 0"),
         ("lr", "high", "a number"),
         ("network", 5, "text"),
     ],

@@ -17,6 +17,7 @@ import pytest
 from pruneviz.errors import ReportError
 from pruneviz.report.following import Followed
 from pruneviz.report.server import PageServer
+from tests.support.edited_specs import edit_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "data" / "cifar-mini" / "vgg13-cifar100-unpruned-s0"
@@ -146,8 +147,7 @@ def test_a_column_that_does_not_exist_is_refused() -> None:
 def test_waiting_for_the_first_epoch_is_told_once(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "begun"
     shutil.copytree(RUN, run)
-    spec = json.loads((run / "spec.json").read_text(encoding="utf-8"))
-    (run / "spec.json").write_text(json.dumps({**spec, "sealed": False}), encoding="utf-8")
+    edit_spec(run, sealed=False)
     for file in run.glob("*.parquet"):
         file.unlink()
     (run / "parts").mkdir()

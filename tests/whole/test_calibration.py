@@ -27,7 +27,7 @@ from torch import nn
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample, normalise
 from pruneviz.experiment.networks.registry import build_network
-from pruneviz.log.run_directory import read_spec
+from pruneviz.log.spec_file import read_spec
 from pruneviz.recording.kept_weights import kept_epochs, load_kept_weights
 from tests.support.fresh_samples import (
     ERRORS,

@@ -1,0 +1,140 @@
+"""Files of a run that are damaged, left behind, or no files at all; torch is not needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pruneviz.errors import LogError
+from pruneviz.log.epoch_parts import PARTS, complete_epochs, last_dropped
+from pruneviz.log.files import UNFINISHED
+from pruneviz.log.regular_files import check_regular, is_something
+from pruneviz.log.schema import TABLES
+
+_PART = re.compile(rf"(?:{'|'.join(TABLES)})-([0-9]{{5,10}})\.parquet")
+_CHECKPOINT = re.compile(r"epoch-[0-9]+-([0-9a-f]{64})\.pt")  # with its SHA-256
+_BLOCK = 1 << 20  # bytes that are read at once
+_MOST_HEADER = 100 << 20  # bytes, as safetensors has it
+_TYPES = {  # of tensors: as safetensors names them, and torch
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"},
+    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "BOOL": "bool"},
+    **{"U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8"},
+    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64"},
+}
+
+
+def not_regular(path: Path) -> Iterator[str]:
+    """What in a run directory is neither a folder nor a regular file, nor a link to one."""
+    for found in sorted(path.rglob("*")):
+        try:
+            if not stat.S_ISDIR(found.stat().st_mode):
+                check_regular(found)
+        except LogError as error:
+            yield str(error)
+        except OSError as error:
+            yield f"{found} cannot be read ({error.strerror}); restore it from a backup"
+
+
+def left_behind(path: Path, *, sealed: bool) -> Iterator[str]:
+    """What a killed process left in a run directory."""
+    for file in sorted(path.rglob(f".*{UNFINISHED}")):
+        yield f"{file} is half-written, left by a process that was killed; delete it"
+    for name in (PARTS, "checkpoint") if sealed else ():
+        if is_something(path / name):
+            yield (
+                f"{path / name} was left by a process that was killed while it finished the run; "
+                "repeat the command that recorded it, or delete this folder"
+            )
+
+
+def unknown_parts(path: Path) -> Iterator[str]:
+    """Files among the parts of an unfinished run that are none of its recorded epochs."""
+    folder, whole = path / PARTS, set(complete_epochs(path))
+    try:
+        after = max(whole, default=-1)
+        last_dropped(path)
+    except LogError as error:
+        yield str(error)
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        named = _PART.fullmatch(file.name)
+        if named is None:
+            if file.name != "dropped.txt" and not file.match(f".*{UNFINISHED}"):
+                yield f"{file} is no part of a run; move it out of there"
+        elif int(named[1]) not in whole and int(named[1]) < after:
+            yield f"{file} is of an epoch without its epochs part; restore that from a backup"
+
+
+def damaged_checkpoints(path: Path) -> Iterator[str]:
+    """Checkpoints that are not what was written, by the SHA-256 in their names, else their CRCs."""
+    for file in sorted((path / "checkpoint").glob("*.pt")):
+        named = _CHECKPOINT.fullmatch(file.name)
+        yield from _damage(file, _check_archive if named is None else _check_digest)
+
+
+def damaged_weights(path: Path) -> Iterator[str]:
+    """Kept weights that are not what was written, by the digest in their headers."""
+    for file in sorted([*path.glob("*.safetensors"), *path.glob("weights/*.safetensors")]):
+        yield from _damage(file, _check_tensors)
+
+
+def _damage(file: Path, check: Callable[[Path], None]) -> Iterator[str]:
+    try:
+        check_regular(file)
+        check(file)
+    except LogError as error:
+        yield str(error)
+    # what is read here may have been changed in any way
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        yield f"{file} is corrupt ({error}); restore it from a backup, or delete it"
+
+
+def _check_digest(file: Path) -> None:
+    named = _CHECKPOINT.fullmatch(file.name)
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if named is not None and found != named[1]:
+        raise ValueError("its SHA-256 is not the one in its name")
+
+
+def _check_archive(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} in it fails its checksum")
+
+
+def _check_tensors(file: Path) -> None:
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        header = int.from_bytes(content.read(8), "little")
+        if not 2 <= header <= min(_MOST_HEADER, size - 8):
+            raise ValueError("its header does not fit into it")
+        tensors = json.loads(content.read(header))
+        stated = tensors.pop("__metadata__", {})
+        start = 8 + header
+        if start + max((one["data_offsets"][1] for one in tensors.values()), default=0) != size:
+            raise ValueError("it does not end with its last tensor")
+        expected = stated.get("sha256")
+        if expected is not None and expected != _digest(content, tensors, start):
+            raise ValueError("its tensors are not those that were written")
+
+
+def _digest(content: BinaryIO, tensors: dict[str, Any], start: int) -> str:
+    """SHA-256 of the names, types, shapes and bits of tensors."""
+    digest = hashlib.sha256()
+    for name, one in sorted(tensors.items()):
+        dtype = f"torch.{_TYPES[one['dtype']]}"
+        digest.update(f"{name}\n{dtype}\n{tuple(one['shape'])}\n".encode())
+        first, last = one["data_offsets"]
+        content.seek(start + first)
+        left = last - first
+        while left > 0 and (block := content.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()

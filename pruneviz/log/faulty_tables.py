@@ -1,0 +1,164 @@
+"""Tables of a finished run that are damaged, or disagree with each other or with the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pruneviz.errors import LogError
+from pruneviz.log import schema
+from pruneviz.log.checksums import check_digest, check_size
+from pruneviz.log.parquet import TablePart, check_file, check_pages, joined, read_file
+from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.spec_file import read_run
+from pruneviz.log.thin_copies import THINNED
+
+# What tells the rows of a table apart, besides the run.
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "epochs": ("epoch",),
+    "filters": ("epoch", "layer", "filter", "weight"),
+    "rounds": ("round", "layer"),
+    "correlations": ("epoch", "x", "y", "method"),
+    "halves": ("epoch", "half", "layer", "filter", "weight"),
+    "flow": ("epoch", "layer", "filter"),
+}
+_ALSO = ("run", "epoch", "kept")  # columns that are compared between tables
+_CORRELATIONS_SINCE = 2  # first schema version with that table in sealed runs
+_MOST_NAMED = 8  # epochs that a message lists
+
+
+def faults_of_tables(path: Path, spec: RunSpec) -> tuple[int | None, list[str]]:
+    """The number of epochs of a finished run, and what is wrong with its tables.
+
+    Args:
+        path: Run directory.
+        spec: Its facts.
+    """
+    found: list[str] = []
+    tables: dict[str, pd.DataFrame] = {}
+    sums = read_run(path).tables
+    for name in spec.tables:
+        file = path / f"{name}.parquet"
+        if name == "correlations" and spec.schema_version < _CORRELATIONS_SINCE:
+            continue
+        try:
+            check_file(file, name)
+            if name in sums:
+                check_size(file, sums[name])
+                check_digest(file, sums[name])
+            check_pages(file, name)
+            tables[name] = key_columns(file, name)
+        except LogError as error:
+            found.append(str(error))
+    for name in sorted(set(schema.TABLES) - set(spec.tables)):
+        if (path / f"{name}.parquet").exists():
+            found.append(f"{path / name}.parquet is a table that the run does not have; delete it")
+    found += [f"{path / table}.parquet {fault}" for table, fault in _disagreements(tables, spec)]
+    return len(tables["epochs"]) if "epochs" in tables else None, found
+
+
+def key_columns(file: Path, table: str) -> pd.DataFrame:
+    """The columns of a file that tell its rows apart, and those that other tables know too.
+
+    Raises:
+        LogError: If the file cannot be read.
+    """
+    names = tuple(dict.fromkeys((*_ALSO, *_KEYS[table])))
+    rows = read_file(file, table, TablePart(names))
+    return joined([rows], table, rows.column_names)
+
+
+def row_faults(rows: pd.DataFrame, table: str, run: str) -> Iterator[str]:
+    """What is wrong with the rows of one table, as the ends of sentences on it.
+
+    Args:
+        rows: Its key columns.
+        table: Table name.
+        run: Name of the run.
+    """
+    keys = [name for name in _KEYS[table] if name in rows]
+    doubled = int(rows.duplicated(keys).sum())
+    if doubled:
+        yield f"holds {doubled} rows twice, by {', '.join(keys)}; restore it from a backup"
+    others = sorted(set(rows["run"].astype("str")) - {run})
+    if others:
+        yield f"holds rows of {', '.join(others[:3])}, and the spec names {run}; restore it"
+
+
+def missing_epochs(held: Sequence[int]) -> list[int]:
+    """The epochs between the first and the last one that are not there."""
+    return sorted(set(range(min(held), max(held))) - set(held)) if len(held) else []
+
+
+def in_words(epochs: Sequence[int]) -> str:
+    """Epochs as a list that is cut where it is long."""
+    named = ", ".join(map(str, epochs[:_MOST_NAMED]))
+    more = f" and {len(epochs) - _MOST_NAMED} more" if len(epochs) > _MOST_NAMED else ""
+    return f"epoch {named}" if len(epochs) == 1 else f"epochs {named}{more}"
+
+
+def _disagreements(tables: Mapping[str, pd.DataFrame], spec: RunSpec) -> Iterator[tuple[str, str]]:
+    """Table names, and what is wrong with each beside the others."""
+    for name, rows in tables.items():
+        yield from ((name, fault) for fault in row_faults(rows, name, spec.run))
+    if "epochs" not in tables:
+        return
+    held = sorted(map(int, tables["epochs"]["epoch"]))
+    yield from (("epochs", fault) for fault in _plan_faults(held, spec))
+    for name, rows in tables.items():
+        if "epoch" not in rows:
+            continue
+        beyond = sorted(set(map(int, rows["epoch"].unique())) - set(held))
+        if beyond:
+            yield name, f"has rows of {in_words(beyond)}, which the epochs table lacks; restore it"
+    if "filters" in tables:
+        yield from (("filters", fault) for fault in _filter_faults(tables["filters"], held, spec))
+    if {"filters", "rounds"} <= set(tables):
+        yield from _mask_faults(tables["filters"], tables["rounds"])
+
+
+def _plan_faults(held: Sequence[int], spec: RunSpec) -> Iterator[str]:
+    if not held:
+        yield "has no epoch; restore it from a backup, or record the run again"
+        return
+    # a loop of one's own may leave epochs out, and `pruneviz remeasure` measures some of them
+    if spec.preset is None or "remeasured_from" in spec.extra:
+        return
+    lacking = missing_epochs(held)
+    if lacking:
+        yield f"lacks {in_words(lacking)} of {held[0]} to {held[-1]}; restore it from a backup"
+    planned = spec.epochs
+    if planned is not None and held[-1] < planned:
+        yield f"ends at epoch {held[-1]} of {planned} that were planned; record the run again"
+
+
+def _filter_faults(rows: pd.DataFrame, held: Sequence[int], spec: RunSpec) -> Iterator[str]:
+    thinned = spec.extra.get(THINNED)
+    expected = held if thinned is None else thinned.get("kept_epochs")
+    there = set(map(int, rows["epoch"].unique()))
+    lacking = sorted(set(expected or ()) - there)
+    if lacking:
+        yield f"has no rows of {in_words(lacking)}; restore it from a backup"
+    counts = rows.groupby("epoch").size()
+    odd = [int(epoch) for epoch in counts.index[counts != counts.median()]]
+    if odd:
+        yield f"has another number of rows at {in_words(odd)} than at others; restore it"
+
+
+def _mask_faults(filters: pd.DataFrame, rounds: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Where a round left another number of filters than the filters table has after it."""
+    if rounds.empty or ("weight" in filters and filters["weight"].notna().any()):
+        return
+    by = ["epoch", "layer"]
+    said = rounds.astype({"layer": "str"}).groupby(by)["kept"].last()
+    kept = filters.astype({"layer": "str", "kept": "int64"}).groupby(by)["kept"].sum()
+    both = said.to_frame("said").join(kept.to_frame("kept"), how="inner")
+    wrong = both[both["said"] != both["kept"]]
+    for row in wrong.reset_index().head(1).itertuples():
+        yield (
+            "rounds",
+            f"says that {row.said} filters of {row.layer} are kept after epoch {row.epoch}, the "
+            f"filters table has {row.kept}; restore both from a backup",
+        )

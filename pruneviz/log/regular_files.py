@@ -1,0 +1,69 @@
+"""Files of a recording are regular files: pipes, devices and sockets are refused, never waited for.
+
+A link to a regular file is one too.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from pruneviz.errors import LogError
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_regular(file: Path) -> None:
+    """Check that a file can be read to its end; it is not opened.
+
+    Args:
+        file: The file, or a link to it.
+
+    Raises:
+        LogError: If it is something else, such as a pipe.
+        OSError: If it is missing.
+    """
+    _require_regular(file, file.stat().st_mode)
+
+
+def read_regular(file: Path, most: int) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        file: The file, or a link to it.
+        most: Bytes that it may have.
+
+    Raises:
+        LogError: If it is no regular file, or larger.
+        OSError: If it is missing or cannot be read.
+    """
+    # a pipe without a writer is opened at once, not waited for
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(file, flags)
+    try:
+        _require_regular(file, os.fstat(handle).st_mode)
+        with os.fdopen(handle, "rb", closefd=False) as opened:
+            content = opened.read(most + 1)
+    finally:
+        os.close(handle)
+    if len(content) > most:
+        raise LogError(f"{file} has more than {most:,} bytes, the most that such a file may have")
+    return content
+
+
+def is_something(file: Path) -> bool:
+    """Whether there is anything of this name, also a pipe or a link that leads nowhere."""
+    return os.path.lexists(file)
+
+
+def _require_regular(file: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        what = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise LogError(f"{file} is {what}, expected a regular file; put the recorded file back")

@@ -1,0 +1,275 @@
+"""The file `spec.json` of a run directory: read, checked and written.
+
+It is text of others as soon as a recording was sent around, so its size, depth and every known fact
+are checked before anything is done with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from pruneviz.errors import LogError
+from pruneviz.log import older_columns, schema
+from pruneviz.log.arguments import is_whole
+from pruneviz.log.checksums import FileSum
+from pruneviz.log.fact_kinds import shown, wrong_kinds
+from pruneviz.log.files import write_whole
+from pruneviz.log.parquet import corrupt
+from pruneviz.log.regular_files import is_something, read_regular
+from pruneviz.log.run_spec import RunSpec
+
+SPEC_FILE = "spec.json"
+MOST_BYTES = 4 << 20  # over 1,000 times a usual one
+MOST_DEPTH = 16  # of lists and dicts in each other
+FACTS_DIGEST = "facts_sha256"  # fact: SHA-256 of all others
+TABLE_FILES = "table_files"  # fact of a finished run: rows, bytes and SHA-256 of every table
+
+_SUMS_SINCE = 4  # first schema version with the sums of its tables
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON escapes them, and pairs of them
+# Facts of the file, not of the run.
+_OF_THE_FILE = ("sealed", TABLE_FILES, FACTS_DIGEST)
+
+
+class StoredRun(NamedTuple):
+    """What a spec says, at one moment.
+
+    Attributes:
+        spec: Facts of the run.
+        sealed: Whether it is finished.
+        tables: What its tables held when they were written; empty of an unfinished run, and of one
+            that a pruneviz before schema 4 finished.
+    """
+
+    spec: RunSpec
+    sealed: bool
+    tables: Mapping[str, FileSum]
+
+
+def read_run(path: str | Path) -> StoredRun:
+    """The spec of a run directory, and what it says of the files.
+
+    Raises:
+        LogError: If it is missing, corrupt, or of a newer schema.
+    """
+    path = Path(path)
+    facts = stored_facts(path)
+    of_file = {name: facts.pop(name, None) for name in _OF_THE_FILE}
+    try:
+        spec = RunSpec.from_dict(older_columns.facts_now(facts))
+        has_sums = of_file["sealed"] and facts["schema_version"] >= _SUMS_SINCE
+        tables = _sums(of_file[TABLE_FILES], spec) if has_sums else {}
+    except (TypeError, ValueError, LogError) as error:
+        raise corrupt(path / SPEC_FILE, error) from error
+    return StoredRun(spec, bool(of_file["sealed"]), tables)
+
+
+def read_spec(path: str | Path) -> RunSpec:
+    """The spec of a run directory.
+
+    Raises:
+        LogError: If it is missing, corrupt, or of a newer schema.
+    """
+    return read_run(path).spec
+
+
+def _sums(facts: Any, spec: RunSpec) -> dict[str, FileSum]:
+    if not isinstance(facts, dict) or set(facts) != set(spec.tables):
+        raise ValueError(
+            f"{TABLE_FILES} is {shown(facts)}, expected rows, bytes and sha256 of "
+            f"{', '.join(spec.tables)}"
+        )
+    return {table: FileSum.from_facts(facts[table]) for table in spec.tables}
+
+
+def is_sealed(path: str | Path) -> bool:
+    """Whether a run directory holds a finished run.
+
+    Raises:
+        LogError: If there is a spec that cannot be read.
+    """
+    path = Path(path)
+    return is_something(path / SPEC_FILE) and bool(stored_facts(path)["sealed"])
+
+
+def stored_facts(path: Path) -> dict[str, Any]:
+    """The facts in the spec of a run directory as they are stored.
+
+    Raises:
+        LogError: If it is missing, corrupt, or of a newer schema.
+    """
+    file = path / SPEC_FILE
+    try:
+        facts = parsed_facts(read_regular(file, MOST_BYTES))
+        _check_version(facts)
+    except FileNotFoundError:
+        raise LogError(_without_spec(path)) from None
+    except _NewerSchemaError as error:
+        raise LogError(f"{file} {error}") from None
+    except (OSError, ValueError) as error:
+        raise corrupt(file, error) from error
+    if wrong := wrong_kinds(facts):
+        raise corrupt(file, LogError("; ".join(wrong)))
+    if facts.get(FACTS_DIGEST, _digest(facts)) != _digest(facts):
+        raise LogError(
+            f"{file} was changed after it was written, as its {FACTS_DIGEST} says; restore it from "
+            f"a backup, or, if you changed it yourself, delete the line {FACTS_DIGEST}"
+        )
+    return facts
+
+
+def write_spec(path: Path, spec: RunSpec, tables: Mapping[str, FileSum] | None = None) -> None:
+    """Write the spec of a run directory, atomically.
+
+    Args:
+        path: Run directory.
+        spec: Facts of the run.
+        tables: What its tables hold, of a run that is finished.
+    """
+    sums = {name: sum.to_facts() for name, sum in (tables or {}).items()}
+    named = {} if tables is None else {TABLE_FILES: sums}
+    facts = json.loads(as_json({**spec.to_dict(), "sealed": tables is not None, **named}))
+    text = json.dumps({**facts, FACTS_DIGEST: _digest(facts)}, indent=2)
+    write_whole(path / SPEC_FILE, lambda file: file.write_text(text + "\n", encoding="utf-8"))
+
+
+def as_json(facts: Mapping[str, Any]) -> str:
+    """Facts as the text of a spec, which can be read again.
+
+    Raises:
+        LogError: If a fact cannot be stored, such as a number that is not finite.
+    """
+
+    def plain(value: Any) -> Any:
+        return value.item() if hasattr(value, "item") else str(value)
+
+    try:
+        text = json.dumps(dict(facts), default=plain, allow_nan=False)
+        stored = parsed_facts(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise LogError(
+            f"a fact of the run cannot be stored in {SPEC_FILE} ({error}); "
+            "give finite numbers, texts and lists of them"
+        ) from error
+    if wrong := wrong_kinds(stored):
+        raise LogError(f"{'; '.join(wrong)}; give it so, or under a name of your own")
+    return json.dumps(stored, indent=2)
+
+
+def parsed_facts(content: bytes) -> dict[str, Any]:
+    """The facts in the content of a spec; text that is no Unicode is shown by its escapes.
+
+    Raises:
+        ValueError: If it is no JSON, names a fact twice, holds a number that is not finite, or is
+            too large or too deep.
+    """
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it has {len(content):,} bytes, at most {MOST_BYTES:,} can be read")
+    text = content.decode("utf-8-sig")
+    try:
+        facts = json.loads(
+            text,
+            object_pairs_hook=_named_once,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    _check_depth(facts)
+    if not isinstance(facts, dict):
+        raise ValueError(f"it holds {shown(facts)}, expected facts by name")
+    return _readable(facts) if _LONE_SURROGATE.search(text) else facts
+
+
+class _NewerSchemaError(ValueError):
+    """The file was written by a later version of pruneviz."""
+
+
+def _check_version(facts: Mapping[str, Any]) -> None:
+    """Check the version of the schema, and that the file says whether the run is finished."""
+    if "schema_version" not in facts:
+        raise ValueError("schema_version is missing")
+    version, sealed = facts["schema_version"], facts.get("sealed")
+    if not is_whole(version) or version < 1:
+        raise ValueError(
+            f"schema_version is {shown(version)}, expected a whole number from 1 to "
+            f"{schema.SCHEMA_VERSION}"
+        )
+    if version > schema.SCHEMA_VERSION:
+        versions = facts.get("versions")
+        wrote = versions.get("pruneviz") if isinstance(versions, dict) else None
+        known = isinstance(wrote, str)
+        needed = f"pruneviz {shown(wrote)[1:-1]}, which wrote it" if known else "a newer pruneviz"
+        raise _NewerSchemaError(
+            f"has schema {shown(version)}, this pruneviz reads up to {schema.SCHEMA_VERSION}; "
+            f"install {needed}"
+        )
+    if not isinstance(sealed, bool):
+        said = shown(sealed) if "sealed" in facts else "missing"
+        raise ValueError(f"sealed is {said}, expected true or false")
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of facts, in any order and whatever the white space of their file."""
+    others = {name: value for name, value in facts.items() if name != FACTS_DIGEST}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
+def _without_spec(path: Path) -> str:
+    if is_something(path / "epochs.parquet"):
+        return (
+            f"{path} holds tables of a run but no {SPEC_FILE}; restore it from a backup, or delete "
+            "the run and record it again"
+        )
+    return f"{path} is no run directory: it has no {SPEC_FILE}; record one with pruneviz record"
+
+
+_TOO_DEEP = f"it nests values more than {MOST_DEPTH} deep"
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level := [inner for one in level for inner in _inside(one)]:
+        depth += 1
+        if depth > MOST_DEPTH:
+            raise ValueError(_TOO_DEEP)
+
+
+def _inside(value: Any) -> Sequence[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else ()
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    facts = dict(pairs)
+    if len(facts) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it names {shown(twice)} twice")
+    return facts
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"it holds {name}, expected finite numbers")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds {text[:60]}, expected finite numbers")
+    return value
+
+
+def _readable(value: Any) -> Any:
+    """A value with escapes in place of text that is no Unicode, such as bytes of file names."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_readable(name): _readable(inner) for name, inner in value.items()}
+    return [_readable(inner) for inner in value] if isinstance(value, list) else value

@@ -7,7 +7,10 @@ torch is not installed, names that measure raise `pruneviz.errors.MissingExtraEr
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
+
+from pruneviz.console.log_messages import made_visible
 
 if TYPE_CHECKING:
     from pruneviz import plot as plot
@@ -64,6 +67,8 @@ if TYPE_CHECKING:
     from pruneviz.report.page import report as report
 
 __version__ = "0.1.0"
+
+logging.getLogger("pruneviz").addFilter(made_visible)
 
 _HOMES = {
     "DrawOptions": "pruneviz.figures.options",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pruneviz.console.command import INCOMPLETE, command_app
+from pruneviz.console.command import INCOMPLETE, command_app, tell
 from pruneviz.console.options import Data, recordings_given
 from pruneviz.console.progress import with_bar
 from pruneviz.console.words import counted
@@ -52,11 +52,11 @@ def check(
         faulty += bool(found.faults)
         if found.sealed is False:
             unfinished += 1
-            typer.echo(f"{name}: unfinished, with {counted(found.epochs or 0, 'epoch')}")
+            tell(f"{name}: unfinished, with {counted(found.epochs or 0, 'epoch')}")
         for fault in found.faults:
-            typer.echo(fault if name in fault else f"{name}: {fault}")
+            tell(fault if name in fault else f"{name}: {fault}")
     open_runs = f", {unfinished} of them unfinished" if unfinished else ""
-    typer.echo(
+    tell(
         f"{counted(len(paths), 'run')}{open_runs}: "
         + (f"{counted(faulty, 'run')} with faults" if faulty else "no faults")
     )

@@ -9,12 +9,20 @@ import difflib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+from pruneviz.console.shown_text import LONGEST_NAME, visible_lines
+
 # What the extra `measure` installs, as it is imported.
 MEASURE_PACKAGES = frozenset({"torch", "torchvision", "safetensors", "sklearn"})
 
 
 class PrunevizError(ValueError):
-    """Base class of all errors that pruneviz raises on purpose."""
+    """Base class of all errors that pruneviz raises on purpose.
+
+    A message may hold names from recordings, so `str` shows control characters as their escapes.
+    """
+
+    def __str__(self) -> str:
+        return visible_lines(super().__str__())
 
 
 class DataError(PrunevizError):
@@ -124,6 +132,8 @@ def closest(name: str, known: Collection[str], likeness: float = 0.65) -> str | 
         known: Names that exist.
         likeness: Least similarity, from 0 to 1 for equal names.
     """
+    if len(name) > LONGEST_NAME:  # the time to compare grows with the square of the length
+        return None
     plain = {_plain(candidate): candidate for candidate in known}
     found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=likeness)
     return plain[found[0]] if found else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pruneviz.console.command import command_app
+from pruneviz.console.command import command_app, tell, tell_left_out
 from pruneviz.console.options import Data, recordings_given
 from pruneviz.errors import LogError
 
@@ -69,9 +69,13 @@ def findings(
     counts. A table without runs is a sentence that says
     what to record. In a file, each table between `<!-- table: NAME -->` and `<!-- end of table -->`
     is replaced; all other text is kept.
+
+    A run that cannot be read is left out of printed tables and named, with exit code 1; a file is
+    then not updated.
     """
     from pruneviz.analysis.claim_tables import all_tables, filled_in
     from pruneviz.log.files import disk_errors, write_whole
+    from pruneviz.log.readable_runs import from_readable
     from pruneviz.log.runs import Runs, load
 
     def costs(runs: Runs) -> pd.DataFrame:
@@ -79,15 +83,23 @@ def findings(
 
         return costs_of(runs)
 
-    runs = load(recordings_given(folders, data), unfinished="skip")
-    if not len(runs):
-        raise LogError(
-            f"no run is finished yet: {', '.join(runs.unfinished)}; repeat the command that "
-            "records them to go on"
-        )
+    def finished(runs: Runs) -> Runs:
+        if not len(runs):
+            raise LogError(
+                f"no run is finished yet: {', '.join(runs.unfinished)}; repeat the command that "
+                "records them to go on"
+            )
+        return runs
+
+    where = recordings_given(folders, data)
     if into is None:
-        typer.echo(all_tables(runs, costs, table or ()))
+        printed, damaged = from_readable(
+            where, lambda runs: all_tables(finished(runs), costs, table or ())
+        )
+        tell(printed)
+        tell_left_out(damaged)
         return
+    runs = finished(load(where, unfinished="skip"))
     if not into.is_file():
         raise LogError(
             f"there is no file {into}; create it with a line `<!-- table: NAME -->` and a line "

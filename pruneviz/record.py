@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pruneviz.console.command import command_app, command_line, may_be_incomplete
+from pruneviz.console.command import (
+    command_app,
+    command_line,
+    may_be_incomplete,
+    tell,
+    tell_damaged,
+)
 from pruneviz.console.options import Download, ImagesFolder, Jobs, completing, one_of, options_of
 from pruneviz.console.words import counted
 from pruneviz.errors import PresetError
@@ -313,20 +319,20 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
     missing = [plan for plan in plans if not is_recorded(plan, setting)]
     if len(missing) < len(plans):
         done = len(plans) - len(missing)
-        typer.echo(f"{done} of {counted(len(plans), 'run')} already recorded in {setting.out}")
+        tell(f"{done} of {counted(len(plans), 'run')} already recorded in {setting.out}")
     if not missing:
         return
     check_data_sets([plan.dataset for plan in missing], setting.images, setting.download)
     at_once = min(len(missing), jobs or runs_at_once(setting.device))
     durations = expected_durations(missing, setting.out)
     how_long = total_in_words(list(durations.values()), at_once)
-    typer.echo(
+    tell(
         f"recording {counted(len(missing), 'run')} into {setting.out}, {at_once} at a time; "
         f"duration {how_long}{_not_counted(missing, setting)}"
     )
     setting = replace(setting, threads=threads_each(at_once), sharing=at_once)
     with may_be_incomplete():
-        record_runs(longest_first(missing, durations), setting, at_once, typer.echo)
+        record_runs(longest_first(missing, durations), setting, at_once, tell)
 
 
 def _list(
@@ -338,26 +344,36 @@ def _list(
 ) -> None:
     """Print one line per run, and the duration of the missing ones."""
     from pruneviz.experiment.parallel import runs_at_once
-    from pruneviz.experiment.setting import progress_of
+    from pruneviz.experiment.setting import progress_of, unreadable
     from pruneviz.plans.durations import duration_in_words, expected_durations, total_in_words
 
-    progress = {plan.run: progress_of(plan, setting) for plan in plans}
+    damaged = {plan.run: why for plan in plans if (why := unreadable(plan, setting))}
+    progress = {
+        plan.run: "damaged" if plan.run in damaged else progress_of(plan, setting) for plan in plans
+    }
     durations = expected_durations(plans, setting.out)
     width = max(len(plan.run) for plan in plans)
     for plan in plans:
         state = progress[plan.run]
         epochs = counted(plan.epochs, "epoch")
         figures = f"figures {' '.join(served[plan.run])}" if plan.run in served else "no figure"
-        time = "" if state == "recorded" else f"  {duration_in_words(durations[plan.run])}"
-        typer.echo(f"{state:10}  {plan.run:{width}}  {epochs:>10}  {figures}{time}")
-    left = [durations[plan.run] for plan in plans if progress[plan.run] != "recorded"]
+        time = (
+            ""
+            if state in ("recorded", "damaged")
+            else f"  {duration_in_words(durations[plan.run])}"
+        )
+        tell(f"{state:10}  {plan.run:{width}}  {epochs:>10}  {figures}{time}")
+    left = [
+        durations[plan.run] for plan in plans if progress[plan.run] not in ("recorded", "damaged")
+    ]
     if left:
         at_once = jobs or runs_at_once(setting.device)
-        typer.echo(
+        tell(
             f"{counted(len(left), 'run')} of {len(plans)} left to record, {at_once} at a time; "
             f"duration {total_in_words(left, at_once)}{_not_counted(plans, setting)}"
         )
-        typer.echo(f"Record them with: {command}")
+        tell(f"Record them with: {command}")
+    tell_damaged(damaged.values())
 
 
 def _not_counted(plans: Sequence[RunPlan], setting: Setting) -> str:

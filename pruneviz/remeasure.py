@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pruneviz.console.command import command_app, command_line, may_be_incomplete
+from pruneviz.console.command import command_app, command_line, may_be_incomplete, tell
 from pruneviz.console.options import (
     Data,
     Download,
@@ -149,12 +149,12 @@ def remeasure(
     missing = {source: own for source, own in planned.items() if check_remeasurable(source, own)}
     if len(missing) < len(sources):
         done = len(sources) - len(missing)
-        typer.echo(f"{done} of {counted(len(sources), 'run')} already measured in {out}")
+        tell(f"{done} of {counted(len(sources), 'run')} already measured in {out}")
     if missing:
         names = [str(read_spec(source).dataset) for source in missing]
         check_data_sets(names, images, download)
         with may_be_incomplete():
-            remeasure_runs(missing, min(at_once, len(missing)), typer.echo)
+            remeasure_runs(missing, min(at_once, len(missing)), tell)
 
 
 app = command_app(remeasure, "remeasure", EXAMPLES)

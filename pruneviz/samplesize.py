@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pruneviz.console.command import command_app
+from pruneviz.console.command import command_app, tell
 from pruneviz.console.options import Download, ImagesFolder, one_of
 from pruneviz.log.vocabulary import MASK_RATIO, PRECISIONS
 
@@ -102,7 +102,7 @@ def samplesize(
         whole=all_images,
     )
     check_data_sets([str(read_spec(run).dataset)], images, download)
-    with show_progress(1, typer.echo, unit="image") as progress:
+    with show_progress(1, tell, unit="image") as progress:
         progress.start(run.name, images_to_measure(run, wanted, images=images))
         table = sample_sizes(
             run,
@@ -114,7 +114,7 @@ def samplesize(
         )
         progress.end(run.name, f"{run.name}: compared {table['images'].nunique() - 1} sizes")
     for file in write_sample_sizes(table, out):
-        typer.echo(f"wrote {file}")
+        tell(f"wrote {file}")
 
 
 app = command_app(samplesize, "samplesize", EXAMPLES)

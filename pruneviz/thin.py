@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pruneviz.console.command import command_app
+from pruneviz.console.command import command_app, tell
 from pruneviz.console.options import Data, recordings_given
 from pruneviz.console.words import counted
 
@@ -66,7 +66,7 @@ def thin(
     folders = folders_apart(paths, [path.name for path in paths])
     for path, folder in zip(paths, folders, strict=True):
         done = thin_run(path, out / folder, epochs, columns)
-        typer.echo(
+        tell(
             f"{done.path}: filters at {done.epochs} of {counted(done.all_epochs, 'epoch')}, "
             f"{done.size / 2**20:.1f} of {done.full_size / 2**20:.1f} MiB"
         )

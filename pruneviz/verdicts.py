@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pruneviz.console.command import command_app, say
+from pruneviz.console.command import command_app, say, tell, tell_left_out
 from pruneviz.console.options import recordings_given
 from pruneviz.errors import LogError
 
@@ -56,18 +56,19 @@ def claims(
 
     Each claim has a rule: a statistic, its interval over seeds, and the numbers that decide. The
     verdict is supported, not supported, undecided, or not testable with so few seeds. Networks of
-    your own are judged too. A verdict does not change the exit code.
+    your own are judged too. A verdict does not change the exit code; a run that cannot be read is
+    left out and named, with exit code 1.
     """
     from pruneviz.analysis.claim_texts import rules_in_markdown, verdicts_in_words
     from pruneviz.analysis.claims import claims as judged
     from pruneviz.figures.details import records
     from pruneviz.log.files import disk_errors, write_whole
-    from pruneviz.log.runs import load
+    from pruneviz.log.readable_runs import from_readable
 
     if rules:
-        typer.echo(rules_in_markdown(), nl=False)
+        tell(rules_in_markdown(), end="")
         return
-    found = judged(load(recordings_given(folders, data), unfinished="skip"))
+    found, damaged = from_readable(recordings_given(folders, data), judged)
     if json_file is not None:
         if not json_file.resolve().parent.is_dir():
             raise LogError(f"there is no folder {json_file.parent} for {json_file.name}; create it")
@@ -79,7 +80,8 @@ def claims(
                 json_file.resolve(), lambda part: part.write_text(f"{text}\n", encoding="utf-8")
             )
         say(f"wrote {json_file}")
-    typer.echo(verdicts_in_words(found, markdown=markdown), nl=False)
+    tell(verdicts_in_words(found, markdown=markdown), end="")
+    tell_left_out(damaged)
 
 
 app = command_app(claims, "claims", EXAMPLES)

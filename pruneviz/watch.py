@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pruneviz.console.command import command_app
+from pruneviz.console.command import command_app, say, tell
 from pruneviz.console.options import Data, PageColumns, recordings_given
 
 EXAMPLES = """
@@ -53,16 +53,16 @@ def watch(
     followed = Followed([str(folder) for folder in recordings_given(runs, data)], columns)
     server = PageServer(followed, port)
     followed.look()
-    typer.echo(f"{server.address}  (Ctrl-C ends it)")
+    tell(f"{server.address}  (Ctrl-C ends it)")
     if followed.trouble:
-        typer.echo(f"waiting for recordings: {followed.trouble}", err=True)
+        say(f"waiting for recordings: {followed.trouble}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         if open_it:
             webbrowser.open(server.address)
-        server.follow(typer.echo)
+        server.follow(tell)
     except KeyboardInterrupt:
-        typer.echo("ended")
+        tell("ended")
     finally:
         server.stop()
 

@@ -75,3 +75,16 @@ def test_a_folder_without_recordings_is_told(tmp_path: Path) -> None:
     result = invoke(str(tmp_path))
     assert result.exit_code == 2
     assert "holds no recordings" in result.stderr
+
+
+def test_a_run_that_cannot_be_read_is_left_out_and_named(folder: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(folder, tmp_path / "data"))
+    (data / "bad").mkdir()
+    (data / "bad" / "spec.json").write_text("{")
+    file = tmp_path / "findings.md"
+    file.write_text(PLACE, encoding="utf-8")
+    done = invoke(str(data), "--table", "recordings")
+    assert done.exit_code == 1 and RUN in done.stdout
+    assert done.stderr.startswith(f"left out: {data / 'bad' / 'spec.json'} is corrupt (")
+    assert invoke(str(data), "--into", str(file)).exit_code == 2
+    assert file.read_text(encoding="utf-8") == PLACE

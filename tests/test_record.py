@@ -454,3 +454,15 @@ def test_sinks_are_made_by_name_and_wrong_ones_refused_before_anything_is_record
     done = invoke("--out", tmp_path / "set", "--device", "cpu", "--jobs", 1, "--sink", named)
     assert done.exit_code == 0, done.output
     assert list((tmp_path / "logs" / UNPRUNED.run).glob("events.out.tfevents.*"))
+
+
+def test_a_run_that_cannot_be_read_is_listed_as_damaged(
+    recorded: tuple[Path, Result], planned: list[RunPlan], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(recorded[0], tmp_path / "set"))
+    spec = out / OTHER.run / "spec.json"
+    spec.write_text("{")
+    done = invoke("--out", out, "--device", "cpu", "--list")
+    assert done.exit_code == 1 and f"{spec} is corrupt (" in done.stderr
+    states = [line.split()[:2] for line in done.stdout.splitlines()]
+    assert states == [["recorded", UNPRUNED.run], ["damaged", OTHER.run]]

@@ -37,6 +37,7 @@ from pruneviz.analysis.table_texts import (
     texts,
     without_empty,
 )
+from pruneviz.console.shown_text import in_markdown, short
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.runs import Runs
 
@@ -240,7 +241,7 @@ def table_of(name: str, runs: Runs, costs: Costs = recorded_costs) -> str:
             f"table {name} needs runs that these recordings lack{shown}; record them with "
             f"`pruneviz record {_OPTIONS[name]}`{why}"
         )
-    notes = "".join(f"\n{textwrap.fill(f'{note}.', _WIDTH)}\n" for note in found.notes)
+    notes = "".join(f"\n{_sentence(note)}\n" for note in found.notes)
     whole = _of_networks(found.table) if name in _BY_NETWORK else markdown_table(found.table)
     return f"{whole}{notes}"
 
@@ -262,7 +263,7 @@ def all_tables(runs: Runs, costs: Costs = recorded_costs, only: Collection[str] 
         try:
             return table_of(name, runs, costs)
         except AnalysisError as error:
-            return textwrap.fill(f"{error}.", _WIDTH) + "\n"
+            return _sentence(error) + "\n"
 
     return "\n".join(f"{name}\n\n{text(name)}" for name in only or TABLES)
 
@@ -307,6 +308,10 @@ def filled_in(
         return f"{block[1]}\n{table_of(block['name'], runs, costs)}\n{block[3]}"
 
     return _BLOCK.sub(new, text)
+
+
+def _sentence(words: object) -> str:
+    return textwrap.fill(in_markdown(f"{words}.", with_code=True), _WIDTH)
 
 
 def _check_names(names: Collection[str]) -> None:
@@ -371,13 +376,14 @@ def _side_by_side(
     return pd.concat(parts, axis=1).sort_index().fillna("").reset_index()
 
 
-def _of_networks(table: pd.DataFrame) -> str:
+def _of_networks(found: pd.DataFrame) -> str:
     """A table for each network, with the columns that it has, below its name."""
     parts = []
-    for network, own in table.groupby("network", observed=True, dropna=False):
+    for network, own in found.groupby("network", observed=True, dropna=False):
         name = network if isinstance(network, str) and network else "network without a name"
         cells = own.drop(columns="network")
-        parts.append(f"{name}:\n\n{markdown_table(without_empty(cells, map(str, cells)))}")
+        table = markdown_table(without_empty(cells, map(str, cells)))
+        parts.append(f"{in_markdown(short(name))}:\n\n{table}")
     return "\n".join(parts)
 
 

@@ -10,8 +10,10 @@ import pandas as pd
 
 from pruneviz.analysis.claims import RULES
 from pruneviz.analysis.rules import VERDICTS, Rule
+from pruneviz.console.shown_text import in_markdown, short
 
 _WIDTH = 100  # characters of a line in the docs
+_CELL = 400  # characters of a cell on a terminal
 _FACTS = ("figure", "network", "dataset", "bn", "unit", "epoch", "what")
 _ALWAYS = ("network", "dataset")
 
@@ -69,9 +71,8 @@ def markdown_table(table: pd.DataFrame) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A value as text that stays in its cell."""
-    text = "" if pd.isna(value) else str(value)
-    return " ".join(text.replace("|", r"\|").split())
+    """A value as text that stays in its cell, as it stands."""
+    return "" if pd.isna(value) else in_markdown(value)
 
 
 def _rule_in_markdown(name: str, rule: Rule) -> str:
@@ -105,7 +106,8 @@ def _number(value: float) -> str:
 
 
 def _aligned(table: pd.DataFrame) -> str:
-    rows = [list(map(str, table.columns)), *table.astype("str").to_numpy().tolist()]
+    values = [list(table.columns), *table.astype("str").to_numpy().tolist()]
+    rows = [[short(value, _CELL) for value in row] for row in values]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))

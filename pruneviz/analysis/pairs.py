@@ -58,7 +58,7 @@ def unit_numbers(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 
 def _hashed(value: object) -> int:
-    digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(str(value).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 

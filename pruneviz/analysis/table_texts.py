@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from pruneviz.console.shown_text import short
+
 APART = "setting"  # heading of further facts that tell rows apart, in words
 MODES = ("eval", "calibrated", "batch")
 
@@ -101,7 +103,7 @@ def telling(table: pd.DataFrame, names: Sequence[str] = ("dataset",)) -> pd.Data
 
 def in_words(facts: Mapping[str, object]) -> str:
     """Facts as words, such as "epochs 16, train_images 10000"."""
-    return ", ".join(f"{name} {in_word(value)}" for name, value in facts.items())
+    return ", ".join(f"{short(name)} {in_word(value)}" for name, value in facts.items())
 
 
 def in_word(value: object) -> str:
@@ -110,4 +112,4 @@ def in_word(value: object) -> str:
         return "unknown"
     if isinstance(value, tuple):
         return "/".join(map(in_word, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else short(value)

@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pruneviz.console.options import one_by_one
+from pruneviz.console.shown_text import visible_lines
 from pruneviz.console.usage import suggestion, swallowed_option, usage_message
 from pruneviz.errors import PrunevizError, names_extra
 
@@ -188,15 +189,44 @@ def may_be_incomplete() -> Iterator[None]:
         raise Incomplete(str(error)) from error
 
 
+def tell(text: str, end: str = "\n") -> None:
+    """Print a text to stdout, `visible_lines` of it in the characters that stdout has."""
+    typer.echo(_printable(f"{text}{end}", sys.stdout), nl=False)
+
+
 def say(text: str) -> None:
-    """Print a line to stderr."""
-    typer.echo(text, err=True)
+    """Print a line to stderr, as `tell` does to stdout."""
+    typer.echo(_printable(f"{text}\n", sys.stderr), nl=False, err=True)
+
+
+def tell_damaged(damaged: Collection[str], what: str = "") -> None:
+    """Print which runs cannot be read, and end the command with exit code 1 if there are any.
+
+    Args:
+        damaged: Why, for each of them, in a sentence that names it.
+        what: What was done about it, in front of each.
+    """
+    for why in damaged:
+        say(f"{what}{why}")
+    if damaged:
+        raise typer.Exit(INCOMPLETE)
+
+
+def tell_left_out(damaged: Collection[str]) -> None:
+    """`tell_damaged` for runs that were left out."""
+    tell_damaged(damaged, "left out: ")
 
 
 def stop(text: str, code: int) -> NoReturn:
     """Print an error and end the command with an exit code."""
     say(f"error: {text}")
     raise typer.Exit(code)
+
+
+def _printable(text: str, stream: Any) -> str:
+    """A text without what controls a terminal, or what its encoding lacks."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return visible_lines(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _ended(main: Callable[..., Any], exits: bool, *args: Any, **settings: Any) -> Any:

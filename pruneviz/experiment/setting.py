@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from pruneviz.analysis.measures import names, resolve
 from pruneviz.analysis.scores import columns_read
-from pruneviz.errors import PresetError, ScoreError
+from pruneviz.errors import LogError, PresetError, ScoreError
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.pruning_options import pruning_facts
+from pruneviz.log.readable_runs import check_files, readable_runs
 from pruneviz.log.run_directory import check_same_options
 from pruneviz.log.schema import CHANGE_COLUMNS, MEASURED_COLUMNS, RANKED_WITHOUT_SAMPLE
-from pruneviz.log.spec_file import is_sealed
+from pruneviz.log.spec_file import SPEC_FILE, is_sealed
 from pruneviz.plans.run_plan import RunPlan
 
 # The spec holds the resulting numbers of images instead.
@@ -81,10 +82,21 @@ def progress_of(plan: RunPlan, setting: Setting) -> Literal["recorded", "unfinis
         LogError: If the run was started with other options.
     """
     path = setting.out / plan.run
-    if not (path / "spec.json").exists():
+    if not (path / SPEC_FILE).exists():
         return "missing"
     check_same_options(path, planned_facts(plan) | request_of(plan, setting).facts(plan.unit))
     return "recorded" if is_sealed(path) else "unfinished"
+
+
+def unreadable(plan: RunPlan, setting: Setting) -> str:
+    """Why the recording of a plan's run in the folder of a setting cannot be read; "" if it can."""
+    path = setting.out / plan.run
+    try:
+        if (path / SPEC_FILE).exists():
+            readable_runs(path, check_files)
+    except LogError as error:
+        return str(error)
+    return ""
 
 
 def is_recorded(plan: RunPlan, setting: Setting) -> bool:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from pruneviz.console.command import INCOMPLETE, command_app, may_be_incomplete, say
+from pruneviz.console.command import (
+    INCOMPLETE,
+    command_app,
+    may_be_incomplete,
+    say,
+    tell,
+    tell_damaged,
+    tell_left_out,
+)
 from pruneviz.console.options import completing, one_of, options_of, separated
 from pruneviz.errors import FigureError, LogError, PresetError, PrunevizError, unknown_name
 from pruneviz.figures.catalogue import find, ordered
@@ -196,7 +205,8 @@ def draw(
     for every other network NETWORK-scatter, -correlation, -layers and -accuracy. Each picture comes
     with a CSV file of its numbers, a caption (.txt), and its long form as data (.json).
 
-    Exit codes: 0 all figures are complete, 1 some are incomplete or missing, 2 wrong use.
+    Exit codes: 0 all figures are complete, 1 some are incomplete or missing, or a recording cannot
+    be read, 2 wrong use.
     """
     names, own = _checked_figures(separated(figures or ()), kind)
     chosen: dict[str, Any] = {name: None if value == [] else value for name, value in given.items()}
@@ -209,14 +219,16 @@ def draw(
     place = Place(data, out, endings)
     if list_figures:
         _check_stems(own, [])
-        for line in lines_about(spec_in(data), place, options, names):
-            typer.echo(line)
+        spec, damaged = spec_in(data)
+        for line in lines_about(spec, place, options, names):
+            tell(line)
+        tell_damaged(damaged)
         return
     check_recorded(data, names)
     if len(names) + len(own) != 1 and jobs != 1:
         prepare()
     with may_be_incomplete():
-        runs = loaded(data)
+        runs, damaged = loaded(data)
     _check_dataset(dataset, runs.spec)
     if kind is not None:
         _check_quantities(asked, runs)
@@ -226,7 +238,9 @@ def draw(
         tasks += _own_tasks(own, runs, place) if own else []
     else:
         tasks = all_tasks(runs, place, options)
-    if not _drawn(tasks, jobs or default_jobs()):
+    complete = _drawn(tasks, jobs or default_jobs())
+    tell_left_out(damaged)
+    if not complete:
         raise typer.Exit(INCOMPLETE)
 
 
@@ -264,8 +278,8 @@ def _check_ratio(ratio: float) -> None:
 def _check_quantities(asked: PlotOptions, runs: Runs) -> None:
     """Raise `FigureError` for a name that is neither a column, a fact nor a measure."""
     known = [
-        *runs.recorded("filters"),
-        *map(str, runs.epochs),
+        *_columns_of(runs, "filters"),
+        *_columns_of(runs, "epochs"),
         *map(str, runs.spec),
         *_quantities(),
     ]
@@ -280,6 +294,15 @@ def _check_quantities(asked: PlotOptions, runs: Runs) -> None:
     if asked.seed is not None and asked.seed not in seeds:
         held = ", ".join(map(str, seeds)) or "none"
         raise FigureError(f"--seed {asked.seed} is not recorded; recorded are {held}")
+
+
+def _columns_of(runs: Runs, table: str) -> list[str]:
+    """Columns of a table in the runs whose file of it can be read; pictures tell of the others."""
+    found: dict[str, None] = {}
+    for run in runs.spec["run"]:
+        with suppress(LogError):
+            found |= dict.fromkeys(runs.named(run).columns(table))
+    return list(found)
 
 
 def _draw_options(
@@ -350,7 +373,7 @@ def _drawn(tasks: Sequence[Task], jobs: int) -> bool:
             if isinstance(result, PrunevizError):
                 say(f"{task.name} is {'left out' if left_out else 'not drawn'}: {result}")
             elif result:
-                typer.echo(f"{task.name}: {_written(task.stem, result)}")
+                tell(f"{task.name}: {_written(task.stem, result)}")
             complete = complete and not task.lacks and (left_out or not failed)
     return complete
 

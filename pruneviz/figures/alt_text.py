@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
+from pruneviz.console.shown_text import short
+
+_LONGEST = 20_000  # characters
 _START = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 
 
@@ -24,17 +27,23 @@ class AltText:
     text: str
     keywords: tuple[str, ...] = ()
 
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Title and text in characters that any file holds and any program shows."""
+        return short(self.title, _LONGEST), short(self.text, _LONGEST)
+
     def metadata(self, ending: str) -> Mapping[str, str]:
         """The words as metadata of a picture format, under the names that matplotlib knows.
 
         Args:
             ending: "pdf", "png" or "svg".
         """
-        keywords = ", ".join(self.keywords)
+        title, text = self.shown
+        keywords = ", ".join(map(short, self.keywords))
         if ending == "pdf":
-            return {"Title": self.title, "Subject": self.text, "Keywords": keywords}
+            return {"Title": title, "Subject": text, "Keywords": keywords}
         if ending == "png":
-            return {"Title": self.title, "Description": self.text, "Keywords": keywords}
+            return {"Title": title, "Description": text, "Keywords": keywords}
         return {}
 
 
@@ -50,12 +59,13 @@ def described(svg: str, alt: AltText, name: str) -> str:
         name: Start of the identifiers; unique among pictures on one page.
     """
     title, text = (quoteattr(f"{name}-{part}") for part in ("title", "desc"))
+    shown = alt.shown
 
     def with_words(start: re.Match[str]) -> str:
         root = f'{start[0][:-1]} role="img" aria-labelledby={title} aria-describedby={text}>'
         words = (
-            f"<title id={title}>{escape(alt.title)}</title>\n"
-            f" <desc id={text}>{escape(alt.text)}</desc>"
+            f"<title id={title}>{escape(shown[0])}</title>\n"
+            f" <desc id={text}>{escape(shown[1])}</desc>"
         )
         return f"{root}\n {words}"
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pruneviz.console.shown_text import short
+
 WIDTH = 100  # characters
 LINES = 15  # of a caption in a file, its last line included, which names the long form
+_MOST_WIDTH = 10 * WIDTH  # characters for each line; more would only be looked at to be left out
 _CUT = " ..."
 _SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z(])")
 
@@ -56,15 +60,21 @@ def cut(text: str, lines: int) -> Sequence[str]:
     """Wrap a text at `WIDTH`, to at most this many lines.
 
     Whole sentences are left out at the end, marked by an ellipsis; words only where the first
-    sentence is too long.
+    sentence is too long. Characters that cannot be seen are written as their escapes.
     """
-    sentences = _SENTENCE.split(text.strip())
-    for number in range(len(sentences), 0, -1):
-        kept = " ".join(sentences[:number])
-        found = _wrapped(kept if number == len(sentences) else f"{kept}{_CUT}")
-        if len(found) <= lines:
-            return found
-    return _wrapped(sentences[0], max_lines=lines)
+    sentences = _SENTENCE.split(short(text, lines * _MOST_WIDTH).strip())
+
+    def kept(number: int) -> list[str]:
+        first = " ".join(sentences[:number])
+        return _wrapped(first if number == len(sentences) else f"{first}{_CUT}")
+
+    # more sentences never take fewer lines, but for the ellipsis that all of them do without
+    numbers = range(1, len(sentences))
+    most = bisect_right(numbers, lines, key=lambda number: len(kept(number)))
+    found = kept(len(sentences))
+    if len(found) > lines and most:
+        found = kept(most)
+    return found if len(found) <= lines else _wrapped(sentences[0], max_lines=lines)
 
 
 def _wrapped(text: str, max_lines: int | None = None) -> list[str]:

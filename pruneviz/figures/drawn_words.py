@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pruneviz.analysis.settings import different
+from pruneviz.console.shown_text import short
 from pruneviz.plot.accuracy_plot import epoch_columns
 from pruneviz.plot.correlation_plot import MOST_BANDS_OF_LINES
 from pruneviz.plot.correlation_table import RANDOM
@@ -40,7 +41,7 @@ def in_words(named: Any) -> str:
     """A quantity, or several, as an argument names them; nothing for none."""
     if named is None:
         return ""
-    return str(named) if isinstance(named, str) else listed(named)
+    return short(named) if isinstance(named, str) else listed(map(short, named))
 
 
 def _several(table: pd.DataFrame) -> bool:
@@ -57,7 +58,7 @@ def _holds(table: pd.DataFrame, column: str) -> bool:
 
 def _scatter(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterable[str]:
     x, y = in_words(arguments["x"]), in_words(arguments["y"])
-    hue = arguments.get("hue", "depth")
+    hue = short(arguments.get("hue", "depth"))
     seed = arguments.get("seed")
     of_run = _LOWEST if seed is None else f" of the run with seed {seed}"
     yield (
@@ -115,11 +116,11 @@ def _layers(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterable[st
 
 
 def _accuracy(table: pd.DataFrame, arguments: Arguments, noun: str) -> Iterable[str]:
-    main, *beside = epoch_columns(table)
+    main, *beside = map(short, epoch_columns(table))
     also = f" (solid) and {listed(beside)}" if beside else ""
     also = f" (above) and {beside[0]} (below)" if len(beside) == 1 else also
     yield f"Lines: {main}{also}{_over_seeds(table)}."
-    if single_runs(table, main):
+    if single_runs(table, epoch_columns(table)[0]):
         yield "Thin lines: single runs."
     if (table["seeds"] > MOST_SINGLE).any():
         yield f"Band: {_SD}."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pruneviz.console.command import say
+from pruneviz.console.command import may_be_incomplete, say
 from pruneviz.console.words import counted
 from pruneviz.errors import LogError
 
@@ -36,29 +36,51 @@ def check_recorded(data: Path, figures: Sequence[str]) -> None:
         raise LogError(_what_to_record(data, figures))
 
 
-def loaded(data: Path) -> Runs:
-    """The finished runs in a folder; says how many there are, and which are unfinished."""
+def loaded(data: Path) -> tuple[Runs, tuple[str, ...]]:
+    """The finished runs in a folder; says how many there are, and which are unfinished.
+
+    Returns:
+        The runs, and why others cannot be read, a sentence each. Of damaged tables the pictures
+        that need them tell.
+
+    Raises:
+        LogError: If no run can be read.
+    """
+    from pruneviz.log.readable_runs import check_spec, readable_runs
     from pruneviz.log.runs import finished
 
-    runs = finished(data)
+    found = readable_runs(data, check_spec)
+    runs = finished(found.paths)
     say(f"drawing from {counted(len(runs), 'recording')} in {data}")
     for run in runs.unfinished:
         say(
             f"run {run} is unfinished and left out; if nothing records it any more, repeat its "
             "command or training loop to go on"
         )
-    return runs
+    return runs, found.damaged
 
 
-def spec_in(data: Path) -> pd.DataFrame:
-    """The specs of the finished runs in a folder; says so and is empty if there are none."""
+def spec_in(data: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The specs of the finished runs in a folder; says so and is empty if there are none.
+
+    Returns:
+        The specs, and why others cannot be read, a sentence each.
+
+    Raises:
+        Incomplete: If there are runs, and none can be read.
+    """
+    from pruneviz.log.found_runs import run_paths
+    from pruneviz.log.readable_runs import check_files, readable_runs
     from pruneviz.log.runs import finished, spec_table
 
     try:
-        return finished(data).spec
+        paths = run_paths(data)
     except LogError as error:
         say(str(error))
-        return spec_table([])
+        return spec_table([]), ()
+    with may_be_incomplete():
+        found = readable_runs(paths, check_files)
+    return finished(found.paths).spec, found.damaged
 
 
 def _holds_recordings(folder: Path) -> bool:

@@ -17,9 +17,10 @@ from pruneviz.figures.caption import WIDTH
 from pruneviz.figures.catalogue import Entry
 from pruneviz.figures.options import DrawOptions
 from pruneviz.figures.pictures import COMPANIONS, PICTURES, Picture
+from pruneviz.log.arguments import is_number
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.vocabulary import BN_MODES
-from pruneviz.plot.words import dataset_title, measure_title, network_title
+from pruneviz.plot.words import dataset_title, measure_title, named, network_title
 
 # Facts of the recordings that the paper leaves open or that scale its protocol down.
 RECORDING_FACTS: Mapping[str, str] = {
@@ -198,8 +199,8 @@ def _shown(name: str, values: list[object]) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return ", ".join(f"{item:g}" for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return ", ".join(f"{item:g}" if is_number(item) else named(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else named(value)
 
 
 def _drawing_lines(picture: Picture, options: DrawOptions) -> list[str]:

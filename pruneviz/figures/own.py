@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from pruneviz.analysis.settings import kinds_of
+from pruneviz.console.shown_text import short
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.figures.plot_kinds import Arguments, usual_arguments
 from pruneviz.plans.needs import FIGURE_NEEDS
@@ -22,6 +24,7 @@ ALIKE: Mapping[str, str] = {
     "layer_ratios": "layers",
 }
 _OF_FILTERS = ("scatter", "correlation")  # kinds that show unpruned runs, if there are some
+_LONGEST_STEM = 200  # bytes; file systems take 255, with the ending
 _UNPRUNED = ("unpruned", "weights")
 
 
@@ -58,7 +61,7 @@ def own_pictures(
             differ in more than their seed.
 
     Returns:
-        The pictures, network by network.
+        The pictures, network by network; no two have files of one name.
     """
     kinds, shown = kinds_of(spec), in_figures(spec)
     found = []
@@ -78,7 +81,7 @@ def own_pictures(
             stem = _stem(network, unit, kind, folder, spec)
             runs = tuple(chosen["run"])
             found.append(OwnPicture(kind, _title(network, folder), stem, runs, arguments))
-    return found
+    return _apart(found)
 
 
 def pictures_of_kind(
@@ -102,16 +105,18 @@ def pictures_of_kind(
         raise FigureError(
             unknown_name("unit", str(given["unit"]), list(map(str, spec["unit"].unique())))
         )
-    return [
-        OwnPicture(
-            kind,
-            _title(network, folder),
-            _slug(f"{_stem(network, unit, kind, folder, spec)}{part}"),
-            tuple(rows["run"]),
-            arguments,
-        )
-        for (network, unit), rows in _by_network(wanted)
-    ]
+    return _apart(
+        [
+            OwnPicture(
+                kind,
+                _title(network, folder),
+                _slug(f"{_stem(network, unit, kind, folder, spec)}{part}"),
+                tuple(rows["run"]),
+                arguments,
+            )
+            for (network, unit), rows in _by_network(wanted)
+        ]
+    )
 
 
 def selected(
@@ -174,9 +179,25 @@ def _stem(network: str, unit: str, kind: str, folder: str, spec: pd.DataFrame) -
     return _slug(f"{network or folder}{part}-{kind}")
 
 
+def _apart(pictures: Sequence[OwnPicture]) -> list[OwnPicture]:
+    """Pictures with a number after the names of files that are alike, as those of `a/b` and `a b`.
+
+    Capitals make no difference, as on many disks.
+    """
+    taken: Counter[str] = Counter()
+    found = []
+    for picture in pictures:
+        taken[picture.stem.casefold()] += 1
+        number = taken[picture.stem.casefold()]
+        found.append(replace(picture, stem=f"{picture.stem}-{number}") if number > 1 else picture)
+    return found
+
+
 def _slug(name: str) -> str:
-    """A name as a file name."""
-    return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "runs"
+    """A name as a file name: of an overlong one the beginning and the end."""
+    plain = re.sub(r"[^\w.+-]+", "-", name).strip("-.")
+    fits = len(plain.encode()) <= _LONGEST_STEM
+    return (plain if fits else short(plain, _LONGEST_STEM // 4).replace("…", "-")) or "runs"
 
 
 def _title(network: str, folder: str) -> str:

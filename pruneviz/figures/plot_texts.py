@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pruneviz.console.shown_text import short
 from pruneviz.console.words import counted
 from pruneviz.figures.drawn_words import in_words
 from pruneviz.log.vocabulary import is_accuracy
 from pruneviz.plot.looks import facts_in, varying
-from pruneviz.plot.words import decimal, mean_and_sd, percent
+from pruneviz.plot.words import decimal, mean_and_sd, named, percent
 
 Arguments = Mapping[str, Any]
 
+_LONG = 300  # characters of a setting in words
 _MOST_ROWS = 400  # of values in the long form; the CSV has all
 # Columns that tell rows of values apart, by kind; points, layers and filters are in the CSV.
 _ROW_KEYS: Mapping[str, tuple[str, ...]] = {"scatter": ("group", "epoch")}
@@ -77,7 +79,7 @@ def _scatter(table: pd.DataFrame, arguments: Arguments) -> str:
 
 
 def _label(row: pd.Series) -> str:
-    group = f"{row['group']}, " if row.get("group") else ""
+    group = f"{short(row['group'], _LONG)}, " if row.get("group") else ""
     return f"{group}epoch {row['epoch']} "
 
 
@@ -108,7 +110,7 @@ def _accuracy(table: pd.DataFrame, arguments: Arguments) -> str:
     for name, rows in _by(shown, [fact for fact in facts if _varies(shown[fact])]):
         last = rows.sort_values("epoch").iloc[-1]
         each.append(f"{name}{scale(last[column], last[f'{column}_sd'])} at epoch {last['epoch']}")
-    return f"{column}: {'; '.join(each)}."
+    return f"{named(column)}: {'; '.join(each)}."
 
 
 def _layers(table: pd.DataFrame, arguments: Arguments) -> str:
@@ -126,9 +128,13 @@ def _layers(table: pd.DataFrame, arguments: Arguments) -> str:
 def _place(table: pd.DataFrame, row: pd.Series) -> str:
     """Layer, setting and epoch of a row, as far as the table has several settings."""
     facts = [name for name in facts_in(table, "layer_index") if name not in ("layer", "epoch")]
-    told = [f"{name} {row[name]}" for name in varying(table, facts) if not _absent(row[name])]
+    told = [
+        f"{named(name)} {named(row[name])}"
+        for name in varying(table, facts)
+        if not _absent(row[name])
+    ]
     epoch = [f"epoch {int(row['epoch'])}"] if "epoch" in row and not _absent(row["epoch"]) else []
-    return f"{row['layer']}{''.join(f', {part}' for part in [*told, *epoch])}"
+    return f"{named(row['layer'])}{''.join(f', {part}' for part in [*told, *epoch])}"
 
 
 def _extremes(table: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
@@ -168,7 +174,7 @@ def _by(table: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, pd.DataFra
         return [("", table)]
     groups = table.groupby(list(names), sort=False, dropna=False, observed=True)
     return [
-        (f"{', '.join(str(v) for v in key if not _absent(v)) or 'unpruned'} ", rows)
+        (f"{', '.join(short(v, _LONG) for v in key if not _absent(v)) or 'unpruned'} ", rows)
         for key, rows in groups
     ]
 

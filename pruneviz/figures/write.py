@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pruneviz.console.shown_text import in_cell
 from pruneviz.errors import FigureError
 from pruneviz.figures.alt_text import AltText, described
 from pruneviz.figures.formats import FORMATS, check_format
@@ -43,13 +44,25 @@ def write_picture(figure: Figure, path: Path, alt: AltText) -> Path:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
-    """Write the numbers of a picture as CSV, with all digits that a float64 needs."""
-    return _whole(path, lambda part: table.to_csv(part, index=False, lineterminator="\n"))
+    """Write the numbers of a picture as CSV, with all digits that a float64 needs.
+
+    A row is a line, and no text in it is a formula: see `pruneviz.console.shown_text.in_cell`.
+    """
+    shown = table.rename(columns=_cell).assign(
+        **{
+            _cell(name): table[name].map(_cell, na_action="ignore").astype(object)
+            for name in table
+            if not pd.api.types.is_numeric_dtype(table[name])
+        }
+    )
+    return _whole(path, lambda part: shown.to_csv(part, index=False, lineterminator="\n"))
 
 
 def write_text(text: str, path: Path) -> Path:
-    """Write a caption as UTF-8 text."""
-    return _whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+    """Write a caption as UTF-8 text; what that lacks is written as its escape, as JSON has it."""
+    return _whole(
+        path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace")
+    )
 
 
 def write_facts(facts: Mapping[str, Any], path: Path) -> Path:
@@ -61,6 +74,10 @@ def write_facts(facts: Mapping[str, Any], path: Path) -> Path:
     """
     fields = (f" {_json(name)}: {_lines(value, 1)}" for name, value in facts.items())
     return write_text("{\n" + ",\n".join(fields) + "\n}\n", path)
+
+
+def _cell(value: Any) -> Any:
+    return in_cell(value) if isinstance(value, str) else value
 
 
 def _whole(path: Path, write: Callable[[Path], object]) -> Path:

@@ -7,6 +7,7 @@ from html import escape
 
 import pandas as pd
 
+from pruneviz.console.shown_text import short
 from pruneviz.log.schema import FILTER_KEYS
 
 _SHOWN = 10  # runs in the table, and facts beside their names
@@ -60,14 +61,16 @@ def in_html(
         for table, names in recorded.items()
     )
     title = f"<div>{escape(in_words(spec, unfinished).strip('<>'))}</div>"
-    return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{held}"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    # A notebook would set what stands between dollar signs as mathematics.
+    return f'<div class="tex2jax_ignore mathjax_ignore">{title}{table}{held}</div>'
 
 
 def _row(
     run: pd.Series, facts: Sequence[str], spans: Mapping[str, str], unfinished: Sequence[str]
 ) -> str:
     name = str(run["run"])
-    cells = [name, *("" if pd.isna(run[fact]) else str(run[fact]) for fact in facts)]
+    cells = [short(name), *("" if pd.isna(run[fact]) else short(run[fact]) for fact in facts)]
     known = spans.get(name, "none")
     cells.append(f"{known}, unfinished" if name in unfinished else known)
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
@@ -88,9 +91,9 @@ def _says_something(values: pd.Series) -> bool:
 
 
 def _codes(names: Iterable[str]) -> str:
-    return ", ".join(f"<code>{escape(name)}</code>" for name in names) or "nothing"
+    return ", ".join(f"<code>{escape(short(name))}</code>" for name in names) or "nothing"
 
 
 def _listed(values: Iterable[object], shown: int) -> str:
-    texts = [str(value) for value in values]
+    texts = [short(value) for value in values]
     return ", ".join(texts[:shown]) + (", ..." if len(texts) > shown else "")

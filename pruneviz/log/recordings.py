@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -158,16 +159,24 @@ def recordings_at(
 def spec_table(specs: Sequence[tuple[str, RunSpec]]) -> pd.DataFrame:
     """The table `Runs.spec`: one row per run, one column per fact; lists become tuples.
 
+    Lone surrogates, which JSON holds and a table does not, become their escapes.
+
     Args:
         specs: Name and facts of every run.
     """
-    rows = [{**spec.to_dict(), "run": name} for name, spec in specs]
-    names = dict.fromkeys([*SPEC_FACTS, *(name for row in rows for name in row)])
-    hashable = [
-        {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-        for row in rows
+    rows = [
+        {_stored(key): _stored(value) for key, value in {**spec.to_dict(), "run": name}.items()}
+        for name, spec in specs
     ]
-    return pd.DataFrame(hashable, columns=list(names))
+    names = dict.fromkeys([*SPEC_FACTS, *(name for row in rows for name in row)])
+    return pd.DataFrame(rows, columns=list(names))
+
+
+def _stored(value: Any) -> Any:
+    """A fact as a table holds it."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _recording(

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from pruneviz.console.shown_text import visible, visible_lines
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.rows import AnyLayer
 from pruneviz.measuring.selection import Rows
@@ -69,7 +70,9 @@ class Coverage:
 
     def line(self) -> str:
         """The summary in one line."""
-        return "; ".join([self._shares(), *(f"{n}: {why}" for n, why in self._named().items())])
+        return visible(
+            "; ".join([self._shares(), *(f"{n}: {why}" for n, why in self._named().items())])
+        )
 
     def summary(self) -> str:
         """Shares of measured entries, what is missing, why, and the option that adds it."""
@@ -85,7 +88,7 @@ class Coverage:
                 f"  {len(missing)} vectors, such as {one}, with {int(missing['entries'].sum())} "
                 f"entries: no matrices; layers=('*', {one!r}) adds one"
             )
-        return "\n".join(lines)
+        return visible_lines("\n".join(lines))
 
     def __repr__(self) -> str:
         return self.summary()

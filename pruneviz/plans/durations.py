@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import mean
 
 from pruneviz.console.words import duration
+from pruneviz.errors import LogError
+from pruneviz.log.arguments import is_number
 from pruneviz.log.spec_file import is_sealed, read_spec
 from pruneviz.plans.presets import PRESETS
 from pruneviz.plans.run_plan import RunPlan
@@ -21,12 +23,10 @@ def expected_durations(plans: Sequence[RunPlan], out: Path) -> dict[str, float |
 
     The time per epoch is the mean over finished runs in `out` with the same preset, network, data
     set and kind; the initialisation counts as an epoch.
+    A run that cannot be read tells none.
 
     Returns:
         Seconds by run name; None if unknown.
-
-    Raises:
-        LogError: If a recording is corrupt.
     """
     recorded = _recorded_seconds_per_epoch(out)
     expected: dict[str, float | None] = {}
@@ -70,11 +70,14 @@ def total_in_words(durations: Sequence[float | None], jobs: int) -> str:
 def _recorded_seconds_per_epoch(out: Path) -> dict[_Like, float]:
     found: dict[_Like, list[float]] = {}
     for file in sorted(out.glob("*/spec.json")):
-        if not is_sealed(file.parent):
+        try:
+            if not is_sealed(file.parent):
+                continue
+            spec = read_spec(file.parent)
+        except LogError:
             continue
-        spec = read_spec(file.parent)
         seconds = spec.extra.get("wall_seconds")
-        if seconds is not None and spec.epochs is not None:
+        if seconds is not None and is_number(seconds) and spec.epochs is not None:
             like = (spec.preset, spec.network, spec.dataset, spec.kind)
             found.setdefault(like, []).append(seconds / (spec.epochs + 1))
     return {like: mean(values) for like, values in found.items()}

@@ -150,7 +150,7 @@ def scale_beside(figure: Figure | SubFigure, axes: Sequence[Axes], label: str) -
         anchor=(0, 1),
     )
     room = int(min(_SCALE, _BAR * figure.bbox.height / figure.dpi) / _CHARACTER)
-    bar.set_label("\n".join(textwrap.wrap(label, max(12, room))))
+    bar.set_label("\n".join(map(literal, textwrap.wrap(label, max(12, room)))))
     bar.set_ticks([-1, -0.5, 0, 0.5, 1])
     bar.outline.set_linewidth(0.5)
 

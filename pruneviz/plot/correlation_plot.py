@@ -34,8 +34,8 @@ from pruneviz.plot.canvas import (
 )
 from pruneviz.plot.correlation_lines import Lines, best_of, lines_of
 from pruneviz.plot.correlation_table import correlation_table
-from pruneviz.plot.glyphs import literal
-from pruneviz.plot.legends import FEW, shortened
+from pruneviz.plot.glyphs import drawable, literal
+from pruneviz.plot.legends import FEW
 from pruneviz.plot.mask_panels import (
     draw_masks,
     has_masks,
@@ -187,7 +187,7 @@ def draw_curves(
             if masks:
                 draw_masks(below[place], panel, lines, ax is None)
             title = f"{letter if len(panels) > 1 else ''}{name}"
-            _finish(axes, panel, textwrap.wrap(title, _CHARACTERS // across))
+            _finish(axes, panel, textwrap.wrap(drawable(title), _CHARACTERS // across))
         _share_axes(above, _limits(table, method, len(lines.looks)), lines.left)
         _name_axes(above[::across], table, method, lines)
         _finish_masks(above, below, across, table, lines, ax is None)
@@ -351,8 +351,7 @@ def _in_words(name: str, row_kind: RowKind) -> str:
         return row_kind.change_symbol
     if name.startswith("loss_preservation"):
         return "loss preservation"
-    (text,) = shortened([symbol_of(name, row_kind)], _LABEL)
-    return text
+    return symbol_of(name, row_kind, _LABEL)
 
 
 def _handles(table: pd.DataFrame, lines: Lines, left: int) -> list[Artist]:

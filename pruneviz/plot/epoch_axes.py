@@ -12,8 +12,10 @@ from pruneviz.errors import FigureError
 from pruneviz.log.schema import EPOCHS
 from pruneviz.log.vocabulary import is_accuracy
 from pruneviz.plot.glyphs import literal
+from pruneviz.plot.legends import shortened
 from pruneviz.plot.words import listed
 
+_LONGEST = 60  # characters of a label
 _TITLES: Mapping[str, str] = {
     "lr": "learning rate",
     "kept_fraction": "kept of the network",
@@ -59,7 +61,8 @@ def epoch_axis(table: pd.DataFrame, columns: Sequence[str]) -> EpochAxis:
         raise FigureError(f"y has columns of several units: {each}; draw those of one unit")
     unit = units[columns[0]]
     text = _title(columns[0]) if len(columns) == 1 else _common(columns)
-    label = literal(f"{text} ({unit})" if unit else text)
+    (short,) = shortened([text], _LONGEST)
+    label = literal(f"{short} ({unit})" if unit else short)
     return EpochAxis(tuple(columns), label, 100 if unit == "%" else 1)
 
 

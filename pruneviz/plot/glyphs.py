@@ -6,6 +6,8 @@ import functools
 
 from matplotlib import font_manager
 
+from pruneviz.console.shown_text import short
+
 _FIRST = "DejaVu Sans"  # comes with matplotlib
 # Families for characters that the first lacks, used where a machine has them.
 _FURTHER = (
@@ -14,16 +16,31 @@ _FURTHER = (
     *("Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic", "Arial Unicode MS"),
     *("Noto Sans Devanagari", "Noto Sans Thai", "Segoe UI Symbol"),
 )
+LONGEST = 300  # characters of a text
+_SPACES = {ord(character): " " for character in "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"}
 
 
 def literal(text: object) -> str:
     r"""Text for matplotlib that is drawn as it stands: no mathematics between dollar signs.
 
-    Line breaks become spaces, and a character that no font of this machine has is written as its
-    code, such as `\u5c42`.
+    It is `drawable`, and runs of spaces become one. A text that is literal already must not be
+    cut any more, which could part a dollar sign from its backslash.
     """
-    plain = " ".join(str(text).split())
-    return "".join(map(_drawable, plain)).replace("$", r"\$")
+    return " ".join(drawable(text).split()).replace("$", r"\$")
+
+
+def drawable(text: object, longest: int = LONGEST) -> str:
+    r"""Text in characters that can be drawn, cut in its middle if it is overlong.
+
+    Line breaks and tabs become spaces. What cannot be seen, and a character that no font of this
+    machine has, is written as its code, such as `\u202e` or `\u5c42`.
+
+    Args:
+        text: The text.
+        longest: Number of characters that stay.
+    """
+    plain = short(str(text).translate(_SPACES), longest)
+    return plain if plain.isascii() else "".join(map(_with_glyph, plain))
 
 
 @functools.cache
@@ -33,11 +50,10 @@ def families() -> tuple[str, ...]:
     return (_FIRST, *(name for name in _FURTHER if name in installed))
 
 
-def _drawable(character: str) -> str:
-    if character.isascii() and character.isprintable():
+def _with_glyph(character: str) -> str:
+    if character.isascii() or _has_glyph(ord(character)):
         return character
-    code = ord(character)
-    return character if _has_glyph(code) else rf"\u{code:04x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 @functools.cache

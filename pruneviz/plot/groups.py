@@ -13,7 +13,7 @@ from pruneviz.analysis.settings import SEED, can_be_setting, different, present,
 from pruneviz.errors import FigureError, unknown_name
 from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_spec import SPEC_FACTS
-from pruneviz.plot.words import dataset_title, measure_title, network_title
+from pruneviz.plot.words import dataset_title, measure_title, named, network_title
 
 GROUP = "group"  # a setting in words
 PLACE = ("network", "dataset")  # what an unpruned run shares with the pruned ones beside it
@@ -131,7 +131,7 @@ def _labels(spec: pd.DataFrame, facts: Sequence[str]) -> list[str]:
 def _worded(name: str, value: Any) -> str:
     if name == GROUP:
         return str(value)
-    name = name.removesuffix(_FACT)
+    name = named(name.removesuffix(_FACT))
     if present(value) is None:
         return {"measure": "unpruned", "rounds": ""}.get(name, f"no {name}")
     titles = {"network": network_title, "dataset": dataset_title, "measure": measure_title}
@@ -146,8 +146,8 @@ def _worded(name: str, value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return name if value else f"no {name}"
     if isinstance(value, _COLLECTIONS):
-        return f"{name} {_items(value)}"
-    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        return f"{name} {named(_items(value))}"
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {named(value)}"
 
 
 def _in_words(values: pd.Series) -> pd.Series:

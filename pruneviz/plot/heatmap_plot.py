@@ -29,8 +29,8 @@ from pruneviz.plot.cells import (
     scale_beside,
     width_of,
 )
-from pruneviz.plot.glyphs import literal
 from pruneviz.plot.layer_names import layer_title
+from pruneviz.plot.legends import shortened
 from pruneviz.plot.panels import check_number, leave_margins, seeds_in_words, write_title
 from pruneviz.plot.quantities import with_name
 from pruneviz.plot.recorded import (
@@ -55,6 +55,7 @@ _WIDEST = 10.0  # inches of a picture with several panels
 _SMALLEST = (1.1, 1.4)  # height and width of a panel in inches: what the scale and a title need
 _SCALE = 0.8  # inches beside the panels
 _WIDE = 6.0  # inches of a panel with narrow cells
+_LONGEST = 40  # characters below a column
 _MOST_NUMBERS = 24  # columns; more have narrow cells without numbers
 
 
@@ -248,24 +249,25 @@ def heatmap(
 
 def draw(table: pd.DataFrame, over: Over, ax: Axes | None = None) -> Any:
     """Draw a table of `heatmap_table`."""
-    panels = dict(_panels(table, over))
-    check_number(list(panels))
+    panels = list(_panels(table, over))
+    names, matrices = [name for name, _ in panels], [cells for _, cells in panels]
+    check_number(names)
     if not panels:
         raise FigureError(
             "there is no correlation to draw, because no filter that is not pruned has two of the "
             "measures; choose an earlier epoch (epochs=), or other runs"
         )
-    rows, columns = (max(cells.values.shape[axis] for cells in panels.values()) for axis in (0, 1))
+    rows, columns = (max(cells.values.shape[axis] for cells in matrices) for axis in (0, 1))
     cell = _cell_size(columns, over)
-    size, across = _size(panels, (rows * cell[1], columns * cell[0]), over)
-    with canvas(ax, list(panels), _CHOOSE, size=size, columns=across, sharey=across > 1) as drawn:
+    size, across = _size(matrices, (rows * cell[1], columns * cell[0]), over)
+    with canvas(ax, names, _CHOOSE, size=size, columns=across, sharey=across > 1) as drawn:
         leave_margins(drawn)
         scale_beside(drawn.figure, drawn.axes, _scale_label(table, over))
-        for axes, title, cells in zip(drawn.axes, panels, panels.values(), strict=True):
+        for axes, title, cells in zip(drawn.axes, names, matrices, strict=True):
             write_title(axes, title, None if ax else max(columns * cell[0], _SMALLEST[1]))
             draw_cells(axes, cells, upright=over != "epoch", size=None if ax else cell)
             axes.set_xlabel("epochs trained" if over == "epoch" else "")
-        drawn.legend(absent_handles(panels.values()))
+        drawn.legend(absent_handles(matrices))
     return drawn.result
 
 
@@ -292,8 +294,8 @@ def _cells(panel: pd.DataFrame, over: Over, rows: list[tuple[str, str]]) -> Cell
     in_order = panel.sort_values(place)
     columns = list(in_order[over].unique())
     matrix = _matrix(panel, ["x", "y"], over, pd.MultiIndex.from_tuples(rows), columns)
-    below = tuple(layer_title(name) if over == "layer" else name for name in map(str, columns))
-    return Cells(_pair_titles(rows), below, matrix)
+    named = map(layer_title if over == "layer" else str, map(str, columns))
+    return Cells(_pair_titles(rows), tuple(shortened(list(named), _LONGEST)), matrix)
 
 
 def _matrix(panel: pd.DataFrame, index: Any, column: str, rows: Any, columns: Any) -> np.ndarray:
@@ -312,7 +314,7 @@ def _scale_label(table: pd.DataFrame, over: Over) -> str:
     symbol = SYMBOLS[str(table["method"].iloc[0])]
     first = table["x"].unique()
     return (
-        f"{symbol} with {literal(measure_title(first[0]))}"
+        f"{symbol} with {measure_title(first[0])}"
         if over != "measure" and len(first) == 1
         else symbol
     )
@@ -325,11 +327,10 @@ def _cell_size(columns: int, over: Over) -> tuple[float, float]:
 
 
 def _size(
-    panels: dict[str, Cells], panel: tuple[float, float], over: Over
+    cells: Sequence[Cells], panel: tuple[float, float], over: Over
 ) -> tuple[tuple[float, float], int]:
     """Size of the picture, and panels in a row, from the height and width of a panel."""
     height, width = np.maximum(panel, _SMALLEST)
-    cells = list(panels.values())
     left = max(width_of(one.rows) for one in cells)
     below = 0.4 if over == "epoch" else max(width_of(one.columns) for one in cells)
     across = min(len(cells), max(1, int((_WIDEST - left - _SCALE) / (width + 0.15))))

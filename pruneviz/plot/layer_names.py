@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from pruneviz.console.shown_text import short
 from pruneviz.plot.glyphs import literal
 from pruneviz.plot.legends import shortened
 
@@ -15,7 +16,8 @@ _LONGEST = 24  # characters
 
 def layer_title(name: str) -> str:
     """The name of a layer, or `layer 3` where it is a number alone, as in `nn.Sequential`."""
-    return name if any(map(str.isalpha, name)) else f"layer {name}"
+    shown = short(name)
+    return shown if any(map(str.isalpha, name)) else f"layer {shown}"
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -25,7 +27,7 @@ def short_names(names: Sequence[str]) -> list[str]:
     `features.conv1` and `features.block1.pointwise` become `conv1` and `block1`. Numbers alone, as
     of `features.0` and `features.3`, become `layer 0` and `layer 3`.
     """
-    parts = [name.split(".") for name in names]
+    parts = [short(name).split(".") for name in names]
     shared = _shared(parts)
     return [layer_title(".".join(name[shared : _telling(name, parts, shared)])) for name in parts]
 

@@ -18,11 +18,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
 
-from pruneviz.plot.glyphs import literal
+from pruneviz.console.shown_text import short
+from pruneviz.plot.glyphs import drawable, literal
 
 FEW = 8  # entries that one short block holds
 MOST = 24  # entries; more would crowd out the picture
 _LONGEST, _LONGEST_OF_MANY = 44, 34  # characters of a label
+_MOST_TIMES = 2  # as long a label, so that it differs from others
 _SMALL = 7.0  # points: the smallest text of the style
 _LARGE = 7.5
 _POINTS = 72
@@ -146,12 +148,18 @@ def _reaches(artist: Artist, box: Bbox) -> bool:
 
 
 def shortened(labels: Sequence[str], longest: int = _LONGEST) -> list[str]:
-    """Labels cut in their middle to a length, or to a greater one at which they still differ."""
-    for length in range(longest, max([longest, *map(len, labels)]) + 1, 8):
-        found = [_cut(label, length) for label in labels]
-        if len(set(found)) == len(set(labels)):
+    """Labels cut in their middle to a length, or to a greater one at which they still differ.
+
+    Where they differ only far from both ends, digits in the middle tell them apart. Labels are
+    `drawable`, and have still to become `literal`.
+    """
+    known = list(map(drawable, labels))
+    most = max(map(len, known), default=0)
+    for length in range(longest, min(max(longest, most), _MOST_TIMES * longest) + 1, 8):
+        found = [_cut(label, length) for label in known]
+        if len(set(found)) == len(set(known)):
             return found
-    return list(labels)
+    return [short(label, longest) for label in known]
 
 
 def _first(

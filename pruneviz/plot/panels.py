@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from pruneviz.analysis.settings import different
 from pruneviz.errors import FigureError
 from pruneviz.plot.canvas import SCREEN_DPI, Canvas
-from pruneviz.plot.glyphs import literal
+from pruneviz.plot.glyphs import drawable, literal
 from pruneviz.plot.words import network_title
 
 _MARGIN = 0.08  # inches
@@ -70,7 +70,9 @@ def write_title(axes: Axes, title: str, inches: float | None = None) -> None:
 
 def wrapped(title: str, inches: float) -> str:
     """A title in as many lines as a width is narrow, drawn as it stands."""
-    return "\n".join(map(literal, textwrap.wrap(title, max(12, int(inches / _CHARACTER)))))
+    return "\n".join(
+        map(literal, textwrap.wrap(drawable(title), max(12, int(inches / _CHARACTER))))
+    )
 
 
 def wrapped_label(label: str, characters: int) -> str:

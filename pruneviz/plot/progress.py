@@ -15,7 +15,7 @@ from pruneviz.plot import style
 from pruneviz.plot.accuracy_plot import accuracy
 from pruneviz.plot.canvas import SCREEN_DPI, Picture
 from pruneviz.plot.correlation_plot import correlation
-from pruneviz.plot.glyphs import literal
+from pruneviz.plot.glyphs import drawable, literal
 from pruneviz.plot.scatter_plot import scatter
 
 # What is drawn against each other: the first pair that a run holds.
@@ -127,5 +127,5 @@ def _draw_fact(runs: Runs, axes: Axes) -> None:
 
 def _write(axes: Axes, text: str) -> None:
     axes.set_axis_off()
-    words = "\n".join(literal(line) for line in textwrap.wrap(text, _LINE))
+    words = "\n".join(literal(line) for line in textwrap.wrap(drawable(text), _LINE))
     axes.text(0.5, 0.5, words, ha="center", va="center", color=style.NOTE_COLOUR)

@@ -14,12 +14,14 @@ from pruneviz.errors import FigureError, LogError, unknown_name
 from pruneviz.log.runs import Runs
 from pruneviz.log.schema import is_filter_column
 from pruneviz.plot.glyphs import literal
+from pruneviz.plot.legends import shortened
 from pruneviz.plot.row_kind import RowKind
 from pruneviz.plot.rows import kept_in, rows_for, with_facts_held
 from pruneviz.plot.words import MEASURE_UNITS, measure_title
 
 _UNITLESS = ("", "1")
 _WITHOUT_NAME = "<lambda>"
+_LONGEST = 60  # characters of a name
 
 
 def quantity_of(what: AnyMeasure, runs: Runs, place: str, logged: Collection[str] = ()) -> Measure:
@@ -146,21 +148,27 @@ def _values(rows: pd.DataFrame, what: Measure) -> pd.Series | np.ndarray:
     return stored if isinstance(stored.dtype, np.dtype) and stored.dtype.kind in "fi" else values
 
 
-def axis_label(name: str, row_kind: RowKind) -> str:
-    """The label of an axis: symbol and unit where they are known, else the name."""
+def axis_label(name: str, row_kind: RowKind, longest: int = _LONGEST) -> str:
+    """The label of an axis: symbol and unit where they are known, else the name.
+
+    Args:
+        name: Column or pruning measure.
+        row_kind: Kind of the rows.
+        longest: Number of characters that stay of a name.
+    """
     try:
         column = row_kind.column(name)
     except LogError:
         unit = f" ({MEASURE_UNITS[name]})" if name in MEASURE_UNITS else ""
-        return literal(measure_title(name)) + unit
+        return literal(*shortened([measure_title(name)], longest)) + unit
     if not column.symbol:
-        return literal(name)
+        return literal(*shortened([name], longest))
     return column.symbol if column.unit in _UNITLESS else f"{column.symbol} ({column.unit})"
 
 
-def symbol_of(name: str, row_kind: RowKind) -> str:
-    """`axis_label` without the unit."""
-    symbol = axis_label(name, row_kind)
+def symbol_of(name: str, row_kind: RowKind, longest: int = _LONGEST) -> str:
+    """`axis_label` without the unit; arguments as there."""
+    symbol = axis_label(name, row_kind, longest)
     unit = symbol.rfind(" (")
     return symbol[:unit] if unit > 0 else symbol
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pruneviz.plot import style
 from pruneviz.plot.canvas import canvas, letters
+from pruneviz.plot.glyphs import literal
 from pruneviz.plot.words import measure_title
 
 _PANELS = {
@@ -41,7 +42,7 @@ def draw_sample_sizes(table: pd.DataFrame) -> Any:
             for measure in measures:
                 _draw_line(axes, table[table["measure"] == measure], column, looks[measure])
             _mark(axes, table, column)
-            heading = f"{_of_what(table)}\n" if column == next(iter(_PANELS)) else ""
+            heading = f"{literal(_of_what(table))}\n" if column == next(iter(_PANELS)) else ""
             axes.set_title(f"{heading}{letter}{_PANELS[column]}")
             axes.set_xlabel("images in the sample")
         drawn.legend(_handles(table, looks), room=2)

@@ -190,7 +190,7 @@ def _of_measure(name: str) -> Style:
 
 def _unlike(name: str, taken: Collection[Style]) -> Style:
     """The look of a name beside others: as few as possible share its parts, and none the whole."""
-    draw = hashlib.sha256(name.encode()).digest()
+    draw = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     colour = _colour(draw[0], [look.colour for look in taken])
     beside = [look for look in taken if look.colour == colour]
     return Style(

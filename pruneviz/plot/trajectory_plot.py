@@ -162,18 +162,15 @@ def _draw_filter(axes: Axes, rows: pd.DataFrame, look: style.Style) -> None:
 
 def _draw_bands(table: pd.DataFrame, scale: Scale | None, ax: Axes | None) -> Any:
     """A panel per layer, with bands of its filters."""
-    panels = {
-        f"{group} {layer}".strip(): rows
-        for (group, layer), rows in table.groupby(["group", "layer"], sort=False)
-    }
+    panels = list(table.groupby(["group", "layer"], sort=False))
     size, across = (_LARGE, 2) if len(panels) <= 2 else (_SMALL, 4)
     names = shortened(
         [layer_title(name) for name in table["layer"].unique()], int(size[0] / _CHARACTER)
     )
     titles = dict(zip(table["layer"].unique(), names, strict=True))
-    with _canvas(ax, list(panels), size, across) as drawn:
+    with _canvas(ax, [f"{group} {layer}" for (group, layer), _ in panels], size, across) as drawn:
         leave_margins(drawn)
-        for axes, panel in zip(drawn.axes, panels.values(), strict=True):
+        for axes, (_, panel) in zip(drawn.axes, panels, strict=True):
             group, layer = str(panel["group"].iloc[0]), literal(titles[panel["layer"].iloc[0]])
             lines = [*([wrapped(group, size[0])] if group else []), layer]
             axes.set_title("\n".join(lines), fontsize=_TITLE if ax is None else None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from pruneviz.console.shown_text import short
+
 COEFFICIENT_NAMES = {
     "pearson": "Pearson",
     "spearman": "Spearman",
@@ -55,19 +57,27 @@ DATASET_TITLES: Mapping[str, str] = {
 }
 
 
+def named(name: object) -> str:
+    """A name that others gave, on one line; of an overlong one the beginning and the end.
+
+    What cannot be seen is written as its escape, and a name of spaces alone in quotes.
+    """
+    return short(name) if str(name).strip() else repr(str(name))
+
+
 def network_title(network: str) -> str:
     """Title of a network; networks that are not in the paper keep their own name."""
-    return NETWORK_TITLES.get(network, network)
+    return NETWORK_TITLES.get(network) or named(network)
 
 
 def measure_title(measure: str) -> str:
     """Title of a pruning measure; measures that are not in the paper keep their name."""
-    return MEASURE_TITLES.get(measure, measure)
+    return MEASURE_TITLES.get(measure) or named(measure)
 
 
 def dataset_title(dataset: str) -> str:
     """Title of a data set."""
-    return DATASET_TITLES.get(dataset, dataset)
+    return DATASET_TITLES.get(dataset) or named(dataset)
 
 
 def decimal(value: float, digits: int = 2) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from pruneviz.console.shown_text import visible_lines
 from pruneviz.model.filters import NUMBERS, Layer, find_layers, unwrap
 from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Inputs, first_of
@@ -82,7 +83,7 @@ class Removed(Smaller):
 
     def summary(self) -> str:
         """Text table with the savings and the filters that stay masked."""
-        return "\n".join([*_gains(self.before, self.after), *_losses(self)])
+        return visible_lines("\n".join([*_gains(self.before, self.after), *_losses(self)]))
 
 
 def remove(

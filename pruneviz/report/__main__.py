@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pruneviz.console.command import command_app
+from pruneviz.console.command import command_app, say, tell, tell_left_out
 from pruneviz.console.options import Data, PageColumns, recordings_given
+from pruneviz.console.shown_text import short
 from pruneviz.console.words import counted
+
+if TYPE_CHECKING:
+    from pruneviz.log.runs import Runs
 
 EXAMPLES = """
   # One run that ships with the source
@@ -49,28 +53,32 @@ def report(
     The file needs no network and no server; any browser of 2023 or later opens it, also from a
     mail attachment. It shows a scatter of any two quantities at any epoch, bars per layer, curves
     over epochs, and two runs or two pruning measures beside each other, each with its numbers.
+
+    A run that cannot be read is left out and named, with exit code 1.
     """
     from tqdm import tqdm
 
-    from pruneviz.log.runs import load
+    from pruneviz.log.readable_runs import from_readable
     from pruneviz.report.page import report as write
 
-    held = load(recordings_given(runs, data))
-    with tqdm(total=len(held), unit="run", disable=None, leave=False) as bar:
+    def written(held: Runs) -> tuple[Path, int]:
+        with tqdm(total=len(held), unit="run", disable=None, leave=False) as bar:
 
-        def told(run: str) -> None:
-            bar.set_description(run, refresh=False)
-            bar.update()
+            def told(run: str) -> None:
+                bar.set_description(short(run), refresh=False)
+                bar.update()
 
-        path = write(held, out, columns=columns, title=title, told=told)
+            return write(held, out, columns=columns, title=title, told=told), len(held)
+
+    (path, count), damaged = from_readable(recordings_given(runs, data), written, "include")
     size = path.stat().st_size
-    typer.echo(f"{path}: {size / 2**20:.1f} MiB, {counted(len(held), 'run')}; open it in a browser")
+    tell(f"{path}: {size / 2**20:.1f} MiB, {counted(count, 'run')}; open it in a browser")
     if size > _LARGE:
-        typer.echo(
+        say(
             "many mail servers refuse files of this size; name fewer runs, or fewer columns, such "
-            "as --columns theta_g,theta_hg",
-            err=True,
+            "as --columns theta_g,theta_hg"
         )
+    tell_left_out(damaged)
 
 
 app = command_app(report, "report", EXAMPLES)

@@ -74,7 +74,7 @@ def report(
     text = page_of(contents_of(held, chosen, told), title or title_of(held.spec))
     with disk_errors(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, lambda file: file.write_text(text, encoding="utf-8"))
+    write_whole(out, lambda file: file.write_bytes(in_bytes(text)))
     return out
 
 
@@ -137,6 +137,11 @@ def facts_of_page(
     runs = [run.facts for run in contents]
     served = {"version": version, "trouble": trouble}
     return {"runs": runs, "title": title, "notes": _notes(runs), **served}
+
+
+def in_bytes(text: str) -> bytes:
+    """A page as it is written or sent; a lone surrogate in its title becomes its escape."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def json_of(value: Any) -> str:

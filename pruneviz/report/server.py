@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from pruneviz.errors import ReportError
 from pruneviz.report.following import Followed
-from pruneviz.report.page import facts_of_page, page_of
+from pruneviz.report.page import facts_of_page, in_bytes, page_of
 
 HOST = "127.0.0.1"
 _HOSTS = (HOST, "localhost")
@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _answer(self, text: str, kind: str) -> None:
-        body = text.encode("utf-8")
+        body = in_bytes(text)
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

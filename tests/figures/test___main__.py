@@ -489,3 +489,50 @@ def test_help_answers_without_loading_what_draws() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+# Damaged runs
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """Two networks, and a third run of the first one whose spec cannot be read."""
+    data = tmp_path / "data"
+    save_runs(make_runs({"one": (3, 4), "two": (3, 4)}, seeds=(0, 1), epochs=2, every=1), data)
+    (data / "one-digits-s1" / "spec.json").write_text("{")
+    return data
+
+
+def test_a_corrupt_spec_stops_no_other_picture(damaged: Path, tmp_path: Path) -> None:
+    names = ("one-layers", "two-layers")
+    done = invoke(*names, "--data", damaged, "--out", tmp_path / "out", "--format", "svg")
+    assert done.exit_code == 1
+    assert {path.stem for path in (tmp_path / "out").glob("*.svg")} == {"one-layers", "two-layers"}
+    assert done.stderr.splitlines()[-1].startswith(
+        f"left out: {damaged / 'one-digits-s1' / 'spec.json'} is corrupt ("
+    )
+
+
+def test_a_corrupt_table_stops_the_pictures_that_need_it(damaged: Path, tmp_path: Path) -> None:
+    table = damaged / "two-digits-s0" / "filters.parquet"
+    table.write_bytes(table.read_bytes()[:-9])
+    given = ("--kind", "layers", "--y", "magnitude", "--data", damaged, "--out", tmp_path / "out")
+    done = invoke(*given, "--format", "svg")
+    assert done.exit_code == 1
+    assert [path.stem for path in (tmp_path / "out").glob("*.svg")] == ["one-layers-magnitude"]
+    assert f"two-layers-magnitude is not drawn: {table} is corrupt (" in done.stderr
+
+
+def test_the_list_names_what_cannot_be_read(damaged: Path) -> None:
+    table = damaged / "two-digits-s0" / "filters.parquet"
+    table.write_bytes(table.read_bytes()[:-9])
+    listed = invoke("--list", "--data", damaged)
+    assert listed.exit_code == 1
+    assert "one-scatter" in listed.stdout and "two-scatter" in listed.stdout
+    told = listed.stderr.splitlines()
+    assert len(told) == 2 and all(" is corrupt (" in line for line in told)
+    for spec in damaged.glob("*/spec.json"):
+        spec.write_text("{")
+    nothing = invoke("--list", "--data", damaged)
+    assert nothing.exit_code == 1 and not nothing.stdout
+    assert nothing.stderr.count(" is corrupt (") == 4

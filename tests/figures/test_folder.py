@@ -25,7 +25,7 @@ def test_a_folder_without_recordings_is_told_with_what_fills_it(
     empty.mkdir(parents=True)
     with pytest.raises(LogError, match=r"holds no recordings\nRecord what is needed with: "):
         check_recorded(empty, ["3"])
-    assert spec_in(empty).empty
+    assert spec_in(empty)[0].empty
 
 
 def test_a_misspelt_folder_is_told_with_those_beside_it(

@@ -17,7 +17,7 @@ from pruneviz.plot.glyphs import families, literal
         ("one $", r"one \$"),
         ("größe → λ²", "größe → λ²"),
         ("two\nlines\tand more", "two lines and more"),
-        ("\x00\ue000", r"\u0000\ue000"),
+        ("\x00\ue000", r"\x00\ue000"),
         (3, "3"),
     ],
 )

@@ -5,9 +5,10 @@ over many others, row by row. Both are estimates: 12 samples with 8 half samples
 stated one to 7 %, 200 samples the actual one to 5 %. CIFAR-100 affords fewer, so that chance alone
 brings many ratios out of 0.8 to 1.25; there, `calibration` tells the errors' own fault from chance.
 
-`make test-statistics` runs the whole matrix, and CIFAR-100. PRUNEVIZ_IMAGES names the folder of the images,
-PRUNEVIZ_STATISTICS one with runs of `pruneviz record --preset cifar-mini --keep-weights`; without runs,
-VGG-13 is trained for an epoch. PRUNEVIZ_STATISTICS_REPORT names a file to write the ratios to.
+`make test-statistics` runs the whole matrix, and CIFAR-100. PRUNEVIZ_IMAGES names the folder of the
+images, PRUNEVIZ_STATISTICS one with runs of `pruneviz record --preset cifar-mini --keep-weights`;
+without runs, VGG-13 is trained for an epoch. PRUNEVIZ_STATISTICS_REPORT names a file to write the
+ratios to.
 """
 
 from __future__ import annotations

@@ -1,0 +1,14 @@
+"""Log messages of pruneviz show what names hold."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+import pruneviz  # noqa: F401  # puts the filter in its place
+
+
+def test_a_message_cannot_control_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("pruneviz").warning("run %s, %d %%", "\x1b[2J\u202e", 3)
+    assert caplog.messages == [r"run \x1b[2J\u202e, 3 %"]

@@ -71,7 +71,7 @@ def spec_of(run: Path) -> dict[str, object]:
     return {
         name: value
         for name, value in json.loads((run / "spec.json").read_text()).items()
-        if name not in NOT_MEASURED
+        if name not in {*NOT_MEASURED, "facts_sha256", "table_files"}
     }
 
 

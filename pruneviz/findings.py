@@ -74,7 +74,9 @@ def findings(
     then not updated.
     """
     from pruneviz.analysis.claim_tables import all_tables, filled_in
-    from pruneviz.log.files import disk_errors, write_whole
+    from pruneviz.log.files import disk_errors, write_over
+    from pruneviz.log.found_runs import run_paths
+    from pruneviz.log.leftovers import remove_leftovers
     from pruneviz.log.readable_runs import from_readable
     from pruneviz.log.runs import Runs, load
 
@@ -91,15 +93,16 @@ def findings(
             )
         return runs
 
-    where = recordings_given(folders, data)
+    paths = run_paths(recordings_given(folders, data))
+    remove_leftovers(paths)
     if into is None:
         printed, damaged = from_readable(
-            where, lambda runs: all_tables(finished(runs), costs, table or ())
+            paths, lambda runs: all_tables(finished(runs), costs, table or ())
         )
         tell(printed)
         tell_left_out(damaged)
         return
-    runs = finished(load(where, unfinished="skip"))
+    runs = finished(load(paths, unfinished="skip"))
     if not into.is_file():
         raise LogError(
             f"there is no file {into}; create it with a line `<!-- table: NAME -->` and a line "
@@ -107,8 +110,7 @@ def findings(
         )
     with disk_errors(into):
         text = filled_in(into.read_text(encoding="utf-8"), runs, costs, table or ())
-        # A link stays a link.
-        write_whole(into.resolve(), lambda part: part.write_text(text, encoding="utf-8"))
+        write_over(into, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 app = command_app(findings, "findings", EXAMPLES)

@@ -314,9 +314,11 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
     from pruneviz.experiment.campaign import check_data_sets, record_runs
     from pruneviz.experiment.parallel import runs_at_once
     from pruneviz.experiment.setting import is_recorded
+    from pruneviz.log.leftovers import remove_leftovers
     from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
 
     missing = [plan for plan in plans if not is_recorded(plan, setting)]
+    remove_leftovers(setting.out / plan.run for plan in plans)
     if len(missing) < len(plans):
         done = len(plans) - len(missing)
         tell(f"{done} of {counted(len(plans), 'run')} already recorded in {setting.out}")

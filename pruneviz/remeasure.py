@@ -123,8 +123,10 @@ def remeasure(
         check_remeasurable,
         each_apart,
         remeasure_runs,
+        remeasured_name,
     )
     from pruneviz.log.found_runs import run_paths
+    from pruneviz.log.leftovers import remove_leftovers
     from pruneviz.log.spec_file import read_spec
 
     where = available_device(Device(device))
@@ -147,6 +149,8 @@ def remeasure(
     )
     planned = each_apart(sources, how)
     missing = {source: own for source, own in planned.items() if check_remeasurable(source, own)}
+    made = (own.out / remeasured_name(read_spec(source), own) for source, own in planned.items())
+    remove_leftovers([*sources, *made])
     if len(missing) < len(sources):
         done = len(sources) - len(missing)
         tell(f"{done} of {counted(len(sources), 'run')} already measured in {out}")

@@ -60,9 +60,11 @@ def thin(
     Runs of one name in different folders are copied into folders of their own.
     """
     from pruneviz.log.found_runs import folders_apart, run_paths
+    from pruneviz.log.leftovers import remove_leftovers
     from pruneviz.log.thinning import thin as thin_run
 
     paths = run_paths(recordings_given(runs, data))
+    remove_leftovers(paths)
     folders = folders_apart(paths, [path.name for path in paths])
     for path, folder in zip(paths, folders, strict=True):
         done = thin_run(path, out / folder, epochs, columns)

@@ -62,7 +62,7 @@ def claims(
     from pruneviz.analysis.claim_texts import rules_in_markdown, verdicts_in_words
     from pruneviz.analysis.claims import claims as judged
     from pruneviz.figures.details import records
-    from pruneviz.log.files import disk_errors, write_whole
+    from pruneviz.log.files import disk_errors, write_over
     from pruneviz.log.readable_runs import from_readable
 
     if rules:
@@ -76,9 +76,7 @@ def claims(
             raise LogError(f"{json_file} is a folder; give --json the name of a file")
         text = json.dumps(records(found), indent=1, ensure_ascii=False)
         with disk_errors(json_file):
-            write_whole(
-                json_file.resolve(), lambda part: part.write_text(f"{text}\n", encoding="utf-8")
-            )
+            write_over(json_file, lambda part: part.write_text(f"{text}\n", encoding="utf-8"))
         say(f"wrote {json_file}")
     tell(verdicts_in_words(found, markdown=markdown), end="")
     tell_left_out(damaged)

@@ -1,26 +1,55 @@
-"""Checkpoints of a training run."""
+"""Checkpoints of a training run.
+
+```
+<run>/checkpoint/epoch-00012-<SHA-256 of the file>.pt     after 12 epochs
+```
+
+The last two are kept, so that a damaged one loses a few epochs and not the run. Only a file that
+its name fits is read. Earlier versions wrote one file, `state.pt`, which holds no digest: it is
+read as it is.
+"""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import nn
 
-from pruneviz.errors import TrainingError
+from pruneviz.errors import LogError, TrainingError
 from pruneviz.experiment.training import TrainingState
-from pruneviz.log.files import disk_errors, write_whole
+from pruneviz.log.files import disk_errors, make_folder, write_named
 from pruneviz.pruning.masked_state import load_with_masks, state_with_masks
+
+_OLDER = "state.pt"  # of versions that kept one checkpoint
+_NAME = re.compile(r"epoch-(\d+)-([0-9a-f]{64})\.pt")
+_RECORD_AGAIN = "repeat the command that recorded it, or measure a finished run"
+_FROM_START = "delete {it} to train this run from the start"
+
+_logger = logging.getLogger("pruneviz")
 
 
 def save_checkpoint(state: TrainingState, folder: Path) -> None:
-    """Write a state to disk, whole or not at all.
+    """Write a state to disk, whole or not at all, and keep the checkpoint before.
 
     Raises:
-        LogError: If the disk cannot be written to; an older checkpoint stays.
+        LogError: If the disk cannot be written to; older checkpoints stay.
     """
-    parts = {
+    write_checkpoint(parts_of(state), folder)
+
+
+def parts_of(state: TrainingState) -> dict[str, Any]:
+    """What a checkpoint of a state holds; tensors are those of the state."""
+    return {
         "network": state_with_masks(state.network),
         "optimizer": state.optimizer.state_dict(),
         "generator": state.generator.get_state(),
@@ -28,13 +57,31 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
         "wall_seconds": state.wall_seconds,
         "best": state.best,
     }
+
+
+def write_checkpoint(parts: dict[str, Any], folder: Path) -> None:
+    """Write a checkpoint to disk, whole or not at all, and keep the one before.
+
+    Args:
+        parts: From `parts_of`.
+        folder: Folder of checkpoints.
+
+    Raises:
+        LogError: If the disk cannot be written to; older checkpoints stay.
+    """
+    epoch = int(parts["epoch"])
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "state.pt", lambda file: _save(parts, file))
+        make_folder(folder)
+        before = _files(folder)
+        written = write_named(folder, "epoch", lambda file: _save(parts, file))
+        # A later one is of a training that did not go on from there.
+        earlier = [file for file in before if _epoch(file) <= epoch and file != written]
+        for file in {*before} - {written, *earlier[:1]}:
+            file.unlink(missing_ok=True)
 
 
 def load_network(network: nn.Module, folder: Path) -> int | None:
-    """Load the weights of the last checkpoint in a folder; nothing else of it is used.
+    """Load the weights of the last whole checkpoint in a folder; nothing else of it is used.
 
     Args:
         network: Network of the same architecture, changed in place.
@@ -44,55 +91,162 @@ def load_network(network: nn.Module, folder: Path) -> int | None:
         Number of epochs trained; None if there is no checkpoint.
 
     Raises:
-        TrainingError: If the file is corrupt, or belongs to another network.
+        LogError: If a file cannot be read.
+        TrainingError: If all files are damaged, or the last whole one is of another network.
     """
-    file = folder / "state.pt"
-    if not file.exists():
+    found = _last_whole(folder, None, torch.device("cpu"), _RECORD_AGAIN)
+    if found.file is None:
         return None
-    try:
-        parts = torch.load(file, map_location="cpu", weights_only=True)
-        load_with_masks(network, parts["network"])
-        return int(parts["epoch"])
-    except Exception as error:  # as below
-        raise TrainingError(
-            f"{file} is corrupt or belongs to another network ({type(error).__name__}); "
-            "repeat the command that recorded it, or measure a finished run"
-        ) from error
+    with _refused(found.file, _RECORD_AGAIN):
+        load_with_masks(network, found.parts["network"])
+        return int(found.parts["epoch"])
 
 
-def _save(parts: dict[str, Any], path: Path) -> None:
-    # Given a path, torch's own writer reports a full or read-only disk as a RuntimeError.
-    with path.open("wb") as file:
-        try:
-            torch.save(parts, file)
-        except RuntimeError as error:
-            raise OSError(f"the checkpoint could not be written ({error})") from error
+def restore_checkpoint(state: TrainingState, folder: Path, logged: int | None = None) -> bool:
+    """Load the last whole checkpoint in a folder into a state. Only tensors and numbers are read.
 
+    Later ones, which are damaged or go beyond the log, are deleted; a warning names them.
 
-def restore_checkpoint(state: TrainingState, folder: Path) -> bool:
-    """Load the last checkpoint in a folder into a state. Only tensors and numbers are read.
+    Args:
+        state: State to continue; changed in place.
+        folder: Folder of checkpoints.
+        logged: The last recorded epoch, -1 for none. Default: any checkpoint will do.
 
     Returns:
         False if there is no checkpoint.
 
     Raises:
-        TrainingError: If the file is corrupt, or belongs to another network.
+        LogError: If a file cannot be read, or the disk cannot be written to.
+        TrainingError: If all files are damaged, or the last whole one is of another network.
     """
-    file = folder / "state.pt"
-    if not file.exists():
-        return False
     device = next(state.network.parameters()).device
+    found = _last_whole(folder, logged, device, _FROM_START)
+    if found.file is not None:
+        parts = found.parts
+        with _refused(found.file, _FROM_START):
+            load_with_masks(state.network, parts["network"])
+            state.optimizer.load_state_dict(parts["optimizer"])
+            state.generator.set_state(parts["generator"].cpu())
+            state.epoch, state.wall_seconds = parts["epoch"], parts["wall_seconds"]
+            state.best = parts["best"]
+    where = "the start" if found.file is None else f"the checkpoint of epoch {state.epoch}"
+    with disk_errors(folder):
+        for file, why in found.passed.items():
+            _logger.warning("%s %s; training goes on from %s", file, why, where)
+            file.unlink(missing_ok=True)
+    return found.file is not None
+
+
+@dataclass
+class _Found:
+    """The last whole checkpoint, if any.
+
+    Attributes:
+        passed: Later ones, and why they were passed over.
+    """
+
+    file: Path | None = None
+    parts: dict[str, Any] = field(default_factory=dict)
+    passed: dict[Path, str] = field(default_factory=dict)
+
+
+def _last_whole(folder: Path, logged: int | None, device: torch.device, advice: str) -> _Found:
+    found, damaged = _Found(), []
+    for file in _files(folder):
+        content = _content(file)
+        if content is None:
+            damaged.append(file)
+            found.passed[file] = "is damaged"
+            continue
+        with _refused(file, advice):
+            parts = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+            ahead = logged is not None and parts["epoch"] > logged
+        if not ahead:
+            found.file, found.parts = file, parts
+            return found
+        found.passed[file] = f"goes beyond the log, which ends at epoch {logged}"
+    if damaged:
+        are, it = ("is", "it") if len(damaged) == 1 else ("are", "them")
+        raise TrainingError(
+            f"{' and '.join(map(str, damaged))} {are} damaged, and there is no other checkpoint; "
+            f"{advice.format(it=it)}"
+        )
+    return found
+
+
+def _content(file: Path) -> bytes | None:
+    """The content of a checkpoint; None if it is not the one that was written."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        if error.errno == errno.EIO:  # a bad place of the disk
+            return None
+        raise LogError(
+            f"cannot read {file}: {error.strerror or error}; make it readable, or delete it to go "
+            "on from the checkpoint before"
+        ) from error
+    name = _NAME.fullmatch(file.name)
+    digest = hashlib.sha256(content).hexdigest()
+    return content if name is None or name[2] == digest else None
+
+
+@contextmanager
+def _refused(file: Path, advice: str) -> Iterator[None]:
     # There are many error types, and torch's own messages advise to unpickle the file.
     try:
-        parts = torch.load(file, map_location=device, weights_only=True)
-        load_with_masks(state.network, parts["network"])
-        state.optimizer.load_state_dict(parts["optimizer"])
-        state.generator.set_state(parts["generator"].cpu())
-        state.epoch, state.wall_seconds = parts["epoch"], parts["wall_seconds"]
-        state.best = parts["best"]
+        yield
     except Exception as error:
         raise TrainingError(
             f"{file} is corrupt or belongs to another network ({type(error).__name__}); "
-            "delete it to train this run from the start"
+            f"{advice.format(it='it')}"
         ) from error
-    return True
+
+
+def _files(folder: Path) -> list[Path]:
+    """Checkpoints in a folder, the last one first."""
+    found = [file for file in folder.glob("epoch-*.pt") if _NAME.fullmatch(file.name)]
+    dated = [((_epoch(file), file.stat().st_mtime_ns), file) for file in found if file.is_file()]
+    older = [folder / _OLDER] if (folder / _OLDER).is_file() else []
+    return [file for _, file in sorted(dated, reverse=True)] + older
+
+
+def _epoch(file: Path) -> int:
+    """The epoch that a name says; one without counts as the earliest."""
+    name = _NAME.fullmatch(file.name)
+    return int(name[1]) if name else -1
+
+
+class _Digesting(io.RawIOBase):
+    """A file for `torch.save`, which reports no failure of the disk as such and may end on one.
+
+    Attributes:
+        failure: The first failure; what comes after it is not written.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._digest = file, hashlib.sha256()
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write, unless a write has failed."""
+        if self.failure is None:
+            try:
+                self._digest.update(data)
+                self._file.write(data)
+            except OSError as error:
+                self.failure = error
+        return len(data)
+
+    def hexdigest(self) -> str:
+        """SHA-256 of all that was written."""
+        return self._digest.hexdigest()
+
+
+def _save(parts: dict[str, Any], path: Path) -> str:
+    """Write a checkpoint; returns its file name."""
+    with path.open("wb") as file:
+        digesting = _Digesting(file)
+        torch.save(parts, cast(IO[bytes], digesting))
+        if digesting.failure is not None:
+            raise digesting.failure
+    return f"epoch-{parts['epoch']:05d}-{digesting.hexdigest()}.pt"

@@ -209,7 +209,8 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
     }
     with Recorder(state.network, sample, path, **options) as recorder:
         recorder.log.planned = range(plan.epochs + 1)
-        restore_checkpoint(state, recorder.log.checkpoint)
+        logged = -1 if recorder.last_epoch is None else recorder.last_epoch
+        restore_checkpoint(state, recorder.log.checkpoint, logged)
         # At epoch 0 the loop records the initialisation again.
         last = state.epoch or -1
         recorder.rewind(last)

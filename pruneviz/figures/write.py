@@ -14,7 +14,7 @@ from pruneviz.console.shown_text import in_cell
 from pruneviz.errors import FigureError
 from pruneviz.figures.alt_text import AltText, described
 from pruneviz.figures.formats import FORMATS, check_format
-from pruneviz.log.files import disk_errors, write_whole
+from pruneviz.log.files import disk_errors, write_over
 from pruneviz.plot import style
 
 
@@ -81,9 +81,8 @@ def _cell(value: Any) -> Any:
 
 
 def _whole(path: Path, write: Callable[[Path], object]) -> Path:
-    with disk_errors(path, FigureError, "choose a folder that can be written, with --out"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, write, flush=False)  # a lost picture can be drawn again
+    with disk_errors(path, FigureError, "choose another folder with --out"):
+        write_over(path, write, flush=False)  # a lost picture can be drawn again
     return path
 
 

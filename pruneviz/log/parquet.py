@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.files import disk_errors, write_whole
+from pruneviz.log.files import disk_errors, write_over, write_whole
 from pruneviz.log.older_columns import names_now
 from pruneviz.log.table_files import check_fits, check_rows, checked_schema
 
@@ -223,8 +223,7 @@ def write_blocks(blocks: Iterable[pd.DataFrame], out: Path, described: pa.Schema
                 writer.write_table(rows)
 
     with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, write)
+        write_over(out, write)
 
 
 def sort_rows(frame: pd.DataFrame, table: str) -> pd.DataFrame:

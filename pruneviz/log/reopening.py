@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pruneviz.log import older_columns
 from pruneviz.log.epoch_parts import PARTS
-from pruneviz.log.files import disk_errors
+from pruneviz.log.files import disk_errors, make_folder
 from pruneviz.log.parquet import arrow_table, joined
 from pruneviz.log.part_chain import PartChain
 from pruneviz.log.recordings import recordings_at
@@ -44,7 +44,7 @@ def _reopen(path: Path, lock: RunLock) -> None:
     with disk_errors(path):
         if (path / PARTS).exists():  # of a call that was interrupted
             shutil.rmtree(path / PARTS)
-        (path / PARTS).mkdir()
+        make_folder(path / PARTS)
         parts = PartChain.begin(path, lock)
         for epoch in map(int, tables["epochs"]["epoch"]):
             rows = {name: table[table["epoch"] == epoch] for name, table in tables.items()}

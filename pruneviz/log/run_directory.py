@@ -25,7 +25,7 @@ from pruneviz.errors import LogError
 from pruneviz.log import older_columns, schema
 from pruneviz.log.checksums import FileSum
 from pruneviz.log.epoch_parts import PARTS, complete_epochs, part_file, parts_of
-from pruneviz.log.files import UNFINISHED, disk_errors, remove_unfinished
+from pruneviz.log.files import UNFINISHED, disk_errors, make_folder, remove_unfinished
 from pruneviz.log.flow_epochs import check_free, warn_of_left_out
 from pruneviz.log.parquet import (
     TablePart,
@@ -75,12 +75,12 @@ class RunLog:
         _check_free(path)
         as_json(spec.to_dict())  # raises for facts that cannot be stored, before writing
         with disk_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             lock = RunLock(path)
             try:
                 _check_free(path)  # another process may have been faster
                 write_spec(path, spec)
-                (path / PARTS).mkdir()
+                make_folder(path / PARTS)
                 return cls(path, spec, PartChain.begin(path, lock))
             except BaseException:
                 lock.release(remove=_is_free(path))
@@ -102,7 +102,7 @@ class RunLog:
         with disk_errors(path):
             remove_unfinished(path)
             # missing if the process was killed during creation
-            (path / PARTS).mkdir(exist_ok=True)
+            make_folder(path / PARTS)
             parts = PartChain(path, lock, before.schema_version)
         parts.warn_of_damage()
         return cls(path, before, parts)

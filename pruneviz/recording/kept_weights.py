@@ -4,24 +4,31 @@
 <run>/weights/00010.safetensors     parameters and buffers after 10 epochs
 ```
 
-They are large and no figure needs them: the folder can be deleted at any time.
+They are large and no figure needs them: the folder can be deleted at any time. The header of a file
+has a digest of its tensors, so that damage is noticed; files of earlier versions have none and are
+read as they are.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pruneviz.errors import LogError
-from pruneviz.log.files import disk_errors, write_whole
+from pruneviz.log.files import disk_errors, make_folder, write_whole
 from pruneviz.pruning.masked_state import load_with_masks, state_with_masks
 
 _FOLDER, _ENDING = "weights", ".safetensors"
+_DIGEST = "sha256"  # in the metadata of a file
+_ERROR_NUMBER = re.compile(r"(?:os error|code:) (\d+)")
 
 
 def keep_weights(network: nn.Module, run: str | Path, epoch: int) -> Path:
@@ -50,7 +57,7 @@ def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
         for name, value in tensors.items()
     }
     with disk_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_whole(file, lambda temporary: _save(state, temporary))
 
 
@@ -58,12 +65,17 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
     """Read what `save_tensors` wrote.
 
     Raises:
-        LogError: If the file is corrupt.
+        LogError: If the file cannot be read, or its tensors are not those that were written.
     """
     try:
-        return load_file(file)
+        with safe_open(file, "pt") as opened:
+            stated = opened.metadata()
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise LogError(f"{file} is corrupt ({type(error).__name__}: {error})") from error
+    if stated is not None and stated.get(_DIGEST) != _digest(tensors):
+        raise LogError(f"{file} is corrupt: its tensors are not those that were written")
+    return tensors
 
 
 def kept_epochs(run: str | Path) -> list[int]:
@@ -98,20 +110,33 @@ def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
             f"{run} holds no weights of epoch {epoch}; it holds epochs [{had}]; "
             "record it with `pruneviz record --keep-weights`"
         )
+    tensors = load_tensors(file)
     try:
-        load_with_masks(network, load_file(file))
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        load_with_masks(network, tensors)
+    except (RuntimeError, ValueError) as error:
         raise LogError(
-            f"{file} is corrupt, or of another network than {type(network).__name__} "
+            f"{file} is of another network than {type(network).__name__} "
             f"({type(error).__name__}: {error})"
         ) from error
 
 
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names, types, shapes and bits of tensors."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name}\n{value.dtype}\n{tuple(value.shape)}\n".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _save(state: dict[str, Tensor], path: Path) -> None:
     try:
-        save_file(state, path)
+        save_file(state, path, {_DIGEST: _digest(state)})
     except SafetensorError as error:  # how this library reports a full disk
-        raise OSError(str(error)) from error
+        number = _ERROR_NUMBER.search(str(error))
+        if number is None:
+            raise OSError(str(error)) from error
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _file(run: str | Path, epoch: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -10,12 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.errors import LogError
+from pruneviz.log.epoch_parts import part_file
+from pruneviz.log.parquet import columns_with_values
 from pruneviz.log.schema import CHANGE_COLUMNS
 from pruneviz.measuring.rows import AnyLayer, parameters_of, reduced, rows_per_filter
 from pruneviz.recording.kept_weights import load_tensors, save_tensors
 
 _FILE = "initial.safetensors"
 _UPDATE, _DISTANCE = CHANGE_COLUMNS
+
+_logger = logging.getLogger("pruneviz")
 
 
 class WeightChanges:
@@ -81,15 +86,31 @@ class WeightChanges:
             agrees: Whether the network has the weights of that epoch.
 
         Raises:
-            LogError: If the kept weights of epoch 0 cannot be read, or are of another network.
+            LogError: If the kept weights of epoch 0 are missing, damaged or of another network.
         """
         self._held, self._initial = {}, None
         if last is None or not self.columns:
             return
         if agrees:
             self.remember(last)
-        if _DISTANCE in self.columns and (folder / _FILE).exists():
-            self._initial = self._read(folder / _FILE)
+        if _DISTANCE in self.columns:
+            self._initial = self._kept_start(folder / _FILE, last)
+
+    def _kept_start(self, file: Path, last: int) -> dict[str, Tensor] | None:
+        """The weights of epoch 0; None if it was not recorded, or the run was finished once."""
+        if file.exists():
+            return self._read(file)
+        rows = part_file(file.parent.parent, "filters", last)
+        if _DISTANCE in columns_with_values(rows, "filters"):
+            if file.parent.exists():
+                raise LogError(
+                    f"{file} is missing, so {_DISTANCE} cannot go on; restore it from a backup, or "
+                    "delete the run and record it again"
+                )
+            _logger.warning(
+                "%s is gone, as finishing a run removes it; %s is null from now on", file, _DISTANCE
+            )
+        return None
 
     def _read(self, file: Path) -> dict[str, Tensor]:
         found, now = load_tensors(file), self._weights()

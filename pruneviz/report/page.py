@@ -17,7 +17,7 @@ import pandas as pd
 from pruneviz.console.words import counted
 from pruneviz.errors import ReportError
 from pruneviz.log.arguments import as_tuple
-from pruneviz.log.files import disk_errors, write_whole
+from pruneviz.log.files import disk_errors, write_over
 from pruneviz.log.found_runs import Where
 from pruneviz.log.runs import Runs, load
 from pruneviz.plot.words import dataset_title, network_title
@@ -72,9 +72,8 @@ def report(
     held = runs if isinstance(runs, Runs) else load(runs)
     chosen = None if columns is None else as_tuple(columns)
     text = page_of(contents_of(held, chosen, told), title or title_of(held.spec))
-    with disk_errors(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, lambda file: file.write_bytes(in_bytes(text)))
+    with disk_errors(out):
+        write_over(out, lambda file: file.write_bytes(in_bytes(text)))
     return out
 
 

@@ -38,6 +38,7 @@ from pruneviz.experiment.training import (
     train,
 )
 from pruneviz.log.pruning_options import PruningOptions
+from pruneviz.log.run_lock import LOCK_FILE
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import read_spec
 from pruneviz.log.vocabulary import Precision
@@ -62,7 +63,8 @@ SEALED = {"spec.json", *(f"{table}.parquet" for table in RunSpec("r").tables)}
 
 
 def files(path: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    held = (p for p in path.rglob("*") if p.is_file() and p.name != LOCK_FILE)
+    return {str(p.relative_to(path)): p.read_bytes() for p in held}
 
 
 @pytest.fixture(autouse=True)
@@ -342,6 +344,27 @@ def test_a_run_of_short_epochs_is_resumed_from_an_earlier_checkpoint(
     pd.testing.assert_frame_equal(without_times(runs), without_times(whole))
 
 
+def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for out in ("whole", "cut"):
+        with pytest.raises(KeyboardInterrupt):
+            record_run(UNPRUNED, Setting(tmp_path / out, keep_weights=True), interrupt(2, "test"))
+    kept = tmp_path / "cut" / UNPRUNED.run / "checkpoint"
+    (last,) = kept.glob("epoch-00002-*.pt")
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    for out in ("whole", "cut"):
+        record_run(UNPRUNED, Setting(tmp_path / out, keep_weights=True), ignore)
+    assert "is damaged; training goes on from the checkpoint of epoch 1" in caplog.text
+    whole, runs = pv.load(tmp_path / "whole"), pv.load(tmp_path / "cut")
+    pd.testing.assert_frame_equal(runs.filters, whole.filters)
+    pd.testing.assert_frame_equal(without_times(runs), without_times(whole))
+    weights = [files(tmp_path / out / UNPRUNED.run / "weights") for out in ("whole", "cut")]
+    assert weights[0] == weights[1] and len(weights[0]) == 3
+
+
 @pytest.mark.parametrize("lost", ["checkpoint", "parts"])
 def test_a_run_whose_checkpoint_or_parts_are_lost_still_ends_with_all_epochs(
     tmp_path: Path, lost: str
@@ -411,7 +434,8 @@ def test_a_run_begun_in_float32_goes_on_and_says_so(
 
 def _damaged_checkpoint(path: Path, cut: Path) -> None:
     shutil.copytree(cut, path, dirs_exist_ok=True)
-    (path / UNPRUNED.run / "checkpoint" / "state.pt").write_bytes(b"damaged")
+    (file,) = (path / UNPRUNED.run / "checkpoint").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
 
 
 def _file_for_a_folder(path: Path, cut: Path) -> None:
@@ -443,7 +467,7 @@ BAD_RUNS: dict[
         {},
         _damaged_checkpoint,
         TrainingError,
-        r"state\.pt is corrupt.*delete it",
+        r"epoch-00001-\w+\.pt is damaged, and there is no other checkpoint; delete it",
     ),
     "a file in the way": (
         {},

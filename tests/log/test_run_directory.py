@@ -432,7 +432,8 @@ def test_a_run_killed_between_its_spec_and_its_parts_can_go_on(tmp_path: Path) -
 def test_a_file_in_the_place_of_a_folder_is_an_error_with_its_repair(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(
-        LogError, match=r"cannot write to .*file/set/run: .*choose a folder that you may write to"
+        LogError,
+        match=r"cannot write to .*file/set/run: .*; move it away, or choose another folder",
     ):
         RunLog.create(tmp_path / "file" / "set" / "run", RunSpec("run"))
     with pytest.raises(LogError, match="file already holds a file; choose another folder"):

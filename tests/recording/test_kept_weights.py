@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 
 from pruneviz.errors import LogError
@@ -18,8 +19,11 @@ from pruneviz.recording.kept_weights import (
     keep_weights,
     kept_epochs,
     load_kept_weights,
+    load_tensors,
+    save_tensors,
 )
 from tests.support.cases import BY_NAME
+from tests.support.file_sizes import largest_file
 from tests.support.removed_twins import IMAGES, TWINS
 
 CASE = BY_NAME["conv_bn_relu"]
@@ -100,8 +104,53 @@ def test_an_epoch_that_was_not_kept_is_told_with_those_that_were(tmp_path: Path)
 def test_a_corrupt_file_is_told(tmp_path: Path, damage: object) -> None:
     file = keep_weights(network(), tmp_path, 0)
     file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
-    with pytest.raises(LogError, match=r"00000\.safetensors is corrupt, or of another network"):
+    with pytest.raises(LogError, match=r"00000\.safetensors is corrupt"):
         load_kept_weights(network(), tmp_path, 0)
+
+
+def damage_is_noticed(tmp_path: Path, every: int) -> None:
+    """Flip every so manyth bit of a file, each alone."""
+    file = tmp_path / "w.safetensors"
+    tensors = {"b": torch.arange(3.0), "a_kept": torch.tensor([True, False]), "n": torch.tensor(7)}
+    save_tensors(tensors, file)
+    whole = file.read_bytes()
+    assert all(torch.equal(value, tensors[name]) for name, value in load_tensors(file).items())
+    for bit in range(0, 8 * len(whole), every):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(content)
+        with pytest.raises(LogError, match=r"w\.safetensors is corrupt"):
+            load_tensors(file)
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    damage_is_noticed(tmp_path, 29)  # all bits of a byte in turn
+
+
+@pytest.mark.soak
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    damage_is_noticed(tmp_path, 1)
+
+
+def test_any_tensor_has_a_digest(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    parts = {
+        "empty": torch.zeros(0, 3),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+        "complex": torch.ones(2, 2, dtype=torch.complex64).T,
+        "spread": torch.ones(1).expand(4),
+    }
+    save_tensors(parts | {"shared": parts["half"]}, file)
+    found = load_tensors(file)
+    assert all(torch.equal(found[name], value) for name, value in parts.items())
+    assert torch.equal(found["shared"], parts["half"])
+
+
+def test_a_file_of_an_earlier_version_has_no_digest_and_is_read(tmp_path: Path) -> None:
+    file = keep_weights(network(), tmp_path, 0)
+    save_file(load_tensors(file), file)
+    load_kept_weights(other := network(7), tmp_path, 0)
+    assert torch.equal(other.get_parameter("0.weight"), network().get_parameter("0.weight"))
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -116,17 +165,36 @@ def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
         keep_weights(network(), tmp_path, 0)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error while serializing: I/O error: No space left on device (os error 28)",
+        'IoError(Os { code: 28, kind: StorageFull, message: "No space left on device" })',
+        "something else: No space left on device",
+    ],
+    ids=["now", "before", "unknown"],
+)
 def test_a_full_disk_is_told_and_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    def full(state: object, path: Path) -> None:
+    def full(state: object, path: Path, metadata: object) -> None:
         path.write_bytes(b"half")
-        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+        raise SafetensorError(said)
 
     monkeypatch.setattr(kept_weights, "save_file", full)
-    with pytest.raises(LogError, match=r"cannot write to .*No space left on device; free some"):
+    repair = "check the disk" if "else" in said else "free some space"
+    with pytest.raises(LogError, match=rf"cannot write to .*No space left on device.*; {repair}"):
         keep_weights(network(), tmp_path, 0)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_limit_on_file_sizes_is_told_wherever_it_strikes(tmp_path: Path) -> None:
+    size = keep_weights(network(), tmp_path, 0).stat().st_size
+    for limit in range(0, size, size // 40):
+        said = rf"cannot write to .*{1:05d}\.safetensors: File too large; raise the limit"
+        with largest_file(limit), pytest.raises(LogError, match=said):
+            keep_weights(network(), tmp_path, 1)
+    assert [file.name for file in (tmp_path / "weights").iterdir()] == ["00000.safetensors"]
 
 
 def test_weights_of_epochs_after_a_checkpoint_are_deleted_and_no_others(tmp_path: Path) -> None:

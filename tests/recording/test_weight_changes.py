@@ -110,7 +110,7 @@ def test_changes_of_single_weights_and_units(tmp_path: Path, unit: str) -> None:
     np.testing.assert_allclose(at(runs, 2, "update_size"), expected.detach(), rtol=1e-7)
 
 
-@pytest.mark.parametrize("restored", ["before", "rewound", "never", "without the file"])
+@pytest.mark.parametrize("restored", ["before", "rewound", "never"])
 def test_a_resumed_recording_equals_an_uninterrupted_one(tmp_path: Path, restored: str) -> None:
     whole, states = recorded(tmp_path / "whole", range(5)), trained(4)
     out, model = tmp_path / "run", network()
@@ -118,8 +118,6 @@ def test_a_resumed_recording_equals_an_uninterrupted_one(tmp_path: Path, restore
     for epoch in range(4):
         model.load_state_dict(states[epoch].state_dict())
         first.after_epoch(epoch)
-    if restored == "without the file":
-        (out / "checkpoint" / "initial.safetensors").unlink()
     again = network()
     if restored != "rewound":
         again.load_state_dict(states[3].state_dict())
@@ -137,8 +135,6 @@ def test_a_resumed_recording_equals_an_uninterrupted_one(tmp_path: Path, restore
     last = whole.filters["epoch"] == 4
     if restored == "never":
         expected.loc[last, "update_size"] = np.nan
-    if restored == "without the file":
-        expected.loc[last, "distance_from_init"] = np.nan
     pd.testing.assert_frame_equal(found, expected)
 
 
@@ -149,6 +145,36 @@ def test_kept_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     file.write_bytes(b"nothing")
     with pytest.raises(LogError, match=r"initial\.safetensors is corrupt"):
         recorder(network(), tmp_path / "run", resume=True)
+
+
+def test_kept_weights_that_are_lost_are_named(tmp_path: Path) -> None:
+    first = recorder(network(), tmp_path / "run")
+    first.after_epoch(0)
+    (tmp_path / "run" / "checkpoint" / "initial.safetensors").unlink()
+    with pytest.raises(LogError, match=r"initial\.safetensors is missing, so distance_from_init"):
+        recorder(network(), tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_that_goes_on_says_that_it_lost_its_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with recorder(network(), tmp_path / "run") as first:
+        first.after_epoch(0)
+    with recorder(network(), tmp_path / "run", resume="auto") as second:
+        second.rewind(0)
+        second.after_epoch(1)
+    assert any("distance_from_init is null from now on" in said for said in caplog.messages)
+    assert np.isnan(at(pv.load(tmp_path), 1, "distance_from_init")).all()
+    assert (at(pv.load(tmp_path), 1, "update_size") == 0).all()
+
+
+def test_a_run_without_epoch_0_goes_on_without_its_start(tmp_path: Path) -> None:
+    first = recorder(network(), tmp_path / "run")
+    first.after_epoch(1)
+    first.log.checkpoint.mkdir()
+    with recorder(network(), tmp_path / "run", resume=True) as second:
+        second.after_epoch(2)
+    assert np.isnan(pv.load(tmp_path).filters["distance_from_init"]).all()
 
 
 def test_a_snapshot_has_no_changes() -> None:

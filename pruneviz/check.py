@@ -10,6 +10,7 @@ import typer
 from pruneviz.console.command import INCOMPLETE, command_app, tell
 from pruneviz.console.options import Data, recordings_given
 from pruneviz.console.progress import with_bar
+from pruneviz.console.shown_text import visible
 from pruneviz.console.words import counted
 
 EXAMPLES = """
@@ -42,13 +43,13 @@ def check(
     or with what was written; checkpoints and kept weights that are not what was written. A run that
     is not finished is no fault, and is named. Exit code 1 tells that there are faults.
     """
-    from pruneviz.log.faults import as_printed, checked_run
+    from pruneviz.log.faults import checked_run
     from pruneviz.log.found_runs import run_paths
 
     faulty = unfinished = 0
     paths = run_paths(recordings_given(runs, data))
     for path in with_bar(paths, "run"):
-        found, name = checked_run(path), as_printed(path)
+        found, name = checked_run(path), visible(path)
         faulty += bool(found.faults)
         if found.sealed is False:
             unfinished += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pruneviz.console.shown_text import visible
 from pruneviz.errors import LogError
 from pruneviz.log.epoch_parts import PARTS, complete_epochs
 from pruneviz.log.faulty_files import (
@@ -65,7 +66,7 @@ def faults(where: Where) -> pd.DataFrame:
         >>> pv.faults("data/cifar-mini")
     """
     found = [
-        {"path": as_printed(path), "fault": fault}
+        {"path": visible(path), "fault": fault}
         for path in run_paths(where)
         for fault in checked_run(path).faults
     ]
@@ -127,17 +128,5 @@ def _of_unfinished(path: Path, spec: RunSpec) -> _Rows:
     return _Rows(epochs, wrong)
 
 
-def as_printed(text: object) -> str:
-    """Text on one line, with escapes for what cannot be printed, such as bytes of file names.
-
-    Args:
-        text: The text, or a path.
-    """
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape", "backslashreplace").decode()
-        for one in str(text)
-    )
-
-
 def _once(found: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(map(as_printed, found)))
+    return tuple(dict.fromkeys(map(visible, found)))

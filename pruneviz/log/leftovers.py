@@ -15,8 +15,8 @@ from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.epoch_parts import PARTS
 from pruneviz.log.files import is_unfinished, remove_unfinished
-from pruneviz.log.run_directory import SPEC_FILE, is_sealed
 from pruneviz.log.run_lock import LOCK_FILE, RunLock
+from pruneviz.log.spec_file import SPEC_FILE, is_sealed
 
 # A person may keep files of these folders' names in a finished run: only those of a recording go.
 _REMOVED = {

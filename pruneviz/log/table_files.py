@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
-from pruneviz.log.memory_limits import memory_limit
+from pruneviz.log.memory import most_memory
 from pruneviz.log.older_columns import names_now
 from pruneviz.log.regular_files import check_regular
 
@@ -68,8 +68,8 @@ def check_fits(
     if sum(_bytes_of(group, columns) for group in groups) <= _ALWAYS_FITS:
         return
     needed = sum(_bytes_of(group, columns) for group in groups if _may_hold(group, epochs))
-    most = memory_limit()
-    if needed > max(most, _ALWAYS_FITS):
+    most = most_memory()
+    if most is not None and needed > max(most, _ALWAYS_FITS):
         raise LogError(
             f"its {footer.num_rows:,} rows need {needed / 1e9:,.1f} GB of memory, this process may "
             f"use {most / 1e9:,.1f} GB; read fewer columns or epochs, or use pruneviz.scan"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.console.words import counted
-from pruneviz.measuring.free_memory import free_memory
+from pruneviz.log.memory import free_memory
 from pruneviz.measuring.objective import Objective
 from pruneviz.measuring.shortage import asked_and_free, no_room
 from pruneviz.model.out_of_memory import is_out_of_memory

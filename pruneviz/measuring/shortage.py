@@ -11,7 +11,7 @@ from torch import nn
 
 from pruneviz.console.words import memory
 from pruneviz.errors import MeasureError
-from pruneviz.measuring.free_memory import free_memory
+from pruneviz.log.memory import free_memory
 from pruneviz.model.out_of_memory import bytes_asked, is_out_of_memory
 from pruneviz.model.sample import model_device
 from pruneviz.model.supported import failing_layer

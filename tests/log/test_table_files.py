@@ -14,7 +14,6 @@ import pytest
 
 from pruneviz.errors import LogError
 from pruneviz.log import table_files
-from pruneviz.log.memory_limits import memory_limit
 from pruneviz.log.parquet import TablePart, arrow_table, check_file, joined, read_file, write_table
 
 ROWS = {"run": "r", "epoch": [0, 1], "layer": "a", "filter": 0, "kept": True, "theta_g": 1.0}
@@ -108,7 +107,7 @@ def test_a_table_that_would_not_fit_into_memory_is_refused_before_it_is_read(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table_files, "_ALWAYS_FITS", 20)
-    monkeypatch.setattr(table_files, "memory_limit", lambda: 30)
+    monkeypatch.setattr(table_files, "most_memory", lambda: 30)
     with pytest.raises(LogError, match=r"its 2 rows need .* GB of memory.*or use pruneviz\.scan"):
         read_file(file, "filters")
     assert len(read_file(file, "filters", TablePart(columns=("epoch",)))) == 2
@@ -123,7 +122,7 @@ def test_a_few_bytes_that_claim_to_be_many_rows_take_no_memory(
     with pq.ParquetWriter(file, one.schema, compression="zstd") as writer:
         for _ in range(4):
             writer.write_table(one.take(pa.array([0] * (1 << 14))))
-    monkeypatch.setattr(table_files, "memory_limit", lambda: 1 << 16)
+    monkeypatch.setattr(table_files, "most_memory", lambda: 1 << 16)
     monkeypatch.setattr(table_files, "_ALWAYS_FITS", 1 << 16)
     assert file.stat().st_size < 1 << 16
     with pytest.raises(LogError, match=r"its 65,536 rows need 0.0 GB of memory"):
@@ -139,11 +138,7 @@ def test_a_text_that_takes_little_on_disk_and_much_in_memory_is_refused(
         arrow_table("epochs", pd.DataFrame({"run": "r", "epoch": [0], "note": ["x" * 500_000]})),
     )
     assert len(read_file(file, "epochs")) == 1 and file.stat().st_size < 1 << 15
-    monkeypatch.setattr(table_files, "memory_limit", lambda: 1 << 16)
+    monkeypatch.setattr(table_files, "most_memory", lambda: 1 << 16)
     monkeypatch.setattr(table_files, "_ALWAYS_FITS", 1 << 16)
     with pytest.raises(LogError, match="its 1 rows need"):
         read_file(file, "epochs")
-
-
-def test_the_memory_of_this_machine_is_known() -> None:
-    assert 1 << 28 < memory_limit() < 1 << 50

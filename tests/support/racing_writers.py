@@ -72,8 +72,9 @@ def _fork(path: Path, seed: float) -> int:
 def _record(path: Path, rng: random.Random) -> int:
     """Record a run as a command does: resume it from a checkpoint if it was begun."""
     from pruneviz.errors import LogError
-    from pruneviz.log.run_directory import RunLog, is_sealed
+    from pruneviz.log.run_directory import RunLog
     from pruneviz.log.run_spec import RunSpec
+    from pruneviz.log.spec_file import is_sealed
     from tests.log.test_run_directory import append
 
     time.sleep(0.03 * rng.random())
@@ -95,7 +96,7 @@ def _record(path: Path, rng: random.Random) -> int:
 
 
 def _is_finished(path: Path) -> bool:
-    from pruneviz.log.run_directory import is_sealed
+    from pruneviz.log.spec_file import is_sealed
 
     return is_sealed(path)
 

@@ -15,7 +15,7 @@ from pruneviz.experiment.remeasuring import Remeasuring, remeasure_run, remeasur
 from pruneviz.experiment.run import record_run
 from pruneviz.experiment.setting import Setting
 from pruneviz.log.pruning_options import PruningOptions
-from pruneviz.log.run_directory import read_spec
+from pruneviz.log.spec_file import read_spec
 from pruneviz.plans.run_plan import RunPlan
 from pruneviz.pruning.held_entries import kept_entries
 from pruneviz.recording.kept_weights import kept_epochs, load_kept_weights

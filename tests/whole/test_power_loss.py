@@ -25,7 +25,7 @@ from pruneviz.errors import LogError
 from pruneviz.experiment.checkpoint import restore_checkpoint, save_checkpoint
 from pruneviz.experiment.training import start
 from pruneviz.log.leftovers import remove_leftovers
-from pruneviz.log.run_directory import is_sealed
+from pruneviz.log.spec_file import is_sealed
 from pruneviz.recording.kept_weights import drop_kept_after, keep_weights, kept_epochs, load_tensors
 from tests.support.plans import UNPRUNED
 from tests.support.power_loss import Disk, Operation, recorded_operations

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pruneviz.measuring import free_memory as module
-from pruneviz.measuring.free_memory import free_memory
+from pruneviz.log import memory as module
+from pruneviz.log.memory import free_memory, most_memory
 
 MB = 1024**2
 
@@ -118,5 +118,13 @@ def test_files_of_another_form_limit_nothing(tmp_path: Path, text: str) -> None:
 
 
 def test_this_machine_tells_what_is_free() -> None:
-    free = free_memory()
-    assert free is None or free > MB
+    free, most = free_memory(), most_memory()
+    assert free is None or most is None or MB < free <= most < 2**50
+    assert most is None or most > 256 * MB
+
+
+def test_the_least_limit_is_the_most_that_can_be_taken(tmp_path: Path) -> None:
+    root = write(tmp_path, {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 7 kB"})
+    assert most_memory(root) == 9000 * 1024
+    assert most_memory(write(root, {"proc/self/cgroup": "0::/a"} | group("a", 5 * MB, 4))) == 5 * MB
+    assert most_memory(tmp_path / "elsewhere") is None

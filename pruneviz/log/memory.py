@@ -1,4 +1,4 @@
-"""Memory that this process may still take on a CPU: what limits it, less what is taken already.
+"""Memory that this process may take on a CPU: what limits it, and what is taken already.
 
 A limit of the process (`ulimit -v`, `ulimit -d`) gives errors when it is reached, a limit of a
 control group, as of a container or a batch system, ends the process without one.
@@ -36,13 +36,24 @@ def free_memory(root: Path = _ROOT) -> int | None:
     Returns:
         None if nothing is known, as on other systems than Linux.
     """
-    of_process = [*_of_process(root), *_of_groups(root)]
-    found = [left + _kept_by_allocator() for left in of_process] + _of_machine(root)
+    left = [bound - taken + _kept_by_allocator() for bound, taken in _limits(root)]
+    found = left + _of_machine(root, "MemAvailable")
     return max(0, min(found)) if found else None
 
 
-def _of_process(root: Path) -> Iterator[int]:
-    """What resource limits leave."""
+def most_memory(root: Path = _ROOT) -> int | None:
+    """Bytes that this process may take in all; as `free_memory`, whatever is taken already."""
+    found = [bound for bound, _ in _limits(root)] + _of_machine(root, "MemTotal")
+    return min(found, default=None)
+
+
+def _limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Limits of this process and its control groups, each with what counts for it by now."""
+    yield from _of_process(root)
+    yield from _of_groups(root)
+
+
+def _of_process(root: Path) -> Iterator[tuple[int, int]]:
     if sys.platform == "win32":
         return
     import resource
@@ -51,11 +62,11 @@ def _of_process(root: Path) -> Iterator[int]:
     for name, line in _RESOURCES.items():
         limit, _ = resource.getrlimit(getattr(resource, name))
         if limit != resource.RLIM_INFINITY and line in status:
-            yield limit - status[line]
+            yield limit, status[line]
 
 
-def _of_groups(root: Path) -> Iterator[int]:
-    """What the control groups of this process leave, from its own up to the outermost one."""
+def _of_groups(root: Path) -> Iterator[tuple[int, int]]:
+    """Of the control groups of this process, from its own up to the outermost one."""
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = [*line.split(":", 2), "", "", ""][:3]
         for known in {"", "memory"} & set(controllers.split(",")) if path else ():
@@ -69,13 +80,13 @@ def _of_groups(root: Path) -> Iterator[int]:
                     continue
                 taken -= min(taken, _table(folder / "memory.stat").get(reclaimable, 0))
                 limit = (_number(folder / name) for name in limits)
-                yield from (bound - taken for bound in limit if bound is not None)
+                yield from ((bound, taken) for bound in limit if bound is not None)
 
 
-def _of_machine(root: Path) -> list[int]:
-    """What the machine has left, without swapping."""
+def _of_machine(root: Path, name: str) -> list[int]:
+    """A number of the whole machine, without swapping."""
     found = _table(root / "proc/meminfo")
-    return [found[name] for name in ("MemAvailable",) if name in found]
+    return [found[name]] if name in found else []
 
 
 def _kept_by_allocator() -> int:

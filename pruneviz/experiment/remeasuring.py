@@ -37,6 +37,7 @@ _MEASURED_ANEW = frozenset(
         "dtype", "device", "device_name", "threads", "command", "created", "versions",
         "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
         "se_df", "se_df_drawn", "sample_batches", BATCH_SIZE, "strata", "population",
+        "sample_digest",
     )
 )  # fmt: skip
 
@@ -44,7 +45,10 @@ _MEASURED_ANEW = frozenset(
 _OF_RECORDING = ("run", "command", "created", "device", "device_name", "threads", "versions")
 
 # Columns of the epochs table that are measured; the others are copied.
-_MEASURED_OF_EPOCHS = ["run", "kept_fraction", "mask_distance", "sample_loss", "g_norm2", "ghg"]
+_MEASURED_OF_EPOCHS = [
+    *("run", "kept_fraction", "mask_distance", "sample_loss", "g_norm2", "ghg"),
+    *("hg_norm2", "not_finite", "network_digest"),
+]
 
 
 @dataclass(frozen=True)
@@ -278,6 +282,7 @@ def _recorder_options(spec: RunSpec, how: Remeasuring) -> dict[str, Any]:
         "unit": how.unit,
         "samples": how.samples,
         "dtype": getattr(torch, how.dtype),
+        "gap": True,  # weights are kept at measured epochs alone
         **how.on_request.of_unit(how.unit),
     }
 

@@ -51,7 +51,9 @@ def _either(*kinds: FactKind) -> FactKind:
 
 WHOLE = FactKind(is_whole, "a whole number")
 COUNT = FactKind(lambda value: is_whole(value) and value >= 0, "a whole number from 0")
+_POSITIVE = FactKind(lambda value: is_whole(value) and value >= 1, "a whole number from 1")
 NUMBER = FactKind(_is_finite, "a number")
+_SIZE = FactKind(lambda value: _is_finite(value) and value >= 0, "a number from 0")
 TEXT = FactKind(_is_text, "text")
 _TRUE_OR_FALSE = FactKind(lambda value: isinstance(value, bool), "true or false")
 _PLAIN = FactKind(_is_plain, "true or false, a number or text")
@@ -91,14 +93,16 @@ FACT_KINDS: Mapping[str, FactKind] = {
     **dict.fromkeys(("seed", "sample_seed", "weight_rows_seed", "draw_seed"), WHOLE),
     **dict.fromkeys(
         (
-            *("num_classes", "image_size", "epochs", "weight_rows", "weights", "lag"),
-            *("sample_size", "samples", "half_size", "batch_size", "train_images", "threads"),
+            *("epochs", "weight_rows", "weights", "lag"),
+            *("sample_size", "samples", "half_size", "threads"),
             *("rounds", "schema_version", "sample_batches", "sample_counted", "sample_batch_size"),
             "probes",
         ),
         COUNT,
     ),
-    **dict.fromkeys(("width", "lr", "momentum", "weight_decay", "train_temperature"), NUMBER),
+    **dict.fromkeys(("num_classes", "image_size", "batch_size", "train_images"), _POSITIVE),
+    **dict.fromkeys(("width", "lr", "momentum", "weight_decay", "wall_seconds"), _SIZE),
+    "train_temperature": NUMBER,
     **dict.fromkeys(("target", "keep_at_least", "mask_ratio", "coverage"), NUMBER),
     **dict.fromkeys(("se_df", "se_df_drawn"), NUMBER),
     **dict.fromkeys(("run", "network", "dataset", "preset", "unit", "bn", "every"), TEXT),

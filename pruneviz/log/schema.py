@@ -100,6 +100,12 @@ EPOCHS: Mapping[str, Column] = {
         "squared norm of the whole Hessian-gradient product; null where it was not formed in full, "
         "which the column of this name requests",
     ),
+    "not_finite": Column(
+        TEXT, "", "facts of the epoch that were no finite numbers, and are null, as name=value"
+    ),
+    "network_digest": Column(
+        TEXT, "", "digest of all parameters, then of saved buffers and masks, for a resume"
+    ),
 }
 
 ROUNDS: Mapping[str, Column] = {

@@ -6,6 +6,7 @@ when it ends, and written when its metrics are known, before the checkpoint.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from pruneviz.errors import LogError
+from pruneviz.log.files import disk_errors, write_whole
 from pruneviz.log.reopening import reopen
 from pruneviz.log.run_lock import check_idle
 from pruneviz.log.spec_file import SPEC_FILE
@@ -88,7 +90,59 @@ class Follower:
             self._recorder = self._opened(model, self._out)
         self._recorder.after_epoch(0)
 
-    def go_on(self, model: nn.Module, done: int, *, inside: bool, lost: bool = False) -> None:
+    def state(self, done: int) -> dict[str, Any] | None:
+        """The recorder's state for a checkpoint that is saved now; None where nothing is recorded.
+
+        Args:
+            done: Number of complete epochs.
+        """
+        if self._recorder is None:
+            return None
+        last = self._recorder.last_epoch
+        return self._recorder.state_dict(done if last is None else max(done, last))
+
+    def keep_state(self, folder: Path, done: int) -> None:
+        """Write the recorder's state into a trainer's folder of a checkpoint, if that exists.
+
+        Args:
+            folder: The folder.
+            done: Number of complete epochs.
+
+        Raises:
+            LogError: If the disk cannot be written to.
+        """
+        state = self.state(done)
+        if state is not None and folder.is_dir():
+            text = json.dumps(state)
+            with disk_errors(folder):
+                write_whole(self._state_file(folder), lambda file: file.write_text(text))
+
+    def kept_state(self, folder: Path) -> Mapping[str, Any] | None:
+        """The state that `keep_state` wrote; None without one.
+
+        Raises:
+            LogError: If the file is corrupt.
+        """
+        file = self._state_file(folder)
+        if not file.is_file():
+            return None
+        try:
+            found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise LogError(
+                f"{file} is corrupt ({error}); resume from another checkpoint"
+            ) from error
+        return found
+
+    def go_on(
+        self,
+        model: nn.Module,
+        done: int,
+        *,
+        inside: bool,
+        lost: bool = False,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
         """Continue the run of a training that was resumed; a finished run is reopened.
 
         Epochs after the checkpoint are dropped. Without a run in the folder, a new one starts here.
@@ -98,16 +152,19 @@ class Follower:
             done: Number of complete epochs.
             inside: Whether the checkpoint was saved inside the next epoch.
             lost: Whether a run is expected in the folder.
+            state: The recorder's state in the checkpoint. Default: the network is compared with the
+                log where the log has it.
 
         Raises:
-            LogError: If a run is expected and missing, or epochs are missing in it.
+            LogError: If a run is expected and missing, epochs are missing in it, or the network is
+                not the one that was recorded.
         """
         if rank() > 0:
             return
         if (self._out / SPEC_FILE).exists():
             reopen(self._out)
             self._recorder = self._opened(model, self._out, resume=True)
-            self._recorder.rewind(done)
+            self._go_back(self._recorder, done, inside, state)
         elif lost:
             raise LogError(
                 f"the checkpoint continues the run {self.run}, which is not in {self._out}; "
@@ -147,8 +204,28 @@ class Follower:
             self._trial.cleanup()
         self._recorder = self._trial = None
 
+    def _state_file(self, folder: Path) -> Path:
+        return folder / f"pruneviz-{self.run}.json"
+
     def _opened(self, model: nn.Module, out: Path, *, resume: bool = False) -> Recorder:
         return Recorder(model, self._sample, out, resume=resume, **self._options)
+
+    def _go_back(
+        self, recorder: Recorder, done: int, inside: bool, state: Mapping[str, Any] | None
+    ) -> None:
+        """Drop what was recorded after the checkpoint."""
+        if state is not None:
+            try:
+                recorder.load_state_dict(state)
+            except LogError:
+                if recorder.place.ahead is None:
+                    raise
+            return
+        last = recorder.last_epoch
+        if last is not None and (inside or last < done):
+            # the trainer has restored the network, and the log has none to compare it with
+            recorder.place.trust()
+        recorder.rewind(done if last is None else min(done, last))
 
     def _catch_up(self, recorder: Recorder, done: int, inside: bool) -> None:
         """Record the restored network if the log lacks it; refuse a log with a gap."""

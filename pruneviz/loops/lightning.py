@@ -103,7 +103,10 @@ class PruningDynamics(_Callback):
     def state_dict(self) -> dict[str, Any]:
         """The recorder's place, for a checkpoint; the log is written up to here."""
         self._flush()
-        return {"run": self._follower.run, "last_epoch": self._follower.last_epoch}
+        found: dict[str, Any] = {"run": self._follower.run, "last_epoch": self._follower.last_epoch}
+        if self._trainer is not None:
+            found["recorder"] = self._follower.state(_place(self._trainer)[0])
+        return found
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember that the checkpoint belongs to a recorded training."""
@@ -119,7 +122,9 @@ class PruningDynamics(_Callback):
             self._follower.start(model)
         else:
             done, inside = _place(trainer)
-            self._follower.go_on(model, done, inside=inside, lost=bool(self._restored))
+            state = self._restored.get("recorder")
+            how = {"inside": inside, "lost": bool(self._restored)}
+            self._follower.go_on(model, done, **how, state=state)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Write the epoch before, and mark which metrics belong to it."""

@@ -98,9 +98,9 @@ class PruningDynamics(_Callback):
             # After running out of memory it tries again with smaller batches.
             self._follower.start(model, again=args.auto_find_batch_size)
             return
-        trained = self._resumed / self._steps if self._steps else state.epoch
-        done = math.floor(trained + _ROUNDING)
-        self._follower.go_on(model, done, inside=trained > done + _ROUNDING)
+        trained, done = self._trained(state)
+        kept = self._follower.kept_state(_folder(args, state))
+        self._follower.go_on(model, done, inside=trained > done + _ROUNDING, state=kept)
 
     def on_step_begin(
         self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
@@ -123,13 +123,19 @@ class PruningDynamics(_Callback):
             self._observe(epoch, state.global_step, state.global_step - earlier)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write what belongs to a checkpoint."""
+        """Write what belongs to a checkpoint, and the recorder's place beside it."""
         self._flush(state)
+        self._follower.keep_state(_folder(args, state), self._trained(state)[1])
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the last epoch, and seal the run."""
         self._flush(state)
         self._follower.finish()
+
+    def _trained(self, state: Any) -> tuple[float, int]:
+        """Epochs or intervals trained so far, and the complete ones among them."""
+        trained = state.global_step / self._steps if self._steps else state.epoch
+        return trained, math.floor(trained + _ROUNDING)
 
     def _observe(self, epoch: int, step: int, length: int) -> None:
         self._span = (step - length, step)
@@ -147,6 +153,11 @@ class PruningDynamics(_Callback):
         facts = chosen_facts(logged, self._metrics)
         loss = mean_loss(history, *self._span, self._resumed)
         self._follower.flush(facts if loss is None else {"train_loss": loss, **facts})
+
+
+def _folder(args: Any, state: Any) -> Path:
+    """The trainer's folder of the checkpoint of a step."""
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
 
 def mean_loss(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, SupportsFloat, TypeAlias
@@ -15,7 +17,12 @@ from pruneviz.log.vocabulary import is_accuracy
 
 Fact: TypeAlias = SupportsFloat | str | None  # also a tensor or NumPy number of one value
 
-_MEASURED = ("run", "epoch", "mask_distance", "sample_loss", "g_norm2", "ghg")
+_MARKS = "not_finite"
+_MEASURED = (
+    *("run", "epoch", "mask_distance", "sample_loss", "g_norm2", "ghg"),
+    *(_MARKS, "network_digest"),
+)
+_TIMES = re.compile(r"(.*[^a-z])?seconds", re.IGNORECASE)  # seconds, eval_seconds
 _KNOWN = {
     name: schema.is_text(column.dtype)
     for name, column in schema.EPOCHS.items()
@@ -38,6 +45,7 @@ class EpochFacts:
     def __init__(self, taken: Collection[str], epochs: pd.DataFrame | None = None) -> None:
         self._taken = set(taken) - set(_KNOWN)
         self._is_text: dict[str, bool] = {}
+        self._told: set[str] = set()
         for name, values in () if epochs is None else epochs.items():
             if name not in schema.EPOCHS:
                 self._is_text[str(name)] = schema.is_text(schema.own_type(values))
@@ -66,6 +74,35 @@ class EpochFacts:
                 )
         return plain
 
+    def marked(
+        self, epoch: int, facts: Mapping[str, float | str | None]
+    ) -> dict[str, float | str | None]:
+        """The facts as they are stored: null where a number is not finite, with a mark.
+
+        Warns of every such fact once.
+
+        Args:
+            epoch: Number of epochs trained.
+            facts: Facts from `checked`.
+        """
+        odd = {
+            name: value
+            for name, value in facts.items()
+            if isinstance(value, float) and not math.isfinite(value)
+        }
+        if not odd:
+            return dict(facts)
+        new = [f"{name} is {value}" for name, value in odd.items() if name not in self._told]
+        self._told |= odd.keys()
+        if new:
+            _logger.warning(
+                "at epoch %s %s, no finite number: stored as null and named in the column %s, as "
+                "in later epochs",
+                *(epoch, " and ".join(new), _MARKS),
+            )
+        marks = ", ".join(f"{name}={value}" for name, value in odd.items())
+        return {**facts, **dict.fromkeys(odd, math.nan), _MARKS: marks}
+
     def remember(self, facts: Mapping[str, float | str | None]) -> None:
         """Note which facts of a written epoch are text, and warn of misspelt names, once each."""
         for name, value in facts.items():
@@ -88,7 +125,8 @@ def checked_facts(facts: Mapping[str, Fact]) -> dict[str, float | str | None]:
 
     Raises:
         LogError: If a name is one of a column that is measured; if a value is neither a number nor
-            text, or not of the kind of its column; if an accuracy is no fraction.
+            text, or not of the kind of its column; if an accuracy is no fraction, or a time or
+            learning rate is negative.
     """
     for name in facts:
         if not name or name in _MEASURED or schema.is_filter_column(name):
@@ -100,6 +138,7 @@ def checked_facts(facts: Mapping[str, Fact]) -> dict[str, float | str | None]:
     for name, value in plain.items():
         _check_kind(name, value)
         _check_fraction(name, value)
+        _check_sign(name, value)
     return {name: value for name, value in plain.items() if value is not None or name in _KNOWN}
 
 
@@ -152,3 +191,9 @@ def _check_fraction(name: str, value: float | str | None) -> None:
     if 1 < value <= 100:
         repair = f"divide it by 100, such as {value / 100:g} for {value:g} %"
     raise LogError(f"{name}={value:g} is no fraction; {repair}")
+
+
+def _check_sign(name: str, value: float | str | None) -> None:
+    if isinstance(value, float) and value < 0 and (name == "lr" or _TIMES.fullmatch(name)):
+        what = "a learning rate" if name == "lr" else "a time"
+        raise LogError(f"{name}={value:g} is negative; give {what} of 0 or more, or leave it out")

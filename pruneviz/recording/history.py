@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.masks import distance_between, mask_scores
@@ -73,8 +72,9 @@ def recorded_history(
     spec: RunSpec,
     mask_score: Measure,
     now: Callable[[], pd.DataFrame],
-    stored: np.ndarray | slice,
-) -> tuple[History, bool]:
+    *,
+    agrees: bool,
+) -> History:
     """The history of a run that was recorded up to some epoch.
 
     Args:
@@ -82,28 +82,17 @@ def recorded_history(
         spec: Run spec.
         mask_score: Pruning measure of the masks.
         now: Reads the cheap columns of the current network.
-        stored: Which rows the log stores.
-
-    Returns:
-        The history, and whether the network agrees with the last epoch in its cheap columns.
+        agrees: Whether the network is the one of the last epoch.
     """
     epochs = log.epochs
     if not epochs:
-        return History(spec, mask_score, {}, None), False
-    last, filters = epochs[-1], log.read("filters")
-    current = now()
-    agrees = _agree(filters[filters["epoch"] == last], current.iloc[stored], spec.unit)
+        return History(spec, mask_score, {}, None)
+    last = epochs[-1]
     if spec.unit == "weight":
-        return History(spec, mask_score, {last: current} if agrees else {}, last), agrees
+        return History(spec, mask_score, {last: now()} if agrees else {}, last)
     needed = [epoch for epoch in epochs if epoch >= last - spec.lag]
-    tables = {e: filters[filters["epoch"] == e].reset_index(drop=True) for e in needed}
-    return History(spec, mask_score, tables, last), agrees
-
-
-def _agree(stored: pd.DataFrame, now: pd.DataFrame, unit: str) -> bool:
-    """Whether the cheap columns of the network are the stored ones."""
-    pairs = [(stored[name], now[name]) for name in schema.CHEAP_OF_UNIT[unit]]
-    return all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
+    tables = {e: log.rows_at("filters", e).reset_index(drop=True) for e in needed}
+    return History(spec, mask_score, tables, last)
 
 
 def checked_mask_score(mask_score: AnyMeasure | None, unit: str) -> Measure:

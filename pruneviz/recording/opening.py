@@ -23,8 +23,11 @@ How: TypeAlias = Literal["new", "resumed", "finished"]
 # facts of where and by what a recording goes on, and of its network, which are compared elsewhere
 _MAY_DIFFER = frozenset(
     {"device", "device_name", "threads", "command", "created", "versions", "schema_version"}
-    | {"coverage", "left_out", "rows"}
+    | {"coverage", "left_out", "rows", "sample_digest"}
 )
+
+# what measures besides the network; absent for defaults
+_CALLED = ("loss", "classifier", "loss_weight", "forward", "hooks")
 
 _logger = logging.getLogger("pruneviz")
 
@@ -80,10 +83,13 @@ def open_log(out: str | Path, spec: RunSpec, resume: Resume) -> tuple[RunLog, Ho
             *(path, last, last),
         )
         log = RunLog(path, check_same_options(path, spec.to_dict()))
+        _check_same_measuring(path, log.spec, spec)
         _say_other_facts(log, spec)
         return log, "finished"
     if (path / SPEC_FILE).exists():
         _check_theta(path, read_spec(path), spec)
+        if not is_sealed(path):
+            _check_same_measuring(path, check_same_options(path, spec.to_dict()), spec)
     log = RunLog.resume(path, spec)
     _say_other_facts(log, spec)
     last = max(log.epochs, default=None)
@@ -102,6 +108,33 @@ def _check_theta(path: Path, before: RunSpec, now: RunSpec) -> None:
         raise LogError(
             f"{path} was started with parameters={was!r}, now {given!r}; give the old ones, or "
             "choose another folder"
+        )
+
+
+def _check_same_measuring(path: Path, before: RunSpec, now: RunSpec) -> None:
+    """Check that a run goes on with the sample, the loss and the calls that it was begun with."""
+    was, given = before.extra, now.extra
+    if "sample_digest" not in was:
+        _logger.warning(
+            "%s was begun by an older version, which kept no digest of sample and loss; they have "
+            "to be the same as before",
+            path,
+        )
+        return
+    if was["sample_digest"] != given.get("sample_digest"):
+        raise LogError(
+            f"{path} was started with another sample: its inputs or targets differ, or their order "
+            "or batches; give the sample as it was, or choose another folder"
+        )
+    changed = [name for name in _CALLED if was.get(name) != given.get(name)]
+    if changed:
+        differing = "; ".join(
+            f"{name} was {was.get(name, 'the default')!r}, now {given.get(name, 'the default')!r}"
+            for name in changed
+        )
+        raise LogError(
+            f"{path} was started with other options: {differing}; use the old ones, or another "
+            "folder"
         )
 
 
@@ -141,7 +174,9 @@ def reopened(log: RunLog) -> RunLog:
     return RunLog.resume(log.path, log.spec)
 
 
-def check_next(epoch: int, last: int | None, path: Path, *, resumed: bool) -> None:
+def check_next(
+    epoch: int, last: int | None, path: Path, *, resumed: bool, gap: bool = False
+) -> None:
     """Check that an epoch comes after the last one.
 
     Args:
@@ -149,6 +184,7 @@ def check_next(epoch: int, last: int | None, path: Path, *, resumed: bool) -> No
         last: The last recorded epoch.
         path: Run directory.
         resumed: Whether the run was begun before this recorder, so that a loop may start anew.
+        gap: Whether epochs may be left out.
 
     Raises:
         LogError: If it does not; names the call that makes it possible.
@@ -162,11 +198,17 @@ def check_next(epoch: int, last: int | None, path: Path, *, resumed: bool) -> No
             f"epoch {epoch} comes after epoch {last}; epochs count up from 0, the initialisation"
         )
     if last is not None and epoch <= last:
+        anew = f"restore the network of epoch {epoch - 1}, " if epoch else ""
         raise LogError(
-            f"epoch {epoch} is already recorded, {path} goes on after epoch {last}. If the network "
-            f"is the one of epoch {epoch}, call recorder.rewind({epoch - 1}) first, which drops "
-            f"the recorded epochs from {epoch} on; otherwise restore the network of epoch {last}, "
-            f"and start the loop at epoch {last + 1}"
+            f"epoch {epoch} is already recorded, {path} goes on after epoch {last}. To record it "
+            f"anew, {anew}call recorder.rewind({epoch - 1}), which drops the recorded epochs from "
+            f"{epoch} on, and train from there; otherwise restore the network of epoch {last}, and "
+            f"start the loop at epoch {last + 1}"
+        )
+    if last is not None and epoch > last + 1 and not gap:
+        raise LogError(
+            f"epoch {epoch} does not follow epoch {last}, the last one in {path}; record epoch "
+            f"{last + 1} first, or make the recorder with gap=True, which may leave epochs out"
         )
 
 
@@ -186,5 +228,6 @@ def finished_error(path: Path, epoch: int, last: int | None, *, closed: bool) ->
     return LogError(
         f"{path} is a finished run, up to epoch {last}, and epoch {epoch} is not recorded. Leave "
         "the training out where recorder.finished is true, choose another folder, or call "
-        f"recorder.rewind({keep}) first, which opens the run again and {kept}"
+        f"recorder.rewind({keep}) before epoch {epoch} is trained, which opens the run again and "
+        f"{kept}"
     )

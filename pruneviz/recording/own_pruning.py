@@ -41,6 +41,12 @@ def check_rounds(rounds: pd.DataFrame | None) -> None:
     wrong = [value for value in rounds["round"] if not is_whole(value) or value < 1]
     if wrong:
         raise LogError(f"rounds has the round {wrong[0]!r}; rounds count from 1: {_REPAIR}")
+    for layer, filters, kept in rounds[["layer", "filters", "kept"]].itertuples(index=False):
+        if not (is_whole(filters) and is_whole(kept) and 0 <= kept <= filters):
+            raise LogError(
+                f"rounds says that layer {layer} keeps {kept!r} of {filters!r} filters; give whole "
+                f"numbers, kept between 0 and filters: {_REPAIR}"
+            )
 
 
 class OwnPruning:

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.errors import LogError
 from pruneviz.log.run_directory import last_epoch_of
 from pruneviz.log.spec_file import is_sealed
 from pruneviz.log.vocabulary import MASK_RATIO
@@ -21,24 +20,25 @@ from pruneviz.model.filters import unwrap
 from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Sample, model_device
 from pruneviz.recording import run_facts
-from pruneviz.recording.epoch_facts import EpochFacts, Fact, epoch_named
+from pruneviz.recording.bits import network_digest
+from pruneviz.recording.epoch_facts import Fact, epoch_named
 from pruneviz.recording.epoch_writer import EpochWriter
-from pruneviz.recording.history import History, checked_mask_score, recorded_history
+from pruneviz.recording.history import checked_mask_score
 from pruneviz.recording.last_epoch import LastEpoch, failure_of, say_measured
 from pruneviz.recording.measured_epochs import AtEpochs, Every, measured_at
+from pruneviz.recording.named_callables import callables_facts
 from pruneviz.recording.opening import (
     Resume,
-    check_next,
     check_resume,
-    check_rewind,
     finished_error,
     open_log,
-    reopened,
     say_coverage,
 )
 from pruneviz.recording.own_pruning import OwnPruning, check_rounds
 from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
 from pruneviz.recording.request_epochs import RequestAt, options_at, options_of_last, request_facts
+from pruneviz.recording.resumable import Resumable
+from pruneviz.recording.run_so_far import RunSoFar
 from pruneviz.recording.sending import Sending
 from pruneviz.recording.showing import Showing
 from pruneviz.recording.sinks import Sinks
@@ -46,7 +46,7 @@ from pruneviz.recording.stored_rows import rows_to_store
 from pruneviz.recording.subject import Subject
 
 
-class Recorder:
+class Recorder(Resumable):
     """Record a run: cheap columns at every epoch, derivative columns at the epochs of `every`.
 
     Recording does not change training: parameters, gradients, buffers, modes and random generators
@@ -70,8 +70,9 @@ class Recorder:
             distance. Default: `bn_scale` for filters, else `magnitude`.
         mask_ratio: Fraction that these masks prune.
         resume: Continue the unfinished run in `out`. "auto" takes the folder as it is: it starts a
-            new run, continues an unfinished one, or leaves a finished one alone and says so. The
-            network must be the one of `last_epoch`.
+            new run, continues an unfinished one, or leaves a finished one alone and says so.
+            Sample, loss and options have to be those of before, and the network the one of
+            `last_epoch`, see `load_state_dict`.
         measure_last: Whether `close()` measures derivatives at the last epoch too, if `every`
             leaves it out. It does so only while the network is still the one of that epoch.
             Default: if `every` is a number.
@@ -86,12 +87,13 @@ class Recorder:
             stops or changes training.
         figures_at: Epochs at which sinks get a scatter plot of the filters: a list, an int or a
             function as for `every`. Default: none.
+        gap: Whether epochs may be left out between two recorded ones. Otherwise an epoch that does
+            not follow the last one is an error.
         **measuring: Any option of `pruneviz.measure`, such as `bn`; `columns` chooses derivative
             columns. samples=2 measures two halves of the sample too, at twice the cost.
 
     Attributes:
         spec: Run facts (`RunSpec`).
-        log: Open run directory (`RunLog`).
         coverage: Which parameters are measured, and why the others are not (`Coverage`).
         records: Whether this process records; otherwise there is no `spec` and no `log`.
         finished: Whether the run is finished, by `close()` or as it was found with resume="auto".
@@ -131,6 +133,7 @@ class Recorder:
         every_rank: bool = False,
         sinks: Sinks = (),
         figures_at: AtEpochs | None = None,
+        gap: bool = False,
         **measuring: Any,
     ) -> None:
         self._model = unwrap(model)
@@ -146,7 +149,7 @@ class Recorder:
             self._idle_epoch = last_epoch_of(out) if resume else None
             self.finished = resume == "auto" and is_sealed(out)
             return
-        unit = self._options.row_kind
+        unit, self._gap = self._options.row_kind, gap
         self._is_measured, self._every = measured_at(every), every
         self._options_at = options_at(self._options, every, request_at)
         self._options_of_last = options_of_last(self._options, request_at)
@@ -160,21 +163,18 @@ class Recorder:
         self._pruning = OwnPruning()
         measured = {"lag": lag, "mask_score": self._mask_score.name, "mask_ratio": mask_ratio}
         measured |= run_facts.measured_facts(self._model, self._options, every) | row_facts
-        measured |= self._subject.sampling
+        measured |= self._subject.sampling | callables_facts(self._options)
         own = self._model, self.coverage, layers, self._options
         found = run_facts.found_facts(*own, measuring) | request_facts(self._options, request_at)
         self.spec = run_facts.spec_of(self._path.name, measured, found, spec or {})
         with one_writer():
-            self.log, how = open_log(out, self.spec, resume)
-        self._resumed, self.finished = how != "new", how == "finished"
-        self._take_up()
+            log, how = open_log(out, self.spec, resume)
+        self.finished = how == "finished"
+        of_run = self.spec, self._subject, self._mask_score, stored, tuple(measured)
+        self._so_far = RunSoFar(log, how, *of_run)
+        self._recognise()
         self._sinks.continues(self.last_epoch)
         say_coverage(self.coverage, how)
-
-    @property
-    def last_epoch(self) -> int | None:
-        """The last epoch on disk; None before the first."""
-        return self._history.last if self.records else self._idle_epoch
 
     def after_epoch(self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: Fact) -> None:
         """Record the current network.
@@ -190,9 +190,10 @@ class Recorder:
                 are fractions.
 
         Raises:
-            LogError: If the epoch is not later than the last one; if a fact has the name of a
-                measured column or run fact, is no fraction, or is text and was a number before; if
-                the run is finished, or the disk cannot be written to.
+            LogError: If the epoch is not the one after the last; if the run was continued with
+                another network; if a fact has the name of a measured column or run fact, is no
+                fraction, negative though a time, or text and was a number before; if the run is
+                finished, or the disk cannot be written to.
             MeasureError: If a loss or derivative is not finite; names the epoch. The epoch is not
                 written, earlier ones stay.
         """
@@ -217,13 +218,14 @@ class Recorder:
         if not self.records:
             self._idle_epoch = epoch
             return lambda **late: None
-        check_next(epoch, self.last_epoch, self._path, resumed=self._resumed)
-        given = self._facts.checked(facts)
+        self._so_far.check(epoch, gap=self._gap)
+        given = self._so_far.facts.checked(facts)
         check_rounds(rounds)
         with epoch_named(epoch):
             seen = self._cheap.read(epoch)
         options = self._options_at(epoch)
         snapshot = self._subject.measured(epoch, options) if options else Snapshot(pd.DataFrame())
+        digest = network_digest(self._model)
         self._cheap.changes.remember(epoch)
         self._last.forget()
         if self._measures_last and not self._is_measured(epoch):
@@ -231,20 +233,21 @@ class Recorder:
         self._unwritten = True
 
         def write(**late: Fact) -> None:
-            known = given | self._facts.checked(late)
+            known = given | self._so_far.facts.checked(late)
             self._unwritten = False
             cheap = self._with_changes(epoch, self._cheap.table(seen))
+            of_network = digest()
             row = {
                 "phase": "train" if epoch else "init",
                 "kept_fraction": cheap["kept"].mean(),
-                **known,
+                **self._so_far.facts.marked(epoch, known),
                 "epoch": epoch,
-                "mask_distance": self._history.mask_distance(cheap),
+                "mask_distance": self._so_far.history.mask_distance(cheap),
+                "network_digest": of_network,
             }
             self._cheap.changes.write(self.log.checkpoint, epoch)
             self._writer.append(self.log, epoch, cheap, snapshot, row, rounds)
-            self._history.remember(epoch, cheap)
-            self._facts.remember(known)
+            self._so_far.remember(epoch, cheap, known, of_network)
             self._pruning.see(self.log, epoch, row, rounds)
             self._sinks.send(self.log, epoch)
             self._shown.refresh()
@@ -321,24 +324,6 @@ class Recorder:
             self._shown.refresh()
             self._sinks.close(self.log)
 
-    def rewind(self, epoch: int) -> None:
-        """Drop the epochs recorded after `epoch`, to continue from an earlier checkpoint.
-
-        Opens a finished run again. Call it after restoring the network: with unit "weight" the next
-        changes and mask distance are computed from it, and are null if it differs from the log.
-        """
-        check_rewind(epoch)
-        if not self.records:
-            self._idle_epoch = None if self._idle_epoch is None else min(self._idle_epoch, epoch)
-            self.finished = False
-            return
-        self._check_written()
-        if self.finished:
-            self.log = reopened(self.log)
-            self.finished, self._closed, self._resumed = False, False, True
-        self.log.drop_after(epoch)
-        self._take_up()
-
     def __enter__(self) -> Recorder:
         return self
 
@@ -359,15 +344,6 @@ class Recorder:
             raise finished_error(self._path, epoch, self.last_epoch, closed=self._closed)
         self._check_written()
 
-    def _check_written(self) -> None:
-        if self._sinks.is_calling:
-            raise LogError("a sink called its recorder; call it from the training loop")
-        if self._unwritten:
-            raise LogError(
-                "the last observation is not written yet; "
-                "first call the function that Recorder.observe returned"
-            )
-
     def _measure_last(self, epoch: int) -> None:
         """Measure the last epoch if it was recorded without derivatives, and say so."""
         wanted = self._options_of_last.wanted()
@@ -384,17 +360,4 @@ class Recorder:
         say_measured(epoch, self._path, self._every, reason)
 
     def _with_changes(self, epoch: int, cheap: pd.DataFrame) -> pd.DataFrame:
-        return cheap.assign(epoch=epoch, **self._history.changes(epoch, cheap))
-
-    def _take_up(self) -> None:
-        """Read what is recorded so far."""
-        if self.finished:
-            last = last_epoch_of(self._path)
-            self._history = History(self.spec, self._mask_score, {}, last)
-        else:
-            how = self._mask_score, self._cheap.now, self._writer.stored
-            self._history, agrees = recorded_history(self.log, self.spec, *how)
-            self._cheap.changes.restart(self.log.checkpoint, self.last_epoch, agrees)
-            # cheap columns alone do not say that the whole network is that of the last epoch
-            self._last.forget()
-        self._facts = EpochFacts(self.spec.to_dict(), self.log.read("epochs"))
+        return cheap.assign(epoch=epoch, **self._so_far.history.changes(epoch, cheap))

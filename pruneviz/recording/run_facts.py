@@ -40,6 +40,7 @@ _ASKED = frozenset(
         *("seed", "sample_seed", "epochs", "num_classes", "image_size", "batch_size"),
         *("train_images", "run", "network", "dataset", "preset"),
         *("width", "lr", "momentum", "weight_decay", "train_temperature"),
+        "wall_seconds",
     )
 )
 # Facts that the recorder alone knows, or that readers of a run state. They tell no runs apart.
@@ -47,7 +48,7 @@ STATED = (
     *(BATCHES, COUNTED, "half_size", "se_df", "se_df_drawn", "strata", "population"),
     *("rows", "kept", "coverage", "left_out", "errors", "flow", "parameters"),
     *("weights", "weight_rows", "weight_rows_seed"),
-    *("oracle", "draw_seed", "probes", "request_at"),
+    *("oracle", "draw_seed", "probes", "request_at", "sample_digest"),
     *("path", "sealed", "table_files", "thinned", "schema_version"),
 )
 _PACKAGES = ("pruneviz", "torch", "torchvision", "numpy", "pandas", "pyarrow")

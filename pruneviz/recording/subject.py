@@ -21,6 +21,7 @@ from pruneviz.recording.cheap_tables import CheapTables
 from pruneviz.recording.epoch_facts import epoch_named
 from pruneviz.recording.epoch_writer import joined
 from pruneviz.recording.run_facts import sampling_facts
+from pruneviz.recording.sample_digest import sample_digest
 
 
 class Subject:
@@ -32,6 +33,7 @@ class Subject:
         options: How the network is measured.
 
     Attributes:
+        model: The network.
         layers: Its layers or units.
         coverage: Which of its parameters are measured.
         cheap: Its cheap columns.
@@ -42,7 +44,7 @@ class Subject:
     """
 
     def __init__(self, model: nn.Module, sample: Sample, options: Options) -> None:
-        self._model, self._sample, self._options = model, sample, options
+        self.model, self._sample, self._options = model, sample, options
         batches = fixed_batches(model, sample, options)
         with generators_preserved(batches, self.device()):
             rows_found = rows_of(model, batches, options)
@@ -52,10 +54,11 @@ class Subject:
         self.cheap = CheapTables(model, self.layers, *tables)
         self._whole = check_repeatable(model, batches, options)
         self.sampling = sampling_facts(batches, options, self._whole)
+        self.sampling["sample_digest"] = sample_digest(batches)
 
     def device(self) -> torch.device:
         """The device of the network at present."""
-        return model_device(self._model)
+        return model_device(self.model)
 
     def measured(self, epoch: int, options: Options) -> Snapshot:
         """Measure the network.
@@ -66,8 +69,17 @@ class Subject:
         """
         # Kernels are benchmarked only once, because all snapshots have the same shapes.
         with epoch_named(epoch), tried_kernels(self.device()):
-            own = self._model, self._sample
+            own = self.model, self._sample
             return take_snapshot(*own, options, self.layers, whole=self._whole)
+
+    def loss(self, epoch: int) -> float:
+        """The loss of the network on the sample, as it is measured for the log.
+
+        Args:
+            epoch: Number of epochs trained, for errors.
+        """
+        least = replace(self._options, columns=("theta_g",), oracle=None, samples=1)
+        return self.measured(epoch, least).sample_loss
 
     def ranking_table(
         self,

@@ -50,7 +50,7 @@ def plain(out: Path, epoch: int) -> dict[str, float]:
     found = {
         f"epoch/{name}": float(value)
         for name, value in facts.items()
-        if name not in ("run", "epoch", "phase", "stage") and not pd.isna(value)
+        if name not in ("run", "epoch", "phase", "stage", "network_digest") and not pd.isna(value)
     }
     rows = parquet(out, "filters", epoch)
     rows = rows[rows["kept"]]

@@ -66,6 +66,7 @@ def test_training_and_recording_go_on_from_a_checkpoint_as_if_never_stopped(
                     raise InterruptedError
 
             assert restore_checkpoint(state, recorder.log.checkpoint) == resume
+            assert recorder.next_epoch() == (state.epoch + 1 if resume else 0)
             train(state, data, PLAN, Hooks(after_epoch))
         return state
 

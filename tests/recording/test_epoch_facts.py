@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import pruneviz as pv
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, MeasureError
 from pruneviz.recording.epoch_facts import EpochFacts, checked_facts
 from tests.support.short_recordings import SAMPLE, network
 
@@ -119,3 +120,75 @@ def test_types_are_those_of_the_recorded_epochs() -> None:
     assert facts.checked({"a": "y", "b": 2}) == {"a": "y", "b": 2.0}
     with pytest.raises(LogError, match="was text"):
         facts.checked({"a": 1})
+
+
+def test_numbers_that_are_not_finite_are_marked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", columns="theta_g") as recorder:
+        recorder.after_epoch(0, val_f1=0.5)
+        recorder.after_epoch(1, train_loss=float("inf"), val_f1=float("nan"), note="odd")
+        recorder.after_epoch(2, val_f1=torch.tensor(float("nan")), test_acc=float("nan"))
+    epochs = pv.load(tmp_path / "run").epochs
+    marks = epochs["not_finite"]
+    assert marks.isna().tolist() == [True, False, False]
+    assert marks.tolist()[1:] == ["train_loss=inf, val_f1=nan", "val_f1=nan, test_acc=nan"]
+    assert epochs[["train_loss", "val_f1"]].isna().to_numpy().tolist()[1:] == [[True, True]] * 2
+    said = [line for line in caplog.messages if "no finite number" in line]
+    assert len(said) == 2, "once for each fact"
+    assert "at epoch 1 train_loss is inf and val_f1 is nan, no finite number" in said[0]
+    assert "at epoch 2 test_acc is nan" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"test_acc": 97.5}, r"test_acc=97.5 is no fraction; divide it by 100, such as 0.975"),
+        ({"test_acc": float("inf")}, "test_acc=inf is no fraction"),
+        ({"seconds": -1.0}, "seconds=-1 is negative; give a time of 0 or more"),
+        ({"eval_seconds": -0.5}, "eval_seconds=-0.5 is negative"),
+        ({"lr": -0.1}, "lr=-0.1 is negative; give a learning rate"),
+        ({"not_finite": "x"}, "takes no fact not_finite"),
+        ({"network_digest": "x"}, "takes no fact network_digest"),
+    ],
+    ids=str,
+)
+def test_impossible_values_are_refused(tmp_path: Path, facts: dict[str, Any], said: str) -> None:
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", columns="theta_g")
+    with pytest.raises(LogError, match=said):
+        recorder.after_epoch(0, **facts)
+    recorder.after_epoch(0, seconds=0.0, lr=0.0, own=-1.0, train_loss=-3.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_buffer_that_becomes_nan_stops_the_recording_at_cheap_epochs_too(
+    tmp_path: Path, value: float
+) -> None:
+    model = network()
+    model.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", columns="theta_g")
+    recorder.after_epoch(0)
+    recorder.after_epoch(1)
+    model.get_buffer("1.running_var")[0] = value
+    with pytest.raises(MeasureError, match=r"at epoch 2: the buffer 1.running_var is not finite"):
+        recorder.after_epoch(2)
+    assert recorder.last_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"batch_size": 0}, "batch_size=0, expected 1 or more"),
+        ({"epochs": -1}, "epochs=-1, expected 0 or more"),
+        ({"lr": -0.1}, "lr=-0.1, expected 0 or more"),
+        ({"wall_seconds": -5.0}, "wall_seconds=-5.0, expected 0 or more"),
+        ({"own": float("nan")}, "give finite numbers"),
+    ],
+    ids=str,
+)
+def test_impossible_facts_of_a_run_are_refused(
+    tmp_path: Path, spec: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(LogError, match=said):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", spec=spec)
+    assert not (tmp_path / "run").exists()

@@ -17,7 +17,8 @@ import pruneviz as pv
 from pruneviz.errors import DataError
 from pruneviz.log import schema
 from pruneviz.pruning.held_entries import prune_entries
-from pruneviz.recording.last_epoch import LastEpoch, bit_sums
+from pruneviz.recording.bits import all_tensors, bit_sums
+from pruneviz.recording.last_epoch import LastEpoch
 from tests.support.short_recordings import SAMPLE, assert_same_tables, network, record, train_epoch
 
 
@@ -241,47 +242,51 @@ def test_after_an_error_nothing_is_measured(tmp_path: Path) -> None:
     assert runs.unfinished == ("run",) and _measured(runs) == [0]
 
 
-@pytest.mark.parametrize("rewound", [True, False])
-def test_after_a_resume_the_last_epoch_is_measured_only_if_it_was_recorded_since(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, rewound: bool
+@pytest.mark.parametrize("how", ["resumed", "rewound", "restored", "another"])
+def test_after_a_resume_the_last_epoch_is_measured_if_its_network_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     model = network()
     recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", every=3)
     for epoch in (0, 1):
         recorder.after_epoch(epoch)
-    # the head is no row of the log, so that cheap columns do not tell that it was not restored
-    model.get_parameter("9.weight").data.normal_()
+    right = {name: value.clone() for name, value in model.state_dict().items()}
+    if how in ("restored", "another"):
+        model.get_parameter("9.weight").data.normal_()
     recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", every=3, resume=True)
-    if rewound:
+    if how == "rewound":
         recorder.rewind(1)
+    if how == "restored":
+        model.load_state_dict(right)
+        assert recorder.next_epoch() == 2
     recorder.close()
-    assert _measured(pv.load(tmp_path)) == [0]
-    assert caplog.messages[-1].endswith(
-        "no epoch was recorded since the run was resumed or rewound, so its network is not known"
-    )
-    recorder.rewind(1)
-    recorder.after_epoch(2)
-    recorder.close()
-    assert _measured(pv.load(tmp_path)) == [0, 2]
+    assert _measured(pv.load(tmp_path)) == ([0] if how == "another" else [0, 1])
+    if how == "another":
+        assert caplog.messages[-1].endswith(
+            "no epoch was recorded since the run was resumed or rewound, so its network is not "
+            "known"
+        )
 
 
-def test_an_end_that_was_killed_between_two_files_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_an_end_that_was_killed_between_two_files_is_measured_again(
+    tmp_path: Path,
 ) -> None:
-    runs = record(network(), tmp_path / "run", every=3)
+    model = network()
+    runs = record(model, tmp_path / "run", every=3)
     filters, epochs = runs.filters_at(4), runs.read("epochs", epochs=4)
-    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", every=3, resume="auto")
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", every=3, resume="auto")
     recorder.rewind(4)
     recorder.log.replace(4, filters=filters, epochs=epochs.assign(sample_loss=np.nan))
     recorder.close()
-    assert "did not measure epoch 4 of" in caplog.messages[-1]
+    assert_same_tables(pv.load(tmp_path), runs)
 
 
 def test_an_epoch_that_was_measured_at_an_earlier_end_stays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = record(network(), tmp_path / "run", every=3)
-    with pv.Recorder(network(), SAMPLE, tmp_path / "run", every=3, resume="auto") as recorder:
+    model = network()
+    before = record(model, tmp_path / "run", every=3)
+    with pv.Recorder(model, SAMPLE, tmp_path / "run", every=3, resume="auto") as recorder:
         recorder.rewind(4)
     caplog.clear()
     assert_same_tables(pv.load(tmp_path), before)
@@ -322,7 +327,7 @@ def test_sums_of_bits_tell_networks_apart_and_not_copies() -> None:
         assert seen.reason_against(twin) is not None, name
         buffer.data.copy_(kept)
         assert seen.reason_against(twin) is None, name
-    assert all(sums.dtype == torch.int64 for sums in bit_sums(model).values())
+    assert all(sums.dtype == torch.int64 for sums in bit_sums(all_tensors(model)).values())
     seen.note(twin)
     twin.turned = twin.turned[[1, 0, 2]]
     assert seen.reason_against(twin) is not None, "rows that change places are a change"
@@ -396,7 +401,7 @@ def test_values_that_change_places_have_another_sum(
         nn.init.zeros_(model.weight)
         nn.init.zeros_(model.bias)
         model.register_buffer("own", values)
-        (found,) = bit_sums(model).values()
+        (found,) = bit_sums(all_tensors(model)).values()
         sums.append(found.tolist())
     assert sums[0] != sums[1] and sums[0] == sums[2]
 
@@ -408,5 +413,5 @@ def test_no_two_orders_of_an_index_have_the_same_sum() -> None:
         nn.init.zeros_(model.weight)
         nn.init.zeros_(model.bias)
         model.register_buffer("index", torch.tensor(order, dtype=torch.uint8))
-        found.add(tuple(next(iter(bit_sums(model).values())).tolist()))
+        found.add(tuple(next(iter(bit_sums(all_tensors(model)).values())).tolist()))
     assert len(found) == 720

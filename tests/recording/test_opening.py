@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import pruneviz as pv
 from pruneviz.errors import LogError
 from pruneviz.log.run_directory import last_epoch_of
 from tests.support.short_recordings import SAMPLE, assert_same_tables, network, record, train_epoch
+
+
+def trained(model: nn.Module, epoch: int) -> nn.Module:
+    train_epoch(model, epoch)
+    return model
 
 
 def opened(out: Path, **options: object) -> pv.Recorder:
@@ -80,9 +86,11 @@ def test_auto_says_that_a_run_is_finished_and_leaves_it_alone(
 def test_an_epoch_of_a_finished_run_is_refused_until_it_is_opened_again(
     tmp_path: Path, epoch: int, keep: int
 ) -> None:
-    path = tmp_path / "run"
-    before = record(network(), path, epochs=2, every=1)
-    recorder = opened(path)
+    path, model = tmp_path / "run", network()
+    before = record(model, path, epochs=2, every=1)
+    for done in range(keep + 1):  # the network of the last epoch to keep
+        model = trained(model, done) if done else network()
+    recorder = pv.Recorder(model, SAMPLE, path, 1, resume="auto")
     said = rf"finished run, up to epoch 2, and epoch {epoch} is not .*recorder\.rewind\({keep}\)"
     with pytest.raises(LogError, match=said):
         recorder.after_epoch(epoch)
@@ -104,9 +112,10 @@ def test_a_loop_that_starts_anew_is_told_the_call_to_make(tmp_path: Path) -> Non
     for resume in (True, "auto"):
         recorder = pv.Recorder(network(), SAMPLE, path, 1, resume=resume)  # type: ignore[arg-type]
         said = (
-            r"epoch 2 is already recorded, .*run goes on after epoch 3.*call recorder\.rewind\(1\) "
-            "first, which drops the recorded epochs from 2 on; otherwise restore the network of "
-            "epoch 3, and start the loop at epoch 4"
+            r"epoch 2 is already recorded, .*run goes on after epoch 3\. To record it anew, "
+            r"restore the network of epoch 1, call recorder\.rewind\(1\), which drops the recorded "
+            "epochs from 2 on, and train from there; otherwise restore the network of epoch 3, and "
+            "start the loop at epoch 4"
         )
         with pytest.raises(LogError, match=said):
             recorder.after_epoch(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ def test_sigma_delta_is_plain_subtraction_of_the_scales_lag_epochs_apart(
 
 
 def test_sigma_delta_is_null_where_the_epoch_before_was_not_recorded(tmp_path: Path) -> None:
-    with pv.Recorder(network(), SAMPLE, tmp_path / "run", lag=2) as recorder:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", lag=2, gap=True) as recorder:
         for epoch in (0, 1, 3, 4, 5):
             recorder.after_epoch(epoch)
     deltas = pv.load(tmp_path / "run").filters.groupby("epoch")["sigma_delta"].count()
@@ -383,7 +384,7 @@ def test_weights_that_are_not_finite_stop_the_recording_and_leave_it_loadable(
 
 def test_a_loss_that_overflows_names_the_epoch_and_the_layer(tmp_path: Path) -> None:
     model = BY_NAME["plain"].model(dtype=torch.float32)
-    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run")
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run", gap=True)
     recorder.after_epoch(0)
     model.get_parameter("2.weight").data.fill_(3e38)
     with pytest.raises(MeasureError, match=r"at epoch 10: .*layer (2|3|5)"):
@@ -402,14 +403,17 @@ def test_after_an_error_the_run_goes_on_and_equals_one_that_was_never_cut_off(
     ):
         for epoch in range(3):
             recorder.after_epoch(epoch)
+            saved = copy.deepcopy(model.state_dict())
             train_epoch(model, epoch + 1)
         raise KeyboardInterrupt
+    model.load_state_dict(saved)
     with pytest.raises(LogError, match="cut is unfinished"):
         pv.load(tmp_path / "cut", unfinished="error")
     with pytest.raises(LogError, match="lag was 2, now 1"):
         pv.Recorder(model, SAMPLE, tmp_path / "cut", every=2, resume=True)
     with pv.Recorder(model, SAMPLE, tmp_path / "cut", every=2, lag=2, resume=True) as recorder:
         assert recorder.last_epoch == 2
+        train_epoch(model, 3)
         recorder.after_epoch(3)
         train_epoch(model, 4)
         recorder.after_epoch(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import random
 import threading
@@ -318,11 +319,13 @@ def test_a_resumed_run_sends_no_epoch_twice(
     first = pv.Recorder(model, SAMPLE, out, every=1, sinks=[kept])
     for epoch in range(3):
         first.after_epoch(epoch)
-    second = pv.Recorder(model, SAMPLE, out, every=1, resume=True, sinks=[kept])
+    second = pv.Recorder(model, SAMPLE, out, every=1, resume=True, sinks=[kept], gap=True)
     second.rewind(0)  # as from an earlier checkpoint
     for epoch in range(1, 5):
         train_epoch(model, epoch)
         second.after_epoch(epoch)
+        if epoch == 2:
+            saved = copy.deepcopy(model.state_dict())
     assert kept.got == [0, 1, 2, 3, 4]
     again = [line for line in caplog.messages if "again" in line]
     assert again == [
@@ -332,6 +335,7 @@ def test_a_resumed_run_sends_no_epoch_twice(
     second.close()
     second.close()
     assert kept.closed == 1
+    model.load_state_dict(saved)
     second.rewind(2)  # opens the finished run again
     second.after_epoch(3)
     second.after_epoch(7)

@@ -1,0 +1,141 @@
+"""The part of a recorder that goes on where a recording was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pruneviz.errors import LogError
+from pruneviz.log.run_directory import RunLog
+from pruneviz.recording.last_epoch import LastEpoch
+from pruneviz.recording.opening import check_rewind
+from pruneviz.recording.resuming import Place
+from pruneviz.recording.run_so_far import RunSoFar
+from pruneviz.recording.run_state import idle_epoch, idle_state
+from pruneviz.recording.sending import Sending
+
+
+class Resumable:
+    """What a `Recorder` knows of the epochs recorded so far; idle where nothing is recorded.
+
+    Attributes:
+        records: Whether this process records.
+        finished: Whether the run is finished.
+    """
+
+    records: bool
+    finished: bool
+    _path: Path
+    _so_far: RunSoFar
+    _last: LastEpoch
+    _sinks: Sending
+    _idle_epoch: int | None
+    _closed: bool
+    _unwritten: bool
+    _model: nn.Module
+    _measures_last: bool
+    _is_measured: Callable[[int], bool]
+
+    @property
+    def log(self) -> RunLog:
+        """The open run directory."""
+        return self._so_far.log
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The last epoch on disk; None before the first."""
+        return self._so_far.last if self.records else self._idle_epoch
+
+    @property
+    def place(self) -> Place:
+        """Whether the network was seen to be that of the last epoch; for trainers."""
+        return self._so_far.place
+
+    def next_epoch(self) -> int:
+        """The epoch at which a loop goes on: 0, or the one after `last_epoch`.
+
+        Raises:
+            LogError: If the network is not the one of `last_epoch`, before anything is trained.
+        """
+        if not self.records or self.finished:
+            return 0 if self.last_epoch is None else self.last_epoch + 1
+        self._check_written()
+        was_settled = self.place.is_settled
+        epoch = self._so_far.next_epoch()
+        if not was_settled:
+            self._recognise()
+        return epoch
+
+    def state_dict(self, epoch: int | None = None) -> dict[str, Any]:
+        """Where the recording stands, for your own checkpoint: plain numbers and texts.
+
+        Args:
+            epoch: Number of complete epochs of the network. Default: `last_epoch`, or the next one
+                if its parameters have changed since. Give it where the network was changed after it
+                was recorded, such as pruned, or in the middle of an epoch.
+
+        Raises:
+            LogError: If the recording cannot go on with this network.
+        """
+        self._check_written()
+        if not self.records:
+            return idle_state(self._path.name, self._idle_epoch)
+        return self._so_far.state(epoch).to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on at the place of a checkpoint, and drop later epochs.
+
+        Call it once the network is restored. A finished run is only compared and left alone.
+
+        Args:
+            state: What `state_dict` returned when the checkpoint was saved.
+
+        Raises:
+            LogError: If the checkpoint is of another run, sample, network or way of measuring, or
+                ahead of the log, or the log lacks its epoch; names the call to make.
+        """
+        self._check_written()
+        if self.records:
+            self._so_far.load(state)
+            self._recognise()
+        else:
+            self._idle_epoch = idle_epoch(state, self._idle_epoch)
+
+    def rewind(self, epoch: int) -> None:
+        """Drop the epochs recorded after `epoch`, to continue from an earlier checkpoint.
+
+        Opens a finished run again. Call it once the network of that epoch is restored.
+
+        Raises:
+            LogError: If the epoch is not recorded, or the network is another one; nothing is
+                dropped.
+        """
+        check_rewind(epoch)
+        if not self.records:
+            self._idle_epoch = None if self._idle_epoch is None else min(self._idle_epoch, epoch)
+            self.finished = False
+            return
+        self._check_written()
+        self._so_far.rewind(epoch)
+        self.finished = self._closed = False
+        self._recognise()
+
+    def _recognise(self) -> None:
+        """Remember the network as that of the last epoch, if all its bits say so."""
+        self._last.forget()
+        last = self.last_epoch
+        late = self._measures_last and last is not None and not self._is_measured(last)
+        if late and self._so_far.verified:
+            self._last.note(self._model)
+
+    def _check_written(self) -> None:
+        if self._sinks.is_calling:
+            raise LogError("a sink called its recorder; call it from the training loop")
+        if self._unwritten:
+            raise LogError(
+                "the last observation is not written yet; "
+                "first call the function that Recorder.observe returned"
+            )

@@ -1,5 +1,20 @@
-"""`python -m pruneviz`: the same as the `pruneviz` command."""
+"""The `pruneviz` command, and `python -m pruneviz`."""
 
-from pruneviz.cli import main
+from pruneviz.console.stop_signals import end_at_once, ignore_stops, leave_if_stopped
 
-main()
+
+def main() -> None:
+    """Run the command line, in a process of its own: stop signals leave no stack trace."""
+    end_at_once()  # until a command has begun
+    from pruneviz.cli import main as command
+
+    try:
+        command()
+    except SystemExit as ended:
+        ignore_stops()
+        leave_if_stopped(ended.code)
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -78,7 +78,8 @@ def root(
 ) -> None:
     """Measure and draw the dynamics of neural-network pruning.
 
-    Exit codes: 0 done, 1 some results are missing or failed, 2 wrong use.
+    Exit codes: 0 done, 1 some results are missing or failed, 2 wrong use, 128 and its number if a
+    signal stopped the command (Ctrl-C 130, SIGTERM 143).
     """
     if version:
         typer.echo(f"pruneviz {pruneviz.__version__}")

@@ -17,6 +17,7 @@ from pruneviz.console.command import (
     tell_damaged,
 )
 from pruneviz.console.options import Download, ImagesFolder, Jobs, completing, one_of, options_of
+from pruneviz.console.stop_signals import ended_at_once
 from pruneviz.console.words import counted
 from pruneviz.errors import PresetError
 from pruneviz.log.pruning_options import PruningOptions, option_help
@@ -82,6 +83,7 @@ def _measures() -> Iterable[str]:
         "keep_at_least": {"metavar": "FRACTION"},
     },
 )
+@ended_at_once()
 def record(
     ctx: typer.Context,
     preset: Annotated[

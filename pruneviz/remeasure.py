@@ -16,6 +16,7 @@ from pruneviz.console.options import (
     one_of,
     recordings_given,
 )
+from pruneviz.console.stop_signals import ended_at_once
 from pruneviz.console.words import counted
 from pruneviz.log.vocabulary import BN_MODES, CNN_ROW_KINDS, DTYPES, PRECISIONS
 from pruneviz.plans.request_options import (
@@ -42,6 +43,7 @@ EXAMPLES = """
 BATCH_SIZE = 100
 
 
+@ended_at_once()
 def remeasure(
     ctx: typer.Context,
     out: Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from pruneviz.console.command import command_app, tell
 from pruneviz.console.options import Download, ImagesFolder, one_of
+from pruneviz.console.stop_signals import ended_at_once
 from pruneviz.log.vocabulary import MASK_RATIO, PRECISIONS
 
 EXAMPLES = """
@@ -21,6 +22,7 @@ EXAMPLES = """
 """
 
 
+@ended_at_once()
 def samplesize(
     run: Annotated[
         Path,

@@ -68,7 +68,7 @@ def test_the_version_is_that_of_the_package() -> None:
     assert invoke("--version").stdout == f"pruneviz {pruneviz.__version__}\n"
     assert run("-m", "pruneviz", "--version") == f"pruneviz {pruneviz.__version__}\n"
     assert declared["version"] == pruneviz.__version__
-    assert declared["scripts"] == {"pruneviz": "pruneviz.cli:main"}
+    assert declared["scripts"] == {"pruneviz": "pruneviz.__main__:main"}
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)

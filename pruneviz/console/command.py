@@ -1,6 +1,7 @@
 """Shared by all commands: help, errors, exit codes, and options that take several values.
 
-Exit codes: 0 done, 1 some results are missing or failed, 2 wrong use, 130 interrupted by Ctrl-C.
+Exit codes: 0 done, 1 some results are missing or failed, 2 wrong use, 130 interrupted by Ctrl-C or
+another code of `stop_signals`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import errno
 import importlib
 import re
 import shlex
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,10 +22,11 @@ from typer.core import TyperCommand, TyperGroup
 
 from pruneviz.console.options import one_by_one
 from pruneviz.console.shown_text import visible_lines
+from pruneviz.console.stop_signals import GO_ON, Stopped, exit_code, raise_stopped, reason
 from pruneviz.console.usage import suggestion, swallowed_option, usage_message
 from pruneviz.errors import PrunevizError, names_extra
 
-DONE, INCOMPLETE, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+DONE, INCOMPLETE, WRONG_USE = 0, 1, 2
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _GIVEN = "pruneviz.given"  # key for the arguments as typed, in a context
@@ -49,6 +52,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command function; expected errors become exit codes."""
+        raise_stopped()
         return _without_traces(super().invoke, ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -257,9 +261,12 @@ def _without_traces(invoke: Callable[[Any], Any], ctx: Any) -> Any:
         if error.errno == errno.EPIPE or error.filename is None:
             raise
         stop(f"{error.filename}: {error.strerror}", INCOMPLETE)
+    except Stopped as stopped:
+        say(str(stopped))
+        raise typer.Exit(exit_code(stopped.number)) from None
     except KeyboardInterrupt:
-        say("Interrupted. Finished work is kept; repeat the command to go on.")
-        raise typer.Exit(INTERRUPTED) from None
+        say(f"{reason(signal.SIGINT)}. {GO_ON}")
+        raise typer.Exit(exit_code(signal.SIGINT)) from None
 
 
 def _as_we_write_it(name: str, text: str) -> tuple[str, str]:

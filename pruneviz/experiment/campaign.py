@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pruneviz.experiment.parallel import Job, Report, run_jobs
+from pruneviz.experiment.parallel import run_jobs
 from pruneviz.experiment.setting import Setting, is_recorded
+from pruneviz.experiment.stop import Stop
+from pruneviz.experiment.workers import Job, Report
 from pruneviz.log.runs import load
 from pruneviz.log.spec_file import read_spec
 from pruneviz.plans.run_plan import RunPlan
@@ -45,18 +47,20 @@ def record_runs(
         say: Prints one line.
 
     Raises:
-        PrunevizError: If runs failed; raised after the others finish, with names and reasons.
+        PrunevizError: If runs failed or their processes died; raised after the others finish, with
+            names and reasons.
+        Stopped: If a signal asked to stop; raised once the runs have written their checkpoints.
     """
     setting = replace(setting, download=False)  # only one process may write into the folder
     work = [Job(plan.run, plan.epochs, partial(_record, plan, setting)) for plan in plans]
     run_jobs(work, jobs, say)
 
 
-def _record(plan: RunPlan, setting: Setting, report: Report) -> str:
+def _record(plan: RunPlan, setting: Setting, report: Report, stop: Stop) -> str:
     from pruneviz.experiment.run import record_run
 
     if not is_recorded(plan, setting):  # another command may have finished it meanwhile
-        record_run(plan, setting, report)
+        record_run(plan, setting, report, stop)
     path = setting.out / plan.run
     accuracy = load(path).epochs["test_acc"].iloc[-1]
     epochs = f"{plan.epochs} epoch{'s' * (plan.epochs != 1)}"

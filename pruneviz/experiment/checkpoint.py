@@ -39,7 +39,7 @@ _logger = logging.getLogger("pruneviz")
 
 
 def save_checkpoint(state: TrainingState, folder: Path) -> None:
-    """Write a state to disk, whole or not at all, and keep the checkpoint before.
+    """Write a state between two epochs to disk, whole or not at all; the checkpoint before stays.
 
     Raises:
         LogError: If the disk cannot be written to; older checkpoints stay.
@@ -48,7 +48,7 @@ def save_checkpoint(state: TrainingState, folder: Path) -> None:
 
 
 def parts_of(state: TrainingState) -> dict[str, Any]:
-    """What a checkpoint of a state holds; tensors are those of the state."""
+    """What a checkpoint of a state between two epochs holds; tensors are those of the state."""
     return {
         "network": state_with_masks(state.network),
         "optimizer": state.optimizer.state_dict(),
@@ -56,6 +56,7 @@ def parts_of(state: TrainingState) -> dict[str, Any]:
         "epoch": state.epoch,
         "wall_seconds": state.wall_seconds,
         "best": state.best,
+        "within": None,
     }
 
 
@@ -63,7 +64,7 @@ def write_checkpoint(parts: dict[str, Any], folder: Path) -> None:
     """Write a checkpoint to disk, whole or not at all, and keep the one before.
 
     Args:
-        parts: From `parts_of`.
+        parts: From `parts_of`; `within` says how far the next epoch is, see `held_state`.
         folder: Folder of checkpoints.
 
     Raises:
@@ -105,7 +106,9 @@ def load_network(network: nn.Module, folder: Path) -> int | None:
 def restore_checkpoint(state: TrainingState, folder: Path, logged: int | None = None) -> bool:
     """Load the last whole checkpoint in a folder into a state. Only tensors and numbers are read.
 
-    Later ones, which are damaged or go beyond the log, are deleted; a warning names them.
+    The state is that of the last recorded epoch; `enter_epoch` then goes on to where the checkpoint
+    stands in the next one. Later checkpoints, which are damaged or go beyond the log, are deleted;
+    a warning names them.
 
     Args:
         state: State to continue; changed in place.
@@ -128,7 +131,7 @@ def restore_checkpoint(state: TrainingState, folder: Path, logged: int | None = 
             state.optimizer.load_state_dict(parts["optimizer"])
             state.generator.set_state(parts["generator"].cpu())
             state.epoch, state.wall_seconds = parts["epoch"], parts["wall_seconds"]
-            state.best = parts["best"]
+            state.best, state.within = parts["best"], parts.get("within")
     where = "the start" if found.file is None else f"the checkpoint of epoch {state.epoch}"
     with disk_errors(folder):
         for file, why in found.passed.items():

@@ -1,27 +1,27 @@
-"""Parallel runs: devices, worker processes, their reports and their end."""
+"""Parallel runs: devices, the runs of worker processes, their progress and their end."""
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from multiprocessing.context import SpawnContext
-from multiprocessing.managers import SyncManager
 from pathlib import Path
-from queue import Queue
 
-from pruneviz.console.processes import cores, end_with_parent, ended_on_interrupt
+from pruneviz.console.processes import cores
 from pruneviz.console.progress import Progress, show_progress
+from pruneviz.console.stop_signals import GO_ON, Received, Stopped, named, reason
+from pruneviz.console.words import counted
 from pruneviz.errors import PrunevizError
-from pruneviz.experiment.freed_memory import keep_freed_memory
+from pruneviz.experiment.stop import GRACE
+from pruneviz.experiment.workers import GOES_ON, Event, Job, Workers
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import is_sealed, read_spec
 
-Report = Callable[[float, str], None]  # epochs done, with the fraction of the current one; a note
-_Reports = Queue[tuple[str, float, str]]  # a run, its epochs done, a note
+# Seconds after which workers that were asked to stop are ended; they end themselves before.
+_PATIENCE = 2 * GRACE
+# Seconds that a signal to all processes of a command may take from one of them to the next.
+_SIGNALS_APART = 0.5
 
 
 class Device(StrEnum):
@@ -30,22 +30,6 @@ class Device(StrEnum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run to process in a worker.
-
-    Args:
-        run: Run name.
-        epochs: Number of epochs, for the progress.
-        work: Processes the run; must be picklable. Takes a `Report` and returns a sentence about
-            the result.
-    """
-
-    run: str
-    epochs: int
-    work: Callable[[Report], str]
 
 
 def available_device(device: Device) -> str:
@@ -98,72 +82,101 @@ def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> N
         say: Prints one line.
 
     Raises:
-        PrunevizError: If runs failed; raised after the others finish, with names and reasons.
+        PrunevizError: If runs failed or their processes died; raised after the others finish, with
+            names and reasons.
+        Stopped: If a signal asked to stop; raised once the runs have written their checkpoints.
     """
-    failures: dict[str, list[str]] = {}  # message: runs
-    spawn = multiprocessing.get_context("spawn")
     with (
         show_progress(len(jobs), say) as progress,
-        _manager(spawn) as manager,
-        ProcessPoolExecutor(at_once, mp_context=spawn, initializer=start_worker) as pool,
-        ended_on_interrupt(pool),
+        Received() as signals,
+        Workers(at_once) as workers,
     ):
-        reports = manager.Queue()
-        totals = {job.run: job.epochs for job in jobs}
-        pending = {pool.submit(_process, job, reports): job for job in jobs}
-        while pending:
-            done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-            _show(reports, totals, progress)
-            for future in done:
-                run = pending.pop(future).run
-                failure = _failure(future)
-                if failure is not None:
-                    failures.setdefault(failure, []).append(run)
-                progress.end(run, f"{run}: {future.result() if failure is None else 'failed'}")
-    if failures:
-        raise PrunevizError(_failed(failures, len(jobs)))
+        running = _Running(jobs, workers, signals, progress)
+        running.until_done()
+    running.raise_failures()
 
 
-def start_worker() -> None:
-    """Prepare a worker process: end it with its parent, and keep freed memory."""
-    end_with_parent()  # only whole files are on disk, so every run resumes from a checkpoint
-    keep_freed_memory()
+class _Running:
+    """Runs in workers: those that wait, and what became of the others."""
+
+    def __init__(
+        self, jobs: Sequence[Job], workers: Workers, signals: Received, progress: Progress
+    ) -> None:
+        self._waiting, self._total = deque(jobs), len(jobs)
+        self._workers, self._signals, self._progress = workers, signals, progress
+        self._failures: dict[str, list[str]] = {}  # message: runs
+        self._stopped: list[str] = []
+        self._bug: Exception | None = None
+
+    def until_done(self) -> None:
+        """Begin one run after the other until all have ended, or a signal asks to stop."""
+        while self._waiting or self._workers.busy:
+            while self._waiting and self._workers.has_room:
+                self._workers.begin(self._waiting.popleft())
+            events = self._workers.events(self._signals, seconds=1.0)
+            number = self._signals.next(_SIGNALS_APART if _by_signal(events) else 0)
+            self._take(events, stopping=number is not None)
+            if number is not None:
+                self._stop(number)
+
+    def raise_failures(self) -> None:
+        """Raise the first bug, or one error about all runs that failed."""
+        if self._bug is not None:
+            raise self._bug
+        if self._failures:
+            raise PrunevizError(self._failed())
+
+    def _take(self, events: Iterable[Event], *, stopping: bool) -> None:
+        """Show reports, and note which runs have ended and how."""
+        for event in events:
+            run = event.job.run
+            if event.kind == "report":
+                self._progress.start(run, event.job.epochs)
+                self._progress.move(run, event.epochs, event.words)
+            elif event.kind == "done":
+                self._progress.end(run, f"{run}: {event.words}")
+            elif stopping and event.kind in ("stopped", "died"):
+                # a process that had nothing to write, or did not come to its next step, just ends
+                where = event.words if event.kind == "stopped" else "stopped"
+                self._stopped.append(f"{run} {where}")
+            else:
+                self._bug = self._bug or event.error
+                words = event.words
+                if event.kind == "stopped":
+                    words = f"its process was asked to end, and {words}; {GOES_ON}"
+                self._failures.setdefault(words, []).append(run)
+                self._progress.end(run, f"{run}: failed")
+
+    def _stop(self, number: int) -> None:
+        """Let all runs write their checkpoints and end; a second signal ends them at once."""
+        self._workers.stop(number)
+        until = time.monotonic() + _PATIENCE
+        while self._workers.busy and time.monotonic() < until:
+            self._take(self._workers.events(self._signals, seconds=0.2), stopping=True)
+            again = self._signals.next()
+            if again is not None:
+                raise Stopped(number, f"Ended at once by a second {named(again)}. {GO_ON}")
+        if self._waiting or self._stopped or self._workers.busy:
+            raise Stopped(number, self._where(number))
+
+    def _where(self, number: int) -> str:
+        """Where the runs stand, and how to go on."""
+        told = [*self._stopped, *(f"{run} stopped" for run in self._workers.busy)]
+        if self._waiting:
+            told.append(f"{counted(len(self._waiting), 'run')} not begun")
+        failed = f" {self._failed()}" if self._failures else ""
+        return f"{reason(number)}: {'; '.join(told)}. {GO_ON}{failed}"
+
+    def _failed(self) -> str:
+        """Message about all failed runs, grouped by reason."""
+        number = sum(len(runs) for runs in self._failures.values())
+        named = (f"{', '.join(runs)}: {message}" for message, runs in self._failures.items())
+        return (
+            f"{number} of {self._total} runs failed; fix the cause and repeat the command. "
+            f"{'. '.join(named)}"
+        )
 
 
-def _manager(spawn: SpawnContext) -> SyncManager:
-    """A started manager; workers report through its queue."""
-    manager = SyncManager(ctx=spawn)
-    manager.start(end_with_parent)
-    return manager
-
-
-def _process(job: Job, reports: _Reports) -> str:
-    # What earlier runs have loaded stays; garbage collections would search it again and again.
-    gc.collect()
-    gc.freeze()
-    return job.work(lambda epochs, note: reports.put((job.run, epochs, note)))
-
-
-def _show(reports: _Reports, totals: dict[str, int], progress: Progress) -> None:
-    """Show all reports since the last call."""
-    while not reports.empty():
-        run, epochs, note = reports.get()
-        progress.start(run, totals[run])
-        progress.move(run, epochs, note)
-
-
-def _failure(future: Future[str]) -> str | None:
-    """Why a run failed, or None; unexpected errors are raised."""
-    error = future.exception()
-    if error is None:
-        return None
-    if not isinstance(error, (PrunevizError, OSError, RuntimeError)):
-        raise error
-    return str(error) or type(error).__name__
-
-
-def _failed(failures: dict[str, list[str]], total: int) -> str:
-    """Message about all failed runs, grouped by reason."""
-    number = sum(len(runs) for runs in failures.values())
-    reasons = " ".join(f"{', '.join(runs)}: {message}" for message, runs in failures.items())
-    return f"{number} of {total} runs failed; fix the cause and repeat the command. {reasons}"
+def _by_signal(events: Iterable[Event]) -> bool:
+    """Whether a worker got a signal, which the command may get in a moment, too."""
+    return any(event.kind in ("stopped", "died") for event in events)

@@ -12,8 +12,10 @@ import pandas as pd
 
 from pruneviz.analysis.run_facts import BATCH_SIZE
 from pruneviz.errors import LogError, MeasureError
-from pruneviz.experiment.parallel import Job, Report, resumed_spec, run_jobs
+from pruneviz.experiment.parallel import resumed_spec, run_jobs
 from pruneviz.experiment.recorded_training import check_rebuildable, images_of, network_of
+from pruneviz.experiment.stop import Stop
+from pruneviz.experiment.workers import Job, Report
 from pruneviz.log.found_runs import folders_apart
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.run_directory import check_same_options
@@ -155,7 +157,9 @@ def remeasure_runs(
         say: Prints one line.
 
     Raises:
-        PrunevizError: If runs failed; raised after the others finish, with names and reasons.
+        PrunevizError: If runs failed or their processes died; raised after the others finish, with
+            names and reasons.
+        Stopped: If a signal asked to stop. Measured epochs are kept.
     """
     from pruneviz.recording.kept_weights import kept_epochs
 
@@ -166,7 +170,7 @@ def remeasure_runs(
     run_jobs(work, jobs, say)
 
 
-def _remeasure(source: Path, how: Remeasuring, report: Report) -> str:
+def _remeasure(source: Path, how: Remeasuring, report: Report, stop: Stop) -> str:
     from pruneviz.recording.kept_weights import kept_epochs
 
     remeasure_run(source, how, report)

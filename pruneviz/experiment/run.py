@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,14 +12,21 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from pruneviz.console.stop_signals import Stopped
+from pruneviz.console.words import counted
 from pruneviz.errors import PrunevizError, PruningError
-from pruneviz.experiment.checkpoint import restore_checkpoint, save_checkpoint
+from pruneviz.experiment.begun import Begun
+from pruneviz.experiment.checkpoint import restore_checkpoint
 from pruneviz.experiment.datasets import load_dataset
+from pruneviz.experiment.flow_of_plan import flow_meter
+from pruneviz.experiment.held_state import HeldState, enter_epoch
 from pruneviz.experiment.images import ImageData, augment, balanced_sample, subset
 from pruneviz.experiment.networks.registry import build_network
-from pruneviz.experiment.parallel import Report, resumed_spec
+from pruneviz.experiment.parallel import resumed_spec
 from pruneviz.experiment.setting import Setting, check_measure, planned_facts, request_of
+from pruneviz.experiment.stop import Stop
 from pruneviz.experiment.training import TrainingState, put_back_best, start, train
+from pruneviz.experiment.workers import Report
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.pruner import Pruner, needed_columns, ranking_temperatures
@@ -32,9 +38,10 @@ from pruneviz.recording.recorder import Recorder
 from pruneviz.recording.sinks import named_sink
 
 _TIMED_IMAGES = 32  # at most, in the forward passes timed before and after removal
-# Writing a checkpoint takes as long as an epoch of a small network, so short epochs share one.
+# Writing a checkpoint takes as long as an epoch of a small network, so short epochs share one. On a
+# GPU one between two measured epochs also waits for the device, so those are written less often.
 _SECONDS_BETWEEN_CHECKPOINTS = 2.0
-_SAMPLED_PER_EPOCH = 2  # steps of a metered epoch at which the sample is measured too
+_SECONDS_WITHOUT_CHECKPOINT = 10.0
 _SHARED_OUT = 0.9  # fraction of a GPU's memory; each process needs some besides its tensors
 
 
@@ -52,6 +59,7 @@ class ExperimentRun:
         weights_into: Run directory in which to keep the weights of measured epochs. Default: keep
             none.
         meter: Follows the steps of the first epoch and of measured ones. Default: none does.
+        stop: Says when to stop. Default: nothing does.
     """
 
     def __init__(
@@ -64,13 +72,16 @@ class ExperimentRun:
         report: Report,
         weights_into: Path | None = None,
         meter: FlowMeter | None = None,
+        stop: Stop | None = None,
     ) -> None:
-        self._meter = meter
+        self._meter, self._metering, self._stop = meter, False, stop or Stop()
         state.hooked = meter is not None
         self.state, self.data, self.plan, self.recorder = state, data, plan, recorder
         self._example, self._report, self._weights_into = example, report, weights_into
         self._began = time.monotonic() - state.wall_seconds
         self._saved = time.monotonic()
+        self._held = HeldState(state, recorder.log.checkpoint, self._seconds)
+        self._rest: Callable[[], None] | None = None  # writes the last epoch, later
         self._rounds_table: pd.DataFrame | None = None  # of a round since the last record
         self._pruner: Pruner | None = None
         self._kept_fraction: float | None = None
@@ -86,7 +97,10 @@ class ExperimentRun:
         Raises:
             PrunevizError: If a loss, a round or a measurement fails; names the epoch. Earlier
                 epochs stay recorded.
+            Stopped: If a signal asked to stop; the checkpoint is written.
         """
+        self._stop.keep(self._held.write)
+        enter_epoch(self.state)
         self._follow_from(self.state.epoch)
         train(self.state, self.data, self.plan, self)
         if self._pruner:
@@ -96,6 +110,23 @@ class ExperimentRun:
             if selected is not None:
                 self.recorder.note(selected_epoch=selected)
         self.recorder.note(wall_seconds=round(self._seconds(), 3))
+        self._stop.keep(_nothing)  # sealing needs no checkpoint, and deletes it
+
+    def stepped(self, begun: Begun) -> None:
+        """Stop after a training step if that is asked for, and the epoch can be gone on with.
+
+        Raises:
+            Stopped: If a signal asks to stop; the checkpoint is written.
+        """
+        if self._metering:  # only whole epochs can be metered
+            return
+        if begun.steps == begun.of:
+            self._held.trained(begun)
+        if self._stop.asked is not None:
+            self._write_rest()
+            if begun.steps < begun.of:
+                self._held.at_step(begun)
+            self._leave(f"after step {begun.steps} of {begun.of} of epoch {self.state.epoch + 1}")
 
     def report(self, epochs_done: float, note: str) -> None:
         """Report the progress, with the fraction of the current epoch."""
@@ -135,24 +166,52 @@ class ExperimentRun:
         Returns:
             Deferred work that writes the measurement and does not need the network. None if
             everything is done.
+
+        Raises:
+            Stopped: If a signal asks to stop; the checkpoint is written.
         """
+        if self._stop.asked is not None and not self._metering:
+            self._leave(f"after epoch {epoch}, before it was measured")
         self.report(epoch, "measuring")
         if self._kept_fraction is not None:
             facts["kept_fraction"] = self._kept_fraction
         write = self.recorder.observe(epoch, rounds=self._rounds_table, **facts)
-        self._rounds_table = None
+        pruned, self._rounds_table = self._rounds_table is not None, None
         if self._meter:
             self._meter.take(epoch)
             self._follow_from(epoch)
+
+        def rest() -> None:
+            write()  # first, because no checkpoint may be ahead of the log
+            self._held.recorded(epoch, pruned=pruned)
+
+        self._rest = rest
         measured = epoch % self.plan.every == 0
-        if not measured and epoch not in self.plan.pruning_epochs:
-            return write
-        write()  # first, because no checkpoint may be ahead of the log
+        often = measured or pruned
+        between = _SECONDS_BETWEEN_CHECKPOINTS if often else _SECONDS_WITHOUT_CHECKPOINT
+        due = time.monotonic() - self._saved >= between
+        stops = self._stop.asked is not None
+        if not (often or due or stops or self._meter):
+            return self._write_rest
+        self._write_rest()
         if measured and self._weights_into:
             keep_weights(self.state.network, self._weights_into, epoch)
-        if epoch and time.monotonic() - self._saved >= _SECONDS_BETWEEN_CHECKPOINTS:
+        if stops:
+            self._leave(f"after epoch {epoch}")
+        if due:
             self._save()
         return None
+
+    def _write_rest(self) -> None:
+        """Write the last epoch, if it is not written yet."""
+        rest, self._rest = self._rest, None
+        if rest:
+            rest()
+
+    def _leave(self, where: str) -> None:
+        """Write the checkpoint and stop."""
+        self._held.write()
+        raise Stopped(self._stop.asked or 0, f"stopped {where}")
 
     def _follow_from(self, epoch: int) -> None:
         """Follow the steps of the epoch after `epoch` if it is the first or measured."""
@@ -160,29 +219,36 @@ class ExperimentRun:
             return
         if epoch < self.plan.epochs and (epoch == 0 or (epoch + 1) % self.plan.every == 0):
             self._meter.start()
+            self._metering = True
         else:
             self._meter.stop()
+            self._metering = False
 
     def _save(self) -> None:
-        self.state.wall_seconds = self._seconds()
-        save_checkpoint(self.state, self.recorder.log.checkpoint)
+        self._held.write()
         self._saved = time.monotonic()
 
     def _seconds(self) -> float:
         return time.monotonic() - self._began
 
 
-def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
+def _nothing() -> None:
+    """No-op."""
+
+
+def record_run(plan: RunPlan, setting: Setting, report: Report, stop: Stop | None = None) -> None:
     """Record the run of a plan into `setting.out / plan.run`; an unfinished run is resumed.
 
     Args:
         plan: What to train, prune and record.
         setting: Where and how to record it.
         report: Called with the epochs done and a note.
+        stop: Says when to stop. Default: nothing does.
 
     Raises:
         PrunevizError: If something is missing, damaged or cannot be computed. Earlier epochs stay
             recorded and the run unfinished.
+        Stopped: If a signal asked to stop; the checkpoint is written.
     """
     check_measure(plan)
     path = setting.out / plan.run
@@ -211,40 +277,24 @@ def record_run(plan: RunPlan, setting: Setting, report: Report) -> None:
         recorder.log.planned = range(plan.epochs + 1)
         logged = -1 if recorder.last_epoch is None else recorder.last_epoch
         restore_checkpoint(state, recorder.log.checkpoint, logged)
-        # At epoch 0 the loop records the initialisation again.
-        last = state.epoch or -1
+        # Without a checkpoint the loop records the initialisation again.
+        last = state.epoch if state.epoch or state.within else -1
         recorder.rewind(last)
         drop_kept_after(path, last)
-        if state.epoch:
-            report(state.epoch, f"continuing after epoch {state.epoch}")
+        if last >= 0:
+            report(state.epoch, f"continuing after {_place(state)}")
         weights_into = path if setting.keep_weights else None
         example = sample[0][:_TIMED_IMAGES]
         meter = flow_meter(state, sample, plan, recorder) if setting.flow else None
-        ExperimentRun(state, data, example, plan, recorder, report, weights_into, meter).finish()
+        run = ExperimentRun(state, data, example, plan, recorder, report, weights_into, meter, stop)
+        run.finish()
 
 
-def flow_meter(
-    state: TrainingState, sample: tuple[Tensor, Tensor], plan: RunPlan, recorder: Recorder
-) -> FlowMeter:
-    """A meter on the training of a plan; even batches of the sample, as large as those of training.
-
-    Args:
-        state: Network and optimiser.
-        sample: Measurement sample.
-        plan: Training protocol.
-        recorder: Open recorder, into whose run the meter writes.
-    """
-    steps = math.ceil(recorder.spec.to_dict()["train_images"] / plan.batch_size)
-    batches = math.ceil(len(sample[1]) / plan.batch_size)
-    images, labels = (part.tensor_split(batches) for part in sample)
-    return FlowMeter(
-        state.network,
-        state.optimizer,
-        list(zip(images, labels, strict=True)),
-        sample_every=max(1, steps // _SAMPLED_PER_EPOCH),
-        recorder=recorder,
-        temperatures=plan.train_temperature,
-    )
+def _place(state: TrainingState) -> str:
+    """Where a checkpoint stands, in words."""
+    steps = state.within["steps"] if state.within else 0
+    done = f"epoch {state.epoch}"
+    return f"{done} and {counted(steps, 'step')} of the next" if steps else done
 
 
 def measurement_sample(data: ImageData, plan: RunPlan) -> tuple[Tensor, Tensor]:

@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pruneviz.errors import TrainingError
+from pruneviz.experiment.begun import Begun
 from pruneviz.experiment.images import ImageData, normalise
-from pruneviz.experiment.parallel import Report
 from pruneviz.experiment.step import AnyStep, Step, best_of, lay_out, matrix_units, output_of
+from pruneviz.experiment.workers import Report
 from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.plans.run_plan import RunPlan, precision_on
@@ -41,7 +42,10 @@ _EVALUATED_AT_ONCE = {"cpu": 500, "cuda": 2000}
 
 
 class Hooks(Protocol):
-    """Callbacks of the training loop between epochs; implemented by `ExperimentRun`."""
+    """Callbacks of the training loop; implemented by `ExperimentRun`."""
+
+    def stepped(self, begun: Begun) -> None:
+        """Called after every training step; an error that it raises ends the training."""
 
     def prune(self, epoch: int) -> None:
         """Prune at the round after `epoch` epochs."""
@@ -61,13 +65,17 @@ def no_report(epochs_done: float, note: str) -> None:
     """No-op, for runs without progress reports."""
 
 
+def no_stepped(begun: Begun) -> None:
+    """No-op, for steps that nobody follows."""
+
+
 def no_rest() -> None:
     """No-op, for epochs that leave no work for later."""
 
 
 @dataclass(repr=False)
 class TrainingState:
-    """State of a training run between two epochs.
+    """State of a training run between two epochs, or two steps.
 
     Args:
         network: The network.
@@ -78,6 +86,8 @@ class TrainingState:
         best: Best network by test accuracy since the last round, for plans that imitate the
             published code: epoch, test_acc and network (a state dict).
         hooked: Whether the optimiser has hooks, which must run at every step.
+        begun: The epoch after `epoch`, if it is under way.
+        within: Where a checkpoint stands in that epoch, as it was read; see `held_state`.
     """
 
     network: nn.Module
@@ -87,6 +97,8 @@ class TrainingState:
     wall_seconds: float = 0.0
     best: dict[str, Any] | None = None
     hooked: bool = False
+    begun: Begun | None = None
+    within: dict[str, Any] | None = None
 
 
 def start(network: nn.Module, plan: RunPlan) -> TrainingState:
@@ -114,8 +126,8 @@ def train(state: TrainingState, data: ImageData, plan: RunPlan, hooks: Hooks) ->
             (fractions), test_loss (nats, at temperature 1) and seconds. Deferred work that it
             returns is done at once on a CPU, and during the next epoch on a GPU. `prune` is called
             at the rounds of the plan, between training and evaluation; afterwards the momentum
-            restarts, or is carried over if the plan says so. `report` is called after every epoch,
-            and every second within slow ones.
+            restarts, or is carried over if the plan says so. `stepped` is called after every step,
+            `report` after every epoch, and every second within slow ones.
 
     Raises:
         TrainingError: If the training loss is not finite (names the epoch and the layer), or the
@@ -126,13 +138,14 @@ def train(state: TrainingState, data: ImageData, plan: RunPlan, hooks: Hooks) ->
     """
     step = first_step(state, data, plan)
     rest: Rest = no_rest
-    if state.epoch == 0:
+    if state.epoch == 0 and state.begun is None:
         facts = _after_training(state, data, plan, 0, hooks)
         rest = _now_or_later(step, hooks.record(0, **facts))
     for epoch in range(state.epoch + 1, plan.epochs + 1):
-        began = time.perf_counter()
+        begun = state.begun = state.begun or Begun()
         rate = set_learning_rate(state.optimizer, plan, epoch)
-        loss, accuracy = train_epoch(state, step, plan.batch_size, hooks.report, rest)
+        how = plan.batch_size, hooks.report, rest, hooks.stepped
+        loss, accuracy = train_epoch(state, step, *how)
         if not math.isfinite(loss):
             raise TrainingError(_diverged(state.network, data, plan, epoch, loss, rate))
         state.epoch = epoch
@@ -140,7 +153,7 @@ def train(state: TrainingState, data: ImageData, plan: RunPlan, hooks: Hooks) ->
             "lr": rate,
             "train_loss": loss,
             "train_acc": accuracy,
-            "seconds": time.perf_counter() - began,
+            "seconds": begun.seconds,
         }
         facts |= _after_training(state, data, plan, epoch, hooks)
         rest = _now_or_later(step, hooks.record(epoch, **facts))
@@ -281,8 +294,9 @@ def train_epoch(
     batch_size: int,
     report: Report = no_report,
     rest: Rest = no_rest,
+    stepped: Callable[[Begun], None] = no_stepped,
 ) -> tuple[float, float]:
-    """Train on all training images once, in random order.
+    """Train on all training images once, in random order; an epoch that is begun is ended.
 
     Args:
         state: State to train.
@@ -290,23 +304,29 @@ def train_epoch(
         batch_size: Images per step; the last batch may be smaller.
         report: Called every second with the progress.
         rest: Deferred work of the previous epoch; done once the first steps are queued.
+        stepped: Called after every step.
 
     Returns:
         Mean loss (nats, at the training temperature) and accuracy (fraction).
     """
     reported = time.perf_counter()
-    device = state.generator.device
+    begun = state.begun or Begun()
     with step.running():
-        order = torch.randperm(step.images, generator=state.generator, device=device)
-        batches = order.split(batch_size)
-        for number, chosen in enumerate(batches, start=1):
+        batches = begun.order(step.images, state.generator).split(batch_size)
+        if begun.totals is not None:
+            step.totals.copy_(begun.totals)
+        begun.totals, begun.of = step.totals, len(batches)
+        for chosen in batches[begun.steps :]:
             step(chosen)
-            if number == min(_STEPS_AHEAD, len(batches)):
+            begun.steps += 1
+            if begun.steps == min(_STEPS_AHEAD, begun.of):
                 rest()
             if time.perf_counter() - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = time.perf_counter()
-                report(state.epoch + number / len(batches), "training")
+                report(state.epoch + begun.steps / begun.of, "training")
+            stepped(begun)
         loss, accuracy = (step.totals.double() / step.images).tolist()
+    state.begun = None
     return loss, accuracy
 
 

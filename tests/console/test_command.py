@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -16,6 +17,7 @@ from pruneviz.console.command import (
     may_be_incomplete,
     new_app,
 )
+from pruneviz.console.stop_signals import Stopped
 from pruneviz.errors import DataError, PrunevizError
 
 EXAMPLES = """
@@ -46,6 +48,8 @@ def attempt(
         Path("nowhere/at/all").read_text(encoding="utf-8")
     if fail == "interrupted":
         raise KeyboardInterrupt
+    if fail == "stopped":
+        raise Stopped(signal.SIGTERM, "r0 stopped after epoch 3.")
     if fail == "bug":
         raise ZeroDivisionError
 
@@ -134,6 +138,12 @@ def test_ctrl_c_says_how_to_go_on_and_exits_with_130() -> None:
     result = invoke("--fail", "interrupted")
     assert result.exit_code == 130
     assert result.stderr == "Interrupted. Finished work is kept; repeat the command to go on.\n"
+
+
+def test_a_signal_says_where_it_stopped_and_exits_with_its_number() -> None:
+    result = invoke("--fail", "stopped")
+    assert result.exit_code == 143
+    assert result.stderr == "r0 stopped after epoch 3.\n"
 
 
 def test_a_bug_keeps_its_stack_trace() -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import re
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +14,12 @@ import pruneviz as pv
 from pruneviz.errors import DataError, PresetError
 from pruneviz.experiment import campaign, datasets
 from pruneviz.experiment.campaign import check_data_sets, record_runs
-from pruneviz.experiment.parallel import Job
 from pruneviz.experiment.setting import Setting
+from pruneviz.experiment.stop import Stop
+from pruneviz.experiment.workers import Job
 from pruneviz.plans.planning import plan_runs
 from tests.support.plans import UNPRUNED
+from tests.support.stopped_commands import StoppedCommand
 
 
 def test_each_data_set_is_checked_once_and_fetched_where_that_is_allowed(
@@ -77,7 +76,7 @@ def test_a_run_that_another_command_has_finished_counts_as_recorded(
     said: list[str] = []
 
     def run_jobs(jobs: Sequence[Job], at_once: int, say: object) -> None:
-        said.extend(job.work(lambda epochs, text: None) for job in jobs)
+        said.extend(job.work(lambda epochs, text: None, Stop()) for job in jobs)
 
     monkeypatch.setattr(campaign, "run_jobs", run_jobs)
     record_runs([plan], Setting(tmp_path), 1, said.append)
@@ -85,38 +84,20 @@ def test_a_run_that_another_command_has_finished_counts_as_recorded(
     assert said == [f"recorded 16 epochs, test accuracy {accuracy:.1%}"]
 
 
-INTERRUPTED = f"""
-import signal, sys
-from dataclasses import replace
-from pathlib import Path
-from pruneviz.experiment.campaign import record_runs
-from pruneviz.experiment.setting import Setting
-from pruneviz.plans.run_plan import RunPlan
-# A shell starts background jobs with the signal ignored, and children inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-plan = {UNPRUNED!r}
-plans = [replace(plan, run=f"r{{seed}}", seed=seed, epochs=5_000) for seed in range(3)]
-record_runs(plans, Setting(Path(sys.argv[1]), threads=1), 1, print)
-"""
-
-
-def test_ctrl_c_ends_the_running_runs_and_starts_no_other(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
-    with subprocess.Popen(
-        command, start_new_session=True, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            while process.poll() is None and not list(tmp_path.glob("r0/parts/epochs-*")):
-                time.sleep(0.05)
-            os.killpg(process.pid, signal.SIGINT)
-            assert "KeyboardInterrupt" in process.communicate(timeout=200)[1]
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    assert process.returncode != 0
-    assert [run.name for run in tmp_path.iterdir()] == ["r0"]
-    assert len(pv.load(tmp_path, unfinished="include").epochs) < 5_000
-    with pytest.raises(ProcessLookupError):  # no process of the command is left behind
-        for _ in range(600):
-            os.killpg(process.pid, 0)
-            time.sleep(0.1)
+def test_a_signal_to_all_processes_of_the_command_lets_runs_write_checkpoints(
+    tmp_path: Path,
+) -> None:
+    plans = [replace(UNPRUNED, run=f"r{seed}", seed=seed, epochs=5_000) for seed in range(3)]
+    command = StoppedCommand(tmp_path, plans, "--jobs", "1")
+    command.wait_for("r0/parts/epochs-*")
+    ended = command.stop(signal.SIGTERM)
+    assert ended.code == 143
+    assert re.fullmatch(
+        r"Ended by SIGTERM: r0 stopped after (step 1 of 2 of )?epoch \d+(, before .*)?; "
+        r"2 runs not begun\. Finished work is kept; repeat the command to go on\.\n",
+        ended.stderr,
+    )
+    assert not ended.left, "no process of the command is left behind"
+    assert [run.name for run in command.out.iterdir()] == ["r0"]
+    assert list(command.out.glob("r0/checkpoint/*.pt"))
+    assert len(pv.load(command.out, unfinished="include").epochs) < 5_000

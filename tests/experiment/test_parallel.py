@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from pruneviz.console.stop_signals import Received, Stopped
 from pruneviz.errors import PrunevizError
-from pruneviz.experiment import parallel
-from pruneviz.experiment.parallel import Device, Job, available_device, run_jobs, start_worker
-from tests.support.jobs import break_down, fail_without_words, miss_images, succeed
+from pruneviz.experiment import workers
+from pruneviz.experiment.parallel import Device, available_device, run_jobs
+from pruneviz.experiment.workers import Job, death, start_worker
+from tests.support.jobs import (
+    be_ended,
+    be_killed,
+    break_down,
+    crash,
+    exit_politely,
+    fail_without_words,
+    leave,
+    miss_images,
+    signal_the_command,
+    stay,
+    succeed,
+)
 
 # A process that starts a worker as recording does, prints its number, and waits for ever.
 PARENT = """
 import multiprocessing, os, time
 from concurrent.futures import ProcessPoolExecutor
-from pruneviz.experiment.parallel import start_worker
+from pruneviz.experiment.workers import start_worker
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=start_worker) as pool:
@@ -89,9 +106,79 @@ def test_a_bug_in_a_worker_is_raised() -> None:
         run_jobs([Job("r0", 2, break_down)], 1, lambda line: None)
 
 
+DEATHS = [
+    ("killed", be_killed, r"its process was killed \(SIGKILL\) by somebody, or by the system"),
+    ("crashed", crash, r"its process crashed \(SIGSEGV\)"),
+    ("left", leave, "its process ended before the run did, with exit code 3"),
+    ("exited", exit_politely, "its process ended before the run did, with exit code 4"),
+    ("ended", be_ended, r"its process was asked to end, and stopped after step 1 of 2 of epoch 1"),
+]
+
+
+def test_dead_workers_fail_their_own_runs_alone() -> None:
+    """All ways to die among runs that go well, two at a time."""
+    said: list[str] = []
+    dying = [Job(name, 2, work) for name, work, _ in DEATHS]
+    living = [Job(f"r{number}", 2, succeed) for number in range(3)]
+    with pytest.raises(PrunevizError, match=r"^5 of 8 runs failed; ") as failure:
+        run_jobs([living[0], *dying, *living[1:]], 2, said.append)
+    for name, _, words in DEATHS:
+        assert re.search(f"{name}: {words}", str(failure.value))
+    assert str(failure.value).count("the run goes on from its last checkpoint when") == 5
+    recorded = {line.partition(":")[0] for line in said if ": recorded" in line}
+    assert recorded == {"r0", "r1", "r2"}
+    assert len(said) == 8
+
+
+def test_lack_of_memory_is_told_where_the_system_tells_it() -> None:
+    assert "(SIGKILL) because memory ran out; run fewer at once" in death(-9, for_memory=True)
+    assert death(143).startswith("its process was ended (SIGTERM);")
+    assert death(-15).startswith("its process was ended (SIGTERM);")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_lets_runs_stop_at_their_next_step(name: str) -> None:
+    number = signal.Signals[name]
+    before, said = signal.getsignal(number), list[str]()
+    jobs = [Job("r0", 2, partial(signal_the_command, numbers=(number,))), Job("r1", 2, succeed)]
+    with pytest.raises(Stopped) as stopped:
+        run_jobs(jobs, 1, said.append)
+    why = "Interrupted" if name == "SIGINT" else f"Ended by {name}"
+    assert str(stopped.value) == (
+        f"{why}: r0 stopped after step 1 of 2 of epoch 1; 1 run not begun. "
+        "Finished work is kept; repeat the command to go on."
+    )
+    assert stopped.value.number == number
+    assert not said
+    assert signal.getsignal(number) is before
+    assert not multiprocessing.active_children()
+
+
+def test_a_second_signal_ends_runs_at_once_and_those_that_never_come_to_a_step() -> None:
+    twice = partial(signal_the_command, numbers=(signal.SIGINT, signal.SIGTERM))
+    with pytest.raises(
+        Stopped, match=r"^Ended at once by a second SIGTERM\. Finished work is kept"
+    ):
+        run_jobs([Job("r0", 2, twice), Job("r1", 2, stay)], 2, lambda line: None)
+    assert not multiprocessing.active_children()
+
+
+def test_signals_that_are_ignored_stay_so() -> None:
+    """As of `nohup`, and of SIGINT in the background jobs of a shell."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Received() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.next() is None
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert signals.next(5) == signal.SIGUSR1
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_worker_keeps_the_memory_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[bool] = []
-    monkeypatch.setattr(parallel, "keep_freed_memory", lambda: called.append(True))
+    monkeypatch.setattr(workers, "keep_freed_memory", lambda: called.append(True))
     start_worker()
     assert called == [True]
 

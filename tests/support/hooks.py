@@ -18,3 +18,4 @@ class Hooks:
     record: Callable[..., Any] = _nothing
     prune: Callable[[int], Any] = _nothing
     report: Callable[[float, str], Any] = _nothing
+    stepped: Callable[[Any], Any] = _nothing

@@ -18,17 +18,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 
 import pruneviz as pv
 from pruneviz.experiment import run
-from pruneviz.experiment.datasets import load_dataset
-from pruneviz.experiment.images import normalise, subset
-from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.setting import Setting, is_recorded
-from pruneviz.log import files
+from pruneviz.log.leftovers import remove_leftovers
 from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.plans.run_plan import RunPlan
+from tests.support import own_loop
 from tests.support.cut_off import ignore
 from tests.support.plans import UNPRUNED, changed
 
@@ -44,11 +41,17 @@ PLANS: dict[str, RunPlan] = {
     "flowandprune": changed(_PRUNED, flowandprune=True, augment=True),
 }
 # A loop of one's own that saves its checkpoint after or before it records the epoch.
-OWN = ("own loop", "own loop, saved first")
+OWN = {"own loop": "after", "own loop saved first": "before"}
 KINDS = (*PLANS, *OWN)
 
 # Facts and columns that tell when and how fast a run was recorded.
-_TIMES = ("created", "wall_seconds", "forward_seconds_before", "forward_seconds_after", "files")
+_TIMES = (
+    "created",
+    "wall_seconds",
+    "forward_seconds_before",
+    "forward_seconds_after",
+    "table_files",
+)
 
 
 def server() -> ForkServerContext:
@@ -68,63 +71,15 @@ def record(kind: str, folder: Path, at: int | None = None, counted: Any = None) 
         counted: Shared number, set to the count of operations.
     """
     torch.set_num_threads(1)
-    run._SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    run._SECONDS_BETWEEN_CHECKPOINTS = run._SECONDS_WITHOUT_CHECKPOINT = 0.0
     with _killed_at(at, counted):
         if kind in PLANS:
             plan, setting = PLANS[kind], Setting(folder, threads=1)
-            if not is_recorded(plan, setting):  # as the command does
+            remove_leftovers([folder / plan.run])  # as the command does
+            if not is_recorded(plan, setting):
                 run.record_run(plan, setting, ignore)
         else:
-            _own_loop(folder, saved_first=kind != OWN[0])
-
-
-def _own_loop(folder: Path, *, saved_first: bool) -> None:
-    """The loop of docs/loops.md."""
-    data = subset(load_dataset("digits"), 6, 4, seed=0)
-    images, labels = normalise(data.train_images), data.train_labels
-    torch.manual_seed(0)
-    network = build_network("vgg13", num_classes=10, width=0.0625)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
-    saved = folder / "own.pt"
-    recorder = pv.Recorder(network, (images, labels), folder / "run", every=2, resume="auto")
-    if recorder.finished:
-        return
-    if saved.exists():
-        state = torch.load(saved, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        recorder.load_state_dict(state["recorder"])
-
-    def save() -> None:
-        parts = {"network": network, "optimizer": optimizer, "recorder": recorder}
-        state = {name: part.state_dict() for name, part in parts.items()}
-        files.write_whole(saved, lambda path: torch.save(state, path))
-
-    first = 0 if recorder.last_epoch is None else recorder.last_epoch + 1
-    with recorder:
-        for epoch in range(first, EPOCHS + 1):
-            if epoch:
-                _trained(network, optimizer, images, labels, epoch)
-            if saved_first:
-                save()
-            recorder.after_epoch(epoch)
-            if not saved_first:
-                save()
-
-
-def _trained(
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    epoch: int,
-) -> None:
-    network.train()
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(epoch))
-    for chosen in order.split(32):
-        optimizer.zero_grad()
-        F.cross_entropy(network(images[chosen]), labels[chosen]).backward()
-        optimizer.step()
+            own_loop.run_loop(folder, OWN[kind])
 
 
 @contextmanager
@@ -170,5 +125,5 @@ def content(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
         table: getattr(runs, table).drop(columns="seconds", errors="ignore")
         for table in ("epochs", "filters", "rounds", "correlations")
     }
-    facts = runs.spec.drop(columns=[*_TIMES], errors="ignore").iloc[0].to_dict()
-    return tables, facts
+    facts = runs.spec.drop(columns=[*_TIMES], errors="ignore").iloc[0]
+    return tables, {str(name): value for name, value in facts.items()}

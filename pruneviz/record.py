@@ -62,6 +62,8 @@ EXAMPLES = """
   pruneviz record --measure magnitude --rounds 3 --target 0.5 --network vgg13
 """
 
+_TO_RECORD = ("missing", "unfinished")
+
 
 def _measures() -> Iterable[str]:
     from pruneviz.analysis.measures import names
@@ -361,15 +363,9 @@ def _list(
         state = progress[plan.run]
         epochs = counted(plan.epochs, "epoch")
         figures = f"figures {' '.join(served[plan.run])}" if plan.run in served else "no figure"
-        time = (
-            ""
-            if state in ("recorded", "damaged")
-            else f"  {duration_in_words(durations[plan.run])}"
-        )
+        time = f"  {duration_in_words(durations[plan.run])}" if state in _TO_RECORD else ""
         tell(f"{state:10}  {plan.run:{width}}  {epochs:>10}  {figures}{time}")
-    left = [
-        durations[plan.run] for plan in plans if progress[plan.run] not in ("recorded", "damaged")
-    ]
+    left = [durations[plan.run] for plan in plans if progress[plan.run] in _TO_RECORD]
     if left:
         at_once = jobs or runs_at_once(setting.device)
         tell(

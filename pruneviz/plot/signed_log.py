@@ -49,7 +49,7 @@ class SignedLog:
         """The axis that includes zero and all `values`, linear up to `linear_threshold`."""
         threshold = linear_threshold(values)
         finite = values[np.isfinite(values)]
-        least, most = min(0.0, finite.min(initial=0)), max(0.0, finite.max(initial=0))
+        least, most = float(finite.min(initial=0)), float(finite.max(initial=0))
         if 0 < max(-least, most) < threshold:  # all so small that they are shown as zero
             least, most = -threshold, threshold
         ends = _transform(threshold).transform(np.array([least, most], dtype=float))

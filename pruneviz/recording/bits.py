@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pruneviz.pruning.held_entries import kept_entries
 
-_BETWEEN = "\0"  # names in a key; no name holds it
 _TABLE = 1 << 14  # words of a row, each with a key of its own
 _ROWS = {"cpu": 4}  # rows at once: as many as a cache holds
 _ROWS_ELSEWHERE = 256
@@ -43,7 +42,7 @@ def network_digest(model: nn.Module) -> Callable[[], str | None]:
 
 
 @torch.no_grad()
-def bit_sums(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def bit_sums(tensors: Mapping[str, Tensor]) -> dict[tuple[str, ...], Tensor]:
     """Sums over every tensor of its words of bits, each times a key of its place, modulo 2^64.
 
     Equal values at other places have other sums. Values of one device are in one tensor, so that
@@ -53,7 +52,7 @@ def bit_sums(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensors: Tensors by name.
 
     Returns:
-        int64 tensors by device, dtypes and names.
+        int64 tensors by the names, dtypes and shapes that they are of.
 
     Raises:
         TypeError: If a tensor cannot be read as whole numbers, such as a quantised one.
@@ -65,7 +64,7 @@ def bit_sums(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             key = part.device.type
             by_key.setdefault(key, []).append(_bit_sum(part))
             names.setdefault(key, []).append(f"{name} {tensor.dtype} {tuple(tensor.shape)}")
-    return {_BETWEEN.join(names[key]): torch.stack(sums) for key, sums in by_key.items()}
+    return {tuple(names[key]): torch.stack(sums) for key, sums in by_key.items()}
 
 
 def all_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -102,11 +101,11 @@ def _masks(model: nn.Module) -> dict[str, Tensor]:
     return {f"{name} kept": mask for name, mask in kept_entries(model).items()}
 
 
-def _text_digest(sums: Mapping[str, Tensor]) -> str:
+def _text_digest(sums: Mapping[tuple[str, ...], Tensor]) -> str:
     found = [
-        f"{name} {value}"
+        f"{name!a} {value}"  # a name may hold any character
         for names, values in sums.items()
-        for name, value in zip(names.split(_BETWEEN), values.tolist(), strict=True)
+        for name, value in zip(names, values.tolist(), strict=True)
     ]
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:16]
 

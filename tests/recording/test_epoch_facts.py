@@ -178,10 +178,10 @@ def test_a_buffer_that_becomes_nan_stops_the_recording_at_cheap_epochs_too(
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"batch_size": 0}, "batch_size=0, expected 1 or more"),
-        ({"epochs": -1}, "epochs=-1, expected 0 or more"),
-        ({"lr": -0.1}, "lr=-0.1, expected 0 or more"),
-        ({"wall_seconds": -5.0}, "wall_seconds=-5.0, expected 0 or more"),
+        ({"batch_size": 0}, "batch_size=0, expected a whole number from 1"),
+        ({"epochs": -1}, "epochs=-1, expected a whole number from 0"),
+        ({"lr": -0.1}, "lr=-0.1, expected a number from 0"),
+        ({"wall_seconds": -5.0}, "wall_seconds=-5.0, expected a number from 0"),
         ({"own": float("nan")}, "give finite numbers"),
     ],
     ids=str,

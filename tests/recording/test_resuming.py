@@ -22,6 +22,7 @@ from torch import nn
 import pruneviz as pv
 from pruneviz.errors import LogError
 from pruneviz.recording.named_callables import described
+from tests.support.edited_specs import remove_facts
 from tests.support.own_loop import Cut, cut_at, run_loop, save, train
 from tests.support.short_recordings import SAMPLE, assert_same_tables, network, record, train_epoch
 
@@ -85,6 +86,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pruneviz.recording.named_callables import described
+from tests.support.edited_specs import remove_facts
 from tests.support.own_loop import run_loop
 left = int(sys.argv[3])
 def reached(name):
@@ -414,10 +416,7 @@ def test_logs_without_digests_are_compared_by_their_columns(
     log = recorder.log
     rows = {name: log.rows_at(name, 1) for name in ("epochs", "filters")}
     log.replace(1, epochs=rows["epochs"].assign(network_digest=None), filters=rows["filters"])
-    file = tmp_path / "run" / "spec.json"
-    facts = json.loads(file.read_text())
-    del facts["sample_digest"]
-    file.write_text(json.dumps(facts))
+    remove_facts(tmp_path / "run", "sample_digest")
     caplog.clear()
     again = pv.Recorder(model, SAMPLE, tmp_path / "run", resume=True)
     assert "begun by an older version, which kept no digest" in caplog.messages[0]

@@ -163,7 +163,7 @@ def test_a_misspelt_fact_is_warned_about_with_the_nearest_and_others_are_not(
         ("seed", 1.5, "a whole number"),
         ("seed", True, "a whole number"),
         ("epochs", "ten", "a whole number from 0"),
-        ("lr", "high", "a number"),
+        ("lr", "high", "a number from 0"),
         ("network", 5, "text"),
     ],
 )

@@ -215,7 +215,9 @@ def balanced_sample(data: ImageData, per_class: int, seed: int = 0) -> tuple[Ten
         Lubana and Dick, ICLR 2021: 25 images per class of CIFAR-100.
     """
     chosen = _draw_per_class(data, "training", per_class, seed).T.flatten().to(data.device)
-    return normalise(data.train_images[chosen]), data.train_labels[chosen]
+    # On the CPU, as a GPU rounds the quotients otherwise: the sample is the same on every device.
+    images = normalise(data.train_images[chosen].cpu()).to(data.device)
+    return images, data.train_labels[chosen]
 
 
 def _positions(data: ImageData, part: str, per_class: int | None, seed: int) -> Tensor | slice:

@@ -93,8 +93,9 @@ class _Worker:
         self.process = spawn.Process(target=_work, args=(theirs, their_orders))
         with theirs, their_orders:
             # The tracker is started by the first process, and lets through what it ignores itself.
-            with blocked():
-                resource_tracker.ensure_running()
+            if os.name == "posix":
+                with blocked():
+                    resource_tracker.ensure_running()
             with blocked():
                 self.process.start()
 

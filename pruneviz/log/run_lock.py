@@ -35,9 +35,9 @@ if sys.platform != "win32":
 LOCK_FILE = ".lock"
 _SIZE = 512  # bytes of its text: one sector of a disk, which is written whole or not at all
 _TRIES, _PAUSE = 10, 0.02  # another process may look for a moment whether a run is recorded
-_NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL))
+_NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL))
 # A link is not followed, and a pipe of this name does not block.
-_FLAGS = 0 if sys.platform == "win32" else os.O_NONBLOCK | os.O_NOFOLLOW
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))
 
 _Id = tuple[int, int]  # device and number of a file: tells whether a name is still the same file
 
@@ -202,13 +202,14 @@ class RunLock:
             self.release(remove=not found.writer)
             raise
         with suppress(OSError):  # whoever may write into the folder may take the lock
-            os.fchmod(fd, stat.S_IMODE(self.path.stat().st_mode) & 0o666)
+            (self.path / LOCK_FILE).chmod(stat.S_IMODE(self.path.stat().st_mode) & 0o666)
 
     def _write(self, text: _Text) -> None:
         self._text = text
         if self._fd is not None:
             line = json.dumps(asdict(text)).encode()
-            os.pwrite(self._fd, line[: _SIZE - 1].ljust(_SIZE - 1) + b"\n", 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            os.write(self._fd, line[: _SIZE - 1].ljust(_SIZE - 1) + b"\n")
             # a file of the same size and place: there is nothing else to flush
             getattr(os, "fdatasync", os.fsync)(self._fd)
 
@@ -319,7 +320,8 @@ def _by(text: _Text) -> str:
 def _read(fd: int) -> _Text:
     """What a lock file says; nothing if it is new or was not written by pruneviz."""
     try:
-        given = json.loads(os.pread(fd, _SIZE, 0))
+        os.lseek(fd, 0, os.SEEK_SET)
+        given = json.loads(os.read(fd, _SIZE))
         found = _Text(**{field.name: given[field.name] for field in fields(_Text)})
     except (OSError, ValueError, KeyError, TypeError):
         return _Text()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pruneviz.errors import LogError
 from pruneviz.log.files import disk_errors, make_folder, write_whole
+from pruneviz.log.regular_files import check_regular
 from pruneviz.pruning.masked_state import load_with_masks, state_with_masks
 
 _FOLDER, _ENDING = "weights", ".safetensors"
@@ -68,6 +69,7 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
         LogError: If the file cannot be read, or its tensors are not those that were written.
     """
     try:
+        check_regular(file)
         with safe_open(file, "pt") as opened:
             stated = opened.metadata()
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -32,7 +32,7 @@ class LastEpoch:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] | None = None
+        self._sums: dict[tuple[str, ...], Tensor] | None = None
         self._modules: list[str] = []
         self._unknown = _NOT_SEEN
 
@@ -56,7 +56,7 @@ class LastEpoch:
             same = (
                 modules == self._modules
                 and now.keys() == self._sums.keys()
-                and all(bool((now[name] == before).all()) for name, before in self._sums.items())
+                and all(bool((now[names] == before).all()) for names, before in self._sums.items())
             )
         except Exception as error:  # nor to leave a run unfinished
             return f"{_UNSEEN}: {_first_line(error)}"

@@ -42,15 +42,24 @@ def described(function: Callable[..., Any]) -> str:
     Args:
         function: A function, a partial one, a module, or an object that can be called.
     """
+    return _described(function, frozenset())
+
+
+def _described(function: Callable[..., Any], within: frozenset[int]) -> str:
+    """As `described`, of a function that others hold, which may hold each other."""
+    if id(function) in within:
+        return getattr(function, "__qualname__", type(function).__qualname__)
+    within |= {id(function)}
     if isinstance(function, partial):
-        given = [*map(_value, function.args), *_named(function.keywords)]
-        return f"{described(function.func)}({', '.join(given)})"
+        given = [*(_value(one, within) for one in function.args)]
+        given += _named(function.keywords, within)
+        return f"{_described(function.func, within)}({', '.join(given)})"
     owner = getattr(function, "__self__", None)
     if owner is not None and not isinstance(owner, type) and hasattr(function, "__func__"):
-        return f"{described(function.__func__)} of a {type(owner).__qualname__}"
+        return f"{_described(function.__func__, within)} of a {type(owner).__qualname__}"
     if hasattr(function, "__qualname__"):
-        return _function(function)
-    return _object(function)
+        return _function(function, within)
+    return _object(function, within)
 
 
 def _loss(loss: Loss) -> str:
@@ -64,17 +73,18 @@ def _loss(loss: Loss) -> str:
         if isinstance(value, Tensor) or value != getattr(plain, name)
     }
     name = "cross_entropy" if usual.function is F.cross_entropy else "nll_loss"
-    return f"{name}({', '.join(_named(changed))})" if changed else name
+    return f"{name}({', '.join(_named(changed, frozenset()))})" if changed else name
 
 
-def _function(function: Callable[..., Any]) -> str:
+def _function(function: Callable[..., Any], within: frozenset[int]) -> str:
     name = f"{function.__module__}.{function.__qualname__}"
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType) or not is_own(str(function.__module__)):
         return name
     cells = getattr(function, "__closure__", None) or ()
-    held = [_value(cell.cell_contents) for cell in cells if _is_filled(cell)]
-    held += map(_value, getattr(function, "__defaults__", None) or ())
+    held = [_value(cell.cell_contents, within) for cell in cells if _is_filled(cell)]
+    held += [_value(one, within) for one in getattr(function, "__defaults__", None) or ()]
+    held += _named(getattr(function, "__kwdefaults__", None) or {}, within)
     text = "\n".join([*_code(code), *held])
     version = ".".join(platform.python_version_tuple()[:2])
     return f"{name} [code {_digest(text)} of Python {version}]"
@@ -90,15 +100,17 @@ def _code(code: CodeType) -> Iterator[str]:
             yield repr(constant) if isinstance(constant, (*_SIMPLE, tuple)) else ""
 
 
-def _object(value: Any) -> str:
+def _object(value: Any, within: frozenset[int]) -> str:
     kind = type(value)
     call = getattr(kind, "forward", None) if isinstance(value, nn.Module) else kind.__call__
-    code = _function(call) if callable(call) and hasattr(call, "__code__") else kind.__qualname__
+    code = kind.__qualname__
+    if callable(call) and hasattr(call, "__code__"):
+        code = _function(call, within)
     tensors = _fixed_tensors(value) if isinstance(value, nn.Module) else {}
     held = getattr(value, "__dict__", {})
     attributes = {name: v for name, v in held.items() if not name.startswith("_")}
     attributes.pop("training", None)
-    return f"{kind.__module__}.{code}({', '.join(_named(attributes | tensors))})"
+    return f"{kind.__module__}.{code}({', '.join(_named(attributes | tensors, within))})"
 
 
 def _fixed_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -113,18 +125,19 @@ def _fixed_tensors(module: nn.Module) -> dict[str, Tensor]:
     return parameters | buffers
 
 
-def _named(values: Mapping[str, Any]) -> list[str]:
-    return [f"{name}={_value(values[name])}" for name in sorted(values)]
+def _named(values: Mapping[str, Any], within: frozenset[int]) -> list[str]:
+    return [f"{name}={_value(values[name], within)}" for name in sorted(values)]
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, within: frozenset[int]) -> str:
     if isinstance(value, Tensor):
         return f"tensor {_tensor(value)}"
     if isinstance(value, _SIMPLE):
         return repr(value)
     if isinstance(value, (tuple, list)):
-        return f"({', '.join(map(_value, value))})"
-    return described(value) if hasattr(value, "__qualname__") else type(value).__qualname__
+        return f"({', '.join(_value(one, within) for one in value)})"
+    is_function = hasattr(value, "__qualname__") or isinstance(value, partial)
+    return _described(value, within) if is_function else type(value).__qualname__
 
 
 def _tensor(value: Tensor) -> str:

@@ -216,12 +216,35 @@ def _local(factor: float) -> Callable[..., torch.Tensor]:
     return lambda output, target: factor * F.cross_entropy(output, target)
 
 
+def _keyword(factor: float) -> Callable[..., torch.Tensor]:
+    def loss(output: torch.Tensor, target: torch.Tensor, *, by: float = factor) -> torch.Tensor:
+        return by * F.cross_entropy(output, target)
+
+    return loss
+
+
+def _recursive(factor: float) -> Callable[..., torch.Tensor]:
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if len(target) > 64:
+            return other(output, target)
+        return factor * F.cross_entropy(output, target)
+
+    def other(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (loss(output[::2], target[::2]) + loss(output[1::2], target[1::2])) / 2
+
+    return loss
+
+
 LOSSES: dict[str, Any] = {
     "smoothed": nn.CrossEntropyLoss(label_smoothing=0.1),
     "weighted": nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0])),
     "own": _mine,
     "a closure": _local(2.0),
     "another closure": _local(3.0),
+    "a keyword": _keyword(2.0),
+    "another keyword": _keyword(3.0),
+    "one that calls itself": _recursive(2.0),
+    "another that calls itself": _recursive(3.0),
     "another weight": nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 4.0])),
 }
 

@@ -94,7 +94,7 @@ def _compare(found: Any, expected: Any, what: str) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["weight", "carried", "own loop saved first"])
+@pytest.mark.parametrize("kind", ["carried", "own loop saved first"])
 def test_a_killed_recording_goes_on_to_the_bit(
     server: ForkServerContext, kind: str, tmp_path: Path, once: Path
 ) -> None:

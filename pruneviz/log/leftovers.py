@@ -21,7 +21,7 @@ from pruneviz.log.spec_file import SPEC_FILE, is_sealed
 # A person may keep files of these folders' names in a finished run: only those of a recording go.
 _REMOVED = {
     PARTS: re.compile(rf"(?:{'|'.join(schema.TABLES)})-\d+\.parquet|dropped\.txt"),
-    "checkpoint": re.compile(r"epoch-\d+-[0-9a-f]{64}\.pt|initial\.safetensors"),
+    "checkpoint": re.compile(r"epoch-\d+-[0-9a-f]{64}\.pt|initial\.safetensors|noted\.txt"),
 }
 
 

@@ -27,6 +27,7 @@ from pruneviz.log.checksums import FileSum
 from pruneviz.log.epoch_parts import PARTS, complete_epochs, part_file, parts_of
 from pruneviz.log.files import UNFINISHED, disk_errors, make_folder, remove_unfinished
 from pruneviz.log.flow_epochs import check_free, warn_of_left_out
+from pruneviz.log.noted_facts import read_noted, write_noted
 from pruneviz.log.parquet import (
     TablePart,
     arrow_table,
@@ -65,13 +66,13 @@ class RunLog:
         self.path, self.spec = path, spec
         self.planned: Collection[int] | None = None  # epochs without which it is not sealed
         self._parts = parts
-        self._noted: dict[str, Any] = {}
+        self._noted = read_noted(path / _CHECKPOINT)
         self.flow: dict[int, set[str]] = {}  # layers by epoch, of this process
 
     @classmethod
     def create(cls, path: str | Path, spec: RunSpec) -> RunLog:
         """Start a new run in `path`, which must be empty or missing."""
-        path = Path(path)
+        path = Path(path).absolute()  # the same folder, also after a change of the working one
         _check_free(path)
         as_json(spec.to_dict())  # raises for facts that cannot be stored, before writing
         with disk_errors(path):
@@ -89,7 +90,7 @@ class RunLog:
     @classmethod
     def resume(cls, path: str | Path, spec: RunSpec) -> RunLog:
         """Continue an unfinished run; `spec` must agree with its original spec."""
-        path = Path(path)
+        path = Path(path).absolute()
         _check_unfinished(path)
         before = check_same_options(path, spec.to_dict())
         older_columns.check_continues(before, path)
@@ -213,7 +214,8 @@ class RunLog:
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add facts to the spec; they are written to `spec.json` when the run is sealed.
 
-        An earlier note of the same name is replaced.
+        Until then they are on disk beside the checkpoint, so a run that is resumed has them. An
+        earlier note of the same name is replaced.
 
         Raises:
             LogError: If the spec already has the fact, it cannot be stored, or the run is closed.
@@ -228,7 +230,11 @@ class RunLog:
                 "note the fact under another name"
             )
         as_json(RunSpec.from_dict({**spec, **facts}).to_dict())  # raises if not storable
-        self._noted |= facts
+        noted = {**self._noted, **facts}
+        with disk_errors(self.path):
+            self._writing()
+            write_noted(self.path / _CHECKPOINT, noted)
+        self._noted = noted
 
     def read(self, table: str) -> pd.DataFrame:
         """All rows appended to a table."""

@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 from pruneviz.errors import LogError
 from pruneviz.log.files import disk_errors
@@ -111,8 +112,8 @@ class RunLock:
         """
         if self._is_taken:
             raise LogError(
-                f"{self.path} is recorded by a newer recorder of this process; use that one, or "
-                "make a new one with resume=True or 'auto'"
+                f"{self.path} is recorded by a newer recorder of this process, or by the one that this "
+                "is a copy of; use that one, or make a new one with resume=True or 'auto'"
             )
         with disk_errors(self.path):
             if self._fd is not None and _identity(self.path / LOCK_FILE) == self._file_id:
@@ -150,6 +151,19 @@ class RunLock:
             with suppress(OSError):
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
         self._close()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> RunLock:
+        """A lock that holds nothing: what is copied with it, such as a network, cannot write."""
+        copied = object.__new__(RunLock)
+        memo[id(self)] = copied
+        vars(copied).update(vars(self) | {"_fd": None, "_is_taken": True})
+        return copied
+
+    def __reduce__(self) -> NoReturn:
+        raise LogError(
+            f"the recorder of {self.path} cannot be pickled, as one process records a run; make a "
+            "new one with resume=True or 'auto'"
+        )
 
     def __del__(self) -> None:
         with suppress(Exception):  # the interpreter may be half gone

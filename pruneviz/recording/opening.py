@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from pruneviz.errors import LogError
 from pruneviz.log.arguments import is_whole
+from pruneviz.log.leftovers import remove_leftovers
 from pruneviz.log.reopening import reopen
 from pruneviz.log.run_directory import RunLog, check_same_options, last_epoch_of
 from pruneviz.log.run_spec import RunSpec
@@ -85,6 +86,7 @@ def open_log(out: str | Path, spec: RunSpec, resume: Resume) -> tuple[RunLog, Ho
         log = RunLog(path, check_same_options(path, spec.to_dict()))
         _check_same_measuring(path, log.spec, spec)
         _say_other_facts(log, spec)
+        remove_leftovers([path])
         return log, "finished"
     if (path / SPEC_FILE).exists():
         _check_theta(path, read_spec(path), spec)

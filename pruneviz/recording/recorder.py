@@ -144,7 +144,8 @@ class Recorder(Resumable):
         self.records = every_rank or rank() == 0
         check_resume(resume, measure_last)
         self.finished, self._closed, self._unwritten = False, False, False
-        self._path, self._shown = Path(out), Showing(Path(out), device)
+        out = Path(out).absolute()  # the same folder, also after a change of the working one
+        self._path, self._shown = out, Showing(out, device)
         if not self.records:
             self._idle_epoch = last_epoch_of(out) if resume else None
             self.finished = resume == "auto" and is_sealed(out)
@@ -219,6 +220,7 @@ class Recorder(Resumable):
             self._idle_epoch = epoch
             return lambda **late: None
         self._so_far.check(epoch, gap=self._gap)
+        epoch = int(epoch)  # of NumPy, say
         given = self._so_far.facts.checked(facts)
         check_rounds(rounds)
         with epoch_named(epoch):

@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -447,3 +449,70 @@ def test_logs_without_digests_are_compared_by_their_columns(
     other = pv.Recorder(network(), SAMPLE, tmp_path / "run", resume=True)
     with pytest.raises(LogError, match=r"restore the network of epoch 1"):
         other.next_epoch()
+
+
+def test_noted_facts_outlive_the_process(tmp_path: Path) -> None:
+    first = pv.Recorder(network(), SAMPLE, tmp_path / "run")
+    first.after_epoch(0)
+    first.note(size_after=7, other=1)
+    first.note(other=2)
+    del first
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", resume="auto") as second:
+        second.rewind(0)
+    spec = pv.load(tmp_path).spec.iloc[0]
+    assert (spec["size_after"], spec["other"]) == (7, 2)
+
+
+def test_a_relative_folder_is_the_same_after_a_change_of_the_working_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    first = pv.Recorder(network(), SAMPLE, "run")
+    first.after_epoch(0)
+    monkeypatch.chdir(tmp_path / "b")
+    second = pv.Recorder(network(), SAMPLE, "run")
+    second.after_epoch(0)
+    for recorder in (first, second):
+        recorder.after_epoch(1)
+        recorder.close()
+    for name in "ab":
+        assert list(pv.load(tmp_path / name / "run").epochs["epoch"]) == [0, 1]
+    assert pv.faults(tmp_path).empty
+
+
+def test_a_copy_of_a_recorder_holds_nothing_and_cannot_write(tmp_path: Path) -> None:
+    model = network()
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run")
+    recorder.after_epoch(0)
+    model.holds = recorder
+    for copied in (copy.deepcopy(recorder), copy.deepcopy(model).holds):
+        with pytest.raises(LogError, match="or by the one that this is a copy of"):
+            copied.after_epoch(1)  # type: ignore[union-attr, operator]
+        del copied
+    with pytest.raises(LogError, match=r"cannot be pickled"):
+        pickle.dumps(recorder.log)
+    del model.holds
+    recorder.after_epoch(1)
+    recorder.close()
+    assert list(pv.load(tmp_path).epochs["epoch"]) == [0, 1]
+
+
+def test_epochs_may_be_whole_numbers_of_numpy(tmp_path: Path) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run") as recorder:
+        for epoch in np.arange(2, dtype=np.int32):
+            recorder.after_epoch(epoch)
+    assert list(pv.load(tmp_path).epochs["epoch"]) == [0, 1]
+
+
+def test_what_a_process_killed_at_the_end_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run") as recorder:
+        recorder.after_epoch(0)
+        parts = {p: p.read_bytes() for p in (tmp_path / "run" / "parts").iterdir()}
+    (tmp_path / "run" / "parts").mkdir()
+    for part, content in parts.items():
+        part.write_bytes(content)
+    assert len(pv.faults(tmp_path)) == 1
+    assert pv.Recorder(network(), SAMPLE, tmp_path / "run", resume="auto").finished
+    assert pv.faults(tmp_path).empty

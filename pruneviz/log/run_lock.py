@@ -112,8 +112,8 @@ class RunLock:
         """
         if self._is_taken:
             raise LogError(
-                f"{self.path} is recorded by a newer recorder of this process, or by the one that this "
-                "is a copy of; use that one, or make a new one with resume=True or 'auto'"
+                f"{self.path} is recorded by a newer recorder of this process, or by the one that "
+                "this is a copy of; use that one, or make a new one with resume=True or 'auto'"
             )
         with disk_errors(self.path):
             if self._fd is not None and _identity(self.path / LOCK_FILE) == self._file_id:

@@ -68,6 +68,8 @@ def test_signals_at_random_instants_of_the_imports_of_a_command() -> None:
         number = draw.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
         twice = [number] * draw.choice([1, 2])
         ended = stopped(process, *twice, between=draw.choice([0.0, 0.001, 0.01]))
+        if ended.code == -number and not ended.stderr:
+            continue  # Python itself was not ready yet: the system ended it, without a word
         assert "Traceback" not in ended.stderr, (trial, ended)
         assert ended.code in (0, exit_code(number)), (trial, ended)
         assert not ended.left, (trial, ended)

@@ -155,4 +155,4 @@ def test_a_run_goes_on_after_a_power_failure_as_if_there_had_been_none(
 
 @pytest.mark.soak
 def test_a_run_goes_on_after_any_of_many_power_failures(folder: Path, tmp_path: Path) -> None:
-    assert goes_on_or_says_why(folder, tmp_path, 2000) == {"equal": 2000}
+    assert goes_on_or_says_why(folder, tmp_path, 1000) == {"equal": 1000}

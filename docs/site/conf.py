@@ -34,7 +34,7 @@ extensions = [
 ]
 root_doc = "docs/index"
 include_patterns = ["docs/**", "notebooks/*.ipynb", "CHANGELOG.md", "CONTRIBUTING.md"]
-include_patterns += ["data/README.md", "figures/README.md"]
+include_patterns += ["SECURITY.md", "data/README.md", "figures/README.md"]
 exclude_patterns = ["docs/_build", "docs/site", ".venv", ".git"]
 nitpicky = True
 # No links: types of other packages, whose inventories would have to come from the network, and

@@ -15,7 +15,6 @@ import errno
 import hashlib
 import io
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,24 +26,14 @@ from torch import nn
 
 from pruneviz.errors import LogError, TrainingError
 from pruneviz.experiment.training import TrainingState
+from pruneviz.log.checkpoint_names import OLDER, Named, name_of, named
 from pruneviz.log.files import disk_errors, make_folder, write_named
 from pruneviz.pruning.masked_state import load_with_masks, state_with_masks
 
-_OLDER = "state.pt"  # of versions that kept one checkpoint
-_NAME = re.compile(r"epoch-(\d+)-([0-9a-f]{64})\.pt")
 _RECORD_AGAIN = "repeat the command that recorded it, or measure a finished run"
 _FROM_START = "delete {it} to train this run from the start"
 
 _logger = logging.getLogger("pruneviz")
-
-
-def save_checkpoint(state: TrainingState, folder: Path) -> None:
-    """Write a state between two epochs to disk, whole or not at all; the checkpoint before stays.
-
-    Raises:
-        LogError: If the disk cannot be written to; older checkpoints stay.
-    """
-    write_checkpoint(parts_of(state), folder)
 
 
 def parts_of(state: TrainingState) -> dict[str, Any]:
@@ -95,7 +84,7 @@ def load_network(network: nn.Module, folder: Path) -> int | None:
         LogError: If a file cannot be read.
         TrainingError: If all files are damaged, or the last whole one is of another network.
     """
-    found = _last_whole(folder, None, torch.device("cpu"), _RECORD_AGAIN)
+    found = _last_whole(folder, torch.device("cpu"), _RECORD_AGAIN)
     if found.file is None:
         return None
     with _refused(found.file, _RECORD_AGAIN):
@@ -103,39 +92,47 @@ def load_network(network: nn.Module, folder: Path) -> int | None:
         return int(found.parts["epoch"])
 
 
-def restore_checkpoint(state: TrainingState, folder: Path, logged: int | None = None) -> bool:
+def restore_checkpoint(
+    state: TrainingState, folder: Path, logged: int | None = None, lost: str | None = None
+) -> bool:
     """Load the last whole checkpoint in a folder into a state. Only tensors and numbers are read.
 
     The state is that of the last recorded epoch; `enter_epoch` then goes on to where the checkpoint
-    stands in the next one. Later checkpoints, which are damaged or go beyond the log, are deleted;
-    a warning names them.
+    stands in the next one. Later checkpoints, which are damaged, are deleted; a warning names them.
 
     Args:
         state: State to continue; changed in place.
         folder: Folder of checkpoints.
         logged: The last recorded epoch, -1 for none. Default: any checkpoint will do.
+        lost: What the log lost after that epoch, in words. Default: nothing is known to be lost.
 
     Returns:
         False if there is no checkpoint.
 
     Raises:
         LogError: If a file cannot be read, or the disk cannot be written to.
-        TrainingError: If all files are damaged, or the last whole one is of another network.
+        TrainingError: If all files are damaged, the last whole one is of another network, or it
+            goes beyond the log, which is written first and so has lost a part. Nothing is deleted.
     """
     device = next(state.network.parameters()).device
-    found = _last_whole(folder, logged, device, _FROM_START)
+    found = _last_whole(folder, device, _FROM_START)
     if found.file is not None:
         parts = found.parts
+        with _refused(found.file, _FROM_START):
+            epoch = int(parts["epoch"])
+        if logged is not None and epoch > logged:
+            raise _lost_log(found.file, epoch, logged, lost)
         with _refused(found.file, _FROM_START):
             load_with_masks(state.network, parts["network"])
             state.optimizer.load_state_dict(parts["optimizer"])
             state.generator.set_state(parts["generator"].cpu())
             state.epoch, state.wall_seconds = parts["epoch"], parts["wall_seconds"]
             state.best, state.within = parts["best"], parts.get("within")
-    where = "the start" if found.file is None else f"the checkpoint of epoch {state.epoch}"
     with disk_errors(folder):
-        for file, why in found.passed.items():
-            _logger.warning("%s %s; training goes on from %s", file, why, where)
+        for file in found.damaged:
+            _logger.warning(
+                "%s is damaged; training goes on from the checkpoint of epoch %s", file, state.epoch
+            )
             file.unlink(missing_ok=True)
     return found.file is not None
 
@@ -145,36 +142,43 @@ class _Found:
     """The last whole checkpoint, if any.
 
     Attributes:
-        passed: Later ones, and why they were passed over.
+        damaged: Later ones.
     """
 
     file: Path | None = None
     parts: dict[str, Any] = field(default_factory=dict)
-    passed: dict[Path, str] = field(default_factory=dict)
+    damaged: list[Path] = field(default_factory=list)
 
 
-def _last_whole(folder: Path, logged: int | None, device: torch.device, advice: str) -> _Found:
-    found, damaged = _Found(), []
+def _last_whole(folder: Path, device: torch.device, advice: str) -> _Found:
+    found = _Found()
     for file in _files(folder):
         content = _content(file)
         if content is None:
-            damaged.append(file)
-            found.passed[file] = "is damaged"
+            found.damaged.append(file)
             continue
         with _refused(file, advice):
-            parts = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-            ahead = logged is not None and parts["epoch"] > logged
-        if not ahead:
-            found.file, found.parts = file, parts
-            return found
-        found.passed[file] = f"goes beyond the log, which ends at epoch {logged}"
-    if damaged:
-        are, it = ("is", "it") if len(damaged) == 1 else ("are", "them")
+            found.parts = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        found.file = file
+        return found
+    if found.damaged:
+        are, it = ("is", "it") if len(found.damaged) == 1 else ("are", "them")
         raise TrainingError(
-            f"{' and '.join(map(str, damaged))} {are} damaged, and there is no other checkpoint; "
-            f"{advice.format(it=it)}"
+            f"{' and '.join(map(str, found.damaged))} {are} damaged, and there is no other "
+            f"checkpoint; {advice.format(it=it)}"
         )
     return found
+
+
+def _lost_log(file: Path, epoch: int, logged: int, lost: str | None) -> TrainingError:
+    """What to do about a checkpoint that goes beyond the log."""
+    ends = "holds no epoch" if logged < 0 else f"ends at epoch {logged}"
+    it = "it" if lost else "them"
+    lost = lost or f"the parts of epoch {epoch} are missing"
+    return TrainingError(
+        f"{lost}, so the log {ends}, and {file} is of epoch {epoch}; restore {it} from a backup, "
+        "or delete the run and record it again"
+    )
 
 
 def _content(file: Path) -> bytes | None:
@@ -188,9 +192,9 @@ def _content(file: Path) -> bytes | None:
             f"cannot read {file}: {error.strerror or error}; make it readable, or delete it to go "
             "on from the checkpoint before"
         ) from error
-    name = _NAME.fullmatch(file.name)
+    name = named(file.name)
     digest = hashlib.sha256(content).hexdigest()
-    return content if name is None or name[2] == digest else None
+    return content if name is None or name.sha256 == digest else None
 
 
 @contextmanager
@@ -207,16 +211,16 @@ def _refused(file: Path, advice: str) -> Iterator[None]:
 
 def _files(folder: Path) -> list[Path]:
     """Checkpoints in a folder, the last one first."""
-    found = [file for file in folder.glob("epoch-*.pt") if _NAME.fullmatch(file.name)]
+    found = [file for file in folder.glob("*.pt") if named(file.name)]
     dated = [((_epoch(file), file.stat().st_mtime_ns), file) for file in found if file.is_file()]
-    older = [folder / _OLDER] if (folder / _OLDER).is_file() else []
+    older = [folder / OLDER] if (folder / OLDER).is_file() else []
     return [file for _, file in sorted(dated, reverse=True)] + older
 
 
 def _epoch(file: Path) -> int:
     """The epoch that a name says; one without counts as the earliest."""
-    name = _NAME.fullmatch(file.name)
-    return int(name[1]) if name else -1
+    name = named(file.name)
+    return name.epoch if name else -1
 
 
 class _Digesting(io.RawIOBase):
@@ -252,4 +256,4 @@ def _save(parts: dict[str, Any], path: Path) -> str:
         torch.save(parts, cast(IO[bytes], digesting))
         if digesting.failure is not None:
             raise digesting.failure
-    return f"epoch-{parts['epoch']:05d}-{digesting.hexdigest()}.pt"
+    return name_of(Named(int(parts["epoch"]), digesting.hexdigest()))

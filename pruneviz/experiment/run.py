@@ -193,9 +193,9 @@ class ExperimentRun:
         stops = self._stop.asked is not None
         if not (often or due or stops or self._meter):
             return self._write_rest
-        self._write_rest()
-        if measured and self._weights_into:
+        if measured and self._weights_into:  # first, because no checkpoint may be ahead of them
             keep_weights(self.state.network, self._weights_into, epoch)
+        self._write_rest()
         if stops:
             self._leave(f"after epoch {epoch}")
         if due:
@@ -276,7 +276,7 @@ def record_run(plan: RunPlan, setting: Setting, report: Report, stop: Stop | Non
     with Recorder(state.network, sample, path, **options) as recorder:
         recorder.log.planned = range(plan.epochs + 1)
         logged = -1 if recorder.last_epoch is None else recorder.last_epoch
-        restore_checkpoint(state, recorder.log.checkpoint, logged)
+        restore_checkpoint(state, recorder.log.checkpoint, logged, recorder.log.lost)
         # Without a checkpoint the loop records the initialisation again.
         last = state.epoch if state.epoch or state.within else -1
         recorder.rewind(last)

@@ -24,6 +24,7 @@ from pruneviz.experiment.images import ImageData, normalise
 from pruneviz.experiment.recorded_training import check_rebuildable, images_of, network_of
 from pruneviz.log import schema
 from pruneviz.log.arguments import is_whole
+from pruneviz.log.checkpoint_names import CHECKPOINTS
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import read_spec
 from pruneviz.log.vocabulary import MASK_RATIO
@@ -232,7 +233,7 @@ def _load_weights(network: nn.Module, run: Path, epoch: int | None) -> int:
     """Load the weights of an epoch; returns the epoch."""
     kept = kept_epochs(run)
     if not kept:
-        at = load_network(network, run / "checkpoint")
+        at = load_network(network, run / CHECKPOINTS)
         if at is None:
             raise LogError(
                 f"{run} has no kept weights and no checkpoint; record it with "

@@ -8,13 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from pruneviz.errors import LogError
+from pruneviz.log import schema
 from pruneviz.log.files import write_whole
 from pruneviz.log.regular_files import is_something, read_regular
 
 PARTS = "parts"  # folder in a run directory
-_DROPPED = "dropped.txt"  # in it
+DROPPED = "dropped.txt"  # in it
 _MOST_DIGITS = 20  # of an epoch in it
-_EPOCHS_PART = re.compile(r"epochs-([0-9]{5,10})\.parquet")
+_PART = re.compile(rf"({'|'.join(schema.TABLES)})-([0-9]{{5,10}})\.parquet")
 
 
 def parts_of(path: Path, table: str, epochs: Iterable[int] | None = None) -> list[Path]:
@@ -32,9 +33,21 @@ def parts_of(path: Path, table: str, epochs: Iterable[int] | None = None) -> lis
 
 def complete_epochs(path: str | Path) -> list[int]:
     """Epochs of an unfinished run that are complete on disk, ascending."""
-    names = map(_EPOCHS_PART.fullmatch, _names_in(Path(path) / PARTS))
-    epochs = {int(name[1]): name[0] for name in names if name}
-    return sorted(epoch for epoch, name in epochs.items() if name == _part_name("epochs", epoch))
+    parts = map(part_named, _names_in(Path(path) / PARTS))
+    return sorted(epoch for table, epoch in filter(None, parts) if table == "epochs")
+
+
+def part_named(name: str) -> tuple[str, int] | None:
+    """The table and epoch of a part by the name of its file; None if it is none."""
+    found = _PART.fullmatch(name)
+    if found is None or name != _part_name(found[1], int(found[2])):
+        return None
+    return found[1], int(found[2])
+
+
+def is_of_parts(name: str) -> bool:
+    """Whether a file of the folder of parts is one that pruneviz wrote there."""
+    return name == DROPPED or part_named(name) is not None
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -49,10 +62,10 @@ def parts_after(path: Path, epoch: int) -> list[Path]:
     The last epoch comes first, and of an epoch the part that marks it as complete.
     """
     found = []
-    for part in (path / PARTS).glob("*-*.parquet"):
-        table, _, number = part.stem.rpartition("-")
-        if number.isdecimal() and int(number) > epoch:
-            found.append((-int(number), table != "epochs", part))
+    for name in _names_in(path / PARTS):
+        named = part_named(name)
+        if named is not None and named[1] > epoch:
+            found.append((-named[1], named[0] != "epochs", path / PARTS / name))
     return [part for _, _, part in sorted(found)]
 
 
@@ -66,12 +79,12 @@ def mark_dropped(path: Path, after: int, last: int | None) -> None:
     """
     held = max([*complete_epochs(path), -1 if last is None else last], default=-1)
     if held > max(after, last_dropped(path)):
-        write_whole(path / PARTS / _DROPPED, lambda file: file.write_text(str(held)))
+        write_whole(path / PARTS / DROPPED, lambda file: file.write_text(str(held)))
 
 
 def last_dropped(path: Path) -> int:
     """The last epoch that an unfinished run held and dropped, by rewinding; -1 without one."""
-    file = path / PARTS / _DROPPED
+    file = path / PARTS / DROPPED
     if not is_something(file):
         return -1
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pruneviz.errors import LogError
-from pruneviz.log.epoch_parts import PARTS, complete_epochs, last_dropped
-from pruneviz.log.files import UNFINISHED
-from pruneviz.log.regular_files import check_regular, is_something
-from pruneviz.log.schema import TABLES
+from pruneviz.log.checkpoint_names import CHECKPOINTS, named
+from pruneviz.log.checksums import sha256_of
+from pruneviz.log.epoch_parts import DROPPED, PARTS, complete_epochs, last_dropped, part_named
+from pruneviz.log.files import is_unfinished
+from pruneviz.log.leftovers import leftovers
+from pruneviz.log.regular_files import check_regular
 
-_PART = re.compile(rf"(?:{'|'.join(TABLES)})-([0-9]{{5,10}})\.parquet")
-_CHECKPOINT = re.compile(r"epoch-[0-9]+-([0-9a-f]{64})\.pt")  # with its SHA-256
 _BLOCK = 1 << 20  # bytes that are read at once
 _MOST_HEADER = 100 << 20  # bytes, as safetensors has it
 _TYPES = {  # of tensors: as safetensors names them, and torch
@@ -43,14 +42,26 @@ def not_regular(path: Path) -> Iterator[str]:
 
 def left_behind(path: Path, *, sealed: bool) -> Iterator[str]:
     """What a killed process left in a run directory."""
-    for file in sorted(path.rglob(f".*{UNFINISHED}")):
+    half_written = sorted(filter(is_unfinished, path.rglob(".*")))
+    for file in half_written:
         yield f"{file} is half-written, left by a process that was killed; delete it"
-    for name in (PARTS, "checkpoint") if sealed else ():
-        if is_something(path / name):
-            yield (
-                f"{path / name} was left by a process that was killed while it finished the run; "
-                "repeat the command that recorded it, or delete this folder"
-            )
+    found = {*leftovers(path)} - {*half_written} if sealed else set()
+    for name in (PARTS, CHECKPOINTS):
+        inside = {file for file in found if path / name in (file, file.parent)}
+        if not inside:
+            continue
+        found -= inside
+        others = {*(path / name).iterdir()} - inside - {*half_written}
+        what = "what is not yours in it" if others else "this folder"
+        yield _left(path / name, what)
+    yield from (_left(file, "it") for file in sorted(found))
+
+
+def _left(file: Path, what: str) -> str:
+    return (
+        f"{file} was left by a process that was killed while it finished the run; repeat the "
+        f"command that recorded it, or delete {what}"
+    )
 
 
 def unknown_parts(path: Path) -> Iterator[str]:
@@ -62,19 +73,18 @@ def unknown_parts(path: Path) -> Iterator[str]:
     except LogError as error:
         yield str(error)
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        named = _PART.fullmatch(file.name)
-        if named is None:
-            if file.name != "dropped.txt" and not file.match(f".*{UNFINISHED}"):
+        part = part_named(file.name)
+        if part is None:
+            if file.name != DROPPED and not is_unfinished(file):
                 yield f"{file} is no part of a run; move it out of there"
-        elif int(named[1]) not in whole and int(named[1]) < after:
+        elif part[1] not in whole and part[1] < after:
             yield f"{file} is of an epoch without its epochs part; restore that from a backup"
 
 
 def damaged_checkpoints(path: Path) -> Iterator[str]:
     """Checkpoints that are not what was written, by the SHA-256 in their names, else their CRCs."""
-    for file in sorted((path / "checkpoint").glob("*.pt")):
-        named = _CHECKPOINT.fullmatch(file.name)
-        yield from _damage(file, _check_archive if named is None else _check_digest)
+    for file in sorted((path / CHECKPOINTS).glob("*.pt")):
+        yield from _damage(file, _check_digest if named(file.name) else _check_archive)
 
 
 def damaged_weights(path: Path) -> Iterator[str]:
@@ -95,10 +105,8 @@ def _damage(file: Path, check: Callable[[Path], None]) -> Iterator[str]:
 
 
 def _check_digest(file: Path) -> None:
-    named = _CHECKPOINT.fullmatch(file.name)
-    with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    if named is not None and found != named[1]:
+    name = named(file.name)
+    if name is not None and sha256_of(file) != name.sha256:
         raise ValueError("its SHA-256 is not the one in its name")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pruneviz.errors import LogError, closest
-from pruneviz.log.files import UNFINISHED
+from pruneviz.log.files import is_unfinished
 from pruneviz.log.regular_files import is_something
 from pruneviz.log.spec_file import SPEC_FILE
 
@@ -214,4 +214,4 @@ def _inside(folder: Path) -> list[Path]:
 
 def _may_hold_runs(path: Path) -> bool:
     """Whether it is a folder, and none that a killed process left half-written."""
-    return path.is_dir() and not path.match(f".*{UNFINISHED}")
+    return path.is_dir() and not is_unfinished(path)

@@ -6,23 +6,19 @@ process that is killed in between leaves some; nothing reads them, but they take
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from pruneviz.errors import LogError
-from pruneviz.log import schema
-from pruneviz.log.epoch_parts import PARTS
+from pruneviz.log.checkpoint_names import CHECKPOINTS, is_of_recording
+from pruneviz.log.epoch_parts import PARTS, is_of_parts
 from pruneviz.log.files import is_unfinished, remove_unfinished
 from pruneviz.log.run_lock import LOCK_FILE, RunLock
 from pruneviz.log.spec_file import SPEC_FILE, is_sealed
 
 # A person may keep files of these folders' names in a finished run: only those of a recording go.
-_REMOVED = {
-    PARTS: re.compile(rf"(?:{'|'.join(schema.TABLES)})-\d+\.parquet|dropped\.txt"),
-    "checkpoint": re.compile(r"epoch-\d+-[0-9a-f]{64}\.pt|initial\.safetensors|noted\.txt"),
-}
+_OURS = {PARTS: is_of_parts, CHECKPOINTS: is_of_recording}
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
@@ -36,7 +32,7 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         with suppress(LogError, OSError):
-            if (path / SPEC_FILE).is_file() and is_sealed(path) and any(_leftovers(path)):
+            if (path / SPEC_FILE).is_file() and is_sealed(path) and any(leftovers(path)):
                 _clean(path)
 
 
@@ -47,19 +43,26 @@ def _clean(path: Path) -> None:
         sealed = is_sealed(path)  # again, as it may have been opened for further epochs
         if sealed:
             remove_unfinished(path)
-            for file in list(_leftovers(path)):
-                if file.name != LOCK_FILE:
+            for file in list(leftovers(path)):
+                if file.name != LOCK_FILE and not file.is_dir():
                     file.unlink(missing_ok=True)
-            for folder in _REMOVED:
+            for folder in _OURS:
                 with suppress(OSError):  # not empty, or not there
                     (path / folder).rmdir()
     finally:
         lock.release(remove=sealed)
 
 
-def _leftovers(path: Path) -> Iterator[Path]:
-    """Files of a finished run that only its recording needed."""
+def leftovers(path: Path) -> Iterator[Path]:
+    """Files and empty folders of a finished run that only its recording needed.
+
+    Args:
+        path: Run directory.
+    """
     yield from (file for file in path.rglob(".*") if is_unfinished(file))
     yield from path.glob(LOCK_FILE)
-    for folder, ours in _REMOVED.items():
-        yield from (file for file in (path / folder).glob("*") if ours.fullmatch(file.name))
+    for folder, is_ours in _OURS.items():
+        inside = list((path / folder).iterdir()) if (path / folder).is_dir() else []
+        yield from (file for file in inside if is_ours(file.name))
+        if not inside and (path / folder).is_dir():
+            yield path / folder

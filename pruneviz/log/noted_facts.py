@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pruneviz.errors import LogError
+from pruneviz.log.checkpoint_names import NOTED
 from pruneviz.log.files import make_folder, write_whole
 from pruneviz.log.regular_files import read_regular
 from pruneviz.log.spec_file import MOST_BYTES, as_json, parsed_facts
-
-NOTED_FILE = "noted.txt"  # the SHA-256 of its second part on a line, then the facts as JSON
 
 
 def write_noted(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -28,7 +27,7 @@ def write_noted(folder: Path, facts: Mapping[str, Any]) -> None:
     text = as_json(facts)
     content = f"{_digest(text)}\n{text}\n"
     make_folder(folder)
-    write_whole(folder / NOTED_FILE, lambda file: file.write_text(content, encoding="utf-8"))
+    write_whole(folder / NOTED, lambda file: file.write_text(content, encoding="utf-8"))
 
 
 def read_noted(folder: Path) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def read_noted(folder: Path) -> dict[str, Any]:
     Raises:
         LogError: If the file is not what was written.
     """
-    file = folder / NOTED_FILE
+    file = folder / NOTED
     try:
         stated, _, text = read_regular(file, MOST_BYTES).decode().partition("\n")
     except FileNotFoundError:

@@ -23,9 +23,10 @@ import pyarrow as pa
 
 from pruneviz.errors import LogError
 from pruneviz.log import older_columns, schema
+from pruneviz.log.checkpoint_names import CHECKPOINTS
 from pruneviz.log.checksums import FileSum
 from pruneviz.log.epoch_parts import PARTS, complete_epochs, part_file, parts_of
-from pruneviz.log.files import UNFINISHED, disk_errors, make_folder, remove_unfinished
+from pruneviz.log.files import disk_errors, is_unfinished, make_folder, remove_unfinished
 from pruneviz.log.flow_epochs import check_free, warn_of_left_out
 from pruneviz.log.noted_facts import read_noted, write_noted
 from pruneviz.log.parquet import (
@@ -49,8 +50,6 @@ from pruneviz.log.spec_file import (
     stored_facts,
     write_spec,
 )
-
-_CHECKPOINT = "checkpoint"
 
 
 class RunLog:
@@ -114,6 +113,12 @@ class RunLog:
         return complete_epochs(self.path) if self._parts is None else self._parts.epochs
 
     @property
+    def lost(self) -> str | None:
+        """What was lost or damaged of the epochs after `epochs`, in words; None if nothing was."""
+        damage = self._parts.damage if self._parts is not None else None
+        return None if damage is None else damage.fault
+
+    @property
     def checkpoint(self) -> Path:
         """Folder for the checkpoint of a training loop; removed when the run is sealed.
 
@@ -122,7 +127,7 @@ class RunLog:
         """
         if not is_sealed(self.path):
             self._writing()
-        return self.path / _CHECKPOINT
+        return self.path / CHECKPOINTS
 
     def release(self) -> None:
         """Let other processes record the run; the next write takes it back, if none did."""
@@ -270,7 +275,7 @@ class RunLog:
                 warn_of_left_out(self.path, set(self.flow) - set(self.epochs))
                 self._write_whole_tables()
             remove_unfinished(self.path)
-            for folder in (self.path / PARTS, self.path / _CHECKPOINT):
+            for folder in (self.path / PARTS, self.path / CHECKPOINTS):
                 if folder.exists():
                     shutil.rmtree(folder)
         if self._parts is not None:
@@ -367,7 +372,7 @@ def _is_free(path: Path) -> bool:
     if not path.exists():
         return True
     return path.is_dir() and all(
-        file.name == LOCK_FILE or file.match(f".*{UNFINISHED}") for file in path.iterdir()
+        file.name == LOCK_FILE or is_unfinished(file) for file in path.iterdir()
     )
 
 

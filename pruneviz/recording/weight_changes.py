@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from pruneviz.errors import LogError
+from pruneviz.log.checkpoint_names import INITIAL
 from pruneviz.log.epoch_parts import part_file
 from pruneviz.log.parquet import columns_with_values
 from pruneviz.log.schema import CHANGE_COLUMNS
 from pruneviz.measuring.rows import AnyLayer, parameters_of, reduced, rows_per_filter
 from pruneviz.recording.kept_weights import load_tensors, save_tensors
 
-_FILE = "initial.safetensors"
 _UPDATE, _DISTANCE = CHANGE_COLUMNS
 
 _logger = logging.getLogger("pruneviz")
@@ -75,7 +75,7 @@ class WeightChanges:
             LogError: If the disk cannot be written to.
         """
         if epoch == 0 and _DISTANCE in self.columns and self._initial is not None:
-            save_tensors(self._initial, folder / _FILE)
+            save_tensors(self._initial, folder / INITIAL)
 
     def restart(self, folder: Path, last: int | None, agrees: bool) -> None:
         """Continue after the last recorded epoch.
@@ -94,7 +94,7 @@ class WeightChanges:
         if agrees:
             self.remember(last)
         if _DISTANCE in self.columns:
-            self._initial = self._kept_start(folder / _FILE, last)
+            self._initial = self._kept_start(folder / INITIAL, last)
 
     def _kept_start(self, file: Path, last: int) -> dict[str, Tensor] | None:
         """The weights of epoch 0; None if it was not recorded, or the run was finished once."""

@@ -15,7 +15,7 @@ from torch import nn
 
 import pruneviz as pv
 from pruneviz.errors import LogError, TrainingError
-from pruneviz.experiment.checkpoint import restore_checkpoint, save_checkpoint
+from pruneviz.experiment.checkpoint import parts_of, restore_checkpoint, write_checkpoint
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample, subset
 from pruneviz.experiment.training import TrainingState, start, train
@@ -62,7 +62,7 @@ def test_training_and_recording_go_on_from_a_checkpoint_as_if_never_stopped(
             def after_epoch(epoch: int, **facts: float) -> None:
                 recorder.after_epoch(epoch, **{**facts, "seconds": 0.0})
                 if epoch == stop_after:
-                    save_checkpoint(state, recorder.log.checkpoint)
+                    write_checkpoint(parts_of(state), recorder.log.checkpoint)
                     raise InterruptedError
 
             assert restore_checkpoint(state, recorder.log.checkpoint) == resume
@@ -111,15 +111,15 @@ def saved(folder: Path, *epochs: int) -> list[Path]:
         state.epoch = epoch
         with torch.no_grad():
             state.network.get_parameter("1.bias").fill_(epoch)
-        save_checkpoint(state, folder)
+        write_checkpoint(parts_of(state), folder)
         files += folder.glob(f"epoch-{epoch:05d}-*.pt")
     return files
 
 
-def restored(folder: Path, logged: int | None = None) -> int | None:
+def restored(folder: Path, logged: int | None = None, lost: str | None = None) -> int | None:
     """The epoch of the checkpoint that is restored; None if there is none."""
     state = start(network(1), PLAN)
-    if not restore_checkpoint(state, folder, logged):
+    if not restore_checkpoint(state, folder, logged, lost):
         return None
     assert (state.network.get_parameter("1.bias") == state.epoch).all()
     return state.epoch
@@ -190,26 +190,40 @@ def test_every_one_of_many_flipped_bits_is_noticed(tmp_path: Path) -> None:
     damage_is_noticed(tmp_path, 3600)
 
 
-def test_a_checkpoint_beyond_the_log_is_not_used(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("logged", "lost", "said"),
+    [
+        (
+            7,
+            None,
+            "the parts of epoch 8 are missing, so the log ends at epoch 7, and {}; restore them",
+        ),
+        (5, "6 is missing", "6 is missing, so the log ends at epoch 5, and {}; restore it"),
+        (-1, "0 is corrupt", "0 is corrupt, so the log holds no epoch, and {}; restore it"),
+    ],
+)
+def test_a_checkpoint_beyond_the_log_says_that_the_log_lost_a_part(
+    tmp_path: Path, logged: int, lost: str | None, said: str
 ) -> None:
     _, last = saved(tmp_path, 4, 8)
+    with pytest.raises(TrainingError) as caught:
+        restored(tmp_path, logged, lost)
+    assert str(caught.value) == (
+        said.format(f"{last} is of epoch 8")
+        + " from a backup, or delete the run and record it again"
+    )
+    assert checkpoints(tmp_path) == [4, 8]
     assert restored(tmp_path, 8) == 8
-    assert restored(tmp_path, 7) == 4
-    said = "goes beyond the log, which ends at epoch {}; training goes on from {}"
-    assert caplog.messages == [f"{last} " + said.format(7, "the checkpoint of epoch 4")]
-    assert restored(tmp_path, -1) is None
-    assert said.format(-1, "the start") in caplog.messages[1]
-    assert checkpoints(tmp_path) == []
 
 
 def test_the_one_checkpoint_of_an_earlier_version_is_read_and_then_replaced(tmp_path: Path) -> None:
     (file,) = saved(tmp_path, 3)
     file.rename(tmp_path / "state.pt")
     assert restored(tmp_path) == 3
-    assert restored(tmp_path, 2) is None
-    saved(tmp_path, 2)
-    assert restored(tmp_path) == 2
+    with pytest.raises(TrainingError, match="the log ends at epoch 2"):
+        restored(tmp_path, 2)
+    saved(tmp_path, 4, 5)
+    assert restored(tmp_path) == 5
     assert not (tmp_path / "state.pt").exists()
 
 
@@ -238,7 +252,8 @@ def test_a_checkpoint_that_is_not_ours_is_refused_and_never_unpickled(
     tmp_path: Path, kind: str, older: bool
 ) -> None:
     state, file = start(network(), PLAN), tmp_path / "state.pt"
-    save_checkpoint(start(nn.Linear(2, 2), PLAN) if kind == "another network" else state, tmp_path)
+    another = start(nn.Linear(2, 2), PLAN)
+    write_checkpoint(parts_of(another if kind == "another network" else state), tmp_path)
     (written,) = tmp_path.iterdir()
     written.rename(file)
     whole = file.read_bytes()
@@ -281,7 +296,7 @@ def test_a_full_disk_keeps_the_checkpoints_before(
 def test_a_disk_that_cannot_be_written_to_is_named_with_its_repair(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_text("in the way")
     with pytest.raises(LogError, match=r"cannot write to .*checkpoint: .*in the way; move it away"):
-        save_checkpoint(start(network(), PLAN), tmp_path / "checkpoint")
+        write_checkpoint(parts_of(start(network(), PLAN)), tmp_path / "checkpoint")
 
 
 def test_a_limit_on_file_sizes_keeps_the_checkpoint_before_wherever_it_strikes(

@@ -31,6 +31,7 @@ from pruneviz.experiment.images import ImageData, balanced_sample, subset
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.run import ExperimentRun, measurement_sample, record_run
 from pruneviz.experiment.setting import Setting, check_measure, is_recorded
+from pruneviz.experiment.stop import Stop
 from pruneviz.experiment.training import (
     TrainingState,
     evaluate,
@@ -43,6 +44,7 @@ from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import read_spec
 from pruneviz.log.vocabulary import Precision
 from pruneviz.plans.run_plan import RunPlan
+from pruneviz.recording.kept_weights import kept_epochs
 from tests.support.cut_off import ignore, interrupt, without_times
 from tests.support.edited_specs import edit_spec
 from tests.support.plans import UNPRUNED, changed
@@ -363,6 +365,60 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(
     pd.testing.assert_frame_equal(without_times(runs), without_times(whole))
     weights = [files(tmp_path / out / UNPRUNED.run / "weights") for out in ("whole", "cut")]
     assert weights[0] == weights[1] and len(weights[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("part", "ends"), [("filters-00000", "holds no epoch"), ("epochs-00001", "ends at epoch 0")]
+)
+def test_a_run_that_lost_a_part_names_it_and_goes_on_once_it_is_restored(
+    tmp_path: Path, cut_at_2: Path, part: str, ends: str
+) -> None:
+    shutil.copytree(cut_at_2, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / UNPRUNED.run
+    lost = path / "parts" / f"{part}.parquet"
+    lost.rename(tmp_path / "backup")
+    before = files(path)
+    for _ in range(2):
+        with pytest.raises(TrainingError) as caught:
+            record_run(UNPRUNED, Setting(tmp_path), ignore)
+        said = str(caught.value)
+        assert said.startswith(f"{lost} is missing, so the log {ends}, and ")
+        assert said.endswith(
+            "is of epoch 1; restore it from a backup, or delete the run and record it again"
+        )
+        assert files(path) == before
+    (tmp_path / "backup").rename(lost)
+    told: list[str] = []
+    record_run(UNPRUNED, Setting(tmp_path), lambda _, note: told.append(note))
+    assert told[0] == "continuing after epoch 1"
+    assert list(pv.load(path).epochs["epoch"]) == [0, 1, 2]
+
+
+def test_weights_are_kept_before_a_checkpoint_of_their_epoch_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that does not come to its next step is saved by another thread, which ends it."""
+    keep, stop = run.keep_weights, SavedStop()
+
+    def killed(network: nn.Module, path: Path, epoch: int) -> None:
+        if epoch == 1:
+            stop.save()
+            raise KeyboardInterrupt
+        keep(network, path, epoch)
+
+    with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
+        killing.setattr(run, "keep_weights", killed)
+        record_run(UNPRUNED, Setting(tmp_path, keep_weights=True), ignore, stop)
+    record_run(UNPRUNED, Setting(tmp_path, keep_weights=True), ignore)
+    assert kept_epochs(tmp_path / UNPRUNED.run) == [0, 1, 2]
+
+
+class SavedStop(Stop):
+    """Holds what saves the run."""
+
+    def keep(self, save: Callable[[], object] | None) -> None:
+        if save is not None:
+            self.save = save
 
 
 @pytest.mark.parametrize("lost", ["checkpoint", "parts"])

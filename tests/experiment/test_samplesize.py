@@ -158,14 +158,14 @@ def test_progress_counts_the_images(recorded: Path) -> None:
 def test_a_checkpoint_of_an_unfinished_run_will_do(
     recorded: Path, table: pd.DataFrame, tmp_path: Path
 ) -> None:
-    from pruneviz.experiment.checkpoint import save_checkpoint
+    from pruneviz.experiment.checkpoint import parts_of, write_checkpoint
     from pruneviz.experiment.training import start
 
     network = build_network("vgg13", num_classes=10, width=0.0625)
     load_kept_weights(network, recorded, 1)
     state = start(network, UNPRUNED)
     state.epoch = 1
-    save_checkpoint(state, tmp_path / "run" / "checkpoint")
+    write_checkpoint(parts_of(state), tmp_path / "run" / "checkpoint")
     (tmp_path / "run" / "spec.json").write_bytes((recorded / "spec.json").read_bytes())
     found = sample_sizes(tmp_path / "run", HOW)
     pd.testing.assert_frame_equal(found, table, atol=1e-6)

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pruneviz import findings, thin
+from pruneviz.log.faulty_files import left_behind
 from pruneviz.log.leftovers import remove_leftovers
 from tests.support.edited_specs import edit_spec
 
@@ -22,6 +23,7 @@ LEFT = (
     "parts/dropped.txt",
     f"checkpoint/epoch-00001-{'0' * 64}.pt",
     "checkpoint/initial.safetensors",
+    "checkpoint/state.pt",
     ".spec.json.0123abcd-17.tmp",
     "weights/.00001.safetensors.0123abcd-17.tmp",
     ".lock",
@@ -38,8 +40,8 @@ def run(tmp_path: Path) -> Path:
     return path
 
 
-def leave(run: Path) -> None:
-    for name in LEFT:
+def leave(run: Path, *names: str) -> None:
+    for name in names or LEFT:
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_bytes(b"")
 
@@ -66,6 +68,30 @@ def test_files_of_a_person_in_such_folders_stay(run: Path) -> None:
     remove_leftovers([run])
     assert mine <= contents(run)
     assert not {*LEFT} & contents(run)
+
+
+@pytest.mark.parametrize("left", [*LEFT, "checkpoint/"])
+def test_what_is_named_as_left_behind_is_removed(run: Path, left: str) -> None:
+    remove_leftovers([run])
+    before = contents(run)
+    path = run / left
+    path.mkdir() if left.endswith("/") else leave(run, left)
+    (fault,) = left_behind(run, sealed=True)
+    assert fault.startswith(str(path)) or fault.startswith(str(path.parent))
+    remove_leftovers([run])
+    assert list(left_behind(run, sealed=True)) == []
+    assert contents(run) == before
+
+
+def test_files_of_a_person_are_not_named_as_left_behind(run: Path) -> None:
+    remove_leftovers([run])
+    for mine in ("checkpoint/best.pt", ".notes.tmp"):
+        (run / mine).parent.mkdir(exist_ok=True)
+        (run / mine).write_text("mine")
+    assert list(left_behind(run, sealed=True)) == []
+    leave(run, "checkpoint/state.pt")
+    (fault,) = left_behind(run, sealed=True)
+    assert fault.endswith("repeat the command that recorded it, or delete what is not yours in it")
 
 
 def test_an_unfinished_run_and_what_is_no_run_stay_as_they_are(run: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pruneviz.errors import LogError
-from pruneviz.log.noted_facts import NOTED_FILE, read_noted, write_noted
+from pruneviz.log.checkpoint_names import NOTED
+from pruneviz.log.noted_facts import read_noted, write_noted
 
 
 def test_facts_are_read_as_they_were_noted(tmp_path: Path) -> None:
@@ -27,10 +28,10 @@ def test_facts_that_cannot_be_stored_leave_the_earlier_ones(tmp_path: Path) -> N
 
 def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     write_noted(tmp_path, {"size": 7})
-    content = (tmp_path / NOTED_FILE).read_bytes().rstrip(b"\n")
+    content = (tmp_path / NOTED).read_bytes().rstrip(b"\n")
     for place in range(8 * len(content)):
         changed = bytearray(content)
         changed[place // 8] ^= 1 << place % 8
-        (tmp_path / NOTED_FILE).write_bytes(bytes(changed))
+        (tmp_path / NOTED).write_bytes(bytes(changed))
         with pytest.raises(LogError, match="is corrupt: its facts are not those that were noted"):
             read_noted(tmp_path)

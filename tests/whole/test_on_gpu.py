@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pruneviz import Pruner, measure, remove
 from pruneviz.experiment import training
-from pruneviz.experiment.checkpoint import restore_checkpoint, save_checkpoint
+from pruneviz.experiment.checkpoint import parts_of, restore_checkpoint, write_checkpoint
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample, subset
 from pruneviz.experiment.networks.registry import NETWORKS, build_network
@@ -199,7 +199,7 @@ def test_a_resumed_run_is_captured_anew_and_goes_on(data: ImageData, tmp_path: P
     plan = changed(PLAN, network=CALM, precision="fp32", lr=0.02)
     _, whole = trained(data, plan, begun(plan, exactly=True))
     half, first = trained(data, changed(plan, epochs=3), begun(plan, exactly=True))
-    save_checkpoint(half, tmp_path)
+    write_checkpoint(parts_of(half), tmp_path)
     again = begun(plan, exactly=True)
     assert restore_checkpoint(again, tmp_path)
     _, second = trained(data, plan, again)

@@ -22,7 +22,7 @@ from torch import nn
 
 import pruneviz as pv
 from pruneviz.errors import LogError
-from pruneviz.experiment.checkpoint import restore_checkpoint, save_checkpoint
+from pruneviz.experiment.checkpoint import parts_of, restore_checkpoint, write_checkpoint
 from pruneviz.experiment.training import start
 from pruneviz.log.leftovers import remove_leftovers
 from pruneviz.log.spec_file import is_sealed
@@ -63,7 +63,7 @@ def record(path: Path, stop: Callable[[int], None] = lambda epoch: None) -> None
                 keep_weights(state.network, path, epoch)
             stop(epoch)
             if epoch:
-                save_checkpoint(state, recorder.log.checkpoint)
+                write_checkpoint(parts_of(state), recorder.log.checkpoint)
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> None:

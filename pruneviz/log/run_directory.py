@@ -65,7 +65,7 @@ class RunLog:
         self.path, self.spec = path, spec
         self.planned: Collection[int] | None = None  # epochs without which it is not sealed
         self._parts = parts
-        self._noted = read_noted(path / _CHECKPOINT)
+        self._noted = read_noted(path / CHECKPOINTS)
         self.flow: dict[int, set[str]] = {}  # layers by epoch, of this process
 
     @classmethod
@@ -238,7 +238,7 @@ class RunLog:
         noted = {**self._noted, **facts}
         with disk_errors(self.path):
             self._writing()
-            write_noted(self.path / _CHECKPOINT, noted)
+            write_noted(self.path / CHECKPOINTS, noted)
         self._noted = noted
 
     def read(self, table: str) -> pd.DataFrame:

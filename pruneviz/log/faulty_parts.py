@@ -15,8 +15,6 @@ from pruneviz.log.regular_files import is_something
 from pruneviz.log.run_lock import recorded_so_far
 from pruneviz.log.run_spec import RunSpec
 
-_CHAINED_SINCE = 4  # first schema version whose parts name each other
-
 
 def faults_of_parts(path: Path, spec: RunSpec) -> Iterator[str]:
     """What is wrong with the parts of an unfinished run.
@@ -27,7 +25,8 @@ def faults_of_parts(path: Path, spec: RunSpec) -> Iterator[str]:
     """
     run_id, last = recorded_so_far(path)
     try:
-        damage = links_of(path, run_id, last, older=spec.schema_version < _CHAINED_SINCE).damage
+        older = spec.schema_version < schema.RECORDS_SINCE
+        damage = links_of(path, run_id, last, older=older).damage
     except LogError as error:
         yield str(error)
     except OSError as error:

@@ -25,7 +25,6 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "flow": ("epoch", "layer", "filter"),
 }
 _ALSO = ("run", "epoch", "kept")  # columns that are compared between tables
-_CORRELATIONS_SINCE = 2  # first schema version with that table in sealed runs
 _MOST_NAMED = 8  # epochs that a message lists
 
 
@@ -41,7 +40,7 @@ def faults_of_tables(path: Path, spec: RunSpec) -> tuple[int | None, list[str]]:
     sums = read_run(path).tables
     for name in spec.tables:
         file = path / f"{name}.parquet"
-        if name == "correlations" and spec.schema_version < _CORRELATIONS_SINCE:
+        if name == "correlations" and spec.schema_version < schema.CORRELATIONS_SINCE:
             continue
         try:
             check_file(file, name)

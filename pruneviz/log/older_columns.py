@@ -19,7 +19,6 @@ _NAMES_NOW: Mapping[str, str] = {
     "theta_g_se": "theta_g_se_iid",
     "theta_hg_se": "theta_hg_se_given_g_iid",
 }
-_SINCE = 3  # first schema version with the errors of the sample as drawn
 
 
 def names_now(table: str, stored: Sequence[str]) -> list[str]:
@@ -36,7 +35,7 @@ def names_now(table: str, stored: Sequence[str]) -> list[str]:
 def facts_now(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a spec, with its measured columns under today's names."""
     columns = facts.get("columns", ())
-    if int(facts["schema_version"]) >= _SINCE or isinstance(columns, str):
+    if int(facts["schema_version"]) >= schema.DRAWN_ERRORS_SINCE or isinstance(columns, str):
         return dict(facts)
     return {**facts, "columns": tuple(_NAMES_NOW.get(name, name) for name in columns)}
 
@@ -66,7 +65,9 @@ def check_continues(spec: RunSpec, where: object) -> None:
 
 
 def _has_older_errors(spec: RunSpec) -> bool:
-    return spec.schema_version < _SINCE and _without_errors(spec) != list(spec.columns)
+    return spec.schema_version < schema.DRAWN_ERRORS_SINCE and _without_errors(spec) != list(
+        spec.columns
+    )
 
 
 def _without_errors(spec: RunSpec) -> list[str]:

@@ -34,7 +34,6 @@ from pruneviz.log.run_lock import RunLock
 _logger = logging.getLogger("pruneviz")
 
 _KEY = b"pruneviz"  # of the record in the metadata of an epochs part
-_SINCE = 4  # first schema version with records
 _Sums: TypeAlias = tuple[FileSum | None, ...]
 
 
@@ -222,7 +221,7 @@ class PartChain:
     """
 
     def __init__(self, path: Path, lock: RunLock, schema_version: int) -> None:
-        self._path, self.lock, self._older = path, lock, schema_version < _SINCE
+        self._path, self.lock, self._older = path, lock, schema_version < schema.RECORDS_SINCE
         links = links_of(path, lock.run_id, lock.last, older=self._older)
         self._sums, self.damage = dict(links.sums), links.damage
         self._run_id = links.run_id or secrets.token_hex(16)

@@ -28,8 +28,6 @@ from pruneviz.log.parquet import (
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.log.spec_file import StoredRun, read_run
 
-_CORRELATIONS_SINCE = 2  # first schema version with that table in sealed runs
-
 
 @dataclass(frozen=True)
 class Recording:
@@ -58,7 +56,7 @@ class Recording:
         if not self.sealed or table not in self.spec.tables:
             return []
         file = self.path / f"{table}.parquet"
-        older = self.spec.schema_version < _CORRELATIONS_SINCE
+        older = self.spec.schema_version < schema.CORRELATIONS_SINCE
         if table == "correlations" and older and not file.exists():
             return []
         return [file]

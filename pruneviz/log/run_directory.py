@@ -40,7 +40,7 @@ from pruneviz.log.parquet import (
 from pruneviz.log.part_chain import PartChain
 from pruneviz.log.planned_epochs import check_planned
 from pruneviz.log.pruning_options import OPTION_NAMES
-from pruneviz.log.run_lock import LOCK_FILE, RunLock, check_idle
+from pruneviz.log.run_lock import LOCK_FILE, RunLock, check_idle, released_on_error
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import (
     SPEC_FILE,
@@ -99,7 +99,7 @@ class RunLog:
         except LogError:
             lock.release(remove=True)
             raise
-        with disk_errors(path):
+        with released_on_error(lock.release), disk_errors(path):
             remove_unfinished(path)
             # missing if the process was killed during creation
             make_folder(path / PARTS)
@@ -125,9 +125,13 @@ class RunLog:
         Raises:
             LogError: If another recorder or process has taken over the run.
         """
-        if not is_sealed(self.path):
-            self._writing()
+        if self._parts is not None and not is_sealed(self.path):
+            self._parts.lock.check_not_taken()
         return self.path / CHECKPOINTS
+
+    def take(self) -> None:
+        """Take the run to write into it, if it was released and nobody else took it."""
+        self._writing()
 
     def release(self) -> None:
         """Let other processes record the run; the next write takes it back, if none did."""
@@ -137,7 +141,9 @@ class RunLog:
     def _writing(self) -> PartChain:
         """The parts, if the run is still this log's to write."""
         if self._parts is None:
-            self._parts = PartChain(self.path, RunLock(self.path), self.spec.schema_version)
+            lock = RunLock(self.path)
+            with released_on_error(lock.release):
+                self._parts = PartChain(self.path, lock, self.spec.schema_version)
         self._parts.lock.check()
         return self._parts
 

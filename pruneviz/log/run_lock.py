@@ -21,7 +21,8 @@ import stat
 import sys
 import time
 import weakref
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -110,11 +111,7 @@ class RunLock:
             LogError: If a newer recorder or another process records the run, or the folder was
                 replaced.
         """
-        if self._is_taken:
-            raise LogError(
-                f"{self.path} is recorded by a newer recorder of this process, or by the one that "
-                "this is a copy of; use that one, or make a new one with resume=True or 'auto'"
-            )
+        self._check_newest()
         with disk_errors(self.path):
             if self._fd is not None and _identity(self.path / LOCK_FILE) == self._file_id:
                 return
@@ -125,6 +122,17 @@ class RunLock:
                 )
             self._close()
             self._take()
+
+    def check_not_taken(self) -> None:
+        """Check that nobody else has taken the run; a lock that was released stays so.
+
+        Raises:
+            LogError: If a newer recorder or another process has.
+        """
+        self._check_newest()
+        found = _text_of(self.path)
+        if found.writer not in ("", self._text.writer):
+            raise self._went_on(found)
 
     def keep(self, run_id: str, last: int) -> None:
         """Keep what tells whether parts of the run are lost or are those of another one.
@@ -203,10 +211,7 @@ class RunLock:
         _held[self._file_id] = self
         if before.writer and found.writer not in ("", before.writer):
             self.release()
-            raise LogError(
-                f"{self.path} was recorded further {_by(found)}; make a new recorder with "
-                "resume=True or 'auto'"
-            )
+            raise self._went_on(found)
         kept = found if found.writer else before  # a file that somebody removed is new
         since = datetime.now().astimezone().isoformat(" ", "seconds")
         own = _Text(os.getpid(), platform.node()[:100], since, secrets.token_hex(8))
@@ -217,6 +222,19 @@ class RunLock:
             raise
         with suppress(OSError):  # whoever may write into the folder may take the lock
             (self.path / LOCK_FILE).chmod(stat.S_IMODE(self.path.stat().st_mode) & 0o666)
+
+    def _check_newest(self) -> None:
+        if self._is_taken:
+            raise LogError(
+                f"{self.path} is recorded by a newer recorder of this process, or by the one that "
+                "this is a copy of; use that one, or make a new one with resume=True or 'auto'"
+            )
+
+    def _went_on(self, found: _Text) -> LogError:
+        return LogError(
+            f"{self.path} was recorded further {_by(found)}; make a new recorder with "
+            "resume=True or 'auto'"
+        )
 
     def _write(self, text: _Text) -> None:
         self._text = text
@@ -253,6 +271,20 @@ def _leave_to_parent() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+@contextmanager
+def released_on_error(release: Callable[[], object]) -> Iterator[None]:
+    """Let go of a run that fails to be opened.
+
+    Args:
+        release: Lets go of it.
+    """
+    try:
+        yield
+    except BaseException:
+        release()
+        raise
 
 
 def check_idle(path: Path) -> None:

@@ -20,6 +20,9 @@ from pruneviz.log.vocabulary import ROW_KINDS
 # sample as drawn (`pruneviz.log.older_columns` names those of before), 4 the sums of tables in the
 # spec and the records in parts
 SCHEMA_VERSION = 4
+# first versions with the table of correlations in finished runs, with the errors of the sample as
+# drawn, with the sums of tables in the spec, and with records in parts
+CORRELATIONS_SINCE, DRAWN_ERRORS_SINCE, SUMS_SINCE, RECORDS_SINCE = 2, 3, 4, 4
 
 FILTER_KEYS = ("run", "epoch", "layer", "filter")
 CHEAP_COLUMNS = ("theta_norm2", "theta_l1", "sigma")

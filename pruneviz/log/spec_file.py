@@ -30,7 +30,6 @@ MOST_DEPTH = 16  # of lists and dicts in each other
 FACTS_DIGEST = "facts_sha256"  # fact: SHA-256 of all others
 TABLE_FILES = "table_files"  # fact of a finished run: rows, bytes and SHA-256 of every table
 
-_SUMS_SINCE = 4  # first schema version with the sums of its tables
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # as JSON escapes them, and pairs of them
 # Facts of the file, not of the run.
 _OF_THE_FILE = ("sealed", TABLE_FILES, FACTS_DIGEST)
@@ -62,7 +61,7 @@ def read_run(path: str | Path) -> StoredRun:
     of_file = {name: facts.pop(name, None) for name in _OF_THE_FILE}
     try:
         spec = RunSpec.from_dict(older_columns.facts_now(facts))
-        has_sums = of_file["sealed"] and facts["schema_version"] >= _SUMS_SINCE
+        has_sums = of_file["sealed"] and facts["schema_version"] >= schema.SUMS_SINCE
         tables = _sums(of_file[TABLE_FILES], spec) if has_sums else {}
     except (TypeError, ValueError, LogError) as error:
         raise corrupt(path / SPEC_FILE, error) from error

@@ -10,7 +10,8 @@ import pandas as pd
 
 from pruneviz.log import schema
 from pruneviz.log.parquet import TablePart, joined, read_file
-from pruneviz.log.run_directory import RunLog, is_sealed
+from pruneviz.log.run_directory import RunLog
+from pruneviz.log.spec_file import is_sealed
 
 _DIGEST = "network_digest"
 _RELATIVE = 1e-5  # of sums over filters on another kind of device

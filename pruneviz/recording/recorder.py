@@ -12,6 +12,7 @@ import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.log.run_directory import last_epoch_of
+from pruneviz.log.run_lock import released_on_error
 from pruneviz.log.spec_file import is_sealed
 from pruneviz.log.vocabulary import MASK_RATIO
 from pruneviz.measuring.options import Options
@@ -172,9 +173,10 @@ class Recorder(Resumable):
             log, how = open_log(out, self.spec, resume)
         self.finished = how == "finished"
         of_run = self.spec, self._subject, self._mask_score, stored, tuple(measured)
-        self._so_far = RunSoFar(log, how, *of_run)
-        self._recognise()
-        self._sinks.continues(self.last_epoch)
+        with released_on_error(log.release):
+            self._so_far = RunSoFar(log, how, *of_run)
+            self._recognise()
+            self._sinks.continues(self.last_epoch)
         say_coverage(self.coverage, how)
 
     def after_epoch(self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: Fact) -> None:
@@ -247,6 +249,7 @@ class Recorder(Resumable):
                 "mask_distance": self._so_far.history.mask_distance(cheap),
                 "network_digest": of_network,
             }
+            self.log.take()
             self._cheap.changes.write(self.log.checkpoint, epoch)
             self._writer.append(self.log, epoch, cheap, snapshot, row, rounds)
             self._so_far.remember(epoch, cheap, known, of_network)

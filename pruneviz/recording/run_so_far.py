@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.measures import Measure
-from pruneviz.log.run_directory import RunLog, is_sealed
+from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.log.spec_file import is_sealed
 from pruneviz.recording.bits import network_digest
 from pruneviz.recording.epoch_facts import EpochFacts
 from pruneviz.recording.history import History, recorded_history

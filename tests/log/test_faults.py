@@ -254,6 +254,15 @@ def test_checkpoints_and_kept_weights_are_compared_with_what_was_written(runs: P
         assert sum(f"{file} is corrupt" in fault for fault in found) == 1, file
 
 
+def test_files_of_a_person_are_no_faults(runs: Path) -> None:
+    for folder in ("whole", "open"):
+        (runs / folder / ".notes.tmp").touch()
+    assert faults_of(runs) == []
+    mine = runs / "open" / "parts" / ".notes.tmp"
+    mine.touch()
+    assert faults_of(runs) == [f"{mine} is no part of a run; move it out of there"]
+
+
 def test_nothing_is_changed_by_looking(runs: Path) -> None:
     before = {file: file.stat() for file in sorted(runs.rglob("*"))}
     pv.faults(runs)

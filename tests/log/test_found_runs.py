@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,11 @@ def test_half_written_folders_and_copies_inside_a_run_are_left_out(
     run = _run_at(tmp_path / "run0")
     _run_at(tmp_path / ".run1.123.tmp")
     inside = _run_at(run / "backup" / "run0")
+    assert run_paths(tmp_path) == [run]
+    mine = _run_at(tmp_path / ".mine.tmp")
+    assert run_paths(tmp_path) == [mine, run]
+    shutil.rmtree(mine)
+    caplog.clear()
     assert run_paths(tmp_path) == [run]
     told = f"{inside} lies inside another run and is left out; move it out of there"
     assert caplog.messages == [told]

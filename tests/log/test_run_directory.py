@@ -446,7 +446,7 @@ HELD: dict[str, Callable[[Path], object]] = {
     r"the unfinished run r \(continue it with resume=True, or 'auto'\)": lambda path: RunLog.create(
         path, RunSpec("r")
     ),
-    "other files": lambda path: (path / "sub").mkdir(parents=True),
+    "other files": lambda path: (path / ".notes.tmp").mkdir(parents=True),
 }
 
 

@@ -124,6 +124,35 @@ def test_a_newer_recorder_of_this_process_takes_over(tmp_path: Path) -> None:
     assert len(load(newer.path).epochs) == 3
 
 
+def test_a_run_that_fails_to_open_is_let_go(tmp_path: Path) -> None:
+    log, other = begun(tmp_path / "r"), begun(tmp_path / "other")
+    shutil.copy(other.part("epochs", 0), log.part("epochs", 0))
+    log.release()
+    with pytest.raises(LogError, match="belongs to another recording") as kept:
+        RunLog.resume(log.path, log.spec)
+    assert not is_locked(log.path)
+    unread = RunLog(log.path, log.spec)
+    with pytest.raises(LogError, match="belongs to another recording") as also_kept:
+        append(unread, 2)
+    assert not is_locked(log.path)
+    del kept, also_kept  # with their frames, which hold the lock
+
+
+def test_asking_for_the_folder_of_checkpoints_takes_nothing(tmp_path: Path) -> None:
+    log = begun(tmp_path / "r")
+    log.release()
+    assert log.checkpoint == log.path / "checkpoint"
+    assert not is_locked(log.path)
+    with held_elsewhere(log.path) as process:
+        with pytest.raises(LogError, match=rf"was recorded further by process {process.pid}"):
+            _ = log.checkpoint
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    again = RunLog(log.path, log.spec)
+    again.take()
+    assert is_locked(log.path)
+
+
 def test_the_lock_is_let_go_at_the_end_and_with_the_recorder(tmp_path: Path) -> None:
     log = begun(tmp_path / "r")
     path = log.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 import pruneviz as pv
 from pruneviz.errors import LogError
 from pruneviz.log.run_directory import last_epoch_of
+from pruneviz.log.run_lock import LOCK_FILE
 from tests.support.short_recordings import SAMPLE, assert_same_tables, network, record, train_epoch
 
 
@@ -207,3 +209,15 @@ def test_a_finished_run_stays_finished_when_rewind_is_misused(tmp_path: Path, ep
 def test_measure_last_takes_no_text(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="measure_last='no'; give True or False"):
         pv.Recorder(network(), SAMPLE, tmp_path / "run", measure_last="no")  # type: ignore[arg-type]
+
+
+def test_a_run_that_a_recorder_fails_to_open_is_let_go(tmp_path: Path) -> None:
+    path, columns = tmp_path / "run", ["distance_from_init"]
+    first = opened(path, columns=columns)
+    first.after_epoch(0)
+    first.log.release()
+    (path / "checkpoint" / "initial.safetensors").unlink()
+    with pytest.raises(LogError, match=r"initial\.safetensors is missing"):
+        opened(path, columns=columns)
+    with (path / LOCK_FILE).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from pruneviz.console.shown_text import LONGEST_NAME, visible_lines
+from pruneviz.console.shown_text import LONGEST_NAME, visible_line
 
 # What the extra `measure` installs, as it is imported.
 MEASURE_PACKAGES = frozenset({"torch", "torchvision", "safetensors", "sklearn"})
@@ -18,11 +18,12 @@ MEASURE_PACKAGES = frozenset({"torch", "torchvision", "safetensors", "sklearn"})
 class PrunevizError(ValueError):
     """Base class of all errors that pruneviz raises on purpose.
 
-    A message may hold names from recordings, so `str` shows control characters as their escapes.
+    A message may hold names from recordings, so `str` shows control characters and line breaks as
+    their escapes. A message of several lines is given as several arguments.
     """
 
     def __str__(self) -> str:
-        return visible_lines(super().__str__())
+        return "\n".join(map(visible_line, self.args))
 
 
 class DataError(PrunevizError):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pruneviz import errors
-from pruneviz.errors import PrunevizError, unknown_name
+from pruneviz.errors import LogError, PrunevizError, unknown_name
 
 NETWORKS = ("vgg13", "resnet56", "mobilenet_v1")
 
@@ -47,3 +47,8 @@ def test_one_except_clause_catches_every_error_of_the_package() -> None:
     assert len(ours) == 13
     assert all(issubclass(error, PrunevizError) for error in ours)
     assert issubclass(PrunevizError, ValueError)
+
+
+def test_a_line_break_in_a_name_begins_no_line_of_a_message() -> None:
+    assert str(LogError("a\n3 runs: no faults is corrupt")) == r"a\n3 runs: no faults is corrupt"
+    assert str(LogError("a\nb is corrupt", "c is corrupt")) == "a\\nb is corrupt\nc is corrupt"

@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pruneviz.console.options import one_by_one
-from pruneviz.console.shown_text import visible_lines
+from pruneviz.console.shown_text import visible_line, visible_lines
 from pruneviz.console.stop_signals import GO_ON, Stopped, exit_code, raise_stopped, reason
 from pruneviz.console.usage import suggestion, swallowed_option, usage_message
 from pruneviz.errors import PrunevizError, names_extra
@@ -199,8 +199,8 @@ def tell(text: str, end: str = "\n") -> None:
 
 
 def say(text: str) -> None:
-    """Print a line to stderr, as `tell` does to stdout."""
-    typer.echo(_printable(f"{text}\n", sys.stderr), nl=False, err=True)
+    """Print a line to stderr; line breaks in it are shown as escapes."""
+    typer.echo(_printable(f"{visible_line(text)}\n", sys.stderr), nl=False, err=True)
 
 
 def tell_damaged(damaged: Collection[str], what: str = "") -> None:
@@ -222,8 +222,9 @@ def tell_left_out(damaged: Collection[str]) -> None:
 
 
 def stop(text: str, code: int) -> NoReturn:
-    """Print an error and end the command with an exit code."""
-    say(f"error: {text}")
+    """Print an error, of several lines if it has them, and end the command with an exit code."""
+    for line in f"error: {text}".split("\n"):
+        say(line)
     raise typer.Exit(code)
 
 
@@ -260,7 +261,7 @@ def _without_traces(invoke: Callable[[Any], Any], ctx: Any) -> Any:
     except OSError as error:
         if error.errno == errno.EPIPE or error.filename is None:
             raise
-        stop(f"{error.filename}: {error.strerror}", INCOMPLETE)
+        stop(visible_line(f"{error.filename}: {error.strerror}"), INCOMPLETE)
     except Stopped as stopped:
         say(str(stopped))
         raise typer.Exit(exit_code(stopped.number)) from None

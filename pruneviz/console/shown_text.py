@@ -50,13 +50,14 @@ def visible(text: object) -> str:
     return str(text).translate(_ESCAPES)
 
 
+def visible_line(text: object) -> str:
+    """`visible`, in which overlong words, and the whole if it is too long, are cut."""
+    return _without_overlong(visible(text))
+
+
 def visible_lines(text: object) -> str:
-    """`visible` for a text of several lines, in which overlong words and lines are cut."""
-    shown = str(text).translate(_ESCAPES_IN_LINES)
-    if len(shown) <= LONGEST_WORD:
-        return shown
-    shown = _WORD.sub(lambda found: _cut(found[0], LONGEST_WORD), shown)
-    return "\n".join(_cut(line, LONGEST_LINE) for line in shown.split("\n"))
+    """`visible_line` for each line of a text whose line breaks are its own, and of no name."""
+    return _without_overlong(str(text).translate(_ESCAPES_IN_LINES))
 
 
 def short(name: object, longest: int = LONGEST_NAME) -> str:
@@ -88,11 +89,18 @@ def in_markdown(text: object, *, with_code: bool = False) -> str:
 
 
 def in_cell(text: str) -> str:
-    """A text in a CSV file: on one line, and no spreadsheet takes it for a formula.
+    """A name in a CSV file: on one line, `short`, and no spreadsheet takes it for a formula.
 
     One that begins with `=`, `+`, `-`, `@`, a tab or a carriage return gets an apostrophe in front.
     """
-    return f"'{visible(text)}" if text.startswith(_FORMULA) else visible(text)
+    return f"'{short(text)}" if text.startswith(_FORMULA) else short(text)
+
+
+def _without_overlong(shown: str) -> str:
+    if len(shown) <= LONGEST_WORD:
+        return shown
+    shown = _WORD.sub(lambda found: _cut(found[0], LONGEST_WORD), shown)
+    return "\n".join(_cut(line, LONGEST_LINE) for line in shown.split("\n"))
 
 
 def _cut(text: str, longest: int, middle: str = "…") -> str:

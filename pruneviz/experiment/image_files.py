@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
+import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +33,8 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 # Told by content, as many a file has a wrong ending. No others: Pillow hands EPS to Ghostscript,
 # which runs it as a program.
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+_SIXTEEN_BITS = re.compile(r";16[BLNS]")  # in how Pillow names the samples of a file
+_AT_ONCE = 2**26  # pixels that are decoded at the same time, 8 bytes each
 _COPIES = "__MACOSX"  # folder that macOS adds to archives, with an entry for every file
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -56,7 +62,8 @@ def class_folders(folder: Path) -> Classes:
 
     Raises:
         DataError: If there is no class, or no image of a class; if a folder cannot be listed; if a
-            link leads nowhere or to a folder above it; if what is named as an image is no file.
+            link leads nowhere, to a folder above it or to one that its class has already; if what
+            is named as an image is no file.
     """
     classes: dict[str, list[Path]] = {}
     left_out: list[Path] = []
@@ -111,10 +118,13 @@ def read_images(files: Sequence[Path], size: int) -> Tensor:
     except (MemoryError, ValueError) as error:
         raise DataError(too_large(len(files), size)) from error
 
-    def read_into(position: int) -> None:
-        images[position] = _read_image(files[position], size)
+    share = _Share(_AT_ONCE)
 
-    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
+    def read_into(position: int) -> None:
+        images[position] = _read_image(files[position], size, share)
+
+    # decoding releases the interpreter's lock
+    with _without_warnings(), ThreadPoolExecutor() as pool:
         for _ in pool.map(read_into, range(len(files))):
             pass
     return torch.from_numpy(images)
@@ -128,18 +138,54 @@ def too_large(count: int, size: int) -> str:
     )
 
 
-def _read_image(file: Path, size: int) -> np.ndarray:
+class _Share:
+    """What threads hold together; one that needs more than all of it waits until it is alone."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held, self._changed = most, 0, threading.Condition()
+
+    @contextmanager
+    def of(self, amount: int) -> Iterator[None]:
+        """Hold an amount, as soon as there is room for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + amount <= self._most)
+            self._held += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= amount
+                self._changed.notify_all()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Without Pillow's warnings, which name no file and are about nothing that changes a pixel.
+
+    They tell of damaged notes beside the pixels, and of sizes that are refused here.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _read_image(file: Path, size: int, share: _Share) -> np.ndarray:
     _check_file(file)
     try:
         with Image.open(file, formats=_FORMATS) as image:
             _check_pixels(image)
-            opaque = image.convert("RGBA") if "transparency" in image.info else image
-            pixels = opaque.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+            with share.of(image.width * image.height):
+                pixels = _decoded(image, size)
     except Exception as error:  # every decoder has its own errors
         raise DataError(
             f"{file} cannot be read as an image: {error}; repair, replace or remove it"
         ) from error
     return np.asarray(pixels).transpose(2, 0, 1)
+
+
+def _decoded(image: Image.Image, size: int) -> Image.Image:
+    opaque = image.convert("RGBA") if "transparency" in image.info else image
+    return opaque.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
 
 
 def _check_pixels(image: Image.Image) -> None:
@@ -152,6 +198,17 @@ def _check_pixels(image: Image.Image) -> None:
     # converting these to RGB would clip nearly every pixel to white
     if image.mode[0] in "IF":
         raise ValueError(f"its pixels have mode {image.mode}, expected 8 bits")
+    if any(map(_is_deep, getattr(image, "tile", ()))):  # Pillow would drop half of each
+        raise ValueError("its samples have 16 bits, expected 8 bits")
+
+
+def _is_deep(tile: tuple[Any, ...]) -> bool:
+    """Whether a part of a file has more than 8 bits in a sample, as Pillow is told to decode it."""
+    codec, _, _, told = tile
+    told = told if isinstance(told, tuple) else (told,)
+    if codec.startswith("ppm"):
+        return told[-1] > 255  # the highest value
+    return any(isinstance(one, str) and _SIXTEEN_BITS.search(one) for one in told)
 
 
 def _check_file(file: Path) -> None:
@@ -174,9 +231,17 @@ def _images_below(folder: Path, above: _Above) -> tuple[list[Path], list[Path]]:
     images: list[Path] = []
     left_out: list[Path] = []
     waiting = [(folder, above)]
+    # links from folder to folder can give a folder more ways than could ever be walked
+    ways: dict[tuple[int, int], Path] = {}
     while waiting:
         here, above = waiting.pop()
-        above = _with(above, here)
+        own, above = _number(here), _with(above, here)
+        if own in ways:
+            raise DataError(
+                f"{here} is the same folder as {ways[own]}, so its images would count twice; "
+                "remove one of the two links"
+            )
+        ways[own] = here
         for entry in _entries(here):
             if _is_hidden(entry.name):
                 left_out += _hidden_images(entry)
@@ -232,12 +297,16 @@ def _check_link(link: Path) -> None:
 
 def _with(above: _Above, folder: Path) -> _Above:
     """The folders above what is in a folder; raises `DataError` if it is among those above it."""
-    with _listed(folder):
-        about = folder.stat()
-    own = (about.st_dev, about.st_ino)
+    own = _number(folder)
     if own in above:
         raise DataError(f"{folder} leads back to a folder above it; remove this link")
     return above | {own}
+
+
+def _number(folder: Path) -> tuple[int, int]:
+    with _listed(folder):
+        about = folder.stat()
+    return about.st_dev, about.st_ino
 
 
 @contextmanager

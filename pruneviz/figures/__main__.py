@@ -20,6 +20,7 @@ from pruneviz.console.command import (
     tell_left_out,
 )
 from pruneviz.console.options import completing, one_of, options_of, separated
+from pruneviz.console.shown_text import visible_line
 from pruneviz.errors import FigureError, LogError, PresetError, PrunevizError, unknown_name
 from pruneviz.figures.catalogue import find, ordered
 from pruneviz.figures.folder import RECORDED, check_recorded, folders, loaded, spec_in
@@ -221,7 +222,7 @@ def draw(
         _check_stems(own, [])
         spec, damaged = spec_in(data)
         for line in lines_about(spec, place, options, names):
-            tell(line)
+            tell(visible_line(line))
         tell_damaged(damaged)
         return
     check_recorded(data, names)

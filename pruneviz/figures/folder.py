@@ -33,7 +33,7 @@ def folders(data: Path | None, out: Path | None) -> tuple[Path, Path]:
 def check_recorded(data: Path, figures: Sequence[str]) -> None:
     """Raise `LogError` for a folder without recordings, with the command that fills it."""
     if not _holds_recordings(data):
-        raise LogError(_what_to_record(data, figures))
+        raise LogError(*_what_to_record(data, figures))
 
 
 def loaded(data: Path) -> tuple[Runs, tuple[str, ...]]:
@@ -92,7 +92,7 @@ def _holds_recordings(folder: Path) -> bool:
         return False
 
 
-def _what_to_record(data: Path, figures: Sequence[str]) -> str:
+def _what_to_record(data: Path, figures: Sequence[str]) -> list[str]:
     from pruneviz.log.found_runs import folders_beside
     from pruneviz.plans.planning import record_command
     from pruneviz.plans.presets import PRESETS
@@ -108,4 +108,4 @@ def _what_to_record(data: Path, figures: Sequence[str]) -> str:
     lines = [found, f"Record what is needed with: {command}"]
     if SHIPPED.is_dir():
         lines.append(f"Or draw from recordings that ship: pruneviz figures 3 13 --data {SHIPPED}")
-    return "\n".join(lines)
+    return lines

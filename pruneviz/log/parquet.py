@@ -246,9 +246,14 @@ def used_categories(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def corrupt(file: Path, error: Exception) -> LogError:
-    """Error for a file that exists but cannot be read."""
+    """Error for a file that exists but cannot be read; one of ours may name it and its repair."""
+    name, why = f"{file} ", str(error.args[0] if isinstance(error, LogError) else error)
+    if isinstance(error, LogError) and why.startswith(name):
+        if "; " in why.removeprefix(name):
+            return LogError(why)
+        why = f"it {why.removeprefix(name)}"
     return LogError(
-        f"{file} is corrupt ({error}); restore it from a backup, "
+        f"{file} is corrupt ({why}); restore it from a backup, "
         "or delete the run and record it again"
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pruneviz.console.shown_text import visible
 from pruneviz.errors import LogError
 from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.recordings import recordings_at
@@ -55,12 +56,12 @@ def readable_runs(where: Where, check: Callable[[Path], object]) -> Readable:
         try:
             check(path)
         except (LogError, OSError) as error:
-            why = str(error)
-            damaged.append(why if str(path) in why else f"{path}: {why}")
+            why, name = str(error), visible(path)
+            damaged.append(why if name in why else f"{name}: {why}")
         else:
             whole.append(path)
     if not whole:
-        raise LogError("\n".join(damaged))
+        raise LogError(*damaged)
     return Readable(tuple(whole), tuple(damaged))
 
 

@@ -6,8 +6,12 @@ import io
 import logging
 import os
 import socket
+import struct
+import time
 import warnings
+import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,7 @@ import torch
 from PIL import Image
 
 from pruneviz.errors import DataError
+from pruneviz.experiment import image_files
 from pruneviz.experiment.image_files import class_folders, read_images
 
 
@@ -97,6 +102,22 @@ def test_a_folder_is_never_read_within_itself(tmp_path: Path, link: str) -> None
     write_image(tmp_path / "train" / "cat" / "deep" / "0.png")
     (tmp_path / "train" / link).symlink_to(tmp_path / "train")
     with pytest.raises(DataError, match=rf"{link} leads back to a folder above it; remove"):
+        class_folders(tmp_path / "train")
+
+
+def test_a_folder_counts_once_in_its_class_however_many_ways_lead_there(tmp_path: Path) -> None:
+    folders = [tmp_path / "elsewhere" / str(place) for place in range(26)]
+    for folder in folders:
+        write_image(folder / "0.png")
+    for here, next_one in pairwise(folders):
+        for name in ("left", "right"):
+            (here / name).symlink_to(next_one)
+    (tmp_path / "train").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).symlink_to(folders[-1])
+    assert names(tmp_path / "train") == {"cat": ["0.png"], "dog": ["0.png"]}
+    (tmp_path / "train" / "emu").symlink_to(folders[0])
+    with pytest.raises(DataError, match=r"is the same folder as .*; remove one of the two links"):
         class_folders(tmp_path / "train")
 
 
@@ -209,6 +230,89 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(
     assert read_images([file], 8).shape == (1, 3, 8, 8)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert read_images([file], 8).shape == (1, 3, 8, 8)
+
+
+def png(depth: int, kind: int, samples: bytes) -> bytes:
+    """A PNG file of 1 x 1 pixel."""
+    header = struct.pack(">IIBBBBB", 1, 1, depth, kind, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(b"\0" + samples), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(16, 2, b"\1\2" * 3),
+        png(16, 4, b"\1\2" * 2),
+        png(16, 6, b"\1\2" * 4),
+        b"P6 1 1 65535\n" + b"\1\2" * 3,
+        b"P3 1 1 65535\n1 2 3\n",
+    ],
+    ids=("RGB", "LA", "RGBA", "PPM", "plain PPM"),
+)
+def test_sixteen_bits_in_colour_are_refused_as_in_grey(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "0.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"0\.png .* have 16 bits, expected 8 bits"):
+        read_images([tmp_path / "0.png"], 8)
+
+
+def test_eight_bits_are_read_however_they_are_stored(tmp_path: Path) -> None:
+    bitmap = io.BytesIO()
+    Image.new("RGB", (300, 1), (1, 2, 3)).save(bitmap, "BMP")  # its rows have more than 255 bytes
+    small = (png(8, 2, b"\1\2\3"), b"P6 1 1 255\n\1\2\3", b"P3 1 1 255\n1 2 3\n")
+    for content in (*small, bitmap.getvalue()):
+        (tmp_path / "0.png").write_bytes(content)
+        assert read_images([tmp_path / "0.png"], 1).flatten().tolist() == [1, 2, 3]
+
+
+def test_no_warning_of_pillow_reaches_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_image(tmp_path / "0.png", size=(40, 30))
+    content = io.BytesIO()
+    Image.open(file).save(content, "TIFF")
+    # a note of 100 bytes in the place of a number: it lies behind the end of the file
+    held = content.getvalue()
+    entry = struct.pack("<HHII", 305, 2, 100, 1 << 20)
+    first = struct.unpack("<I", held[4:8])[0]
+    count = struct.unpack("<H", held[first : first + 2])[0]
+    entries = held[first + 2 : first + 2 + 12 * count]
+    table = struct.pack("<H", count + 1) + entries + entry + bytes(4)
+    odd = tmp_path / "1.tiff"
+    odd.write_bytes(held[:4] + struct.pack("<I", len(held)) + held[8:] + table)
+    with pytest.warns(UserWarning), Image.open(odd) as image:
+        image.load()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert torch.equal(read_images([odd], 8), read_images([file], 8))
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_199)
+        with pytest.raises(DataError, match="expected at most"):
+            read_images([file], 8)
+    assert not seen
+
+
+def test_large_images_are_decoded_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write_image(tmp_path / f"{place}.png", size=(40, 30)) for place in range(12)]
+    running, most, whole = [], [], image_files._decoded
+
+    def decoded(image: Image.Image, size: int) -> Image.Image:
+        running.append(image)
+        most.append(len(running))
+        time.sleep(0.005)
+        running.remove(image)
+        return whole(image, size)
+
+    monkeypatch.setattr(image_files, "_decoded", decoded)
+    for at_once, allowed in ((1_199, 1), (2_400, 2)):
+        most.clear()
+        monkeypatch.setattr(image_files, "_AT_ONCE", at_once)
+        assert read_images(files, 8).shape == (12, 3, 8, 8)
+        assert max(most) <= allowed
 
 
 def test_more_images_than_memory_holds_are_told(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import pytest
 
 import pruneviz.log.parquet
 from pruneviz.errors import LogError
-from pruneviz.log.parquet import write_blocks
+from pruneviz.log.parquet import corrupt, read_file, write_blocks
 from pruneviz.log.runs import Runs, finished, load
 from pruneviz.log.schema import FILTERS, TABLES
+from pruneviz.log.spec_file import stored_facts
 from tests.support.edited_specs import forget_sums
 from tests.support.synthetic_runs import make_pruned_runs, make_runs, save_runs, together
 
@@ -186,3 +187,18 @@ def test_what_is_written_block_by_block_is_whole_or_absent(tmp_path: Path) -> No
     with pytest.raises(LogError, match="cannot write to"):
         write_blocks(parts, tmp_path / "new" / "table.parquet" / "below.parquet", described)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_file_is_named_once_with_one_repair(tmp_path: Path) -> None:
+    spec, table = (tmp_path / name for name in ("spec.json", "epochs.parquet"))
+    for file in (spec, table):
+        file.symlink_to("/dev/zero")
+    for read in (lambda: stored_facts(tmp_path), lambda: read_file(table, "epochs")):
+        with pytest.raises(LogError) as error:
+            read()
+        assert str(error.value).count(str(tmp_path)) == str(error.value).count(";") == 1
+        assert str(error.value).endswith(
+            "is a device, expected a regular file; put the recorded file back"
+        )
+    why = str(corrupt(spec, LogError(f"{spec} has more than 9 bytes")))
+    assert why.startswith(f"{spec} is corrupt (it has more than 9 bytes); restore it")

@@ -53,6 +53,16 @@ def test_without_a_whole_run_all_are_named(folder: Path) -> None:
     assert str(error.value).count("spec.json is corrupt") == 3
 
 
+def test_the_name_of_a_folder_forges_no_line(folder: Path) -> None:
+    odd = folder.rename(folder.with_name("a\n3 runs: no faults"))
+    for spec in odd.glob("*/spec.json"):
+        spec.write_text("[]")
+    with pytest.raises(LogError) as error:
+        readable_runs(odd, check_spec)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3 and all(r"a\n3 runs" in line for line in lines)
+
+
 def test_damage_that_shows_when_rows_are_read_leaves_its_run_out(folder: Path) -> None:
     damage_inside(folder / "mine-digits-s1/filters.parquet")
 

@@ -25,7 +25,7 @@ import pruneviz.plot
 from pruneviz.analysis.claim_tables import all_tables
 from pruneviz.analysis.claim_texts import verdicts_in_words
 from pruneviz.analysis.claims import claims
-from pruneviz.console.shown_text import visible
+from pruneviz.console.shown_text import LONGEST_NAME, visible
 from pruneviz.figures.alt_text import AltText, described
 from pruneviz.figures.caption import LINES, WIDTH, Caption
 from pruneviz.figures.own import own_pictures
@@ -164,6 +164,13 @@ def test_csv_files_have_a_line_for_each_row_and_no_formula(tmp_path: Path) -> No
     assert list(read) == ["name", "'=own"] and np.array_equal(read["'=own"], numbers)
     assert not read["name"].str.startswith(("=", "+", "-", "@")).any()
     assert read["name"].iloc[0] == NAMES[0]
+
+
+def test_overlong_names_are_cut_in_csv_files_and_stay_apart(tmp_path: Path) -> None:
+    table = pd.DataFrame({"network": [*LONG, *HUGE], "=" + HUGE[0]: range(len(LONG) + len(HUGE))})
+    read = pd.read_csv(write_table(table, tmp_path / "names.csv"))
+    assert read["network"].str.len().max() == LONGEST_NAME
+    assert read["network"].nunique() == len(table) and len(read.columns[1]) == LONGEST_NAME + 1
 
 
 def test_networks_of_any_name_have_files_of_their_own(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ EPOCHS: Mapping[str, Column] = {
         TEXT, "", "facts of the epoch that were no finite numbers, and are null, as name=value"
     ),
     "network_digest": Column(
-        TEXT, "", "digest of all parameters, then of saved buffers and masks, for a resume"
+        TEXT, "", "digests of parameters, of saved buffers and masks, and of modules, for a resume"
     ),
 }
 

@@ -1,8 +1,9 @@
-"""Digests of a network: sums over the bits of its tensors, which tell it from any other."""
+"""Digests of a network: sums over the bits of its tensors, and what its modules print."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from pruneviz.pruning.held_entries import kept_entries
 
+# where an object or a tensor lies, which a module may print
+_PLACES = re.compile(r" at 0x[0-9a-fA-F]+|,? ?device='?[\w:]+'?")
+_UNPRINTED = "modules that cannot be printed"
 _TABLE = 1 << 14  # words of a row, each with a key of its own
 _ROWS = {"cpu": 4}  # rows at once: as many as a cache holds
 _ROWS_ELSEWHERE = 256
@@ -22,23 +26,44 @@ _WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int32}
 
 
 def network_digest(model: nn.Module) -> Callable[[], str | None]:
-    """The digest of a network as a checkpoint holds it: parameters, then buffers and masks.
+    """The digest of a network: of its parameters, its buffers and masks, and its modules.
 
     Buffers that are not saved, such as caches, do not count. A network on another device, or loaded
-    from a file, has the same digest.
+    from a file, has the same digest. Modules are compared by their names, types and what they
+    print, such as the stride of a convolution, without addresses and devices.
 
     Args:
         model: The network, which is read at once.
 
     Returns:
-        Function that waits for the device and gives the digest, "0123456789abcdef-..." with 16
-        digits for the parameters and 16 for the rest; None if a tensor cannot be read as numbers.
+        Function that waits for the device and gives the digest, "0123456789abcdef-...-..." with 16
+        digits for the parameters, 16 for saved buffers and masks, and 16 for the modules; None if
+        a tensor cannot be read as numbers.
     """
     try:
         parts = [bit_sums(held) for held in (dict(model.named_parameters()), _rest(model))]
     except (TypeError, RuntimeError):  # such as a quantised tensor
         return lambda: None
-    return lambda: "-".join(_text_digest(sums) for sums in parts)
+    modules = _module_digest(model)
+    return lambda: "-".join([*map(_text_digest, parts), modules])
+
+
+def differing_parts(one: str, other: str) -> list[str]:
+    """The parts in which two digests differ; none if they are of the same network.
+
+    Args:
+        one: Digest of a network. Older versions wrote no part for the modules.
+        other: Digest of another.
+    """
+    names = ("parameters", "buffers or masks", "modules")
+    parts = zip(names, one.split("-"), other.split("-"), strict=False)
+    return [name for name, was, now in parts if was != now]
+
+
+def printed_modules(model: nn.Module) -> list[str]:
+    """The modules of a network as texts: name, type and options."""
+    named = model.named_modules()
+    return [f"{name} {type(module).__qualname__}({module.extra_repr()})" for name, module in named]
 
 
 @torch.no_grad()
@@ -99,6 +124,14 @@ def _rest(model: nn.Module) -> dict[str, Tensor]:
 
 def _masks(model: nn.Module) -> dict[str, Tensor]:
     return {f"{name} kept": mask for name, mask in kept_entries(model).items()}
+
+
+def _module_digest(model: nn.Module) -> str:
+    try:
+        text = _PLACES.sub("", "\n".join(printed_modules(model)))
+    except Exception:  # of a person's own extra_repr; never a reason to stop a training
+        text = _UNPRINTED
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _text_digest(sums: Mapping[tuple[str, ...], Tensor]) -> str:

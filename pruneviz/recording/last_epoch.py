@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pruneviz.errors import PrunevizError
 from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import as_batches
-from pruneviz.recording.bits import all_tensors, bit_sums
-from pruneviz.recording.measured_epochs import Every, in_spec
+from pruneviz.recording.bits import all_tensors, bit_sums, printed_modules
+from pruneviz.recording.measured_epochs import Every, in_words
 
 _logger = logging.getLogger("pruneviz")
 
@@ -39,7 +39,7 @@ class LastEpoch:
     def note(self, model: nn.Module) -> None:
         """Remember the network as it is, if all its tensors can be read."""
         try:
-            self._sums, self._modules = bit_sums(all_tensors(model)), _printed(model)
+            self._sums, self._modules = bit_sums(all_tensors(model)), printed_modules(model)
         except Exception as error:  # never a reason to stop a training
             self._sums, self._unknown = None, f"{_UNSEEN}: {_first_line(error)}"
 
@@ -52,7 +52,7 @@ class LastEpoch:
         if self._sums is None:
             return self._unknown
         try:
-            now, modules = bit_sums(all_tensors(model)), _printed(model)
+            now, modules = bit_sums(all_tensors(model)), printed_modules(model)
             same = (
                 modules == self._modules
                 and now.keys() == self._sums.keys()
@@ -102,13 +102,8 @@ def say_measured(epoch: int, run: Path, every: Every, reason: str | None) -> Non
         every: As given to the recorder.
         reason: Why it was not measured; None if it was.
     """
-    which = f"epoch {epoch} of {run}, the last one, which every={in_spec(every)} leaves out"
+    which = f"epoch {epoch} of {run}, the last one, which every={in_words(every)} leaves out"
     if reason is None:
         _logger.warning("measured %s (pass measure_last=False to leave it out)", which)
     else:
         _logger.warning("did not measure %s: %s", which, reason)
-
-
-def _printed(model: nn.Module) -> list[str]:
-    named = model.named_modules()
-    return [f"{name} {type(module).__qualname__}({module.extra_repr()})" for name, module in named]

@@ -8,6 +8,7 @@ from typing import Any
 
 from pruneviz.errors import LogError
 from pruneviz.log.arguments import is_whole
+from pruneviz.recording.named_callables import described
 
 Every = int | Callable[[int], bool]
 AtEpochs = Every | Collection[int]
@@ -55,7 +56,23 @@ def chosen_epochs(asked: Any, name: str) -> Callable[[int], bool]:
 
 
 def in_spec(every: Every) -> str:
-    """Text for the spec: the number, or the name of the function."""
+    """Text for the spec: the number, or the function as `described`, which tells it from others."""
+    return described(every) if callable(every) else str(every)
+
+
+def in_words(every: Every) -> str:
+    """Short text for messages: the number, or the name of the function."""
     if callable(every):
-        return str(getattr(every, "__qualname__", repr(every)))
+        return str(getattr(every, "__qualname__", type(every).__qualname__))
     return str(every)
+
+
+def last_facts(every: Every, measure_last: bool | None) -> dict[str, bool]:
+    """Whether the last epoch is measured, for the spec; nothing where it is as by default.
+
+    Args:
+        every: Epochs at which derivatives are measured.
+        measure_last: As given to the recorder.
+    """
+    usual = not callable(every)
+    return {} if measure_last in (None, usual) else {"measure_last": bool(measure_last)}

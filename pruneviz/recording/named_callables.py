@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from enum import Enum
 from functools import partial
 from types import CodeType
 from typing import Any
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.loss import _Loss
 
 from pruneviz.measuring.losses import CrossEntropy, Loss, understood
 from pruneviz.measuring.options import Options
@@ -21,6 +25,8 @@ from pruneviz.recording.sample_digest import sample_digest
 _SIMPLE = (str, bool, int, float, complex, type(None))
 _OF_CROSS_ENTROPY = ("weight", "ignore_index", "reduction", "label_smoothing")
 _DIGITS = 8
+# last words of names of numbers that a training counts up, such as `last_epoch`
+_COUNTED = frozenset({"step", "epoch", "iteration", "calls", "count", "counter", "seen"})
 
 
 def callables_facts(options: Options) -> dict[str, Any]:
@@ -37,7 +43,10 @@ def callables_facts(options: Options) -> dict[str, Any]:
 def described(function: Callable[..., Any]) -> str:
     """A function as text: its name, its options, and a digest of code that is the person's own.
 
-    What the code refers to, such as a global variable, is not seen.
+    What it holds counts: defaults, closure, public attributes and options of modules within. Not
+    seen are attributes that begin with an underscore, numbers that count (`step`, `last_epoch`),
+    what training moves, such as trainable parameters, and what the code refers to elsewhere, such
+    as a global variable.
 
     Args:
         function: A function, a partial one, a module, or an object that can be called.
@@ -56,7 +65,7 @@ def _described(function: Callable[..., Any], within: frozenset[int]) -> str:
         return f"{_described(function.func, within)}({', '.join(given)})"
     owner = getattr(function, "__self__", None)
     if owner is not None and not isinstance(owner, type) and hasattr(function, "__func__"):
-        return f"{_described(function.__func__, within)} of a {type(owner).__qualname__}"
+        return f"{_described(function.__func__, within)} of a {_held(owner, within)}"
     if hasattr(function, "__qualname__"):
         return _function(function, within)
     return _object(function, within)
@@ -97,7 +106,8 @@ def _code(code: CodeType) -> Iterator[str]:
         if isinstance(constant, CodeType):
             yield from _code(constant)
         else:
-            yield repr(constant) if isinstance(constant, (*_SIMPLE, tuple)) else ""
+            held = sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
+            yield repr(held) if isinstance(held, (*_SIMPLE, tuple, list)) else ""
 
 
 def _object(value: Any, within: frozenset[int]) -> str:
@@ -107,10 +117,56 @@ def _object(value: Any, within: frozenset[int]) -> str:
     if callable(call) and hasattr(call, "__code__"):
         code = _function(call, within)
     tensors = _fixed_tensors(value) if isinstance(value, nn.Module) else {}
-    held = getattr(value, "__dict__", {})
-    attributes = {name: v for name, v in held.items() if not name.startswith("_")}
-    attributes.pop("training", None)
-    return f"{kind.__module__}.{code}({', '.join(_named(attributes | tensors, within))})"
+    named = _named(_public(value) | tensors, within)
+    if isinstance(value, nn.Module) and next(value.children(), None) is not None:
+        named.append(f"options {_module_options(value)}")
+    return f"{kind.__module__}.{code}({', '.join(named)})"
+
+
+def _public(value: Any) -> dict[str, Any]:
+    """The public attributes of an object, without what a training counts up."""
+    return {
+        name: held
+        for name, held in getattr(value, "__dict__", {}).items()
+        if not name.startswith("_")
+        and name != "training"
+        and not (isinstance(held, int) and name.rpartition("_")[2] in _COUNTED)
+    }
+
+
+def _held(value: Any, within: frozenset[int]) -> str:
+    """An object that a function holds: its type, and its plain attributes, one level of them."""
+    name = type(value).__qualname__
+    if id(value) in within:
+        return name
+    if isinstance(value, nn.Module):
+        fixed = _fixed_tensors(value) if isinstance(value, _Loss) else {}
+        return f"{name}({', '.join(_named(fixed, within))}; options {_module_options(value)})"
+    plain = {key: held for key, held in _public(value).items() if _is_plain(held, within)}
+    return f"{name}({', '.join(_named(plain, within | {id(value)}))})"
+
+
+def _module_options(module: nn.Module) -> str:
+    """A digest of the plain attributes of a module and of those within it."""
+    lines = [
+        f"{path} {type(part).__qualname__} {name}={_value(held, frozenset())}"
+        for path, part in module.named_modules()
+        for name, held in sorted(_public(part).items())
+        if _is_plain(held, frozenset())
+    ]
+    return _digest("\n".join(lines))
+
+
+def _is_plain(value: Any, within: frozenset[int]) -> bool:
+    """Whether a value is a number or text, or holds such ones alone."""
+    if id(value) in within:
+        return False
+    within |= {id(value)}
+    if isinstance(value, Mapping):
+        return all(_is_plain(one, within) for pair in value.items() for one in pair)
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return all(_is_plain(one, within) for one in value)
+    return isinstance(value, (*_SIMPLE, np.generic, np.ndarray, Enum, torch.dtype))
 
 
 def _fixed_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -132,12 +188,32 @@ def _named(values: Mapping[str, Any], within: frozenset[int]) -> list[str]:
 def _value(value: Any, within: frozenset[int]) -> str:
     if isinstance(value, Tensor):
         return f"tensor {_tensor(value)}"
-    if isinstance(value, _SIMPLE):
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _array(value)
+    if isinstance(value, (*_SIMPLE, Enum, torch.dtype)):
         return repr(value)
-    if isinstance(value, (tuple, list)):
-        return f"({', '.join(_value(one, within) for one in value)})"
+    if isinstance(value, (Mapping, tuple, list, set, frozenset)):
+        return _container(value, within)
     is_function = hasattr(value, "__qualname__") or isinstance(value, partial)
-    return _described(value, within) if is_function else type(value).__qualname__
+    return _described(value, within) if is_function else _held(value, within)
+
+
+def _container(value: Collection[Any], within: frozenset[int]) -> str:
+    if id(value) in within:
+        return type(value).__qualname__
+    within |= {id(value)}
+    if isinstance(value, Mapping):
+        pairs = (f"{_value(key, within)}: {_value(one, within)}" for key, one in value.items())
+        return f"{{{', '.join(sorted(pairs))}}}"
+    texts = [_value(one, within) for one in value]
+    return f"({', '.join(sorted(texts) if isinstance(value, (set, frozenset)) else texts)})"
+
+
+def _array(value: np.ndarray | np.generic) -> str:
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    text = repr(value.tolist()) if value.dtype.hasobject else value.tobytes().hex()
+    return f"array {value.dtype} {value.shape} {_digest(text)}"
 
 
 def _tensor(value: Tensor) -> str:

@@ -27,8 +27,8 @@ _MAY_DIFFER = frozenset(
     | {"coverage", "left_out", "rows", "sample_digest"}
 )
 
-# what measures besides the network; absent for defaults
-_CALLED = ("loss", "classifier", "loss_weight", "forward", "hooks")
+# what measures besides the network, and whether at the last epoch; absent for defaults
+_CALLED = ("loss", "classifier", "loss_weight", "forward", "hooks", "measure_last")
 
 _logger = logging.getLogger("pruneviz")
 

@@ -12,6 +12,7 @@ from pruneviz.log import schema
 from pruneviz.log.parquet import TablePart, joined, read_file
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.spec_file import is_sealed
+from pruneviz.recording.bits import differing_parts
 
 _DIGEST = "network_digest"
 _RELATIVE = 1e-5  # of sums over filters on another kind of device
@@ -50,8 +51,10 @@ class RecordedEpochs:
             digest: Digest of a network.
             after: Look at later epochs than this one alone.
         """
-        found = [e for e, known in self._digests.items() if known == digest and e > after]
-        return found[0] if digest is not None and found else None
+        if digest is None:
+            return None
+        later = ((e, known) for e, known in self._digests.items() if known and e > after)
+        return next((e for e, known in later if not differing_parts(known, digest)), None)
 
     def loss(self, epoch: int) -> float | None:
         """The loss on the sample at an epoch; None if it was not measured."""

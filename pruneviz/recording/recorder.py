@@ -26,7 +26,7 @@ from pruneviz.recording.epoch_facts import Fact, epoch_named
 from pruneviz.recording.epoch_writer import EpochWriter
 from pruneviz.recording.history import checked_mask_score
 from pruneviz.recording.last_epoch import LastEpoch, failure_of, say_measured
-from pruneviz.recording.measured_epochs import AtEpochs, Every, measured_at
+from pruneviz.recording.measured_epochs import AtEpochs, Every, last_facts, measured_at
 from pruneviz.recording.named_callables import callables_facts
 from pruneviz.recording.opening import (
     Resume,
@@ -166,6 +166,7 @@ class Recorder(Resumable):
         measured = {"lag": lag, "mask_score": self._mask_score.name, "mask_ratio": mask_ratio}
         measured |= run_facts.measured_facts(self._model, self._options, every) | row_facts
         measured |= self._subject.sampling | callables_facts(self._options)
+        measured |= last_facts(every, measure_last)
         own = self._model, self.coverage, layers, self._options
         found = run_facts.found_facts(*own, measuring) | request_facts(self._options, request_at)
         self.spec = run_facts.spec_of(self._path.name, measured, found, spec or {})

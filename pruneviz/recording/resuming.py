@@ -10,9 +10,11 @@ import pandas as pd
 
 from pruneviz.errors import LogError
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.recording.bits import differing_parts
 from pruneviz.recording.recorded_epochs import RecordedEpochs, agrees
 
-_LOSS_APART = 1e-3  # relative; another number of threads changes about 1e-6
+_LOSS_APART = 1e-3  # relative
+_ON_CPU = 1e-5  # another number of threads changes about 1e-6
 _ELSEWHERE = "to go on from another network on purpose, record into another folder"
 
 
@@ -111,17 +113,18 @@ def ahead_error(path: Path, epoch: int) -> LogError:
     )
 
 
-def other_network_error(path: Path, epoch: int | None) -> LogError:
+def other_network_error(path: Path, epoch: int | None, what: str = "") -> LogError:
     """The error for a state whose network is not there.
 
     Args:
         path: Run directory.
         epoch: The last epoch of the state.
+        what: What the network is instead, from `other_parts`.
     """
     return LogError(
-        f"the network is not the one of the checkpoint of {path} after epoch {epoch}, and nothing "
-        "was dropped; load its weights, buffers and masks first (pruneviz.load_with_masks, if it "
-        "is pruned), then call recorder.load_state_dict"
+        f"the network is not the one of the checkpoint of {path} after epoch {epoch}{what}, and "
+        "nothing was dropped; load its weights, buffers and masks first (pruneviz.load_with_masks, "
+        "if it is pruned), then call recorder.load_state_dict"
     )
 
 
@@ -157,8 +160,9 @@ def difference(
 ) -> str | None:
     """What a network is instead of the one of a recorded epoch; None if it is that one.
 
-    Compared are the bits of parameters, saved buffers and masks. Logs of older versions have no
-    digest of these: then the cheap columns, exactly on the same kind of device.
+    Compared are the bits of parameters, saved buffers and masks, and what modules print. Logs of
+    older versions have no digest of these: then the cheap columns, exactly on the same kind of
+    device.
 
     Args:
         recorded: The epochs of the run.
@@ -173,14 +177,30 @@ def difference(
         exactly = spec.device in (None, device)
         same = agrees(recorded.rows(epoch), now(), spec.unit, exactly=exactly)
         return None if same else ""
-    if known == digest:
-        return None
-    other = recorded.like(digest)
+    other = recorded.like(digest) if differing_parts(known, digest) else None
     if other is not None:
         return f" (it is the one of epoch {other})"
-    if known.split("-")[0] == digest.split("-")[0]:
-        return " (its parameters are, its buffers or masks are not)"
-    return ""
+    return other_parts(known, digest)
+
+
+def other_parts(known: str, digest: str) -> str | None:
+    """What of a network differs, for an error; None if nothing does.
+
+    Args:
+        known: Digest of the network as it was.
+        digest: Digest of the network now.
+    """
+    differing = differing_parts(known, digest)
+    if not differing:
+        return None
+    if differing == ["modules"]:
+        return (
+            " (its tensors are, its modules are not: another module, or other options of one, such "
+            "as eps or stride; build the network as it was)"
+        )
+    return (
+        "" if "parameters" in differing else " (its parameters are, its buffers or masks are not)"
+    )
 
 
 def mismatch_error(path: Path, epoch: int, what: str) -> LogError:
@@ -197,7 +217,19 @@ def mismatch_error(path: Path, epoch: int, what: str) -> LogError:
     )
 
 
-def check_loss(path: Path, epoch: int, before: float | None, now: Callable[[], float]) -> None:
+def loss_apart(recorded: str | None, now: str) -> float:
+    """How far two losses of one network may differ, relative.
+
+    Args:
+        recorded: Type of the device that the first was measured on; None if it is not known.
+        now: Type of the device of the second.
+    """
+    return _ON_CPU if recorded == now == "cpu" else _LOSS_APART
+
+
+def check_loss(
+    path: Path, epoch: int, before: float | None, now: Callable[[], float], apart: float
+) -> None:
     """Check that the loss on the sample is the one that was recorded.
 
     Args:
@@ -205,14 +237,15 @@ def check_loss(path: Path, epoch: int, before: float | None, now: Callable[[], f
         epoch: Epoch of the network.
         before: Its loss in the log; None if it was not measured.
         now: Measures the loss.
+        apart: By how much they may differ, relative.
 
     Raises:
-        LogError: If it differs by more than rounding.
+        LogError: If it differs by more.
     """
-    if before is None or math.isclose(before, found := now(), rel_tol=_LOSS_APART, abs_tol=1e-6):
+    if before is None or math.isclose(before, found := now(), rel_tol=apart, abs_tol=1e-6):
         return
     raise LogError(
-        f"the loss on the sample is {found:.6g}, and {path} has {before:.6g} for the same network "
+        f"the loss on the sample is {found:.9g}, and {path} has {before:.9g} for the same network "
         f"at epoch {epoch}; give the loss, the labels and the code of the network as they were, or "
         "choose another folder"
     )

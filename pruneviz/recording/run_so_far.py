@@ -24,8 +24,10 @@ from pruneviz.recording.resuming import (
     check_loss,
     difference,
     kept_by_rewind,
+    loss_apart,
     mismatch_error,
     other_network_error,
+    other_parts,
 )
 from pruneviz.recording.run_state import RunState, epoch_of, options_text
 from pruneviz.recording.subject import Subject
@@ -67,6 +69,7 @@ class RunSoFar:
         self._spec, self._subject, self._mask_score = spec, subject, mask_score
         self._stored, self._measured = stored, measured
         self.place = Place(log.path)
+        self._loss_due = how != "new"  # until the loss of the last epoch is compared
         self._digest: str | None = None  # of the last epoch
         self.verified = False
         self.history: History
@@ -97,11 +100,13 @@ class RunSoFar:
             gap: Whether epochs may be left out.
 
         Raises:
-            LogError: If it is not the next one, or the network was never that of the last one.
+            LogError: If it is not the next one, or the network was never that of the last one, or
+                has another loss than then.
         """
         check_next(epoch, self.last, self.log.path, resumed=self._resumed, gap=gap)
         self.place.check()
         self.place.check_ahead(epoch, lambda: network_digest(self._subject.model)())
+        self._check_due_loss()
 
     def remember(
         self, epoch: int, cheap: pd.DataFrame, facts: Mapping[str, Any], digest: str | None
@@ -117,6 +122,7 @@ class RunSoFar:
         self.history.remember(epoch, cheap)
         self.facts.remember(facts)
         self._digest = digest
+        self._loss_due = False
         self.place.settle()
 
     def next_epoch(self) -> int:
@@ -127,6 +133,7 @@ class RunSoFar:
                 self.place.check()
             self._check_loss(recorded, self.last)
             self._take_up(recorded, same=True)
+        self._check_due_loss()
         return 0 if self.last is None else self.last + 1
 
     def rewind(self, epoch: int) -> None:
@@ -180,11 +187,13 @@ class RunSoFar:
         if self.finished:
             return
         last = kept = state.last_epoch
-        unknown = None in (state.network, now.network)
-        if unknown and last is not None and self._difference(recorded, last) is not None:
-            raise other_network_error(path, last)
-        if not unknown and state.network != now.network:
-            raise other_network_error(path, last)
+        what = None
+        if state.network is not None and now.network is not None:
+            what = other_parts(state.network, now.network)
+        elif last is not None:
+            what = self._difference(recorded, last)
+        if what is not None:
+            raise other_network_error(path, last, what)
         if state.is_ahead or last is None:
             # it may have been recorded after the checkpoint was saved
             found = recorded.like(now.network, after=-1 if last is None else last)
@@ -204,7 +213,7 @@ class RunSoFar:
         same = last is None or self._difference(recorded, last) is None
         self._take_up(recorded, same=same)
         self.place.settle()
-        self.place.trusted = False
+        self.place.trusted = self._loss_due = False
 
     def _take_up(self, recorded: RecordedEpochs, *, same: bool) -> None:
         """Read what is needed of the recorded epochs.
@@ -242,9 +251,20 @@ class RunSoFar:
     def _stored_now(self) -> pd.DataFrame:
         return self._subject.cheap.now().iloc[self._stored]
 
+    def _check_due_loss(self) -> None:
+        """Check the loss of the last epoch once, while the network is the one of it."""
+        if not self._loss_due or self.finished or self.last is None:
+            return
+        recorded = RecordedEpochs(self.log)
+        if recorded.loss(self.last) is None or self._difference(recorded, self.last) is None:
+            self._check_loss(recorded, self.last)
+        self._loss_due = False
+
     def _check_loss(self, recorded: RecordedEpochs, epoch: int) -> None:
-        subject = self._subject
-        check_loss(self.log.path, epoch, recorded.loss(epoch), lambda: subject.loss(epoch))
+        subject, before, path = self._subject, recorded.loss(epoch), self.log.path
+        apart = loss_apart(self.log.spec.device, subject.device().type)
+        check_loss(path, epoch, before, lambda: subject.loss(epoch), apart)
+        self._loss_due = False
 
     def _state_now(self) -> RunState:
         facts = self._spec.to_dict()

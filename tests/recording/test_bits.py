@@ -7,9 +7,10 @@ import random
 
 import pytest
 import torch
+from torch import nn
 
 from pruneviz.pruning.held_entries import prune_entries
-from pruneviz.recording.bits import bit_sums, network_digest
+from pruneviz.recording.bits import bit_sums, differing_parts, network_digest
 from tests.support.short_recordings import SAMPLE, network
 
 
@@ -19,7 +20,7 @@ def test_a_copy_and_a_loaded_network_have_the_same_digest() -> None:
     loaded.load_state_dict(model.state_dict())
     digest = network_digest(model)()
     assert digest == network_digest(copy.deepcopy(model))() == network_digest(loaded)()
-    assert digest is not None and len(digest) == 33 and digest[16] == "-"
+    assert digest is not None and [len(part) for part in digest.split("-")] == [16] * 3
 
 
 def test_every_flipped_bit_of_a_network_changes_its_digest() -> None:
@@ -73,3 +74,32 @@ def test_rows_of_large_tensors_have_keys_of_their_own(n: int) -> None:
     for change in (values.flip(0), values.roll(1 << 14), -values):
         if not torch.equal(change, values):
             assert total(change) != total(values)
+
+
+class Told(nn.Module):
+    def __init__(self, told: object) -> None:
+        super().__init__()
+        self.told = told
+
+    def extra_repr(self) -> str:
+        return repr(self.told) if self.told else str(1 / 0)
+
+
+def test_modules_with_equal_tensors_are_told_apart_by_what_they_print() -> None:
+    made: list[nn.Module] = [
+        *(nn.ReLU(), nn.GELU(), nn.Dropout(0.1), nn.Dropout(0.2), Told(1), Told(2), Told(None)),
+        *(nn.Conv2d(1, 1, 3, stride=stride) for stride in (1, 2)),
+        *(nn.BatchNorm2d(2, eps=eps) for eps in (1e-5, 1e-3)),
+    ]
+    last = {str(network_digest(module)()).split("-")[2] for module in made}
+    assert len(last) == len(made)
+    told = [network_digest(Told(object()))() for _ in range(2)]
+    assert told[0] == told[1], "addresses do not count"
+    where = [network_digest(Told(type("T", (), {"__repr__": lambda _, d=d: d})())) for d in DEVICES]
+    assert where[0]() == where[1]()
+    found = str(network_digest(made[0])())
+    assert differing_parts(found, str(network_digest(made[1])())) == ["modules"]
+    assert differing_parts(found[:33], found) == [], "older versions wrote no third part"
+
+
+DEVICES = ("tensor([1.])", "tensor([1.], device='cuda:0')")

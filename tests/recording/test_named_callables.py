@@ -6,6 +6,7 @@ import copy
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -74,3 +75,73 @@ def test_what_training_moves_in_a_loss_does_not_count() -> None:
         net.get_parameter("0.weight").add_(1)
         net(torch.rand(4, 2))
     assert described(loss) == before
+
+
+class Holder:
+    def __init__(self, **held: Any) -> None:
+        self.__dict__.update(held)
+
+    def __call__(self, output: Any, target: Any) -> Any:
+        return F.cross_entropy(output, target)
+
+    def loss(self, output: Any, target: Any) -> Any:
+        return F.cross_entropy(output, target)
+
+
+class Inner(nn.Module):
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, output: Any, target: Any) -> Any:
+        return self.part(output, target)
+
+
+def _closure(held: Any) -> Any:
+    return lambda output, target: F.cross_entropy(output, target) * bool(held)
+
+
+def _with(output: Any, target: Any, opts: Any = None) -> Any:
+    return F.cross_entropy(output, target)
+
+
+def _made(k: int) -> list[Any]:
+    return [
+        Holder(options={"alpha": k}),
+        Holder(options={"alpha": [1, {"beta": k}]}),
+        Holder(weights=np.array([k])),
+        Holder(weight=np.float32(k)),
+        Holder(inner=Holder(alpha=k)),
+        Holder(alpha=k).loss,
+        _closure({"alpha": k}),
+        _closure(Holder(alpha=k)),
+        _closure([1, [k]]),
+        _closure({k}),
+        _closure(nn.CrossEntropyLoss(torch.tensor([1.0, k]))),
+        Inner(nn.CrossEntropyLoss(label_smoothing=k / 10)),
+        partial(_with, opts={"alpha": k}),
+        partial(_with, [k]),
+    ]
+
+
+def test_what_is_held_within_counts() -> None:
+    one, same, other = ([described(held) for held in _made(k)] for k in (1, 1, 2))
+    assert one == same
+    assert [a != b for a, b in zip(one, other, strict=True)] == [True] * len(one)
+
+
+def test_what_training_moves_in_what_is_held_does_not_count() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    owner = Holder(net=net, step=0, _moved=0, optimizer=optimizer, schedule=schedule)
+    around: list[Any] = [1]
+    around.append(around)
+    losses = [owner, owner.loss, Inner(net), *map(_closure, (net, optimizer, schedule, around))]
+    before = [described(loss) for loss in losses]
+    net(torch.rand(4, 2)).sum().backward()
+    optimizer.step()
+    schedule.step()
+    net.eval()
+    owner.step, owner._moved = 1, 1
+    assert [described(loss) for loss in losses] == before

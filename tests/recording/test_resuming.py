@@ -182,6 +182,22 @@ def test_another_network_cannot_go_on(tmp_path: Path, change: Callable[[nn.Modul
     assert second.next_epoch() == 3
 
 
+def test_a_network_of_other_modules_cannot_go_on(tmp_path: Path) -> None:
+    model = network()
+    first = pv.Recorder(model, SAMPLE, tmp_path / "run", columns="theta_g")
+    first.after_epoch(0)
+    state = first.state_dict()
+    norm = model[1]  # type: ignore[index]
+    norm.eps = 0.2
+    again = pv.Recorder(model, SAMPLE, tmp_path / "run", columns="theta_g", resume="auto")
+    calls = (again.next_epoch, lambda: again.rewind(0), lambda: again.load_state_dict(state))
+    for call in calls:
+        with pytest.raises(LogError, match=r"its modules are not.*build the network as it was"):
+            call()
+    norm.eps = 0.1
+    assert again.next_epoch() == 1
+
+
 def _permuted() -> Any:
     return SAMPLE[0], SAMPLE[1].roll(1)
 
@@ -277,6 +293,25 @@ def test_another_classifier_and_forward_are_refused(tmp_path: Path) -> None:
         pv.Recorder(network(), SAMPLE, tmp_path / "other", classifier=True, resume="auto")
 
 
+OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "every": ({"every": lambda epoch: epoch % 2 == 0}, {"every": lambda epoch: epoch % 3 == 0}),
+    "request_at": (
+        {"oracle": 1, "request_at": lambda epoch: epoch < 1},
+        {"oracle": 1, "request_at": lambda epoch: epoch < 2},
+    ),
+    "measure_last": ({"measure_last": False}, {}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_epochs_to_measure_are_refused(tmp_path: Path, name: str) -> None:
+    was, now = OTHERS[name]
+    pv.Recorder(network(), SAMPLE, tmp_path / "run", **was).after_epoch(0)
+    with pytest.raises(LogError, match=f"started with other options: {name} was"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", resume="auto", **now)
+    pv.Recorder(network(), SAMPLE, tmp_path / "run", resume="auto", **was)
+
+
 def test_a_loss_that_changed_in_what_it_reads_is_seen_where_it_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +321,23 @@ def test_a_loss_that_changed_in_what_it_reads_is_seen_where_it_was_measured(
     again = pv.Recorder(model, SAMPLE, tmp_path / "run", 1, loss=_scaled, resume="auto")
     with pytest.raises(LogError, match=r"the loss on the sample is .* for the same network"):
         again.rewind(0)
+
+
+@pytest.mark.parametrize("factor", [1.5, 1.0001])
+@pytest.mark.parametrize("call", ["next_epoch", "after_epoch"])
+def test_a_loss_is_compared_where_the_network_was_restored_before_the_recorder_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, factor: float
+) -> None:
+    model = network()
+    pv.Recorder(model, SAMPLE, tmp_path / "run", 1, loss=_scaled).after_epoch(0)
+    again = pv.Recorder(model, SAMPLE, tmp_path / "run", 1, loss=_scaled, resume="auto")
+    assert again.next_epoch() == 1
+    monkeypatch.setitem(_SCALE, "factor", factor)
+    assert again.next_epoch() == 1, "compared once"
+    other = pv.Recorder(model, SAMPLE, tmp_path / "run", 1, loss=_scaled, resume="auto")
+    with pytest.raises(LogError, match=r"the loss on the sample is .* for the same network"):
+        getattr(other, call)(*([1] if call == "after_epoch" else []))
+    assert other.last_epoch == 0
 
 
 _SCALE = {"factor": 1.0}

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pruneviz.log.arguments import is_whole
 from pruneviz.log.parquet import corrupt, read_errors
 from pruneviz.log.regular_files import check_regular
+from pruneviz.log.table_files import footer_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class FileSum:
             LogError: If it is missing or cannot be read.
         """
         with read_errors(file):
-            rows = pq.read_metadata(file).num_rows
+            rows = footer_of(file).num_rows
             return cls(rows, file.stat().st_size, sha256_of(file))
 
     def to_facts(self) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def check_size(file: Path, expected: FileSum) -> None:
         LogError: If they are not those that were written.
     """
     with read_errors(file):
-        rows, size = pq.read_metadata(file).num_rows, file.stat().st_size
+        rows, size = footer_of(file).num_rows, file.stat().st_size
     if rows != expected.rows:
         raise _other(file, f"it holds {rows} rows, and {expected.rows} were written")
     if size != expected.size:

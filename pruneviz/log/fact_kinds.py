@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pruneviz.log.arguments import is_number, is_whole
 
 _SHOWN = 60  # characters of a wrong value in a message
+_LARGEST = 1 << 64  # whole numbers are below, as the seeds of torch
 
 
 class FactKind(NamedTuple):
@@ -28,7 +29,14 @@ def _is_text(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    try:
+        return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # a whole number that no float can hold
+        return False
+
+
+def _is_whole(value: Any) -> bool:
+    return is_whole(value) and abs(int(value)) < _LARGEST
 
 
 def _is_plain(value: object) -> bool:
@@ -49,9 +57,9 @@ def _either(*kinds: FactKind) -> FactKind:
     )
 
 
-WHOLE = FactKind(is_whole, "a whole number")
-COUNT = FactKind(lambda value: is_whole(value) and value >= 0, "a whole number from 0")
-_POSITIVE = FactKind(lambda value: is_whole(value) and value >= 1, "a whole number from 1")
+WHOLE = FactKind(_is_whole, "a whole number")
+COUNT = FactKind(lambda value: _is_whole(value) and value >= 0, "a whole number from 0")
+_POSITIVE = FactKind(lambda value: _is_whole(value) and value >= 1, "a whole number from 1")
 NUMBER = FactKind(_is_finite, "a number")
 _SIZE = FactKind(lambda value: _is_finite(value) and value >= 0, "a number from 0")
 TEXT = FactKind(_is_text, "text")
@@ -139,5 +147,10 @@ def wrong_kinds(facts: Mapping[str, Any]) -> list[str]:
 
 def shown(value: object) -> str:
     """A value as messages show it, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    try:
+        text = repr(value)
+    except ValueError:  # of a whole number with more digits than Python writes
+        text = "a whole number of thousands of digits"
+    cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    large = is_whole(value) and not _is_whole(value)
+    return f"{cut}, which takes more than 64 bits" if large else cut

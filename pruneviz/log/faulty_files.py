@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import stat
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from pruneviz.errors import LogError
 from pruneviz.log.checkpoint_names import CHECKPOINTS, named
 from pruneviz.log.checksums import sha256_of
 from pruneviz.log.epoch_parts import DROPPED, PARTS, complete_epochs, last_dropped, part_named
+from pruneviz.log.faulty_weights import check_archive, check_tensors
 from pruneviz.log.files import is_unfinished
 from pruneviz.log.leftovers import leftovers
-from pruneviz.log.regular_files import check_regular
-
-_BLOCK = 1 << 20  # bytes that are read at once
-_MOST_HEADER = 100 << 20  # bytes, as safetensors has it
-_TYPES = {  # of tensors: as safetensors names them, and torch
-    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"},
-    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "BOOL": "bool"},
-    **{"U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8"},
-    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64"},
-}
+from pruneviz.log.regular_files import check_regular, unreadable
 
 
 def not_regular(path: Path) -> Iterator[str]:
@@ -84,13 +72,13 @@ def unknown_parts(path: Path) -> Iterator[str]:
 def damaged_checkpoints(path: Path) -> Iterator[str]:
     """Checkpoints that are not what was written, by the SHA-256 in their names, else their CRCs."""
     for file in sorted((path / CHECKPOINTS).glob("*.pt")):
-        yield from _damage(file, _check_digest if named(file.name) else _check_archive)
+        yield from _damage(file, _check_digest if named(file.name) else check_archive)
 
 
 def damaged_weights(path: Path) -> Iterator[str]:
     """Kept weights that are not what was written, by the digest in their headers."""
     for file in sorted([*path.glob("*.safetensors"), *path.glob("weights/*.safetensors")]):
-        yield from _damage(file, _check_tensors)
+        yield from _damage(file, check_tensors)
 
 
 def _damage(file: Path, check: Callable[[Path], None]) -> Iterator[str]:
@@ -99,50 +87,14 @@ def _damage(file: Path, check: Callable[[Path], None]) -> Iterator[str]:
         check(file)
     except LogError as error:
         yield str(error)
-    # what is read here may have been changed in any way
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        yield f"{file} is corrupt ({error}); restore it from a backup, or delete it"
+    except PermissionError:
+        yield str(unreadable(file))
+    except Exception as error:  # what is read may have been changed in any way, and so fail in any
+        why = str(error) or type(error).__name__
+        yield f"{file} is corrupt ({why}); restore it from a backup, or delete it"
 
 
 def _check_digest(file: Path) -> None:
     name = named(file.name)
     if name is not None and sha256_of(file) != name.sha256:
         raise ValueError("its SHA-256 is not the one in its name")
-
-
-def _check_archive(file: Path) -> None:
-    with zipfile.ZipFile(file) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"{damaged} in it fails its checksum")
-
-
-def _check_tensors(file: Path) -> None:
-    size = file.stat().st_size
-    with file.open("rb") as content:
-        header = int.from_bytes(content.read(8), "little")
-        if not 2 <= header <= min(_MOST_HEADER, size - 8):
-            raise ValueError("its header does not fit into it")
-        tensors = json.loads(content.read(header))
-        stated = tensors.pop("__metadata__", {})
-        start = 8 + header
-        if start + max((one["data_offsets"][1] for one in tensors.values()), default=0) != size:
-            raise ValueError("it does not end with its last tensor")
-        expected = stated.get("sha256")
-        if expected is not None and expected != _digest(content, tensors, start):
-            raise ValueError("its tensors are not those that were written")
-
-
-def _digest(content: BinaryIO, tensors: dict[str, Any], start: int) -> str:
-    """SHA-256 of the names, types, shapes and bits of tensors."""
-    digest = hashlib.sha256()
-    for name, one in sorted(tensors.items()):
-        dtype = f"torch.{_TYPES[one['dtype']]}"
-        digest.update(f"{name}\n{dtype}\n{tuple(one['shape'])}\n".encode())
-        first, last = one["data_offsets"]
-        content.seek(start + first)
-        left = last - first
-        while left > 0 and (block := content.read(min(left, _BLOCK))):
-            digest.update(block)
-            left -= len(block)
-    return digest.hexdigest()

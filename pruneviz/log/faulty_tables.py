@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -81,21 +82,31 @@ def row_faults(rows: pd.DataFrame, table: str, run: str) -> Iterator[str]:
     doubled = int(rows.duplicated(keys).sum())
     if doubled:
         yield f"holds {doubled} rows twice, by {', '.join(keys)}; restore it from a backup"
-    others = sorted(set(rows["run"].astype("str")) - {run})
+    others = sorted(set(map(str, rows["run"].unique())) - {run})
     if others:
         yield f"holds rows of {', '.join(others[:3])}, and the spec names {run}; restore it"
 
 
-def missing_epochs(held: Sequence[int]) -> list[int]:
-    """The epochs between the first and the last one that are not there."""
-    return sorted(set(range(min(held), max(held))) - set(held)) if len(held) else []
+def missing_epochs(held: Sequence[int]) -> tuple[list[int], int]:
+    """The first epochs between the first and the last one that are not there, and how many are."""
+    there = sorted(set(held))
+    # the gaps may be as wide as numbers are, so they are counted, not listed
+    gaps = (range(one + 1, after) for one, after in itertools.pairwise(there))
+    first = list(itertools.islice(itertools.chain.from_iterable(gaps), _MOST_NAMED))
+    return first, (there[-1] - there[0] + 1 - len(there) if there else 0)
 
 
-def in_words(epochs: Sequence[int]) -> str:
-    """Epochs as a list that is cut where it is long."""
+def in_words(epochs: Sequence[int], count: int | None = None) -> str:
+    """Epochs as a list that is cut where it is long.
+
+    Args:
+        epochs: The epochs, or the first of them.
+        count: How many there are, if `epochs` are not all.
+    """
+    count = len(epochs) if count is None else count
     named = ", ".join(map(str, epochs[:_MOST_NAMED]))
-    more = f" and {len(epochs) - _MOST_NAMED} more" if len(epochs) > _MOST_NAMED else ""
-    return f"epoch {named}" if len(epochs) == 1 else f"epochs {named}{more}"
+    more = f" and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
+    return f"epoch {named}" if count == 1 else f"epochs {named}{more}"
 
 
 def _disagreements(tables: Mapping[str, pd.DataFrame], spec: RunSpec) -> Iterator[tuple[str, str]]:
@@ -125,9 +136,10 @@ def _plan_faults(held: Sequence[int], spec: RunSpec) -> Iterator[str]:
     # a loop of one's own may leave epochs out, and `pruneviz remeasure` measures some of them
     if spec.preset is None or "remeasured_from" in spec.extra:
         return
-    lacking = missing_epochs(held)
-    if lacking:
-        yield f"lacks {in_words(lacking)} of {held[0]} to {held[-1]}; restore it from a backup"
+    lacking, count = missing_epochs(held)
+    if count:
+        told = in_words(lacking, count)
+        yield f"lacks {told} of {held[0]} to {held[-1]}; restore it from a backup"
     planned = spec.epochs
     if planned is not None and held[-1] < planned:
         yield f"ends at epoch {held[-1]} of {planned} that were planned; record the run again"

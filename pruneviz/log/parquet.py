@@ -23,7 +23,9 @@ from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.files import disk_errors, write_over, write_whole
 from pruneviz.log.older_columns import names_now
-from pruneviz.log.table_files import check_fits, check_rows, checked_schema
+from pruneviz.log.regular_files import unreadable
+from pruneviz.log.table_files import check_rows, checked_schema, footer_of
+from pruneviz.log.table_rows import open_table, stored_rows
 
 # Smaller groups are hardly faster to read and make files larger (this size: by 0.4 %).
 _GROUP_ROWS = 1 << 16
@@ -95,13 +97,11 @@ def read_file(file: Path, table: str, part: TablePart = WHOLE) -> pa.Table:
         if not set(part.complete) <= set(names):
             return held.empty_table().rename_columns(names).select(columns)
         stored = dict(zip(names, held.names, strict=True))
-        condition = replace(part, complete=tuple(stored[name] for name in part.complete)).condition
+        tested = tuple(stored[name] for name in part.complete)
+        condition = replace(part, complete=tested).condition
+        also = tested if part.epochs is None else ("epoch", *tested)
         named = [stored[name] for name in columns]
-        check_fits(file, [held.field(name) for name in named], part.epochs)
-        rows = pq.read_table(
-            file, columns=named, filters=condition, page_checksum_verification=True
-        ).replace_schema_metadata(None)
-        check_rows(rows, table)
+        rows = stored_rows(file, table, held, named, condition, also)
         return rows.rename_columns(columns)
 
 
@@ -113,11 +113,9 @@ def check_file(file: Path, table: str) -> None:
 
 def check_pages(file: Path, table: str) -> None:
     """Read a file to its end, block by block, and raise the errors of `read_file`."""
-    with read_errors(file):
-        checked_schema(file, table)
-        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
-            for batch in opened.iter_batches(batch_size=_GROUP_ROWS):
-                check_rows(batch, table)
+    with read_errors(file), open_table(file, checked_schema(file, table)) as opened:
+        for batch in opened.iter_batches(batch_size=_GROUP_ROWS):
+            check_rows(batch, table)
 
 
 def columns_of_file(file: Path, table: str) -> list[str]:
@@ -130,7 +128,7 @@ def columns_with_values(file: Path, table: str) -> list[str]:
     """Columns of a file that are not null in every row, found without reading rows."""
     with read_errors(file):
         names = names_now(table, checked_schema(file, table).names)
-        footer = pq.read_metadata(file)
+        footer = footer_of(file)
         groups = [footer.row_group(place) for place in range(footer.num_row_groups)]
         return [
             name for place, name in enumerate(names) if any(_has_value(g, place) for g in groups)
@@ -294,6 +292,8 @@ def read_errors(file: Path) -> Iterator[None]:
         raise LogError(
             f"{file} is missing; restore it from a backup, or delete the run and record it again"
         ) from None
+    except PermissionError as error:
+        raise unreadable(file) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise corrupt(file, error) from error
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
@@ -28,8 +27,9 @@ from pruneviz.log.checksums import FileSum, sha256_of
 from pruneviz.log.epoch_parts import complete_epochs, mark_dropped, part_file, parts_after
 from pruneviz.log.files import write_whole
 from pruneviz.log.parquet import read_errors, read_file, table_bytes
-from pruneviz.log.regular_files import check_regular, is_something
+from pruneviz.log.regular_files import is_something
 from pruneviz.log.run_lock import RunLock
+from pruneviz.log.table_files import footer_of
 
 _logger = logging.getLogger("pruneviz")
 
@@ -159,8 +159,7 @@ def record_of(file: Path) -> Record | None:
         LogError: If the file is missing or corrupt.
     """
     with read_errors(file):
-        check_regular(file)
-        text = (pq.read_schema(file).metadata or {}).get(_KEY)
+        text = (footer_of(file).metadata or {}).get(_KEY)
         return None if text is None else Record.from_json(text)
 
 

@@ -58,6 +58,11 @@ def read_regular(file: Path, most: int) -> bytes:
     return content
 
 
+def unreadable(file: Path) -> LogError:
+    """Error for a file or folder that this person may not read; it may well be whole."""
+    return LogError(f"{file} cannot be read: permission denied; make it readable")
+
+
 def is_something(file: Path) -> bool:
     """Whether there is anything of this name, also a pipe or a link that leads nowhere."""
     return os.path.lexists(file)

@@ -176,7 +176,8 @@ class Runs:
         found = self.read("filters", epochs=[at])
         if found.empty:
             held = self._epochs_held("filters")
-            known = f"{at}, which thin copies left out" if at in self._epochs_recorded() else at
+            left_out = lacks_epochs(self.spec) and at in self._epochs_recorded()
+            known = f"{at}, which thin copies left out" if left_out else at
             raise LogError(
                 f"no run has filters of epoch {known}; the epochs are "
                 f"{', '.join(map(str, held)) or 'none'}"

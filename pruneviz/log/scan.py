@@ -27,7 +27,7 @@ from pruneviz.log.parquet import TablePart, check_file, corrupt, joined, renamed
 from pruneviz.log.recordings import Recording, recordings_at
 from pruneviz.log.regular_files import check_regular
 from pruneviz.log.spec_file import is_sealed
-from pruneviz.log.table_files import check_rows
+from pruneviz.log.table_files import check_rows, footer_of
 from pruneviz.log.thin_copies import THINNED, ThinCopy, thin_copy
 
 # Large enough that the fixed cost per call does not matter; arrays of one block take at most
@@ -171,7 +171,7 @@ def _thin_copy(run: Recording) -> ThinCopy:
 def _footer(file: Path) -> tuple[list[str], int]:
     """The columns and row count of a file."""
     check_file(file, "filters")
-    found = pq.read_metadata(file)
+    found = footer_of(file)
     return names_now("filters", found.schema.to_arrow_schema().names), found.num_rows
 
 

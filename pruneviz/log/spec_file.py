@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -21,12 +22,14 @@ from pruneviz.log.checksums import FileSum
 from pruneviz.log.fact_kinds import shown, wrong_kinds
 from pruneviz.log.files import write_whole
 from pruneviz.log.parquet import corrupt
-from pruneviz.log.regular_files import is_something, read_regular
+from pruneviz.log.regular_files import is_something, read_regular, unreadable
 from pruneviz.log.run_spec import RunSpec
 
 SPEC_FILE = "spec.json"
 MOST_BYTES = 4 << 20  # over 1,000 times a usual one
 MOST_DEPTH = 16  # of lists and dicts in each other
+MOST_FACTS = 10_000  # by name, in each dict
+_MOST_DIGITS = 40  # of a whole number; a seed of 128 bits has 39
 FACTS_DIGEST = "facts_sha256"  # fact: SHA-256 of all others
 TABLE_FILES = "table_files"  # fact of a finished run: rows, bytes and SHA-256 of every table
 
@@ -110,6 +113,8 @@ def stored_facts(path: Path) -> dict[str, Any]:
         raise LogError(_without_spec(path)) from None
     except _NewerSchemaError as error:
         raise LogError(f"{file} {error}") from None
+    except PermissionError as error:
+        raise unreadable(file) from error
     except (OSError, ValueError) as error:
         raise corrupt(file, error) from error
     if wrong := wrong_kinds(facts):
@@ -176,6 +181,7 @@ def parsed_facts(content: bytes) -> dict[str, Any]:
             object_pairs_hook=_named_once,
             parse_constant=_refuse_constant,
             parse_float=_finite,
+            parse_int=_whole,
         )
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
@@ -246,10 +252,11 @@ def _inside(value: Any) -> Sequence[Any]:
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MOST_FACTS:
+        raise ValueError(f"it names {len(pairs):,} facts, at most {MOST_FACTS:,} can be read")
     facts = dict(pairs)
     if len(facts) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"it names {shown(twice)} twice")
     return facts
 
@@ -263,6 +270,15 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"it holds {text[:60]}, expected finite numbers")
     return value
+
+
+def _whole(text: str) -> int:
+    if len(text.removeprefix("-")) > _MOST_DIGITS:
+        raise ValueError(
+            f"it holds {text[:20]}..., a whole number of {len(text.removeprefix('-')):,} digits, "
+            f"expected at most {_MOST_DIGITS}"
+        )
+    return int(text)
 
 
 def _readable(value: Any) -> Any:

@@ -7,11 +7,13 @@ metadata for pandas, is left out, so that it cannot change how they are read.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
@@ -21,6 +23,35 @@ from pruneviz.log.older_columns import names_now
 from pruneviz.log.regular_files import check_regular
 
 _ALWAYS_FITS = 1 << 30  # bytes; smaller tables are not compared with the memory
+_MOST_FOOTER = 64 << 20  # bytes that describe columns and row groups
+_MOST_COLUMNS = 10_000
+_MOST_GROUPS = 20_000  # of rows; over a billion rows as they are written here
+_MOST_LETTERS = 10_000  # of the name of a run, layer, phase or column
+_END = b"PAR1"  # of a Parquet file, after the 4 bytes that give the size of the footer
+
+
+def footer_of(file: Path) -> pq.FileMetaData:
+    """What the end of a file says of its columns and row groups.
+
+    Raises:
+        LogError: If it is no regular file, or says too much to be read.
+        OSError: If it is missing or no Parquet file.
+    """
+    check_regular(file)
+    with file.open("rb") as content:
+        content.seek(-min(8, file.stat().st_size), os.SEEK_END)
+        end = content.read(8)
+    size = int.from_bytes(end[:4], "little")
+    if end[4:] == _END and size > _MOST_FOOTER:
+        raise LogError(f"its footer has {size:,} bytes, at most {_MOST_FOOTER:,} can be read")
+    footer = pq.read_metadata(file)
+    for count, most, what in (
+        (footer.num_columns, _MOST_COLUMNS, "columns"),
+        (footer.num_row_groups, _MOST_GROUPS, "groups of rows"),
+    ):
+        if count > most:
+            raise LogError(f"it has {count:,} {what}, at most {most:,} can be read")
+    return footer
 
 
 def checked_schema(file: Path, table: str) -> pa.Schema:
@@ -31,7 +62,7 @@ def checked_schema(file: Path, table: str) -> pa.Schema:
             type.
         OSError: If it is missing or no Parquet file.
     """
-    check_regular(file)
+    footer_of(file)
     found = pq.read_schema(file).remove_metadata()
     twice = [name for name, times in Counter(names_now(table, found.names)).items() if times > 1]
     if twice:
@@ -50,24 +81,20 @@ def checked_schema(file: Path, table: str) -> pa.Schema:
     return pa.schema([pa.field(field.name, field.type) for field in found])
 
 
-def check_fits(
-    file: Path, columns: Sequence[pa.Field], epochs: Sequence[int] | None = None
-) -> None:
+def check_fits(footer: pq.FileMetaData, columns: Sequence[pa.Field], groups: Sequence[int]) -> None:
     """Check that the rows to read fit into memory, by what the file says of them.
 
     Args:
-        file: The file.
+        footer: What the file says.
         columns: Columns to read.
-        epochs: Epochs to read; None reads all.
+        groups: Row groups to read.
 
     Raises:
         LogError: If they do not.
     """
-    footer = pq.read_metadata(file)
-    groups = [footer.row_group(place) for place in range(footer.num_row_groups)]
-    if sum(_bytes_of(group, columns) for group in groups) <= _ALWAYS_FITS:
+    needed = sum(_bytes_of(footer.row_group(place), columns) for place in groups)
+    if needed <= _ALWAYS_FITS:
         return
-    needed = sum(_bytes_of(group, columns) for group in groups if _may_hold(group, epochs))
     most = most_memory()
     if most is not None and needed > max(most, _ALWAYS_FITS):
         raise LogError(
@@ -81,13 +108,27 @@ def check_rows(rows: pa.Table | pa.RecordBatch, table: str) -> None:
 
     Raises:
         pa.ArrowException: If texts are no Unicode, or categories do not exist.
-        LogError: If a run or epoch is missing.
+        LogError: If a run or epoch is missing, or a name is far too long.
     """
     rows.validate(full=True)
     for name in ("run", "epoch"):
         held = name in schema.SORT_KEYS[table] and name in rows.schema.names
         if held and rows.column(name).null_count:
             raise LogError(f"column {name} has rows without a value")
+    for name, column in schema.TABLES[table].items():
+        if pa.types.is_dictionary(column.dtype) and name in rows.schema.names:
+            _check_names(name, rows.column(name))
+
+
+def _check_names(name: str, column: pa.ChunkedArray | pa.Array) -> None:
+    """Check that the values of a column are names: such texts are repeated for every row."""
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        longest = pc.max(pc.utf8_length(chunk.dictionary)).as_py() or 0
+        if longest > _MOST_LETTERS:
+            raise LogError(
+                f"column {name} holds a name of {longest:,} letters, at most {_MOST_LETTERS:,} can "
+                "be read"
+            )
 
 
 def _bytes_of(group: pq.RowGroupMetaData, columns: Sequence[pa.Field]) -> float:
@@ -103,17 +144,3 @@ def _width(dtype: pa.DataType) -> float:
     if pa.types.is_dictionary(dtype):
         return float(dtype.index_type.bit_width / 8)
     return float(4 if pa.types.is_string(dtype) else dtype.bit_width / 8)
-
-
-def _may_hold(group: pq.RowGroupMetaData, epochs: Sequence[int] | None) -> bool:
-    """Whether a group of rows may hold one of the epochs, as the reader decides it."""
-    if epochs is None:
-        return True
-    for place in range(group.num_columns):
-        column = group.column(place)
-        if column.path_in_schema == "epoch":
-            known = column.statistics
-            if known is None or not known.has_min_max:
-                return True
-            return any(known.min <= epoch <= known.max for epoch in epochs)
-    return True

@@ -19,6 +19,7 @@ import pytest
 import pruneviz as pv
 from pruneviz.errors import LogError
 from pruneviz.log.faults import checked_run
+from pruneviz.log.faulty_tables import in_words, missing_epochs
 from pruneviz.log.parquet import read_file
 from tests.support.edited_specs import edit_spec, remove_facts
 from tests.support.mutated_recordings import make_recordings
@@ -276,3 +277,10 @@ def test_rows_of_an_older_run_can_be_read_where_nothing_is_known_of_them(runs: P
     run = as_older(runs / "whole")
     rows = read_file(run / "filters.parquet", "filters")
     assert pc.max(rows["epoch"]).as_py() == 3 and faults_of(run) == []
+
+
+def test_gaps_between_epochs_are_counted_however_wide() -> None:
+    assert missing_epochs([0, 1, 2**31 - 1]) == ([2, 3, 4, 5, 6, 7, 8, 9], 2**31 - 3)
+    assert missing_epochs([4, 6, 6, 9]) == ([5, 7, 8], 3)
+    assert missing_epochs([]) == ([], 0)
+    assert in_words([2, 3, 4, 5, 6, 7, 8, 9], 2**31 - 3).endswith("9 and 2147483637 more")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pruneviz.errors import LogError
+from pruneviz.log import spec_file
 from pruneviz.log.fact_kinds import FACT_KINDS
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
@@ -181,3 +182,38 @@ def test_a_lost_spec_is_told_where_there_are_tables(tmp_path: Path) -> None:
     (tmp_path / "epochs.parquet").touch()
     with pytest.raises(LogError, match=r"tables of a run but no spec\.json; restore it"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("fact", ["lr", "seed", "epochs", "temperatures", "own"])
+@pytest.mark.parametrize("digits", [25, 310, 4300, 5000])
+def test_whole_numbers_that_nothing_can_hold_are_refused(
+    tmp_path: Path, fact: str, digits: int
+) -> None:
+    number = "9" * digits
+    value = f"[1, {number}]" if fact == "temperatures" else number
+    text = of().replace('"run"', f'"{fact}": {value}, "run"')
+    if digits == 25 and fact in ("lr", "temperatures", "own"):
+        read_spec(written(tmp_path, text))
+        return
+    with pytest.raises(LogError, match=r"spec\.json is corrupt .*(digits|64 bits)"):
+        read_spec(written(tmp_path, text))
+
+
+def test_too_many_facts_are_refused_and_doubled_ones_found_at_once(tmp_path: Path) -> None:
+    names = "".join(f', "{place:x}": 1' for place in range(200_000))
+    with pytest.raises(LogError, match="facts, at most 10,000 can be read"):
+        read_spec(written(tmp_path, of()[:-1] + names + ', "5": 1}'))
+    with pytest.raises(LogError, match="it names 'twice' twice"):
+        read_spec(written(tmp_path, of()[:-1] + ', "a": 1, "twice": 1, "twice": 2}'))
+
+
+def test_a_spec_that_may_not_be_read_is_not_called_corrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(spec_file, "read_regular", refused)
+    written(tmp_path, of())
+    with pytest.raises(LogError, match="permission denied; make it readable"):
+        read_spec(tmp_path)

@@ -164,7 +164,10 @@ def _plain(name: str, value: Any) -> float | str | None:
         return value
     if not hasattr(value, "__float__"):
         raise LogError(f"{name} is a {type(value).__name__}; give a number or text")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise LogError(f"{name} is too large for a number; give it as text") from error
     if isinstance(value, int) and int(number) != value:
         raise LogError(f"{name}={value} is too large to be stored exactly; give it as text")
     return number

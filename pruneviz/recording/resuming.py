@@ -73,7 +73,9 @@ class Place:
             raise LogError(
                 f"{self._path} goes on after epoch {last}, and the network was not the one of that "
                 f"epoch when the recorder was made or since{self._hint}; restore the network of "
-                f"epoch {last}, then call recorder.rewind({last}); {_ELSEWHERE}"
+                f"epoch {last}, then call recorder.rewind({last}), or, if it is lost, call "
+                "recorder.rewind(-1), which drops all recorded epochs, and start anew; "
+                f"{_ELSEWHERE}"
             )
 
     def check_ahead(self, epoch: int, digest: Callable[[], str | None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from pruneviz.log.arguments import is_whole
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.recording.recorded_epochs import RecordedEpochs
 
+_DIGEST = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{16}){1,2}")
 _OTHER = "restore a checkpoint of this run, or record into another folder"
 
 
@@ -57,10 +59,12 @@ class RunState:
         numbers = [found.last_epoch, found.epoch]
         texts = [found.run, found.created, found.sample, found.options, found.network]
         whole = all(value is None or is_whole(value) for value in numbers)
-        if not whole or not all(value is None or isinstance(value, str) for value in texts):
-            raise LogError(
-                "the recorder's state in this checkpoint is damaged; restore another checkpoint"
-            )
+        if (
+            not whole
+            or found.run is None
+            or not all(value is None or isinstance(value, str) for value in texts)
+        ):
+            raise _damaged_error()
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,6 +85,15 @@ class RunState:
             raise LogError(
                 "the checkpoint was saved by a process that records nothing; save it on rank 0"
             )
+        # nothing may be missing that the recorder itself has: no check is switched off
+        held = [(self.sample, now.sample), (self.options, now.options), (self.network, now.network)]
+        if any(was is None and given is not None for was, given in held):
+            raise _damaged_error()
+        was, given = (_options_of(state.options) for state in (self, now))
+        if self.network is not None and not _DIGEST.fullmatch(self.network):
+            raise _damaged_error()
+        if given and not was:
+            raise _damaged_error()
         if self.run != now.run:
             raise LogError(
                 f"the checkpoint is of run {self.run}, and {path} holds run {now.run}; {_OTHER}"
@@ -91,7 +104,6 @@ class RunState:
                 "inputs and targets as they were, in the same order and batches, or record into "
                 "another folder"
             )
-        was, given = (json.loads(state.options or "{}") for state in (self, now))
         differing = [
             f"{name} was {was[name]!r}, now {given[name]!r}"
             for name in was
@@ -142,6 +154,23 @@ class RunState:
         """Whether the network was trained beyond the last epoch that was recorded then."""
         last = -1 if self.last_epoch is None else self.last_epoch
         return self.epoch is not None and self.epoch > last
+
+
+def _options_of(text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads("{}" if text is None else text)
+    except ValueError as error:
+        raise _damaged_error() from error
+    if not isinstance(found, dict):
+        raise _damaged_error()
+    return found
+
+
+def _damaged_error() -> LogError:
+    return LogError(
+        "the recorder's state in this checkpoint is damaged; restore another checkpoint, or call "
+        "recorder.rewind with the number of epochs of the network instead of load_state_dict"
+    )
 
 
 def epoch_of(

@@ -150,6 +150,7 @@ def test_numbers_that_are_not_finite_are_marked(
         ({"lr": -0.1}, "lr=-0.1 is negative; give a learning rate"),
         ({"not_finite": "x"}, "takes no fact not_finite"),
         ({"network_digest": "x"}, "takes no fact network_digest"),
+        ({"foo": 10**400}, "foo is too large for a number; give it as text"),
     ],
     ids=str,
 )

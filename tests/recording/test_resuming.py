@@ -174,6 +174,11 @@ def test_another_network_cannot_go_on(tmp_path: Path, change: Callable[[nn.Modul
         said = r"restore the network of epoch 2, then call recorder\.rewind\(2\)"
         with pytest.raises(LogError, match=said):
             call()
+    for call in calls[1:3]:
+        with pytest.raises(
+            LogError, match=r"or, if it is lost, call recorder\.rewind\(-1\), which"
+        ):
+            call()
     with pytest.raises(LogError, match="load its weights, buffers and masks first"):
         again.load_state_dict(state)
     assert again.last_epoch == 2, "nothing was dropped"
@@ -395,6 +400,13 @@ def test_a_state_is_plain_and_of_one_run(tmp_path: Path) -> None:
         ({}, "is no state of a recorder"),
         (None, "is no state of a recorder"),
         ({**state, "last_epoch": "0"}, "is damaged"),
+        *(
+            ({**state, "options": text}, "is damaged")
+            for text in ("{", "3", "[]", "", "{}", None, {})
+        ),
+        *(({**state, name: None}, "is damaged") for name in ("sample", "network", "run")),
+        *(({**state, name: 3}, "is damaged") for name in ("sample", "network", "created")),
+        ({**state, "network": "x"}, "is damaged"),
         ({**state, "sample": "0"}, "recorded on another sample"),
         ({**state, "options": '{"lag": 7}'}, "other options: lag was 7, now 1"),
         ({**state, "last_epoch": 5, "epoch": 5}, r"lacks: it ends after epoch 0.*rewind\(0\)"),

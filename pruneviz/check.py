@@ -47,7 +47,10 @@ def check(
     from pruneviz.log.found_runs import run_paths
 
     faulty = unfinished = 0
-    paths = run_paths(recordings_given(runs, data))
+    unlisted: list[str] = []
+    paths = run_paths(recordings_given(runs, data), unlisted)
+    for folder in unlisted:
+        tell(visible(folder))
     for path in with_bar(paths, "run"):
         found, name = checked_run(path), visible(path)
         faulty += bool(found.faults)
@@ -61,7 +64,7 @@ def check(
         f"{counted(len(paths), 'run')}{open_runs}: "
         + (f"{counted(faulty, 'run')} with faults" if faulty else "no faults")
     )
-    if faulty:
+    if faulty or unlisted:
         raise typer.Exit(INCOMPLETE)
 
 

@@ -73,21 +73,24 @@ def spec_in(data: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     from pruneviz.log.readable_runs import check_files, readable_runs
     from pruneviz.log.runs import finished, spec_table
 
+    unlisted: list[str] = []
     try:
-        paths = run_paths(data)
+        paths = run_paths(data, unlisted)
     except LogError as error:
         say(str(error))
         return spec_table([]), ()
+    if not paths:
+        return spec_table([]), tuple(unlisted)
     with may_be_incomplete():
         found = readable_runs(paths, check_files)
-    return finished(found.paths).spec, found.damaged
+    return finished(found.paths).spec, (*unlisted, *found.damaged)
 
 
 def _holds_recordings(folder: Path) -> bool:
     from pruneviz.log.found_runs import run_paths
 
     try:
-        return bool(run_paths(folder))
+        return bool(run_paths(folder, []))
     except LogError:
         return False
 

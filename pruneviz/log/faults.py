@@ -57,7 +57,7 @@ def faults(where: Where) -> pd.DataFrame:
 
     Returns:
         One row per fault: `path`, the run directory, and `fault`, what is wrong in a sentence.
-        Empty if all are whole.
+        Empty if all are whole. A folder that cannot be listed is a fault without a `path`.
 
     Raises:
         LogError: If there are no runs.
@@ -65,11 +65,14 @@ def faults(where: Where) -> pd.DataFrame:
     Example:
         >>> pv.faults("data/cifar-mini")
     """
-    found = [
+    unlisted: list[str] = []
+    paths = run_paths(where, unlisted)
+    found: list[dict[str, str | None]] = [
         {"path": visible(path), "fault": fault}
-        for path in run_paths(where)
+        for path in paths
         for fault in checked_run(path).faults
     ]
+    found += [{"path": None, "fault": visible(folder)} for folder in unlisted]
     return pd.DataFrame(found, columns=["path", "fault"])
 
 

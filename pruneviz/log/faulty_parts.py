@@ -9,6 +9,7 @@ from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.epoch_parts import complete_epochs, part_file
 from pruneviz.log.faulty_tables import key_columns, row_faults
+from pruneviz.log.faulty_values import ImpossibleValues
 from pruneviz.log.parquet import check_pages
 from pruneviz.log.part_chain import links_of
 from pruneviz.log.regular_files import is_something
@@ -46,12 +47,13 @@ def faults_of_parts(path: Path, spec: RunSpec) -> Iterator[str]:
 
 def _faults_of(part: Path, table: str, epoch: int, run: str) -> Iterator[str]:
     try:
-        check_pages(part, table)
+        values = ImpossibleValues(table)
+        check_pages(part, table, values.look)
         rows = key_columns(part, table)
     except LogError as error:
         yield str(error)
         return
-    for fault in row_faults(rows, table, run):
+    for fault in [*values.told(), *row_faults(rows, table, run)]:
         yield f"{part} {fault}"
     others = sorted(set(map(int, rows["epoch"].unique())) - {epoch})
     if others:

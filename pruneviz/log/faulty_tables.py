@@ -11,6 +11,7 @@ import pandas as pd
 from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.checksums import check_digest, check_size
+from pruneviz.log.faulty_values import ImpossibleValues
 from pruneviz.log.parquet import TablePart, check_file, check_pages, joined, read_file
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import read_run
@@ -48,7 +49,9 @@ def faults_of_tables(path: Path, spec: RunSpec) -> tuple[int | None, list[str]]:
             if name in sums:
                 check_size(file, sums[name])
                 check_digest(file, sums[name])
-            check_pages(file, name)
+            values = ImpossibleValues(name)
+            check_pages(file, name, values.look)
+            found += [f"{file} {fault}" for fault in values.told()]
             tables[name] = key_columns(file, name)
         except LogError as error:
             found.append(str(error))
@@ -163,6 +166,8 @@ def _mask_faults(filters: pd.DataFrame, rounds: pd.DataFrame) -> Iterator[tuple[
     if rounds.empty or ("weight" in filters and filters["weight"].notna().any()):
         return
     by = ["epoch", "layer"]
+    if filters["kept"].isna().any():
+        return  # named with the values of that table
     said = rounds.astype({"layer": "str"}).groupby(by)["kept"].last()
     kept = filters.astype({"layer": "str", "kept": "int64"}).groupby(by)["kept"].sum()
     both = said.to_frame("said").join(kept.to_frame("kept"), how="inner")

@@ -17,17 +17,19 @@ _logger = logging.getLogger("pruneviz")
 
 _MAGIC = set("*?[")  # characters of a glob pattern
 _USUAL = Path("data")  # where commands record by default, and the repository has recordings
+_MOST_FOLDERS = 100_000  # that are searched for runs
 _MOST_BESIDE = 8  # other folders that a message names
 
 Where = str | Path | Iterable[str | Path]
 
 
-def run_paths(where: Where) -> list[Path]:
+def run_paths(where: Where, unlisted: list[str] | None = None) -> list[Path]:
     """The run directories at or below some folders, each once.
 
     Args:
         where: A run directory, a folder with run directories, a glob pattern such as
             "data/*/seed?" (`**` stands for folders of any depth), or several of them.
+        unlisted: Gets a sentence for each folder that cannot be listed. Default: these are errors.
 
     Returns:
         Run directories in the order of `where`, sorted within each of its entries.
@@ -40,7 +42,7 @@ def run_paths(where: Where) -> list[Path]:
         raise LogError("no folder was given; name a run directory, or a folder with some")
     found: dict[Path, Path] = {}
     for entry in given:
-        for path in _runs_of(entry):
+        for path in _runs_of(entry, unlisted):
             found.setdefault(path.resolve(), path)
     return list(found.values())
 
@@ -136,11 +138,11 @@ def _entries(where: Where) -> list[str | Path]:
     return entries
 
 
-def _runs_of(entry: str | Path) -> list[Path]:
+def _runs_of(entry: str | Path, unlisted: list[str] | None = None) -> list[Path]:
     path = Path(entry)
     if path.is_dir():
-        found = _runs_below(path)
-        if not found:
+        found = _runs_below(path, unlisted)
+        if not found and not unlisted:
             nothing = f"{path} holds no recordings (no {SPEC_FILE} in it or below it)"
             raise LogError(f"{nothing}; {_advice(path)}")
         return found
@@ -148,8 +150,8 @@ def _runs_of(entry: str | Path) -> list[Path]:
         what = f"{path} is a file" if path.exists() else f"there is no folder {path}"
         raise LogError(f"{what}; {_advice(path)}")
     matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    found = [run for match in matches if match.is_dir() for run in _runs_below(match)]
-    if not found:
+    found = [run for match in matches if match.is_dir() for run in _runs_below(match, unlisted)]
+    if not found and not unlisted:
         what = f"matches {len(matches)} files and folders, none with" if matches else "matches no"
         raise LogError(f"the pattern {entry} {what} recordings; check it, or name a folder")
     return found
@@ -177,34 +179,50 @@ def _children(folder: Path) -> list[Path]:
         return []
 
 
-def _runs_below(folder: Path) -> list[Path]:
-    """Run directories at or below a folder, also linked ones, each once; links come last."""
+def _runs_below(folder: Path, unlisted: list[str] | None = None) -> list[Path]:
+    """Run directories at or below a folder, also linked ones, each once; links come last.
+
+    Folders are told apart by their numbers on the disk, as long paths are slow to resolve.
+    """
     found: list[Path] = []
     inside: list[Path] = []
-    seen: set[Path] = set()
+    seen: set[tuple[int, int]] = set()
     waiting = [(folder, False)]
     linked: list[tuple[Path, bool]] = []
     while waiting or linked:
         path, in_run = waiting.pop() if waiting else linked.pop()
-        real = path.resolve()
-        if real in seen:
+        try:
+            number, below = _inside(path)
+        except LogError as error:
+            if unlisted is None:
+                raise
+            unlisted.append(str(error))
             continue
-        seen.add(real)
+        if number is None or number in seen:
+            continue
+        seen.add(number)
+        if len(seen) > _MOST_FOLDERS:
+            raise LogError(
+                f"{folder} has more than {_MOST_FOLDERS:,} folders below it, with those that links "
+                "lead to; name the folder with the runs"
+            )
         is_run = holds_run(path)
         if is_run:
             (inside if in_run else found).append(path)
-        for below in filter(_may_hold_runs, _inside(path)):
-            (linked if below.is_symlink() else waiting).append((below, in_run or is_run))
+        for one in below:
+            (linked if one.is_symlink() else waiting).append((one, in_run or is_run))
     for path in inside:
         _logger.warning("%s lies inside another run and is left out; move it out of there", path)
     return sorted(found)
 
 
-def _inside(folder: Path) -> list[Path]:
+def _inside(folder: Path) -> tuple[tuple[int, int] | None, list[Path]]:
+    """The number of a folder on its disk, None if there is none, and the folders in it."""
     try:
-        return list(folder.iterdir())
+        here = folder.stat()
+        return (here.st_dev, here.st_ino), list(filter(_may_hold_runs, folder.iterdir()))
     except FileNotFoundError:  # removed meanwhile
-        return []
+        return None, []
     except OSError as error:
         raise LogError(
             f"{folder} cannot be searched for recordings ({error.strerror}); make it readable, or "

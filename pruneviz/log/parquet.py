@@ -8,7 +8,7 @@ so other columns and epochs are not read.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,11 +111,25 @@ def check_file(file: Path, table: str) -> None:
         checked_schema(file, table)
 
 
-def check_pages(file: Path, table: str) -> None:
-    """Read a file to its end, block by block, and raise the errors of `read_file`."""
-    with read_errors(file), open_table(file, checked_schema(file, table)) as opened:
-        for batch in opened.iter_batches(batch_size=_GROUP_ROWS):
-            check_rows(batch, table)
+def check_pages(
+    file: Path, table: str, look: Callable[[pa.RecordBatch], object] | None = None
+) -> None:
+    """Read a file to its end, block by block, and raise the errors of `read_file`.
+
+    Args:
+        file: The file.
+        table: Table name.
+        look: Gets every block of rows.
+    """
+    with read_errors(file):
+        held, texts = checked_schema(file, table), 0
+        with open_table(file, held) as opened:
+            for batch in opened.iter_batches(batch_size=_GROUP_ROWS):
+                check_rows(batch, table)
+                texts += text_bytes(pa.Table.from_batches([batch]), held)
+                check_texts(texts)
+                if look is not None:
+                    look(batch)
 
 
 def columns_of_file(file: Path, table: str) -> list[str]:

@@ -52,7 +52,7 @@ def readable_runs(where: Where, check: Callable[[Path], object]) -> Readable:
     """
     whole: list[Path] = []
     damaged: list[str] = []
-    for path in run_paths(where):
+    for path in run_paths(where, damaged):
         try:
             check(path)
         except (LogError, OSError) as error:

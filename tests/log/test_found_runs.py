@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pruneviz.errors import LogError
+from pruneviz.log import found_runs
 from pruneviz.log.found_runs import folders_beside, names_apart, run_paths
 
 RUNS = ("a/run0", "a/run1", "b/run0", "b/deep/er/run2")
@@ -166,3 +168,36 @@ def test_runs_whose_spec_is_lost_or_no_file_are_found(folder: Path) -> None:
     (folder / "b/run0/spec.json").unlink()
     os.mkfifo(folder / "b/run0/spec.json")
     assert [str(run.relative_to(folder)) for run in run_paths(folder)] == sorted(RUNS)
+
+
+def test_a_folder_that_cannot_be_listed_stops_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shut, plain = folder / "shut", Path.iterdir
+    shut.mkdir()
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path)
+
+    before = run_paths(folder)
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(LogError, match="cannot be searched"):
+        run_paths(folder)
+    unlisted: list[str] = []
+    assert run_paths(folder, unlisted) == before
+    (told,) = unlisted
+    assert told.startswith(f"{shut} cannot be searched for recordings (Permission denied)")
+
+
+def test_links_to_very_many_folders_end_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in range(12):
+        (tmp_path / "above" / str(place)).mkdir(parents=True)
+    _run_at(tmp_path / "mine" / "run0")
+    (tmp_path / "mine" / "root").symlink_to(tmp_path)
+    monkeypatch.setattr(found_runs, "_MOST_FOLDERS", 10)
+    with pytest.raises(LogError, match="more than 10 folders below it"):
+        run_paths(tmp_path / "mine")

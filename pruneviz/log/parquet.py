@@ -25,7 +25,7 @@ from pruneviz.log.files import disk_errors, write_over, write_whole
 from pruneviz.log.older_columns import names_now
 from pruneviz.log.regular_files import unreadable
 from pruneviz.log.table_files import check_rows, checked_schema, footer_of
-from pruneviz.log.table_rows import open_table, stored_rows
+from pruneviz.log.table_rows import check_texts, open_table, stored_rows, text_bytes
 
 # Smaller groups are hardly faster to read and make files larger (this size: by 0.4 %).
 _GROUP_ROWS = 1 << 16

@@ -32,7 +32,7 @@ def test_whole_runs_exit_with_0_and_unfinished_ones_are_named(runs: Path) -> Non
 
 def test_every_fault_is_a_line_and_they_exit_with_1(runs: Path) -> None:
     (runs / "whole" / "rounds.parquet").unlink()
-    (runs / "whole" / ".x.tmp").touch()
+    (runs / "whole" / ".x.17.tmp").touch()
     (runs / "thin" / "spec.json").write_text("{")
     done = invoke(runs / "thin", runs)
     assert done.exit_code == 1
@@ -40,7 +40,7 @@ def test_every_fault_is_a_line_and_they_exit_with_1(runs: Path) -> None:
     assert lines[0].startswith(f"{runs / 'thin' / 'spec.json'} is corrupt (")
     assert lines[-1] == "4 runs, 1 of them unfinished: 2 runs with faults"
     assert sum("rounds.parquet is missing" in line for line in lines) == 1
-    assert sum(".x.tmp is half-written" in line for line in lines) == 1
+    assert sum(".x.17.tmp is half-written" in line for line in lines) == 1
 
 
 def test_a_folder_without_runs_is_wrong_use(tmp_path: Path) -> None:

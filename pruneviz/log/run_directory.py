@@ -83,7 +83,8 @@ class RunLog:
                 make_folder(path / PARTS)
                 return cls(path, spec, PartChain.begin(path, lock))
             except BaseException:
-                lock.release(remove=_is_free(path))
+                # another process may have finished it meanwhile, which needs no lock any more
+                lock.release(remove=_is_free(path) or is_sealed(path))
                 raise
 
     @classmethod
@@ -377,17 +378,14 @@ def _is_free(path: Path) -> bool:
     """Whether there is nothing, or a folder with nothing but what a killed process left."""
     if not path.exists():
         return True
-    return path.is_dir() and all(
-        file.name == LOCK_FILE or is_unfinished(file) for file in path.iterdir()
-    )
+    inside = path.iterdir() if path.is_dir() else [path]
+    return all(file.name == LOCK_FILE or is_unfinished(file) for file in inside)
 
 
 def _check_unfinished(path: Path) -> None:
     if is_sealed(path):
-        raise LogError(
-            f"{path} is a finished run; there is nothing to resume, choose another folder or "
-            "delete it"
-        )
+        nothing = "there is nothing to resume, choose another folder or delete it"
+        raise LogError(f"{path} is a finished run; {nothing}")
 
 
 def _content_of(path: Path) -> str:

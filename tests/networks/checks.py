@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import copy
 import functools
-import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +23,7 @@ from pruneviz.errors import PrunevizError
 from tests.networks.refused import ALLOWED
 from tests.networks.subjects import Subject
 from tests.support.double_backward import call, in_float64, products, weight_of, worst_error
+from tests.support.time_limits import at_most
 
 EXACT = 3e-6  # largest error of float64, relative to a layer's largest value
 SINGLE = 2e-3  # largest error of float32, relative to the norm of the column
@@ -73,25 +72,6 @@ def check(subject: Subject, limit: int = 0) -> Row:
         if cells[name].text == "refused" and name not in ALLOWED.get(subject.title, ()):
             cells[name] = Cell("refused", False, f"must not be refused: {cells[name].why}")
     return Row(subject.name, subject.library, cells, time.process_time() - start)
-
-
-@contextmanager
-def at_most(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError inside after some seconds; 0 waits for ever."""
-    if not seconds:
-        yield
-        return
-
-    def stop(*signal_and_frame: object) -> None:
-        raise TimeoutError(f"not done after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def cell_of(found: Callable[[Context], Cell], context: Context) -> Cell:

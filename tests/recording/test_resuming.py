@@ -69,13 +69,14 @@ def test_a_loop_that_is_cut_off_anywhere_goes_on_bit_equal(tmp_path: Path, order
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("unit", ["filter", "weight"])
-@pytest.mark.parametrize("order", ORDERS)
+# Not single weights and a checkpoint that is saved first: their changes over the epoch between the
+# two are null (docs/log.md), as the network of the epoch before is gone.
+@pytest.mark.parametrize(
+    ("order", "unit"), [("after", "filter"), ("after", "weight"), ("before", "filter")]
+)
 def test_a_loop_that_is_cut_off_at_every_pair_of_points_goes_on_bit_equal(
     tmp_path: Path, order: str, unit: str
 ) -> None:
-    if (order, unit) == ("before", "weight"):
-        pytest.skip("changes of single weights need the network of the epoch before")
     whole = whole_of(tmp_path, unit=unit)
     (tmp_path / "all").mkdir()
     known = points(tmp_path / "all", order)

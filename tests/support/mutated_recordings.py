@@ -11,11 +11,9 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from pruneviz.log.runs import load
 from pruneviz.log.scan import scan
 from pruneviz.log.spec_file import FACTS_DIGEST
 from pruneviz.log.thinning import thin
+from tests.support.time_limits import at_most
 
 SECONDS = 60  # a reader that takes longer hangs; all take milliseconds
 LAYERS = ("features.0", "features.3")
@@ -386,22 +385,6 @@ class Hangs(BaseException):
     """A reader takes too long."""
 
 
-@contextmanager
-def time_limit(seconds: int = SECONDS) -> Iterator[None]:
-    """Raise `Hangs` in the main thread after some seconds."""
-
-    def stop(*_: object) -> None:
-        raise Hangs(f"no answer after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def numbers_of(folder: Path) -> dict[str, dict[str, pd.DataFrame]]:
     """All tables of each run below a folder, by run directory."""
     return {path.name: loaded(path) for path in sorted(folder.iterdir()) if path.is_dir()}
@@ -455,7 +438,7 @@ _WHOLE = "no faults"
 def _result(read: Callable[[], str]) -> tuple[str, str]:
     """Why a reader refused, and what is wrong with that; both "" where it read what it should."""
     try:
-        with time_limit(), warnings.catch_warnings(action="ignore"):
+        with at_most(SECONDS, Hangs), warnings.catch_warnings(action="ignore"):
             return read(), ""
     except PrunevizError as error:
         return str(error) or "refused", ""

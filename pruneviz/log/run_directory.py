@@ -105,8 +105,8 @@ class RunLog:
             # missing if the process was killed during creation
             make_folder(path / PARTS)
             parts = PartChain(path, lock, before.schema_version)
-        parts.warn_of_damage()
-        return cls(path, before, parts)
+            parts.warn_of_damage()
+            return cls(path, before, parts)
 
     @property
     def epochs(self) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -14,6 +15,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from pruneviz.console.stop_signals import STOP_SIGNALS
 from pruneviz.log.spec_file import is_sealed
 from pruneviz.plans.planning import plan_runs
 
@@ -22,6 +24,13 @@ torch.set_num_threads(1)
 # Processes that tests start are of one thread too: threads of several that share cores wait for
 # each other, at full load.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Signals that are ignored, as by `nohup` or in the background of a shell, stay ignored in the
+# commands that tests start, and could not stop them.
+for number in STOP_SIGNALS:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        is_interrupt = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
 
 # jsonschema, which nbformat loads, has this package build a parser of addresses, for seconds; it
 # does without, and no notebook has an address to check.

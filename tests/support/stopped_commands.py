@@ -101,19 +101,15 @@ class StoppedCommand:
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
-    """Start Python in a process group of its own, whatever signals this process ignores."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
+    """Start Python in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def stopped(

@@ -317,11 +317,14 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
     from pruneviz.console.processes import threads_each
     from pruneviz.experiment.campaign import check_data_sets, record_runs
     from pruneviz.experiment.parallel import runs_at_once
-    from pruneviz.experiment.setting import is_recorded
+    from pruneviz.experiment.setting import is_recorded, unreadable
     from pruneviz.log.leftovers import remove_leftovers
     from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
 
-    missing = [plan for plan in plans if not is_recorded(plan, setting)]
+    # a damaged run fails by itself, beside the others
+    missing = [
+        each for each in plans if unreadable(each, setting) or not is_recorded(each, setting)
+    ]
     remove_leftovers(setting.out / plan.run for plan in plans)
     if len(missing) < len(plans):
         done = len(plans) - len(missing)

@@ -31,6 +31,7 @@ from tests.support.plans import UNPRUNED
 
 OTHER = replace(UNPRUNED, run="vgg13-digits-unpruned-s1", seed=1)
 FAILING = replace(UNPRUNED, run="vgg13-digits-unpruned-s2", seed=2, train_per_class=10_000)
+DAMAGED = replace(UNPRUNED, run="vgg13-digits-unpruned-s3", seed=3)
 MISSING = replace(UNPRUNED, run="vgg13-cifar100-unpruned-s0", dataset="cifar100")
 SEALED = {"spec.json", *(f"{table}.parquet" for table in RunSpec("r").tables)}
 
@@ -51,10 +52,12 @@ def listed(result: Result) -> list[str]:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """Two runs in two processes, and a third that fails."""
+    """Two runs in two processes, a third that fails, and one that is damaged already."""
     out = tmp_path_factory.mktemp("recorded") / "set"
+    (out / DAMAGED.run).mkdir(parents=True)
+    (out / DAMAGED.run / "spec.json").write_text("{")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "plan_runs", lambda *options: [UNPRUNED, FAILING, OTHER])
+        patch.setattr(record, "plan_runs", lambda *options: [UNPRUNED, DAMAGED, FAILING, OTHER])
         return out, invoke("--out", out, "--device", "cpu", "--jobs", 2)
 
 
@@ -76,7 +79,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[RunPlan]:
 
 def test_each_run_is_recorded_in_a_process_of_its_own(recorded: tuple[Path, Result]) -> None:
     out, result = recorded
-    runs = pv.load(out)
+    runs = pv.load([out / plan.run for plan in (UNPRUNED, OTHER)])
     assert list(runs.spec["run"]) == [UNPRUNED.run, OTHER.run]
     epochs = runs.epochs.groupby("run", observed=True)["epoch"].apply(list)
     assert epochs.tolist() == [[0, 1, 2]] * 2
@@ -85,7 +88,7 @@ def test_each_run_is_recorded_in_a_process_of_its_own(recorded: tuple[Path, Resu
     for plan in (UNPRUNED, OTHER):
         assert set(files(out / plan.run)) == SEALED
     first = result.stdout.splitlines()[0]
-    assert first.startswith(f"recording 3 runs into {out}, 2 at a time; duration unknown until ")
+    assert first.startswith(f"recording 4 runs into {out}, 2 at a time; duration unknown until ")
     assert f"{UNPRUNED.run}: recorded 2 epochs, test accuracy " in result.stdout
 
 
@@ -94,9 +97,10 @@ def test_a_run_that_fails_does_not_stop_the_others_and_is_told(
 ) -> None:
     out, result = recorded
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: 1 of 3 runs failed; fix the cause and repeat")
+    assert result.stderr.startswith("error: 2 of 4 runs failed; fix the cause and repeat")
     assert f"{FAILING.run}: class 0" in result.stderr
     assert "but 10000 were asked for" in result.stderr
+    assert f"{DAMAGED.run}: {out / DAMAGED.run / 'spec.json'} is corrupt (" in result.stderr
     assert not (out / FAILING.run).exists()
 
 
@@ -268,7 +272,8 @@ def test_the_list_learns_durations_from_what_is_recorded(
     recorded: tuple[Path, Result], planned: list[RunPlan]
 ) -> None:
     planned[:] = [replace(UNPRUNED, run=f"new{seed}", seed=seed, epochs=599) for seed in (7, 8)]
-    seconds = 600 * pv.load(recorded[0]).spec["wall_seconds"].div(3).mean()
+    runs = pv.load([recorded[0] / plan.run for plan in (UNPRUNED, OTHER)])
+    seconds = 600 * runs.spec["wall_seconds"].div(3).mean()
     first, second, third, _ = invoke("--list", "--out", recorded[0], "--jobs", 1).stdout.split(
         "\n", 3
     )

@@ -42,15 +42,24 @@ def _clean(path: Path) -> None:
     try:
         sealed = is_sealed(path)  # again, as it may have been opened for further epochs
         if sealed:
-            remove_unfinished(path)
-            for file in list(leftovers(path)):
-                if file.name != LOCK_FILE and not file.is_dir():
-                    file.unlink(missing_ok=True)
-            for folder in _OURS:
-                with suppress(OSError):  # not empty, or not there
-                    (path / folder).rmdir()
+            remove_recording(path)
     finally:
         lock.release(remove=sealed)
+
+
+def remove_recording(path: Path) -> None:
+    """Remove what only the recording of a run needed, but for its lock.
+
+    Args:
+        path: Directory of a finished run.
+    """
+    remove_unfinished(path)
+    for file in list(leftovers(path)):
+        if file.name != LOCK_FILE and not file.is_dir():
+            file.unlink(missing_ok=True)
+    for folder in _OURS:
+        with suppress(OSError):  # not empty, or not there
+            (path / folder).rmdir()
 
 
 def leftovers(path: Path) -> Iterator[Path]:

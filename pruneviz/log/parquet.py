@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.files import disk_errors, write_over, write_whole
+from pruneviz.log.group_statistics import GroupStatistics
 from pruneviz.log.older_columns import names_now
 from pruneviz.log.regular_files import unreadable
 from pruneviz.log.table_files import check_rows, checked_schema, footer_of
@@ -114,22 +115,29 @@ def check_file(file: Path, table: str) -> None:
 def check_pages(
     file: Path, table: str, look: Callable[[pa.RecordBatch], object] | None = None
 ) -> None:
-    """Read a file to its end, block by block, and raise the errors of `read_file`.
+    """Read a file to its end, block by block.
 
     Args:
         file: The file.
         table: Table name.
         look: Gets every block of rows.
+
+    Raises:
+        LogError: As by `read_file`, or if the statistics in the footer are not those of the rows.
     """
     with read_errors(file):
         held, texts = checked_schema(file, table), 0
         with open_table(file, held) as opened:
-            for batch in opened.iter_batches(batch_size=_GROUP_ROWS):
-                check_rows(batch, table)
-                texts += text_bytes(pa.Table.from_batches([batch]), held)
-                check_texts(texts)
-                if look is not None:
-                    look(batch)
+            for group in range(opened.num_row_groups):
+                statistics = GroupStatistics(opened.metadata.row_group(group))
+                for batch in opened.iter_batches(batch_size=_GROUP_ROWS, row_groups=[group]):
+                    check_rows(batch, table)
+                    texts += text_bytes(pa.Table.from_batches([batch]), held)
+                    check_texts(texts)
+                    statistics.look(batch)
+                    if look is not None:
+                        look(batch)
+                statistics.check()
 
 
 def columns_of_file(file: Path, table: str) -> list[str]:

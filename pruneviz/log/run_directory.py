@@ -13,7 +13,6 @@ epoch is written last: an epoch without it is incomplete and not read.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from pruneviz.log.checksums import FileSum
 from pruneviz.log.epoch_parts import PARTS, complete_epochs, part_file, parts_of
 from pruneviz.log.files import disk_errors, is_unfinished, make_folder, remove_unfinished
 from pruneviz.log.flow_epochs import check_free, warn_of_left_out
+from pruneviz.log.leftovers import remove_recording
 from pruneviz.log.noted_facts import read_noted, write_noted
 from pruneviz.log.parquet import (
     TablePart,
@@ -281,10 +281,7 @@ class RunLog:
                 check_planned(self.path, self.epochs, self.planned, self.spec.epochs)
                 warn_of_left_out(self.path, set(self.flow) - set(self.epochs))
                 self._write_whole_tables()
-            remove_unfinished(self.path)
-            for folder in (self.path / PARTS, self.path / CHECKPOINTS):
-                if folder.exists():
-                    shutil.rmtree(folder)
+            remove_recording(self.path)
         if self._parts is not None:
             self._parts.lock.release(remove=True)
 

@@ -223,8 +223,13 @@ class Follower:
             return
         last = recorder.last_epoch
         if last is not None and (inside or last < done):
-            # the trainer has restored the network, and the log has none to compare it with
-            recorder.place.trust()
+            where = f"inside epoch {done + 1}" if inside else f"after epoch {done}"
+            raise LogError(
+                f"the checkpoint was saved {where} without the place of the recording, so nothing "
+                f"tells whether its network is the one that {self._out} recorded up to epoch "
+                f"{last}; resume from a checkpoint that was saved while this callback recorded, or "
+                "record into another folder"
+            )
         recorder.rewind(done if last is None else min(done, last))
 
     def _catch_up(self, recorder: Recorder, done: int, inside: bool) -> None:

@@ -30,14 +30,12 @@ class Place:
     Attributes:
         ahead: The epoch that has to be recorded first and the digest of its network, where a
             checkpoint is ahead of the log.
-        trusted: Whether a trainer vouches for the network.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self._hint = path, ""
         self._awaited: int | None = None
         self.ahead: tuple[int, str | None] | None = None
-        self.trusted = False
 
     @property
     def is_settled(self) -> bool:
@@ -47,11 +45,6 @@ class Place:
     def settle(self) -> None:
         """Note that the network is the one of the last epoch."""
         self._awaited, self._hint, self.ahead = None, "", None
-
-    def trust(self) -> None:
-        """Take the word of a trainer for the network, which was restored by itself."""
-        self.settle()
-        self.trusted = True
 
     def wait_for(self, epoch: int, hint: str = "") -> None:
         """Note that the network is not the one of the last epoch.

@@ -81,6 +81,8 @@ class RunSoFar:
             if what is not None:
                 self.place.wait_for(recorded.epochs[-1], what)
         self._take_up(recorded, same=what is None)
+        if what is None:
+            self._check_due_loss()
 
     @property
     def finished(self) -> bool:
@@ -145,7 +147,7 @@ class RunSoFar:
         """
         recorded = RecordedEpochs(self.log)
         kept = kept_by_rewind(self.log.path, recorded, epoch)
-        if kept is not None and not self.place.trusted:
+        if kept is not None:
             what = self._difference(recorded, kept)
             if what is not None:
                 raise mismatch_error(self.log.path, kept, what)
@@ -213,7 +215,7 @@ class RunSoFar:
         same = last is None or self._difference(recorded, last) is None
         self._take_up(recorded, same=same)
         self.place.settle()
-        self.place.trusted = self._loss_due = False
+        self._loss_due = False
 
     def _take_up(self, recorded: RecordedEpochs, *, same: bool) -> None:
         """Read what is needed of the recorded epochs.

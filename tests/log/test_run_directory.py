@@ -356,10 +356,20 @@ def fail_at(
     monkeypatch.setattr(owner, name, failing)
 
 
+def test_a_seal_leaves_files_of_a_person_in_folders_of_the_recording(unfinished: RunLog) -> None:
+    mine = {"checkpoint/best.pt", "parts/notes.txt", "notes.txt"}
+    (unfinished.path / "checkpoint").mkdir()
+    for name in mine:
+        (unfinished.path / name).write_text("mine")
+    unfinished.seal()
+    tables = {f"{name}.parquet" for name in unfinished.spec.tables}
+    assert set(listing(unfinished.path)) == mine | tables | {"spec.json"}
+
+
 SEAL_STEPS = [(os, "fsync", call) for call in range(0, 10, 2)] + [
     (Path, "replace", call) for call in range(5)
 ]
-SEAL_STEPS += [(pq, "write_table", 1), (shutil, "rmtree", 0)]
+SEAL_STEPS += [(pq, "write_table", 1), (Path, "unlink", 0)]
 
 
 @pytest.mark.parametrize(

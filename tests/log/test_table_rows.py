@@ -33,6 +33,8 @@ def test_wrong_statistics_of_a_footer_lose_no_rows(tmp_path: Path) -> None:
     assert rows.to_pydict() == {"note": ["c"]}
     assert read_file(file, "epochs", TablePart(("epoch",), (0, 7))).to_pydict() == {"epoch": [0]}
     assert read_file(file, "epochs", TablePart(epochs=(AT + 5,))).num_rows == 0
+    with pytest.raises(LogError, match=f"says epoch is {AT + 5} to {AT + 5}, it is {AT} to {AT}, "):
+        check_pages(file, "epochs")
 
 
 def test_one_long_text_that_all_rows_name_is_refused_before_it_is_repeated(

@@ -213,6 +213,11 @@ def test_a_resumed_training_has_the_log_of_an_uninterrupted_one(tmp_path: Path, 
     with pytest.raises(KeyError, match="power cut"):
         train(tmp_path / "kept", dynamics, Seeded(), PowerCut(), **saving)
     kept = min((tmp_path / "kept").glob("checkpoint-*"))
+    if how == "inside":
+        state = (kept / "pruneviz-cut.json").rename(tmp_path / "state.json")
+        with pytest.raises(LogError, match="inside epoch 2 without the place of the recording"):
+            train(tmp_path / "kept", dynamics, Seeded(), resume=str(kept), **saving)
+        state.rename(kept / "pruneviz-cut.json")
     dynamics = PruningDynamics(SAMPLE, tmp_path / "cut", **options)
     resumed = train(tmp_path / "kept", dynamics, Seeded(), resume=str(kept), **saving)
     assert_equal_weights(resumed, whole)

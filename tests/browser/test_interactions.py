@@ -364,6 +364,14 @@ def test_chosen_rows_are_followed_over_epochs(page: Shown, run: Runs) -> None:
     assert page.caption("trajectories").startswith("Choose filters in the scatter")
 
 
+def test_nine_curves_look_different(page: Shown) -> None:
+    looks = page.run(
+        "return [...Array(9).keys()].map((i) => lineOf('', [0], [0], i))"
+        ".map((line) => `${line.dash} ${line.colour}`)"
+    )
+    assert len(set(looks)) == 9
+
+
 @pytest.mark.parametrize(("how", "column"), [("x lowest", "theta_g"), ("y highest", "theta_hg")])
 def test_the_ten_most_extreme_rows_are_chosen_from_a_list(
     page: Shown, run: Runs, how: str, column: str

@@ -153,7 +153,7 @@ function legendKey(line) {
 
 /** @param {string} name @param {number[]} epochs @param {number[]} values @param {number} [place] @returns {Line} */
 function lineOf(name, epochs, values, place = 0) {
-  return { name, epochs, values, dash: [[], [7, 4], [2, 3]][place % 3], colour: ["accent", "second", "chosen"][place % 3] };
+  return { name, epochs, values, dash: [[], [7, 4], [2, 3]][place % 3], colour: ["accent", "second", "chosen"][(place + Math.floor(place / 3)) % 3] };
 }
 
 /** Whether a fact is an accuracy, as the recorder takes it. @param {string} name */

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pruneviz.errors import LogError
 
+_BLOCK = 1 << 16
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -50,12 +51,15 @@ def read_regular(file: Path, most: int) -> bytes:
     try:
         _require_regular(file, os.fstat(handle).st_mode)
         with os.fdopen(handle, "rb", closefd=False) as opened:
-            content = opened.read(most + 1)
+            content = bytearray()
+            # a read of so many bytes at once would take them, however small the file is
+            while len(content) <= most and (block := opened.read(_BLOCK)):
+                content += block
     finally:
         os.close(handle)
     if len(content) > most:
         raise LogError(f"{file} has more than {most:,} bytes, the most that such a file may have")
-    return content
+    return bytes(content)
 
 
 def unreadable(file: Path) -> LogError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ def test_a_file_and_a_link_to_one_are_read_up_to_their_bound(tmp_path: Path) -> 
         assert read_regular(tmp_path / name, 5) == b"12345"
         with pytest.raises(LogError, match=f"{name} has more than 4 bytes"):
             read_regular(tmp_path / name, 4)
+
+
+def test_a_small_file_takes_little_memory_whatever_its_bound(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    tracemalloc.start()
+    try:
+        assert read_regular(tmp_path / "file", 1 << 30) == b"12345"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_others_are_refused_without_waiting_for_them(

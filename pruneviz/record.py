@@ -317,14 +317,11 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
     from pruneviz.console.processes import threads_each
     from pruneviz.experiment.campaign import check_data_sets, record_runs
     from pruneviz.experiment.parallel import runs_at_once
-    from pruneviz.experiment.setting import is_recorded, unreadable
+    from pruneviz.experiment.setting import is_due
     from pruneviz.log.leftovers import remove_leftovers
     from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
 
-    # a damaged run fails by itself, beside the others
-    missing = [
-        each for each in plans if unreadable(each, setting) or not is_recorded(each, setting)
-    ]
+    missing = [plan for plan in plans if is_due(plan, setting)]
     remove_leftovers(setting.out / plan.run for plan in plans)
     if len(missing) < len(plans):
         done = len(plans) - len(missing)

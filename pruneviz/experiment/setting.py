@@ -108,6 +108,15 @@ def is_recorded(plan: RunPlan, setting: Setting) -> bool:
     return progress_of(plan, setting) == "recorded"
 
 
+def is_due(plan: RunPlan, setting: Setting) -> bool:
+    """Whether a run is to be recorded; a damaged one is too, and fails by itself.
+
+    Raises:
+        LogError: If the run was started with other options.
+    """
+    return bool(unreadable(plan, setting)) or not is_recorded(plan, setting)
+
+
 def check_measure(plan: RunPlan) -> None:
     """Check that filters can be ranked by the measure of a plan when its rounds prune.
 

@@ -139,7 +139,7 @@ def _entries(where: Where) -> list[str | Path]:
 
 
 def _runs_of(entry: str | Path, unlisted: list[str] | None = None) -> list[Path]:
-    path = Path(entry)
+    path = Path(entry).expanduser()
     if path.is_dir():
         found = _runs_below(path, unlisted)
         if not found and not unlisted:

@@ -14,6 +14,8 @@ from pruneviz.log.pruning_options import OPTION_NAMES, PruningOptions, kind_of, 
 from pruneviz.log.schema import SCHEMA_VERSION, TABLES
 from pruneviz.log.vocabulary import BN_MODES, MASK_RATIO, MASK_SCORES, ROW_KINDS, Kind
 
+PRUNED = "pruned"  # the fact of a run that was pruned although its spec names no rounds
+
 
 @dataclass(frozen=True)
 class RunSpec:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -21,9 +21,11 @@ from pruneviz.log.reopening import reopen
 from pruneviz.log.run_lock import check_idle
 from pruneviz.log.spec_file import SPEC_FILE
 from pruneviz.recording.epoch_facts import checked_facts
+from pruneviz.recording.kept_weights import load_tensors, save_tensors
 from pruneviz.recording.ranks import rank
 from pruneviz.recording.recorder import Recorder
 
+_TENSORS = ".safetensors"  # ending of the file of tensors of a state
 _logger = logging.getLogger("pruneviz")
 
 
@@ -48,7 +50,7 @@ class Follower:
                 f"{wrong[0]} is no option here; the run continues when the trainer does: "
                 f"{continuing}"
             )
-        self._sample, self._out, self._options = sample, Path(out), dict(options)
+        self._sample, self._out, self._options = sample, Path(out).expanduser(), dict(options)
         self._continuing = continuing
         self._recorder: Recorder | None = None
         self._write: Callable[..., None] | None = None
@@ -113,6 +115,9 @@ class Follower:
         """
         state = self.state(done)
         if state is not None and folder.is_dir():
+            tensors = state.pop("before", None)
+            if tensors:
+                save_tensors(tensors, self._state_file(folder).with_suffix(_TENSORS))
             text = json.dumps(state)
             with disk_errors(folder):
                 write_whole(self._state_file(folder), lambda file: file.write_text(text))
@@ -127,12 +132,13 @@ class Follower:
         if not file.is_file():
             return None
         try:
-            found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise LogError(
                 f"{file} is corrupt ({error}); resume from another checkpoint"
             ) from error
-        return found
+        tensors = file.with_suffix(_TENSORS)
+        return {**found, "before": load_tensors(tensors)} if tensors.is_file() else found
 
     def go_on(
         self,
@@ -162,8 +168,11 @@ class Follower:
         if rank() > 0:
             return
         if (self._out / SPEC_FILE).exists():
-            reopen(self._out)
-            self._recorder = self._opened(model, self._out, resume=True)
+            self._recorder = self._opened(model, self._out, resume="auto")
+            if self._recorder.finished and state is not None:
+                self._recorder.load_state_dict(state)  # raises before anything is changed
+                reopen(self._out)
+                self._recorder = self._opened(model, self._out, resume=True)
             self._go_back(self._recorder, done, inside, state)
         elif lost:
             raise LogError(
@@ -207,7 +216,9 @@ class Follower:
     def _state_file(self, folder: Path) -> Path:
         return folder / f"pruneviz-{self.run}.json"
 
-    def _opened(self, model: nn.Module, out: Path, *, resume: bool = False) -> Recorder:
+    def _opened(
+        self, model: nn.Module, out: Path, *, resume: bool | Literal["auto"] = False
+    ) -> Recorder:
         return Recorder(model, self._sample, out, resume=resume, **self._options)
 
     def _go_back(

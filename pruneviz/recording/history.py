@@ -27,6 +27,9 @@ class History:
         mask_score: Pruning measure of the masks, from `checked_mask_score`.
         tables: {epoch: table} of the initially known epochs.
         last: The last recorded epoch, which `tables` may lack; None before the first.
+
+    Attributes:
+        values: Columns that the values of a network decide.
     """
 
     def __init__(
@@ -38,7 +41,8 @@ class History:
     ) -> None:
         self._spec, self._mask_score, self.last = spec, mask_score, last
         keys = [name for name in mask_score.reads if name in _KEYS]
-        self._columns = [*keys, "kept", *schema.CHEAP_OF_UNIT[spec.unit]]
+        self.values = ["kept", *schema.CHEAP_OF_UNIT[spec.unit]]
+        self._columns = [*keys, *self.values]
         self._tables = {epoch: table[self._columns] for epoch, table in tables.items()}
 
     def changes(self, epoch: int, table: pd.DataFrame) -> dict[str, pd.Series]:
@@ -57,6 +61,10 @@ class History:
         previous = mask_scores(self._tables[self.last], self._mask_score)
         current = mask_scores(table, self._mask_score)
         return distance_between(previous, current, self._spec.mask_ratio)
+
+    def held(self) -> pd.DataFrame | None:
+        """Cheap columns of the last recorded epoch; None if they are not known."""
+        return None if self.last is None else self._tables.get(self.last)
 
     def remember(self, epoch: int, table: pd.DataFrame) -> None:
         """Store the cheap columns of a recorded epoch, and drop epochs no longer needed."""

@@ -12,8 +12,7 @@ from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.arguments import is_whole
 from pruneviz.log.run_directory import RunLog
-
-PRUNED = "pruned"  # the fact of a run that was pruned although its spec names no rounds
+from pruneviz.log.run_spec import PRUNED
 
 _REPAIR = "give pruner.counts().assign(round=1) after the first round, and so on"
 _NEEDED = ("round", "layer", "layer_index", "filters", "kept")

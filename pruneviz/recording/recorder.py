@@ -145,7 +145,8 @@ class Recorder(Resumable):
         self.records = every_rank or rank() == 0
         check_resume(resume, measure_last)
         self.finished, self._closed, self._unwritten = False, False, False
-        out = Path(out).absolute()  # the same folder, also after a change of the working one
+        # the same folder, also after a change of the working one
+        out = Path(out).expanduser().absolute()
         self._path, self._shown = out, Showing(out, device)
         if not self.records:
             self._idle_epoch = last_epoch_of(out) if resume else None

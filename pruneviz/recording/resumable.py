@@ -70,7 +70,10 @@ class Resumable:
         return epoch
 
     def state_dict(self, epoch: int | None = None) -> dict[str, Any]:
-        """Where the recording stands, for your own checkpoint: plain numbers and texts.
+        """Where the recording stands, for your own checkpoint: numbers and texts.
+
+        For single weights and `update_size` also tensors, if the network has changed since the last
+        epoch was recorded: the next epoch is compared with it as it was.
 
         Args:
             epoch: Number of complete epochs of the network. Default: `last_epoch`, or the next one

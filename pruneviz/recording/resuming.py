@@ -100,11 +100,12 @@ def ahead_error(path: Path, epoch: int) -> LogError:
         epoch: The epoch of the network.
     """
     return LogError(
-        f"the network of the checkpoint is ahead of {path}: it was saved before epoch {epoch} was "
-        f"recorded; call recorder.after_epoch({epoch}) now, before training goes on, and start the "
-        f"loop at epoch {epoch + 1}. A checkpoint that is saved after after_epoch needs no such "
-        "call; one of a network that was changed after it was recorded, such as pruned, is saved "
-        f"with recorder.state_dict({epoch - 1})"
+        f"the network of the checkpoint is ahead of {path}, which lacks it: if it was trained for "
+        f"{epoch} epochs, and saved before the last was recorded, call "
+        f"recorder.after_epoch({epoch}) now, before training goes on, and start the loop at epoch "
+        f"{epoch + 1}. If it was only changed after it was recorded, such as pruned, or is another "
+        "one than the averaged network that is recorded, do not: save such checkpoints with "
+        f"recorder.state_dict({epoch - 1}), and resume from one of these"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pruneviz.analysis.measures import Measure
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import is_sealed
+from pruneviz.recording.before_change import BeforeChange
 from pruneviz.recording.bits import network_digest
 from pruneviz.recording.epoch_facts import EpochFacts
 from pruneviz.recording.history import History, recorded_history
@@ -170,9 +172,20 @@ class RunSoFar:
         now = self._state_now()
         spec = self.log.spec
         trained = epoch_of(epoch, self.last, self._digest, now.network)
-        return RunState(
-            spec.run, spec.created, self.last, trained, now.sample, now.options, now.network
+        changed = None in (now.network, self._digest) or now.network != self._digest
+        before = self._before.tensors() if changed and self._before.is_needed else None
+        return replace(
+            now,
+            created=spec.created,
+            last_epoch=self.last,
+            epoch=trained,
+            recorded=self._digest,
+            before=before,
         )
+
+    @property
+    def _before(self) -> BeforeChange:
+        return BeforeChange(self.history, self._subject.cheap, self._spec.unit)
 
     def load(self, given: object) -> None:
         """Go on at the place of a state, whose network was restored.
@@ -186,8 +199,6 @@ class RunSoFar:
         recorded = RecordedEpochs(self.log)
         state.check_run(path, now)
         state.check_recorded(path, recorded, self.log.spec.created)
-        if self.finished:
-            return
         last = kept = state.last_epoch
         what = None
         if state.network is not None and now.network is not None:
@@ -196,19 +207,24 @@ class RunSoFar:
             what = self._difference(recorded, last)
         if what is not None:
             raise other_network_error(path, last, what)
+        if self.finished:
+            return
         if state.is_ahead or last is None:
             # it may have been recorded after the checkpoint was saved
             found = recorded.like(now.network, after=-1 if last is None else last)
             kept = last if found is None else found
         if kept is not None and recorded.like(now.network, after=kept - 1) == kept:
             self._check_loss(recorded, kept)
-        self._drop_after(-1 if kept is None else kept)
+        same = self._drop_after(-1 if kept is None else kept)
+        if kept == last and not same:
+            self._before.restore(path, state.before or {})
         if state.is_ahead and kept == last:
             assert state.epoch is not None, "a state that is ahead has an epoch"
             self.place.ahead = state.epoch, now.network
             raise ahead_error(path, state.epoch)
 
-    def _drop_after(self, epoch: int) -> None:
+    def _drop_after(self, epoch: int) -> bool:
+        """Drop later epochs; whether the network is the one of the last that is left."""
         self.log.drop_after(epoch)
         recorded = RecordedEpochs(self.log)
         last = recorded.epochs[-1] if recorded.epochs else None
@@ -216,6 +232,7 @@ class RunSoFar:
         self._take_up(recorded, same=same)
         self.place.settle()
         self._loss_due = False
+        return same
 
     def _take_up(self, recorded: RecordedEpochs, *, same: bool) -> None:
         """Read what is needed of the recorded epochs.

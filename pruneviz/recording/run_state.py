@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from pruneviz.errors import LogError
 from pruneviz.log.arguments import is_whole
 from pruneviz.log.run_spec import RunSpec
+from pruneviz.recording.bits import differing_parts
 from pruneviz.recording.recorded_epochs import RecordedEpochs
 
+_BEFORE = "before"
 _DIGEST = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{16}){1,2}")
 _OTHER = "restore a checkpoint of this run, or record into another folder"
 
@@ -31,6 +35,8 @@ class RunState:
         sample: Digest of the measurement sample.
         options: How the run is measured, as JSON.
         network: Digest of the network.
+        recorded: Digest of the network as it was recorded at the last epoch.
+        before: Tensors of `BeforeChange`, where that was another one and they are needed.
     """
 
     run: str
@@ -40,6 +46,8 @@ class RunState:
     sample: str | None
     options: str | None
     network: str | None
+    recorded: str | None = None
+    before: Mapping[str, Tensor] | None = None
 
     @classmethod
     def of(cls, state: object) -> RunState:
@@ -48,19 +56,22 @@ class RunState:
         Raises:
             LogError: If it is none.
         """
-        names = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls) if field.name != _BEFORE]
         given = dict(state) if isinstance(state, Mapping) else {}
         if not set(names) <= given.keys():
             raise LogError(
                 f"load_state_dict got {type(state).__name__}, which is no state of a recorder; "
                 "give what recorder.state_dict() returned when the checkpoint was saved"
             )
-        found = cls(**{name: given[name] for name in names})
+        found = cls(**{name: given[name] for name in names}, before=given.get(_BEFORE))
         numbers = [found.last_epoch, found.epoch]
-        texts = [found.run, found.created, found.sample, found.options, found.network]
+        texts = [getattr(found, name) for name in names if name not in ("last_epoch", "epoch")]
         whole = all(value is None or is_whole(value) for value in numbers)
+        before = found.before or {}
         if (
             not whole
+            or not isinstance(before, Mapping)
+            or not all(isinstance(value, Tensor) for value in before.values())
             or found.run is None
             or not all(value is None or isinstance(value, str) for value in texts)
         ):
@@ -68,8 +79,9 @@ class RunState:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """The state for `torch.save`, JSON and the like."""
-        return asdict(self)
+        """The state for `torch.save`; for JSON and the like too, if it holds no tensors."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if name != _BEFORE or value}
 
     def check_run(self, path: Path, now: RunState) -> None:
         """Check that a recorder records the run of this state, as before.
@@ -90,8 +102,9 @@ class RunState:
         if any(was is None and given is not None for was, given in held):
             raise _damaged_error()
         was, given = (_options_of(state.options) for state in (self, now))
-        if self.network is not None and not _DIGEST.fullmatch(self.network):
-            raise _damaged_error()
+        for digest in (self.network, self.recorded):
+            if digest is not None and not _DIGEST.fullmatch(digest):
+                raise _damaged_error()
         if given and not was:
             raise _damaged_error()
         if self.run != now.run:
@@ -147,6 +160,15 @@ class RunState:
             raise LogError(
                 f"the checkpoint is of a recording of {self.run} that was begun at {self.created}, "
                 f"and {path} was begun at {created}; {_OTHER}"
+            )
+        held_now = recorded.digest(last)
+        if self.recorded is None and held_now is not None:
+            raise _damaged_error()
+        if held_now is not None and differing_parts(str(self.recorded), held_now):
+            raise LogError(
+                f"epoch {last} of {path} was recorded anew after the checkpoint was saved, with "
+                "another network; resume from a checkpoint of that later training, or from one of "
+                "an epoch before the two part, or record into another folder"
             )
 
     @property

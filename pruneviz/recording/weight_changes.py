@@ -68,6 +68,25 @@ class WeightChanges:
         if epoch == 0:
             self._initial = weights
 
+    @property
+    def compares_epochs(self) -> bool:
+        """Whether a column compares an epoch with the one before."""
+        return _UPDATE in self.columns
+
+    def held(self, epoch: int) -> Mapping[str, Tensor]:
+        """The weights of an epoch, for `update_size` of the next one; none if they are not held."""
+        return self._held.get(epoch, {}) if self.compares_epochs else {}
+
+    def fits(self, weights: Mapping[str, Tensor]) -> bool:
+        """Whether weights are by name and shape those that `held` would return."""
+        shapes = {name: w.shape for name, w in self._weights().items() if self.compares_epochs}
+        return {name: w.shape for name, w in weights.items()} == shapes
+
+    def hold(self, epoch: int, weights: Mapping[str, Tensor]) -> None:
+        """Hold weights as those of an epoch."""
+        now = self._weights()
+        self._held = {epoch: {name: w.to(now[name].device) for name, w in weights.items()}}
+
     def write(self, folder: Path, epoch: int) -> None:
         """Keep the held weights of epoch 0 in a folder, for a resume.
 

@@ -356,6 +356,16 @@ def fail_at(
     monkeypatch.setattr(owner, name, failing)
 
 
+def test_a_run_whose_parts_lie_elsewhere_is_sealed(unfinished: RunLog, tmp_path: Path) -> None:
+    parts = unfinished.path / "parts"
+    parts.rename(tmp_path / "scratch")
+    parts.symlink_to(tmp_path / "scratch")
+    unfinished.seal()
+    unfinished.seal()
+    assert load(unfinished.path).epochs["epoch"].tolist() == [0, 1]
+    assert not any((tmp_path / "scratch").iterdir())
+
+
 def test_a_seal_leaves_files_of_a_person_in_folders_of_the_recording(unfinished: RunLog) -> None:
     mine = {"checkpoint/best.pt", "parts/notes.txt", "notes.txt"}
     (unfinished.path / "checkpoint").mkdir()

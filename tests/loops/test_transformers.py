@@ -21,6 +21,7 @@ from transformers import (
 
 import pruneviz as pv
 from pruneviz.errors import LogError
+from pruneviz.log.spec_file import is_sealed
 from pruneviz.loops.transformers import PruningDynamics, mean_loss
 from tests.support.short_recordings import SAMPLE, assert_same_tables, at, network
 
@@ -234,6 +235,10 @@ def test_steps_are_recorded_as_intervals(tmp_path: Path) -> None:
 def test_a_finished_training_can_be_made_longer(tmp_path: Path) -> None:
     saving = {"save_strategy": "epoch", "lr_scheduler_kwargs": {}}
     train(tmp_path / "t", PruningDynamics(SAMPLE, tmp_path / "run"), num_train_epochs=1, **saving)
+    other = SAMPLE[0] + 1, SAMPLE[1]
+    with pytest.raises(LogError, match="was started with another sample"):
+        train(tmp_path / "t", PruningDynamics(other, tmp_path / "run"), resume=True, **saving)
+    assert is_sealed(tmp_path / "run")
     dynamics = PruningDynamics(SAMPLE, tmp_path / "run")
     train(tmp_path / "t", dynamics, resume=True, **saving)
     assert pv.load(tmp_path / "run").epochs["epoch"].tolist() == [0, 1, 2, 3]

@@ -69,11 +69,8 @@ def test_a_loop_that_is_cut_off_anywhere_goes_on_bit_equal(tmp_path: Path, order
 
 
 @pytest.mark.soak
-# Not single weights and a checkpoint that is saved first: their changes over the epoch between the
-# two are null (docs/log.md), as the network of the epoch before is gone.
-@pytest.mark.parametrize(
-    ("order", "unit"), [("after", "filter"), ("after", "weight"), ("before", "filter")]
-)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("unit", ["filter", "weight"])
 def test_a_loop_that_is_cut_off_at_every_pair_of_points_goes_on_bit_equal(
     tmp_path: Path, order: str, unit: str
 ) -> None:
@@ -410,6 +407,9 @@ def test_a_state_is_plain_and_of_one_run(tmp_path: Path) -> None:
         *(({**state, name: None}, "is damaged") for name in ("sample", "network", "run")),
         *(({**state, name: 3}, "is damaged") for name in ("sample", "network", "created")),
         ({**state, "network": "x"}, "is damaged"),
+        ({**state, "recorded": "x"}, "is damaged"),
+        ({**state, "recorded": None}, "is damaged"),
+        ({**state, "before": {"rows/theta": 3}}, "is damaged"),
         ({**state, "sample": "0"}, "recorded on another sample"),
         ({**state, "options": '{"lag": 7}'}, "other options: lag was 7, now 1"),
         ({**state, "last_epoch": 5, "epoch": 5}, r"lacks: it ends after epoch 0.*rewind\(0\)"),
@@ -442,6 +442,90 @@ def test_a_network_that_is_pruned_after_it_was_recorded_says_its_epoch(
     for wrong in (0, -1, 1.5):
         with pytest.raises(LogError, match="the last recorded one"):
             again.state_dict(wrong)  # type: ignore[arg-type]
+
+
+def _loop(folder: Path, until: int, rate: float = 0.1, **options: Any) -> dict[int, dict[str, Any]]:
+    """Record up to an epoch, from the checkpoint of the start; the checkpoints of all epochs."""
+    model, saved = network(torch.float64), {}
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    recorder = pv.Recorder(model, SAMPLE, folder / "run", resume="auto", **options)
+    held = folder / "held.pt"
+    if held.exists():
+        state = torch.load(held, weights_only=True)
+        model.load_state_dict(state["model"])
+        recorder.load_state_dict(state["recorder"])
+    for epoch in range(recorder.next_epoch(), until + 1):
+        if epoch:
+            train(model, optimizer, epoch)
+        recorder.after_epoch(epoch)
+        saved[epoch] = {
+            "model": {name: value.clone() for name, value in model.state_dict().items()},
+            "recorder": recorder.state_dict(),
+        }
+    return saved
+
+
+def test_a_checkpoint_of_an_abandoned_training_is_refused(tmp_path: Path) -> None:
+    first = _loop(tmp_path, 4)
+    torch.save(first[2], tmp_path / "held.pt")
+    _loop(tmp_path, 5, rate=0.5)
+    torch.save(first[4], tmp_path / "held.pt")
+    with pytest.raises(LogError, match=r"epoch 4 of .* was recorded anew after the checkpoint"):
+        _loop(tmp_path, 6)
+    torch.save(first[2], tmp_path / "held.pt")  # both have it
+    _loop(tmp_path, 4)
+    torch.save(first[4], tmp_path / "held.pt")  # the same training again
+    _loop(tmp_path, 5)
+    _loop(tmp_path / "whole", 5)
+    assert_same_tables(
+        pv.load(tmp_path / "run", unfinished="include"),
+        pv.load(tmp_path / "whole" / "run", unfinished="include"),
+    )
+
+
+def _trained_statistics(model: nn.Module) -> None:
+    model.train()(SAMPLE[0].double())
+
+
+def _pruned(model: nn.Module) -> None:
+    pv.Pruner(model, SAMPLE[0].double()).prune_filters({"4": [1]})
+
+
+def _half_an_epoch(model: nn.Module) -> None:
+    train(model, torch.optim.SGD(model.parameters(), lr=0.1), 77)
+
+
+@pytest.mark.parametrize("change", [_trained_statistics, _pruned, _half_an_epoch])
+@pytest.mark.parametrize("options", [{"unit": "weight"}, {"columns": ["update_size", "theta_g"]}])
+def test_the_next_epoch_is_compared_with_the_network_as_it_was_recorded(
+    tmp_path: Path, change: Callable[[nn.Module], None], options: dict[str, Any]
+) -> None:
+    def recorder(model: nn.Module, name: str) -> pv.Recorder:
+        return pv.Recorder(model, SAMPLE, tmp_path / name, 1, resume="auto", **options)
+
+    model = network(torch.float64)
+    whole, cut = recorder(model, "whole"), recorder(model, "cut")
+    for each in (whole, cut):
+        each.after_epoch(0)
+    change(model)
+    torch.save(cut.state_dict(0), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    again = recorder(model, "cut")
+    again.load_state_dict(state)
+    if change is not _trained_statistics:
+        del state["before"]
+        with pytest.raises(LogError, match=r"lacks the network of epoch 0 of .*after_epoch\(0\)"):
+            recorder(model, "cut").load_state_dict(state)
+        again = recorder(model, "cut")
+        again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    _half_an_epoch(model)
+    for each in (whole, again):
+        each.after_epoch(1)
+        each.close()
+    found = pv.load(tmp_path / "cut")
+    assert_same_tables(found, pv.load(tmp_path / "whole"))
+    change_column = "theta_delta" if "unit" in options else "update_size"
+    assert found.filters.loc[found.filters["epoch"] == 1, change_column].notna().any()
 
 
 def test_statistics_that_an_evaluation_moves_are_no_further_training(tmp_path: Path) -> None:
@@ -494,6 +578,33 @@ def test_a_finished_run_goes_on_only_with_its_network(tmp_path: Path) -> None:
         again.rewind(2)
     assert_same_tables(pv.load(tmp_path / "run", unfinished="error"), before)
     pv.Recorder(model, SAMPLE, tmp_path / "run", resume="auto").rewind(2)
+
+
+def test_a_run_that_goes_back_behind_its_pruning_is_not_pruned(tmp_path: Path) -> None:
+    model = network()
+    recorder = pv.Recorder(model, SAMPLE, tmp_path / "run")
+    recorder.after_epoch(0)
+    start = copy.deepcopy(model)
+    pv.Pruner(model, SAMPLE[0]).prune_filters({"4": [1]})
+    recorder.after_epoch(1)
+    recorder.close()
+    assert pv.load(tmp_path / "run").spec["pruned"].tolist() == [True]
+    again = pv.Recorder(start, SAMPLE, tmp_path / "run", resume="auto")
+    again.rewind(0)
+    train_epoch(start, 1)
+    again.after_epoch(1)
+    again.close()
+    runs = pv.load(tmp_path / "run")
+    assert "pruned" not in runs.spec and len(runs.select(rounds=0).spec) == 1
+
+
+def test_a_folder_at_home_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    record(network(), "~/runs/one", epochs=1)  # type: ignore[arg-type]
+    assert (tmp_path / "runs" / "one" / "spec.json").is_file() and not Path("~").exists()
+    assert pv.load("~/runs").spec["run"].tolist() == ["one"]
 
 
 def test_logs_without_digests_are_compared_by_their_columns(

@@ -17,25 +17,16 @@ from pruneviz.errors import LogError
 
 
 class GroupStatistics:
-    """Missing values, and the lowest and highest value, of every column of a group of rows.
+    """Missing values, and the lowest and highest value, of every column of a group of rows."""
 
-    Args:
-        said: What the footer says of the group.
-    """
-
-    def __init__(self, said: pq.RowGroupMetaData) -> None:
-        columns = [said.column(place) for place in range(said.num_columns)]
-        self._said = {column.path_in_schema: column.statistics for column in columns}
-        self._nulls = dict.fromkeys(self._said, 0)
+    def __init__(self) -> None:
+        self._nulls: dict[str, int] = {}
         self._between: dict[str, tuple[Any, Any]] = {}
 
     def look(self, rows: pa.RecordBatch) -> None:
         """Take in rows of the group."""
-        for name in set(self._said) & set(rows.schema.names):
-            values = rows.column(name)
-            self._nulls[name] += values.null_count
-            if self._said[name] is None or not self._said[name].has_min_max:
-                continue
+        for name, values in zip(rows.schema.names, rows.columns, strict=True):
+            self._nulls[name] = self._nulls.get(name, 0) + values.null_count
             if pa.types.is_dictionary(values.type):
                 values = values.dictionary.take(values.indices.unique())
             found = pc.min_max(values).as_py()
@@ -43,20 +34,36 @@ class GroupStatistics:
                 before = self._between.get(name, (found["min"], found["max"]))
                 self._between[name] = min(before[0], found["min"]), max(before[1], found["max"])
 
-    def check(self) -> None:
-        """Raise a `LogError` if the footer says something else."""
-        for fault in self._faults():
-            raise LogError(
-                f"its footer says {fault}, so that other programs would leave out rows; restore it "
-                "from a backup, or record the run again"
-            )
+    def check(self, footer: pq.FileMetaData, group: int) -> None:
+        """Compare the rows of a group with what the footer says of them.
 
-    def _faults(self) -> Iterator[str]:
-        for name, said in self._said.items():
-            if said is None:
-                continue
-            if said.has_null_count and said.null_count != self._nulls[name]:
-                yield f"{said.null_count} values of {name} are missing, {self._nulls[name]} are"
-            low, high = self._between.get(name, (None, None))
-            if low is not None and not (said.min <= low and high <= said.max):
-                yield f"{name} is {said.min} to {said.max}, it is {low} to {high}"
+        Args:
+            footer: What the file says.
+            group: Number of the group, all of whose rows were looked at: Arrow ends the process
+                when it is asked for a column that it could not read.
+
+        Raises:
+            LogError: If it says something else.
+        """
+        said = footer.row_group(group)
+        for place in range(said.num_columns):
+            for fault in self._faults(said.column(place), footer.schema.column(place)):
+                raise LogError(
+                    f"its footer says {fault}, so that other programs would leave out rows; "
+                    "restore it from a backup, or record the run again"
+                )
+
+    def _faults(self, column: pq.ColumnChunkMetaData, of: pq.ColumnSchema) -> Iterator[str]:
+        name = column.path_in_schema
+        # asked for statistics of another type, Arrow ends the process
+        if column.physical_type != of.physical_type:
+            yield f"{name} is {column.physical_type} and {of.physical_type}"
+            return
+        said = column.statistics
+        if said is None or name not in self._nulls:
+            return
+        if said.has_null_count and said.null_count != self._nulls[name]:
+            yield f"{said.null_count} values of {name} are missing, {self._nulls[name]} are"
+        low, high = self._between.get(name, (None, None))
+        if said.has_min_max and low is not None and not (said.min <= low and high <= said.max):
+            yield f"{name} is {said.min} to {said.max}, it is {low} to {high}"

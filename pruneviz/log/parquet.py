@@ -25,7 +25,7 @@ from pruneviz.log.files import disk_errors, write_over, write_whole
 from pruneviz.log.group_statistics import GroupStatistics
 from pruneviz.log.older_columns import names_now
 from pruneviz.log.regular_files import unreadable
-from pruneviz.log.table_files import check_rows, checked_schema, footer_of
+from pruneviz.log.table_files import check_rows, checked_schema
 from pruneviz.log.table_rows import check_texts, open_table, stored_rows, text_bytes
 
 # Smaller groups are hardly faster to read and make files larger (this size: by 0.4 %).
@@ -129,7 +129,7 @@ def check_pages(
         held, texts = checked_schema(file, table), 0
         with open_table(file, held) as opened:
             for group in range(opened.num_row_groups):
-                statistics = GroupStatistics(opened.metadata.row_group(group))
+                statistics = GroupStatistics()
                 for batch in opened.iter_batches(batch_size=_GROUP_ROWS, row_groups=[group]):
                     check_rows(batch, table)
                     texts += text_bytes(pa.Table.from_batches([batch]), held)
@@ -137,7 +137,7 @@ def check_pages(
                     statistics.look(batch)
                     if look is not None:
                         look(batch)
-                statistics.check()
+                statistics.check(opened.metadata, group)
 
 
 def columns_of_file(file: Path, table: str) -> list[str]:
@@ -147,14 +147,12 @@ def columns_of_file(file: Path, table: str) -> list[str]:
 
 
 def columns_with_values(file: Path, table: str) -> list[str]:
-    """Columns of a file that are not null in every row, found without reading rows."""
+    """Columns of a file that are not null in every row; each is read up to its first value."""
     with read_errors(file):
-        names = names_now(table, checked_schema(file, table).names)
-        footer = footer_of(file)
-        groups = [footer.row_group(place) for place in range(footer.num_row_groups)]
-        return [
-            name for place, name in enumerate(names) if any(_has_value(g, place) for g in groups)
-        ]
+        held = checked_schema(file, table)
+        with open_table(file, held) as opened:
+            named = zip(names_now(table, held.names), held.names, strict=True)
+            return [name for name, stored in named if _has_value(opened, stored)]
 
 
 def renamed_run(rows: pa.Table, run: str) -> pa.Table:
@@ -320,12 +318,10 @@ def read_errors(file: Path) -> Iterator[None]:
         raise corrupt(file, error) from error
 
 
-def _has_value(group: pq.RowGroupMetaData, column: int) -> bool:
-    if not group.num_rows:
-        return False
-    counts = group.column(column).statistics
-    # without statistics nobody knows, and the column counts as recorded
-    return counts is None or not counts.has_null_count or counts.null_count < group.num_rows
+def _has_value(opened: pq.ParquetFile, column: str) -> bool:
+    groups = range(opened.num_row_groups)
+    rows = (opened.read_row_group(group, columns=[column]) for group in groups)
+    return any(held.column(0).null_count < held.num_rows for held in rows)
 
 
 def _check_same_types(parts: Sequence[pa.Table], table: str) -> None:

@@ -139,7 +139,7 @@ class Runs:
     def recorded(self, table: str = "filters") -> list[str]:
         """Columns of a table that have a value in any run, in the order of the table.
 
-        Reads no rows of finished runs.
+        Of finished runs each column is read up to its first value.
 
         Args:
             table: Table name.

@@ -31,10 +31,10 @@ def test_what_arrow_writes_is_right(tmp_path: Path, size: int) -> None:
     pq.write_table(ROWS, tmp_path / "rows.parquet", row_group_size=size)
     opened = pq.ParquetFile(tmp_path / "rows.parquet", read_dictionary=["text"])
     for group in range(opened.num_row_groups):
-        statistics = GroupStatistics(opened.metadata.row_group(group))
+        statistics = GroupStatistics()
         for batch in opened.iter_batches(batch_size=2, row_groups=[group]):
             statistics.look(batch)
-        statistics.check()
+        statistics.check(opened.metadata, group)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,14 @@ def test_what_differs_is_told(tmp_path: Path, column: str, lie: dict[str, Any], 
     true = opened.metadata.row_group(0).column(ROWS.column_names.index(column)).statistics
     names = ("has_null_count", "null_count", "has_min_max", "min", "max")
     facts = {name: getattr(true, name) for name in names} | lie
-    said = SimpleNamespace(path_in_schema=column, statistics=SimpleNamespace(**facts))
-    group: Any = SimpleNamespace(num_columns=1, column=lambda place: said)
-    statistics = GroupStatistics(group)
+    said = SimpleNamespace(
+        path_in_schema=column, physical_type="INT32", statistics=SimpleNamespace(**facts)
+    )
+    group = SimpleNamespace(num_columns=1, column=lambda place: said)
+    of = SimpleNamespace(column=lambda place: SimpleNamespace(physical_type="INT32"))
+    footer: Any = SimpleNamespace(row_group=lambda place: group, schema=of)
+    statistics = GroupStatistics()
     for batch in ROWS.to_batches():
         statistics.look(batch)
     with pytest.raises(LogError, match=told):
-        statistics.check()
+        statistics.check(footer, 0)

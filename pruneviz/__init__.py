@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pruneviz.analysis.robustness import leave_one_layer_out as leave_one_layer_out
     from pruneviz.analysis.robustness import robustness as robustness
     from pruneviz.analysis.scores import score as score
+    from pruneviz.engines.executors import executor as executor
     from pruneviz.experiment.datasets import load_dataset as load_dataset
     from pruneviz.experiment.images import balanced_sample as balanced_sample
     from pruneviz.experiment.images import normalise as normalise
@@ -92,6 +93,7 @@ _HOMES = {
     "delta_loss": "pruneviz.measuring.oracle",
     "draw": "pruneviz.figures.draw",
     "eigen_share": "pruneviz.analysis.eigen_direction",
+    "executor": "pruneviz.engines.executors",
     "faults": "pruneviz.log.faults",
     "filter_column": "pruneviz.log.schema",
     "holm": "pruneviz.analysis.multiple",

@@ -19,6 +19,8 @@ from pruneviz.console.command import (
 from pruneviz.console.options import Download, ImagesFolder, Jobs, completing, one_of, options_of
 from pruneviz.console.stop_signals import ended_at_once
 from pruneviz.console.words import counted
+from pruneviz.engines.command_options import with_engine
+from pruneviz.engines.engine import LOCAL, Engine
 from pruneviz.errors import PresetError
 from pruneviz.log.pruning_options import PruningOptions, option_help
 from pruneviz.log.vocabulary import PRECISIONS, Precision
@@ -71,6 +73,7 @@ def _measures() -> Iterable[str]:
     return names()
 
 
+@with_engine
 @options_of(
     PruningOptions,
     help_of=option_help,
@@ -189,6 +192,7 @@ def record(
         bool,
         typer.Option("--list", help="List the runs with status, figures and duration, then exit."),
     ] = False,
+    engine: Engine = LOCAL,
     **pruning: Any,
 ) -> None:
     """Train networks and record their pruning dynamics.
@@ -197,6 +201,8 @@ def record(
     need is recorded once. Finished runs are skipped; interrupted ones continue from their last
     checkpoint.
     """
+    from pruneviz.recording.sinks import makeable_sinks
+
     if baseline:
         _check_alone(pruning, figures or ())
     own = _own_pruning(pruning, figures or ())
@@ -213,9 +219,9 @@ def record(
     # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
     for_figures = own is None and not baseline
     out = out or Path("data") / (preset if for_figures else f"{preset}-own")
-    setting = _setting(out, images, download, device, keep_weights, command_line(ctx))
+    setting = _setting(out, images, download, device, keep_weights, command_line(ctx), engine)
     request = on_request(columns, oracle, request_at, errors)
-    setting = replace(setting, on_request=request, flow=flow, sinks=_sinks(sink or ()))
+    setting = replace(setting, on_request=request, flow=flow, sinks=makeable_sinks(sink or ()))
     _check(plans, setting.device, precision)
     _check_reached(request.request_at or (), plans)
     if list_runs:
@@ -223,21 +229,10 @@ def record(
             name_with_sample(run, draw): figures
             for run, figures in figures_served(preset, dataset, seed or ()).items()
         }
-        _list(plans, setting, jobs, served, command_line(ctx, without=["--list"]))
+        at_once = jobs if engine.is_local else jobs or len(plans)
+        _list(plans, setting, at_once, served, command_line(ctx, without=["--list"]))
     else:
-        _record_missing(plans, setting, jobs)
-
-
-def _sinks(named: Sequence[str]) -> tuple[str, ...]:
-    """Sinks that can be made, which is tried before any process starts."""
-    from pruneviz.recording.sinks import named_sink
-
-    for text in named:
-        try:
-            named_sink(text)
-        except ImportError as error:
-            raise PresetError(f"--sink {text}: {error}") from error
-    return tuple(named)
+        _record_missing(plans, setting, jobs, engine)
 
 
 def _own_pruning(pruning: Mapping[str, Any], figures: Sequence[str]) -> PruningOptions | None:
@@ -296,11 +291,12 @@ def _setting(
     device: str,
     keep_weights: bool,
     command: str,
+    engine: Engine,
 ) -> Setting:
-    from pruneviz.experiment.parallel import Device, available_device
+    from pruneviz.experiment.parallel import Device, device_on
     from pruneviz.experiment.setting import Setting
 
-    where = available_device(Device(device))
+    where = device_on(engine, Device(device))
     return Setting(out, images, download, where, command, keep_weights=keep_weights)
 
 
@@ -313,10 +309,11 @@ def _check(plans: Sequence[RunPlan], device: str, precision: Precision | None) -
         check_measure(plan)
 
 
-def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None) -> None:
-    from pruneviz.console.processes import threads_each
+def _record_missing(
+    plans: Sequence[RunPlan], setting: Setting, jobs: int | None, engine: Engine
+) -> None:
     from pruneviz.experiment.campaign import check_data_sets, record_runs
-    from pruneviz.experiment.parallel import runs_at_once
+    from pruneviz.experiment.parallel import runs_at_once, threads_on
     from pruneviz.experiment.setting import is_due
     from pruneviz.log.leftovers import remove_leftovers
     from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
@@ -329,16 +326,18 @@ def _record_missing(plans: Sequence[RunPlan], setting: Setting, jobs: int | None
     if not missing:
         return
     check_data_sets([plan.dataset for plan in missing], setting.images, setting.download)
-    at_once = min(len(missing), jobs or runs_at_once(setting.device))
+    at_once = min(len(missing), jobs or runs_at_once(setting.device, engine))
     durations = expected_durations(missing, setting.out)
     how_long = total_in_words(list(durations.values()), at_once)
+    where = f"{setting.out}," if engine.is_local else f"{setting.out} on {engine.on}, up to"
     tell(
-        f"recording {counted(len(missing), 'run')} into {setting.out}, {at_once} at a time; "
+        f"recording {counted(len(missing), 'run')} into {where} {at_once} at a time; "
         f"duration {how_long}{_not_counted(missing, setting)}"
     )
-    setting = replace(setting, threads=threads_each(at_once), sharing=at_once)
+    sharing = at_once if engine.is_local else engine.tasks_per_gpu
+    setting = replace(setting, threads=threads_on(engine, at_once), sharing=sharing)
     with may_be_incomplete():
-        record_runs(longest_first(missing, durations), setting, at_once, tell)
+        record_runs(longest_first(missing, durations), setting, at_once, tell, engine)
 
 
 def _list(

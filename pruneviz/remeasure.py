@@ -18,6 +18,8 @@ from pruneviz.console.options import (
 )
 from pruneviz.console.stop_signals import ended_at_once
 from pruneviz.console.words import counted
+from pruneviz.engines.command_options import with_engine
+from pruneviz.engines.engine import LOCAL, Engine
 from pruneviz.log.vocabulary import BN_MODES, CNN_ROW_KINDS, DTYPES, PRECISIONS
 from pruneviz.plans.request_options import (
     Errors,
@@ -43,6 +45,7 @@ EXAMPLES = """
 BATCH_SIZE = 100
 
 
+@with_engine
 @ended_at_once()
 def remeasure(
     ctx: typer.Context,
@@ -110,6 +113,7 @@ def remeasure(
         str, typer.Option(help="Where to measure.", **one_of("device", ("auto", *PRECISIONS)))
     ] = "auto",
     jobs: Jobs = None,
+    engine: Engine = LOCAL,
 ) -> None:
     """Measure recorded runs again, with other options.
 
@@ -117,9 +121,8 @@ def remeasure(
     are skipped; interrupted ones continue after their last epoch. Runs that would get one name are
     measured into folders of their own.
     """
-    from pruneviz.console.processes import threads_each
     from pruneviz.experiment.campaign import check_data_sets
-    from pruneviz.experiment.parallel import Device, available_device, runs_at_once
+    from pruneviz.experiment.parallel import Device, device_on, runs_at_once, threads_on
     from pruneviz.experiment.remeasuring import (
         Remeasuring,
         check_remeasurable,
@@ -131,9 +134,9 @@ def remeasure(
     from pruneviz.log.leftovers import remove_leftovers
     from pruneviz.log.spec_file import read_spec
 
-    where = available_device(Device(device))
+    where = device_on(engine, Device(device))
     sources = run_paths(recordings_given(runs, data))
-    at_once = min(len(sources), jobs or runs_at_once(where))
+    at_once = min(len(sources), jobs or runs_at_once(where, engine))
     how = Remeasuring(
         out=out,
         bn=bn,
@@ -146,7 +149,7 @@ def remeasure(
         on_request=on_request(columns, oracle, request_at, errors),
         images=images,
         device=where,
-        threads=threads_each(at_once),
+        threads=threads_on(engine, at_once),
         command=command_line(ctx),
     )
     planned = each_apart(sources, how)
@@ -160,7 +163,7 @@ def remeasure(
         names = [str(read_spec(source).dataset) for source in missing]
         check_data_sets(names, images, download)
         with may_be_incomplete():
-            remeasure_runs(missing, min(at_once, len(missing)), tell)
+            remeasure_runs(missing, min(at_once, len(missing)), tell, engine)
 
 
 app = command_app(remeasure, "remeasure", EXAMPLES)

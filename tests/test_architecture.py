@@ -26,6 +26,7 @@ ROOT = PACKAGE.parent
 # What each wing may import besides itself and `pruneviz.errors`. This table is the whole rule.
 TORCH_FREE = {
     "console": set(),
+    "engines": {"console"},
     "log": {"console"},
     "plans": {"console", "log"},
     "analysis": {"console", "log"},

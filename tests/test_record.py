@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 import pruneviz as pv
 from pruneviz import record
+from pruneviz.engines import command_options
+from pruneviz.engines.engine import Engine
 from pruneviz.experiment import campaign, datasets
 from pruneviz.experiment.networks.registry import NETWORKS
 from pruneviz.experiment.run import record_run
@@ -212,7 +214,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[RunPlan], Path]]:
     """The plans that would be recorded, and into which folder."""
     found: list[tuple[list[RunPlan], Path]] = []
 
-    def note(plans: list[RunPlan], setting: Setting, jobs: int, say: object) -> None:
+    def note(plans: list[RunPlan], setting: Setting, *others: object) -> None:
         found.append((plans, setting.out))
 
     monkeypatch.setattr(campaign, "record_runs", note)
@@ -399,6 +401,27 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert result.exit_code == 2
     assert "there is no CUDA GPU on this machine; use --device cpu" in result.stderr
     assert not (tmp_path / "set").exists()
+
+
+def test_other_machines_get_their_runs_with_what_each_may_take(
+    tmp_path: Path, planned: list[RunPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU is asked for there, not here; here the cores are shared, there each run has its own."""
+    found: list[tuple[Setting, int, Engine]] = []
+
+    def note(plans: object, setting: Setting, jobs: int, say: object, engine: Engine) -> None:
+        found.append((setting, jobs, engine))
+
+    monkeypatch.setattr(campaign, "record_runs", note)
+    monkeypatch.setattr(command_options, "check_installed", lambda engine: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = "--on ray --gpus-per-run 0.25 --cpus-per-run 3 --retries 5 --resource tpu=1"
+    result = invoke(*options.split(), "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert f"recording 2 runs into {tmp_path} on ray, up to 2 at a time; " in result.stdout
+    ((setting, jobs, engine),) = found
+    assert (setting.device, setting.threads, setting.sharing, jobs) == ("cuda", 3, 4, 2)
+    assert engine == Engine("ray", 3, 0.25, 5, {"tpu": "1"})
 
 
 def test_what_all_runs_need_is_checked_once_before_any_process_starts(

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pruneviz.experiment.parallel import run_jobs
+from pruneviz.engines.engine import LOCAL, Engine
+from pruneviz.experiment.node_task import wait_until_idle
+from pruneviz.experiment.parallel import Device, available_device, run_jobs
 from pruneviz.experiment.setting import Setting, is_recorded
 from pruneviz.experiment.stop import Stop
 from pruneviz.experiment.workers import Job, Report
@@ -36,24 +38,37 @@ def check_data_sets(names: Sequence[str], images: Path | None, download: bool = 
 
 
 def record_runs(
-    plans: Sequence[RunPlan], setting: Setting, jobs: int, say: Callable[[str], None]
+    plans: Sequence[RunPlan],
+    setting: Setting,
+    jobs: int,
+    say: Callable[[str], None],
+    engine: Engine = LOCAL,
 ) -> None:
-    """Record runs in worker processes, and show their progress.
+    """Record runs in worker processes, here or on other machines, and show their progress.
 
     Args:
         plans: The runs; unfinished ones are resumed.
         setting: Where and how to record them. Workers never download: `check_data_sets` does.
         jobs: Number of workers.
         say: Prints one line.
+        engine: Where. Default: on this machine.
 
     Raises:
         PrunevizError: If runs failed or their processes died; raised after the others finish, with
-            names and reasons.
+            names and reasons. At once if the engine cannot be reached.
         Stopped: If a signal asked to stop; raised once the runs have written their checkpoints.
     """
     setting = replace(setting, download=False)  # only one process may write into the folder
-    work = [Job(plan.run, plan.epochs, partial(_record, plan, setting)) for plan in plans]
-    run_jobs(work, jobs, say)
+    record = _record if engine.is_local else _record_elsewhere
+    work = [Job(plan.run, plan.epochs, partial(record, plan, setting)) for plan in plans]
+    run_jobs(work, jobs, say, engine, setting.out)
+
+
+def _record_elsewhere(plan: RunPlan, setting: Setting, report: Report, stop: Stop) -> str:
+    """Record on a machine that was not asked before whether it has a GPU."""
+    available_device(Device(setting.device))
+    wait_until_idle(setting.out / plan.run, report)
+    return _record(plan, setting, report, stop)
 
 
 def _record(plan: RunPlan, setting: Setting, report: Report, stop: Stop) -> str:

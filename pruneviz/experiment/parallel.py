@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from enum import StrEnum
 from pathlib import Path
 
-from pruneviz.console.processes import cores
+from pruneviz.console.processes import cores, threads_each
 from pruneviz.console.progress import Progress, show_progress
 from pruneviz.console.stop_signals import GO_ON, Received, Stopped, named, reason
 from pruneviz.console.words import counted
+from pruneviz.engines.engine import LOCAL, Engine
+from pruneviz.engines.executors import executor_of
 from pruneviz.errors import PrunevizError
-from pruneviz.experiment.stop import GRACE
+from pruneviz.experiment.mailbox import Mailbox
+from pruneviz.experiment.tasks import Tasks
 from pruneviz.experiment.workers import GOES_ON, Event, Job, Workers
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import is_sealed, read_spec
 
-# Seconds after which workers that were asked to stop are ended; they end themselves before.
-_PATIENCE = 2 * GRACE
 # Seconds that a signal to all processes of a command may take from one of them to the next.
 _SIGNALS_APART = 0.5
 
@@ -49,9 +52,19 @@ def available_device(device: Device) -> str:
     return "cpu"
 
 
-def runs_at_once(device: str) -> int:
-    """Default number of parallel runs: one per core on a CPU, one on a GPU."""
+def runs_at_once(device: str, engine: Engine = LOCAL) -> int:
+    """Default number of parallel runs.
+
+    One per core on a CPU, one on a GPU; on other machines as many as the engine has room for.
+    """
+    if not engine.is_local:
+        return sys.maxsize
     return 1 if device == "cuda" else cores()
+
+
+def threads_on(engine: Engine, at_once: int) -> int:
+    """CPU threads for each of several runs at once."""
+    return threads_each(at_once) if engine.is_local else engine.cpus or 1
 
 
 def resumed_spec(path: Path, threads: int | None) -> RunSpec | None:
@@ -73,24 +86,77 @@ def resumed_spec(path: Path, threads: int | None) -> RunSpec | None:
     return before
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) -> None:
-    """Process runs in worker processes, and show their progress.
+def device_on(engine: Engine, device: Device) -> str:
+    """The device to compute on: that of this machine, or of the machines of an engine.
+
+    Those are not asked: a run that finds no GPU there fails, and says where.
+
+    Raises:
+        PrunevizError: If a GPU is requested but missing, here or in what the engine gives.
+    """
+    if engine.is_local:
+        return available_device(device)
+    return "cuda" if device is Device.cuda or (engine.gpus and device is Device.auto) else "cpu"
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    at_once: int,
+    say: Callable[[str], None],
+    engine: Engine = LOCAL,
+    shared: Path | None = None,
+) -> None:
+    """Process runs in worker processes, here or on other machines, and show their progress.
 
     Args:
         jobs: The runs.
-        at_once: Number of workers.
+        at_once: Number of runs that are processed at the same time, at most.
         say: Prints one line.
+        engine: Where. Default: on this machine.
+        shared: Folder of the runs, which all machines share; required with other engines.
 
     Raises:
         PrunevizError: If runs failed or their processes died; raised after the others finish, with
-            names and reasons.
+            names and reasons. At once if the engine cannot be reached.
+        MissingExtraError: If the package of the engine is not installed.
         Stopped: If a signal asked to stop; raised once the runs have written their checkpoints.
     """
+    if engine.is_local:
+        _run_in(Workers(at_once), jobs, say)
+        return
     with (
-        show_progress(len(jobs), say) as progress,
-        Received() as signals,
-        Workers(at_once) as workers,
+        Mailbox(shared or Path(), len(jobs)) as mailbox,
+        executor_of(engine, mailbox.folder / engine.kind) as executor,
     ):
+        run_tasks(jobs, at_once, say, executor, mailbox)
+
+
+def run_tasks(
+    jobs: Sequence[Job],
+    at_once: int,
+    say: Callable[[str], None],
+    executor: Executor,
+    mailbox: Mailbox,
+) -> None:
+    """`run_jobs` as tasks of any executor.
+
+    Args:
+        jobs: The runs.
+        at_once: Number of runs that the executor is given at the same time, at most.
+        say: Prints one line.
+        executor: Where the runs are processed.
+        mailbox: The folder in which they tell how far they are.
+
+    Raises:
+        PrunevizError: If runs failed or were lost; raised after the others finish.
+        Stopped: If a signal asked to stop; raised once the runs have written their checkpoints.
+    """
+    _run_in(Tasks(executor, mailbox, at_once), jobs, say)
+
+
+def _run_in(workers: Workers | Tasks, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
+    # signals are received until all processes have ended
+    with show_progress(len(jobs), say) as progress, Received() as signals, workers:
         running = _Running(jobs, workers, signals, progress)
         running.until_done()
     running.raise_failures()
@@ -100,7 +166,11 @@ class _Running:
     """Runs in workers: those that wait, and what became of the others."""
 
     def __init__(
-        self, jobs: Sequence[Job], workers: Workers, signals: Received, progress: Progress
+        self,
+        jobs: Sequence[Job],
+        workers: Workers | Tasks,
+        signals: Received,
+        progress: Progress,
     ) -> None:
         self._waiting, self._total = deque(jobs), len(jobs)
         self._workers, self._signals, self._progress = workers, signals, progress
@@ -149,8 +219,8 @@ class _Running:
 
     def _stop(self, number: int) -> None:
         """Let all runs write their checkpoints and end; a second signal ends them at once."""
-        self._workers.stop(number)
-        until = time.monotonic() + _PATIENCE
+        self._waiting += self._workers.stop(number)
+        until = time.monotonic() + self._workers.patience
         while self._workers.busy and time.monotonic() < until:
             self._take(self._workers.events(self._signals, seconds=0.2), stopping=True)
             again = self._signals.next()

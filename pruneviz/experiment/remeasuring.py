@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pruneviz.analysis.run_facts import BATCH_SIZE
+from pruneviz.engines.engine import LOCAL, Engine
 from pruneviz.errors import LogError, MeasureError
-from pruneviz.experiment.parallel import resumed_spec, run_jobs
+from pruneviz.experiment.node_task import wait_until_idle
+from pruneviz.experiment.parallel import Device, available_device, resumed_spec, run_jobs
 from pruneviz.experiment.recorded_training import check_rebuildable, images_of, network_of
 from pruneviz.experiment.stop import Stop
 from pruneviz.experiment.workers import Job, Report
@@ -147,14 +149,18 @@ def each_apart(sources: Sequence[Path], how: Remeasuring) -> dict[Path, Remeasur
 
 
 def remeasure_runs(
-    planned: Mapping[Path, Remeasuring], jobs: int, say: Callable[[str], None]
+    planned: Mapping[Path, Remeasuring],
+    jobs: int,
+    say: Callable[[str], None],
+    engine: Engine = LOCAL,
 ) -> None:
-    """Measure runs again in worker processes, and show their progress.
+    """Measure runs again in worker processes, here or on other machines, and show their progress.
 
     Args:
         planned: How to measure the runs, by run directory with kept weights.
         jobs: Number of workers.
         say: Prints one line.
+        engine: Where. Default: on this machine.
 
     Raises:
         PrunevizError: If runs failed or their processes died; raised after the others finish, with
@@ -163,11 +169,20 @@ def remeasure_runs(
     """
     from pruneviz.recording.kept_weights import kept_epochs
 
+    measure = _remeasure if engine.is_local else _remeasure_elsewhere
     work = [
-        Job(source.name, max([1, *kept_epochs(source)]), partial(_remeasure, source, how))
+        Job(source.name, max([1, *kept_epochs(source)]), partial(measure, source, how))
         for source, how in planned.items()
     ]
-    run_jobs(work, jobs, say)
+    shared = next((how.out for how in planned.values()), None)
+    run_jobs(work, jobs, say, engine, shared)
+
+
+def _remeasure_elsewhere(source: Path, how: Remeasuring, report: Report, stop: Stop) -> str:
+    """Measure on a machine that was not asked before whether it has a GPU."""
+    available_device(Device(how.device))
+    wait_until_idle(how.out / remeasured_name(read_spec(source), how), report)
+    return _remeasure(source, how, report, stop)
 
 
 def _remeasure(source: Path, how: Remeasuring, report: Report, stop: Stop) -> str:

@@ -34,7 +34,7 @@ from pruneviz.console.stop_signals import (
 )
 from pruneviz.errors import PrunevizError
 from pruneviz.experiment.freed_memory import keep_freed_memory
-from pruneviz.experiment.stop import Stop
+from pruneviz.experiment.stop import GRACE, Stop
 
 Report = Callable[[float, str], None]  # epochs done, with the fraction of the current one; a note
 
@@ -113,7 +113,13 @@ class Workers:
 
     Args:
         at_once: How many work at the same time.
+
+    Attributes:
+        patience: Seconds after which workers that were asked to stop are ended; they end themselves
+            before.
     """
+
+    patience = 2 * GRACE
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
@@ -137,25 +143,39 @@ class Workers:
             self._workers += idle
         idle[0].begin(job)
 
-    def events(self, signals: Received, seconds: float) -> list[Event]:
+    def events(self, signals: Received | None, seconds: float) -> list[Event]:
         """What came from the workers.
 
         Args:
-            signals: A signal ends the waiting.
+            signals: A signal ends the waiting; None if somebody else takes signals.
             seconds: How long to wait for something.
         """
         by_source: dict[Any, _Worker] = {worker.pipe: worker for worker in self._workers}
         by_source |= {worker.process.sentinel: worker for worker in self._workers}
-        ready = wait([*by_source, signals.source], seconds)
+        ready = wait([*by_source, *([signals.source] if signals else [])], seconds)
         found: list[Event] = []
         for worker in dict.fromkeys(by_source[one] for one in ready if one in by_source):
             found += self._read(worker)
         return found
 
-    def stop(self, number: int) -> None:
-        """Ask all workers to stop; those that have nothing to write yet are ended."""
+    def stop(self, number: int) -> list[Job]:
+        """Ask all workers to stop; those that have nothing to write yet are ended.
+
+        Returns:
+            Jobs that were not begun: none, as every job here has a worker.
+        """
         for worker in self._workers:
             send(worker.orders, number) if worker.has_told else worker.process.kill()
+        return []
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end of workers that were asked to stop; nothing that they send is read.
+
+        Args:
+            seconds: How long to wait for each.
+        """
+        for worker in self._workers:
+            worker.process.join(seconds)
 
     def __enter__(self) -> Workers:
         return self

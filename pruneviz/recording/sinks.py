@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from pruneviz.errors import LogError
+from pruneviz.errors import LogError, PresetError
 
 FIGURE = "filters"  # name of the figure of an epoch
 
@@ -249,6 +249,24 @@ def named_sink(text: str) -> Any:
     if kind not in KINDS or not where:
         raise LogError(f"sink {text!r}: give tensorboard:FOLDER or wandb:PROJECT")
     return KINDS[kind](where)
+
+
+def makeable_sinks(texts: Sequence[str]) -> tuple[str, ...]:
+    """Sinks that a command line names and that can be made, which is tried before any work.
+
+    Args:
+        texts: See `named_sink`.
+
+    Raises:
+        LogError: If one names no sink.
+        PresetError: If its package is not installed.
+    """
+    for text in texts:
+        try:
+            named_sink(text)
+        except ImportError as error:
+            raise PresetError(f"--sink {text}: {error}") from error
+    return tuple(texts)
 
 
 def _check_installed(package: str, extra: str) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from pruneviz.console.stop_signals import Stopped
 from pruneviz.errors import DataError
@@ -84,6 +85,21 @@ def stay(report: Report, stop: Stop) -> str:
     report(1, "half way")
     time.sleep(60)
     raise AssertionError
+
+
+def stay_until_asked(report: Report, stop: Stop, note: Path) -> str:
+    """Report, leave a file that says so, and stop at the next step."""
+    stop.keep(lambda: None)
+    report(1, "half way")
+    time.sleep(0.2)  # so that the report is read before anybody sees the file
+    note.touch()
+    return stopped_when_asked(stop)
+
+
+def note_folder(report: Report, stop: Stop) -> str:
+    """Report an epoch, and say which the working directory is."""
+    report(1, "half way")
+    return str(Path.cwd())
 
 
 def stopped_when_asked(stop: Stop) -> str:

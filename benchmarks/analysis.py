@@ -1,7 +1,8 @@
 """Analysis of 100 million filter rows on disk: memory stays bounded, time grows linearly.
 
 Synthetic run directories are analysed, and a quarter of them. Each call runs in its own process and
-has its own peak memory; whole and quarter take turns.
+has its own peak memory; whole and quarter take turns. The same calls run with two worker processes,
+for the cost of a row (processor time, bytes read) and the memory of a worker.
 """
 
 from __future__ import annotations
@@ -9,23 +10,28 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import multiprocessing
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import pruneviz as pv
 from benchmarks.common import Result, at_most, peak_bytes
 from pruneviz.log import schema
+from pruneviz.log.checksums import FileSum
+from pruneviz.log.parquet import write_table
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.scan import Scan
 
@@ -33,25 +39,35 @@ LAYERS, FILTERS, EPOCHS = 20, 200, 250  # a run has a million rows
 ROWS = LAYERS * FILTERS * EPOCHS
 # On disk: four float32 columns that hardly compress, the keys, and the scores that one case writes.
 BYTES_A_ROW = 40
-MEASURED = ("theta_norm2", "sigma", "theta_g", "theta_hg")
+PAIR = ("theta_g", "theta_hg")
+WORKERS = 2
 
-CASES: Mapping[str, Callable[[Scan, Path], object]] = {
-    "correlate, pearson by run and epoch": lambda filters, out: pv.correlate(
-        filters, "theta_g", "theta_hg"
+Case = Callable[[Scan, Path, Executor | None], object]
+CASES: Mapping[str, Case] = {
+    "correlate, pearson by run and epoch": lambda filters, out, executor: pv.correlate(
+        filters, *PAIR, executor=executor
     ),
-    "correlate, spearman by run and epoch": lambda filters, out: pv.correlate(
-        filters, "theta_g", "theta_hg", method="spearman"
+    "correlate, spearman by run and epoch": lambda filters, out, executor: pv.correlate(
+        filters, *PAIR, method="spearman", executor=executor
     ),
-    "correlate, pearson by layer over all runs": lambda filters, out: pv.correlate(
-        filters, "theta_g", "theta_hg", by=["layer"]
+    "correlate, pearson by epoch over all runs": lambda filters, out, executor: pv.correlate(
+        filters, *PAIR, by=["epoch"], executor=executor
     ),
-    "correlate, spearman by layer over all runs": lambda filters, out: pv.correlate(
-        filters, "theta_g", "theta_hg", by=["layer"], method="spearman"
+    "correlate, pearson by layer over all runs": lambda filters, out, executor: pv.correlate(
+        filters, *PAIR, by=["layer"], executor=executor
     ),
-    "score, magnitude": lambda filters, out: pv.score(
-        filters, "magnitude", out / "magnitude.parquet"
+    "correlate, spearman by layer over all runs": lambda filters, out, executor: pv.correlate(
+        filters, *PAIR, by=["layer"], method="spearman", executor=executor
     ),
-    "mask_distance, bn_scale": lambda filters, out: pv.mask_distance(filters),
+    "score, magnitude": lambda filters, out, executor: pv.score(
+        filters, "magnitude", out / "magnitude.parquet", executor=executor
+    ),
+    "score, magnitude into a folder": lambda filters, out, executor: pv.score(
+        filters, "magnitude", f"{out}/magnitude/", executor=executor
+    ),
+    "mask_distance, bn_scale": lambda filters, out, executor: pv.mask_distance(
+        filters, executor=executor
+    ),
 }
 
 
@@ -71,6 +87,7 @@ def results(quick: bool) -> list[Result]:
 def _results_of(case: str, whole: Path, quarter: Path, rows: int, times: int) -> list[Result]:
     goal = 1.25 if rows >= 1e8 else None  # with few rows, the overhead of a call dominates
     found = [(_in_own_process(case, quarter), _in_own_process(case, whole)) for _ in range(times)]
+    by_workers = [_in_own_process(case, whole, WORKERS) for _ in range(times)]
     spent = [large["seconds"] for _, large in found]
     peaks = [large["peak_gb"] for _, large in found]
     growth = [large["processor_s"] / (4 * small["processor_s"]) for small, large in found]
@@ -93,6 +110,45 @@ def _results_of(case: str, whole: Path, quarter: Path, rows: int, times: int) ->
             goal,
             note="in processor time",
         ),
+        at_most(
+            "analysis",
+            f"{said}: processor time per row",
+            [large["processor_s"] / rows * 1e9 for _, large in found],
+            "ns",
+            note="files are read twice: all bytes for the SHA-256, then columns",
+        ),
+        at_most(
+            "analysis",
+            f"{said}: read per row",
+            [large["read_bytes"] / rows for _, large in found],
+            "bytes",
+        ),
+        *_with_workers(said, by_workers, spent, rows),
+    ]
+
+
+def _with_workers(
+    said: str, found: list[dict[str, float]], alone: list[float], rows: int
+) -> list[Result]:
+    ratios = [some["seconds"] / one for some, one in zip(found, alone, strict=True)]
+    workers = f"{said}, {WORKERS} workers"
+    return [
+        at_most("analysis", f"{workers}: time over that of one process", ratios, ""),
+        at_most(
+            "analysis",
+            f"{workers}: processor time per row",
+            [some["processor_s"] / rows * 1e9 for some in found],
+            "ns",
+            note="of the workers and the process that asks",
+        ),
+        at_most(
+            "analysis",
+            f"{workers}: peak memory of a worker",
+            [some["worker_gb"] for some in found],
+            "GB",
+            1,
+            note="of the largest worker process, with what it imports",
+        ),
     ]
 
 
@@ -109,23 +165,14 @@ def make_sets(folder: Path, runs: int, epochs: int) -> tuple[Path, Path]:
 
 def _make_run(path: Path, epochs: int, seed: int) -> None:
     """Write a finished run, then replace its empty filters table."""
-    log = RunLog.create(
-        path,
-        pv.RunSpec(run=path.name, network="made", dataset="made", seed=seed, epochs=epochs - 1),
-    )
+    log = RunLog.create(path, pv.RunSpec(run=path.name, network="made", dataset="made", seed=seed))
     log.append(0, epochs=pd.DataFrame({"epoch": range(epochs)}))
     log.seal()
-    options = {
-        "compression": "zstd",
-        "use_dictionary": ["run", "layer"],
-        "use_byte_stream_split": list(MEASURED),
-    }
-    pq.write_table(
-        _filters(path.name, epochs, seed),
-        path / "filters.parquet",
-        write_page_checksum=True,
-        **options,
-    )
+    write_table(path / "filters.parquet", _filters(path.name, epochs, seed))
+    spec = json.loads((path / "spec.json").read_text(encoding="utf-8"))
+    del spec["facts_sha256"]
+    spec["table_files"]["filters"] = FileSum.of_file(path / "filters.parquet").to_facts()
+    (path / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
 
 
 def _filters(run: str, epochs: int, seed: int) -> pa.Table:
@@ -163,9 +210,9 @@ def _check_room(folder: Path, rows: int) -> None:
         )
 
 
-def _in_own_process(case: str, path: Path) -> dict[str, float]:
+def _in_own_process(case: str, path: Path, workers: int = 0) -> dict[str, float]:
     shown = subprocess.run(
-        [sys.executable, "-m", "benchmarks.analysis", "--one", case, str(path)],
+        [sys.executable, "-m", "benchmarks.analysis", "--one", case, str(path), str(workers)],
         check=True,
         capture_output=True,
         text=True,
@@ -174,17 +221,35 @@ def _in_own_process(case: str, path: Path) -> dict[str, float]:
     return found
 
 
-def _one(case: str, path: str) -> dict[str, float]:
+def _one(case: str, path: str, workers: str) -> dict[str, float]:
     # Names load on first use; their imports are not part of the time.
     assert pv.correlate and pv.score and pv.mask_distance
     with tempfile.TemporaryDirectory(dir=Path(path).parent) as out:
-        began, worked = time.perf_counter(), time.process_time()
-        CASES[case](pv.scan(path), Path(out))
+        began, worked, read = time.perf_counter(), time.process_time(), _bytes_read()
+        with _executor(int(workers)) as executor:
+            CASES[case](pv.scan(path), Path(out), executor)
         spent = {
             "seconds": time.perf_counter() - began,
             "processor_s": time.process_time() - worked,
+            "read_bytes": _bytes_read() - read,
         }
+        of_workers = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent["processor_s"] += of_workers.ru_utime + of_workers.ru_stime
+        spent["worker_gb"] = of_workers.ru_maxrss * 1024 / 1e9
         return {**spent, "peak_gb": peak_bytes() / 1e9}
+
+
+def _executor(workers: int) -> ProcessPoolExecutor | nullcontext[None]:
+    if not workers:
+        return nullcontext()
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
+def _bytes_read() -> int:
+    """Bytes that this process asked for so far; 0 where the system does not count them."""
+    counts = Path("/proc/self/io")
+    lines = counts.read_text(encoding="utf-8").splitlines() if counts.exists() else []
+    return sum(int(line.split()[1]) for line in lines if line.startswith("rchar:"))
 
 
 def main() -> None:
@@ -196,9 +261,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="File for the results.")
     parser.add_argument(
         "--one",
-        nargs=2,
-        metavar=("CASE", "FOLDER"),
-        help="Run one case on existing run directories and print JSON.",
+        nargs=3,
+        metavar=("CASE", "FOLDER", "WORKERS"),
+        help="Run one case on existing run directories and print JSON; 0 workers: in this process.",
     )
     options = parser.parse_args()
     if options.one:

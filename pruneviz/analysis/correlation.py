@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
 from typing import get_args
 
-import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.checks import as_names, check_draws, check_level, columns_of, require_columns
-from pruneviz.analysis.coefficients import COEFFICIENTS, coefficients
-from pruneviz.analysis.intervals import (
-    UNITS,
-    Interval,
-    fisher_intervals,
-    intervals_of_moments,
-    resampled_intervals,
-)
+from pruneviz.analysis.coefficients import COEFFICIENTS
+from pruneviz.analysis.group_correlations import How, correlated
+from pruneviz.analysis.intervals import UNITS, Interval
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.analysis.moments import effective_number, merged, pearson
 from pruneviz.analysis.over_runs import mean_over_runs, with_facts
-from pruneviz.analysis.pairs import Pairs, complete_pairs, grouped, unit_numbers
-from pruneviz.analysis.pairs_on_disk import moments_on_disk, pairs_at_once
+from pruneviz.analysis.pairs import Asked, complete_pairs
+from pruneviz.analysis.pairs_on_disk import correlated_on_disk
 from pruneviz.analysis.resampling import Resampling
-from pruneviz.analysis.run_facts import check_not_left_out, table_of
+from pruneviz.analysis.run_facts import check_is_scan, check_not_left_out, table_of
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.runs import Runs
@@ -34,23 +26,6 @@ from pruneviz.log.vocabulary import CorrelationMethod
 
 # Run facts that are in the spec but not in the filters table.
 _FACTS = set(SPEC_FACTS) - {"run", "epochs"}
-
-
-@dataclass(frozen=True)
-class _How:
-    """Options of `correlate` for the computation in each group.
-
-    Attributes:
-        method: Correlation coefficient.
-        interval: Name of the interval; None for none.
-        units: Columns that name the units which are resampled.
-        resampling: Level, number of draws and seed.
-    """
-
-    method: CorrelationMethod
-    interval: Interval | None
-    units: tuple[str, ...]
-    resampling: Resampling
 
 
 def correlate(
@@ -64,6 +39,7 @@ def correlate(
     *,
     resamples: int = 999,
     seed: int = 0,
+    executor: Executor | None = None,
 ) -> pd.DataFrame:
     """Correlate two quantities over the filters of every group.
 
@@ -101,6 +77,8 @@ def correlate(
             - None: no interval, so low and high are null.
         resamples: Number of bootstrap draws per group.
         seed: Bootstrap seed.
+        executor: Who works on the sections of a `Scan`: processes, Dask, Ray, anything that is a
+            `concurrent.futures.Executor` (docs/large_sets.md). Default: this process.
 
     Returns:
         One row per group that has complete pairs, sorted: the `by` columns, n (number of pairs),
@@ -119,7 +97,8 @@ def correlate(
         AnalysisError: If x, y, a `by` column, `method` or `interval` is unknown; if a column is not
             numeric; if `level` is outside (0, 1); if the table lacks a column that the interval
             resamples, or a group holds a single run for an interval over runs; if a group of a
-            `Scan` is too large for ranks or a bootstrap of filters.
+            `Scan` is too large for ranks or a bootstrap of filters; if a worker of `executor`
+            fails or dies, which names run and epochs.
         ScoreError: If the table lacks a column that a measure needs.
 
     References:
@@ -132,15 +111,20 @@ def correlate(
         >>> pv.correlate(runs, "theta_g", "theta_hg", method="spearman")
     """
     by = as_names(by)
+    check_is_scan(filters, executor)
     known = _columns(filters)
     how = _how(by, method, interval, Resampling(level, resamples, seed), known)
     if isinstance(filters, Scan):
         check_not_left_out(filters, [x, y])
-        _check_groups(filters.no_rows(), by, how)
-        return _correlated_on_disk(filters, x, y, by, how)
+        filters.look_through(executor)
+        nothing = filters.no_rows()
+        _check_groups(nothing, by, how)
+        # Raise errors about the arguments before any row is read.
+        correlated(complete_pairs(nothing, x, y, by, how.units), how)
+        return correlated_on_disk(filters, Asked.of(filters, x, y, by, how.units), how, executor)
     table = table_of(filters, [x, y], [*by, *how.units])
     _check_groups(table, by, how)
-    return _correlated(complete_pairs(table, x, y, by, how.units), how)
+    return correlated(complete_pairs(table, x, y, by, how.units), how)
 
 
 def over_seeds(
@@ -198,7 +182,7 @@ def _how(
     interval: Interval | None,
     resampling: Resampling,
     columns: list[str],
-) -> _How:
+) -> How:
     _check_choices(method, interval, resampling.level)
     check_draws(resampling.resamples, resampling.seed)
     if interval == "auto":
@@ -211,81 +195,7 @@ def _how(
             f"{given[0]} a group of its own; leave {given[0]} out of by, or choose "
             "interval='filters'"
         )
-    return _How(method, interval, units, resampling)
-
-
-def _correlated(pairs: Pairs, how: _How) -> pd.DataFrame:
-    r, n_eff = coefficients(pairs.x, pairs.y, pairs.starts, how.method)
-    found = pairs.keys.assign(n=pairs.n, n_eff=n_eff, r=r)
-    if how.interval is None or how.interval == "fisher":
-        return _without_units(found, how)
-    if "run" in how.units:
-        _check_runs(pairs.units[0], pairs.starts, how)
-    low, high = resampled_intervals(
-        pairs.x, pairs.y, pairs.starts, pairs.units, r, how.method, how.interval, how.resampling
-    )
-    return found.assign(low=low, high=high)
-
-
-def _without_units(found: pd.DataFrame, how: _How) -> pd.DataFrame:
-    """Add intervals that follow from r and n alone."""
-    if how.interval is None:
-        return found.assign(low=np.nan, high=np.nan)
-    r, n = found["r"].to_numpy(), found["n"].to_numpy()
-    low, high = fisher_intervals(r, n, how.method, how.resampling.level)
-    return found.assign(low=low, high=high)
-
-
-def _correlated_on_disk(
-    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], how: _How
-) -> pd.DataFrame:
-    # Raise errors about the arguments before any row is read.
-    nothing = _correlated(complete_pairs(filters.no_rows(), x, y, by, how.units), how)
-    whole_epochs = {"run", "epoch"} <= set(by)
-    if how.method == "pearson" and how.interval != "filters" and not whole_epochs:
-        return _of_moments(filters, x, y, by, how)
-    parts = [_correlated(pairs, how) for pairs in pairs_at_once(filters, x, y, by, how.units)]
-    table = pd.concat(parts, ignore_index=True) if parts else nothing
-    return table.sort_values(by, ignore_index=True) if by else table
-
-
-def _of_moments(
-    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], how: _How
-) -> pd.DataFrame:
-    """Pearson's r of groups of any size, from the moments of their units."""
-    fine, parts = moments_on_disk(filters, x, y, [*by, *how.units])
-    keys, order, starts = grouped(fine[by])
-    parts = parts[order]
-    whole = merged(parts, starts) if len(starts) else parts
-    r = pearson(whole)
-    found = keys.assign(n=whole.n, n_eff=effective_number(whole), r=r)
-    if how.interval is None or how.interval == "fisher":
-        return _without_units(found, how)
-    numbers = unit_numbers(fine.iloc[order], how.units)
-    if "run" in how.units:
-        _check_runs(numbers[0], starts, how)
-    parts = parts[inner := _unit_order(numbers, starts)]
-    runs = numbers[0, inner] if len(how.units) > 1 else None
-    low, high = intervals_of_moments(parts, starts, runs, r, whole.n, how.interval, how.resampling)
-    return found.assign(low=low, high=high)
-
-
-def _unit_order(numbers: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Order of units by number within their groups, as in memory, so that draws are the same."""
-    group = np.zeros(numbers.shape[1], dtype="int64")
-    group[starts] = 1
-    return np.lexsort((*numbers[::-1], np.cumsum(group)))
-
-
-def _check_runs(runs: np.ndarray, starts: np.ndarray, how: _How) -> None:
-    """Check that groups hold several runs where runs are resampled."""
-    for start, end in itertools.pairwise(np.append(starts, len(runs))):
-        if runs[start:end].min() == runs[start:end].max():
-            raise AnalysisError(
-                f"interval={how.interval!r} resamples runs, and a group holds a single one; group "
-                "by columns that several runs share, such as by=['network', 'epoch'], or choose "
-                "interval='layers'"
-            )
+    return How(method, interval, units, resampling)
 
 
 def _check_one_row_per_run(table: pd.DataFrame, by: list[str]) -> None:
@@ -313,7 +223,7 @@ def _check_seed_tables(correlations: pd.DataFrame, spec: pd.DataFrame, by: list[
         raise AnalysisError(f"by={by}: {unknown_name('column', unknown[0], known)}")
 
 
-def _check_groups(filters: pd.DataFrame, by: list[str], how: _How) -> None:
+def _check_groups(filters: pd.DataFrame, by: list[str], how: How) -> None:
     lacking = [name for name in how.units if name not in filters.columns]
     if lacking:
         raise AnalysisError(

@@ -10,6 +10,9 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,14 +21,16 @@ import pandas as pd
 from pruneviz.analysis.checks import require_columns
 from pruneviz.analysis.mask_chance import chance_distance
 from pruneviz.analysis.measures import AnyMeasure
-from pruneviz.analysis.run_facts import check_not_left_out, table_of
-from pruneviz.analysis.scores import columns_read
+from pruneviz.analysis.run_facts import check_is_scan, check_not_left_out, table_of
+from pruneviz.analysis.scores import columns_read, sendable
 from pruneviz.analysis.scores import score as importance
 from pruneviz.analysis.thin_masks import check_references
 from pruneviz.errors import AnalysisError
 from pruneviz.log.arguments import exactly, is_number, is_whole
+from pruneviz.log.pieces import results_of
 from pruneviz.log.runs import Runs
 from pruneviz.log.scan import Scan
+from pruneviz.log.sections import Section
 from pruneviz.log.vocabulary import MASK_RATIO, MASK_SCORES
 
 _KEYS = ("run", "epoch", "layer", "filter")
@@ -68,6 +73,8 @@ def mask_distance(
     score: AnyMeasure = MASK_SCORES["filter"],
     ratio: float = MASK_RATIO,
     lag: int = 1,
+    *,
+    executor: Executor | None = None,
 ) -> pd.DataFrame:
     """Distance between the pruning masks at each epoch and at an earlier one.
 
@@ -83,6 +90,9 @@ def mask_distance(
         ratio: Fraction to prune, from 0 to 1.
         lag: Number of scored epochs to go back; 1 compares consecutive scored epochs, whatever
             their numbers. Of runs and scans, an epoch that a thin copy left out counts too.
+        executor: Who works on the runs of a `Scan`, one run at a time: processes, Dask, Ray,
+            anything that is a `concurrent.futures.Executor` (docs/large_sets.md). Default: this
+            process.
 
     Returns:
         One row per run and epoch that has a reference: run, epoch, ref_epoch, distance and chance.
@@ -95,7 +105,8 @@ def mask_distance(
     Raises:
         AnalysisError: If a key column is missing; if a filter occurs twice at one epoch; if `ratio`
             is outside [0, 1] or `lag` below 1; if a thin copy left out an epoch to go back to, so
-            that its distances would not be those of the full run.
+            that its distances would not be those of the full run; if a worker of `executor` fails
+            or dies, which names the run.
         ScoreError: If the measure is unknown or a column that it needs is missing.
 
     References:
@@ -111,14 +122,23 @@ def mask_distance(
         raise AnalysisError(
             f"lag={lag!r}; give the number of epochs to go back, a whole number from 1"
         )
+    check_is_scan(filters, executor)
     keys = (*_KEYS, "weight", "kept")
     if isinstance(filters, Scan):
         check_not_left_out(filters, [score])
+        filters.look_through(executor)
     table = filters if isinstance(filters, Scan) else table_of(filters, [score], keys)
     empty = table.no_rows() if isinstance(table, Scan) else table.iloc[:0]
     importance(empty, score)
     _check_keys(empty)
-    parts = [_distances(run, blocks, ratio, int(lag)) for run, blocks in _runs(table, score)]
+    if isinstance(table, Scan):
+        columns = tuple(table.columns_among([*keys, *columns_read(score)]))
+        asked = _Asked(sendable(score), ratio, int(lag), columns, table.layers)
+        work = partial(_of_run, asked)
+        parts = list(results_of(work, table.whole_runs(), executor, table.section_rows))
+    else:
+        scored = _with_scores(table, score).groupby("run", observed=True)
+        parts = [_distances(run, [rows], ratio, int(lag)) for run, rows in scored]
     found = _gathered(parts, empty)
     if isinstance(filters, Runs):
         check_references(found, score, int(lag), filters.thin_copies())
@@ -210,17 +230,22 @@ def _has_ranking(values: np.ndarray) -> bool:
     return standing.size > 0 and bool(standing.min() < standing.max())
 
 
-def _runs(
-    filters: pd.DataFrame | Scan, score: AnyMeasure
-) -> Iterator[tuple[object, Iterable[pd.DataFrame]]]:
-    """Every run and its rows in blocks of whole epochs; a table in memory is a single block."""
-    if isinstance(filters, Scan):
-        blocks = filters.blocks([*_KEYS, "weight", "kept", *columns_read(score)])
-        for run, mine in itertools.groupby(blocks, key=lambda block: block["run"].iloc[0]):
-            yield run, (_with_scores(block, score) for block in mine)
-    else:
-        for run, rows in _with_scores(filters, score).groupby("run", observed=True):
-            yield run, [rows]
+@dataclass(frozen=True)
+class _Asked:
+    """Which masks of the runs of a scan are compared; can be sent to another process."""
+
+    score: AnyMeasure
+    ratio: float
+    lag: int
+    columns: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+def _of_run(asked: _Asked, section: Section) -> pd.DataFrame:
+    """Distances of a run on disk."""
+    blocks = section.blocks(asked.columns, asked.layers)
+    scored = (_with_scores(block, asked.score) for block in blocks)
+    return _distances(section.of.run, scored, asked.ratio, asked.lag)
 
 
 def _with_scores(filters: pd.DataFrame, score: AnyMeasure) -> pd.DataFrame:

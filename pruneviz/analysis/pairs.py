@@ -11,9 +11,10 @@ import pandas as pd
 
 from pruneviz.analysis.checks import columns_of
 from pruneviz.analysis.measures import AnyMeasure, Measure, names, quantity
-from pruneviz.analysis.scores import columns_read, score
+from pruneviz.analysis.scores import columns_read, score, sendable
 from pruneviz.errors import AnalysisError, unknown_name
 from pruneviz.log.scan import Scan
+from pruneviz.log.sections import Section
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,15 +91,55 @@ def complete_pairs(
     return Pairs(keys, xs[rows], ys[rows], starts, numbers[:, rows])
 
 
-def pairs_by_block(
-    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], units: Sequence[str] = ()
-) -> Iterator[Pairs]:
-    """Complete pairs in each block of a scan; blocks without any are skipped."""
-    columns = [*by, *units, *_columns_for(filters, x), *_columns_for(filters, y)]
-    for block in filters.blocks(list(dict.fromkeys(columns))):
-        pairs = complete_pairs(block, x, y, by, units)
-        if len(pairs.keys):
-            yield pairs
+@dataclass(frozen=True)
+class Asked:
+    """What is correlated in the sections of a scan; can be sent to another process.
+
+    Attributes:
+        x: Column or pruning measure.
+        y: Column or pruning measure.
+        by: Columns to group by.
+        units: Columns that name the units which each pair belongs to.
+        columns: Columns to read.
+        layers: Names of the layers of all runs.
+    """
+
+    x: AnyMeasure
+    y: AnyMeasure
+    by: tuple[str, ...]
+    units: tuple[str, ...]
+    columns: tuple[str, ...]
+    layers: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, filters: Scan, x: AnyMeasure, y: AnyMeasure, by: Sequence[str], units: Sequence[str]
+    ) -> Asked:
+        """The question for a scan that was looked through."""
+        names = [*by, *units, *_columns_for(filters, x), *_columns_for(filters, y)]
+        sent = [_sent(filters, name) for name in (x, y)]
+        columns = tuple(filters.columns_among(names))
+        return cls(sent[0], sent[1], tuple(by), tuple(units), columns, filters.layers)
+
+    def pairs(self, section: Section) -> Iterator[Pairs]:
+        """Complete pairs in each block of a section; blocks without any are skipped."""
+        for block in section.blocks(self.columns, self.layers):
+            pairs = complete_pairs(block, self.x, self.y, list(self.by), self.units)
+            if len(pairs.keys):
+                yield pairs
+
+
+def numbered(keys: pd.DataFrame, section: Section) -> pd.DataFrame:
+    """Groups of a section with the number of its run in place of the name."""
+    return keys.assign(run=section.of.place) if "run" in keys.columns else keys
+
+
+def with_run_names(keys: pd.DataFrame, filters: Scan) -> pd.DataFrame:
+    """Groups with the names of their runs in place of the numbers."""
+    if "run" not in keys.columns:
+        return keys
+    names = np.array(list(filters.files), dtype="object")[keys["run"].to_numpy(dtype="int64")]
+    return keys.assign(run=pd.Categorical(names, categories=filters.runs))
 
 
 def values_of(filters: pd.DataFrame, name: AnyMeasure) -> np.ndarray:
@@ -140,6 +181,11 @@ def grouped(keys: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 def _columns_for(filters: Scan, name: AnyMeasure) -> list[str]:
     return list(columns_read(_known(list(filters.columns), name)))
+
+
+def _sent(filters: Scan, name: AnyMeasure) -> AnyMeasure:
+    is_column = isinstance(name, str) and name in filters.columns
+    return name if is_column else sendable(name)
 
 
 def _known(columns: list[str], name: AnyMeasure) -> Measure:

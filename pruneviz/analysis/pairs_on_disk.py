@@ -3,124 +3,167 @@
 Groups within one epoch of a run (by run, epoch and layer, for example) lie within a block and are
 correlated block by block. For groups that span blocks, Pearson's correlation follows from moments,
 which add up. Ranks and bootstraps need all pairs of a group at once: pairs are sorted into
-temporary files of some whole groups each that fit in memory, so time stays linear in the rows.
+temporary files, from which some whole groups that fit in memory are read, so time stays linear in
+the rows. An executor may work on sections, and on such groups. Moments are added in an order that
+depends on the files alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.analysis.gathered_pairs import Portion, ToSort, portions_of, sort_pairs
+from pruneviz.analysis.group_correlations import How, correlated, correlated_moments
 from pruneviz.analysis.moments import Moments, joined, merged, moments
-from pruneviz.analysis.pairs import Pairs, complete_pairs, grouped, pairs_by_block
+from pruneviz.analysis.pairs import Asked, complete_pairs, grouped, numbered, with_run_names
 from pruneviz.errors import AnalysisError
 from pruneviz.log.files import disk_errors
+from pruneviz.log.pieces import results_of
 from pruneviz.log.scan import Scan
+from pruneviz.log.sections import Section
 
 GATHERED_PAIRS = 8_000_000  # held at once; with their ranks they take about 1 GB
+_JOINED_AT_ONCE = 32  # parts that are added together, and sums of as many parts, and so on
+
+Grouped: TypeAlias = tuple[pd.DataFrame, Moments]  # groups, sorted, and their moments
+T = TypeVar("T")
 
 
-def pairs_at_once(
-    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str], units: Sequence[str] = ()
-) -> Iterator[Pairs]:
-    """Pairs of whole groups, some groups at a time.
+def correlated_on_disk(
+    filters: Scan, asked: Asked, how: How, executor: Executor | None
+) -> pd.DataFrame:
+    """Correlations of all groups, sorted.
 
     Groups that span epochs or runs take 20 to 36 bytes per pair in the folder for temporary files
-    (`TMPDIR`) in the meantime.
+    (`TMPDIR`) in the meantime, unless moments are enough.
 
     Args:
         filters: Filters tables on disk.
-        x: Column or pruning measure.
-        y: Column or pruning measure.
-        by: Columns to group by.
-        units: Columns that name the units which each pair belongs to.
+        asked: What is correlated.
+        how: Method and interval.
+        executor: Who works; None for this process.
 
     Raises:
-        AnalysisError: If a group that spans epochs or runs has more than `GATHERED_PAIRS` pairs; if
-            x or y is unknown or not numeric.
-        LogError: If the folder for temporary files cannot be written to.
-        ScoreError: If the table lacks a column that a measure needs.
+        AnalysisError: If a group that spans epochs or runs has more than `GATHERED_PAIRS` pairs.
+        LogError: If the folder for temporary files cannot be used.
     """
-    if {"run", "epoch"} <= set(by):
-        yield from pairs_by_block(filters, x, y, by, units)
-        return
-    keys, known = moments_on_disk(filters, x, y, by)
+    by = list(asked.by)
+    whole_epochs = {"run", "epoch"} <= set(by)
+    if whole_epochs:
+        work = partial(_of_section, asked, how)
+        parts = results_of(work, filters.sections(), executor, filters.section_rows)
+    elif how.method == "pearson" and how.interval != "filters":
+        fine = replace(asked, by=(*asked.by, *how.units), units=())
+        keys, found = _moments_on_disk(filters, fine, executor)
+        return correlated_moments(with_run_names(keys, filters), found, by, how)
+    else:
+        parts = _gathered(filters, asked, how, executor)
+    tables = [table for table in parts if len(table)]
+    if not tables:
+        return correlated(complete_pairs(filters.no_rows(), asked.x, asked.y, by, asked.units), how)
+    table = pd.concat(tables, ignore_index=True)
+    table = table.sort_values(by, ignore_index=True) if by else table
+    return with_run_names(table, filters)
+
+
+def _of_section(asked: Asked, how: How, section: Section) -> pd.DataFrame:
+    tables = [numbered(correlated(pairs, how), section) for pairs in asked.pairs(section)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _of_portion(how: How, portion: Portion) -> pd.DataFrame:
+    return correlated(portion.pairs(), how)
+
+
+def _gathered(
+    filters: Scan, asked: Asked, how: How, executor: Executor | None
+) -> Iterator[pd.DataFrame]:
+    """Correlations of groups that span blocks, some groups at a time."""
+    keys, known = _moments_on_disk(filters, replace(asked, units=()), executor)
     _check_sizes(known.n)
-    with tempfile.TemporaryDirectory() as folder:
-        portions = {Path(folder) / str(groups.start): groups for groups in _portions(known.n)}
-        with disk_errors(Path(folder)):
-            for pairs in pairs_by_block(filters, x, y, by, units):
-                _sort_into(portions, pairs, _places(pairs.keys, keys))
-        for file, groups in portions.items():
-            keys_of_file = keys.iloc[groups].reset_index(drop=True)
-            yield _gathered(file, keys_of_file, groups.start, len(units))
+    bounds = np.array([*_portions(known.n), len(known.n)])
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name).absolute()
+        sort = partial(sort_pairs, asked, folder)
+        pieces = _to_sort(filters, keys, bounds)
+        files = list(results_of(sort, pieces, executor, filters.section_rows))
+        with disk_errors(folder):
+            portions = portions_of(keys, files, bounds, len(asked.units))
+            yield from results_of(partial(_of_portion, how), portions, executor, GATHERED_PAIRS)
 
 
-def moments_on_disk(
-    filters: Scan, x: AnyMeasure, y: AnyMeasure, by: list[str]
-) -> tuple[pd.DataFrame, Moments]:
-    """The groups that have pairs, sorted, and their moments."""
-    nothing = complete_pairs(filters.no_rows(), x, y, by)
-    keys, found = nothing.keys, moments(nothing.x, nothing.y, nothing.starts)
-    for pairs in pairs_by_block(filters, x, y, by):
-        parts = joined(found, moments(pairs.x, pairs.y, pairs.starts))
-        both = pd.concat([keys, pairs.keys], ignore_index=True) if len(keys) else pairs.keys
-        keys, order, starts = grouped(both)
-        found = merged(parts[order], starts)
-    return keys, found
+def _to_sort(filters: Scan, keys: pd.DataFrame, bounds: np.ndarray) -> Iterator[ToSort]:
+    groups = keys.assign(place=np.arange(len(keys)))
+    of_runs = dict(iter(groups.groupby("run"))) if "run" in keys else {}
+    for section in filters.sections():
+        mine = of_runs.get(section.of.place, groups.iloc[:0]) if "run" in keys else groups
+        yield ToSort(section, mine, bounds)
 
 
-def _portions(n: np.ndarray) -> Iterator[slice]:
-    """Ranges of consecutive groups that hold at most `GATHERED_PAIRS` pairs in total."""
-    start = total = 0
+def _moments_on_disk(filters: Scan, asked: Asked, executor: Executor | None) -> Grouped:
+    """The groups that have pairs, sorted, with numbers for runs, and their moments."""
+    work = partial(_moments_of_section, asked)
+    parts = results_of(work, filters.sections(), executor, filters.section_rows)
+    found = _folded((part for part in parts if len(part[0])), _joined)
+    if found is not None:
+        return found
+    nothing = complete_pairs(filters.no_rows(), asked.x, asked.y, list(asked.by))
+    return nothing.keys.astype({"run": "int64"} if "run" in nothing.keys else {}), moments(
+        nothing.x, nothing.y, nothing.starts
+    )
+
+
+def _moments_of_section(asked: Asked, section: Section) -> Grouped:
+    parts = [
+        (numbered(pairs.keys, section), moments(pairs.x, pairs.y, pairs.starts))
+        for pairs in asked.pairs(section)
+    ]
+    return _joined(parts) if parts else (pd.DataFrame(), None)  # type: ignore[return-value]
+
+
+def _joined(parts: Sequence[Grouped]) -> Grouped:
+    """The groups of several parts, with their moments added in this order."""
+    keys = pd.concat([keys for keys, _ in parts], ignore_index=True)
+    found = parts[0][1]
+    for _, more in parts[1:]:
+        found = joined(found, more)
+    keys, order, starts = grouped(keys)
+    return keys, merged(found[order], starts)
+
+
+def _folded(parts: Iterable[T], join: Callable[[Sequence[T]], T]) -> T | None:
+    """Join many parts in a fixed order, sums of equal numbers of parts with each other."""
+    levels: list[list[T]] = []
+    for part in parts:
+        for level in itertools.count():
+            if level == len(levels):
+                levels.append([])
+            levels[level].append(part)
+            if len(levels[level]) < _JOINED_AT_ONCE:
+                break
+            part, levels[level] = join(levels[level]), []
+    rest = [part for level in reversed(levels) for part in level]
+    return join(rest) if rest else None
+
+
+def _portions(n: np.ndarray) -> Iterator[int]:
+    """First groups of ranges that hold at most `GATHERED_PAIRS` pairs in total."""
+    total = 0
     for group, size in enumerate(n):
-        if total + size > GATHERED_PAIRS:
-            yield slice(start, group)
-            start, total = group, 0
+        if not group or total + size > GATHERED_PAIRS:
+            yield group
+            total = 0
         total += size
-    if len(n):
-        yield slice(start, len(n))
-
-
-def _places(some: pd.DataFrame, keys: pd.DataFrame) -> np.ndarray:
-    """Positions of the groups `some` in `keys`; both are sorted."""
-    by = list(keys.columns)
-    if not by:
-        return np.zeros(1, dtype="int64")
-    return some.merge(keys.assign(place=range(len(keys))), on=by)["place"].to_numpy()
-
-
-def _sort_into(portions: Mapping[Path, slice], pairs: Pairs, places: np.ndarray) -> None:
-    """Append the pairs in a block to the files for their groups."""
-    records = np.empty(len(pairs.x), dtype=_record(len(pairs.units)))
-    records["group"], records["x"], records["y"] = np.repeat(places, pairs.n), pairs.x, pairs.y
-    records["units"] = pairs.units.T
-    bounds = np.append(pairs.starts, len(pairs.x))
-    for file, groups in portions.items():
-        first, last = np.searchsorted(places, [groups.start, groups.stop])
-        if first < last:
-            with file.open("ab") as opened:
-                records[bounds[first] : bounds[last]].tofile(opened)
-
-
-def _record(levels: int) -> np.dtype:
-    numbers = [("x", "float64"), ("y", "float64"), ("units", "int64", (levels,))]
-    return np.dtype([("group", "int32"), *numbers])
-
-
-def _gathered(file: Path, keys: pd.DataFrame, first: int, levels: int) -> Pairs:
-    """Pairs of one file, group after group; its groups are `keys`, numbered from `first`."""
-    records = np.fromfile(file, dtype=_record(levels))
-    file.unlink()
-    order = np.argsort(records["group"], kind="stable")
-    starts = np.searchsorted(records["group"][order], first + np.arange(len(keys)))
-    records = records[order]
-    return Pairs(keys, records["x"], records["y"], starts, records["units"].T)
 
 
 def _check_sizes(n: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,26 @@ def table_of(
         runs, by_run = filters["run"].astype("str"), source.spec.set_index("run")
         filters = filters.assign(**{fact: runs.map(by_run[fact]) for fact in facts})
     return with_facts_needed(filters, source.spec, quantities or ())
+
+
+def check_is_scan(source: object, executor: Executor | None) -> None:
+    """Check that an executor is one, and is given with a scan.
+
+    Raises:
+        AnalysisError: If it is not.
+    """
+    if executor is None:
+        return
+    if not isinstance(executor, Executor):
+        raise AnalysisError(
+            f"executor={executor!r} is a {type(executor).__name__}; give a concurrent.futures."
+            "Executor, such as ProcessPoolExecutor(8), or client.get_executor() of Dask"
+        )
+    if not isinstance(source, Scan):
+        raise AnalysisError(
+            f"executor works on a scan, not on a {type(source).__name__} in memory; pass "
+            "pruneviz.scan(path), or leave executor out"
+        )
 
 
 def check_not_left_out(source: Runs | Scan, quantities: Sequence[AnyMeasure]) -> None:

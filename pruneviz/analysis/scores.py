@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import overload
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pruneviz.analysis.checks import columns_of
 from pruneviz.analysis.formulas import NEEDS as NEEDS
 from pruneviz.analysis.formulas import SCORES as SCORES
 from pruneviz.analysis.measures import RUN_FACTS, AnyMeasure, Measure, resolve
-from pruneviz.analysis.run_facts import check_not_left_out, table_of
-from pruneviz.errors import ScoreError
+from pruneviz.analysis.run_facts import check_is_scan, check_not_left_out, table_of
+from pruneviz.errors import LogError, ScoreError
 from pruneviz.log.arguments import is_whole
+from pruneviz.log.files import disk_errors, temporary_folder, whole_folder
 from pruneviz.log.parquet import write_blocks
+from pruneviz.log.pieces import results_of
 from pruneviz.log.runs import Runs
 from pruneviz.log.scan import Scan
 from pruneviz.log.schema import (
@@ -26,6 +34,7 @@ from pruneviz.log.schema import (
     REQUEST_COLUMNS,
     is_filter_column,
 )
+from pruneviz.log.sections import Section
 
 _KEYS = ("run", "epoch", "layer", "filter")
 
@@ -36,8 +45,15 @@ def score(filters: Runs | pd.DataFrame, name: AnyMeasure, *, seed: int | None = 
 
 
 @overload
-def score(filters: Scan, name: AnyMeasure, out: str | Path, *, seed: int | None = None) -> Path:
-    """Scores of tables on disk, written to a Parquet file."""
+def score(
+    filters: Scan,
+    name: AnyMeasure,
+    out: str | Path,
+    *,
+    seed: int | None = None,
+    executor: Executor | None = None,
+) -> Path:
+    """Scores of tables on disk, written to a Parquet file or a folder of such files."""
 
 
 def score(
@@ -46,6 +62,7 @@ def score(
     out: str | Path | None = None,
     *,
     seed: int | None = None,
+    executor: Executor | None = None,
 ) -> pd.Series | Path:
     """Score every row of a filters table by one pruning measure; the lowest is pruned first.
 
@@ -54,8 +71,13 @@ def score(
             measure needs; or a `Scan` for tables on disk.
         name: Key in `pruneviz.SCORES`, a registered measure (`pruneviz.measures.register`), a
             function of a filters table, or "module:function".
-        out: Parquet file to write. Required for a `Scan`, not allowed for a table.
+        out: Parquet file to write, or with "/" at its end, as in "scores/", a folder of Parquet
+            files whose names sort in the order of the rows. Required for a `Scan`, not allowed for
+            a table.
         seed: Seed of the measure `random`; the scores are then named after it, such as `random_s1`.
+        executor: Who works on the sections of a `Scan`: processes, Dask, Ray, anything that is a
+            `concurrent.futures.Executor` (docs/large_sets.md). Default: this process. A folder as
+            `out` is written by the workers, one file by this process from theirs.
 
     Returns:
         For a table, a float64 Series with its index, named after the measure; null where a needed
@@ -67,6 +89,7 @@ def score(
             the measure is one of single weights and the rows are not; if a measure of your own does
             not return one number per row; if `out` is missing for a `Scan` or given for a table.
         LogError: If `out` exists or cannot be written.
+        AnalysisError: If a worker of `executor` fails or dies, which names run and epochs.
 
     References:
         Lubana and Dick, ICLR 2021. Every function in `pruneviz.SCORES` names its own source.
@@ -81,8 +104,9 @@ def score(
             "table that measure returns"
         )
     measure = resolve(name if seed is None else _seeded(name, seed))
+    check_is_scan(filters, executor)
     if isinstance(filters, Scan):
-        return _score_on_disk(filters, measure, out)
+        return _score_on_disk(filters, measure, out, executor)
     if out is not None:
         raise ScoreError(
             f"out={str(out)!r} is for a scan; leave it out, scores of a table are returned"
@@ -115,6 +139,13 @@ def columns_read(measure: AnyMeasure) -> tuple[str, ...]:
     return found.reads
 
 
+def sendable(name: AnyMeasure) -> AnyMeasure:
+    """A measure as another process can have it: a registered name is known in this one alone."""
+    measure = resolve(name)
+    by_name = measure.name in SCORES or ":" in measure.name
+    return measure.name if by_name else measure
+
+
 def _with_own_facts(filters: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """A table with the facts that it carries in `attrs` and the measure needs as columns."""
     needs = [need for need in measure.needs or () if need not in filters.columns]
@@ -130,21 +161,93 @@ def _seeded(name: AnyMeasure, seed: int) -> str:
     return f"random_s{seed}"
 
 
-def _score_on_disk(filters: Scan, measure: Measure, out: str | Path | None) -> Path:
+def _score_on_disk(
+    filters: Scan, measure: Measure, out: str | Path | None, executor: Executor | None
+) -> Path:
     columns = columns_read(measure)
-    name = measure.name
     check_not_left_out(filters, [measure])
+    filters.look_through(executor)
     score(filters.no_rows(), measure)  # raises errors about the arguments before a file is created
     if out is None:
         raise ScoreError("scores of a scan are written to disk; name the Parquet file in out")
     keys = [key for key in (*_KEYS, "weight") if key in filters.columns]
-    blocks = (
-        block[keys].assign(**{name: score(block, measure)})
-        for block in filters.blocks([*keys, *columns])
-    )
     fields = [(key, FILTERS[key].dtype) for key in keys]
-    write_blocks(blocks, Path(out), pa.schema([*fields, (name, pa.float64())]))
+    described = pa.schema([*fields, (measure.name, pa.float64())])
+    names = tuple(filters.columns_among([*keys, *columns]))
+    asked = _Asked(sendable(measure), measure.name, tuple(keys), names, filters.layers)
+    if _is_folder(out):
+        _check_free(Path(out), "folder")
+        with disk_errors(Path(out)), whole_folder(Path(out).absolute()) as folder:
+            list(_pieces(filters, asked, described, folder, executor))
+    elif executor is None:
+        blocks = (scored for section in filters.sections() for scored in asked.scores(section))
+        write_blocks(blocks, Path(out), described)
+    else:
+        _check_free(Path(out), "file")
+        beside = Path(out).absolute().with_name(f"{Path(out).name}.parts")
+        with disk_errors(Path(out)), temporary_folder(beside) as folder:
+            pieces = _pieces(filters, asked, described, folder, executor)
+            write_blocks(_taken(pieces), Path(out), described)
     return Path(out)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is scored in the sections of a scan; can be sent to another process."""
+
+    measure: AnyMeasure
+    name: str
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    layers: tuple[str, ...]
+
+    def scores(self, section: Section) -> Iterator[pd.DataFrame]:
+        """Keys and scores of each block."""
+        for block in section.blocks(self.columns, self.layers):
+            yield block[list(self.keys)].assign(**{self.name: score(block, self.measure)})
+
+
+def _pieces(
+    filters: Scan, asked: _Asked, described: pa.Schema, folder: Path, executor: Executor | None
+) -> Iterator[Path | None]:
+    """The files of all sections, in order."""
+    work = partial(_write_piece, asked, described, folder)
+    return results_of(work, filters.sections(), executor, filters.section_rows)
+
+
+def _write_piece(
+    asked: _Asked, described: pa.Schema, folder: Path, section: Section
+) -> Path | None:
+    """Write the scores of a section; none for a run without rows."""
+    if not section.rows:
+        return None
+    file = folder / f"{section.of.place:08d}-{section.number:05d}.parquet"
+    if not folder.is_dir():
+        raise LogError(
+            f"{folder} is not seen by a worker; name an out in a folder that all workers share"
+        )
+    write_blocks(asked.scores(section), file, described)
+    return file
+
+
+def _taken(pieces: Iterator[Path | None]) -> Iterator[pa.Table]:
+    """The rows of some files, which are then removed."""
+    for piece in pieces:
+        if piece is None:
+            continue
+        with pq.ParquetFile(piece) as found:
+            for group in range(found.num_row_groups):
+                yield found.read_row_group(group)
+        piece.unlink()
+
+
+def _is_folder(out: str | Path) -> bool:
+    return isinstance(out, str) and out.endswith(("/", os.sep))
+
+
+def _check_free(out: Path, what: str) -> None:
+    if out.exists():
+        raise LogError(f"{out} already exists; name another {what}, or delete it first")
 
 
 def _missing_message(filters: pd.DataFrame, measure: Measure, missing: list[str]) -> str:

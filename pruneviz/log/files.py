@@ -123,16 +123,29 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Args:
         path: The folder; must not exist. Its parents are made.
     """
+    with temporary_folder(path) as temporary:
+        yield temporary
+        temporary.rename(path)
+    flush_folder(path.parent)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path`, removed at the end unless it was renamed.
+
+    What killed processes left of it is removed.
+
+    Args:
+        path: What the folder is for. Its parents are made.
+    """
     make_folder(path.parent)
     _remove_dead(path)
     temporary = _temporary(path)
     temporary.mkdir()
     try:
         yield temporary
-        temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    flush_folder(path.parent)
 
 
 def make_folder(folder: Path) -> None:

@@ -220,11 +220,13 @@ def table_bytes(table: pa.Table) -> bytes:
     return content.getvalue()
 
 
-def write_blocks(blocks: Iterable[pd.DataFrame], out: Path, described: pa.Schema) -> None:
+def write_blocks(
+    blocks: Iterable[pd.DataFrame | pa.Table], out: Path, described: pa.Schema
+) -> None:
     """Write tables as row groups of one Parquet file, atomically.
 
     Args:
-        blocks: Tables with the columns in `described`, in row order.
+        blocks: Tables with the columns in `described`, in row order; those of Arrow as they are.
         out: The file; must not exist.
         described: Column names and types.
 
@@ -237,8 +239,9 @@ def write_blocks(blocks: Iterable[pd.DataFrame], out: Path, described: pa.Schema
     def write(file: Path) -> None:
         with pq.ParquetWriter(file, described, **_write_options(described)) as writer:
             for block in blocks:
-                rows = pa.Table.from_pandas(block, schema=described, preserve_index=False)
-                writer.write_table(rows)
+                if isinstance(block, pd.DataFrame):
+                    block = pa.Table.from_pandas(block, schema=described, preserve_index=False)
+                writer.write_table(block)
 
     with disk_errors(out):
         write_over(out, write)

@@ -8,31 +8,31 @@ such as DuckDB would need every measure, rank and mask a second time, in SQL.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
 from pruneviz.log import schema
 from pruneviz.log.arguments import as_tuple
-from pruneviz.log.checksums import FileSum, check_digest, check_size
+from pruneviz.log.checksums import FileSum, check_size
 from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.older_columns import names_now
-from pruneviz.log.parquet import TablePart, check_file, corrupt, joined, renamed_run
+from pruneviz.log.parquet import TablePart, check_file, joined
+from pruneviz.log.pieces import results_of
 from pruneviz.log.recordings import Recording, recordings_at
-from pruneviz.log.regular_files import check_regular
+from pruneviz.log.sections import RunFile, Section, layers_in, sections_of, whole_run
 from pruneviz.log.spec_file import is_sealed
-from pruneviz.log.table_files import check_rows, footer_of
+from pruneviz.log.table_files import footer_of
 from pruneviz.log.thin_copies import THINNED, ThinCopy, thin_copy
 
 # Large enough that the fixed cost per call does not matter; arrays of one block take at most
 # 100 MB.
 BLOCK_ROWS = 1 << 19
+# Enough that sending a task, and merging its result, is a small part of its time.
+SECTION_BLOCKS = 4
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Scan:
     stored: Mapping[str, str] = field(default_factory=dict)
     thin: tuple[ThinCopy, ...] = ()
     sums: Mapping[str, FileSum] = field(default_factory=dict, repr=False)
-    _checked: set[str] = field(default_factory=set, repr=False, compare=False)
+    _layers: dict[str, list[str] | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def thin_facts(self) -> pd.DataFrame:
@@ -80,45 +80,69 @@ class Scan:
         Raises:
             LogError: If a file is corrupt, not sorted by epoch, or has rows of another run.
         """
-        names = [name for name in self.columns if name in {"run", "epoch", *as_tuple(columns)}]
-        known = {name: self._categories[name] for name in ("run", "layer") if name in names}
-        for run, file in self.files.items():
-            stored = self.stored.get(run, run)
-            self._check(run, file)
-            for table in _whole_epochs(stored, file, names, self.block_rows):
-                frame = (table if stored == run else renamed_run(table, run)).to_pandas()
-                for name, categories in known.items():
-                    frame[name] = frame[name].cat.set_categories(categories)
-                yield frame
+        names = self.columns_among(columns)
+        self.look_through()
+        layers, runs = self.layers, self.runs
+        for section in self.whole_runs():
+            for frame in section.blocks(names, layers):
+                yield frame.assign(run=frame["run"].cat.set_categories(runs))
+
+    @property
+    def section_rows(self) -> int:
+        """Rows of a section, and of a task of an executor, if its epochs are not larger."""
+        return SECTION_BLOCKS * self.block_rows
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of the runs that have rows, of a scan that was looked through."""
+        return [run for run in self.files if self._layers[run] is not None]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of all layers in order of appearance, of a scan that was looked through."""
+        each = (self._layers[run] or () for run in self.files)
+        return tuple(dict.fromkeys(layer for layers in each for layer in layers))
+
+    def columns_among(self, columns: str | Sequence[str]) -> list[str]:
+        """Those of some columns that any file has, with run and epoch, in log order."""
+        wanted = {"run", "epoch", *as_tuple(columns)}
+        return [name for name in self.columns if name in wanted]
+
+    def look_through(self, executor: Executor | None = None) -> None:
+        """Check every byte of the files, and note runs and layers, before the first rows are read.
+
+        Args:
+            executor: Who reads the files. Default: this process.
+
+        Raises:
+            LogError: If a file is not the one that was written.
+        """
+        unknown = [section for section in self.whole_runs() if section.of.run not in self._layers]
+        found = results_of(layers_in, unknown, executor, self.section_rows)
+        for section, layers in zip(unknown, found, strict=True):
+            self._layers[section.of.run] = layers
+
+    def whole_runs(self) -> Iterator[Section]:
+        """Every run as one section."""
+        return map(whole_run, self._run_files())
+
+    def sections(self) -> Iterator[Section]:
+        """All rows in order, in sections of some blocks of whole epochs of one run."""
+        for of in self._run_files():
+            yield from sections_of(of, self.section_rows)
 
     def no_rows(self) -> pd.DataFrame:
         """An empty table with all columns and their dtypes."""
         described = schema.arrow_schema("filters", list(self.columns))
         empty = described.empty_table().select(list(self.columns)).to_pandas()
-        return empty.astype(
-            {name: pd.CategoricalDtype(categories) for name, categories in self._categories.items()}
-        )
+        self.look_through()
+        known = {"run": self.runs, "layer": list(self.layers)}
+        return empty.astype({name: pd.CategoricalDtype(names) for name, names in known.items()})
 
-    def _check(self, run: str, file: Path) -> None:
-        """Check every byte of a file, before its rows are read for the first time."""
-        if run in self.sums and run not in self._checked:
-            check_digest(file, self.sums[run])
-        self._checked.add(run)
-
-    @cached_property
-    def _categories(self) -> dict[str, list[str]]:
-        """Run names (of runs with rows) and layer names, in order of appearance."""
-        layers: dict[str, None] = {}
-        runs = []
-        for run, file in self.files.items():
-            rows = 0
-            self._check(run, file)
-            for batch in _batches(file, ["layer"], self.block_rows):
-                layers |= dict.fromkeys(batch["layer"].dictionary.to_pylist())
-                rows += len(batch)
-            if rows:
-                runs.append(run)
-        return {"run": runs, "layer": list(layers)}
+    def _run_files(self) -> Iterator[RunFile]:
+        for place, (run, file) in enumerate(self.files.items()):
+            stored = self.stored.get(run, run)
+            yield RunFile(run, place, stored, file, self.block_rows, self.sums.get(run))
 
 
 def scan(path: Where) -> Scan:
@@ -173,63 +197,3 @@ def _footer(file: Path) -> tuple[list[str], int]:
     check_file(file, "filters")
     found = footer_of(file)
     return names_now("filters", found.schema.to_arrow_schema().names), found.num_rows
-
-
-def _batches(file: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    try:
-        check_regular(file)
-        with pq.ParquetFile(file, page_checksum_verification=True) as found:
-            stored = found.schema_arrow.names
-            held = dict(zip(names_now("filters", stored), stored, strict=True))
-            there = [name for name in columns if name in held]
-            of_file = [held[name] for name in there]
-            for batch in found.iter_batches(batch_size=rows, columns=of_file):
-                check_rows(batch, "filters")
-                yield batch.select(of_file).rename_columns(there)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise corrupt(file, error) from error
-
-
-def _whole_epochs(run: str, file: Path, columns: list[str], rows: int) -> Iterator[pa.Table]:
-    """The rows of one file, cut between epochs.
-
-    The last epoch of a batch is held back, because the next batch may continue it.
-    """
-    held: list[pa.RecordBatch] = []
-    last = -1
-    for batch in _batches(file, columns, rows):
-        epochs = batch["epoch"].to_numpy()
-        _check_rows(run, file, batch, epochs, last)
-        start = int(np.searchsorted(epochs, epochs[-1]))
-        if start or (held and epochs[-1] != last):
-            yield _table([*held, batch.slice(0, start)], columns)
-            held = []
-        held.append(batch.slice(start))
-        last = int(epochs[-1])
-    if held:
-        yield _table(held, columns)
-
-
-def _check_rows(run: str, file: Path, batch: pa.RecordBatch, epochs: np.ndarray, last: int) -> None:
-    if epochs[0] < last or (np.diff(epochs) < 0).any():
-        raise LogError(
-            f"{file} is not sorted by epoch, as the file of a finished run is; "
-            "restore it, or delete the run and record it again"
-        )
-    runs = batch["run"].dictionary.to_pylist()
-    if runs != [run]:
-        raise LogError(
-            f"{file} holds rows of {', '.join(map(str, runs))}, but its spec.json names {run}; "
-            "name the run in spec.json as its rows do"
-        )
-
-
-def _table(batches: list[pa.RecordBatch], columns: list[str]) -> pa.Table:
-    """The batches as one table; columns missing in the file are null."""
-    found = pa.Table.from_batches(batches).unify_dictionaries()
-    described = schema.arrow_schema("filters", columns)
-    table = {}
-    for name in columns:
-        there = name in found.column_names
-        table[name] = found[name] if there else pa.nulls(len(found), described.field(name).type)
-    return pa.table(table)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pruneviz.analysis import pairs_on_disk
 from pruneviz.errors import AnalysisError, LogError, ScoreError
 from pruneviz.log.runs import Runs
 from pruneviz.log.scan import Scan, scan
+from pruneviz.log.sections import Section
 from tests.support.synthetic_runs import make_runs, save_runs
 
 GROUPS = [
@@ -303,20 +305,22 @@ def test_no_more_rows_are_held_however_long_the_runs(
 ) -> None:
     save_runs(make_runs({"vgg13": (3, 5)}, seeds=(0, 1), epochs=epochs, every=1), tmp_path)
     held: list[int] = []
-    blocks = Scan.blocks
+    blocks = Section.blocks
 
-    def watched(self: Scan, columns: Any) -> Any:
-        for block in blocks(self, columns):
+    def watched(self: Section, columns: Any, layers: Any) -> Any:
+        for block in blocks(self, columns, layers):
             held.append(len(block))
             yield block
 
-    monkeypatch.setattr(Scan, "blocks", watched)
+    monkeypatch.setattr(Section, "blocks", watched)
     few = scanned(tmp_path, 16)
-    pv.correlate(few, "theta_g", "theta_hg")
-    pv.correlate(few, "theta_g", "theta_hg", by=["epoch"], resamples=9)
-    pv.mask_distance(few)
-    pv.score(few, "magnitude", out=tmp_path / "scores.parquet")
-    assert max(held) == 16 and sum(held) == 4 * 2 * 8 * (epochs + 1)
+    with ThreadPoolExecutor(2) as executor:
+        for by in (None, executor):
+            pv.correlate(few, "theta_g", "theta_hg", executor=by)
+            pv.correlate(few, "theta_g", "theta_hg", by=["epoch"], resamples=9, executor=by)
+            pv.mask_distance(few, executor=by)
+            pv.score(few, "magnitude", out=tmp_path / f"scores{len(held)}.parquet", executor=by)
+    assert max(held) == 16 and sum(held) == 2 * 4 * 2 * 8 * (epochs + 1)
 
 
 @pytest.mark.parametrize("interval", ["seeds", "hierarchical"])

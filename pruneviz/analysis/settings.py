@@ -23,7 +23,7 @@ _NOT_SETTINGS = frozenset(
     | {"se_df", "se_df_drawn", "strata", "samples", "half_size", "flow", "oracle", "draw_seed"}
     | {"population", "sample_counted", "request_at", "probes", "errors", "sample_digest"}
     | {"wall_seconds", "selected_epoch", "not_removed", "remeasured_from", "preset", "path"}
-    | {"measure_last"}
+    | {"measure_last", "train_images_sha256", "test_images_sha256", "recorded_with"}
     | {"parameters_before", "parameters_after", "macs_before", "macs_after", "filters_removed"}
     | {"filters_masked", "forward_seconds_before", "forward_seconds_after", "forward_examples"}
 )

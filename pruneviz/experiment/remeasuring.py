@@ -16,9 +16,11 @@ from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.node_task import wait_until_idle
 from pruneviz.experiment.parallel import Device, available_device, resumed_spec, run_jobs
 from pruneviz.experiment.recorded_training import check_rebuildable, images_of, network_of
+from pruneviz.experiment.same_run import OPTIONS, check_sample
 from pruneviz.experiment.stop import Stop
 from pruneviz.experiment.workers import Job, Report
 from pruneviz.log.found_runs import folders_apart
+from pruneviz.log.kept_files import check_recorded
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.run_directory import check_same_options
 from pruneviz.log.run_spec import RunSpec
@@ -41,7 +43,7 @@ _MEASURED_ANEW = frozenset(
         "dtype", "device", "device_name", "threads", "command", "created", "versions",
         "schema_version", "wall_seconds", "oracle", "request_at", "draw_seed", "probes",
         "se_df", "se_df_drawn", "sample_batches", BATCH_SIZE, "strata", "population",
-        "sample_digest",
+        "sample_digest", OPTIONS,
     )
 )  # fmt: skip
 
@@ -260,6 +262,7 @@ def check_remeasurable(source: Path, how: Remeasuring) -> bool:
         )
     if not is_sealed(source):
         raise LogError(f"{source} is unfinished; first repeat the command that recorded it")
+    check_recorded(source)
     if not (path / "spec.json").exists():
         return True
     every = str(how.every or spec.every)
@@ -336,6 +339,7 @@ def _as_recorded(spec: RunSpec, how: Remeasuring) -> tuple[nn.Module, Sample]:
     data = images_of(spec, how.images, how.device)
     per_class = int(spec.sample_size or 0) // data.num_classes
     images, labels = balanced_sample(data, per_class, seed=_sample_seed(spec, how))
+    check_sample(spec, _sample_seed(spec, how), images, labels)
     network = network_of(spec, data.num_classes, how.device)
     if how.batch_size is None:
         return network, (images, labels)

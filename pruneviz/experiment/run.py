@@ -23,7 +23,14 @@ from pruneviz.experiment.held_state import HeldState, enter_epoch
 from pruneviz.experiment.images import ImageData, augment, balanced_sample, subset
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.parallel import resumed_spec
-from pruneviz.experiment.setting import Setting, check_measure, planned_facts, request_of
+from pruneviz.experiment.same_run import OPTIONS, check_flags, check_images, images_facts
+from pruneviz.experiment.setting import (
+    Setting,
+    check_measure,
+    own_measure_facts,
+    planned_facts,
+    request_of,
+)
 from pruneviz.experiment.stop import Stop
 from pruneviz.experiment.training import TrainingState, put_back_best, start, train
 from pruneviz.experiment.workers import Report
@@ -253,18 +260,22 @@ def record_run(plan: RunPlan, setting: Setting, report: Report, stop: Stop | Non
     check_measure(plan)
     path = setting.out / plan.run
     before = resumed_spec(path, setting.threads)
+    if before:
+        check_flags(path, before, setting.flags, sealed=False)
     asked = plan.precision or (before.precision if before else None)
     plan = replace(plan, precision=precision_on(setting.device, asked))
     if setting.device == "cuda" and setting.sharing > 1:
         torch.cuda.set_per_process_memory_fraction(_SHARED_OUT / setting.sharing)
     data = _read_data(plan, setting)
+    if before:
+        check_images(path, before, data)
     sample = measurement_sample(data, plan)
     torch.manual_seed(plan.seed)
     network = build_network(plan.network, num_classes=data.num_classes, width=plan.width)
     state = start(network.to(setting.device), plan)
     options: dict[str, Any] = {
         "every": plan.every,
-        "spec": _spec_facts(plan, data, setting),
+        "spec": _spec_facts(plan, data, setting) | own_measure_facts(plan),
         "unit": plan.unit,
         "samples": plan.samples,
         "resume": before is not None,
@@ -370,5 +381,7 @@ def _spec_facts(plan: RunPlan, data: ImageData, setting: Setting) -> dict[str, A
         **planned_facts(plan),
         "num_classes": data.num_classes,
         "train_images": len(data.train_labels),
+        **images_facts(data),
+        OPTIONS: setting.flags,
         "command": setting.command,
     }

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pruneviz.analysis.measures import names, resolve
 from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import LogError, PresetError, ScoreError
+from pruneviz.experiment.same_run import check_flags, check_request_at
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.pruning_options import pruning_facts
 from pruneviz.log.readable_runs import check_files, readable_runs
@@ -16,6 +17,7 @@ from pruneviz.log.run_directory import check_same_options
 from pruneviz.log.schema import CHANGE_COLUMNS, MEASURED_COLUMNS, RANKED_WITHOUT_SAMPLE
 from pruneviz.log.spec_file import SPEC_FILE, is_sealed
 from pruneviz.plans.run_plan import RunPlan
+from pruneviz.recording.named_callables import measure_facts
 
 # The spec holds the resulting numbers of images instead.
 _NOT_IN_SPEC = ("sample_per_class", "train_per_class", "test_per_class", "pruning")
@@ -54,6 +56,12 @@ class Setting:
     flow: bool = False
     sinks: tuple[str, ...] = ()
 
+    @property
+    def flags(self) -> list[str]:
+        """Flags of `pruneviz record` that add files or tables to a recording."""
+        given = {"--flow": self.flow, "--keep-weights": self.keep_weights}
+        return [flag for flag, there in given.items() if there]
+
 
 def planned_facts(plan: RunPlan) -> dict[str, Any]:
     """Facts that the spec of a run takes unchanged from its plan."""
@@ -75,6 +83,12 @@ def request_of(plan: RunPlan, setting: Setting) -> OnRequest:
     return replace(asked, columns=tuple(dict.fromkeys([*asked.columns, *changes])))
 
 
+def own_measure_facts(plan: RunPlan) -> dict[str, str]:
+    """The code of a pruning measure that is the person's own, which a resume compares."""
+    measure = resolve(plan.pruning.measure) if plan.pruning else None
+    return measure_facts("measure_code", measure)
+
+
 def progress_of(plan: RunPlan, setting: Setting) -> Literal["recorded", "unfinished", "missing"]:
     """Progress of a plan's run in the folder of a setting.
 
@@ -84,8 +98,11 @@ def progress_of(plan: RunPlan, setting: Setting) -> Literal["recorded", "unfinis
     path = setting.out / plan.run
     if not (path / SPEC_FILE).exists():
         return "missing"
-    check_same_options(path, planned_facts(plan) | request_of(plan, setting).facts(plan.unit))
-    return "recorded" if is_sealed(path) else "unfinished"
+    asked = request_of(plan, setting).facts(plan.unit)
+    before, sealed = check_same_options(path, planned_facts(plan) | asked), is_sealed(path)
+    check_request_at(path, before, asked)
+    check_flags(path, before, setting.flags, sealed=sealed)
+    return "recorded" if sealed else "unfinished"
 
 
 def unreadable(plan: RunPlan, setting: Setting) -> str:

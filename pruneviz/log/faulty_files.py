@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pruneviz.errors import LogError
-from pruneviz.log.checkpoint_names import CHECKPOINTS, named
+from pruneviz.log.checkpoint_names import CHECKPOINTS, INITIAL, named
 from pruneviz.log.checksums import sha256_of
 from pruneviz.log.epoch_parts import DROPPED, PARTS, complete_epochs, last_dropped, part_named
 from pruneviz.log.faulty_weights import check_archive, check_tensors
 from pruneviz.log.files import is_unfinished
+from pruneviz.log.kept_files import DIGEST, kept_files, network_digests, of_another, unrecorded
 from pruneviz.log.leftovers import leftovers
-from pruneviz.log.regular_files import check_regular, unreadable
+from pruneviz.log.regular_files import check_regular, is_something, unreadable
 
 
 def not_regular(path: Path) -> Iterator[str]:
@@ -76,12 +79,31 @@ def damaged_checkpoints(path: Path) -> Iterator[str]:
 
 
 def damaged_weights(path: Path) -> Iterator[str]:
-    """Kept weights that are not what was written, by the digest in their headers."""
-    for file in sorted([*path.glob("*.safetensors"), *path.glob("weights/*.safetensors")]):
+    """Kept weights that are not what was written, or are of another epoch, network or run."""
+    initial = path / CHECKPOINTS / INITIAL
+    try:
+        recorded = network_digests(path)
+        yield from unrecorded(path)
+    except LogError:  # the log is named by itself
+        recorded = {}
+    for file in sorted(path.glob("*.safetensors")):
         yield from _damage(file, check_tensors)
+    files = [*kept_files(path).items(), *([(0, initial)] if is_something(initial) else [])]
+    for epoch, file in files:
+        stated: dict[str, Any] = {}
+        damage = [*_damage(file, partial(_check_kept, stated))]
+        fault = None if damage else of_another(file, stated, path, epoch, recorded.get(epoch))
+        yield from damage if fault is None else [fault]
 
 
-def _damage(file: Path, check: Callable[[Path], None]) -> Iterator[str]:
+def _check_kept(stated: dict[str, Any], file: Path) -> None:
+    """Check kept weights, and fill in what their header says."""
+    stated |= check_tensors(file)
+    if stated and DIGEST not in stated:
+        raise ValueError(f"its header lacks {DIGEST}")
+
+
+def _damage(file: Path, check: Callable[[Path], object]) -> Iterator[str]:
     try:
         check_regular(file)
         check(file)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pruneviz.errors import LogError
@@ -27,6 +28,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "flow": ("epoch", "layer", "filter"),
 }
 _ALSO = ("run", "epoch", "kept")  # columns that are compared between tables
+_SAME_ROWS = ("filters", "halves")  # tables that have the same rows at every epoch
 _MOST_NAMED = 8  # epochs that a message lists
 
 
@@ -90,6 +92,36 @@ def row_faults(rows: pd.DataFrame, table: str, run: str) -> Iterator[str]:
         yield f"holds rows of {', '.join(others[:3])}, and the spec names {run}; restore it"
 
 
+def order_faults(rows: pd.DataFrame, table: str) -> Iterator[str]:
+    """Where rows of a finished run do not lie as they were written, as the ends of sentences.
+
+    Readers take the order of the layers for their depth.
+
+    Args:
+        rows: Key columns of a table.
+        table: Table name.
+    """
+    for key in schema.SORT_KEYS[table]:
+        if key in ("epoch", "round") and not rows[key].is_monotonic_increasing:
+            yield f"has rows that are not in the order of {key}; restore it from a backup"
+            return
+    names = [name for name in _KEYS[table] if name != "epoch" and name in rows]
+    if table not in _SAME_ROWS or rows.empty:
+        return
+    keys = np.stack([pd.factorize(rows[name])[0] for name in names])
+    starts = np.flatnonzero(rows["epoch"].diff().fillna(1).to_numpy())
+    first, *others = np.split(keys, starts[1:], axis=1)
+    epochs = rows["epoch"].to_numpy()[starts[1:]]
+    odd = [
+        int(epoch)
+        for epoch, held in zip(epochs, others, strict=True)
+        if held.shape == first.shape and not np.array_equal(held, first)
+    ]
+    if odd:
+        of_first = int(rows["epoch"].iloc[0])
+        yield f"has its rows in another order at {in_words(odd)} than at {of_first}; restore it"
+
+
 def missing_epochs(held: Sequence[int]) -> tuple[list[int], int]:
     """The first epochs between the first and the last one that are not there, and how many are."""
     there = sorted(set(held))
@@ -116,6 +148,7 @@ def _disagreements(tables: Mapping[str, pd.DataFrame], spec: RunSpec) -> Iterato
     """Table names, and what is wrong with each beside the others."""
     for name, rows in tables.items():
         yield from ((name, fault) for fault in row_faults(rows, name, spec.run))
+        yield from ((name, fault) for fault in order_faults(rows, name))
     if "epochs" not in tables:
         return
     held = sorted(map(int, tables["epochs"]["epoch"]))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pruneviz.log.arguments import is_whole
+from pruneviz.log.kept_files import DIGEST, facts_text, stated_in
 
 _BLOCK = 1 << 20  # bytes that are read at once
 _MOST_HEADER = 16 << 20  # bytes, of over 100,000 tensors
@@ -27,8 +28,11 @@ _TYPES = {  # of tensors: as safetensors names them, how torch does, bytes of an
 }
 
 
-def check_tensors(file: Path) -> None:
+def check_tensors(file: Path) -> dict[str, Any]:
     """Check a file of safetensors: its header, and its tensors by the digest there.
+
+    Returns:
+        What its header says besides the tensors.
 
     Raises:
         Exception: Of any kind, if it is not what was written.
@@ -44,11 +48,12 @@ def check_tensors(file: Path) -> None:
         stated = tensors.pop("__metadata__", {})
         if not isinstance(stated, dict):
             raise ValueError("its header holds no facts by name")
-        start = 8 + header
+        start, stated = 8 + header, stated_in(stated)
         _check_places(tensors, size - start)
-        expected = stated.get("sha256")
-        if expected is not None and expected != _digest(content, tensors, start):
+        expected = stated.get(DIGEST)
+        if expected is not None and expected != _digest(content, tensors, start, stated):
             raise ValueError("its tensors are not those that were written")
+    return stated
 
 
 def check_archive(file: Path) -> None:
@@ -100,8 +105,8 @@ def _is_described(one: Any) -> bool:
     )
 
 
-def _digest(content: BinaryIO, tensors: dict[str, Any], start: int) -> str:
-    """SHA-256 of the names, types, shapes and bits of tensors."""
+def _digest(content: BinaryIO, tensors: dict[str, Any], start: int, stated: dict[str, Any]) -> str:
+    """SHA-256 of the names, types, shapes and bits of tensors, and of what is said of them."""
     digest = hashlib.sha256()
     for name, one in sorted(tensors.items()):
         dtype = f"torch.{_TYPES[one['dtype']][0]}"
@@ -112,4 +117,5 @@ def _digest(content: BinaryIO, tensors: dict[str, Any], start: int) -> str:
         while left > 0 and (block := content.read(min(left, _BLOCK))):
             digest.update(block)
             left -= len(block)
+    digest.update(facts_text(stated))
     return digest.hexdigest()

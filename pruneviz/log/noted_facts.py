@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pruneviz.errors import LogError
+from pruneviz.log import limits
 from pruneviz.log.checkpoint_names import NOTED
 from pruneviz.log.files import make_folder, write_whole
 from pruneviz.log.regular_files import read_regular
-from pruneviz.log.spec_file import MOST_BYTES, as_json, parsed_facts
+from pruneviz.log.spec_file import as_json, parsed_facts
 
 
 def write_noted(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -38,7 +39,7 @@ def read_noted(folder: Path) -> dict[str, Any]:
     """
     file = folder / NOTED
     try:
-        stated, _, text = read_regular(file, MOST_BYTES).decode().partition("\n")
+        stated, _, text = read_regular(file, limits.MOST_BYTES).decode().partition("\n")
     except FileNotFoundError:
         return {}
     except ValueError:  # no UTF-8

@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
-from pruneviz.log import schema
+from pruneviz.log import limits, schema
 from pruneviz.log.files import disk_errors, write_over, write_whole
 from pruneviz.log.group_statistics import GroupStatistics
 from pruneviz.log.older_columns import names_now
 from pruneviz.log.regular_files import unreadable
-from pruneviz.log.table_files import check_rows, checked_schema
+from pruneviz.log.table_files import check_names, check_rows, checked_schema
 from pruneviz.log.table_rows import check_texts, open_table, stored_rows, text_bytes
 
 # Smaller groups are hardly faster to read and make files larger (this size: by 0.4 %).
@@ -202,7 +202,15 @@ def arrow_table(table: str, frame: pd.DataFrame) -> pa.Table:
     """
     own = {str(name): schema.own_type(values) for name, values in frame.items()}
     described = schema.arrow_schema(table, list(frame.columns), own)
-    return pa.Table.from_arrays([_column(frame, field) for field in described], schema=described)
+    if len(described) > limits.MOST_COLUMNS:
+        raise LogError(
+            f"the {table} table has {len(described):,} columns, at most "
+            f"{limits.MOST_COLUMNS:,} can be read; give fewer facts"
+        )
+    columns = [_column(frame, field) for field in described]
+    rows = pa.Table.from_arrays(columns, schema=described)
+    check_names(rows, table)
+    return rows
 
 
 def write_table(path: Path, table: pa.Table, *, level: int | None = None) -> None:

@@ -29,14 +29,7 @@ from pruneviz.log.files import disk_errors, is_unfinished, make_folder, remove_u
 from pruneviz.log.flow_epochs import check_free, warn_of_left_out
 from pruneviz.log.leftovers import remove_recording
 from pruneviz.log.noted_facts import read_noted, write_noted
-from pruneviz.log.parquet import (
-    TablePart,
-    arrow_table,
-    joined,
-    read_file,
-    sort_rows,
-    write_table,
-)
+from pruneviz.log.parquet import TablePart, arrow_table, joined, read_file, sort_rows, write_table
 from pruneviz.log.part_chain import PartChain
 from pruneviz.log.planned_epochs import check_planned
 from pruneviz.log.pruning_options import OPTION_NAMES
@@ -45,6 +38,7 @@ from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import (
     SPEC_FILE,
     as_json,
+    check_room,
     is_sealed,
     read_spec,
     stored_facts,
@@ -73,7 +67,7 @@ class RunLog:
         """Start a new run in `path`, which must be empty or missing."""
         path = Path(path).absolute()  # the same folder, also after a change of the working one
         _check_free(path)
-        as_json(spec.to_dict())  # raises for facts that cannot be stored, before writing
+        check_room(spec.to_dict())  # before anything is written
         with disk_errors(path):
             make_folder(path)
             lock = RunLock(path)
@@ -223,11 +217,17 @@ class RunLog:
             if frame is not None
         }
 
-    def note(self, facts: Mapping[str, Any]) -> None:
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts of the run that are known, with those that were noted."""
+        known = {**self.spec.to_dict(), **self._noted}
+        return {name: value for name, value in known.items() if value is not None}
+
+    def note(self, facts: Mapping[str, Any], *, of_pruneviz: bool = False) -> None:
         """Add facts to the spec; they are written to `spec.json` when the run is sealed.
 
         Until then they are on disk beside the checkpoint, so a run that is resumed has them. An
-        earlier note of the same name is replaced.
+        earlier note of the same name is replaced. There is always room for those of pruneviz.
 
         Raises:
             LogError: If the spec already has the fact, it cannot be stored, or the run is closed.
@@ -241,8 +241,8 @@ class RunLog:
                 f"the spec of {self.spec.run} already holds {', '.join(held)}; "
                 "note the fact under another name"
             )
-        as_json(RunSpec.from_dict({**spec, **facts}).to_dict())  # raises if not storable
         noted = {**self._noted, **facts}
+        check_room(RunSpec.from_dict({**spec, **noted}).to_dict(), of_pruneviz=of_pruneviz)
         with disk_errors(self.path):
             self._writing()
             write_noted(self.path / CHECKPOINTS, noted)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from pruneviz.errors import LogError
-from pruneviz.log import older_columns, schema
+from pruneviz.log import limits, older_columns, schema
 from pruneviz.log.arguments import is_whole
 from pruneviz.log.checksums import FileSum
 from pruneviz.log.fact_kinds import shown, wrong_kinds
@@ -26,10 +26,6 @@ from pruneviz.log.regular_files import is_something, read_regular, unreadable
 from pruneviz.log.run_spec import RunSpec
 
 SPEC_FILE = "spec.json"
-MOST_BYTES = 4 << 20  # over 1,000 times a usual one
-MOST_DEPTH = 16  # of lists and dicts in each other
-MOST_FACTS = 10_000  # by name, in each dict
-_MOST_DIGITS = 40  # of a whole number; a seed of 128 bits has 39
 FACTS_DIGEST = "facts_sha256"  # fact: SHA-256 of all others
 TABLE_FILES = "table_files"  # fact of a finished run: rows, bytes and SHA-256 of every table
 
@@ -107,7 +103,7 @@ def stored_facts(path: Path) -> dict[str, Any]:
     """
     file = path / SPEC_FILE
     try:
-        facts = parsed_facts(read_regular(file, MOST_BYTES))
+        facts = parsed_facts(read_regular(file, limits.MOST_BYTES))
         _check_version(facts)
     except FileNotFoundError:
         raise LogError(_without_spec(path)) from None
@@ -119,12 +115,22 @@ def stored_facts(path: Path) -> dict[str, Any]:
         raise corrupt(file, error) from error
     if wrong := wrong_kinds(facts):
         raise corrupt(file, LogError("; ".join(wrong)))
-    if facts.get(FACTS_DIGEST, _digest(facts)) != _digest(facts):
-        raise LogError(
-            f"{file} was changed after it was written, as its {FACTS_DIGEST} says; restore it from "
-            f"a backup, or, if you changed it yourself, delete the line {FACTS_DIGEST}"
-        )
+    _check_digest(file, facts)
     return facts
+
+
+def _check_digest(file: Path, facts: Mapping[str, Any]) -> None:
+    """Check that facts are those that were written; null in place of their digest says nothing."""
+    repair = (
+        "restore it from a backup, or, if you changed it yourself, write null as its "
+        f"{FACTS_DIGEST}"
+    )
+    if FACTS_DIGEST not in facts and facts["schema_version"] >= schema.SUMS_SINCE:
+        raise LogError(f"{file} lacks {FACTS_DIGEST}, which it was written with; {repair}")
+    if facts.get(FACTS_DIGEST) not in (None, _digest(facts)):
+        raise LogError(
+            f"{file} was changed after it was written, as its {FACTS_DIGEST} says; {repair}"
+        )
 
 
 def write_spec(path: Path, spec: RunSpec, tables: Mapping[str, FileSum] | None = None) -> None:
@@ -139,7 +145,42 @@ def write_spec(path: Path, spec: RunSpec, tables: Mapping[str, FileSum] | None =
     named = {} if tables is None else {TABLE_FILES: sums}
     facts = json.loads(as_json({**spec.to_dict(), "sealed": tables is not None, **named}))
     text = json.dumps({**facts, FACTS_DIGEST: _digest(facts)}, indent=2)
+    _check_size(text, len(facts) + 1)
     write_whole(path / SPEC_FILE, lambda file: file.write_text(text + "\n", encoding="utf-8"))
+
+
+def check_room(facts: Mapping[str, Any], *, of_pruneviz: bool = False) -> None:
+    """Check that a spec can hold some facts, and those that sealing adds.
+
+    Args:
+        facts: All facts of a run, with those that were noted.
+        of_pruneviz: Whether pruneviz itself adds the last of them, for which there is room.
+
+    Raises:
+        LogError: If a fact cannot be stored, or they are too many or too large.
+    """
+    kept_free = 1 if of_pruneviz else 2
+    text = as_json(facts)
+    room = kept_free * limits.ROOM_BYTES // 2, kept_free * limits.ROOM_FACTS // 2
+    _check_size(text, len(facts), *room)
+    if len(str(facts.get("run", ""))) > limits.MOST_LETTERS:
+        raise LogError(
+            f"the name of the run has {len(facts['run']):,} letters, at most "
+            f"{limits.MOST_LETTERS:,} can be read; give a shorter one"
+        )
+
+
+def _check_size(text: str, count: int, kept_free: int = 0, facts_kept_free: int = 0) -> None:
+    """Check that a spec can be read again."""
+    for number, most, what in (
+        (len(text) + 1, limits.MOST_BYTES - kept_free, "bytes"),
+        (count, limits.MOST_FACTS - facts_kept_free, "facts"),
+    ):
+        if number > most:
+            raise LogError(
+                f"the facts of the run take {number:,} {what} in {SPEC_FILE}, at most {most:,} can "
+                "be stored; keep large ones in a file of your own, and give its name"
+            )
 
 
 def as_json(facts: Mapping[str, Any]) -> str:
@@ -172,8 +213,10 @@ def parsed_facts(content: bytes) -> dict[str, Any]:
         ValueError: If it is no JSON, names a fact twice, holds a number that is not finite, or is
             too large or too deep.
     """
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"it has {len(content):,} bytes, at most {MOST_BYTES:,} can be read")
+    if len(content) > limits.MOST_BYTES:
+        raise ValueError(
+            f"it has {len(content):,} bytes, at most {limits.MOST_BYTES:,} can be read"
+        )
     text = content.decode("utf-8-sig")
     try:
         facts = json.loads(
@@ -234,14 +277,14 @@ def _without_spec(path: Path) -> str:
     return f"{path} is no run directory: it has no {SPEC_FILE}; record one with pruneviz record"
 
 
-_TOO_DEEP = f"it nests values more than {MOST_DEPTH} deep"
+_TOO_DEEP = f"it nests values more than {limits.MOST_DEPTH} deep"
 
 
 def _check_depth(value: Any) -> None:
     level, depth = [value], 0
     while level := [inner for one in level for inner in _inside(one)]:
         depth += 1
-        if depth > MOST_DEPTH:
+        if depth > limits.MOST_DEPTH:
             raise ValueError(_TOO_DEEP)
 
 
@@ -252,8 +295,10 @@ def _inside(value: Any) -> Sequence[Any]:
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(pairs) > MOST_FACTS:
-        raise ValueError(f"it names {len(pairs):,} facts, at most {MOST_FACTS:,} can be read")
+    if len(pairs) > limits.MOST_FACTS:
+        raise ValueError(
+            f"it names {len(pairs):,} facts, at most {limits.MOST_FACTS:,} can be read"
+        )
     facts = dict(pairs)
     if len(facts) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
@@ -273,10 +318,10 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    if len(text.removeprefix("-")) > _MOST_DIGITS:
+    if len(text.removeprefix("-")) > limits.MOST_DIGITS:
         raise ValueError(
             f"it holds {text[:20]}..., a whole number of {len(text.removeprefix('-')):,} digits, "
-            f"expected at most {_MOST_DIGITS}"
+            f"expected at most {limits.MOST_DIGITS}"
         )
     return int(text)
 
@@ -284,7 +329,7 @@ def _whole(text: str) -> int:
 def _readable(value: Any) -> Any:
     """A value with escapes in place of text that is no Unicode, such as bytes of file names."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return limits.readable(value)
     if isinstance(value, dict):
-        return {_readable(name): _readable(inner) for name, inner in value.items()}
+        return _named_once([(_readable(name), _readable(inner)) for name, inner in value.items()])
     return [_readable(inner) for inner in value] if isinstance(value, list) else value

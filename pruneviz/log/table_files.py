@@ -17,16 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
-from pruneviz.log import schema
+from pruneviz.log import limits, schema
 from pruneviz.log.memory import most_memory
 from pruneviz.log.older_columns import names_now
 from pruneviz.log.regular_files import check_regular
 
 _ALWAYS_FITS = 1 << 30  # bytes; smaller tables are not compared with the memory
 _MOST_FOOTER = 64 << 20  # bytes that describe columns and row groups
-_MOST_COLUMNS = 10_000
 _MOST_GROUPS = 20_000  # of rows; over a billion rows as they are written here
-_MOST_LETTERS = 10_000  # of the name of a run, layer, phase or column
 _END = b"PAR1"  # of a Parquet file, after the 4 bytes that give the size of the footer
 
 
@@ -46,7 +44,7 @@ def footer_of(file: Path) -> pq.FileMetaData:
         raise LogError(f"its footer has {size:,} bytes, at most {_MOST_FOOTER:,} can be read")
     footer = pq.read_metadata(file)
     for count, most, what in (
-        (footer.num_columns, _MOST_COLUMNS, "columns"),
+        (footer.num_columns, limits.MOST_COLUMNS, "columns"),
         (footer.num_row_groups, _MOST_GROUPS, "groups of rows"),
     ):
         if count > most:
@@ -115,6 +113,15 @@ def check_rows(rows: pa.Table | pa.RecordBatch, table: str) -> None:
         held = name in schema.SORT_KEYS[table] and name in rows.schema.names
         if held and rows.column(name).null_count:
             raise LogError(f"column {name} has rows without a value")
+    check_names(rows, table)
+
+
+def check_names(rows: pa.Table | pa.RecordBatch, table: str) -> None:
+    """Check that the names of runs, layers and phases in some rows are not far too long.
+
+    Raises:
+        LogError: If one is.
+    """
     for name, column in schema.TABLES[table].items():
         if pa.types.is_dictionary(column.dtype) and name in rows.schema.names:
             _check_names(name, rows.column(name))
@@ -124,10 +131,10 @@ def _check_names(name: str, column: pa.ChunkedArray | pa.Array) -> None:
     """Check that the values of a column are names: such texts are repeated for every row."""
     for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
         longest = pc.max(pc.utf8_length(chunk.dictionary)).as_py() or 0
-        if longest > _MOST_LETTERS:
+        if longest > limits.MOST_LETTERS:
             raise LogError(
-                f"column {name} holds a name of {longest:,} letters, at most {_MOST_LETTERS:,} can "
-                "be read"
+                f"column {name} holds a name of {longest:,} letters, at most "
+                f"{limits.MOST_LETTERS:,} can be read"
             )
 
 

@@ -16,9 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pruneviz.errors import LogError
+from pruneviz.log import limits
 from pruneviz.log.table_files import check_fits, check_rows
-
-_MOST_TEXT = 1 << 29  # bytes of the texts of a table
 
 
 def stored_rows(
@@ -86,10 +85,10 @@ def check_texts(needed: int) -> None:
     Raises:
         LogError: If they do not.
     """
-    if needed > _MOST_TEXT:
+    if needed > limits.MOST_TEXT:
         raise LogError(
-            f"its texts need {needed / 1e9:,.1f} GB of memory, at most {_MOST_TEXT / 1e9:,.1f} GB "
-            "can be read; read fewer columns or epochs"
+            f"its texts need {needed / 1e9:,.1f} GB of memory, at most "
+            f"{limits.MOST_TEXT / 1e9:,.1f} GB can be read; read fewer columns or epochs"
         )
 
 

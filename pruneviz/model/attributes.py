@@ -109,7 +109,11 @@ class Attributes:
     def _save_module(self, module: nn.Module) -> None:
         self.modules.append(module)
         for kind in _MEMBERS:
-            self._members.append((vars(module)[kind], dict(vars(module)[kind])))
+            held = vars(module)[kind]
+            if isinstance(
+                held, dict
+            ):  # those of a scripted module can be neither added nor left out
+                self._members.append((held, dict(held)))
         self._restores.append(_attributes_of(module))
         own = type(module)
         values = {n: v for n, v in vars(module).items() if n not in _NOT_SAVED}

@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -109,6 +110,14 @@ def call_with(
 def tensors_in(tree: Any) -> list[Tensor]:
     """All tensors in a mapping, sequence or dataclass, in order."""
     return list(_leaves(tree))
+
+
+def arrays_in(tree: Any) -> list[np.ndarray]:
+    """All NumPy arrays in a mapping, sequence or dataclass, in order."""
+    if isinstance(tree, np.ndarray):
+        return [tree]
+    held = [] if isinstance(tree, Tensor) else _values(tree)
+    return [array for value in held for array in arrays_in(value)]
 
 
 def mapped(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:

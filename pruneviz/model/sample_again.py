@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pruneviz.model.sample import Batch, Forward, Sample, each_batch, tensors_in
+from pruneviz.model.sample import Batch, Forward, Sample, arrays_in, each_batch, tensors_in
 
 
 def batches_again(
@@ -39,9 +40,15 @@ def batches_again(
 
 
 def _same(first: Any, second: Any) -> bool:
-    """Whether two trees hold equal tensors, with NaN equal to NaN."""
+    """Whether two trees hold equal tensors and arrays, with NaN equal to NaN."""
     one, two = tensors_in(first), tensors_in(second)
-    return len(one) == len(two) and all(map(_equal, one, two))
+    arrays, others = arrays_in(first), arrays_in(second)
+    same_numbers = len(one) == len(two) and len(arrays) == len(others)
+    return same_numbers and all(map(_equal, one, two)) and all(map(_equal_arrays, arrays, others))
+
+
+def _equal_arrays(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.array_equal(first, second, equal_nan=first.dtype.kind in "fc")
 
 
 def _equal(first: Tensor, second: Tensor) -> bool:

@@ -113,7 +113,7 @@ class FlowMeter:
         }
         open_run = recorder is not None and recorder.records and not recorder.finished
         if recorder and open_run and not recorder.log.spec.extra.get("flow"):
-            recorder.log.note({"flow": True})  # so that the run has the table
+            recorder.log.note({"flow": True}, of_pruneviz=True)  # so that the run has the table
         self._handles: list[RemovableHandle] = []
         self._closure = False
         self._taken: list[pd.DataFrame] = []

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from pruneviz.analysis.run_facts import BATCHES
 from pruneviz.errors import LogError
+from pruneviz.log import limits
 from pruneviz.log.arguments import is_whole
 from pruneviz.log.leftovers import remove_leftovers
 from pruneviz.log.reopening import reopen
@@ -17,6 +19,7 @@ from pruneviz.log.run_directory import RunLog, check_same_options, last_epoch_of
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import SPEC_FILE, is_sealed, read_spec
 from pruneviz.measuring.coverage import Coverage
+from pruneviz.recording import run_facts
 
 Resume: TypeAlias = bool | Literal["auto"]
 How: TypeAlias = Literal["new", "resumed", "finished"]
@@ -27,8 +30,31 @@ _MAY_DIFFER = frozenset(
     | {"coverage", "left_out", "rows", "sample_digest"}
 )
 
-# what measures besides the network, and whether at the last epoch; absent for defaults
-_CALLED = ("loss", "classifier", "loss_weight", "forward", "hooks", "measure_last")
+# what measures besides the network, and at which epochs; absent for defaults
+_CALLED = (
+    *("loss", "classifier", "loss_weight", "forward", "hooks", "measure_last"),
+    *("oracle", "request_at"),
+)
+
+# what options meant for the network when the recorder was made, and how they mean it again
+_FOUND = {
+    run_facts.PARAMETERS_FOUND: (
+        "freeze and unfreeze its parameters as they were at first, make the recorder, and freeze "
+        "others then, or choose another folder"
+    ),
+    run_facts.NORMS_FOUND: (
+        "its rows have the scales of other batch norms; give the network, the code of its forward "
+        "pass and trace_examples as they were, or choose another folder"
+    ),
+    **dict.fromkeys(
+        ("mask_score_code", "measure_code"),
+        "give the pruning measure with its code as it was, or choose another folder",
+    ),
+    BATCHES: (
+        "standard errors are over other pieces of the sample; give the network, its loss and the "
+        "code of both as they were, or choose another folder"
+    ),
+}
 
 _logger = logging.getLogger("pruneviz")
 
@@ -128,6 +154,7 @@ def _check_same_measuring(path: Path, before: RunSpec, now: RunSpec) -> None:
             f"{path} was started with another sample: its inputs or targets differ, or their order "
             "or batches; give the sample as it was, or choose another folder"
         )
+    _check_found(path, was, given)
     changed = [name for name in _CALLED if was.get(name) != given.get(name)]
     if changed:
         differing = "; ".join(
@@ -138,6 +165,14 @@ def _check_same_measuring(path: Path, before: RunSpec, now: RunSpec) -> None:
             f"{path} was started with other options: {differing}; use the old ones, or another "
             "folder"
         )
+
+
+def _check_found(path: Path, was: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Check that options mean for the network what they meant; older versions did not store it."""
+    for name, repair in _FOUND.items():
+        before, now = was.get(name), given.get(name)
+        if before != now and (name in was or name == BATCHES):
+            raise LogError(f"{path} was started with {name}={before!r}, now {now!r}; {repair}")
 
 
 def _say_other_facts(log: RunLog, spec: RunSpec) -> None:
@@ -195,6 +230,8 @@ def check_next(
         raise LogError(
             f"epoch={epoch!r}; give the number of epochs trained so far, a whole number from 0"
         )
+    if epoch > limits.MOST_EPOCH:
+        raise LogError(f"epoch={epoch}; epochs are numbers up to {limits.MOST_EPOCH:,}")
     if epoch < 0 or (last is not None and epoch <= last and not resumed):
         raise LogError(
             f"epoch {epoch} comes after epoch {last}; epochs count up from 0, the initialisation"

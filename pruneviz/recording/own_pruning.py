@@ -13,6 +13,7 @@ from pruneviz.log import schema
 from pruneviz.log.arguments import is_whole
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import PRUNED
+from pruneviz.recording.run_facts import check_layer_names
 
 _REPAIR = "give pruner.counts().assign(round=1) after the first round, and so on"
 _NEEDED = ("round", "layer", "layer_index", "filters", "kept")
@@ -37,6 +38,7 @@ def check_rounds(rounds: pd.DataFrame | None) -> None:
     if absent:
         raise LogError(f"rounds has no column {', '.join(absent)}; {_REPAIR}")
     schema.arrow_schema("rounds", list(map(str, rounds.columns)))
+    check_layer_names(rounds["layer"])
     wrong = [value for value in rounds["round"] if not is_whole(value) or value < 1]
     if wrong:
         raise LogError(f"rounds has the round {wrong[0]!r}; rounds count from 1: {_REPAIR}")
@@ -87,4 +89,4 @@ class OwnPruning:
             return
         epochs = log.read("epochs")
         if len(log.read("rounds")) or (epochs["kept_fraction"].tail(1) < 1).any():
-            log.note({PRUNED: True})
+            log.note({PRUNED: True}, of_pruneviz=True)

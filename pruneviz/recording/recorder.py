@@ -166,7 +166,7 @@ class Recorder(Resumable):
         self._pruning = OwnPruning()
         measured = {"lag": lag, "mask_score": self._mask_score.name, "mask_ratio": mask_ratio}
         measured |= run_facts.measured_facts(self._model, self._options, every) | row_facts
-        measured |= self._subject.sampling | callables_facts(self._options)
+        measured |= self._subject.sampling | callables_facts(self._options, self._mask_score)
         measured |= last_facts(every, measure_last)
         own = self._model, self.coverage, layers, self._options
         found = run_facts.found_facts(*own, measuring) | request_facts(self._options, request_at)
@@ -225,7 +225,7 @@ class Recorder(Resumable):
             return lambda **late: None
         self._so_far.check(epoch, gap=self._gap)
         epoch = int(epoch)  # of NumPy, say
-        given = self._so_far.facts.checked(facts)
+        given = self._so_far.facts.checked(facts, self.log.facts)
         check_rounds(rounds)
         with epoch_named(epoch):
             seen = self._cheap.read(epoch)
@@ -239,7 +239,7 @@ class Recorder(Resumable):
         self._unwritten = True
 
         def write(**late: Fact) -> None:
-            known = given | self._so_far.facts.checked(late)
+            known = given | self._so_far.facts.checked(late, self.log.facts)
             self._unwritten = False
             cheap = self._with_changes(epoch, self._cheap.table(seen))
             of_network = digest()
@@ -252,7 +252,7 @@ class Recorder(Resumable):
                 "network_digest": of_network,
             }
             self.log.take()
-            self._cheap.changes.write(self.log.checkpoint, epoch)
+            self._cheap.changes.write(self.log.checkpoint, epoch, of_network)
             self._writer.append(self.log, epoch, cheap, snapshot, row, rounds)
             self._so_far.remember(epoch, cheap, known, of_network)
             self._pruning.see(self.log, epoch, row, rounds)
@@ -312,6 +312,7 @@ class Recorder(Resumable):
         """
         run_facts.check_given(facts)
         if self.records:
+            self._so_far.facts.check_note(facts)
             self.log.note(facts)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import logging
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,6 +19,7 @@ from pruneviz.analysis.formulas import SAMPLE_SIZE
 from pruneviz.analysis.noise import stated_degrees
 from pruneviz.analysis.run_facts import BATCH_SIZE, BATCHES, COUNTED
 from pruneviz.errors import LogError, closest
+from pruneviz.log import limits
 from pruneviz.log.fact_kinds import FACT_KINDS
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.log.schema import is_filter_column
@@ -30,9 +31,12 @@ from pruneviz.measuring.rows import AnyLayer
 from pruneviz.measuring.strata import stated_weights, strata_of_batches
 from pruneviz.model.filters import Layer
 from pruneviz.model.sample import Batch, measuring_dtype, model_device, sample_size
+from pruneviz.model.theta import theta_of
 from pruneviz.recording.measured_epochs import Every, in_spec
 
 _ALMOST = 0.8  # similarity of a misspelt name: "netwrok" and "network"
+PARAMETERS_FOUND = "parameters_found"  # facts: what options meant for the network at first
+NORMS_FOUND = "norms_found"
 _logger = logging.getLogger("pruneviz")
 # Facts that are checked as they are given; others as they are stored.
 _ASKED = frozenset(
@@ -46,6 +50,7 @@ _ASKED = frozenset(
 # Facts that the recorder alone knows, or that readers of a run state. They tell no runs apart.
 STATED = (
     *(BATCHES, COUNTED, "half_size", "se_df", "se_df_drawn", "strata", "population"),
+    *(PARAMETERS_FOUND, NORMS_FOUND, "mask_score_code"),
     *("rows", "kept", "coverage", "left_out", "errors", "flow", "parameters"),
     *("weights", "weight_rows", "weight_rows_seed"),
     *("oracle", "draw_seed", "probes", "request_at", "sample_digest"),
@@ -154,15 +159,32 @@ def found_facts(
         measuring: The same, as given to the recorder.
     """
     found = {**machine_facts(model), **coverage_facts(coverage), **rows_facts(layers, options)}
-    return found | theta_facts(measuring)
+    return found | norms_facts(layers) | theta_facts(model, options, measuring)
 
 
-def theta_facts(measuring: Mapping[str, Any]) -> dict[str, Any]:
-    """Which parameters Theta holds, as given to the recorder; nothing for all of them."""
+def theta_facts(model: nn.Module, options: Options, measuring: Mapping[str, Any]) -> dict[str, Any]:
+    """Which parameters Theta holds, as asked for and as found; nothing for all of them.
+
+    Args:
+        model: The network.
+        options: How it is measured, with the parameters that were trainable at first by name.
+        measuring: The same, as given to the recorder.
+    """
     asked = measuring.get("parameters", "all")
     if asked == "all":
         return {}
-    return {"parameters": asked if isinstance(asked, str) else list(asked)}
+    found, known = theta_of(model, options.parameters), theta_of(model, "all")
+    return {
+        "parameters": asked if isinstance(asked, str) else list(asked),
+        PARAMETERS_FOUND: f"{len(found)} of {len(known)} ({_digest(';'.join(found))})",
+    }
+
+
+def norms_facts(layers: Sequence[AnyLayer]) -> dict[str, Any]:
+    """Which batch norms gave the rows their scales, as found by tracing."""
+    text = "".join(f"{layer.name} {layer.norms} {layer.numbers};" for layer in layers)
+    number = sum(norm is not None for layer in layers for norm in layer.norms)
+    return {NORMS_FOUND: f"{number} channels ({_digest(text)})"}
 
 
 def coverage_facts(coverage: Coverage) -> dict[str, Any]:
@@ -208,11 +230,30 @@ def sampling_facts(batches: Sequence[Batch], options: Options, whole: str) -> di
 
 def rows_facts(layers: Sequence[AnyLayer], options: Options) -> dict[str, Any]:
     """What the rows of the log are, in a form that tells other choices of them apart."""
-    text = "".join(map(_described, layers))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    digest = _digest("".join(map(_described, layers)))
     rows = sum(layer.filters for layer in layers)
     what = "filter" if options.row_kind == "weight" else options.row_kind
     return {"rows": f"{rows} x {what} in {len(layers)} layers ({digest})", "kept": options.kept}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+
+
+def check_layer_names(names: Iterable[str]) -> None:
+    """Check that the names of layers can be stored and read.
+
+    Raises:
+        LogError: If one is no Unicode, or far too long.
+    """
+    for name in names:
+        if limits.readable(str(name)) != str(name):
+            raise LogError(f"the layer {name!r} has a name that is no Unicode; give it another one")
+        if len(str(name)) > limits.MOST_LETTERS:
+            raise LogError(
+                f"the layer {str(name)[:60]}... has a name of {len(name):,} letters, at most "
+                f"{limits.MOST_LETTERS:,} can be read; give it a shorter one"
+            )
 
 
 def _described(layer: AnyLayer) -> str:

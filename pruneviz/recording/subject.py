@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,8 +21,10 @@ from pruneviz.model.sample import Sample, model_device
 from pruneviz.recording.cheap_tables import CheapTables
 from pruneviz.recording.epoch_facts import epoch_named
 from pruneviz.recording.epoch_writer import joined
-from pruneviz.recording.run_facts import sampling_facts
-from pruneviz.recording.sample_digest import sample_digest
+from pruneviz.recording.run_facts import check_layer_names, sampling_facts
+from pruneviz.recording.sample_digest import not_compared, sample_digest
+
+_logger = logging.getLogger("pruneviz")
 
 
 class Subject:
@@ -45,6 +48,7 @@ class Subject:
 
     def __init__(self, model: nn.Module, sample: Sample, options: Options) -> None:
         self.model, self._sample, self._options = model, sample, options
+        check_layer_names(name for name, _ in (*model.named_modules(), *model.named_parameters()))
         batches = fixed_batches(model, sample, options)
         with generators_preserved(batches, self.device()):
             rows_found = rows_of(model, batches, options)
@@ -55,6 +59,12 @@ class Subject:
         self._whole = check_repeatable(model, batches, options)
         self.sampling = sampling_facts(batches, options, self._whole)
         self.sampling["sample_digest"] = sample_digest(batches)
+        if unread := not_compared(batches):
+            _logger.warning(
+                "the sample holds %s, whose values cannot be read; if the recording is continued, "
+                "they are not compared with those of before",
+                ", ".join(unread),
+            )
 
     def device(self) -> torch.device:
         """The device of the network at present."""

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from pruneviz.errors import LogError
 from pruneviz.log.checkpoint_names import INITIAL
 from pruneviz.log.epoch_parts import part_file
+from pruneviz.log.kept_files import kept_facts, network_digests
 from pruneviz.log.parquet import columns_with_values
 from pruneviz.log.schema import CHANGE_COLUMNS
 from pruneviz.measuring.rows import AnyLayer, parameters_of, reduced, rows_per_filter
-from pruneviz.recording.kept_weights import load_tensors, save_tensors
+from pruneviz.recording.kept_weights import load_tensors_of, save_tensors
 
 _UPDATE, _DISTANCE = CHANGE_COLUMNS
 
@@ -87,14 +88,20 @@ class WeightChanges:
         now = self._weights()
         self._held = {epoch: {name: w.to(now[name].device) for name, w in weights.items()}}
 
-    def write(self, folder: Path, epoch: int) -> None:
-        """Keep the held weights of epoch 0 in a folder, for a resume.
+    def write(self, folder: Path, epoch: int, network: str | None) -> None:
+        """Keep the held weights of epoch 0 in a folder of a run directory, for a resume.
+
+        Args:
+            folder: The folder.
+            epoch: Number of epochs trained.
+            network: Digest of the network, if it has one.
 
         Raises:
             LogError: If the disk cannot be written to.
         """
         if epoch == 0 and _DISTANCE in self.columns and self._initial is not None:
-            save_tensors(self._initial, folder / INITIAL)
+            facts = kept_facts(folder.parent, epoch, network)
+            save_tensors(self._initial, folder / INITIAL, facts)
 
     def restart(self, folder: Path, last: int | None, agrees: bool) -> None:
         """Continue after the last recorded epoch.
@@ -105,7 +112,8 @@ class WeightChanges:
             agrees: Whether the network has the weights of that epoch.
 
         Raises:
-            LogError: If the kept weights of epoch 0 are missing, damaged or of another network.
+            LogError: If the kept weights of epoch 0 are missing, damaged or of another network or
+                run.
         """
         self._held, self._initial = {}, None
         if last is None or not self.columns:
@@ -132,7 +140,9 @@ class WeightChanges:
         return None
 
     def _read(self, file: Path) -> dict[str, Tensor]:
-        found, now = load_tensors(file), self._weights()
+        run = file.parent.parent
+        found = load_tensors_of(file, run, 0, network_digests(run, 0).get(0))
+        now = self._weights()
         same = found.keys() == now.keys()
         if not same or any(found[name].shape != now[name].shape for name in now):
             raise LogError(f"{file} is of another network than {type(self._model).__name__}")

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 import pruneviz as pv
 from pruneviz import remeasure
 from pruneviz.analysis.claim_tables import table_of
 from pruneviz.console import processes
-from pruneviz.errors import LogError, MeasureError
+from pruneviz.errors import DataError, LogError, MeasureError
+from pruneviz.experiment import remeasuring
 from pruneviz.experiment.datasets import load_dataset
-from pruneviz.experiment.images import balanced_sample, subset
+from pruneviz.experiment.images import ImageData, balanced_sample, subset
 from pruneviz.experiment.networks.registry import build_network
+from pruneviz.experiment.recorded_training import images_of
 from pruneviz.experiment.remeasuring import (
     Remeasuring,
     check_remeasurable,
@@ -33,7 +39,7 @@ from pruneviz.log.on_request import OnRequest
 from pruneviz.log.spec_file import read_spec
 from pruneviz.plans.planning import with_sample_seed
 from pruneviz.plans.run_plan import RunPlan
-from pruneviz.recording.kept_weights import load_kept_weights
+from pruneviz.recording.kept_weights import load_kept_weights, load_tensors
 from pruneviz.recording.recorder import Recorder
 from tests.support.cut_off import ignore, without_times
 from tests.support.edited_specs import edit_spec
@@ -42,7 +48,7 @@ from tests.support.plans import UNPRUNED
 PLAN = replace(UNPRUNED, epochs=2, sample_per_class=2)
 WEIGHTS = replace(PLAN, run="vgg13-digits-weights-s0", unit="weight")
 # of the machine, the command and the run's own name
-NOT_MEASURED = {"created", "command", "wall_seconds", "remeasured_from"}
+NOT_MEASURED = {"created", "command", "wall_seconds", "remeasured_from", "recorded_with"}
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +227,20 @@ def test_another_sample_gives_what_recording_with_its_seed_writes(
     assert (first.filters["theta_g"] != other["theta_g"]).mean() > 0.9
 
 
+def test_other_images_are_not_taken_for_the_sample(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*given: Any) -> ImageData:
+        data = images_of(*given)
+        return replace(data, train_images=255 - data.train_images)
+
+    monkeypatch.setattr(remeasuring, "images_of", other)
+    run = recorded / PLAN.run
+    with pytest.raises(DataError, match="was measured on other images of digits than are read now"):
+        remeasure_run(run, Remeasuring(tmp_path / "same", threads=1), ignore)
+    remeasure_run(run, Remeasuring(tmp_path / "other", sample_seed=7, threads=1), ignore)
+
+
 def test_a_run_of_another_sample_is_not_taken_for_measured(recorded: Path, tmp_path: Path) -> None:
     name = remeasured_name(read_spec(recorded / PLAN.run), Remeasuring(tmp_path, sample_seed=7))
     edited(recorded, tmp_path / name, sample_seed=3)
@@ -252,6 +272,70 @@ def test_runs_that_cannot_be_measured_again_are_told(
     run = edited(recorded, tmp_path / "run", **facts)
     with pytest.raises(LogError, match=message):
         check_remeasurable(run, Remeasuring(tmp_path / "out"))
+
+
+def swapped(weights: Path) -> None:
+    first, last, between = (weights / f"{name}.safetensors" for name in ("00000", "00002", "x"))
+    first.rename(between)
+    last.rename(first)
+    between.rename(last)
+
+
+def without_header(weights: Path) -> None:
+    """As earlier versions wrote them, under each other's names."""
+    for file in sorted(weights.iterdir()):
+        save_file(load_tensors(file), file)
+    swapped(weights)
+
+
+def of_another_recording(weights: Path) -> None:
+    plan = replace(PLAN, seed=1)
+    record_run(plan, Setting(weights.parent / "x", threads=1, keep_weights=True), ignore)
+    shutil.copy(weights.parent / "x" / PLAN.run / "weights" / "00001.safetensors", weights)
+    shutil.rmtree(weights.parent / "x")
+
+
+def renamed(weights: Path) -> None:
+    (weights / "00002.safetensors").rename(weights / "00003.safetensors")
+
+
+def added(weights: Path) -> None:
+    shutil.copy(weights / "00002.safetensors", weights / "00099.safetensors")
+
+
+EXCHANGED = {
+    "swapped": (swapped, r"00000\.safetensors holds the weights of epoch 2 of", 2),
+    "swapped without header": (without_header, r"other parameters and buffers or masks than", 0),
+    "of another recording": (of_another_recording, r"00001\.safetensors is of another reco", 1),
+    "renamed": (renamed, r"00003\.safetensors is of epoch 3, which .* did not record", 2),
+    "added": (added, r"00099\.safetensors is of epoch 99, which .* did not record; move it", 2),
+}
+
+
+@pytest.mark.parametrize(("change", "said", "faults"), EXCHANGED.values(), ids=list(EXCHANGED))
+def test_weights_under_a_wrong_name_are_refused_and_named(
+    recorded: Path, tmp_path: Path, change: Callable[[Path], None], said: str, faults: int
+) -> None:
+    run = edited(recorded, tmp_path / "run")
+    assert pv.faults(run).empty
+    change(run / "weights")
+    with pytest.raises(LogError, match=said):
+        remeasure_run(run, Remeasuring(tmp_path / "out", threads=1), ignore)
+    found = pv.faults(run)["fault"].tolist()
+    assert len(found) == faults, found
+    assert not faults or any(re.search(said, fault) for fault in found)
+
+
+def test_what_a_person_keeps_beside_the_weights_is_no_weights(
+    recorded: Path, tmp_path: Path
+) -> None:
+    run = edited(recorded, tmp_path / "run")
+    shutil.copy(run / "weights" / "00001.safetensors", run / "weights" / "best.safetensors")
+    (run / "weights" / "mine.safetensors").write_text("no tensors")
+    remeasure_run(run, Remeasuring(tmp_path / "out", threads=1), ignore)
+    again, first = pv.load(tmp_path / "out"), pv.load(run)
+    pd.testing.assert_frame_equal(again.filters, first.filters, check_exact=True)
+    assert pv.faults(run).empty
 
 
 def test_a_run_without_weights_and_one_in_its_own_place_are_told(

@@ -82,6 +82,21 @@ ROWS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = {
         lambda rows: pd.concat([rows, rows[:4].assign(epoch=np.int32(9))]),
         "filters.parquet has rows of epoch 9, which the epochs table lacks",
     ),
+    "in another order": (
+        "filters",
+        lambda rows: pd.concat([rows[:4], rows[4:8][::-1], rows[8:]]),
+        "filters.parquet has its rows in another order at epoch 1 than at 0",
+    ),
+    "epochs in another order": (
+        "filters",
+        lambda rows: pd.concat([rows[4:8], rows[:4], rows[8:]]),
+        "filters.parquet has rows that are not in the order of epoch",
+    ),
+    "halves in another order": (
+        "halves",
+        lambda rows: pd.concat([rows[:-8], rows[-8:][::-1]]),
+        "halves.parquet has its rows in another order at epoch",
+    ),
     "no epochs": ("epochs", lambda rows: rows[:0], "epochs.parquet has no epoch"),
     "other masks": (
         "filters",

@@ -14,7 +14,13 @@ import pytest
 
 import pruneviz.log.parquet
 from pruneviz.errors import LogError
-from pruneviz.log.parquet import corrupt, read_file, write_blocks
+from pruneviz.log.parquet import (
+    arrow_table,
+    columns_with_values,
+    corrupt,
+    read_file,
+    write_blocks,
+)
 from pruneviz.log.runs import Runs, finished, load
 from pruneviz.log.schema import FILTERS, TABLES
 from pruneviz.log.spec_file import stored_facts
@@ -202,3 +208,18 @@ def test_a_file_is_named_once_with_one_repair(tmp_path: Path) -> None:
         )
     why = str(corrupt(spec, LogError(f"{spec} has more than 9 bytes")))
     assert why.startswith(f"{spec} is corrupt (it has more than 9 bytes); restore it")
+
+
+def test_columns_without_statistics_are_read_to_know_whether_they_have_values(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "epochs.parquet"
+    rows = pd.DataFrame(
+        {"run": "r", "epoch": [0, 1], "test_acc": [None, 0.5], "mine": [None, None]}
+    )
+    table = arrow_table("epochs", rows.astype({"mine": "float64"}))
+    names = []
+    for statistics in (True, False, ["test_acc"]):
+        pq.write_table(table, file, row_group_size=1, write_statistics=statistics)
+        names.append(columns_with_values(file, "epochs"))
+    assert names == [["run", "epoch", "test_acc"]] * 3

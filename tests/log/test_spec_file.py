@@ -13,10 +13,11 @@ import pytest
 from pruneviz.errors import LogError
 from pruneviz.log import spec_file
 from pruneviz.log.fact_kinds import FACT_KINDS
+from pruneviz.log.limits import MOST_BYTES
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.log.runs import load
-from pruneviz.log.spec_file import FACTS_DIGEST, MOST_BYTES, is_sealed, read_spec
+from pruneviz.log.spec_file import FACTS_DIGEST, is_sealed, read_spec
 from tests.support.edited_specs import edit_spec
 
 FACTS: dict[str, Any] = {"run": "r", "schema_version": 3, "sealed": False}
@@ -120,8 +121,22 @@ def test_a_changed_fact_is_noticed(
     assert read_spec(path).seed == 0, "order and white space are no change"
     change(facts)
     written(path, json.dumps(facts))
-    with pytest.raises(LogError, match=rf"was changed .* delete the line {FACTS_DIGEST}"):
+    with pytest.raises(LogError, match=rf"was changed .* write null as its {FACTS_DIGEST}"):
         read_spec(path)
+
+
+def test_the_digest_must_be_there(tmp_path: Path) -> None:
+    path = RunLog.create(tmp_path / "r", RunSpec("r", seed=0)).path
+    whole = (path / "spec.json").read_bytes()
+    begin = whole.index(FACTS_DIGEST.encode())
+    for bit in range(8 * begin, 8 * (begin + len(FACTS_DIGEST))):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        (path / "spec.json").write_bytes(content)
+        with pytest.raises(LogError, match=f"lacks {FACTS_DIGEST}, which|is corrupt"):
+            read_spec(path)
+    (path / "spec.json").write_bytes(whole)
+    assert read_spec(path).seed == 0
 
 
 def test_a_change_of_ones_own_is_kept_without_the_digest(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pruneviz.errors import LogError
-from pruneviz.log import table_files, table_rows
+from pruneviz.log import limits, table_files
 from pruneviz.log.parquet import TablePart, arrow_table, check_pages, read_file, write_table
 
 AT = 123_456_789
@@ -43,7 +43,7 @@ def test_one_long_text_that_all_rows_name_is_refused_before_it_is_repeated(
     file = tmp_path / "epochs.parquet"
     write_table(file, epochs_table(note="x" * 1000))
     assert read_file(file, "epochs")["note"].to_pylist() == ["x" * 1000] * 3
-    monkeypatch.setattr(table_rows, "_MOST_TEXT", 2999)
+    monkeypatch.setattr(limits, "MOST_TEXT", 2999)
     with pytest.raises(LogError, match=r"its texts need 0\.0 GB of memory"):
         read_file(file, "epochs")
     with pytest.raises(LogError, match="its texts need"):
@@ -58,9 +58,13 @@ def test_texts_without_a_value_and_empty_ones_stay_apart(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("column", ["run", "phase"])
-def test_a_name_of_megabytes_is_refused(tmp_path: Path, column: str) -> None:
+def test_a_name_of_megabytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
     file = tmp_path / "epochs.parquet"
-    write_table(file, epochs_table(**{column: "y" * (1 << 20)}))
+    with monkeypatch.context() as patched:
+        patched.setattr(limits, "MOST_LETTERS", 1 << 20)
+        write_table(file, epochs_table(**{column: "y" * (1 << 20)}))
     for read in (read_file, check_pages):
         with pytest.raises(LogError, match=rf"column {column} holds a name of 1,048,576 letters"):
             read(file, "epochs")
@@ -69,7 +73,7 @@ def test_a_name_of_megabytes_is_refused(tmp_path: Path, column: str) -> None:
 @pytest.mark.parametrize(
     ("bound", "said"),
     [
-        ("_MOST_COLUMNS", r"it has \d+ columns, at most 2 can be read"),
+        ("MOST_COLUMNS", r"it has \d+ columns, at most 2 can be read"),
         ("_MOST_GROUPS", "it has 3 groups of rows, at most 2 can be read"),
         ("_MOST_FOOTER", r"its footer has [\d,]+ bytes, at most 2 can be read"),
     ],
@@ -79,7 +83,7 @@ def test_a_footer_that_says_too_much_is_refused_before_it_is_followed(
 ) -> None:
     file = tmp_path / "epochs.parquet"
     pq.write_table(epochs_table(), file, row_group_size=1)
-    monkeypatch.setattr(table_files, bound, 2)
+    monkeypatch.setattr(table_files if bound.startswith("_") else limits, bound, 2)
     with pytest.raises(LogError, match=said):
         read_file(file, "epochs")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pruneviz as pv
-from pruneviz.errors import MeasureError
+from pruneviz.errors import DataError, MeasureError
 from tests.support.plain_autograd import assert_as_plain
 
 torch.manual_seed(0)
@@ -142,3 +143,25 @@ def test_a_spiking_network_that_was_reset_is_measured_as_reset() -> None:
     model(X[:5])
     with pytest.raises(MeasureError, match=r"layer 1 .* potential of shape \(5, 6\).* reset it"):
         pv.measure(model, (X, Y))
+
+
+def test_arrays_among_the_inputs_that_differ_from_pass_to_pass_are_refused(tmp_path: Path) -> None:
+    class Changing:
+        """Batches with an array that is another one at every pass, or the same."""
+
+        def __init__(self, *, by: int) -> None:
+            self.by, self.passes = by, 0
+
+        def __iter__(self) -> Any:
+            self.passes += self.by
+            scale = np.array([float(self.passes), np.nan])
+            yield {"x": torch.eye(4), "scale": scale}, torch.arange(4)
+
+    class Scaled(nn.Linear):
+        def forward(self, x: Tensor, scale: np.ndarray) -> Tensor:  # type: ignore[override]
+            return super().forward(x * float(scale[0]))
+
+    model = Scaled(4, 4)
+    pv.Recorder(model, Changing(by=0), tmp_path / "same", classifier=True)
+    with pytest.raises(DataError, match="differs when it is iterated over a second time"):
+        pv.Recorder(model, Changing(by=1), tmp_path / "other", classifier=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,11 +109,11 @@ def test_a_corrupt_file_is_told(tmp_path: Path, damage: object) -> None:
         load_kept_weights(network(), tmp_path, 0)
 
 
-def damage_is_noticed(tmp_path: Path, every: int) -> None:
+def damage_is_noticed(tmp_path: Path, every: int, **facts: str) -> None:
     """Flip every so manyth bit of a file, each alone."""
     file = tmp_path / "w.safetensors"
     tensors = {"b": torch.arange(3.0), "a_kept": torch.tensor([True, False]), "n": torch.tensor(7)}
-    save_tensors(tensors, file)
+    save_tensors(tensors, file, facts)
     whole = file.read_bytes()
     assert all(torch.equal(value, tensors[name]) for name, value in load_tensors(file).items())
     for bit in range(0, 8 * len(whole), every):
@@ -125,11 +126,13 @@ def damage_is_noticed(tmp_path: Path, every: int) -> None:
 
 def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
     damage_is_noticed(tmp_path, 29)  # all bits of a byte in turn
+    damage_is_noticed(tmp_path, 29, run="a", epoch="3")
 
 
 @pytest.mark.soak
 def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     damage_is_noticed(tmp_path, 1)
+    damage_is_noticed(tmp_path, 1, run="a", epoch="3")
 
 
 def test_any_tensor_has_a_digest(tmp_path: Path) -> None:
@@ -151,6 +154,28 @@ def test_a_file_of_an_earlier_version_has_no_digest_and_is_read(tmp_path: Path) 
     save_file(load_tensors(file), file)
     load_kept_weights(other := network(7), tmp_path, 0)
     assert torch.equal(other.get_parameter("0.weight"), network().get_parameter("0.weight"))
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+    content = [keep_weights(network(), tmp_path / name, 3).read_bytes() for name in "ab"]
+    assert content[0] == content[1]
+
+
+def test_a_file_under_another_name_is_refused(tmp_path: Path) -> None:
+    keep_weights(network(), tmp_path, 2).rename(tmp_path / "weights" / "00003.safetensors")
+    said = r"00003\.safetensors holds the weights of epoch 2 of None, not of epoch 3"
+    with pytest.raises(LogError, match=said.replace(" of None", r" of \w+")):
+        load_kept_weights(network(), tmp_path, 3)
+
+
+def test_files_of_a_person_are_no_weights_and_stay(tmp_path: Path) -> None:
+    kept = keep_weights(network(), tmp_path, 2)
+    own = [kept.with_name(f"{name}.safetensors") for name in ("best", "2", "000002", "00003-a")]
+    for file in own:
+        shutil.copy(kept, file)
+    assert kept_epochs(tmp_path) == [2]
+    drop_kept_after(tmp_path, -1)
+    assert sorted(kept.parent.iterdir()) == sorted(own)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

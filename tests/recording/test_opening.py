@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import fcntl
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 import pruneviz as pv
 from pruneviz.errors import LogError
+from pruneviz.experiment.setting import own_measure_facts
+from pruneviz.log.pruning_options import PruningOptions
 from pruneviz.log.run_directory import last_epoch_of
 from pruneviz.log.run_lock import LOCK_FILE
+from pruneviz.plans.run_plan import RunPlan
 from tests.support.short_recordings import SAMPLE, assert_same_tables, network, record, train_epoch
 
 
@@ -221,3 +228,155 @@ def test_a_run_that_a_recorder_fails_to_open_is_let_go(tmp_path: Path) -> None:
         opened(path, columns=columns)
     with (path / LOCK_FILE).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _made(k: int, **options: Any) -> dict[str, Any]:
+    """Options of a recorder in which one thing depends on k."""
+    return {name: value(k) if callable(value) else value for name, value in options.items()}
+
+
+def _sign(k: int) -> Any:
+    def mine(table: pd.DataFrame) -> pd.Series:
+        return table["theta_norm2"] * (-1) ** k
+
+    mine.needs = ["theta_norm2"]  # type: ignore[attr-defined]
+    return mine
+
+
+class Constant(nn.Module):
+    k = 1.0
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(output, target) * self.k
+
+
+def _loss(k: int) -> nn.Module:
+    edited = {"k": float(k), "__qualname__": "Constant", "__module__": __name__}
+    return type("Constant", (Constant,), edited)()
+
+
+ALIKE: dict[str, tuple[dict[str, Any], str]] = {
+    "mask score": ({"mask_score": _sign}, "mask_score_code='.*, now '"),
+    "loss": ({"loss": _loss}, "loss was '.*, now '"),
+    "every": ({"every": lambda k: {0, k}.__contains__}, "every was '.*, now '"),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+@pytest.mark.parametrize("resume", [True, "auto"])
+def test_functions_of_one_name_are_told_apart(tmp_path: Path, case: str, resume: Any) -> None:
+    options, said = ALIKE[case]
+    pv.Recorder(network(), SAMPLE, tmp_path / "run", **_made(1, **options)).after_epoch(0)
+    with pytest.raises(LogError, match=said):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", resume=resume, **_made(2, **options))
+    recorder = pv.Recorder(
+        network(), SAMPLE, tmp_path / "run", resume=resume, **_made(1, **options)
+    )
+    assert recorder.next_epoch() == 1
+
+
+def test_other_trainable_parameters_are_refused_and_may_be_frozen_later(tmp_path: Path) -> None:
+    pv.Recorder(network(), SAMPLE, tmp_path / "run", parameters="trainable").after_epoch(0)
+    model = network()
+    model.get_parameter("9.bias").requires_grad_(False)
+    said = r"parameters_found='(\d+) of \1 .*, now '.*; freeze and unfreeze its parameters"
+    with pytest.raises(LogError, match=said):
+        pv.Recorder(model, SAMPLE, tmp_path / "run", resume=True, parameters="trainable")
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", resume=True, parameters="trainable")
+    assert recorder.next_epoch() == 1
+
+
+class Swapped(nn.Module):
+    """Two convolutions, of which the first is normalised by one of two batch norms."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 4)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)])
+        self.first = first
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for place in (self.first, 1 - self.first):
+            x = self.norms[place](self.conv(x) if place == self.first else x)
+        return self.head(x.mean((2, 3)))
+
+
+def test_other_batch_norms_after_the_filters_are_refused(tmp_path: Path) -> None:
+    # without derivatives at the last epoch no loss shows it
+    options: dict[str, Any] = {"every": 2, "layers": "conv"}
+    recorder = pv.Recorder(Swapped(0), SAMPLE, tmp_path / "run", **options)
+    recorder.after_epoch(0)
+    recorder.after_epoch(1)
+    with pytest.raises(
+        LogError, match=r"norms_found='4 channels .*the scales of other batch norms"
+    ):
+        pv.Recorder(Swapped(1), SAMPLE, tmp_path / "run", resume=True, **options)
+
+
+def test_arrays_among_the_inputs_are_compared(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x: torch.Tensor, scale: np.ndarray) -> torch.Tensor:
+            return self.inner(x * float(scale[0]))
+
+    model = Scaled()
+    one, other = (({"x": SAMPLE[0], "scale": np.array([k])}, SAMPLE[1]) for k in (1.0, 3.0))
+    pv.Recorder(model, one, tmp_path / "run").after_epoch(0)
+    with pytest.raises(LogError, match="was started with another sample"):
+        pv.Recorder(model, other, tmp_path / "run", resume=True)
+
+
+def test_values_of_a_sample_that_cannot_be_compared_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sample = ({"x": SAMPLE[0], "by": iter([1])}, SAMPLE[1])
+    model = network()
+    pv.Recorder(model, sample, tmp_path / "run", forward=lambda net, batch: net(batch[0]["x"]))
+    assert "the sample holds list_iterator, whose values cannot be read" in caplog.text
+
+
+def test_a_fact_of_the_run_is_none_of_an_epoch_although_it_is_not_given_again(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    recorder = pv.Recorder(network(), SAMPLE, out, spec={"wd": 0.1})
+    recorder.after_epoch(0, mine=1.0)
+    recorder.note(size=3)
+    recorder.log.release()
+    recorder = pv.Recorder(network(), SAMPLE, out, resume=True)
+    for name in ("wd", "size"):
+        with pytest.raises(LogError, match=f"no fact {name}: it is a fact of the whole run"):
+            recorder.after_epoch(1, **{name: 0.5})
+    with pytest.raises(LogError, match="note: mine is a fact of epochs already"):
+        recorder.note(mine=2.0)
+    write = recorder.observe(1)
+    with pytest.raises(LogError, match="no fact wd: it is a fact of the whole run"):
+        write(wd=0.5)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_an_own_measure_of_the_command_is_told_apart_by_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: int
+) -> None:
+    def facts(times: int) -> dict[str, str]:
+        module = ModuleType("of_test")
+        text = (
+            f"def mine(table):\n    return table['theta_norm2'] * {times}\nmine.needs = ['sigma']"
+        )
+        exec(text, vars(module))
+        monkeypatch.setitem(sys.modules, "of_test", module)
+        rounds = PruningOptions("of_test:mine", 0.5, 3)
+        return own_measure_facts(RunPlan("r", "paper", "vgg13", "cifar100", 0, pruning=rounds))
+
+    recorder = pv.Recorder(network(), SAMPLE, tmp_path / "run", spec=facts(1))
+    recorder.after_epoch(0)
+    recorder.log.release()
+    if factor == 1:
+        assert pv.Recorder(network(), SAMPLE, tmp_path / "run", resume=True, spec=facts(1))
+        return
+    with pytest.raises(LogError, match=r"measure_code='of_test.mine .*; give the pruning measure"):
+        pv.Recorder(network(), SAMPLE, tmp_path / "run", resume=True, spec=facts(2))

@@ -124,7 +124,8 @@ def test_a_spec_of_another_run_is_refused_with_all_that_is_to_be_left_out(tmp_pa
         pv.Recorder(network(), SAMPLE, tmp_path / "b", spec=facts)
     said = str(refused.value)
     left = {name: value for name, value in facts.items() if f"{name}=" not in said}
-    assert {"rows", "kept", "coverage", "left_out", "schema_version"} == set(facts) - set(left)
+    stated = {"rows", "norms_found", "kept", "coverage", "left_out", "schema_version"}
+    assert stated == set(facts) - set(left)
 
 
 @pytest.mark.parametrize("name", ["layer", "epoch", "theta_g", "sigma", "theta_hg_t7"])

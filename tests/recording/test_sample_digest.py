@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from pruneviz.recording import sample_digest as module
-from pruneviz.recording.sample_digest import sample_digest
+from pruneviz.recording.sample_digest import not_compared, sample_digest
 
 X, Y = torch.arange(12.0).reshape(4, 3), torch.tensor([0, 1, 0, 2])
 
@@ -61,3 +64,36 @@ def test_a_large_sample_is_read_in_blocks(monkeypatch: pytest.MonkeyPatch, block
     whole = sample_digest([(X, Y)])
     monkeypatch.setattr(module, "_BLOCK", block)
     assert sample_digest([(X, Y)]) == whole
+
+
+class Slotted:
+    __slots__ = ("scale",)
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+
+def _scaled(k: int) -> list[Any]:
+    around: list[Any] = [k]
+    around.append(around)
+    return [
+        *(np.full(4, k), np.float64(k), np.array([k, "a"], object), np.array(["a" * k])),
+        *(np.ma.masked_array([1, 2], [k == 1, False]), range(k), {k}, b"x" * k, 10**5000 + k),
+        *(SimpleNamespace(k=SimpleNamespace(k=k)), Slotted(k), pd.Series([k]), around),
+        *(pd.DataFrame({"a": [k]}), pd.DataFrame({"a": [1]}, index=[k])),
+    ]
+
+
+def test_all_that_reaches_the_network_counts_by_its_value() -> None:
+    samples = [[[({"x": X, "scale": held}, Y)] for held in _scaled(k)] for k in (1, 1, 2)]
+    one, same, other = ([sample_digest(batches) for batches in of_k] for of_k in samples)
+    assert one == same
+    assert [place for place, digest in enumerate(one) if digest == other[place]] == []
+    assert [not_compared(batches) for batches in samples[0]] == [[]] * len(one)
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    held = {"f": len, "g": (n for n in range(2)), "m": torch.nn.Linear(1, 1), "x": X}
+    expected = ["builtin_function_or_method", "generator", "Linear"]
+    assert not_compared([(held, Y)]) == expected
+    assert sample_digest([(held, Y)]) == sample_digest([(dict(held), Y)])

@@ -13,16 +13,16 @@ def edit_spec(run: Path, /, **facts: Any) -> None:
     """Replace facts in the spec of a run directory."""
     file = run / SPEC_FILE
     before = json.loads(file.read_text(encoding="utf-8"))
-    before.pop(FACTS_DIGEST, None)
-    file.write_text(json.dumps({**before, **facts}), encoding="utf-8")
+    edited = {**before, FACTS_DIGEST: None, **facts}
+    file.write_text(json.dumps(edited), encoding="utf-8")
 
 
 def remove_facts(run: Path, /, *names: str) -> None:
     """Remove facts from the spec of a run directory."""
     file = run / SPEC_FILE
     before = json.loads(file.read_text(encoding="utf-8"))
-    kept = {name: fact for name, fact in before.items() if name not in (FACTS_DIGEST, *names)}
-    file.write_text(json.dumps(kept), encoding="utf-8")
+    kept = {name: fact for name, fact in before.items() if name not in names}
+    file.write_text(json.dumps({**kept, FACTS_DIGEST: None}), encoding="utf-8")
 
 
 def forget_sums(run: Path) -> None:

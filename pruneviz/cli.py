@@ -34,6 +34,10 @@ _FIRST_STEPS = """Examples:
 class _Subcommands(Group):
     modules: ClassVar = {
         "record": ("pruneviz.record", "Train networks and record their pruning dynamics."),
+        "sweep": (
+            "pruneviz.sweep",
+            "Record all runs that a file names, as grids of options.",
+        ),
         "figures": (
             "pruneviz.figures.__main__",
             "Draw figures of the paper, and pictures of any network.",

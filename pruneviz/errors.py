@@ -78,7 +78,10 @@ class PruningError(PrunevizError):
 
 
 class TrainingError(PrunevizError):
-    """A training run cannot continue because its loss is no longer finite."""
+    """A training run cannot continue.
+
+    Examples: its loss is no longer finite, a training function of a sweep raised an exception.
+    """
 
 
 class MissingExtraError(PrunevizError, ImportError):

@@ -12,18 +12,31 @@ import typer
 from pruneviz.console.command import (
     command_app,
     command_line,
+    command_words,
     may_be_incomplete,
     tell,
     tell_damaged,
 )
-from pruneviz.console.options import Download, ImagesFolder, Jobs, completing, one_of, options_of
+from pruneviz.console.options import (
+    AsTasks,
+    Download,
+    ImagesFolder,
+    Jobs,
+    OnlyRuns,
+    check_listed,
+    completing,
+    one_of,
+    options_of,
+)
 from pruneviz.console.stop_signals import ended_at_once
+from pruneviz.console.tasks import tell_tasks
+from pruneviz.console.time_limit import Limit, TimeLimit
 from pruneviz.console.words import counted
 from pruneviz.engines.command_options import with_engine
 from pruneviz.engines.engine import LOCAL, Engine
-from pruneviz.errors import PresetError
 from pruneviz.log.pruning_options import PruningOptions, option_help
 from pruneviz.log.vocabulary import PRECISIONS, Precision
+from pruneviz.plans.asked_pruning import check_alone, check_reached, named_runs, own_pruning
 from pruneviz.plans.needs import DATASET_NAMES, FIGURE_NEEDS, NETWORK_NAMES
 from pruneviz.plans.planning import (
     figures_served,
@@ -62,6 +75,9 @@ EXAMPLES = """
 
   # A run of your own, pruned by magnitude in 3 rounds
   pruneviz record --measure magnitude --rounds 3 --target 0.5 --network vgg13
+
+  # One command per missing run, for another scheduler
+  pruneviz record --preset paper --time-limit 11h50m --list --as-tasks > tasks.txt
 """
 
 _TO_RECORD = ("missing", "unfinished")
@@ -192,6 +208,9 @@ def record(
         bool,
         typer.Option("--list", help="List the runs with status, figures and duration, then exit."),
     ] = False,
+    as_tasks: AsTasks = False,
+    run: OnlyRuns = None,
+    time_limit: Limit = None,
     engine: Engine = LOCAL,
     **pruning: Any,
 ) -> None:
@@ -203,9 +222,10 @@ def record(
     """
     from pruneviz.recording.sinks import makeable_sinks
 
+    check_listed(as_tasks, list_runs)
     if baseline:
-        _check_alone(pruning, figures or ())
-    own = _own_pruning(pruning, figures or ())
+        check_alone(pruning, figures or ())
+    own = own_pruning(pruning, figures or ())
     which = (network or (), seed or (), dataset)
     if baseline:
         plans = plan_baselines(preset, *which)
@@ -223,8 +243,11 @@ def record(
     request = on_request(columns, oracle, request_at, errors)
     setting = replace(setting, on_request=request, flow=flow, sinks=makeable_sinks(sink or ()))
     _check(plans, setting.device, precision)
-    _check_reached(request.request_at or (), plans)
-    if list_runs:
+    check_reached(request.request_at or (), plans)
+    plans = named_runs(plans, run or ())
+    if as_tasks:
+        _tell_tasks(plans, setting, command_words(ctx))
+    elif list_runs:
         served = {
             name_with_sample(run, draw): figures
             for run, figures in figures_served(preset, dataset, seed or ()).items()
@@ -232,56 +255,7 @@ def record(
         at_once = jobs if engine.is_local else jobs or len(plans)
         _list(plans, setting, at_once, served, command_line(ctx, without=["--list"]))
     else:
-        _record_missing(plans, setting, jobs, engine)
-
-
-def _own_pruning(pruning: Mapping[str, Any], figures: Sequence[str]) -> PruningOptions | None:
-    """Pruning options for custom runs; None to record runs for figures."""
-    given = _given(pruning)
-    if not given:
-        return None
-    named = _as_options(given)
-    if "measure" not in given:
-        raise PresetError(
-            f"{named} says how to prune, but not by which measure; add one, such as "
-            "--measure magnitude, or leave it out"
-        )
-    if figures:
-        raise PresetError(
-            "figures have measures and rounds of their own; leave out --figures, or leave out "
-            f"{named}"
-        )
-    return PruningOptions(**given)
-
-
-def _given(pruning: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value for name, value in pruning.items() if value is not None and value is not False
-    }
-
-
-def _as_options(names: Iterable[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
-
-
-def _check_alone(pruning: Mapping[str, Any], figures: Sequence[str]) -> None:
-    """Raise an error if baselines are asked for together with other runs."""
-    others = [*_given(pruning), *(["figures"] if figures else [])]
-    if others:
-        raise PresetError(
-            "--baseline records runs that no figure needs and nothing prunes; leave out "
-            f"{_as_options(others)}"
-        )
-
-
-def _check_reached(epochs: Sequence[int], plans: Sequence[RunPlan]) -> None:
-    """Raise an error about epochs of --request-at that no run reaches."""
-    last = max(plan.epochs for plan in plans)
-    beyond = [epoch for epoch in epochs if epoch > last]
-    if beyond:
-        raise PresetError(
-            f"--request-at {beyond[0]}: no run has so many epochs; name epochs from 0 to {last}"
-        )
+        _record_missing(plans, setting, jobs, engine, time_limit)
 
 
 def _setting(
@@ -310,7 +284,11 @@ def _check(plans: Sequence[RunPlan], device: str, precision: Precision | None) -
 
 
 def _record_missing(
-    plans: Sequence[RunPlan], setting: Setting, jobs: int | None, engine: Engine
+    plans: Sequence[RunPlan],
+    setting: Setting,
+    jobs: int | None,
+    engine: Engine,
+    limit: TimeLimit | None,
 ) -> None:
     from pruneviz.experiment.campaign import check_data_sets, record_runs
     from pruneviz.experiment.parallel import runs_at_once, threads_on
@@ -337,7 +315,21 @@ def _record_missing(
     sharing = at_once if engine.is_local else engine.tasks_per_gpu
     setting = replace(setting, threads=threads_on(engine, at_once), sharing=sharing)
     with may_be_incomplete():
-        record_runs(longest_first(missing, durations), setting, at_once, tell, engine)
+        plans = longest_first(missing, durations)
+        record_runs(plans, setting, at_once, tell, engine, limit=limit)
+
+
+def _tell_tasks(plans: Sequence[RunPlan], setting: Setting, words: Sequence[str]) -> None:
+    """Print one command per run that is not recorded, and nothing else to stdout."""
+    from pruneviz.experiment.campaign import check_data_sets
+    from pruneviz.experiment.setting import is_recorded, unreadable
+
+    damaged = {plan.run: why for plan in plans if (why := unreadable(plan, setting))}
+    left = [plan for plan in plans if plan.run not in damaged and not is_recorded(plan, setting)]
+    if setting.download and left:  # here, as only one process may write into the folder
+        check_data_sets([plan.dataset for plan in left], setting.images, download=True)
+    tell_tasks(words, [plan.run for plan in left], len(plans))
+    tell_damaged(damaged.values())
 
 
 def _list(

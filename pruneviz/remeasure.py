@@ -17,6 +17,7 @@ from pruneviz.console.options import (
     recordings_given,
 )
 from pruneviz.console.stop_signals import ended_at_once
+from pruneviz.console.time_limit import Limit
 from pruneviz.console.words import counted
 from pruneviz.engines.command_options import with_engine
 from pruneviz.engines.engine import LOCAL, Engine
@@ -113,6 +114,7 @@ def remeasure(
         str, typer.Option(help="Where to measure.", **one_of("device", ("auto", *PRECISIONS)))
     ] = "auto",
     jobs: Jobs = None,
+    time_limit: Limit = None,
     engine: Engine = LOCAL,
 ) -> None:
     """Measure recorded runs again, with other options.
@@ -163,7 +165,8 @@ def remeasure(
         names = [str(read_spec(source).dataset) for source in missing]
         check_data_sets(names, images, download)
         with may_be_incomplete():
-            remeasure_runs(missing, min(at_once, len(missing)), tell, engine)
+            at_once = min(at_once, len(missing))
+            remeasure_runs(missing, at_once, tell, engine, limit=time_limit)
 
 
 app = command_app(remeasure, "remeasure", EXAMPLES)

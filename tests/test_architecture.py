@@ -38,7 +38,8 @@ TORCH = ("model", "pruning", "measuring", "recording", "loops", "experiment")
 MAY_IMPORT = TORCH_FREE | {
     wing: set(TORCH_FREE) | set(TORCH[:place]) for place, wing in enumerate(TORCH)
 }
-COMMANDS = {"check", "record", "remeasure", "findings", "verdicts", "samplesize", "thin", "watch"}
+COMMANDS = {"check", "record", "remeasure", "findings", "verdicts", "samplesize", "sweep"}
+COMMANDS |= {"thin", "watch"}
 TOP = {"__init__", "__main__", "errors", "cli", *COMMANDS}
 TORCH_PACKAGES = {"torch", "torchvision", "safetensors"}
 

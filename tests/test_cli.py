@@ -19,6 +19,7 @@ from pruneviz.plans.presets import PRESETS
 
 SUBCOMMANDS = (
     "record",
+    "sweep",
     "figures",
     "remeasure",
     "findings",

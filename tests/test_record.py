@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 import pruneviz as pv
 from pruneviz import record
+from pruneviz.console.stop_signals import Stopped
+from pruneviz.console.time_limit import TimeLimit
 from pruneviz.engines import command_options
 from pruneviz.engines.engine import Engine
 from pruneviz.experiment import campaign, datasets
@@ -30,6 +32,7 @@ from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore, interrupt, without_times
 from tests.support.edited_specs import edit_spec
 from tests.support.plans import UNPRUNED
+from tests.support.stopped_commands import StoppedCommand
 
 OTHER = replace(UNPRUNED, run="vgg13-digits-unpruned-s1", seed=1)
 FAILING = replace(UNPRUNED, run="vgg13-digits-unpruned-s2", seed=2, train_per_class=10_000)
@@ -186,6 +189,111 @@ def test_a_finished_run_counts_whatever_its_precision_unless_one_is_asked_for(
     assert "precision was 'bf16', now 'fp32'" in asked.stderr
 
 
+# Tasks for other schedulers, and limits on time
+
+
+def test_tasks_record_one_run_each_and_none_that_is_recorded(
+    recorded: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = recorded
+    plans = [UNPRUNED, FAILING, replace(OTHER, run="new", seed=7)]
+    monkeypatch.setattr(record, "plan_runs", lambda *options: plans)
+    result = invoke("--list", "--out", out, "--device", "cpu", "--as-tasks", "--jobs", 4)
+    assert (result.exit_code, result.stderr) == (
+        0,
+        "2 of 3 runs left to record, one task each\n",
+    )
+    words = [shlex.split(line) for line in result.stdout.splitlines()]
+    options = ["--out", str(out), "--device", "cpu", "--jobs", "4"]
+    place = ["cd", str(Path.cwd()), "&&", "pruneviz", "record", "--run"]
+    assert words == [[*place, run, *options] for run in (FAILING.run, "new")]
+    found: list[list[str]] = []
+    monkeypatch.setattr(
+        campaign, "record_runs", lambda plans, *_, **how: found.append([plan.run for plan in plans])
+    )
+    for task in words:
+        assert invoke(*task[5:]).exit_code == 0
+    assert found == [[FAILING.run], ["new"]]
+
+
+def test_damaged_runs_are_no_tasks_and_told(
+    recorded: tuple[Path, Result], planned: list[RunPlan]
+) -> None:
+    planned[:] = [UNPRUNED, DAMAGED]
+    result = invoke("--list", "--as-tasks", "--out", recorded[0], "--device", "cpu")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{recorded[0] / DAMAGED.run / 'spec.json'} is corrupt (" in result.stderr
+
+
+def test_a_download_is_done_once_before_the_tasks(
+    tmp_path: Path, planned: list[RunPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[list[str], bool]] = []
+    monkeypatch.setattr(
+        campaign, "check_data_sets", lambda names, images, download: done.append((names, download))
+    )
+    result = invoke("--list", "--as-tasks", "--download", "--out", tmp_path, "--device", "cpu")
+    assert done == [(["digits", "digits"], True)]
+    assert "--download" not in result.stdout and len(result.stdout.splitlines()) == 2
+
+
+def test_runs_are_chosen_by_name(tmp_path: Path, planned: list[RunPlan]) -> None:
+    result = invoke("--list", "--run", OTHER.run, "--out", tmp_path)
+    assert listed(result) == [OTHER.run]
+    unknown = invoke("--list", "--run", "vgg13-digits-unpruned-s9", "--out", tmp_path)
+    assert unknown.exit_code == 2
+    assert "there is no run 'vgg13-digits-unpruned-s9'; did you mean" in unknown.stderr
+
+
+def test_tasks_are_a_list(tmp_path: Path) -> None:
+    result = invoke("--as-tasks", "--out", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith("records none; add --list\n")
+
+
+def test_the_end_of_the_time_leaves_the_command_incomplete(
+    tmp_path: Path, planned: list[RunPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*arguments: object, limit: object) -> None:
+        assert isinstance(limit, TimeLimit) and limit.seconds == 3300
+        raise Stopped(None, "The time limit of 55m is near: r0 stopped. Repeat the command.")
+
+    monkeypatch.setattr(campaign, "record_runs", run_out)
+    result = invoke("--out", tmp_path, "--device", "cpu", "--time-limit", "55m")
+    assert result.exit_code == 1
+    assert result.stderr == "The time limit of 55m is near: r0 stopped. Repeat the command.\n"
+    wrong = invoke("--out", tmp_path, "--time-limit", "55")
+    assert wrong.exit_code == 2
+    assert "'55' is no duration; give days, hours, minutes and seconds" in wrong.stderr
+
+
+@pytest.mark.soak
+def test_a_run_recorded_in_pieces_of_time_is_that_of_one_piece(tmp_path: Path) -> None:
+    """Each piece ends after a further epoch; the tables are the same bytes."""
+    plan = replace(UNPRUNED, epochs=4)
+    record_run(plan, Setting(tmp_path / "whole", threads=1), ignore)
+    codes = []
+    for piece in range(12):
+        folder = tmp_path / str(piece)
+        folder.mkdir()
+        near = (
+            "from pathlib import Path; from pruneviz.console.time_limit import TimeLimit\n"
+            f"parts = Path({str(tmp_path / 'out' / plan.run / 'parts')!r})\n"
+            "count = lambda: len(list(parts.glob('epochs-*.parquet'))); before = count()\n"
+            "TimeLimit.is_near = lambda self: count() > before"
+        )
+        options = ("--out", str(tmp_path / "out"), "--time-limit", "1h")
+        command = StoppedCommand(folder, [plan], *options, patches=near)
+        said = command.process.communicate()[1]
+        codes.append(command.process.returncode)
+        if codes[-1] == 0:
+            break
+        assert "The time limit of 1h is near: " in said
+    assert codes == [1] * (len(codes) - 1) + [0] and len(codes) > 2
+    for table in (tmp_path / "whole" / plan.run).glob("filters*.parquet"):
+        assert (tmp_path / "out" / plan.run / table.name).read_bytes() == table.read_bytes()
+
+
 # Runs of one's own
 
 
@@ -214,7 +322,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[RunPlan], Path]]:
     """The plans that would be recorded, and into which folder."""
     found: list[tuple[list[RunPlan], Path]] = []
 
-    def note(plans: list[RunPlan], setting: Setting, *others: object) -> None:
+    def note(plans: list[RunPlan], setting: Setting, *others: object, **how: object) -> None:
         found.append((plans, setting.out))
 
     monkeypatch.setattr(campaign, "record_runs", note)

@@ -24,7 +24,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Path], Remeasuring
     """What would be measured, how, and how many runs at a time."""
     found: list[tuple[list[Path], Remeasuring, int]] = []
 
-    def note(planned: dict[Path, Remeasuring], jobs: int, *others: object) -> None:
+    def note(planned: dict[Path, Remeasuring], jobs: int, *others: object, **how: object) -> None:
         found.extend(([source], how, jobs) for source, how in planned.items())
 
     def check(names: list[str], images: Path | None, download: bool) -> None:

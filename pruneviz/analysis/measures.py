@@ -8,12 +8,8 @@ callable of a filters table, or the text "module:function". `resolve` turns each
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -23,6 +19,7 @@ from pruneviz.analysis.checks import columns_of
 from pruneviz.analysis.formulas import NEEDS, RANDOM_WITH_SEED, SCORES, random
 from pruneviz.errors import ScoreError, unknown_name
 from pruneviz.log.arguments import as_tuple
+from pruneviz.log.own_functions import imported
 from pruneviz.log.run_spec import SPEC_FACTS
 from pruneviz.log.schema import FILTERS, is_filter_column
 
@@ -290,31 +287,8 @@ def _of_callable(function: Formula) -> Measure:
 
 
 def _imported(text: str) -> Measure:
-    module, _, name = text.partition(":")
-    with _working_directory_importable():
-        try:
-            home = importlib.import_module(module)
-        except (Exception, SystemExit) as error:
-            raise ScoreError(
-                f"measure {text!r}: module {module!r} cannot be imported: {error!r}; give "
-                f"module:function of a module that is installed or in {Path.cwd()}"
-            ) from error
-    function = getattr(home, name, None)
-    if not callable(function):
-        has = ", ".join(n for n, v in vars(home).items() if callable(v) and not n.startswith("_"))
-        raise ScoreError(f"measure {text!r}: {module} has no function {name!r}; it has [{has}]")
+    function = imported(text, "measure", ScoreError)
     return dataclasses.replace(_of_callable(function), name=text)
-
-
-@contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        if here in sys.path:
-            sys.path.remove(here)
 
 
 def _column_read(error: KeyError | AttributeError) -> str | None:

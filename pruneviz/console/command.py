@@ -180,8 +180,18 @@ def command_line(ctx: typer.Context, without: Sequence[str] = ()) -> str:
         ctx: Context of the running command.
         without: Arguments to leave out.
     """
+    return shlex.join(command_words(ctx, without))
+
+
+def command_words(ctx: typer.Context, without: Sequence[str] = ()) -> list[str]:
+    """The words of that command line.
+
+    Args:
+        ctx: Context of the running command.
+        without: Arguments to leave out.
+    """
     given = [argument for argument in ctx.meta[_GIVEN] if argument not in without]
-    return shlex.join(["pruneviz", str(ctx.command.name), *given])
+    return ["pruneviz", str(ctx.command.name), *given]
 
 
 @contextmanager
@@ -264,7 +274,7 @@ def _without_traces(invoke: Callable[[Any], Any], ctx: Any) -> Any:
         stop(visible_line(f"{error.filename}: {error.strerror}"), INCOMPLETE)
     except Stopped as stopped:
         say(str(stopped))
-        raise typer.Exit(exit_code(stopped.number)) from None
+        raise typer.Exit(stopped.code) from None
     except KeyboardInterrupt:
         say(f"{reason(signal.SIGINT)}. {GO_ON}")
         raise typer.Exit(exit_code(signal.SIGINT)) from None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from pruneviz.errors import LogError, unknown_name
+from pruneviz.errors import LogError, PrunevizError, unknown_name
 
 # Options that several commands share.
 ImagesFolder = Annotated[
@@ -48,6 +48,20 @@ Jobs = Annotated[
         help="Number of runs in parallel. Default: one per core on a CPU, one on a GPU.",
     ),
 ]
+OnlyRuns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--run", metavar="NAME...", help="Record only these runs, by their names in --list."
+    ),
+]
+AsTasks = Annotated[
+    bool,
+    typer.Option(
+        "--as-tasks",
+        help="With --list: print one command per run that is not recorded, for xargs, GNU "
+        "parallel, an array of Slurm or any other scheduler.",
+    ),
+]
 
 
 def completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -77,6 +91,16 @@ def one_of(what: str, known: Collection[str]) -> dict[str, Any]:
         "callback": check,
         "autocompletion": completing(lambda: known),
     }
+
+
+def check_listed(as_tasks: bool, list_runs: bool) -> None:
+    """Check that tasks are asked for as a list.
+
+    Raises:
+        PrunevizError: If not.
+    """
+    if as_tasks and not list_runs:
+        raise PrunevizError("--as-tasks says how to list runs, and records none; add --list")
 
 
 def recordings_given(given: Sequence[Path] | None, data: Sequence[Path] | None) -> list[Path]:

@@ -24,16 +24,21 @@ GO_ON = "Finished work is kept; repeat the command to go on."
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked to stop; what was done is kept.
+    """A signal, or the end of the time, asked to stop; what was done is kept.
 
     Args:
-        number: The signal.
+        number: The signal; None at the end of the time.
         words: What was stopped, and how to go on.
     """
 
-    def __init__(self, number: int, words: str) -> None:
+    def __init__(self, number: int | None, words: str) -> None:
         super().__init__(words)
         self.number = number
+
+    @property
+    def code(self) -> int:
+        """Exit code of the process; 1, for work that is not complete, at the end of the time."""
+        return 1 if self.number is None else exit_code(self.number)
 
 
 def exit_code(number: int) -> int:

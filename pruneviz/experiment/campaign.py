@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pruneviz.console.time_limit import TimeLimit
 from pruneviz.engines.engine import LOCAL, Engine
 from pruneviz.experiment.node_task import wait_until_idle
 from pruneviz.experiment.parallel import Device, available_device, run_jobs
@@ -43,6 +44,7 @@ def record_runs(
     jobs: int,
     say: Callable[[str], None],
     engine: Engine = LOCAL,
+    limit: TimeLimit | None = None,
 ) -> None:
     """Record runs in worker processes, here or on other machines, and show their progress.
 
@@ -52,26 +54,29 @@ def record_runs(
         jobs: Number of workers.
         say: Prints one line.
         engine: Where. Default: on this machine.
+        limit: When to stop. Default: once all runs have ended.
 
     Raises:
         PrunevizError: If runs failed or their processes died; raised after the others finish, with
             names and reasons. At once if the engine cannot be reached.
-        Stopped: If a signal asked to stop; raised once the runs have written their checkpoints.
+        Stopped: If a signal or the limit asked to stop; raised once the runs have written their
+            checkpoints.
     """
     setting = replace(setting, download=False)  # only one process may write into the folder
-    record = _record if engine.is_local else _record_elsewhere
+    record = record_one if engine.is_local else record_elsewhere
     work = [Job(plan.run, plan.epochs, partial(record, plan, setting)) for plan in plans]
-    run_jobs(work, jobs, say, engine, setting.out)
+    run_jobs(work, jobs, say, engine, setting.out, limit=limit)
 
 
-def _record_elsewhere(plan: RunPlan, setting: Setting, report: Report, stop: Stop) -> str:
+def record_elsewhere(plan: RunPlan, setting: Setting, report: Report, stop: Stop) -> str:
     """Record on a machine that was not asked before whether it has a GPU."""
     available_device(Device(setting.device))
     wait_until_idle(setting.out / plan.run, report)
-    return _record(plan, setting, report, stop)
+    return record_one(plan, setting, report, stop)
 
 
-def _record(plan: RunPlan, setting: Setting, report: Report, stop: Stop) -> str:
+def record_one(plan: RunPlan, setting: Setting, report: Report, stop: Stop) -> str:
+    """Record the run of a plan, in a worker process, and say in a sentence what came of it."""
     from pruneviz.experiment.run import record_run
 
     if not is_recorded(plan, setting):  # another command may have finished it meanwhile

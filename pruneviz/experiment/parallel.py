@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from pathlib import Path
 from pruneviz.console.processes import cores, threads_each
 from pruneviz.console.progress import Progress, show_progress
 from pruneviz.console.stop_signals import GO_ON, Received, Stopped, named, reason
+from pruneviz.console.time_limit import TimeLimit
 from pruneviz.console.words import counted
 from pruneviz.engines.engine import LOCAL, Engine
 from pruneviz.engines.executors import executor_of
@@ -105,6 +107,9 @@ def run_jobs(
     say: Callable[[str], None],
     engine: Engine = LOCAL,
     shared: Path | None = None,
+    *,
+    limit: TimeLimit | None = None,
+    failed: Callable[[str, str], object] | None = None,
 ) -> None:
     """Process runs in worker processes, here or on other machines, and show their progress.
 
@@ -114,21 +119,24 @@ def run_jobs(
         say: Prints one line.
         engine: Where. Default: on this machine.
         shared: Folder of the runs, which all machines share; required with other engines.
+        limit: When to stop. Default: once all runs have ended.
+        failed: Called at once with the name of a run that failed or whose process died, and why.
 
     Raises:
         PrunevizError: If runs failed or their processes died; raised after the others finish, with
             names and reasons. At once if the engine cannot be reached.
         MissingExtraError: If the package of the engine is not installed.
-        Stopped: If a signal asked to stop; raised once the runs have written their checkpoints.
+        Stopped: If a signal or the limit asked to stop; raised once the runs have written their
+            checkpoints.
     """
     if engine.is_local:
-        _run_in(Workers(at_once), jobs, say)
+        _run_in(Workers(at_once), jobs, say, limit, failed)
         return
     with (
         Mailbox(shared or Path(), len(jobs)) as mailbox,
         executor_of(engine, mailbox.folder / engine.kind) as executor,
     ):
-        run_tasks(jobs, at_once, say, executor, mailbox)
+        run_tasks(jobs, at_once, say, executor, mailbox, limit=limit, failed=failed)
 
 
 def run_tasks(
@@ -137,6 +145,9 @@ def run_tasks(
     say: Callable[[str], None],
     executor: Executor,
     mailbox: Mailbox,
+    *,
+    limit: TimeLimit | None = None,
+    failed: Callable[[str, str], object] | None = None,
 ) -> None:
     """`run_jobs` as tasks of any executor.
 
@@ -146,18 +157,26 @@ def run_tasks(
         say: Prints one line.
         executor: Where the runs are processed.
         mailbox: The folder in which they tell how far they are.
+        limit, failed: As of `run_jobs`.
 
     Raises:
         PrunevizError: If runs failed or were lost; raised after the others finish.
-        Stopped: If a signal asked to stop; raised once the runs have written their checkpoints.
+        Stopped: If a signal or the limit asked to stop; raised once the runs have written their
+            checkpoints.
     """
-    _run_in(Tasks(executor, mailbox, at_once), jobs, say)
+    _run_in(Tasks(executor, mailbox, at_once), jobs, say, limit, failed)
 
 
-def _run_in(workers: Workers | Tasks, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
+def _run_in(
+    workers: Workers | Tasks,
+    jobs: Sequence[Job],
+    say: Callable[[str], None],
+    limit: TimeLimit | None,
+    failed: Callable[[str, str], object] | None,
+) -> None:
     # signals are received until all processes have ended
     with show_progress(len(jobs), say) as progress, Received() as signals, workers:
-        running = _Running(jobs, workers, signals, progress)
+        running = _Running(jobs, workers, signals, progress, limit, failed)
         running.until_done()
     running.raise_failures()
 
@@ -171,16 +190,21 @@ class _Running:
         workers: Workers | Tasks,
         signals: Received,
         progress: Progress,
+        limit: TimeLimit | None,
+        failed: Callable[[str, str], object] | None,
     ) -> None:
         self._waiting, self._total = deque(jobs), len(jobs)
         self._workers, self._signals, self._progress = workers, signals, progress
+        self._limit, self._tell_failed = limit, failed
         self._failures: dict[str, list[str]] = {}  # message: runs
         self._stopped: list[str] = []
         self._bug: Exception | None = None
 
     def until_done(self) -> None:
-        """Begin one run after the other until all have ended, or a signal asks to stop."""
+        """Begin one run after the other until all have ended, or they have to stop."""
         while self._waiting or self._workers.busy:
+            if self._limit and self._limit.is_near():
+                return self._stop(None)
             while self._waiting and self._workers.has_room:
                 self._workers.begin(self._waiting.popleft())
             events = self._workers.events(self._signals, seconds=1.0)
@@ -215,27 +239,37 @@ class _Running:
                 if event.kind == "stopped":
                     words = f"its process was asked to end, and {words}; {GOES_ON}"
                 self._failures.setdefault(words, []).append(run)
+                if self._tell_failed:
+                    self._tell_failed(run, words)
                 self._progress.end(run, f"{run}: failed")
 
-    def _stop(self, number: int) -> None:
-        """Let all runs write their checkpoints and end; a second signal ends them at once."""
-        self._waiting += self._workers.stop(number)
+    def _stop(self, number: int | None) -> None:
+        """Let all runs write their checkpoints and end; a second signal ends them at once.
+
+        Args:
+            number: The signal; None at the limit.
+        """
+        self._waiting += self._workers.stop(signal.SIGTERM if number is None else number)
         until = time.monotonic() + self._workers.patience
         while self._workers.busy and time.monotonic() < until:
             self._take(self._workers.events(self._signals, seconds=0.2), stopping=True)
             again = self._signals.next()
-            if again is not None:
+            if again is not None and number is None:
+                number = again  # the first one, of a system whose limit is the same
+            elif again is not None:
                 raise Stopped(number, f"Ended at once by a second {named(again)}. {GO_ON}")
         if self._waiting or self._stopped or self._workers.busy:
             raise Stopped(number, self._where(number))
 
-    def _where(self, number: int) -> str:
+    def _where(self, number: int | None) -> str:
         """Where the runs stand, and how to go on."""
         told = [*self._stopped, *(f"{run} stopped" for run in self._workers.busy)]
         if self._waiting:
             told.append(f"{counted(len(self._waiting), 'run')} not begun")
         failed = f" {self._failed()}" if self._failures else ""
-        return f"{reason(number)}: {'; '.join(told)}. {GO_ON}{failed}"
+        over = f"The time limit of {self._limit.text} is near" if self._limit else ""
+        why = over if number is None else reason(number)
+        return f"{why}: {'; '.join(told)}. {GO_ON}{failed}"
 
     def _failed(self) -> str:
         """Message about all failed runs, grouped by reason."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pruneviz.analysis.run_facts import BATCH_SIZE
+from pruneviz.console.time_limit import TimeLimit
 from pruneviz.engines.engine import LOCAL, Engine
 from pruneviz.errors import LogError, MeasureError
 from pruneviz.experiment.node_task import wait_until_idle
@@ -155,6 +156,7 @@ def remeasure_runs(
     jobs: int,
     say: Callable[[str], None],
     engine: Engine = LOCAL,
+    limit: TimeLimit | None = None,
 ) -> None:
     """Measure runs again in worker processes, here or on other machines, and show their progress.
 
@@ -163,11 +165,12 @@ def remeasure_runs(
         jobs: Number of workers.
         say: Prints one line.
         engine: Where. Default: on this machine.
+        limit: When to stop. Default: once all runs have ended.
 
     Raises:
         PrunevizError: If runs failed or their processes died; raised after the others finish, with
             names and reasons.
-        Stopped: If a signal asked to stop. Measured epochs are kept.
+        Stopped: If a signal or the limit asked to stop. Measured epochs are kept.
     """
     from pruneviz.recording.kept_weights import kept_epochs
 
@@ -177,7 +180,7 @@ def remeasure_runs(
         for source, how in planned.items()
     ]
     shared = next((how.out for how in planned.values()), None)
-    run_jobs(work, jobs, say, engine, shared)
+    run_jobs(work, jobs, say, engine, shared, limit=limit)
 
 
 def _remeasure_elsewhere(source: Path, how: Remeasuring, report: Report, stop: Stop) -> str:

@@ -107,7 +107,11 @@ def progress_of(plan: RunPlan, setting: Setting) -> Literal["recorded", "unfinis
 
 def unreadable(plan: RunPlan, setting: Setting) -> str:
     """Why the recording of a plan's run in the folder of a setting cannot be read; "" if it can."""
-    path = setting.out / plan.run
+    return damage_of(setting.out / plan.run)
+
+
+def damage_of(path: Path) -> str:
+    """Why the recording in a run directory cannot be read; "" if it can, or there is none."""
     try:
         if (path / SPEC_FILE).exists():
             readable_runs(path, check_files)

@@ -288,26 +288,29 @@ def released_on_error(release: Callable[[], object]) -> Iterator[None]:
 
 
 def check_idle(path: Path) -> None:
-    """Check that no other process records a run.
+    """Raise `LogError` if another process records a run; says which."""
+    if recorded_by(path):
+        raise _busy(path)
+
+
+def recorded_by(path: Path) -> str:
+    """Which other process records a run, in words; "" if none does.
 
     Args:
         path: Run directory, or a folder that may not be one.
-
-    Raises:
-        LogError: If one does; says which.
     """
     for _ in range(_TRIES):
         try:
             fd = os.open(path / LOCK_FILE, os.O_RDONLY | _FLAGS)
         except OSError:  # nobody records a run without this file
-            return
+            return ""
         try:
             if _lock(fd, None, shared=True) or _id_of(fd) in _held:
-                return
+                return ""
         finally:
             os.close(fd)
         time.sleep(_PAUSE)
-    raise _busy(path)
+    return _by(_text_of(path))
 
 
 def recorded_so_far(path: Path) -> tuple[str, int | None]:

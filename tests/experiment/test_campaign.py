@@ -54,7 +54,7 @@ def test_missing_images_and_unknown_names_are_found_without_reading_images(tmp_p
 def test_workers_download_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Job] = []
 
-    def run_jobs(jobs: Sequence[Job], at_once: int, *others: object) -> None:
+    def run_jobs(jobs: Sequence[Job], at_once: int, *others: object, **how: object) -> None:
         seen.extend(jobs)
         assert at_once == 2
 
@@ -75,7 +75,7 @@ def test_a_run_that_another_command_has_finished_counts_as_recorded(
     (tmp_path / plan.run).symlink_to(before, target_is_directory=True)
     said: list[str] = []
 
-    def run_jobs(jobs: Sequence[Job], at_once: int, *others: object) -> None:
+    def run_jobs(jobs: Sequence[Job], at_once: int, *others: object, **how: object) -> None:
         said.extend(job.work(lambda epochs, text: None, Stop()) for job in jobs)
 
     monkeypatch.setattr(campaign, "run_jobs", run_jobs)

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from pruneviz.console.progress import Lines
 from pruneviz.console.stop_signals import Received, Stopped
+from pruneviz.console.time_limit import TimeLimit
 from pruneviz.errors import PrunevizError
 from pruneviz.experiment import workers
 from pruneviz.experiment.parallel import Device, available_device, run_jobs
@@ -27,11 +29,14 @@ from tests.support.jobs import (
     crash,
     exit_politely,
     fail_without_words,
+    finish_when_asked,
     leave,
     miss_images,
     signal_the_command,
+    signal_when_asked,
     stay,
     succeed,
+    wait_to_be_stopped,
 )
 
 # A process that starts a worker as recording does, prints its number, and waits for ever.
@@ -161,6 +166,48 @@ def test_a_second_signal_ends_runs_at_once_and_those_that_never_come_to_a_step()
     ):
         run_jobs([Job("r0", 2, twice), Job("r1", 2, stay)], 2, lambda line: None)
     assert not multiprocessing.active_children()
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> TimeLimit:
+    """A limit that is near as soon as the command has heard of a run."""
+    heard: list[str] = []
+    monkeypatch.setattr(Lines, "move", lambda self, run, epochs, note: heard.append(run))
+    monkeypatch.setattr(TimeLimit, "is_near", lambda self: bool(heard))
+    return TimeLimit("1h30m", 5400)
+
+
+def test_runs_stop_at_their_next_step_when_the_time_limit_is_near(limit: TimeLimit) -> None:
+    said: list[str] = []
+    jobs = [Job("r0", 2, wait_to_be_stopped), Job("r1", 2, succeed)]
+    with pytest.raises(Stopped) as stopped:
+        run_jobs(jobs, 1, said.append, limit=limit)
+    assert str(stopped.value) == (
+        "The time limit of 1h30m is near: r0 stopped after step 1 of 2 of epoch 1; "
+        "1 run not begun. Finished work is kept; repeat the command to go on."
+    )
+    assert (stopped.value.number, stopped.value.code) == (None, 1)
+    assert not said
+    assert not multiprocessing.active_children()
+
+
+def test_runs_that_end_in_the_time_that_is_left_are_recorded(limit: TimeLimit) -> None:
+    said: list[str] = []
+    run_jobs([Job("r0", 2, finish_when_asked)], 1, said.append, limit=limit)
+    assert [line.partition(" (")[0] for line in said] == ["r0: recorded after all"]
+
+
+def test_a_signal_at_the_time_limit_is_no_second_one(limit: TimeLimit) -> None:
+    both = partial(signal_when_asked, number=signal.SIGTERM)
+    with pytest.raises(Stopped, match=r"^Ended by SIGTERM: r0 stopped after step 1") as stopped:
+        run_jobs([Job("r0", 2, both)], 1, lambda line: None, limit=limit)
+    assert stopped.value.code == 143
+
+
+def test_no_run_begins_when_the_time_is_over_before() -> None:
+    over = TimeLimit("1h", 3600, began=time.monotonic() - 3600)
+    with pytest.raises(Stopped, match=r"^The time limit of 1h is near: 2 runs not begun\. "):
+        run_jobs([Job("r0", 2, succeed), Job("r1", 2, succeed)], 1, lambda line: None, limit=over)
 
 
 def test_signals_that_are_ignored_stay_so() -> None:

@@ -80,6 +80,32 @@ def signal_the_command(report: Report, stop: Stop, numbers: tuple[int, ...]) -> 
     raise AssertionError
 
 
+def wait_to_be_stopped(report: Report, stop: Stop) -> str:
+    """Report, and stop at the next step once that is asked for."""
+    stop.keep(lambda: None)
+    report(1, "half way")
+    return stopped_when_asked(stop)
+
+
+def finish_when_asked(report: Report, stop: Stop) -> str:
+    """Report, and end well once asked to stop: it was the last step."""
+    stop.keep(lambda: None)
+    report(1, "half way")
+    while stop.asked is None:
+        time.sleep(0.01)
+    return "recorded after all"
+
+
+def signal_when_asked(report: Report, stop: Stop, number: int) -> str:
+    """Once asked to stop, send a signal to the process that waits for this one, and stop."""
+    stop.keep(lambda: None)
+    report(1, "half way")
+    while stop.asked is None:
+        time.sleep(0.01)
+    os.kill(os.getppid(), number)
+    return stopped_when_asked(stop)
+
+
 def stay(report: Report, stop: Stop) -> str:
     """Report, and come to no next step."""
     report(1, "half way")

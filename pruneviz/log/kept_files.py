@@ -34,9 +34,10 @@ def kept_file(run: str | Path, epoch: int) -> Path:
 def kept_files(run: str | Path) -> dict[int, Path]:
     """The files of kept weights of a run, by epoch, ascending; other files there are a person's."""
     folder = Path(run) / WEIGHTS
-    found = [_NAMED.fullmatch(file.name) for file in folder.glob("*.safetensors")]
-    named = {int(name[1]): folder / name[0] for name in found if name is not None}
-    return {epoch: file for epoch, file in sorted(named.items()) if file == kept_file(run, epoch)}
+    there = {file.name: _NAMED.fullmatch(file.name) for file in folder.glob("*.safetensors")}
+    epochs = sorted({int(name[1]) for name in there.values() if name is not None})
+    files = {epoch: kept_file(run, epoch) for epoch in epochs}
+    return {epoch: file for epoch, file in files.items() if file.name in there}
 
 
 def kept_facts(run: str | Path, epoch: int, network: str | None) -> dict[str, str]:

@@ -517,7 +517,9 @@ def test_other_machines_get_their_runs_with_what_each_may_take(
     """A GPU is asked for there, not here; here the cores are shared, there each run has its own."""
     found: list[tuple[Setting, int, Engine]] = []
 
-    def note(plans: object, setting: Setting, jobs: int, say: object, engine: Engine) -> None:
+    def note(
+        plans: object, setting: Setting, jobs: int, say: object, engine: Engine, *, limit: object
+    ) -> None:
         found.append((setting, jobs, engine))
 
     monkeypatch.setattr(campaign, "record_runs", note)
@@ -563,7 +565,7 @@ def test_the_names_in_the_help_are_those_that_can_be_built_and_read() -> None:
 def test_an_interrupted_command_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(campaign, "record_runs", interrupted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class RunState:
     options: str | None
     network: str | None
     recorded: str | None = None
-    before: Mapping[str, Tensor] | None = None
+    before: Mapping[str, Tensor] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, state: object) -> RunState:

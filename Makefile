@@ -19,7 +19,7 @@ help:
 	@echo "make figures      make shipped, then record the embedded experiment (once, minutes) and draw it"
 	@echo "make record       record the embedded experiment without drawing it"
 	@echo "make test         run the test suite (records first, once: notebooks need the recordings)"
-	@echo "make soak         kill, damage and repeat recordings (half an hour; docs/reliability.md)"
+	@echo "make soak         kill, damage and repeat recordings (an hour; docs/reliability.md)"
 	@echo "make test-statistics  check standard errors and intervals, on CIFAR-100 in PRUNEVIZ_IMAGES (an hour)"
 	@echo "make test-networks  check 104 public architectures against plain autograd (minutes)"
 	@echo "make networks     the same, and rebuild the tables of docs/networks.md"

@@ -60,6 +60,7 @@ class _Subcommands(Group):
             "Judge the claims in the paper's captions against recordings.",
         ),
         "samplesize": ("pruneviz.samplesize", "Compare samples of several sizes with all images."),
+        "upload": ("pruneviz.upload", "Upload runs that wait to go into an object store."),
         "check": ("pruneviz.check", "Name every fault of recordings."),
         "thin": ("pruneviz.thin", "Copy finished runs without the epochs between measurements."),
     }

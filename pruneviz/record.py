@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pruneviz.console.command import (
+    INCOMPLETE,
     command_app,
     command_line,
     command_words,
@@ -23,6 +24,7 @@ from pruneviz.console.options import (
     ImagesFolder,
     Jobs,
     OnlyRuns,
+    UploadCheckpoints,
     check_listed,
     completing,
     one_of,
@@ -152,8 +154,8 @@ def record(
             "--out",
             "--data",
             metavar="FOLDER",
-            help="Folder for the run directories. Default: data/PRESET, or data/PRESET-own for "
-            "runs of your own.",
+            help="Folder for the run directories, or its URL, such as s3://bucket/sets. "
+            "Default: data/PRESET, or data/PRESET-own for runs of your own.",
         ),
     ] = None,
     images: ImagesFolder = None,
@@ -212,6 +214,7 @@ def record(
     run: OnlyRuns = None,
     time_limit: Limit = None,
     engine: Engine = LOCAL,
+    upload_checkpoints: UploadCheckpoints = False,
     **pruning: Any,
 ) -> None:
     """Train networks and record their pruning dynamics.
@@ -220,6 +223,7 @@ def record(
     need is recorded once. Finished runs are skipped; interrupted ones continue from their last
     checkpoint.
     """
+    from pruneviz.log.spooled_runs import in_spool, prepare_all
     from pruneviz.recording.sinks import makeable_sinks
 
     check_listed(as_tasks, list_runs)
@@ -238,13 +242,15 @@ def record(
     plans = [replace(plan, precision=precision, samples=samples) for plan in plans]
     # Custom runs have their own folder: a figure refuses two runs with one seed and measure.
     for_figures = own is None and not baseline
-    out = out or Path("data") / (preset if for_figures else f"{preset}-own")
+    out = in_spool(out or Path("data") / (preset if for_figures else f"{preset}-own"))
     setting = _setting(out, images, download, device, keep_weights, command_line(ctx), engine)
     request = on_request(columns, oracle, request_at, errors)
     setting = replace(setting, on_request=request, flow=flow, sinks=makeable_sinks(sink or ()))
+    setting = replace(setting, upload_checkpoints=upload_checkpoints)
     _check(plans, setting.device, precision)
     check_reached(request.request_at or (), plans)
     plans = named_runs(plans, run or ())
+    prepare_all(out / plan.run for plan in plans)
     if as_tasks:
         _tell_tasks(plans, setting, command_words(ctx))
     elif list_runs:
@@ -294,20 +300,25 @@ def _record_missing(
     from pruneviz.experiment.parallel import runs_at_once, threads_on
     from pruneviz.experiment.setting import is_due
     from pruneviz.log.leftovers import remove_leftovers
+    from pruneviz.log.spooled_runs import named_out, upload_runs
     from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
 
     missing = [plan for plan in plans if is_due(plan, setting)]
     remove_leftovers(setting.out / plan.run for plan in plans)
     if len(missing) < len(plans):
         done = len(plans) - len(missing)
-        tell(f"{done} of {counted(len(plans), 'run')} already recorded in {setting.out}")
+        tell(f"{done} of {counted(len(plans), 'run')} already recorded in {named_out(setting.out)}")
+    waiting = [error for _, error in upload_runs(setting.out / p.run for p in plans) if error]
+    for error in waiting:
+        tell(str(error))
     if not missing:
-        return
+        raise typer.Exit(INCOMPLETE if waiting else 0)
     check_data_sets([plan.dataset for plan in missing], setting.images, setting.download)
     at_once = min(len(missing), jobs or runs_at_once(setting.device, engine))
     durations = expected_durations(missing, setting.out)
     how_long = total_in_words(list(durations.values()), at_once)
-    where = f"{setting.out}," if engine.is_local else f"{setting.out} on {engine.on}, up to"
+    out = named_out(setting.out)
+    where = f"{out}," if engine.is_local else f"{out} on {engine.on}, up to"
     tell(
         f"recording {counted(len(missing), 'run')} into {where} {at_once} at a time; "
         f"duration {how_long}{_not_counted(missing, setting)}"

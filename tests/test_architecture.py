@@ -27,19 +27,20 @@ ROOT = PACKAGE.parent
 TORCH_FREE = {
     "console": set(),
     "engines": {"console"},
-    "log": {"console"},
-    "plans": {"console", "log"},
-    "analysis": {"console", "log"},
-    "plot": {"console", "log", "analysis"},
-    "figures": {"console", "log", "plans", "analysis", "plot"},
-    "report": {"console", "log", "analysis", "plot"},
+    "stores": {"console"},
+    "log": {"console", "stores"},
+    "plans": {"console", "stores", "log"},
+    "analysis": {"console", "stores", "log"},
+    "plot": {"console", "stores", "log", "analysis"},
+    "figures": {"console", "stores", "log", "plans", "analysis", "plot"},
+    "report": {"console", "stores", "log", "analysis", "plot"},
 }
 TORCH = ("model", "pruning", "measuring", "recording", "loops", "experiment")
 MAY_IMPORT = TORCH_FREE | {
     wing: set(TORCH_FREE) | set(TORCH[:place]) for place, wing in enumerate(TORCH)
 }
 COMMANDS = {"check", "record", "remeasure", "findings", "verdicts", "samplesize", "sweep"}
-COMMANDS |= {"thin", "watch"}
+COMMANDS |= {"thin", "upload", "watch"}
 TOP = {"__init__", "__main__", "errors", "cli", *COMMANDS}
 TORCH_PACKAGES = {"torch", "torchvision", "safetensors"}
 

@@ -27,6 +27,7 @@ SUBCOMMANDS = (
     "samplesize",
     "check",
     "thin",
+    "upload",
     "report",
     "watch",
 )

@@ -37,6 +37,13 @@ PageColumns = Annotated[
         help="Columns of the filters that the page can show. Default: all recorded ones.",
     ),
 ]
+UploadCheckpoints = Annotated[
+    bool,
+    typer.Option(
+        "--upload-checkpoints",
+        help="With a URL as --out, upload checkpoints too, to go on when this machine is lost.",
+    ),
+]
 Download = Annotated[
     bool, typer.Option("--download", help="Download a missing data set with torchvision.")
 ]

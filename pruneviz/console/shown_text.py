@@ -12,6 +12,8 @@ import html
 import re
 import unicodedata
 
+from pruneviz.console.url_names import with_urls
+
 LONGEST_NAME = 120  # characters of a name that stays whole
 LONGEST_WORD = 500  # characters without a space in a longer text, such as a path
 LONGEST_LINE = 10_000
@@ -45,9 +47,10 @@ def visible(text: object) -> str:
     r"""A text on one line; what cannot be seen is written as its escape, such as `\x1b` or `\n`.
 
     These are control characters, marks that turn the direction of writing, lone surrogates and
-    codes without a character. Escapes that are there already stay.
+    codes without a character. Escapes that are there already stay. A local copy of a remote file
+    has its URL.
     """
-    return str(text).translate(_ESCAPES)
+    return with_urls(str(text)).translate(_ESCAPES)
 
 
 def visible_line(text: object) -> str:
@@ -57,7 +60,7 @@ def visible_line(text: object) -> str:
 
 def visible_lines(text: object) -> str:
     """`visible_line` for each line of a text whose line breaks are its own, and of no name."""
-    return _without_overlong(str(text).translate(_ESCAPES_IN_LINES))
+    return _without_overlong(with_urls(str(text)).translate(_ESCAPES_IN_LINES))
 
 
 def short(name: object, longest: int = LONGEST_NAME) -> str:

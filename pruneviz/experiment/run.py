@@ -282,6 +282,7 @@ def record_run(plan: RunPlan, setting: Setting, report: Report, stop: Stop | Non
         "measure_last": False,  # the plan says which epochs are measured
         "sinks": [named_sink(text) for text in setting.sinks],
         "figures_at": plan.every if setting.sinks else None,
+        "upload_checkpoints": setting.upload_checkpoints,
         **request_of(plan, setting).of_unit(plan.unit),
     }
     with Recorder(state.network, sample, path, **options) as recorder:

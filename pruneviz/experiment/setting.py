@@ -42,6 +42,7 @@ class Setting:
         on_request: Columns that are measured besides the default ones.
         flow: Whether to record the table `flow` at measured epochs.
         sinks: Sinks as a command names them, such as "tensorboard:logs".
+        upload_checkpoints: Whether checkpoints of runs in the spool are uploaded too.
     """
 
     out: Path
@@ -55,6 +56,7 @@ class Setting:
     on_request: OnRequest = field(default_factory=OnRequest)
     flow: bool = False
     sinks: tuple[str, ...] = ()
+    upload_checkpoints: bool = False
 
     @property
     def flags(self) -> list[str]:

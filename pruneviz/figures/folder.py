@@ -32,7 +32,12 @@ def folders(data: Path | None, out: Path | None) -> tuple[Path, Path]:
 
 def check_recorded(data: Path, figures: Sequence[str]) -> None:
     """Raise `LogError` for a folder without recordings, with the command that fills it."""
-    if not _holds_recordings(data):
+    from pruneviz.log.found_runs import run_paths
+    from pruneviz.stores.urls import url_of
+
+    if url_of(data):
+        run_paths(data, [])  # says why a store has none, or cannot be read
+    elif not _holds_recordings(data):
         raise LogError(*_what_to_record(data, figures))
 
 

@@ -25,6 +25,7 @@ from pruneviz.log.regular_files import is_something
 from pruneviz.log.run_lock import recorded_so_far
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import is_sealed, read_spec
+from pruneviz.stores.mirror import copy_at, whole_copy
 
 _TRIES = 5  # of a run that another process records meanwhile
 
@@ -82,6 +83,16 @@ def checked_run(path: Path) -> Checked:
     Args:
         path: The run directory.
     """
+    try:
+        with whole_copy(path):
+            return _checked(path)
+    except LogError as error:
+        if copy_at(path) is None:
+            raise
+        return Checked(path, None, None, (visible(error),))
+
+
+def _checked(path: Path) -> Checked:
     for _ in range(_TRIES):
         before, found = _state(path), _looked_at(path)
         if not found.faults or _state(path) == before:

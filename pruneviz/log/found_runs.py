@@ -11,7 +11,9 @@ from pathlib import Path
 from pruneviz.errors import LogError, closest
 from pruneviz.log.files import is_unfinished
 from pruneviz.log.regular_files import is_something
+from pruneviz.log.remote_runs import remote_run_paths
 from pruneviz.log.spec_file import SPEC_FILE
+from pruneviz.stores.urls import local_path, url_of
 
 _logger = logging.getLogger("pruneviz")
 
@@ -28,7 +30,8 @@ def run_paths(where: Where, unlisted: list[str] | None = None) -> list[Path]:
 
     Args:
         where: A run directory, a folder with run directories, a glob pattern such as
-            "data/*/seed?" (`**` stands for folders of any depth), or several of them.
+            "data/*/seed?" (`**` stands for folders of any depth), a URL of any of these such as
+            "s3://bucket/sets/*", or several of them.
         unlisted: Gets a sentence for each folder that cannot be listed. Default: these are errors.
 
     Returns:
@@ -139,6 +142,11 @@ def _entries(where: Where) -> list[str | Path]:
 
 
 def _runs_of(entry: str | Path, unlisted: list[str] | None = None) -> list[Path]:
+    if url := url_of(entry):
+        local = local_path(entry)
+        if local is None:
+            return remote_run_paths(url, unlisted)
+        entry = local
     path = Path(entry).expanduser()
     if path.is_dir():
         found = _runs_below(path, unlisted)

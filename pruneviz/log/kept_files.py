@@ -18,6 +18,7 @@ from pruneviz.log.epoch_parts import complete_epochs, parts_of
 from pruneviz.log.parquet import TablePart, read_file
 from pruneviz.log.regular_files import is_something
 from pruneviz.log.spec_file import SPEC_FILE, is_sealed, read_spec
+from pruneviz.stores.mirror import listed_names
 
 WEIGHTS = "weights"  # folder in a run directory
 DIGEST = "sha256"  # fact in a header: of the tensors and of all other facts
@@ -34,9 +35,9 @@ def kept_file(run: str | Path, epoch: int) -> Path:
 def kept_files(run: str | Path) -> dict[int, Path]:
     """The files of kept weights of a run, by epoch, ascending; other files there are a person's."""
     folder = Path(run) / WEIGHTS
-    there = {file.name: _NAMED.fullmatch(file.name) for file in folder.glob("*.safetensors")}
-    epochs = sorted({int(name[1]) for name in there.values() if name is not None})
-    files = {epoch: kept_file(run, epoch) for epoch in epochs}
+    there = {*(file.name for file in folder.glob("*.safetensors")), *listed_names(folder)}
+    named = filter(None, map(_NAMED.fullmatch, there))
+    files = {epoch: kept_file(run, epoch) for epoch in sorted({int(name[1]) for name in named})}
     return {epoch: file for epoch, file in files.items() if file.name in there}
 
 

@@ -25,8 +25,10 @@ from pruneviz.log.parquet import (
     read_file,
     renamed_run,
 )
+from pruneviz.log.regular_files import is_something
 from pruneviz.log.run_spec import SPEC_FACTS, RunSpec
 from pruneviz.log.spec_file import StoredRun, read_run
+from pruneviz.stores.mirror import fetch_together, fetched, listed_file
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Recording:
             return []
         file = self.path / f"{table}.parquet"
         older = self.spec.schema_version < schema.CORRELATIONS_SINCE
-        if table == "correlations" and older and not file.exists():
+        if table == "correlations" and older and not is_something(file):
             return []
         return [file]
 
@@ -84,9 +86,16 @@ class Recording:
         """
         for table in schema.TABLES:
             for file in self.files(table):
+                if self._is_as_listed(file, table):
+                    continue
                 check_file(file, table)
                 if table in self.sums:
                     check_size(file, self.sums[table])
+
+    def _is_as_listed(self, file: Path, table: str) -> bool:
+        """Whether a file of an object store, not read yet, has the size that was written down."""
+        listed = None if file.exists() else listed_file(file)
+        return listed is not None and table in self.sums and listed.size == self.sums[table].size
 
     def check_digest(self, table: str) -> None:
         """Check every byte of the file of a table, once.
@@ -152,6 +161,32 @@ def recordings_at(
         _recording(path.absolute(), run, name, include, choose)
         for path, run, name in zip(paths, stored, names, strict=True)
     ]
+
+
+def check_all_sizes(recordings: Sequence[Recording]) -> None:
+    """Check the files of runs as `Recording.check_sizes` does."""
+    for table in schema.TABLES:  # sizes that nobody wrote down are not known before they are read
+        fetch_together(file for run in recordings if not run.sums for file in run.files(table))
+    for run in recordings:
+        run.check_sizes()
+
+
+def rows_of_all(recordings: Sequence[Recording], table: str, part: TablePart) -> list[pa.Table]:
+    """A part of a table of all runs, piece by piece; raises as `Recording.read` does."""
+    fetch_together(file for run in recordings for file in run.files(table))
+    return [rows for run in recordings for rows in run.read(table, part)]
+
+
+def files_here(recordings: Sequence[Recording], table: str) -> list[Path]:
+    """The files of a table on this disk.
+
+    Raises:
+        LogError: If one is in an object store and cannot be read.
+    """
+    found = [file for run in recordings for file in run.files(table)]
+    for file in found:
+        fetched(file)
+    return found
 
 
 def spec_table(specs: Sequence[tuple[str, RunSpec]]) -> pd.DataFrame:

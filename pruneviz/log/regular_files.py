@@ -1,6 +1,7 @@
 """Files of a recording are regular files: pipes, devices and sockets are refused, never waited for.
 
-A link to a regular file is one too.
+A link to a regular file is one too. Of a run in an object store a file is fetched before it is
+opened.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import stat
 from pathlib import Path
 
 from pruneviz.errors import LogError
+from pruneviz.stores.mirror import fetched, listed_file
 
 _BLOCK = 1 << 16
 _KINDS = {
@@ -31,6 +33,7 @@ def check_regular(file: Path) -> None:
         LogError: If it is something else, such as a pipe.
         OSError: If it is missing.
     """
+    fetched(file)
     _require_regular(file, file.stat().st_mode)
 
 
@@ -45,6 +48,7 @@ def read_regular(file: Path, most: int) -> bytes:
         LogError: If it is no regular file, or larger.
         OSError: If it is missing or cannot be read.
     """
+    fetched(file)
     # a pipe without a writer is opened at once, not waited for
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(file, flags)
@@ -68,8 +72,11 @@ def unreadable(file: Path) -> LogError:
 
 
 def is_something(file: Path) -> bool:
-    """Whether there is anything of this name, also a pipe or a link that leads nowhere."""
-    return os.path.lexists(file)
+    """Whether there is anything of this name, also a pipe or a link that leads nowhere.
+
+    A remote file is there before its copy is.
+    """
+    return os.path.lexists(file) or listed_file(file) is not None
 
 
 def _require_regular(file: Path, mode: int) -> None:

@@ -13,6 +13,7 @@ from pruneviz.log.recordings import recordings_at
 from pruneviz.log.run_lock import RunLock
 from pruneviz.log.run_spec import PRUNED, RunSpec
 from pruneviz.log.spec_file import is_sealed, read_spec, write_spec
+from pruneviz.log.spooled_runs import own_copy
 
 
 def reopen(path: str | Path) -> None:
@@ -28,6 +29,7 @@ def reopen(path: str | Path) -> None:
     path = Path(path)
     if not is_sealed(path):
         return
+    own_copy(path)
     older_columns.check_continues(read_spec(path), path)
     lock = RunLock(path)
     try:

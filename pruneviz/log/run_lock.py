@@ -35,7 +35,7 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK_FILE = ".lock"
-_SIZE = 512  # bytes of its text: one sector of a disk, which is written whole or not at all
+LOCK_BYTES = 512  # bytes of its text: one sector of a disk, which is written whole or not at all
 _TRIES, _PAUSE = 10, 0.02  # another process may look for a moment whether a run is recorded
 _NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL))
 # A link is not followed, and a pipe of this name does not block.
@@ -241,7 +241,7 @@ class RunLock:
         if self._fd is not None:
             line = json.dumps(asdict(text)).encode()
             os.lseek(self._fd, 0, os.SEEK_SET)
-            os.write(self._fd, line[: _SIZE - 1].ljust(_SIZE - 1) + b"\n")
+            os.write(self._fd, line[: LOCK_BYTES - 1].ljust(LOCK_BYTES - 1) + b"\n")
             # a file of the same size and place: there is nothing else to flush
             getattr(os, "fdatasync", os.fsync)(self._fd)
 
@@ -370,7 +370,7 @@ def _read(fd: int) -> _Text:
     """What a lock file says; nothing if it is new or was not written by pruneviz."""
     try:
         os.lseek(fd, 0, os.SEEK_SET)
-        given = json.loads(os.read(fd, _SIZE))
+        given = json.loads(os.read(fd, LOCK_BYTES))
         found = _Text(**{field.name: given[field.name] for field in fields(_Text)})
     except (OSError, ValueError, KeyError, TypeError):
         return _Text()

@@ -17,7 +17,14 @@ from pruneviz.log.arguments import as_tuple, is_whole
 from pruneviz.log.described_runs import in_html, in_words
 from pruneviz.log.found_runs import Where, run_paths
 from pruneviz.log.parquet import TablePart, joined, rows_of_runs
-from pruneviz.log.recordings import Recording, recordings_at, spec_table
+from pruneviz.log.recordings import (
+    Recording,
+    check_all_sizes,
+    files_here,
+    recordings_at,
+    rows_of_all,
+    spec_table,
+)
 from pruneviz.log.spec_file import is_sealed
 from pruneviz.log.thin_copies import ThinCopy, lacks_epochs, thin_copy, thin_rows
 
@@ -106,8 +113,7 @@ class Runs:
         self._check_known(table, [name for name in needed if name not in own])
         part = TablePart(named, None if epochs is None else _checked_epochs(epochs), whole)
         if table not in vars(self):
-            parts = [recording.read(table, part) for recording in self._recordings]
-            return joined([rows for found in parts for rows in found], table, named)
+            return joined(rows_of_all(self._recordings, table, part), table, named)
         frame = vars(self)[table]
         repair = "record the runs with what is needed"
         schema.check_columns(frame, needed, f"the {table} table", repair)
@@ -221,8 +227,8 @@ class Runs:
                 raise LogError(unknown_name("column of the epochs table", name, held))
 
     def files(self, table: str) -> list[Path]:
-        """The files of a table in finished runs; none if the runs were not loaded from disk."""
-        return [file for recording in self._recordings for file in recording.files(table)]
+        """The files of a table in finished runs, of remote ones copies; none of tables given."""
+        return files_here(self._recordings, table)
 
     def with_spec(self, table: str, *facts: str) -> pd.DataFrame:
         """A table with run facts as further columns.
@@ -311,9 +317,9 @@ def load(path: Where, unfinished: Unfinished = "include") -> Runs:
     may change, and a warning names them.
 
     Args:
-        path: Run directory, folder with run directories, glob pattern such as "data/*/seed?", or
-            several of these. Runs of one name in different folders are told apart by a part of
-            their path, such as `a/run0` and `b/run0`, in all tables.
+        path: Run directory, folder with run directories, glob pattern such as "data/*/seed?", a
+            URL of these such as "s3://bucket/sets/*", or several of these. Runs of one name in
+            different folders are told apart by a part of their path, in all tables.
         unfinished: What to do with a run that is still being recorded, or was interrupted:
             "include" (its complete epochs), "skip" or "error". `Runs.unfinished` has their names.
 
@@ -337,8 +343,7 @@ def load(path: Where, unfinished: Unfinished = "include") -> Runs:
             "unfinished='include' (or 'skip')"
         )
     runs = _loaded(found, include=unfinished == "include")
-    for recording in runs._recordings:
-        recording.check_sizes()
+    check_all_sizes(runs._recordings)
     if unfinished == "include" and runs.unfinished:
         _logger.warning("%s", _unfinished_line(runs))
     return runs

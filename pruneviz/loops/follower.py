@@ -20,6 +20,7 @@ from pruneviz.log.files import disk_errors, write_whole
 from pruneviz.log.reopening import reopen
 from pruneviz.log.run_lock import check_idle
 from pruneviz.log.spec_file import SPEC_FILE
+from pruneviz.log.spooled_runs import in_spool, prepare
 from pruneviz.recording.epoch_facts import checked_facts
 from pruneviz.recording.kept_weights import load_tensors, save_tensors
 from pruneviz.recording.ranks import rank
@@ -50,7 +51,7 @@ class Follower:
                 f"{wrong[0]} is no option here; the run continues when the trainer does: "
                 f"{continuing}"
             )
-        self._sample, self._out, self._options = sample, Path(out).expanduser(), dict(options)
+        self._sample, self._out, self._options = sample, in_spool(out).expanduser(), dict(options)
         self._continuing = continuing
         self._recorder: Recorder | None = None
         self._write: Callable[..., None] | None = None
@@ -78,6 +79,7 @@ class Follower:
         """
         if rank() > 0:
             return
+        prepare(self._out, resume=True)
         if again and self._recorder:
             self._write = None
             self._recorder = self._opened(model, self._out, resume=True)
@@ -167,6 +169,7 @@ class Follower:
         """
         if rank() > 0:
             return
+        prepare(self._out, resume=True)
         if (self._out / SPEC_FILE).exists():
             self._recorder = self._opened(model, self._out, resume="auto")
             if self._recorder.finished and state is not None:

@@ -155,7 +155,7 @@ def load_kept_weights(network: nn.Module, run: str | Path, epoch: int) -> None:
             network, epoch or run.
     """
     file = kept_file(run, epoch)
-    if not file.exists():
+    if not is_something(file):
         had = ", ".join(map(str, kept_epochs(run))) or "none"
         raise LogError(
             f"{run} holds no weights of epoch {epoch}; it holds epochs [{had}]; "

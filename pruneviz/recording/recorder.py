@@ -14,6 +14,8 @@ from pruneviz.analysis.measures import AnyMeasure
 from pruneviz.log.run_directory import last_epoch_of
 from pruneviz.log.run_lock import released_on_error
 from pruneviz.log.spec_file import is_sealed
+from pruneviz.log.spooled_runs import in_spool, prepare
+from pruneviz.log.uploads import Uploads
 from pruneviz.log.vocabulary import MASK_RATIO
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.snapshot import Snapshot
@@ -62,7 +64,8 @@ class Recorder(Resumable):
         sample: Fixed measurement sample: inputs [N, ...] and targets [N], or a list of such
             batches.
         out: Run directory; must be empty or missing. Its name is the run name, unless `spec` has
-            one.
+            one. A URL such as "s3://bucket/run" is recorded into a folder of the spool, and
+            uploaded in the background.
         every: Measure derivatives at epochs 0, `every`, 2 `every`, ..., or where this function of
             the epoch is true.
         spec: Run facts (`seed`, `network`, `dataset` and any others), stored in `spec.json`.
@@ -90,6 +93,8 @@ class Recorder(Resumable):
             function as for `every`. Default: none.
         gap: Whether epochs may be left out between two recorded ones. Otherwise an epoch that does
             not follow the last one is an error.
+        upload_checkpoints: With a URL as `out`, whether checkpoints in the run directory, as
+            `pruneviz record` writes them, go into the store too.
         **measuring: Any option of `pruneviz.measure`, such as `bn`; `columns` chooses derivative
             columns. samples=2 measures two halves of the sample too, at twice the cost.
 
@@ -135,6 +140,7 @@ class Recorder(Resumable):
         sinks: Sinks = (),
         figures_at: AtEpochs | None = None,
         gap: bool = False,
+        upload_checkpoints: bool = False,
         **measuring: Any,
     ) -> None:
         self._model = unwrap(model)
@@ -146,7 +152,7 @@ class Recorder(Resumable):
         check_resume(resume, measure_last)
         self.finished, self._closed, self._unwritten = False, False, False
         # the same folder, also after a change of the working one
-        out = Path(out).expanduser().absolute()
+        out = in_spool(out).expanduser().absolute()
         self._path, self._shown = out, Showing(out, device)
         if not self.records:
             self._idle_epoch = last_epoch_of(out) if resume else None
@@ -172,10 +178,13 @@ class Recorder(Resumable):
         found = run_facts.found_facts(*own, measuring) | request_facts(self._options, request_at)
         self.spec = run_facts.spec_of(self._path.name, measured, found, spec or {})
         with one_writer():
+            prepare(out, resume=bool(resume))
             log, how = open_log(out, self.spec, resume)
         self.finished = how == "finished"
         of_run = self.spec, self._subject, self._mask_score, stored, tuple(measured)
         with released_on_error(log.release):
+            self._uploads = Uploads(out, checkpoints=upload_checkpoints)
+            self._uploads.begin()
             self._so_far = RunSoFar(log, how, *of_run)
             self._recognise()
             self._sinks.continues(self.last_epoch)
@@ -256,6 +265,7 @@ class Recorder(Resumable):
             self._writer.append(self.log, epoch, cheap, snapshot, row, rounds)
             self._so_far.remember(epoch, cheap, known, of_network)
             self._pruning.see(self.log, epoch, row, rounds)
+            self._uploads.changed()
             self._sinks.send(self.log, epoch)
             self._shown.refresh()
 
@@ -331,6 +341,8 @@ class Recorder(Resumable):
             self.finished = self._closed = True
             self._shown.refresh()
             self._sinks.close(self.log)
+        if self.records:
+            self._uploads.finish()
 
     def __enter__(self) -> Recorder:
         return self
@@ -346,6 +358,7 @@ class Recorder(Resumable):
         elif self.records and not self.finished:
             self._sinks.close(self.log)
             self.log.release()
+            self._uploads.leave()
 
     def _check_open(self, epoch: int) -> None:
         if self.finished:

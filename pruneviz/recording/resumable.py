@@ -10,6 +10,7 @@ from torch import nn
 
 from pruneviz.errors import LogError
 from pruneviz.log.run_directory import RunLog
+from pruneviz.log.uploads import Uploads
 from pruneviz.recording.last_epoch import LastEpoch
 from pruneviz.recording.opening import check_rewind
 from pruneviz.recording.resuming import Place
@@ -32,6 +33,7 @@ class Resumable:
     _so_far: RunSoFar
     _last: LastEpoch
     _sinks: Sending
+    _uploads: Uploads
     _idle_epoch: int | None
     _closed: bool
     _unwritten: bool
@@ -104,6 +106,7 @@ class Resumable:
         if self.records:
             self._so_far.load(state)
             self._recognise()
+            self._uploads.changed()
         else:
             self._idle_epoch = idle_epoch(state, self._idle_epoch)
 
@@ -125,6 +128,7 @@ class Resumable:
         self._so_far.rewind(epoch)
         self.finished = self._closed = False
         self._recognise()
+        self._uploads.changed()
 
     def _recognise(self) -> None:
         """Remember the network as that of the last epoch, if all its bits say so."""

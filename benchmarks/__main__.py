@@ -24,7 +24,7 @@ from benchmarks.table import write_table
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
-MODULES = ("measuring", "memory", "training", "recording", "drawing", "analysis")
+MODULES = ("measuring", "memory", "ranks", "training", "recording", "drawing", "analysis")
 
 
 def main() -> int:

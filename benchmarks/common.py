@@ -23,7 +23,8 @@ class Result:
     """One measured value of a benchmark.
 
     Attributes:
-        part: Group of the result: measuring, memory, training, recording, drawing or analysis.
+        part: Group of the result: measuring, memory, ranks, training, recording, drawing or
+            analysis.
         what: What was measured.
         value: Median of `samples`; NaN if it was not measured.
         unit: Unit of `value`.

@@ -39,7 +39,9 @@ exclude_patterns = ["docs/_build", "docs/site", ".venv", ".git"]
 nitpicky = True
 # No links: types of other packages, whose inventories would have to come from the network, and
 # parts of results that are described where they occur.
-_OUTSIDE = "torch|nn|numpy|np|pandas|pd|matplotlib|pyarrow|pathlib|Path|collections|concurrent|Optimizer"
+_OUTSIDE = (
+    "torch|nn|numpy|np|pandas|pd|matplotlib|pyarrow|pathlib|Path|collections|concurrent|Optimizer"
+)
 _PARTS = "Every|Resume|RequestAt|Entry|Caption|AltText|ThinCopy|Cost|Given|FileSum|RunLog|Place"
 nitpick_ignore_regex = [("py:class", rf"({_OUTSIDE})\b.*|(pruneviz\..*\.)?({_PARTS})")]
 

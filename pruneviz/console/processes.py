@@ -56,3 +56,9 @@ def ended_on_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
             worker.terminate()  # safe at any moment, see end_with_parent
         pool.shutdown(wait=False, cancel_futures=True)
         raise
+
+
+def started_by_torchrun() -> bool:
+    """Whether `torchrun` has started this process as one of several."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    return several and "TORCHELASTIC_RUN_ID" in os.environ

@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pruneviz.console.processes import started_by_torchrun
 from pruneviz.console.time_limit import TimeLimit
 from pruneviz.engines.engine import LOCAL, Engine
+from pruneviz.errors import PrunevizError
 from pruneviz.experiment.node_task import wait_until_idle
 from pruneviz.experiment.parallel import Device, available_device, run_jobs
 from pruneviz.experiment.setting import Setting, is_recorded
@@ -58,10 +60,17 @@ def record_runs(
 
     Raises:
         PrunevizError: If runs failed or their processes died; raised after the others finish, with
-            names and reasons. At once if the engine cannot be reached.
+            names and reasons. At once if the engine cannot be reached, or if `torchrun` has
+            started several such commands.
         Stopped: If a signal or the limit asked to stop; raised once the runs have written their
             checkpoints.
     """
+    if started_by_torchrun():
+        raise PrunevizError(
+            "torchrun has started this command several times, and a run is trained by one process; "
+            "call pruneviz record by itself, which records runs side by side (--jobs), or train on "
+            "several processes in a loop of your own with pv.Recorder"
+        )
     setting = replace(setting, download=False)  # only one process may write into the folder
     record = record_one if engine.is_local else record_elsewhere
     work = [Job(plan.run, plan.epochs, partial(record, plan, setting)) for plan in plans]

@@ -114,6 +114,6 @@ def check_sample(spec: RunSpec, seed: int, images: Tensor, labels: Tensor) -> No
 
 
 def _digest(images: Tensor, labels: Tensor) -> str:
-    from pruneviz.recording.sample_digest import sample_digest
+    from pruneviz.measuring.sample_digest import sample_digest
 
     return sample_digest([(images, labels)])

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
@@ -21,6 +21,7 @@ from pruneviz.log.reopening import reopen
 from pruneviz.log.run_lock import check_idle
 from pruneviz.log.spec_file import SPEC_FILE
 from pruneviz.log.spooled_runs import in_spool, prepare
+from pruneviz.measuring.ranks import all_ranks
 from pruneviz.recording.epoch_facts import checked_facts
 from pruneviz.recording.kept_weights import load_tensors, save_tensors
 from pruneviz.recording.ranks import rank
@@ -29,11 +30,14 @@ from pruneviz.recording.recorder import Recorder
 _TENSORS = ".safetensors"  # ending of the file of tensors of a state
 _logger = logging.getLogger("pruneviz")
 
+Found = TypeVar("Found")
+
 
 class Follower:
     """Record the training that a trainer runs.
 
-    Under `torch.distributed` only rank 0 records; elsewhere all methods do nothing.
+    Under `torch.distributed` all ranks call every method; what rank 0 finds in the folder counts.
+    With ranks="first" the methods do nothing on other ranks.
 
     Args:
         sample: Measurement sample, as for `pruneviz.Recorder`.
@@ -45,11 +49,14 @@ class Follower:
     def __init__(
         self, sample: Any, out: str | Path, options: Mapping[str, Any], continuing: str
     ) -> None:
-        wrong = [name for name in ("resume", "every_rank") if name in options]
-        if wrong:
+        if "resume" in options:
             raise LogError(
-                f"{wrong[0]} is no option here; the run continues when the trainer does: "
-                f"{continuing}"
+                f"resume is no option here; the run continues when the trainer does: {continuing}"
+            )
+        if options.get("ranks") == "each":
+            raise LogError(
+                "ranks='each' is no option here, as a trainer trains one network on all ranks; "
+                "choose 'share' or 'first'"
             )
         self._sample, self._out, self._options = sample, in_spool(out).expanduser(), dict(options)
         self._continuing = continuing
@@ -77,20 +84,14 @@ class Follower:
         Raises:
             LogError: If the folder is in use.
         """
-        if rank() > 0:
+        if self._is_idle:
             return
-        prepare(self._out, resume=True)
         if again and self._recorder:
             self._write = None
             self._recorder = self._opened(model, self._out, resume=True)
             self._recorder.rewind(-1)
-        elif (self._out / SPEC_FILE).exists():
-            check_idle(self._out)
-            raise LogError(
-                f"{self._out} already holds a run, and this training starts anew; to continue it, "
-                f"{self._continuing}; otherwise choose another folder, or delete it"
-            )
         else:
+            self._ask("the start of a training", self._check_unused)
             self._recorder = self._opened(model, self._out)
         self._recorder.after_epoch(0)
 
@@ -103,7 +104,9 @@ class Follower:
         if self._recorder is None:
             return None
         last = self._recorder.last_epoch
-        return self._recorder.state_dict(done if last is None else max(done, last))
+        # on every rank, because the parts of a sharded network are gathered
+        found = self._recorder.state_dict(done if last is None else max(done, last))
+        return found if self._recorder.records else None
 
     def keep_state(self, folder: Path, done: int) -> None:
         """Write the recorder's state into a trainer's folder of a checkpoint, if that exists.
@@ -167,21 +170,23 @@ class Follower:
             LogError: If a run is expected and missing, epochs are missing in it, or the network is
                 not the one that was recorded.
         """
-        if rank() > 0:
+        if self._is_idle:
             return
-        prepare(self._out, resume=True)
-        if (self._out / SPEC_FILE).exists():
-            self._recorder = self._opened(model, self._out, resume="auto")
-            if self._recorder.finished and state is not None:
-                self._recorder.load_state_dict(state)  # raises before anything is changed
-                reopen(self._out)
-                self._recorder = self._opened(model, self._out, resume=True)
+
+        def found() -> tuple[bool, Mapping[str, Any] | None]:
+            prepare(self._out, resume=True)
+            is_there = (self._out / SPEC_FILE).exists()
+            if not is_there and lost:
+                raise LogError(
+                    f"the checkpoint continues the run {self.run}, which is not in {self._out}; "
+                    "put the run directory back, or record into a folder of another name"
+                )
+            return is_there, state
+
+        is_there, state = self._ask("the continuation of a training", found)
+        if is_there:
+            self._recorder = self._reopened(model, state)
             self._go_back(self._recorder, done, inside, state)
-        elif lost:
-            raise LogError(
-                f"the checkpoint continues the run {self.run}, which is not in {self._out}; "
-                "put the run directory back, or record into a folder of another name"
-            )
         else:
             self._recorder = self._opened(model, self._out)
             _logger.warning("%s starts at epoch %d, where training resumes", self._out, done)
@@ -189,13 +194,19 @@ class Follower:
 
     def rehearse(self, model: nn.Module) -> None:
         """Record a trial run into a temporary folder, which is deleted at its end."""
-        if rank() == 0:
+        if self._is_idle:
+            return
+
+        def made() -> str:
             self._trial = TemporaryDirectory(prefix="pruneviz-")
-            self._options["measure_last"] = False  # a trial is no run to be told about
-            self._options.pop("sinks", None)
-            self._options.pop("figures_at", None)
-            self._recorder = self._opened(model, Path(self._trial.name) / self.run)
-            self._recorder.after_epoch(0)
+            return self._trial.name
+
+        folder = self._ask("a trial of a training", made)
+        self._options["measure_last"] = False  # a trial is no run to be told about
+        self._options.pop("sinks", None)
+        self._options.pop("figures_at", None)
+        self._recorder = self._opened(model, Path(folder) / self.run)
+        self._recorder.after_epoch(0)
 
     def observe(self, epoch: int, **facts: Any) -> None:
         """Measure the network after an epoch; `flush` writes it."""
@@ -216,6 +227,30 @@ class Follower:
             self._trial.cleanup()
         self._recorder = self._trial = None
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether this rank does nothing."""
+        return self._options.get("ranks") == "first" and rank() > 0
+
+    def _ask(self, where: str, find: Callable[[], Found]) -> Found:
+        """What rank 0 finds, on all ranks that record together."""
+        if self._options.get("ranks") == "first":
+            return find()
+        ranks = all_ranks(where)
+        try:
+            return ranks.first(where, find)
+        finally:
+            ranks.close()
+
+    def _check_unused(self) -> None:
+        prepare(self._out, resume=True)
+        if (self._out / SPEC_FILE).exists():
+            check_idle(self._out)
+            raise LogError(
+                f"{self._out} already holds a run, and this training starts anew; to continue it, "
+                f"{self._continuing}; otherwise choose another folder, or delete it"
+            )
+
     def _state_file(self, folder: Path) -> Path:
         return folder / f"pruneviz-{self.run}.json"
 
@@ -223,6 +258,16 @@ class Follower:
         self, model: nn.Module, out: Path, *, resume: bool | Literal["auto"] = False
     ) -> Recorder:
         return Recorder(model, self._sample, out, resume=resume, **self._options)
+
+    def _reopened(self, model: nn.Module, state: Mapping[str, Any] | None) -> Recorder:
+        """The recorder of the run in the folder; a finished run is compared, then reopened."""
+        recorder = self._opened(model, self._out, resume="auto")
+        if recorder.finished and state is not None:
+            recorder.load_state_dict(state)  # raises before anything is changed
+            recorder.close()
+            self._ask("the reopening of a run", lambda: reopen(self._out))
+            recorder = self._opened(model, self._out, resume=True)
+        return recorder
 
     def _go_back(
         self, recorder: Recorder, done: int, inside: bool, state: Mapping[str, Any] | None
@@ -232,7 +277,7 @@ class Follower:
             try:
                 recorder.load_state_dict(state)
             except LogError:
-                if recorder.place.ahead is None:
+                if not recorder.is_ahead():
                     raise
             return
         last = recorder.last_epoch

@@ -52,8 +52,8 @@ class PruningDynamics(_Callback):
     its precision. The recorder's place is kept in Lightning's checkpoints: a training that resumes
     with `ckpt_path` continues the same log, which then equals that of an uninterrupted one, also if
     the log was finished and training is made longer (the epoch at which it was finished keeps its
-    derivatives). With several devices rank 0 records. A `fast_dev_run` records into a temporary
-    folder.
+    derivatives). With several devices all ranks measure and rank 0 writes. A `fast_dev_run` records
+    into a temporary folder.
 
     Args:
         sample: Fixed measurement sample, as for `pruneviz.Recorder`.

@@ -40,7 +40,7 @@ class PruningDynamics(_Callback):
 
     Training is not changed, whatever its precision, and with gradient checkpointing. A training
     that resumes with `resume_from_checkpoint` continues the same log, which then equals that of an
-    uninterrupted one. On several devices rank 0 records.
+    uninterrupted one. On several devices all ranks measure.
 
     The learning rate is always recorded. `train_loss` is the mean of the losses that the trainer
     logs within the epoch, as with `logging_strategy="epoch"` or a `logging_steps` that divides the

@@ -25,6 +25,7 @@ from pruneviz.measuring.parts import (
     reason_against_splitting,
     with_parts,
 )
+from pruneviz.measuring.ranks import ALONE, Ranks
 from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.model.isolation import copied
 from pruneviz.model.out_of_memory import is_out_of_memory
@@ -43,7 +44,11 @@ SHARED = "bn='batch' normalises every batch by its own statistics"
 
 
 def build_objective(
-    model: nn.Module, batches: Sequence[Batch], options: Options, whole: str = ""
+    model: nn.Module,
+    batches: Sequence[Batch],
+    options: Options,
+    whole: str = "",
+    ranks: Ranks = ALONE,
 ) -> Objective:
     """The loss on these batches, for a model that is already in the mode `options.bn`.
 
@@ -52,6 +57,7 @@ def build_objective(
         batches: The sample.
         options: Measuring options.
         whole: Why batches cannot be split, if that is known.
+        ranks: The processes that share the sample; all measure the network of rank 0.
     """
     sample = objective(
         model,
@@ -63,6 +69,7 @@ def build_objective(
         forward=options.forward,
         loss_weight=options.loss_weight,
         theta=theta_of(model, options.parameters),
+        ranks=ranks,
     )
     return calibrated(sample) if options.bn == "calibrated" else sample
 
@@ -83,6 +90,7 @@ def objective(
     forward: Forward | None = None,
     loss_weight: Callable[..., Any] | None = None,
     theta: Collection[str] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Objective:
     """Build the objective of a model that is already in the mode for measuring.
 
@@ -93,12 +101,16 @@ def objective(
         whole: Why batches stay whole; "" to find out whether they may be split.
         theta: Names of the parameters in Theta. Default: all floating-point parameters, including
             frozen ones.
+        ranks: The processes that share the sample.
 
     Raises:
         MeasureError: If the output is not a tensor, the loss is not a scalar, or a cross-entropy
             label has no output.
     """
     parameters, constants = _tensors(model, dtype, theta)
+    # running statistics may differ between ranks, as each has trained on batches of its own
+    buffers = [constants[name] for name, _ in model.named_buffers()]
+    ranks.take_first("the buffers of the network", buffers)
     known = understood(loss)
     built = Objective(
         model,
@@ -111,12 +123,15 @@ def objective(
         kept_entries(model),
         forward=forward,
         complex=frozenset(name for name, p in model.named_parameters() if p.is_complex()),
+        ranks=ranks,
     )
     built = replace(built, settled=_settled(built))
     if not whole:
-        built = replace(built, whole=reason_against_splitting(built))
+        reason = ranks.reason("how batches are split", reason_against_splitting(built))
+        built = replace(built, whole=reason)
     with shortage_explained(model, built.whole):
         built = with_parts(_with_checked_loss(built, by_default=loss is None), loss_weight)
+        built = replace(built, whole=ranks.reason("how the loss is split", built.whole))
         # oneDNN has no float64 convolutions, and torch's fallback gains nothing from channels last
         faster_turned = built.device.type == "cpu" and dtype == torch.float32
         return _turned(built) if faster_turned else built

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -12,9 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.objective import NamedTensors, Objective
+from pruneviz.measuring.shares import pieces, share_of
 from pruneviz.model.isolation import isolated
-from pruneviz.model.sample import call_with
+from pruneviz.model.sample import Batch, call_with, examples_in
 
+_AVERAGED = ("running_mean", "running_var", "num_batches_tracked")
 ESTIMATED = "bn='calibrated' estimates statistics from all examples of a batch together"
 
 
@@ -31,19 +33,53 @@ def calibrated(sample: Objective) -> Objective:
         for buffer, _ in norm.named_buffers()
     }
 
-    def estimate(_: int) -> NamedTensors:
+    def estimate(batches: Sequence[Batch]) -> NamedTensors:
         buffers = {
             name: torch.zeros_like(b) if name in statistics else b.clone()
             for name, b in sample.buffers.items()
         }
         with _estimating(sample.model), torch.no_grad():
-            for x, _target in sample.batches:
+            for x, _target in batches:
                 state = {**sample.as_called(sample.parameters), **buffers}
                 call_with(sample.model, state, x, sample.forward)
         return buffers
 
-    buffers, _ = halved_on_out_of_memory(estimate, 1, sample.model, ESTIMATED)
+    def estimated(batches: Sequence[Batch]) -> NamedTensors:
+        return halved_on_out_of_memory(lambda _: estimate(batches), 1, sample.model, ESTIMATED)[0]
+
+    ranks = sample.ranks
+    if len(sample.batches) < 2 or ranks.is_alone:
+        return replace(sample, buffers=estimated(sample.batches))
+    sizes = [examples_in(x) for x, _ in sample.batches]
+    own = share_of(sizes, ranks.number, ranks.count, whole=True)
+    buffers = estimated(list(pieces(sample.batches, own)))
+    others = buffers.keys() - {f"{name}.{b}" for name, _ in _norms(sample.model) for b in _AVERAGED}
+    moved = any(not torch.equal(buffers[name], sample.buffers[name]) for name in others)
+    if ranks.reason("the calibration of batch norms", "moved" if moved else ""):
+        return replace(
+            sample, buffers=estimated(sample.batches)
+        )  # all in their order, on each rank
+    _average_over_ranks(sample, buffers)
     return replace(sample, buffers=buffers)
+
+
+def _average_over_ranks(sample: Objective, buffers: NamedTensors) -> None:
+    """Average running statistics over the batches of all ranks, in place."""
+    times, sums = [], []
+    held = [
+        [buffers[f"{name}.{own}"] for own in _AVERAGED]
+        for name, norm in _norms(sample.model)
+        if norm.num_batches_tracked is not None
+    ]
+    for mean, variance, tracked in held:
+        times.append(tracked.double())
+        sums += [mean.double() * times[-1], variance.double() * times[-1]]
+    sample.ranks.total("the calibration of batch norms", [*times, *sums])
+    averages = iter(sums)
+    for (mean, variance, tracked), count in zip(held, times, strict=True):
+        tracked.copy_(count)
+        for statistic in (mean, variance):
+            statistic.copy_(next(averages) / count.clamp(min=1))
 
 
 def _norms(model: nn.Module) -> list[tuple[str, _BatchNorm]]:

@@ -170,6 +170,7 @@ def _terms(
         complete=complete,
         strata=strata,
         weights=sample.weights,
+        start=sample.own.start,
     )
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from pruneviz.measuring.directional import Followed
 from pruneviz.measuring.objective import NamedTensors, Objective
+from pruneviz.measuring.ranks import Ranks
 from pruneviz.measuring.underivable import check_differentiable_twice, derivatives_explained
 from pruneviz.model.sample import examples_in
 
@@ -50,6 +51,9 @@ class Listener:
             part: The chunk's part of the derivative, by parameter, as far as it was formed.
         """
 
+    def end_share(self, ranks: Ranks) -> None:
+        """Finish this rank's share of the sample; add up those of all ranks."""
+
 
 def gradients(
     sample: Objective, chunk: int, listener: Listener | None = None
@@ -67,7 +71,7 @@ def gradients(
     listener = listener or Listener()
     totals = [_zeros(sample.parameters) for _ in sample.temperatures]
     loss_totals = torch.zeros(len(totals), dtype=torch.float64, device=sample.device)
-    for x, y in sample.chunks(chunk):
+    for x, y in sample.own_chunks(chunk):
         with Followed(sample.parameters, filters=listener.filters) as followed:
             losses = sample.losses(x, y)
             # moved, because a loss may be computed on another device
@@ -82,6 +86,8 @@ def gradients(
                 _add(total, part)
                 if i == 0:
                     listener.end_chunk(examples_in(x), part)
+    _add_up(sample, "the gradient", totals, loss_totals)
+    listener.end_share(sample.ranks)
     return loss_totals.tolist(), [_without_pruned(sample, total) for total in totals]
 
 
@@ -104,7 +110,7 @@ def hessian_products(
     """
     totals = [_zeros(sample.parameters) for _ in vectors]
     gathered = listener.filters if listener else ()
-    for n, (x, y) in enumerate(sample.chunks(chunk)):
+    for n, (x, y) in enumerate(sample.own_chunks(chunk)):
         with Followed(sample.parameters, filters=gathered, whole=sample.parameters) as followed:
             losses = sample.losses(x, y)
             if n == 0:
@@ -119,6 +125,9 @@ def hessian_products(
                 _add(total, part)
                 if heard:
                     heard.end_chunk(examples_in(x), part)
+    _add_up(sample, "the Hessian-vector product", totals)
+    if listener:
+        listener.end_share(sample.ranks)
     return [_without_pruned(sample, total) for total in totals]
 
 
@@ -144,7 +153,7 @@ def filter_products(
         v^T H v at the first temperature.
     """
     bend = torch.zeros((), dtype=torch.float64, device=sample.device)
-    for n, (x, y) in enumerate(sample.chunks(chunk)):
+    for n, (x, y) in enumerate(sample.own_chunks(chunk)):
         formed = () if whole is None else sample.parameters
         with Followed(sample.parameters, filters=listeners[0].filters, whole=formed) as followed:
             losses = sample.losses(x, y)
@@ -166,9 +175,18 @@ def filter_products(
                         bend += (vector[name] * d).sum()
                     if whole is not None:
                         _add(whole, part)
+    _add_up(sample, "the products with H", [] if whole is None else [whole], bend)
+    for listener in listeners:
+        listener.end_share(sample.ranks)
     if whole is not None:
         whole.update(_without_pruned(sample, whole))
     return float(bend)
+
+
+def _add_up(sample: Objective, what: str, totals: Sequence[NamedTensors], *numbers: Tensor) -> None:
+    """Add up what the ranks found on their shares of the sample, in place."""
+    tensors = [tensor for total in totals for tensor in total.values()]
+    sample.ranks.total(f"{what} on {sample.examples} examples", [*numbers, *tensors])
 
 
 def _direction(sample: Objective, vector: NamedTensors) -> NamedTensors:

@@ -54,6 +54,7 @@ def squared_gradients(sample: Objective, names: Sequence[str], chunk: int) -> Na
         times = sample.relative_weights(batch)
         for name, g in found.items():
             totals[name] += _squared(g, times) / sample.examples
+    sample.ranks.total("the squared gradients of examples", list(totals.values()))
     return {
         name: sample.parameters[name].detach().double().square() * totals[name] for name in names
     }
@@ -62,7 +63,7 @@ def squared_gradients(sample: Objective, names: Sequence[str], chunk: int) -> Na
 def example_gradients(
     sample: Objective, names: Sequence[str], chunk: int
 ) -> Iterator[tuple[Batch, NamedTensors]]:
-    """The gradient of every example's own loss, at the first temperature.
+    """The gradient of every example's own loss, at the first temperature, of this rank's share.
 
     Args:
         sample: The loss; its batches can be split.
@@ -82,7 +83,7 @@ def example_gradients(
         return sample.loss_at(output, y, sample.temperatures[0])
 
     # every example has a gradient of all weights, so fewer examples fit than for the sum
-    for x, y in sample.chunks(max(1, chunk // _EXAMPLES_PER_GRADIENT)):
+    for x, y in sample.own_chunks(max(1, chunk // _EXAMPLES_PER_GRADIENT)):
         batch = mapped(x, _contiguous), y
         try:
             found = vmap(grad(_of_one(example_loss)), in_dims=(None, 0, 0))(weights, *batch)

@@ -49,13 +49,20 @@ def reason_against_chunks(sample: Objective, chunk: int) -> str:
     batches = [batch for batch in sample.batches if examples_in(batch[0]) > 1]
     if sample.whole or not batches:
         return sample.whole
+    ranks = sample.ranks
+    own = batches[ranks.number :: ranks.count]
+    return ranks.reason("the check of chunks", _reason(sample, own, batches[0][0], chunk))
+
+
+def _reason(sample: Objective, batches: Sequence[Batch], first: Inputs, chunk: int) -> str:
+    """Why some batches, or a few examples of the first one, cannot be cut."""
     most = max(2 * chunk, forward_size(sample))
     with without_warnings(), slow_attention():
         for batch in batches:
             reason = _of_batch(sample, batch, chunk, most)
             if reason:
                 return reason
-        return "" if _has_equal_gradients(sample, batches[0][0]) else DEPENDENT
+        return "" if _has_equal_gradients(sample, first) else DEPENDENT
 
 
 def _of_batch(sample: Objective, batch: Batch, chunk: int, most: int) -> str:

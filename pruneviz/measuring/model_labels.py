@@ -175,13 +175,15 @@ def _squares_by_example(
     sample: Objective, layers: Sequence[AnyLayer], chunk: int, unit: str
 ) -> NamedTensors:
     """`_squares` from the gradient of every example, for rows that are gathered nowhere."""
-    totals: NamedTensors = {}
     names = parameters_of(layers)
     theta = {name: sample.parameters[name].detach().double() for name in names}
+    nothing = {name: torch.zeros_like(own) for name, own in theta.items()}
+    totals = {layer.name: reduced(layer, nothing.__getitem__, unit) for layer in layers}
     for batch, found in example_gradients(sample, names, chunk):
         for n in range(examples_in(batch[0])):
             terms = {name: theta[name] * found[name][n] for name in names}
             for layer in layers:
                 row = reduced(layer, terms.__getitem__, unit).square() / sample.examples
-                totals[layer.name] = totals.get(layer.name, torch.zeros_like(row)) + row
+                totals[layer.name] = totals[layer.name] + row
+    sample.ranks.total("the squares of examples", list(totals.values()))
     return {name: total.cpu() for name, total in totals.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from pruneviz.errors import MeasureError
 from pruneviz.measuring.losses import CrossEntropy, Loss, Weigh
 from pruneviz.measuring.outputs import logits_of
+from pruneviz.measuring.ranks import ALONE, Ranks
+from pruneviz.measuring.shares import pieces, share_of
 from pruneviz.model.one_dtype import dtypes_explained, in_one_dtype
 from pruneviz.model.sample import (
     Batch,
@@ -53,6 +55,7 @@ class Objective:
         versions: Version counters of the parameters, by which writing into them is noticed.
         settled: {parameter: values} that a pass over the whole sample leaves, of embeddings that
             renormalise what they are asked for.
+        ranks: The processes that share the sample.
     """
 
     model: nn.Module
@@ -71,6 +74,7 @@ class Objective:
     complex: frozenset[str] = frozenset()
     versions: dict[str, int] = field(default_factory=dict)
     settled: NamedTensors = field(default_factory=dict)
+    ranks: Ranks = ALONE
 
     @property
     def examples(self) -> int:
@@ -114,9 +118,22 @@ class Objective:
             return None
         return self.weigh(batch).cpu() / self.weights.mean()
 
+    @cached_property
+    def own(self) -> range:
+        """Positions of this rank's examples; those of whole batches if they are not split."""
+        sizes = [examples_in(x) for x, _ in self.batches]
+        return share_of(sizes, self.ranks.number, self.ranks.count, whole=bool(self.whole))
+
+    def own_chunks(self, chunk: int) -> Iterator[Batch]:
+        """`chunks` of this rank's share of the sample."""
+        return self._chunks(pieces(self.batches, self.own), chunk)
+
     def chunks(self, chunk: int) -> Iterator[Batch]:
         """Split the sample into at most `chunk` examples, or into batches without `rechunk`."""
-        for x, y in self.batches:
+        return self._chunks(self.batches, chunk)
+
+    def _chunks(self, batches: Iterable[Batch], chunk: int) -> Iterator[Batch]:
+        for x, y in batches:
             if self.whole:
                 yield mapped(x, self.laid_out), y
                 continue

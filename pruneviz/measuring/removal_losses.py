@@ -21,6 +21,7 @@ from pruneviz.measuring.chunking import halved_on_out_of_memory
 from pruneviz.measuring.losses import CrossEntropy
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.parts import REFUSALS, few_examples
+from pruneviz.measuring.ranks import ALONE
 from pruneviz.model.filters import FilterOf
 from pruneviz.model.one_dtype import dtypes_explained
 from pruneviz.model.out_of_memory import is_out_of_memory
@@ -50,10 +51,16 @@ def removal_losses(
         MeasureError: If a loss is not finite; names the filter.
     """
     losses = _with_new_statistics if anew else _by_partial_passes
+    ranks, alone = sample.ranks, replace(sample, ranks=ALONE)
+    own = list(groups)[ranks.number :: ranks.count]  # each rank removes some, on the whole sample
     with torch.no_grad():
-        found, _ = halved_on_out_of_memory(
-            lambda size: losses(sample, removals, groups, size), chunk, sample.model, sample.whole
+        part, _ = halved_on_out_of_memory(
+            lambda size: losses(alone, removals, own, size) if own else {},
+            *(chunk, sample.model, sample.whole),
         )
+    values = torch.tensor([part.get(group, 0.0) for group in groups], dtype=torch.float64)
+    ranks.total("the losses without filters", [values])
+    found = dict(zip(groups, values.tolist(), strict=True))
     for group, value in found.items():
         if not math.isfinite(value):
             layer, number = min(group)

@@ -22,6 +22,7 @@ from pruneviz.measuring.independence import reason_against_chunks
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.parts import REFUSALS, few_examples
+from pruneviz.measuring.ranks import ALONE, Ranks
 from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.measuring.swapped import UsedWeights
 from pruneviz.measuring.underivable import derivatives_explained
@@ -69,7 +70,9 @@ def fixed_batches(model: nn.Module, sample: Sample, options: Options) -> list[Ba
     return first
 
 
-def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Options) -> str:
+def check_repeatable(
+    model: nn.Module, batches: Sequence[Batch], options: Options, ranks: Ranks = ALONE
+) -> str:
     """Evaluate loss and gradient on the whole sample twice and compare.
 
     Returns:
@@ -85,18 +88,18 @@ def check_repeatable(model: nn.Module, batches: Sequence[Batch], options: Option
         isolated(model, hooks=options.hooks, also=options.loss),
         module_modes(model, options.bn),
     ):
-        built = build_objective(model, batches, options)
+        built = build_objective(model, batches, options, ranks=ranks)
         with UsedWeights(built.parameters) as used:
             built.output(few_examples(built)[0])
         used.check_kept()
         chunk = chunk_for(built, options)
         built = replace(built, whole=reason_against_chunks(built, chunk))
-        twice, chunk = halved_on_out_of_memory(
-            lambda size: (gradients(built, size), gradients(built, size)),
-            chunk,
-            model,
-            built.whole,
-        )
+        twice = []
+        for _ in range(2):  # one after the other: ranks that share the sample keep in step
+            found, chunk = halved_on_out_of_memory(
+                partial(gradients, built), chunk, model, built.whole
+            )
+            twice.append(found)
         _refuse(_difference(*twice), built, lambda: gradients(built, chunk))
         return built.whole
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,11 @@ from pruneviz.measuring.independence import reason_against_chunks
 from pruneviz.measuring.losses import Loss
 from pruneviz.measuring.objective import NamedTensors, Objective
 from pruneviz.measuring.options import Options
+from pruneviz.measuring.ranks import ALONE, Ranks
 from pruneviz.measuring.repeatability import check_answers_twice
 from pruneviz.measuring.rows import AnyLayer, pruned_mask, rows_per_filter
 from pruneviz.measuring.selection import Rows, choose_rows
+from pruneviz.measuring.sharing import check_equal, shared
 from pruneviz.measuring.shortage import shortage_explained
 from pruneviz.measuring.strata import strata_of
 from pruneviz.model.caches import without_caches
@@ -95,6 +97,7 @@ def measure(
     errors: str = "default",
     strata: str | None = "auto",
     population: int | Mapping[int, int] | None = None,
+    ranks: Literal["alone", "share"] = "alone",
 ) -> pd.DataFrame:
     """Measure every filter, single weight or unit of a network on a sample.
 
@@ -156,6 +159,9 @@ def measure(
             differ by at most one and each is 2 or more.
         population: Number of examples that the sample was drawn from without replacement, or
             {label: number}, if these are what it stands for. Default: a distribution.
+        ranks: Under `torch.distributed`, "share" measures with all ranks: each calls this with the
+            same arguments, takes its share of the sample and gets the same table. "alone" leaves
+            other ranks out.
 
     Returns:
         One row per filter, weight or unit: `layer` (name in `named_modules()`, of a parameter, or
@@ -204,9 +210,15 @@ def measure(
         population=population,
     )
     _check_no_changes(options)
-    snapshot = take_snapshot(model, sample, options, check=True)
-    with shortage_explained(unwrap(model)):
-        cheap = CheapColumns(unwrap(model), snapshot.layers, options.row_kind, kept)
+    with shared(model, ranks) as (network, group), group.together("pv.measure"):
+        snapshot = take_snapshot(network, sample, options, check=True, ranks=group)
+        return group.first("its table", lambda: _table(network, snapshot, options))
+
+
+def _table(network: nn.Module, snapshot: Snapshot, options: Options) -> pd.DataFrame:
+    """The table of `measure`: cheap and measured columns, with facts that measures need."""
+    with shortage_explained(network):
+        cheap = CheapColumns(network, snapshot.layers, options.row_kind, options.kept)
         table = _beside(cheap.table(cheap.read()), snapshot.filters, options.wanted())
     if snapshot.terms:
         table.attrs[SAMPLE_SIZE] = snapshot.terms  # for measures that need it
@@ -235,6 +247,7 @@ def take_snapshot(
     *,
     check: bool = False,
     whole: str = "",
+    ranks: Ranks = ALONE,
 ) -> Snapshot:
     """Measure what `options` ask for, except the cheap columns.
 
@@ -246,6 +259,7 @@ def take_snapshot(
         check: Whether to check on a few examples that the network gives the same answer twice, and
             on all of them that batches may be cut into chunks.
         whole: Why batches cannot be split, if that is known.
+        ranks: The processes that share the sample.
     """
     model = unwrap(model)
     check_supported(model)
@@ -253,16 +267,18 @@ def take_snapshot(
     with shortage_explained(model), generators_preserved(sample, device), exact_float32():
         dtype = measuring_dtype(model, options.dtype)
         batches = as_batches(sample, device, dtype, options.forward)
+        check_equal(ranks, model, options, batches if check else None)
         layers = layers or rows_of(model, batches, options).layers
         with (
             isolated(model, hooks=options.hooks, also=options.loss),
             module_modes(model, options.bn),
             caches_emptied(model, batches, options),
         ):
-            found = _snapshot(model, batches, list(layers), options, check, whole)
+            how = layers, options, whole, ranks
+            found = _snapshot(model, batches, *how, check=check)
             if options.samples == 1:
                 return found
-            return replace(found, halves=_halves(model, batches, layers, options, whole))
+            return replace(found, halves=_halves(model, batches, *how))
 
 
 def rows_of(model: nn.Module, batches: Sequence[Batch], options: Options) -> Rows:
@@ -300,17 +316,19 @@ def caches_emptied(
 def _snapshot(
     model: nn.Module,
     batches: list[Batch],
-    layers: list[AnyLayer],
+    layers: Sequence[AnyLayer],
     options: Options,
-    check: bool,
     known: str,
+    ranks: Ranks,
+    *,
+    check: bool = False,
 ) -> Snapshot:
     elsewhere = (*schema.CHEAP_OF_UNIT[options.row_kind], *schema.CHANGE_COLUMNS)
     wanted = [name for name in options.wanted() if name not in elsewhere]
     whole, terms, degrees = Derivatives({}), 0, dict[str, float]()
     # `theta` of single weights counts too, so that network facts are measured with it alone
     if set(options.wanted()) - {*schema.CHEAP_COLUMNS, *schema.CHANGE_COLUMNS}:
-        sample = build_objective(model, batches, options, known)
+        sample = build_objective(model, batches, options, known, ranks)
         chunk = chunk_for(sample, options)
         if check:
             check_answers_twice(sample)
@@ -333,6 +351,7 @@ def _halves(
     layers: Sequence[AnyLayer],
     options: Options,
     known: str,
+    ranks: Ranks,
 ) -> dict[str, pd.DataFrame]:
     """The columns that depend on the sample, on either half of it; nothing if there are none."""
     columns = half_columns(options.wanted())
@@ -340,7 +359,7 @@ def _halves(
         return {}
     of_half = replace(options, columns=columns, samples=1, errors="default")
     return {
-        name: _snapshot(model, half, list(layers), of_half, False, known).filters
+        name: _snapshot(model, half, layers, of_half, known, ranks).filters
         for name, half in half_samples(batches, options, known).items()
     }
 

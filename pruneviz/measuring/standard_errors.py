@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pruneviz.measuring.derivatives import Listener
 from pruneviz.measuring.objective import NamedTensors
+from pruneviz.measuring.ranks import Ranks
 from pruneviz.measuring.strata import Strata
 from pruneviz.measuring.stratified_spread import StratifiedSpread
 from pruneviz.model.filters import Layer
@@ -53,6 +54,31 @@ class RunningSpread:
         self.squares = self.squares + squares + shift.square() * (self.weight * weight / total)
         self.mean, self.weight = self.mean + shift * (weight / total), total
 
+    def end_share(self, ranks: Ranks, filters: int, device: torch.device) -> None:
+        """Add up the blocks of all ranks.
+
+        Args:
+            ranks: The processes that share the sample.
+            filters: Number of columns, for a rank without a block.
+            device: Where the sums are.
+        """
+        if ranks.is_alone:
+            return
+        own = torch.zeros(2, filters, dtype=torch.float64, device=device)
+        mean, squares = (
+            own if self.mean is None or self.squares is None else (self.mean, self.squares)
+        )
+        weights = torch.tensor([self.count, self.weight], dtype=torch.float64)
+        sums = mean * self.weight
+        ranks.total("the means of batches", [weights, sums])
+        if not weights[0]:
+            return
+        whole = sums / float(weights[1])
+        squares = squares + (mean - whole).square() * self.weight
+        ranks.total("the deviations of batches", [squares])
+        self.count, self.weight = int(weights[0]), float(weights[1])
+        self.mean, self.squares = whole, squares
+
     def mean_of_squares(self) -> Tensor:
         """Mean of the squared values: [filters]."""
         assert self.mean is not None and self.squares is not None
@@ -77,6 +103,7 @@ class FilterTerms(Listener):
             gathered terms.
         strata: The strata of the sample; its examples come in their order. Default: one.
         weights: Weights of the examples in the loss. Default: equal ones.
+        start: Position of the first example of this rank's share.
     """
 
     def __init__(
@@ -89,6 +116,7 @@ class FilterTerms(Listener):
         complete: bool,
         strata: Strata | None = None,
         weights: Tensor | None = None,
+        start: int = 0,
     ) -> None:
         self._layers, self._parameters, self._examples = layers, parameters, examples
         self._by_batch, self._complete = by_batch, complete
@@ -105,7 +133,7 @@ class FilterTerms(Listener):
         )
         self._strata = strata.of_each.to(device) if strata and not by_batch else None
         self._weights = None if weights is None else (weights / weights.mean()).to(device)
-        self._seen = 0  # examples
+        self._seen = start  # position of the next example
         self._not_by_example: set[str] = set()  # layers whose terms are summed over examples
         self._chunk: dict[str, list[Tensor]] = {}
 
@@ -133,6 +161,21 @@ class FilterTerms(Listener):
         none = torch.zeros(examples, dtype=torch.int64, device=terms.device)
         strata = none if self._strata is None else self._strata[own]
         self._over_examples.add(terms * self._examples, strata, weights)
+
+    def end_share(self, ranks: Ranks) -> None:
+        """Add up the sums and spreads of all ranks."""
+        if ranks.is_alone:
+            return
+        device = self._part.device
+        odd = [float(layer.name in self._not_by_example) for layer in self._layers]
+        not_by_example = torch.tensor(odd, dtype=torch.float64)
+        ranks.total("the filters' products", [self._gathered, self._part, not_by_example])
+        names = zip(self._layers, not_by_example.tolist(), strict=True)
+        self._not_by_example = {layer.name for layer, times in names if times}
+        if self._by_batch:
+            self._over_batches.end_share(ranks, len(self._part), device)
+        else:
+            self._over_examples.end_share(ranks)
 
     def products(self) -> NamedTensors:
         """{layer: theta^T of the derivative, float64 [filters] on the CPU}."""

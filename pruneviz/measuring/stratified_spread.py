@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pruneviz.measuring.ranks import Ranks
+
 _NULL = float("nan")
 
 
@@ -52,6 +54,27 @@ class StratifiedSpread:
             self._weights.index_add_(0, strata, weights)
             self._weight_squares.index_add_(0, strata, weights.square())
         self._squares.index_add_(0, strata, apart.square_())
+
+    def end_share(self, ranks: Ranks) -> None:
+        """Add up the blocks of all ranks, relative to one shift."""
+        if ranks.is_alone:
+            return
+        known = torch.tensor([self._shift is not None, self._products is not None]).double()
+        own = torch.zeros_like(self._sums[0]) if self._shift is None else self._shift
+        shift = own.clone()
+        ranks.total("the shifts of examples", [known, shift])
+        if not known[0]:
+            return
+        shift = shift / known[0].to(shift)
+        apart, n = own - shift, self._count[:, None]
+        products = torch.zeros_like(self._sums) if self._products is None else self._products
+        products = products + apart * self._weights[:, None]
+        squares = self._squares + 2 * apart * self._sums + n * apart.square()
+        sums = self._sums + n * apart
+        of_strata = [self._count, self._weights, self._weight_squares]
+        ranks.total("the spreads of examples", [sums, squares, products, *of_strata])
+        self._shift, self._sums, self._squares = shift, sums, squares
+        self._products = products if known[1] else None
 
     def mean(self) -> Tensor:
         """Mean of all values: [columns]."""

@@ -157,6 +157,11 @@ def first_of(inputs: Inputs, n: int | None) -> Inputs:
     return inputs if n is None else _slice(inputs, examples_in(inputs), 0, n)
 
 
+def part_of(inputs: Inputs, start: int, stop: int) -> Inputs:
+    """The examples from `start` up to `stop`."""
+    return _slice(inputs, examples_in(inputs), start, stop)
+
+
 def split(inputs: Inputs, n: int) -> Iterator[Inputs]:
     """Split into pieces of at most n examples.
 

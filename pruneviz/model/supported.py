@@ -149,7 +149,9 @@ def _module_fault(module: nn.Module) -> str | None:
     kinds = [getattr(fsdp, name, None) for name in ("FSDPModule", "FullyShardedDataParallel")]
     if any(kind is not None and isinstance(module, kind) for kind in kinds):
         return (
-            "is sharded by FSDP; measure a copy of the whole network that has the full state dict"
+            "is sharded by FSDP; measure a copy of the whole network that has the full state dict. "
+            "What fully_shard (FSDP2) has sharded, pv.measure(..., ranks='share') and pv.Recorder "
+            "gather themselves, called on every rank"
         )
     return None
 
@@ -165,7 +167,7 @@ def _parameter_fault(parameter: Tensor) -> str | None:
     tensors = sys.modules.get("torch.distributed.tensor")
     if tensors is not None and isinstance(parameter, tensors.DTensor):
         return (
-            "is sharded over devices (DTensor); "
+            "is split over devices (DTensor), as of tensor-parallel layers; "
             "measure a copy of the whole network that has the full state dict"
         )
     return None

@@ -40,8 +40,8 @@ from pruneviz.log.kept_files import (
 )
 from pruneviz.log.regular_files import check_regular, is_something
 from pruneviz.log.spec_file import SPEC_FILE
+from pruneviz.measuring.bits import differing_parts, network_digest
 from pruneviz.pruning.masked_state import load_with_masks, state_with_masks
-from pruneviz.recording.bits import differing_parts, network_digest
 
 _ERROR_NUMBER = re.compile(r"(?:os error|code:) (\d+)")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from pruneviz.errors import PrunevizError
+from pruneviz.measuring.bits import all_tensors, bit_sums, printed_modules
 from pruneviz.model.out_of_memory import is_out_of_memory
 from pruneviz.model.sample import as_batches
-from pruneviz.recording.bits import all_tensors, bit_sums, printed_modules
 from pruneviz.recording.measured_epochs import Every, in_words
 
 _logger = logging.getLogger("pruneviz")

@@ -24,8 +24,8 @@ from torch.nn.modules.loss import _Loss
 from pruneviz.analysis.measures import Measure
 from pruneviz.measuring.losses import CrossEntropy, Loss, understood
 from pruneviz.measuring.options import Options
+from pruneviz.measuring.sample_digest import PLAIN, plain_text, sample_digest, table_of
 from pruneviz.model.own_code import called_methods, is_own
-from pruneviz.recording.sample_digest import PLAIN, plain_text, sample_digest, table_of
 
 _COLLECTIONS = (Mapping, tuple, list, set, frozenset, deque, UserList)
 _HELPERS = (SimpleNamespace, Namespace)

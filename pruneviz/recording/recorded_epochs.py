@@ -12,7 +12,7 @@ from pruneviz.log import schema
 from pruneviz.log.parquet import TablePart, joined, read_file
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.spec_file import is_sealed
-from pruneviz.recording.bits import differing_parts
+from pruneviz.measuring.bits import differing_parts
 
 _DIGEST = "network_digest"
 _RELATIVE = 1e-5  # of sums over filters on another kind of device

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pruneviz.analysis.measures import AnyMeasure
+from pruneviz.log.arguments import as_tuple
 from pruneviz.log.run_directory import last_epoch_of
 from pruneviz.log.run_lock import released_on_error
 from pruneviz.log.spec_file import is_sealed
 from pruneviz.log.spooled_runs import in_spool, prepare
 from pruneviz.log.uploads import Uploads
 from pruneviz.log.vocabulary import MASK_RATIO
+from pruneviz.measuring.bits import network_digest
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.snapshot import Snapshot
 from pruneviz.model.filters import unwrap
 from pruneviz.model.network_result import AnyNetwork
 from pruneviz.model.sample import Sample, model_device
 from pruneviz.recording import run_facts
-from pruneviz.recording.bits import network_digest
+from pruneviz.recording.ending import Ending
 from pruneviz.recording.epoch_facts import Fact, epoch_named
 from pruneviz.recording.epoch_writer import EpochWriter
 from pruneviz.recording.history import checked_mask_score
-from pruneviz.recording.last_epoch import LastEpoch, failure_of, say_measured
+from pruneviz.recording.last_epoch import LastEpoch
 from pruneviz.recording.measured_epochs import AtEpochs, Every, last_facts, measured_at
 from pruneviz.recording.named_callables import callables_facts
 from pruneviz.recording.opening import (
@@ -38,26 +40,25 @@ from pruneviz.recording.opening import (
     say_coverage,
 )
 from pruneviz.recording.own_pruning import OwnPruning, check_rounds
-from pruneviz.recording.ranks import check_one_rank, nothing_here, one_writer, rank
+from pruneviz.recording.ranks import RanksWord, Roles, nothing_here, one_writer
 from pruneviz.recording.request_epochs import RequestAt, options_at, options_of_last, request_facts
-from pruneviz.recording.resumable import Resumable
 from pruneviz.recording.run_so_far import RunSoFar
 from pruneviz.recording.sending import Sending
 from pruneviz.recording.showing import Showing
 from pruneviz.recording.sinks import Sinks
 from pruneviz.recording.stored_rows import rows_to_store
-from pruneviz.recording.subject import Subject
+from pruneviz.recording.subject import Subject, ranking_table
 
 
-class Recorder(Resumable):
+class Recorder(Ending):
     """Record a run: cheap columns at every epoch, derivative columns at the epochs of `every`.
 
     Recording does not change training: parameters, gradients, buffers, modes and random generators
     are preserved. Use the recorder as a context manager, or call `close()` at the end. Epochs
     recorded before a crash stay on disk, and the run can be resumed.
 
-    Under `torch.distributed` rank 0 records. On other ranks a recorder measures and writes nothing,
-    so every rank runs the same loop.
+    Under `torch.distributed` every rank makes the recorder and all its calls, with the same
+    arguments: each measures its share of the sample, and rank 0 writes.
 
     Args:
         model: Network to record, as for `pruneviz.measure`. It may be wrapped (DataParallel, DDP).
@@ -84,8 +85,9 @@ class Recorder(Resumable):
         rows_seed: Seed that selects these weights.
         request_at: Epochs at which columns on request are measured, `delta_loss` (`oracle=200`)
             among them: a list, an int or a function as for `every`. Default: those of `every`.
-        every_rank: Record on every rank, each into an `out` of its own, such as networks that are
-            trained independently.
+        ranks: Under `torch.distributed`, "share" measures on all ranks, "first" on rank 0 alone,
+            while the others wait at their next step. "each" records every rank by itself, into an
+            `out` of its own, such as networks that are trained independently.
         sinks: Where aggregates of every recorded epoch go too, such as `pruneviz.sinks.TensorBoard`
             or a function of (run, epoch, aggregates). One that fails is named in a warning; none
             stops or changes training.
@@ -101,7 +103,7 @@ class Recorder(Resumable):
     Attributes:
         spec: Run facts (`RunSpec`).
         coverage: Which parameters are measured, and why the others are not (`Coverage`).
-        records: Whether this process records; otherwise there is no `spec` and no `log`.
+        records: Whether this process writes; otherwise there is no `log`.
         finished: Whether the run is finished, by `close()` or as it was found with resume="auto".
 
     Raises:
@@ -136,59 +138,79 @@ class Recorder(Resumable):
         rows: int = 2000,
         rows_seed: int = 0,
         request_at: RequestAt = None,
-        every_rank: bool = False,
+        ranks: RanksWord = "share",
         sinks: Sinks = (),
         figures_at: AtEpochs | None = None,
         gap: bool = False,
         upload_checkpoints: bool = False,
         **measuring: Any,
     ) -> None:
-        self._model = unwrap(model)
+        self._roles = Roles(ranks, unwrap(model), measuring.get("bn", "eval"))
+        self._model, self.records = self._roles.network, self._roles.records
         device = partial(model_device, self._model)
-        self._sinks = Sending(sinks, figures_at, device)
-        self._options = Options.of(**measuring).with_fixed_theta(self._model)
-        check_one_rank(self._model, self._options.bn)
-        self.records = every_rank or rank() == 0
-        check_resume(resume, measure_last)
         self.finished, self._closed, self._unwritten = False, False, False
         # the same folder, also after a change of the working one
         out = in_spool(out).expanduser().absolute()
         self._path, self._shown = out, Showing(out, device)
-        if not self.records:
-            self._idle_epoch = last_epoch_of(out) if resume else None
-            self.finished = resume == "auto" and is_sealed(out)
-            return
-        unit, self._gap = self._options.row_kind, gap
-        self._is_measured, self._every = measured_at(every), every
-        self._options_at = options_at(self._options, every, request_at)
-        self._options_of_last = options_of_last(self._options, request_at)
-        self._measures_last = not callable(every) if measure_last is None else measure_last
-        self._mask_score = checked_mask_score(mask_score, unit)
-        self._subject = Subject(self._model, sample, self._options)
-        self.coverage, self._cheap = self._subject.coverage, self._subject.cheap
-        layers = self._subject.layers
-        stored, row_facts = rows_to_store(self._model, layers, unit, rows, rows_seed)
-        self._writer, self._last = EpochWriter(unit, stored), LastEpoch()
-        self._pruning = OwnPruning()
-        measured = {"lag": lag, "mask_score": self._mask_score.name, "mask_ratio": mask_ratio}
-        measured |= run_facts.measured_facts(self._model, self._options, every) | row_facts
-        measured |= self._subject.sampling | callables_facts(self._options, self._mask_score)
-        measured |= last_facts(every, measure_last)
-        own = self._model, self.coverage, layers, self._options
-        found = run_facts.found_facts(*own, measuring) | request_facts(self._options, request_at)
-        self.spec = run_facts.spec_of(self._path.name, measured, found, spec or {})
-        with one_writer():
-            prepare(out, resume=bool(resume))
-            log, how = open_log(out, self.spec, resume)
-        self.finished = how == "finished"
-        of_run = self.spec, self._subject, self._mask_score, stored, tuple(measured)
-        with released_on_error(log.release):
-            self._uploads = Uploads(out, checkpoints=upload_checkpoints)
-            self._uploads.begin()
-            self._so_far = RunSoFar(log, how, *of_run)
-            self._recognise()
-            self._sinks.continues(self.last_epoch)
-        say_coverage(self.coverage, how)
+        self._uploads = Uploads(out, checkpoints=upload_checkpoints)
+        self._idle_epoch: int | None = None
+        with released_on_error(self._roles.close), self._roles.together("pv.Recorder"):
+            self._sinks = Sending(sinks, figures_at, device)
+            self._options = Options.of(**measuring).with_fixed_theta(self._model)
+            check_resume(resume, measure_last)
+            if self._roles.is_idle:
+                self._idle_epoch = last_epoch_of(out) if resume else None
+                self.finished = resume == "auto" and is_sealed(out)
+                return
+            self._mask_score = checked_mask_score(mask_score, self._options.row_kind)
+            measured = {"lag": lag, "mask_score": self._mask_score.name, "mask_ratio": mask_ratio}
+            self._is_measured, self._every, self._gap = measured_at(every), every, gap
+            self._options_at = options_at(self._options, every, request_at)
+            self._options_of_last = options_of_last(self._options, request_at)
+            self._measures_last = not callable(every) if measure_last is None else measure_last
+            measured |= last_facts(every, measure_last)
+            self._subject = Subject(self._model, sample, self._options, self._roles.ranks)
+            self.coverage, self._cheap = self._subject.coverage, self._subject.cheap
+            stored, of_rows = rows_to_store(
+                self._model, self._subject.layers, self._options.row_kind, rows, rows_seed
+            )
+            measured |= run_facts.measured_facts(self._model, self._options, every) | of_rows
+            measured |= self._subject.sampling | callables_facts(self._options, self._mask_score)
+            found = run_facts.found_facts(
+                self._model, self.coverage, self._subject.layers, self._options, measuring
+            )
+            found |= request_facts(self._options, request_at)
+            given = {"out": out, "resume": resume, "gap": gap, "request_at": request_at}
+            self._roles.compare(measured, given, spec)
+            self._open(measured, found, spec or {}, resume, stored)
+
+    def _open(
+        self,
+        measured: dict[str, Any],
+        found: dict[str, Any],
+        given: Mapping[str, Any],
+        resume: Resume,
+        stored: np.ndarray | slice,
+    ) -> None:
+        """Open the log on the rank that writes; the others learn where it goes on."""
+        self.spec = run_facts.spec_of(self._path.name, measured, found, given)
+        if self.records:
+            self._writer, self._last = EpochWriter(self._options.row_kind, stored), LastEpoch()
+            self._pruning = OwnPruning()
+            with one_writer():
+                prepare(self._path, resume=bool(resume))
+                log, how = open_log(self._path, self.spec, resume)
+            self.finished = how == "finished"
+            of_run = self.spec, self._subject, self._mask_score, stored, tuple(measured)
+            with released_on_error(log.release):
+                self._uploads.begin()
+                self._so_far = RunSoFar(log, how, *of_run)
+                self._recognise()
+                self._sinks.continues(self.last_epoch)
+                self._follow_first("the opening of the log")
+            say_coverage(self.coverage, how)
+        else:
+            self._follow_first("the opening of the log")
 
     def after_epoch(self, epoch: int, *, rounds: pd.DataFrame | None = None, **facts: Fact) -> None:
         """Record the current network.
@@ -228,18 +250,26 @@ class Recorder(Resumable):
         Raises:
             LogError, MeasureError: As for `after_epoch`; disk errors by the returned function.
         """
-        self._check_open(epoch)
-        if not self.records:
+        if self._roles.is_idle:
+            self._check_open(epoch)
             self._idle_epoch = epoch
             return lambda **late: None
-        self._so_far.check(epoch, gap=self._gap)
-        epoch = int(epoch)  # of NumPy, say
-        given = self._so_far.facts.checked(facts, self.log.facts)
-        check_rounds(rounds)
-        with epoch_named(epoch):
-            seen = self._cheap.read(epoch)
-        options = self._options_at(epoch)
-        snapshot = self._subject.measured(epoch, options) if options else Snapshot(pd.DataFrame())
+        with self._roles.together(f"after_epoch({epoch})"):
+            self._check_open(epoch)
+            if self.records:
+                self._so_far.check(epoch, gap=self._gap)
+            epoch = int(epoch)  # of NumPy, say
+            given = self._so_far.facts.checked(facts, self.log.facts) if self.records else {}
+            check_rounds(rounds)
+            with epoch_named(epoch):
+                seen = self._cheap.read(epoch) if self.records else None
+            options, ranks = self._options_at(epoch), self._roles.ranks
+            snapshot = Snapshot(pd.DataFrame())
+            if options:
+                snapshot = self._subject.measured(epoch, options, ranks)
+        if seen is None:
+            self._idle_epoch = epoch
+            return lambda **late: None
         digest = network_digest(self._model)
         self._cheap.changes.remember(epoch)
         self._last.forget()
@@ -291,14 +321,19 @@ class Recorder(Resumable):
         Raises:
             MeasureError: If a column cannot be measured, or a value is not finite.
         """
-        if not self.records:
+        if self._roles.is_idle:
             raise nothing_here("table")
-        self._check_written()
-        with epoch_named(epoch):
-            seen = self._cheap.read(epoch)
-        cheap = self._with_changes(epoch, self._cheap.table(seen))
-        table = self._subject.ranking_table(epoch, cheap, columns, temperatures)
-        return table.assign(run=self.log.spec.run)
+        ranks = self._roles.ranks
+        with self._roles.together(f"table({epoch})"):
+            cheap = self._cheap_now(epoch) if self.records else pd.DataFrame()
+            asked = ranks.first(
+                "the columns of table", lambda: [n for n in as_tuple(columns) if n not in cheap]
+            )
+            taken = self._subject.for_ranking(epoch, asked, temperatures, ranks)
+            return ranks.first(
+                "the rows of table",
+                lambda: ranking_table(cheap, taken).assign(run=self.log.spec.run),
+            )
 
     def show(self) -> Any:
         """Show where the run stands: in a notebook, refreshed after each epoch.
@@ -325,60 +360,10 @@ class Recorder(Resumable):
             self._so_far.facts.check_note(facts)
             self.log.note(facts)
 
-    def close(self) -> None:
-        """Seal the run: one file per table, marked finished. A second call is a no-op.
-
-        First measures the last epoch, unless it is measured or `measure_last` is false. If tensors
-        or modules (not hooks) have changed since, no epoch was recorded after a resume, or memory
-        runs out, a warning says so, and the run is sealed without.
-        """
-        if self.records and not self.finished:
-            self._check_written()
-            if self._measures_last and self.last_epoch is not None:
-                self._measure_last(self.last_epoch)
-            self._pruning.note(self.log)
-            self.log.seal()
-            self.finished = self._closed = True
-            self._shown.refresh()
-            self._sinks.close(self.log)
-        if self.records:
-            self._uploads.finish()
-
     def __enter__(self) -> Recorder:
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:  # after an error the run stays open, so that it can be resumed
-            self.close()
-        elif self.records and not self.finished:
-            self._sinks.close(self.log)
-            self.log.release()
-            self._uploads.leave()
 
     def _check_open(self, epoch: int) -> None:
         if self.finished:
             raise finished_error(self._path, epoch, self.last_epoch, closed=self._closed)
         self._check_written()
-
-    def _measure_last(self, epoch: int) -> None:
-        """Measure the last epoch if it was recorded without derivatives, and say so."""
-        wanted = self._options_of_last.wanted()
-        if self._is_measured(epoch) or self._writer.is_complete(self.log, epoch, wanted):
-            return
-
-        def measure() -> None:
-            cheap = self._with_changes(epoch, self._cheap.now())
-            snapshot = self._subject.measured(epoch, self._options_of_last)
-            self._writer.add(self.log, epoch, cheap, snapshot)
-            self._sinks.send(self.log, epoch, again=True)
-
-        reason = self._last.reason_against(self._model) or failure_of(measure)
-        say_measured(epoch, self._path, self._every, reason)
-
-    def _with_changes(self, epoch: int, cheap: pd.DataFrame) -> pd.DataFrame:
-        return cheap.assign(epoch=epoch, **self._so_far.history.changes(epoch, cheap))

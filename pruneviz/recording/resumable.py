@@ -13,6 +13,7 @@ from pruneviz.log.run_directory import RunLog
 from pruneviz.log.uploads import Uploads
 from pruneviz.recording.last_epoch import LastEpoch
 from pruneviz.recording.opening import check_rewind
+from pruneviz.recording.ranks import Roles
 from pruneviz.recording.resuming import Place
 from pruneviz.recording.run_so_far import RunSoFar
 from pruneviz.recording.run_state import idle_epoch, idle_state
@@ -35,6 +36,7 @@ class Resumable:
     _sinks: Sending
     _uploads: Uploads
     _idle_epoch: int | None
+    _roles: Roles
     _closed: bool
     _unwritten: bool
     _model: nn.Module
@@ -62,8 +64,12 @@ class Resumable:
         Raises:
             LogError: If the network is not the one of `last_epoch`, before anything is trained.
         """
-        if not self.records or self.finished:
+        if self._roles.is_idle or self.finished:
             return 0 if self.last_epoch is None else self.last_epoch + 1
+        with self._roles.together("next_epoch"):
+            return self._roles.ranks.first("the next epoch", self._next_epoch)
+
+    def _next_epoch(self) -> int:
         self._check_written()
         was_settled = self.place.is_settled
         epoch = self._so_far.next_epoch()
@@ -86,9 +92,10 @@ class Resumable:
             LogError: If the recording cannot go on with this network.
         """
         self._check_written()
-        if not self.records:
-            return idle_state(self._path.name, self._idle_epoch)
-        return self._so_far.state(epoch).to_dict()
+        with self._roles.seeing("state_dict"):
+            if not self.records:
+                return idle_state(self._path.name, self._idle_epoch)
+            return self._so_far.state(epoch).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on at the place of a checkpoint, and drop later epochs.
@@ -102,13 +109,16 @@ class Resumable:
             LogError: If the checkpoint is of another run, sample, network or way of measuring, or
                 ahead of the log, or the log lacks its epoch; names the call to make.
         """
-        self._check_written()
-        if self.records:
-            self._so_far.load(state)
-            self._recognise()
-            self._uploads.changed()
-        else:
+        if self._roles.is_idle:
             self._idle_epoch = idle_epoch(state, self._idle_epoch)
+            return
+        with self._roles.together("load_state_dict"):
+            if self.records:
+                self._check_written()
+                self._so_far.load(state)
+                self._recognise()
+                self._uploads.changed()
+            self._follow_first("the place of a checkpoint")
 
     def rewind(self, epoch: int) -> None:
         """Drop the epochs recorded after `epoch`, to continue from an earlier checkpoint.
@@ -120,15 +130,30 @@ class Resumable:
                 dropped.
         """
         check_rewind(epoch)
-        if not self.records:
+        if self._roles.is_idle:
             self._idle_epoch = None if self._idle_epoch is None else min(self._idle_epoch, epoch)
             self.finished = False
             return
-        self._check_written()
-        self._so_far.rewind(epoch)
-        self.finished = self._closed = False
-        self._recognise()
-        self._uploads.changed()
+        self._roles.open("rewind")
+        with self._roles.together(f"rewind({epoch})"):
+            if self.records:
+                self._check_written()
+                self._so_far.rewind(epoch)
+                self.finished = False
+                self._recognise()
+                self._uploads.changed()
+            self._follow_first("the place of a rewind")
+            self._closed = False
+
+    def is_ahead(self) -> bool:
+        """Whether a checkpoint is ahead of the log, so that its epoch has to be recorded first."""
+        self._follow_first("the place of a checkpoint")  # an error kept the other ranks from it
+        return self._roles.ranks.first("a checkpoint", lambda: self.place.ahead is not None)
+
+    def _follow_first(self, where: str) -> None:
+        """Learn from rank 0 where the recording stands, on all ranks."""
+        stands = self.last_epoch, self.finished
+        self._idle_epoch, self.finished = self._roles.ranks.first(where, lambda: stands)
 
     def _recognise(self) -> None:
         """Remember the network as that of the last epoch, if all its bits say so."""

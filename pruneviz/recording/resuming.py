@@ -10,7 +10,7 @@ import pandas as pd
 
 from pruneviz.errors import LogError
 from pruneviz.log.run_spec import RunSpec
-from pruneviz.recording.bits import differing_parts
+from pruneviz.measuring.bits import differing_parts
 from pruneviz.recording.recorded_epochs import RecordedEpochs, agrees
 
 _LOSS_APART = 1e-3  # relative

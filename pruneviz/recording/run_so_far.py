@@ -14,8 +14,8 @@ from pruneviz.analysis.measures import Measure
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_spec import RunSpec
 from pruneviz.log.spec_file import is_sealed
+from pruneviz.measuring.bits import network_digest
 from pruneviz.recording.before_change import BeforeChange
-from pruneviz.recording.bits import network_digest
 from pruneviz.recording.epoch_facts import EpochFacts
 from pruneviz.recording.history import History, recorded_history
 from pruneviz.recording.opening import How, check_next, reopened

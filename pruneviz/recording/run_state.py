@@ -14,7 +14,7 @@ from torch import Tensor
 from pruneviz.errors import LogError
 from pruneviz.log.arguments import is_whole
 from pruneviz.log.run_spec import RunSpec
-from pruneviz.recording.bits import differing_parts
+from pruneviz.measuring.bits import differing_parts
 from pruneviz.recording.recorded_epochs import RecordedEpochs
 
 _BEFORE = "before"

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 import pruneviz as pv
 from pruneviz.errors import DataError
 from pruneviz.log import schema
+from pruneviz.measuring.bits import all_tensors, bit_sums
 from pruneviz.pruning.held_entries import prune_entries
-from pruneviz.recording.bits import all_tensors, bit_sums
 from pruneviz.recording.last_epoch import LastEpoch
 from tests.support.short_recordings import SAMPLE, assert_same_tables, network, record, train_epoch
 

@@ -152,8 +152,8 @@ def test_other_ranks_know_what_the_first_one_found(
 ) -> None:
     path = tmp_path / "run"
     record(network(), path, epochs=2, every=1)
-    monkeypatch.setattr("pruneviz.recording.recorder.rank", lambda: 1)
-    recorder = opened(path)
+    monkeypatch.setattr("pruneviz.recording.ranks.rank", lambda: 1)
+    recorder = opened(path, ranks="first")
     assert (recorder.records, recorder.finished, recorder.last_epoch) == (False, True, 2)
     with pytest.raises(LogError, match="finished run, up to epoch 2"):
         recorder.after_epoch(3)

@@ -398,9 +398,9 @@ def test_what_is_no_sink_is_refused_before_anything_is_written(
 
 
 def test_only_the_rank_that_records_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pruneviz.recording.recorder.rank", lambda: 1)
+    monkeypatch.setattr("pruneviz.recording.ranks.rank", lambda: 1)
     kept = Kept()
-    with pv.Recorder(network(), SAMPLE, tmp_path / "run", sinks=[kept]) as recorder:
+    with pv.Recorder(network(), SAMPLE, tmp_path / "run", sinks=[kept], ranks="first") as recorder:
         recorder.after_epoch(0)
         assert recorder.show() is None
     assert kept.got == []

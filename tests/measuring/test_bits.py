@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from pruneviz.measuring.bits import bit_sums, differing_parts, network_digest
 from pruneviz.pruning.held_entries import prune_entries
-from pruneviz.recording.bits import bit_sums, differing_parts, network_digest
 from tests.support.short_recordings import SAMPLE, network
 
 

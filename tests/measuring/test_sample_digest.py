@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
-from pruneviz.recording import sample_digest as module
-from pruneviz.recording.sample_digest import not_compared, sample_digest
+from pruneviz.measuring import sample_digest as module
+from pruneviz.measuring.sample_digest import not_compared, sample_digest
 
 X, Y = torch.arange(12.0).reshape(4, 3), torch.tensor([0, 1, 0, 2])
 

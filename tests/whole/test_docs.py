@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+import yaml
 from torch import nn
 
 import benchmarks.__main__
@@ -96,8 +97,20 @@ def shell_lines() -> Iterator[tuple[str, str]]:
     yield from ((".ci/run", line) for line in script.replace("$pruneviz", "pruneviz").splitlines())
 
 
+def manifest_commands() -> Iterator[tuple[str, list[str]]]:
+    """Program and arguments of every container in a manifest of Kubernetes, its variables set to 0."""
+    for name, text in texts().items():
+        for language, code in FENCE.findall(text):
+            if language == "yaml":
+                for container in yaml.safe_load(code)["spec"]["template"]["spec"]["containers"]:
+                    yield name, [re.sub(r"\$\(\w+\)", "0", word) for word in container["command"]]
+
+
 def commands(program: str) -> Iterator[tuple[str, list[str]]]:
     """Arguments of every call of a program, such as `pruneviz` or `python -m benchmarks`."""
+    for name, (called, *arguments) in manifest_commands():
+        if called == program:
+            yield name, arguments
     call = re.compile(rf"(?:^|&& |step |bin/){re.escape(program)}(?= |$)([^#>&|]*)")
     for name, line in shell_lines():
         for arguments in call.findall(line):
@@ -232,6 +245,7 @@ def test_commands_in_docs_are_understood() -> None:
     found = list(commands("pruneviz"))
     wrong = [f"{name}: pruneviz {' '.join(a)}: {fault_of(a)}" for name, a in found if fault_of(a)]
     assert not wrong, "\n".join(wrong)
+    assert "record" in {arguments[1] for _, arguments in manifest_commands()}
     every = {"record", "figures", "remeasure", "findings", "claims", "thin"}
     assert every <= {a[0] for _, a in found if a}
 

@@ -34,6 +34,7 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self._path, self._hint = path, ""
+        self._like: int | None = None
         self._awaited: int | None = None
         self.ahead: tuple[int, str | None] | None = None
 
@@ -44,16 +45,17 @@ class Place:
 
     def settle(self) -> None:
         """Note that the network is the one of the last epoch."""
-        self._awaited, self._hint, self.ahead = None, "", None
+        self._awaited, self._hint, self._like, self.ahead = None, "", None, None
 
-    def wait_for(self, epoch: int, hint: str = "") -> None:
+    def wait_for(self, epoch: int, hint: str = "", like: int | None = None) -> None:
         """Note that the network is not the one of the last epoch.
 
         Args:
             epoch: The last epoch.
             hint: What the network is instead, if that is known.
+            like: The earlier epoch that it is the one of, if any.
         """
-        self._awaited, self._hint, self.ahead = epoch, hint, None
+        self._awaited, self._hint, self._like, self.ahead = epoch, hint, like, None
 
     def check(self) -> None:
         """Check that the recording may go on.
@@ -62,12 +64,15 @@ class Place:
             LogError: If the network was never seen to be that of the last epoch.
         """
         if self._awaited is not None:
-            last = self._awaited
+            last, like = self._awaited, self._like
+            drops = "all recorded epochs, and start anew"
+            if like is not None:
+                drops = "the epochs after it, and go on with this network"
             raise LogError(
                 f"{self._path} goes on after epoch {last}, and the network was not the one of that "
                 f"epoch when the recorder was made or since{self._hint}; restore the network of "
                 f"epoch {last}, then call recorder.rewind({last}), or, if it is lost, call "
-                "recorder.rewind(-1), which drops all recorded epochs, and start anew; "
+                f"recorder.rewind({-1 if like is None else like}), which drops {drops}; "
                 f"{_ELSEWHERE}"
             )
 

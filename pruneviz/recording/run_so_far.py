@@ -81,7 +81,8 @@ class RunSoFar:
         if recorded.epochs and not self.finished:
             what = self._difference(recorded, recorded.epochs[-1])
             if what is not None:
-                self.place.wait_for(recorded.epochs[-1], what)
+                like = recorded.like(network_digest(subject.model)())
+                self.place.wait_for(recorded.epochs[-1], what, like)
         self._take_up(recorded, same=what is None)
         if what is None:
             self._check_due_loss()

@@ -69,7 +69,7 @@ def run_loop(
         optimizer.load_state_dict(saved["optimizer"])
         reached("restored")
         go_on(recorder, saved["recorder"])
-    for epoch in range(recorder.next_epoch(), epochs + 1):
+    for epoch in range(first_epoch(recorder, lost=not file.exists()), epochs + 1):
         if epoch:
             train(model, optimizer, epoch)
         reached("trained")
@@ -92,6 +92,18 @@ def go_on(recorder: pv.Recorder, state: dict[str, Any]) -> None:
         if not asked:
             raise
         recorder.after_epoch(int(asked))
+
+
+def first_epoch(recorder: pv.Recorder, *, lost: bool) -> int:
+    """Where the loop goes on; without a checkpoint by the call that an error names, if one does."""
+    try:
+        return recorder.next_epoch()
+    except LogError as error:
+        asked = str(error).partition("if it is lost, call recorder.rewind(")[2].partition(")")[0]
+        if not asked or not lost:
+            raise
+        recorder.rewind(int(asked))
+        return recorder.next_epoch()
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:

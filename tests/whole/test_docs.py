@@ -98,7 +98,7 @@ def shell_lines() -> Iterator[tuple[str, str]]:
 
 
 def manifest_commands() -> Iterator[tuple[str, list[str]]]:
-    """Program and arguments of every container in a manifest of Kubernetes, its variables set to 0."""
+    """Program and arguments of every container of Kubernetes in the docs; variables are 0."""
     for name, text in texts().items():
         for language, code in FENCE.findall(text):
             if language == "yaml":

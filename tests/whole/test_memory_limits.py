@@ -11,14 +11,15 @@ from tests.support.limited_jobs import JOBS, Rung, outcomes
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits are set as on Linux")
 
 SHORT: list[Rung] = [
-    ("check", "RLIMIT_AS", 24),
-    ("record", "RLIMIT_DATA", 24),
-    ("delta_loss", "RLIMIT_AS", 24),
-    ("too large", "RLIMIT_AS", 24),
+    ("check", "RLIMIT_AS", 48),
+    ("record", "RLIMIT_DATA", 48),
+    ("delta_loss", "RLIMIT_AS", 48),
+    ("too large", "RLIMIT_AS", 48),
 ]
-# Megabytes. With less than 24 libraries end the process: convolutions run kernels that could not
-# be compiled, and Arrow ends a process that cannot make its threads.
-LADDER = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+# Megabytes. With less than 48 libraries may end the process: convolutions run kernels that could
+# not be compiled, and Arrow ends a process that cannot make its threads. Where that begins depends
+# on how the process took its memory before.
+LADDER = (48, 56, 64, 80, 96, 128, 192, 256, 384, 512, 768)
 
 
 def test_a_recorder_works_under_limits_of_its_process() -> None:
@@ -37,4 +38,4 @@ def test_every_limit_gives_a_table_or_a_clear_error(job: str, limit: str) -> Non
     for more, outcome in found.items():
         assert outcome.startswith(("right in", "MeasureError: memory ran out")), (more, outcome)
     if job != "too large":
-        assert all(outcome.startswith("right") for more, outcome in found.items() if more >= 48)
+        assert all(outcome.startswith("right") for outcome in found.values())

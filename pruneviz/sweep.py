@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pruneviz.console.command import (
+    INCOMPLETE,
     Incomplete,
     command_app,
     command_line,
@@ -94,6 +95,7 @@ def sweep(
     other; why it failed is kept beside the runs and shown by --list. Repeat the command to go on:
     recorded runs are skipped.
     """
+    from pruneviz.log.spooled_runs import prepare_all
     from pruneviz.plans.sweep_example import EXAMPLE
     from pruneviz.plans.sweep_file import read_sweep
 
@@ -107,6 +109,7 @@ def sweep(
     runs = _named(asked.runs, run or ())
     setting = _setting(asked.out, images, download, device, command_line(ctx), engine)
     _check(runs, setting)
+    prepare_all(setting.out / one.run for one in runs)
     states = _states(runs, setting)
     if as_tasks:
         left = [one for one in runs if states[one.run].word not in ("recorded", "running")]
@@ -185,22 +188,29 @@ def _record(
     from pruneviz.experiment.campaign import check_data_sets
     from pruneviz.experiment.parallel import runs_at_once, threads_on
     from pruneviz.experiment.sweep import record_sweep
+    from pruneviz.log.spooled_runs import named_out, upload_runs
     from pruneviz.plans.sweep_runs import RecordedRun
 
+    out = named_out(setting.out)
     left = [one for one in runs if states[one.run].word not in ("recorded", "running")]
     if len(left) < len(runs):
-        tell(f"{_counts(states)}, in {setting.out}")
+        tell(f"{_counts(states)}, in {out}")
+    waiting = [error for _, error in upload_runs(setting.out / one.run for one in runs) if error]
+    for error in waiting:
+        tell(str(error))
     if left:
         names = [one.plan.dataset for one in left if isinstance(one, RecordedRun)]
         check_data_sets(names, setting.images, setting.download)
         at_once = min(len(left), jobs or runs_at_once(setting.device, engine))
-        where = f"{setting.out}," if engine.is_local else f"{setting.out} on {engine.on}, up to"
+        where = f"{out}," if engine.is_local else f"{out} on {engine.on}, up to"
         tell(f"recording {counted(len(left), 'run')} into {where} {at_once} at a time")
         sharing = at_once if engine.is_local else engine.tasks_per_gpu
         setting = replace(setting, threads=threads_on(engine, at_once), sharing=sharing)
         with may_be_incomplete():
             record_sweep(left, setting, at_once, tell, engine, limit=limit)
     _check_recorded(_states(runs, setting))
+    if waiting:
+        raise typer.Exit(INCOMPLETE)
 
 
 def _check_recorded(states: Mapping[str, State]) -> None:

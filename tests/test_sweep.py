@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import pruneviz as pv
 from pruneviz import sweep
 from pruneviz.engines.engine import LOCAL
 from pruneviz.experiment import campaign
@@ -21,6 +23,7 @@ from pruneviz.experiment.sweep import AnyRun
 from pruneviz.log.sweep_notes import Note, keep_note
 from pruneviz.plans.sweep_example import EXAMPLE
 from tests.support.own_training import HERE
+from tests.support.stores import new_bucket
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto" / "sweeps.md"
 FILE = f"""
@@ -173,3 +176,21 @@ def test_the_example_of_the_docs_can_be_recorded(
         sys.modules.pop("my_training", None)
     assert asked == [[run]]
     assert (folder / "data" / "sweep" / run / "filters.parquet").is_file()
+
+
+def test_a_sweep_goes_into_a_store(
+    folder: Path, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRUNEVIZ_MIRROR", str(folder / "mirror"))
+    monkeypatch.setenv("PRUNEVIZ_SPOOL", str(folder / "spool"))
+    url = new_bucket()
+    (folder / "my sweep.toml").write_text(FILE.replace('"runs"', f'"{url}/runs"'))
+    done = invoke("my sweep.toml", "--device", "cpu", "--run", "r0")
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"recording 1 run into {url}/runs,")
+    assert list(pv.load(f"{url}/runs").spec["run"]) == ["r0"] and not (folder / "runs").exists()
+    shutil.rmtree(folder / "spool")  # of a machine that is gone
+    listed = invoke("my sweep.toml", "--list").stdout.splitlines()
+    assert listed[:3] == ["recorded    r0", "missing     r1", "missing     r2"]
+    assert invoke("my sweep.toml", "--device", "cpu", "--run", "r0").exit_code == 0
+    assert asked == [["r0"]]

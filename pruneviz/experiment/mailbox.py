@@ -74,7 +74,8 @@ class Box:
         if _read(self.folder / _ORDERS)[:1] != [self.token]:
             raise PrunevizError(
                 f"{self.folder.parent} on {host} is not the folder of the command; give --out a "
-                "folder that all machines share, and start the command on one of them"
+                "folder that all machines share (with a URL, PRUNEVIZ_SPOOL), and start the "
+                "command on one of them"
             )
 
     def ordered(self) -> int | None:

@@ -18,6 +18,7 @@ from pruneviz.experiment.mailbox import Box, Post
 from pruneviz.experiment.stop import GRACE, Stop
 from pruneviz.experiment.workers import Event, Job, Report, Workers
 from pruneviz.log.run_lock import check_idle
+from pruneviz.stores.spool import SPOOL_VARIABLE, spool_root
 
 _LOOKS = 0.5  # seconds between two looks for an order to stop
 # Seconds until the locks of a machine that is gone are free, as NFS has it, and some more.
@@ -52,7 +53,8 @@ class NodeTask:
     """
 
     def __init__(self, job: Job, box: Box, folder: Path) -> None:
-        self._job = replace(job, work=partial(in_folder, folder, job.work))
+        spool = str(spool_root().parent)
+        self._job = replace(job, work=partial(in_folder, folder, spool, job.work))
         self._box = box
         self._workers: Workers | None = None
 
@@ -107,11 +109,14 @@ def _check_may_start_processes() -> None:
         )
 
 
-def in_folder(folder: Path, work: Callable[[Report, Stop], str], report: Report, stop: Stop) -> str:
+def in_folder(
+    folder: Path, spool: str, work: Callable[[Report, Stop], str], report: Report, stop: Stop
+) -> str:
     """Do the work of a job in the working directory of the command, so that paths mean the same.
 
     Args:
         folder: The working directory.
+        spool: What PRUNEVIZ_SPOOL is there, so that runs of a bucket are known as such.
         work: See `Job`.
         report: Takes reports.
         stop: Says when to stop.
@@ -121,6 +126,7 @@ def in_folder(folder: Path, work: Callable[[Report, Stop], str], report: Report,
     """
     if hasattr(signal, "SIGUSR2"):  # Slurm sends it to all processes, and submitit takes it
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    os.environ[SPOOL_VARIABLE] = spool
     try:
         os.chdir(folder)
     except OSError as error:

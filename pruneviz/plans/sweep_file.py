@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from pruneviz.errors import LogError, PresetError, unknown_name
 from pruneviz.log.arguments import as_tuple
+from pruneviz.log.spooled_runs import in_spool
 from pruneviz.plans.grids import KEYS, check_value
 from pruneviz.plans.own_runs import OwnRun, own_runs
 from pruneviz.plans.sweep_runs import RecordedRun, recorded_runs
@@ -26,7 +27,7 @@ class Sweep:
 
     Attributes:
         file: The file.
-        out: Folder for the run directories.
+        out: Folder for the run directories; for a URL the one from which they are uploaded.
         runs: The runs, in the order of the file, each once.
     """
 
@@ -80,7 +81,7 @@ class _Reader:
                     self._add(runs, run, name, number)
         if not runs:
             self._fail("there are no runs; add a table [[record]] or [[train]]")
-        return Sweep(self._file, Path(out).expanduser(), tuple(run for run, _ in runs.values()))
+        return Sweep(self._file, in_spool(out).expanduser(), tuple(run for run, _ in runs.values()))
 
     def _tables(self, name: str) -> list[dict[str, Any]]:
         tables = self._given.get(name, [])

@@ -17,7 +17,8 @@ from pruneviz.experiment import node_task
 from pruneviz.experiment.mailbox import Mailbox
 from pruneviz.experiment.node_task import NodeTask, wait_until_idle
 from pruneviz.experiment.workers import Job
-from tests.support.jobs import leave, note_folder, stay_until_asked, succeed
+from pruneviz.stores.spool import spool_root
+from tests.support.jobs import leave, note_folder, note_spool, stay_until_asked, succeed
 
 
 def task(mailbox: Mailbox, work: object, folder: Path) -> NodeTask:
@@ -33,6 +34,14 @@ def test_a_run_is_done_in_the_folder_of_the_command(tmp_path: Path) -> None:
         assert (outcome.kind, outcome.words) == ("done", str(tmp_path))
         post = mailbox.post(0)
         assert post is not None and (post.epochs, post.words) == (1, "half way")
+
+
+def test_a_run_of_a_store_is_known_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Mailbox(tmp_path / "out", 1) as mailbox:
+        monkeypatch.setenv("PRUNEVIZ_SPOOL", str(tmp_path / "shared"))
+        call, expected = task(mailbox, note_spool, tmp_path), str(spool_root())
+        monkeypatch.delenv("PRUNEVIZ_SPOOL")
+        assert call().words == expected and expected.startswith(str(tmp_path / "shared"))
 
 
 def test_failures_say_where(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pruneviz.console.stop_signals import Stopped
 from pruneviz.errors import DataError
 from pruneviz.experiment.stop import Stop
 from pruneviz.experiment.workers import Report
+from pruneviz.stores.spool import spool_root
 
 
 def succeed(report: Report, stop: Stop) -> str:
@@ -120,6 +121,11 @@ def stay_until_asked(report: Report, stop: Stop, note: Path) -> str:
     time.sleep(0.2)  # so that the report is read before anybody sees the file
     note.touch()
     return stopped_when_asked(stop)
+
+
+def note_spool(report: Report, stop: Stop) -> str:
+    """Say where this process thinks that runs of stores lie."""
+    return str(spool_root())
 
 
 def note_folder(report: Report, stop: Stop) -> str:

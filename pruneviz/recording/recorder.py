@@ -180,20 +180,13 @@ class Recorder(Ending):
                 self._model, self.coverage, self._subject.layers, self._options, measuring
             )
             found |= request_facts(self._options, request_at)
+            self.spec = run_facts.spec_of(self._path.name, measured, found, spec or {})
             given = {"out": out, "resume": resume, "gap": gap, "request_at": request_at}
             self._roles.compare(measured, given, spec)
-            self._open(measured, found, spec or {}, resume, stored)
+            self._open(tuple(measured), resume, stored)
 
-    def _open(
-        self,
-        measured: dict[str, Any],
-        found: dict[str, Any],
-        given: Mapping[str, Any],
-        resume: Resume,
-        stored: np.ndarray | slice,
-    ) -> None:
+    def _open(self, measured: tuple[str, ...], resume: Resume, stored: np.ndarray | slice) -> None:
         """Open the log on the rank that writes; the others learn where it goes on."""
-        self.spec = run_facts.spec_of(self._path.name, measured, found, given)
         if self.records:
             self._writer, self._last = EpochWriter(self._options.row_kind, stored), LastEpoch()
             self._pruning = OwnPruning()
@@ -201,7 +194,7 @@ class Recorder(Ending):
                 prepare(self._path, resume=bool(resume))
                 log, how = open_log(self._path, self.spec, resume)
             self.finished = how == "finished"
-            of_run = self.spec, self._subject, self._mask_score, stored, tuple(measured)
+            of_run = self.spec, self._subject, self._mask_score, stored, measured
             with released_on_error(log.release):
                 self._uploads.begin()
                 self._so_far = RunSoFar(log, how, *of_run)

@@ -43,13 +43,13 @@ def assert_as_local(out: Path, plans: Sequence[RunPlan], folder: Path) -> None:
     record_on(LOCAL, plans, folder, at_once=2)
     assert sorted(path.name for path in out.iterdir()) == [plan.run for plan in plans]
     for plan in plans:
-        found, expected = _content(out / plan.run), _content(folder / plan.run)
+        found, expected = content(out / plan.run), content(folder / plan.run)
         assert found[1] == expected[1]
         for table, frame in expected[0].items():
             pd.testing.assert_frame_equal(found[0][table], frame, check_exact=True, obj=plan.run)
 
 
-def _content(path: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+def content(path: str | Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """The tables and facts of a run, but for times."""
     runs = pv.load(path, unfinished="error")
     tables = {

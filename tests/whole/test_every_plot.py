@@ -24,6 +24,7 @@ import pruneviz.plot
 from pruneviz.errors import FigureError, PrunevizError
 from pruneviz.log.runs import Runs, load
 from pruneviz.plot.canvas import Picture
+from tests.support.crossed import crossed
 from tests.support.readable import assert_readable
 
 DATA = Path(__file__).parents[2] / "data"
@@ -151,8 +152,7 @@ def test_every_plot_function_is_tried_here() -> None:
     assert functions == set(OF_RECORDINGS) == set(OF_TABLES)
 
 
-@pytest.mark.parametrize("function", OF_RECORDINGS)
-@pytest.mark.parametrize("name", SHIPPED)
+@crossed("name, function", SHIPPED, OF_RECORDINGS, share=3)
 def test_every_recording_is_drawn(name: str, function: str, recordings: dict[str, Runs]) -> None:
     runs = recordings[name]
     options = {} if function == "accuracy" else {"unit": "filter"}
@@ -164,8 +164,7 @@ def test_every_recording_is_drawn(name: str, function: str, recordings: dict[str
         assert_drawn(draw(function, runs, *OF_RECORDINGS[function], **options), "png")
 
 
-@pytest.mark.parametrize("function", OF_TABLES)
-@pytest.mark.parametrize("name", TABLES)
+@crossed("name, function", TABLES, OF_TABLES, share=4)
 def test_every_table_is_drawn(name: str, function: str) -> None:
     table = source_for(function, TABLES[name]())
     before = table.copy(deep=True)

@@ -26,6 +26,7 @@ from tests.support import (
     hostile_use,
 )
 from tests.support.cases import Net
+from tests.support.crossed import crossed
 from tests.support.hostile_models import CACHES, Case, cnn, flat, images, labelled, mlp, verdict
 from tests.support.hostile_pruning import CHANNELWISE, OPTIMISERS, REMOVED
 from tests.support.hostile_training import TRAINED, Sample
@@ -93,8 +94,7 @@ def trace(model: nn.Module, sample: Sample, folder: Path) -> None:
     pv.Pruner(model, sample[0])
 
 
-@pytest.mark.parametrize("act", [measure, measure_in_all_modes, record, trace])
-@pytest.mark.parametrize("name", TRAINED)
+@crossed("name, act", TRAINED, [measure, measure_in_all_modes, record, trace], share=4)
 def test_training_is_not_moved(
     name: str, act: Callable[[nn.Module, Sample, Path], None], tmp_path: Path
 ) -> None:

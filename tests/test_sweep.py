@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import pruneviz as pv
 from pruneviz import sweep
 from pruneviz.engines.engine import LOCAL
 from pruneviz.experiment import campaign
@@ -178,19 +176,17 @@ def test_the_example_of_the_docs_can_be_recorded(
     assert (folder / "data" / "sweep" / run / "filters.parquet").is_file()
 
 
-def test_a_sweep_goes_into_a_store(
-    folder: Path, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PRUNEVIZ_MIRROR", str(folder / "mirror"))
+def test_recorded_runs_may_go_into_a_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRUNEVIZ_SPOOL", str(folder / "spool"))
-    url = new_bucket()
-    (folder / "my sweep.toml").write_text(FILE.replace('"runs"', f'"{url}/runs"'))
-    done = invoke("my sweep.toml", "--device", "cpu", "--run", "r0")
-    assert done.exit_code == 0
-    assert done.stdout.startswith(f"recording 1 run into {url}/runs,")
-    assert list(pv.load(f"{url}/runs").spec["run"]) == ["r0"] and not (folder / "runs").exists()
-    shutil.rmtree(folder / "spool")  # of a machine that is gone
-    listed = invoke("my sweep.toml", "--list").stdout.splitlines()
-    assert listed[:3] == ["recorded    r0", "missing     r1", "missing     r2"]
-    assert invoke("my sweep.toml", "--device", "cpu", "--run", "r0").exit_code == 0
-    assert asked == [["r0"]]
+    url = f"{new_bucket()}/runs"
+    runs = '[[record]]\npreset = "digits"\nnetwork = "vgg13"\nbaseline = true\nseed = 0\n'
+    (folder / "store.toml").write_text(f'out = "{url}"\n{runs}')
+    listed = invoke("store.toml", "--list", "--device", "cpu")
+    assert listed.stdout.startswith("missing     vgg13-digits-baseline-s0"), listed.stderr
+    refused = invoke("store.toml", "--device", "cpu")
+    assert refused.stdout.startswith(f"recording 1 run into {url},")
+    assert f"{url} lies in the memory of one process" in refused.stderr
+    (folder / "my sweep.toml").write_text(FILE.replace('"runs"', f'"{url}"'))
+    own = invoke("my sweep.toml", "--list")
+    assert "line 2" in own.stderr and "give the URL to pv.Recorder in the function" in own.stderr
+    assert {path.name for path in folder.iterdir()} == {"my sweep.toml", "store.toml"}

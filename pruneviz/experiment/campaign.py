@@ -19,6 +19,7 @@ from pruneviz.experiment.stop import Stop
 from pruneviz.experiment.workers import Job, Report
 from pruneviz.log.runs import load
 from pruneviz.log.spec_file import read_spec
+from pruneviz.log.spooled_runs import check_many_processes
 from pruneviz.plans.run_plan import RunPlan
 
 
@@ -71,6 +72,7 @@ def record_runs(
             "call pruneviz record by itself, which records runs side by side (--jobs), or train on "
             "several processes in a loop of your own with pv.Recorder"
         )
+    check_many_processes(setting.out)
     setting = replace(setting, download=False)  # only one process may write into the folder
     record = record_one if engine.is_local else record_elsewhere
     work = [Job(plan.run, plan.epochs, partial(record, plan, setting)) for plan in plans]

@@ -16,8 +16,8 @@ from pruneviz.log.readable_runs import check_files, readable_runs
 from pruneviz.log.run_directory import check_same_options
 from pruneviz.log.schema import CHANGE_COLUMNS, MEASURED_COLUMNS, RANKED_WITHOUT_SAMPLE
 from pruneviz.log.spec_file import SPEC_FILE, is_sealed
+from pruneviz.measuring.named_callables import measure_facts
 from pruneviz.plans.run_plan import RunPlan
-from pruneviz.recording.named_callables import measure_facts
 
 # The spec holds the resulting numbers of images instead.
 _NOT_IN_SPEC = ("sample_per_class", "train_per_class", "test_per_class", "pruning")

@@ -21,6 +21,7 @@ from pruneviz.experiment.workers import Job, Report
 from pruneviz.log.leftovers import remove_leftovers
 from pruneviz.log.run_lock import recorded_by
 from pruneviz.log.spec_file import SPEC_FILE, is_sealed
+from pruneviz.log.spooled_runs import check_many_processes
 from pruneviz.log.sweep_notes import Note, as_kept, keep_note, note_of
 from pruneviz.plans.own_runs import OwnRun
 from pruneviz.plans.run_plan import precision_on
@@ -123,6 +124,7 @@ def record_sweep(
             names and reasons, which are kept beside the runs.
         Stopped: If a signal or the limit asked to stop.
     """
+    check_many_processes(setting.out)
     remove_leftovers(setting.out / run.run for run in runs)
     by_name = {run.run: run for run in runs}
 

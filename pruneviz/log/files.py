@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pruneviz.errors import LogError, PrunevizError
+from pruneviz.stores.urls import url_of
 
 UNFINISHED = ".tmp"  # extension of a file that is being written
 _UNFINISHED = re.compile(rf"\..+\.(?:[0-9a-f]{{8}}-)?\d+{re.escape(UNFINISHED)}")
@@ -107,7 +108,11 @@ def write_over(path: Path, write: Callable[[Path], object], *, flush: bool = Tru
         path: The file; an existing one is replaced, a link stays a link. Its folder is made.
         write: Function that writes the content to a given path.
         flush: As for `write_whole`.
+
+    Raises:
+        LogError: If the path is a URL.
     """
+    _check_no_url(path)
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_dead(path)
@@ -149,12 +154,26 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, where missing, so that they survive a power failure."""
+    """Make a folder and its parents, where missing, so that they survive a power failure.
+
+    Raises:
+        LogError: If the path is a URL.
+    """
+    _check_no_url(folder)
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     # The folder itself may be there, but not yet on the disk: its process may have been killed.
     for made in {*missing, folder}:
         flush_folder(made.parent)
+
+
+def _check_no_url(path: Path) -> None:
+    """Check that nothing is written into a folder that is called like a URL."""
+    if url_of(path) is not None:
+        raise LogError(
+            f"{url_of(path)} is a URL, and results are written to a disk; name a folder or file "
+            "here, and copy it to the store"
+        )
 
 
 def flush_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pruneviz.console.url_names import mirror_root
 from pruneviz.errors import LogError
 from pruneviz.log import limits, schema
 from pruneviz.log.files import disk_errors, write_over, write_whole
@@ -320,6 +321,8 @@ def read_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
+        if mirror_root() in file.parents:
+            raise LogError(f"the local copy of {file} is gone; load the recording again") from None
         raise LogError(
             f"{file} is missing; restore it from a backup, or delete the run and record it again"
         ) from None

@@ -46,7 +46,26 @@ def in_spool(out: str | Path) -> Path:
     local = local_path(out)
     if local is None:
         file_system(url)  # names what is missing
+        if any(letter in url for letter in "*?["):
+            raise LogError(
+                f"{url} is a pattern, and a recording needs a place of its own; choose a URL "
+                "without *, ? and ["
+            )
     return local or spool_folder(url)
+
+
+def check_many_processes(folder: Path) -> None:
+    """Check that several processes can record into a folder and its place in a store.
+
+    Raises:
+        LogError: If the store lies in the memory of one process.
+    """
+    url = spool_url(folder)
+    if url is not None and url.startswith("memory:"):
+        raise LogError(
+            f"{url} lies in the memory of one process, and each run is recorded by another; record "
+            "into a folder or a bucket"
+        )
 
 
 def named_out(folder: Path) -> str:

@@ -268,7 +268,10 @@ class Upload:
         lock = lock_to_upload(self._path, set(there))
         if lock is None or self.remote.write(LOCK_FILE, lock, new=True):
             return None
-        return self._someone_else(self.remote.files())
+        there = self.remote.files()
+        if LOCK_FILE not in there:  # it would be claimed again, for ever
+            raise LogError(f"{self.remote.url} has a {LOCK_FILE} that is not listed")
+        return self._someone_else(there)
 
     def _know(self, files: Files, lock: RemoteFile | None) -> None:
         own = lock_text(self._path).get("writer")

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pruneviz.errors import MeasureError
 from pruneviz.log.memory import free_memory
-from pruneviz.measuring.bits import bit_sums
+from pruneviz.measuring.bits import bit_sums, printed_modules
+from pruneviz.measuring.named_callables import described
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.ranks import ALONE, Ranks, all_ranks
 from pruneviz.measuring.sample_digest import sample_digest
@@ -124,22 +125,20 @@ def option_facts(options: Options) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    """A value as text; functions and modules by their names, as their addresses differ."""
-    if isinstance(value, nn.Module):
-        return str(value)
+    """A value as text; functions and modules by their code and options, not by their addresses."""
     if isinstance(value, Mapping):
         return repr({key: _text(entry) for key, entry in value.items()})
     if callable(value) and not isinstance(value, torch.dtype):
-        return str(getattr(value, "__qualname__", type(value).__qualname__))
+        return described(value)
     return value if isinstance(value, str) else repr(value)
 
 
 def _parameter_facts(model: nn.Module) -> dict[str, Any]:
-    """Sums over the bits of parameters and masks, by name."""
+    """Types and printed options of modules, and sums over the bits of parameters and masks."""
     tensors: dict[str, Tensor] = dict(model.named_parameters())
     tensors |= {f"{name} (what is pruned)": kept for name, kept in kept_entries(model).items()}
-    return {
-        f"the parameter {name}": value
-        for names, values in bit_sums(tensors).items()
-        for name, value in zip(names, values.tolist(), strict=True)
-    }
+    modules = (text.partition(" ") for text in printed_modules(model))
+    facts: dict[str, Any] = {f"the module {name or 'itself'}": text for name, _, text in modules}
+    sums = bit_sums(tensors).items()
+    pairs = (pair for names, values in sums for pair in zip(names, values.tolist(), strict=True))
+    return facts | {f"the parameter {name}": value for name, value in pairs}

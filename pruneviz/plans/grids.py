@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ class _Kind:
     example: str
 
 
+_MOST = 100_000  # runs of a table
 _TEXT = _Kind(lambda value: isinstance(value, str) and value != "", "a text", '"magnitude"')
 _WHOLE = _Kind(lambda value: is_whole(value) and int(str(value)) >= 0, "a whole number from 0", "3")
 _NUMBER = _Kind(is_number, "a number", "0.5")
@@ -102,5 +104,11 @@ def combinations(
         else [(key, value)]
         for key, value in table.items()
     ]
+    number = math.prod(map(len, lists))
+    if number > _MOST:
+        raise PresetError(
+            f"these lists make {number:,} combinations, and a sweep has at most {_MOST:,} runs; "
+            "shorten them, or write several files"
+        )
     for chosen in itertools.product(*lists):
         yield dict(chosen)

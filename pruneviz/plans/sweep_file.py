@@ -16,6 +16,7 @@ from pruneviz.log.spooled_runs import in_spool
 from pruneviz.plans.grids import KEYS, check_value
 from pruneviz.plans.own_runs import OwnRun, own_runs
 from pruneviz.plans.sweep_runs import RecordedRun, recorded_runs
+from pruneviz.stores.urls import url_of
 
 _TABLES = ("record", "train")
 _HEADER = re.compile(r"^\s*\[\[?\s*(\w+)\s*\]")
@@ -81,6 +82,12 @@ class _Reader:
                     self._add(runs, run, name, number)
         if not runs:
             self._fail("there are no runs; add a table [[record]] or [[train]]")
+        if url_of(out) and any(isinstance(run, OwnRun) for run, _ in runs.values()):
+            self._fail(
+                "out is a URL, and arguments of [[train]] are compared with those of before in a "
+                "folder alone; name a folder, or give the URL to pv.Recorder in the function",
+                "out",
+            )
         return Sweep(self._file, in_spool(out).expanduser(), tuple(run for run, _ in runs.values()))
 
     def _tables(self, name: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pruneviz.errors import LogError
 from pruneviz.log.arguments import is_whole
-from pruneviz.recording.named_callables import described
+from pruneviz.measuring.named_callables import described
 
 Every = int | Callable[[int], bool]
 AtEpochs = Every | Collection[int]

@@ -19,6 +19,7 @@ from pruneviz.log.spooled_runs import in_spool, prepare
 from pruneviz.log.uploads import Uploads
 from pruneviz.log.vocabulary import MASK_RATIO
 from pruneviz.measuring.bits import network_digest
+from pruneviz.measuring.named_callables import callables_facts
 from pruneviz.measuring.options import Options
 from pruneviz.measuring.snapshot import Snapshot
 from pruneviz.model.filters import unwrap
@@ -31,7 +32,6 @@ from pruneviz.recording.epoch_writer import EpochWriter
 from pruneviz.recording.history import checked_mask_score
 from pruneviz.recording.last_epoch import LastEpoch
 from pruneviz.recording.measured_epochs import AtEpochs, Every, last_facts, measured_at
-from pruneviz.recording.named_callables import callables_facts
 from pruneviz.recording.opening import (
     Resume,
     check_resume,
@@ -150,7 +150,7 @@ class Recorder(Ending):
         device = partial(model_device, self._model)
         self.finished, self._closed, self._unwritten = False, False, False
         # the same folder, also after a change of the working one
-        out = in_spool(out).expanduser().absolute()
+        where, out = str(out), in_spool(out).expanduser().absolute()
         self._path, self._shown = out, Showing(out, device)
         self._uploads = Uploads(out, checkpoints=upload_checkpoints)
         self._idle_epoch: int | None = None
@@ -181,7 +181,7 @@ class Recorder(Ending):
             )
             found |= request_facts(self._options, request_at)
             self.spec = run_facts.spec_of(self._path.name, measured, found, spec or {})
-            given = {"out": out, "resume": resume, "gap": gap, "request_at": request_at}
+            given = {"out": where, "resume": resume, "gap": gap, "request_at": request_at}
             self._roles.compare(measured, given, spec)
             self._open(tuple(measured), resume, stored)
 

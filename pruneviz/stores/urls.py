@@ -88,6 +88,11 @@ def file_system(url: str) -> Any:
         raise MissingExtraError(f"{protocol}:// needs a package of fsspec: {error}") from error
     except ValueError as error:
         raise LogError(f"{url}: {error}; give a URL that fsspec knows, such as s3://") from error
+    except Exception as error:  # of a library that the package needs
+        raise LogError(
+            f"{url} cannot be opened ({reason_of(error)}); install what {protocol}:// needs, or "
+            "give another URL"
+        ) from error
 
 
 @contextmanager
@@ -113,7 +118,7 @@ def reason_of(error: BaseException) -> str:
 
 def _stays_url(protocol: str, slashes: str, is_path: bool) -> bool:
     """Whether a text with fewer than two slashes is a URL that lost some."""
-    return protocol in STORES or (is_path and slashes == "/" and protocol in _LOCAL)
+    return protocol in STORES or (is_path and slashes == "/")
 
 
 def _repair(error: BaseException) -> str:

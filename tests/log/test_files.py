@@ -228,6 +228,17 @@ def test_half_written_files_of_killed_processes_are_removed_and_no_others(tmp_pa
     assert not (tmp_path / ".run.17.tmp").exists()
 
 
+def test_nothing_is_written_into_a_folder_that_is_called_like_a_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for url in ("s3://bucket/report.html", "oss://bucket/figures/1.png"):
+        for write in (write_over, lambda path, _: make_folder(path)):
+            with pytest.raises(LogError, match=rf"{url} is a URL, and results are written to a"):
+                write(Path(url), lambda path: path.write_text("x"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_other_module_flushes_or_renames_files() -> None:
     package = Path(pruneviz.__file__).parent
     marks = ("fsync", " os.rename", " os.replace", "getpid", '.part"')

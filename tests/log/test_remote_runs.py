@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import pruneviz as pv
 from pruneviz.check import app as check
+from pruneviz.console.url_names import mirror_root
 from pruneviz.errors import LogError
 from pruneviz.log.found_runs import run_paths
 from pruneviz.log.readable_runs import check_files, readable_runs
@@ -61,6 +62,13 @@ def test_only_what_is_read_is_fetched_and_only_once(url: str) -> None:
         list(pv.scan(f"{url}/whole").blocks("theta_g"))
         list(pv.scan(Path(f"{url}/whole")).blocks("theta_g"))
     assert (scanned["find"], scanned["get_file"]) == (2, 1)
+
+
+def test_a_copy_that_was_deleted_is_no_lost_recording(url: str) -> None:
+    runs = pv.load(f"{url}/whole")
+    shutil.rmtree(mirror_root())
+    with pytest.raises(LogError, match=r"the local copy of .* is gone; load the recording again"):
+        runs.read("filters")
 
 
 def test_a_changed_run_is_read_anew_and_an_open_one_keeps_its_rows(

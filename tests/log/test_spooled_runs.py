@@ -14,7 +14,14 @@ from pruneviz.errors import LogError
 from pruneviz.log.reopening import reopen
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.spec_file import read_spec
-from pruneviz.log.spooled_runs import in_spool, prepare, prepare_all, upload_runs, within
+from pruneviz.log.spooled_runs import (
+    check_many_processes,
+    in_spool,
+    prepare,
+    prepare_all,
+    upload_runs,
+    within,
+)
 from pruneviz.log.uploads import Upload, Uploads
 from pruneviz.stores import background
 from pruneviz.stores.spool import spool_folder, spool_root
@@ -62,6 +69,15 @@ def test_a_url_is_recorded_into_the_spool_and_a_folder_into_itself(tmp_path: Pat
     assert in_spool(Path("s3://bucket/run")) == spool_folder("s3://bucket/run")
     assert in_spool("data/mine") == Path("data/mine")
     assert in_spool(f"file://{tmp_path}/run") == tmp_path / "run"
+
+
+def test_a_pattern_and_the_memory_of_a_process_are_no_places(url: str) -> None:
+    for letter in "*?[":
+        with pytest.raises(LogError, match="is a pattern, and a recording needs a place of its"):
+            in_spool(f"{url}{letter}")
+    check_many_processes(in_spool("data/mine"))
+    with pytest.raises(LogError, match=r"memory://.* lies in the memory of one process"):
+        check_many_processes(in_spool(url))
 
 
 def test_a_lost_spool_is_filled_from_the_store(url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pruneviz.errors import PresetError
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.pruning_options import PruningOptions
+from pruneviz.plans.grids import combinations
 from pruneviz.plans.own_runs import OwnRun
 from pruneviz.plans.planning import plan_baselines, plan_pruned_runs, plan_runs
 from pruneviz.plans.sweep_example import EXAMPLE
@@ -218,3 +219,10 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     for name in ("binary.toml", "."):
         with pytest.raises(PresetError, match=r"cannot be read \(.*\); give a text file$"):
             read_sweep(tmp_path / name)
+
+
+def test_a_grid_has_a_bounded_size() -> None:
+    lists = {name: list(range(100)) for name in "abc"}
+    with pytest.raises(PresetError, match=r"make 1,000,000 combinations, and a sweep has at most"):
+        next(combinations(lists))
+    assert len(list(combinations({"a": [1, 2], "b": [3, 4]}))) == 4

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pruneviz.errors import LogError
+from pruneviz.measuring.named_callables import described
 from pruneviz.recording.measured_epochs import Every, in_spec, measured_at
-from pruneviz.recording.named_callables import described
 
 
 def early(epoch: int) -> bool:

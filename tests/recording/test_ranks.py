@@ -134,6 +134,8 @@ def test_a_sharded_network_is_measured_as_the_whole_one(
         ("options", "lag is 1 on rank 0 and 2 on rank 1"),
         ("folders", "give the same on every rank"),
         ("bn", "bn is eval on rank 0 and batch on rank 1"),
+        ("losses", "loss is "),
+        ("activations", "the module 2 is ReLU() on rank 0 and GELU("),
         ("networks", "the parameter 0.weight"),
         ("samples", "the sample differs between rank 0 and rank 1"),
         ("failed", "RuntimeError: out of luck"),

@@ -23,7 +23,7 @@ from torch import nn
 
 import pruneviz as pv
 from pruneviz.errors import LogError
-from pruneviz.recording.named_callables import described
+from pruneviz.measuring.named_callables import described
 from tests.support.edited_specs import remove_facts
 from tests.support.own_loop import Cut, cut_at, run_loop, save, train
 from tests.support.short_recordings import SAMPLE, assert_same_tables, network, record, train_epoch
@@ -85,7 +85,7 @@ def test_a_loop_that_is_cut_off_at_every_pair_of_points_goes_on_bit_equal(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pruneviz.recording.named_callables import described
+from pruneviz.measuring.named_callables import described
 from tests.support.edited_specs import remove_facts
 from tests.support.own_loop import run_loop
 left = int(sys.argv[3])

@@ -25,6 +25,8 @@ pytest.importorskip("fsspec")
         ("data/mine", None),
         ("C:/data/mine", None),
         (Path("/data/a:b/run"), None),
+        (Path("oss://bucket/run"), "oss://bucket/run"),
+        (Path("no:such/run"), None),
         ("lr:0.1/run", None),
     ],
 )

@@ -174,12 +174,15 @@ def at_odds(rank: int, folder: Path) -> dict[str, object]:
     """Ranks that do not do the same; each ends in an error on both."""
     lazy, synced = nn.LazyLinear(2), nn.SyncBatchNorm.convert_sync_batchnorm(network())
     sample, other = small_sample("eval"), small_network()
+    smooth = nn.CrossEntropyLoss(label_smoothing=0.3 * rank)
+    bent = small_network()
+    bent[2] = nn.GELU() if rank else nn.ReLU()
     if rank:
         with torch.no_grad():
             next(other.parameters())[0] += 1
 
     def fails(output: Tensor, target: Tensor) -> Tensor:
-        if rank:
+        if dist.get_rank():
             raise RuntimeError("out of luck")
         return F.cross_entropy(output, target)
 
@@ -192,6 +195,8 @@ def at_odds(rank: int, folder: Path) -> dict[str, object]:
         "options": said(lambda: recorder("options", lag=1 + rank)),
         "folders": said(lambda: recorder(f"folder{rank}")),
         "bn": said(lambda: recorder("bn", bn="batch" if rank else "eval")),
+        "losses": said(lambda: pv.measure(small_network(), sample, loss=smooth, ranks="share")),
+        "activations": said(lambda: pv.measure(bent, sample, ranks="share")),
         "networks": said(lambda: pv.measure(other, sample, ranks="share")),
         "samples": said(lambda: pv.measure(small_network(), sample[rank:], ranks="share")),
     }

@@ -23,8 +23,8 @@ from torch import nn
 
 import pruneviz as pv
 from pruneviz.analysis.measures import resolve
+from pruneviz.measuring.named_callables import callables_facts, described
 from pruneviz.measuring.options import Options
-from pruneviz.recording.named_callables import callables_facts, described
 from tests.support.short_recordings import SAMPLE, network
 
 

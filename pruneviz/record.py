@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +30,7 @@ from pruneviz.console.options import (
     one_of,
     options_of,
 )
+from pruneviz.console.processes import is_first_rank, processes_started, started_by_torchrun
 from pruneviz.console.stop_signals import ended_at_once
 from pruneviz.console.tasks import tell_tasks
 from pruneviz.console.time_limit import Limit, TimeLimit
@@ -78,11 +79,12 @@ EXAMPLES = """
   # A run of your own, pruned by magnitude in 3 rounds
   pruneviz record --measure magnitude --rounds 3 --target 0.5 --network vgg13
 
+  # One training on the 4 GPUs of this machine
+  torchrun --nproc-per-node 4 -m pruneviz record --preset paper --network resnet56 --seed 0
+
   # One command per missing run, for another scheduler
   pruneviz record --preset paper --time-limit 11h50m --list --as-tasks > tasks.txt
 """
-
-_TO_RECORD = ("missing", "unfinished")
 
 
 def _measures() -> Iterable[str]:
@@ -221,7 +223,8 @@ def record(
 
     Writes one run directory per run, with one row per filter and epoch. A run that several figures
     need is recorded once. Finished runs are skipped; interrupted ones continue from their last
-    checkpoint.
+    checkpoint. `torchrun --nproc-per-node N -m pruneviz record ...` trains each run data-parallel
+    on N processes.
     """
     from pruneviz.log.spooled_runs import in_spool, prepare_all
     from pruneviz.recording.sinks import makeable_sinks
@@ -250,16 +253,27 @@ def record(
     _check(plans, setting.device, precision)
     check_reached(request.request_at or (), plans)
     plans = named_runs(plans, run or ())
+    if started_by_torchrun():
+        setting = _on_ranks(setting, jobs, engine)
+        if list_runs and not is_first_rank():
+            return
     prepare_all(out / plan.run for plan in plans)
     if as_tasks:
         _tell_tasks(plans, setting, command_words(ctx))
     elif list_runs:
+        from pruneviz.experiment.listed_runs import list_runs as tell_runs
+
         served = {
             name_with_sample(run, draw): figures
             for run, figures in figures_served(preset, dataset, seed or ()).items()
         }
         at_once = jobs if engine.is_local else jobs or len(plans)
-        _list(plans, setting, at_once, served, command_line(ctx, without=["--list"]))
+        command = command_line(ctx, without=["--list"])
+        if setting.ranks > 1:
+            at_once, command = 1, f"torchrun --nproc-per-node {setting.ranks} -m {command}"
+        tell_runs(plans, setting, at_once, served, command)
+    elif setting.ranks > 1:
+        _record_together(plans, setting, time_limit)
     else:
         _record_missing(plans, setting, jobs, engine, time_limit)
 
@@ -289,6 +303,25 @@ def _check(plans: Sequence[RunPlan], device: str, precision: Precision | None) -
         check_measure(plan)
 
 
+def _on_ranks(setting: Setting, jobs: int | None, engine: Engine) -> Setting:
+    """The setting of a command that `torchrun` has started several times."""
+    from pruneviz.experiment.on_ranks import check_together
+
+    check_together(setting, jobs, engine)
+    return replace(setting, ranks=processes_started())
+
+
+def _record_together(plans: Sequence[RunPlan], setting: Setting, limit: TimeLimit | None) -> None:
+    from pruneviz.experiment.on_ranks import record_together
+    from pruneviz.plans.durations import expected_durations, longest_first
+
+    def missing() -> Sequence[RunPlan]:
+        left = _missing(plans, setting)
+        return longest_first(left, expected_durations(left, setting.out))
+
+    record_together(missing, setting, tell, limit)
+
+
 def _record_missing(
     plans: Sequence[RunPlan],
     setting: Setting,
@@ -297,17 +330,12 @@ def _record_missing(
     limit: TimeLimit | None,
 ) -> None:
     from pruneviz.experiment.campaign import check_data_sets, record_runs
+    from pruneviz.experiment.listed_runs import not_counted
     from pruneviz.experiment.parallel import runs_at_once, threads_on
-    from pruneviz.experiment.setting import is_due
-    from pruneviz.log.leftovers import remove_leftovers
     from pruneviz.log.spooled_runs import named_out, upload_runs
     from pruneviz.plans.durations import expected_durations, longest_first, total_in_words
 
-    missing = [plan for plan in plans if is_due(plan, setting)]
-    remove_leftovers(setting.out / plan.run for plan in plans)
-    if len(missing) < len(plans):
-        done = len(plans) - len(missing)
-        tell(f"{done} of {counted(len(plans), 'run')} already recorded in {named_out(setting.out)}")
+    missing = _missing(plans, setting)
     waiting = [error for _, error in upload_runs(setting.out / p.run for p in plans) if error]
     for error in waiting:
         tell(str(error))
@@ -321,13 +349,27 @@ def _record_missing(
     where = f"{out}," if engine.is_local else f"{out} on {engine.on}, up to"
     tell(
         f"recording {counted(len(missing), 'run')} into {where} {at_once} at a time; "
-        f"duration {how_long}{_not_counted(missing, setting)}"
+        f"duration {how_long}{not_counted(missing, setting)}"
     )
     sharing = at_once if engine.is_local else engine.tasks_per_gpu
     setting = replace(setting, threads=threads_on(engine, at_once), sharing=sharing)
     with may_be_incomplete():
         plans = longest_first(missing, durations)
         record_runs(plans, setting, at_once, tell, engine, limit=limit)
+
+
+def _missing(plans: Sequence[RunPlan], setting: Setting) -> list[RunPlan]:
+    """The runs that are to be recorded; says how many are there already."""
+    from pruneviz.experiment.setting import is_due
+    from pruneviz.log.leftovers import remove_leftovers
+    from pruneviz.log.spooled_runs import named_out
+
+    missing = [plan for plan in plans if is_due(plan, setting)]
+    remove_leftovers(setting.out / plan.run for plan in plans)
+    if len(missing) < len(plans):
+        done = len(plans) - len(missing)
+        tell(f"{done} of {counted(len(plans), 'run')} already recorded in {named_out(setting.out)}")
+    return missing
 
 
 def _tell_tasks(plans: Sequence[RunPlan], setting: Setting, words: Sequence[str]) -> None:
@@ -341,52 +383,6 @@ def _tell_tasks(plans: Sequence[RunPlan], setting: Setting, words: Sequence[str]
         check_data_sets([plan.dataset for plan in left], setting.images, download=True)
     tell_tasks(words, [plan.run for plan in left], len(plans))
     tell_damaged(damaged.values())
-
-
-def _list(
-    plans: Sequence[RunPlan],
-    setting: Setting,
-    jobs: int | None,
-    served: Mapping[str, Sequence[str]],
-    command: str,
-) -> None:
-    """Print one line per run, and the duration of the missing ones."""
-    from pruneviz.experiment.parallel import runs_at_once
-    from pruneviz.experiment.setting import progress_of, unreadable
-    from pruneviz.plans.durations import duration_in_words, expected_durations, total_in_words
-
-    damaged = {plan.run: why for plan in plans if (why := unreadable(plan, setting))}
-    progress = {
-        plan.run: "damaged" if plan.run in damaged else progress_of(plan, setting) for plan in plans
-    }
-    durations = expected_durations(plans, setting.out)
-    width = max(len(plan.run) for plan in plans)
-    for plan in plans:
-        state = progress[plan.run]
-        epochs = counted(plan.epochs, "epoch")
-        figures = f"figures {' '.join(served[plan.run])}" if plan.run in served else "no figure"
-        time = f"  {duration_in_words(durations[plan.run])}" if state in _TO_RECORD else ""
-        tell(f"{state:10}  {plan.run:{width}}  {epochs:>10}  {figures}{time}")
-    left = [durations[plan.run] for plan in plans if progress[plan.run] in _TO_RECORD]
-    if left:
-        at_once = jobs or runs_at_once(setting.device)
-        tell(
-            f"{counted(len(left), 'run')} of {len(plans)} left to record, {at_once} at a time; "
-            f"duration {total_in_words(left, at_once)}{_not_counted(plans, setting)}"
-        )
-        tell(f"Record them with: {command}")
-    tell_damaged(damaged.values())
-
-
-def _not_counted(plans: Sequence[RunPlan], setting: Setting) -> str:
-    """What expected durations leave out, which may be most of the time, in words."""
-    asked = {
-        "columns on request": bool(setting.on_request.columns or setting.on_request.oracle),
-        "half samples": any(plan.samples > 1 for plan in plans),
-        "flow": setting.flow,
-    }
-    named = " and ".join(name for name, there in asked.items() if there)
-    return f", without {named}" if named else ""
 
 
 app = command_app(

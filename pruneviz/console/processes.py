@@ -60,5 +60,14 @@ def ended_on_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
 
 def started_by_torchrun() -> bool:
     """Whether `torchrun` has started this process as one of several."""
-    several = os.environ.get("WORLD_SIZE", "1") != "1"
-    return several and "TORCHELASTIC_RUN_ID" in os.environ
+    return processes_started() > 1 and "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def processes_started() -> int:
+    """Number of processes that a launcher such as `torchrun` has started together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the first of those that a launcher has started together."""
+    return os.environ.get("RANK", "0") == "0"

@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pruneviz.console.processes import started_by_torchrun
 from pruneviz.console.time_limit import TimeLimit
 from pruneviz.engines.engine import LOCAL, Engine
-from pruneviz.errors import PrunevizError
 from pruneviz.experiment.node_task import wait_until_idle
 from pruneviz.experiment.parallel import Device, available_device, run_jobs
 from pruneviz.experiment.setting import Setting, is_recorded
@@ -21,6 +19,9 @@ from pruneviz.log.runs import load
 from pruneviz.log.spec_file import read_spec
 from pruneviz.log.spooled_runs import check_many_processes
 from pruneviz.plans.run_plan import RunPlan
+
+if TYPE_CHECKING:
+    from pruneviz.measuring.ranks import Ranks
 
 
 def check_data_sets(names: Sequence[str], images: Path | None, download: bool = False) -> None:
@@ -61,17 +62,10 @@ def record_runs(
 
     Raises:
         PrunevizError: If runs failed or their processes died; raised after the others finish, with
-            names and reasons. At once if the engine cannot be reached, or if `torchrun` has
-            started several such commands.
+            names and reasons. At once if the engine cannot be reached.
         Stopped: If a signal or the limit asked to stop; raised once the runs have written their
             checkpoints.
     """
-    if started_by_torchrun():
-        raise PrunevizError(
-            "torchrun has started this command several times, and a run is trained by one process; "
-            "call pruneviz record by itself, which records runs side by side (--jobs), or train on "
-            "several processes in a loop of your own with pv.Recorder"
-        )
     check_many_processes(setting.out)
     setting = replace(setting, download=False)  # only one process may write into the folder
     record = record_one if engine.is_local else record_elsewhere
@@ -86,13 +80,32 @@ def record_elsewhere(plan: RunPlan, setting: Setting, report: Report, stop: Stop
     return record_one(plan, setting, report, stop)
 
 
-def record_one(plan: RunPlan, setting: Setting, report: Report, stop: Stop) -> str:
-    """Record the run of a plan, in a worker process, and say in a sentence what came of it."""
-    from pruneviz.experiment.run import record_run
+def record_one(
+    plan: RunPlan, setting: Setting, report: Report, stop: Stop, ranks: Ranks | None = None
+) -> str:
+    """Record the run of a plan, and say in a sentence what came of it.
 
-    if not is_recorded(plan, setting):  # another command may have finished it meanwhile
-        record_run(plan, setting, report, stop)
-    path = setting.out / plan.run
+    Args:
+        plan: What to record.
+        setting: Where and how.
+        report: Called with the epochs done and a note.
+        stop: Says when to stop.
+        ranks: The processes that train the run together. Default: this one alone.
+
+    Returns:
+        The sentence; "" on other ranks than the first.
+    """
+    from pruneviz.experiment.run import record_run
+    from pruneviz.measuring.ranks import ALONE
+
+    ranks = ranks or ALONE
+    # another command may have finished it meanwhile
+    if not ranks.first(f"the run {plan.run}", lambda: is_recorded(plan, setting)):
+        record_run(plan, setting, report, stop, ranks)
+    return _result(plan, setting.out / plan.run) if ranks.is_first else ""
+
+
+def _result(plan: RunPlan, path: Path) -> str:
     accuracy = load(path).epochs["test_acc"].iloc[-1]
     epochs = f"{plan.epochs} epoch{'s' * (plan.epochs != 1)}"
     removed = _removal_in_words(read_spec(path).extra)

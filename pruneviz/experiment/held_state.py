@@ -31,24 +31,33 @@ class HeldState:
 
     Args:
         state: State after the last recorded epoch, or before the first one.
-        folder: Folder of checkpoints.
+        folder: Folder of checkpoints; None for a process that writes none, and holds nothing.
         seconds: Gives the wall-clock time of the run so far.
     """
 
-    def __init__(self, state: TrainingState, folder: Path, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, state: TrainingState, folder: Path | None, seconds: Callable[[], float]
+    ) -> None:
         self._state, self._folder, self._seconds = state, folder, seconds
         self._lock = threading.Lock()
-        self._after_epoch = _copied(parts_of(state))
-        begun = state.epoch > 0 or state.within is not None
-        self._newest = self._after_epoch | {"within": state.within} if begun else None
+        self._after_epoch: dict[str, Any] = {}
+        self._newest: dict[str, Any] | None = None
+        if folder is not None:
+            self._after_epoch = _copied(parts_of(state))
+            begun = state.epoch > 0 or state.within is not None
+            self._newest = self._after_epoch | {"within": state.within} if begun else None
         self._written = self._newest
 
     def at_step(self, begun: Begun) -> None:
         """Hold the state between two steps, without a copy: no step may follow."""
+        if self._folder is None:
+            return
         self._newest = self._after_epoch | {"within": _within(self._state, begun)}
 
     def trained(self, begun: Begun) -> None:
         """Hold a copy of the state after the last step of an epoch, before it is recorded."""
+        if self._folder is None:
+            return
         self._newest = self._after_epoch | {"within": _copied(_within(self._state, begun))}
 
     def recorded(self, epoch: int, *, pruned: bool) -> None:
@@ -59,6 +68,8 @@ class HeldState:
             pruned: Whether a round was in it. Without one, the state is that of `trained`, although
                 a GPU may have gone on since.
         """
+        if self._folder is None:
+            return
         within = (self._newest or {}).get("within") or {}
         if pruned or "network" not in within:
             self._after_epoch = _copied(parts_of(self._state))
@@ -77,7 +88,7 @@ class HeldState:
         """
         with self._lock:
             parts = self._newest
-            if parts is None or parts is self._written:
+            if parts is None or parts is self._written or self._folder is None:
                 return
             if self._state.generator.device.type == "cuda":
                 torch.cuda.synchronize(self._state.generator.device)

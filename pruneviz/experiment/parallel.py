@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from enum import StrEnum
 from pathlib import Path
 
-from pruneviz.console.processes import cores, threads_each
+from pruneviz.console.processes import cores, started_by_torchrun, threads_each
 from pruneviz.console.progress import Progress, show_progress
 from pruneviz.console.stop_signals import GO_ON, Received, Stopped, named, reason
 from pruneviz.console.time_limit import TimeLimit
@@ -124,11 +124,18 @@ def run_jobs(
 
     Raises:
         PrunevizError: If runs failed or their processes died; raised after the others finish, with
-            names and reasons. At once if the engine cannot be reached.
+            names and reasons. At once if the engine cannot be reached, or if `torchrun` has
+            started several such commands.
         MissingExtraError: If the package of the engine is not installed.
         Stopped: If a signal or the limit asked to stop; raised once the runs have written their
             checkpoints.
     """
+    if started_by_torchrun():
+        raise PrunevizError(
+            "torchrun has started this command several times, and each would do the same; call it "
+            "by itself, which processes runs side by side (--jobs). Only pruneviz record shares "
+            "one training among the processes of torchrun"
+        )
     if engine.is_local:
         _run_in(Workers(at_once), jobs, say, limit, failed)
         return

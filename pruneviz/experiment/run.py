@@ -15,15 +15,17 @@ from torch import Tensor, nn
 from pruneviz.console.stop_signals import Stopped
 from pruneviz.console.words import counted
 from pruneviz.errors import PrunevizError, PruningError
+from pruneviz.experiment import same_run
 from pruneviz.experiment.begun import Begun
 from pruneviz.experiment.checkpoint import restore_checkpoint
+from pruneviz.experiment.data_parallel import check_batch
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.flow_of_plan import flow_meter
 from pruneviz.experiment.held_state import HeldState, enter_epoch
 from pruneviz.experiment.images import ImageData, augment, balanced_sample, subset
 from pruneviz.experiment.networks.registry import build_network
 from pruneviz.experiment.parallel import resumed_spec
-from pruneviz.experiment.same_run import OPTIONS, check_flags, check_images, images_facts
+from pruneviz.experiment.removal_facts import removal_facts
 from pruneviz.experiment.setting import (
     Setting,
     check_measure,
@@ -34,10 +36,11 @@ from pruneviz.experiment.setting import (
 from pruneviz.experiment.stop import Stop
 from pruneviz.experiment.training import TrainingState, put_back_best, start, train
 from pruneviz.experiment.workers import Report
+from pruneviz.log.checkpoint_names import CHECKPOINTS
 from pruneviz.log.pruning_options import PruningOptions
+from pruneviz.measuring.ranks import ALONE, Ranks
 from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.pruner import Pruner, needed_columns, ranking_temperatures
-from pruneviz.pruning.removal import remove
 from pruneviz.pruning.rounds import flowandprune_after, pruned_after
 from pruneviz.recording.flow_meter import FlowMeter
 from pruneviz.recording.kept_weights import drop_kept_after, keep_weights
@@ -87,7 +90,8 @@ class ExperimentRun:
         self._example, self._report, self._weights_into = example, report, weights_into
         self._began = time.monotonic() - state.wall_seconds
         self._saved = time.monotonic()
-        self._held = HeldState(state, recorder.log.checkpoint, self._seconds)
+        folder = recorder.log.checkpoint if recorder.records else None
+        self._held = HeldState(state, folder, self._seconds)
         self._rest: Callable[[], None] | None = None  # writes the last epoch, later
         self._rounds_table: pd.DataFrame | None = None  # of a round since the last record
         self._pruner: Pruner | None = None
@@ -113,7 +117,8 @@ class ExperimentRun:
         if self._pruner:
             self.report(self.plan.epochs, "removing")
             selected = put_back_best(self.state)
-            self.recorder.note(**removal_facts(self.state.network, self._example))
+            if self.recorder.records:
+                self.recorder.note(**removal_facts(self.state.network, self._example))
             if selected is not None:
                 self.recorder.note(selected_epoch=selected)
         self.recorder.note(wall_seconds=round(self._seconds(), 3))
@@ -129,11 +134,13 @@ class ExperimentRun:
             return
         if begun.steps == begun.of:
             self._held.trained(begun)
-        if self._stop.asked is not None:
+        asked = self._stop.agreed()
+        if asked is not None:
             self._write_rest()
             if begun.steps < begun.of:
                 self._held.at_step(begun)
-            self._leave(f"after step {begun.steps} of {begun.of} of epoch {self.state.epoch + 1}")
+            step = f"step {begun.steps} of {begun.of}"
+            self._leave(asked, f"after {step} of epoch {self.state.epoch + 1}")
 
     def report(self, epochs_done: float, note: str) -> None:
         """Report the progress, with the fraction of the current epoch."""
@@ -177,8 +184,9 @@ class ExperimentRun:
         Raises:
             Stopped: If a signal asks to stop; the checkpoint is written.
         """
-        if self._stop.asked is not None and not self._metering:
-            self._leave(f"after epoch {epoch}, before it was measured")
+        asked = self._stop.agreed()
+        if asked is not None and not self._metering:
+            self._leave(asked, f"after epoch {epoch}, before it was measured")
         self.report(epoch, "measuring")
         if self._kept_fraction is not None:
             facts["kept_fraction"] = self._kept_fraction
@@ -197,14 +205,16 @@ class ExperimentRun:
         often = measured or pruned
         between = _SECONDS_BETWEEN_CHECKPOINTS if often else _SECONDS_WITHOUT_CHECKPOINT
         due = time.monotonic() - self._saved >= between
-        stops = self._stop.asked is not None
-        if not (often or due or stops or self._meter):
+        asked = self._stop.agreed()
+        if not (often or due or asked is not None or self._meter):
             return self._write_rest
-        if measured and self._weights_into:  # first, because no checkpoint may be ahead of them
+        if (
+            measured and self._weights_into and self.recorder.records
+        ):  # first, because no checkpoint may be ahead of them
             keep_weights(self.state.network, self._weights_into, epoch)
         self._write_rest()
-        if stops:
-            self._leave(f"after epoch {epoch}")
+        if asked is not None:
+            self._leave(asked, f"after epoch {epoch}")
         if due:
             self._save()
         return None
@@ -215,10 +225,11 @@ class ExperimentRun:
         if rest:
             rest()
 
-    def _leave(self, where: str) -> None:
+    def _leave(self, asked: int, where: str) -> None:
         """Write the checkpoint and stop."""
         self._held.write()
-        raise Stopped(self._stop.asked or 0, f"stopped {where}")
+        self.state.ranks.meet("the checkpoint of a stop")  # none ends before it is written
+        raise Stopped(asked, f"stopped {where}")
 
     def _follow_from(self, epoch: int) -> None:
         """Follow the steps of the epoch after `epoch` if it is the first or measured."""
@@ -243,7 +254,13 @@ def _nothing() -> None:
     """No-op."""
 
 
-def record_run(plan: RunPlan, setting: Setting, report: Report, stop: Stop | None = None) -> None:
+def record_run(
+    plan: RunPlan,
+    setting: Setting,
+    report: Report,
+    stop: Stop | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
     """Record the run of a plan into `setting.out / plan.run`; an unfinished run is resumed.
 
     Args:
@@ -251,6 +268,7 @@ def record_run(plan: RunPlan, setting: Setting, report: Report, stop: Stop | Non
         setting: Where and how to record it.
         report: Called with the epochs done and a note.
         stop: Says when to stop. Default: nothing does.
+        ranks: The processes that train the run together; each makes this call.
 
     Raises:
         PrunevizError: If something is missing, damaged or cannot be computed. Earlier epochs stay
@@ -261,18 +279,20 @@ def record_run(plan: RunPlan, setting: Setting, report: Report, stop: Stop | Non
     path = setting.out / plan.run
     before = resumed_spec(path, setting.threads)
     if before:
-        check_flags(path, before, setting.flags, sealed=False)
+        same_run.check_flags(path, before, setting.flags, sealed=False)
+        same_run.check_ranks(path, before, ranks.count)
+    check_batch(plan.batch_size, ranks)
     asked = plan.precision or (before.precision if before else None)
     plan = replace(plan, precision=precision_on(setting.device, asked))
     if setting.device == "cuda" and setting.sharing > 1:
         torch.cuda.set_per_process_memory_fraction(_SHARED_OUT / setting.sharing)
     data = _read_data(plan, setting)
     if before:
-        check_images(path, before, data)
+        same_run.check_images(path, before, data)
     sample = measurement_sample(data, plan)
     torch.manual_seed(plan.seed)
     network = build_network(plan.network, num_classes=data.num_classes, width=plan.width)
-    state = start(network.to(setting.device), plan)
+    state = start(network.to(setting.device), plan, ranks)
     options: dict[str, Any] = {
         "every": plan.every,
         "spec": _spec_facts(plan, data, setting) | own_measure_facts(plan),
@@ -280,19 +300,18 @@ def record_run(plan: RunPlan, setting: Setting, report: Report, stop: Stop | Non
         "samples": plan.samples,
         "resume": before is not None,
         "measure_last": False,  # the plan says which epochs are measured
-        "sinks": [named_sink(text) for text in setting.sinks],
-        "figures_at": plan.every if setting.sinks else None,
+        "sinks": [named_sink(text) for text in setting.sinks if ranks.is_first],
+        "figures_at": plan.every if setting.sinks and ranks.is_first else None,
         "upload_checkpoints": setting.upload_checkpoints,
         **request_of(plan, setting).of_unit(plan.unit),
     }
     with Recorder(state.network, sample, path, **options) as recorder:
-        recorder.log.planned = range(plan.epochs + 1)
-        logged = -1 if recorder.last_epoch is None else recorder.last_epoch
-        restore_checkpoint(state, recorder.log.checkpoint, logged, recorder.log.lost)
+        _restore(state, recorder, plan, path)
         # Without a checkpoint the loop records the initialisation again.
         last = state.epoch if state.epoch or state.within else -1
         recorder.rewind(last)
-        drop_kept_after(path, last)
+        if recorder.records:
+            drop_kept_after(path, last)
         if last >= 0:
             report(state.epoch, f"continuing after {_place(state)}")
         weights_into = path if setting.keep_weights else None
@@ -300,6 +319,21 @@ def record_run(plan: RunPlan, setting: Setting, report: Report, stop: Stop | Non
         meter = flow_meter(state, sample, plan, recorder) if setting.flow else None
         run = ExperimentRun(state, data, example, plan, recorder, report, weights_into, meter, stop)
         run.finish()
+
+
+def _restore(state: TrainingState, recorder: Recorder, plan: RunPlan, path: Path) -> None:
+    """Load the last whole checkpoint, on rank 0 first, which deletes damaged ones."""
+    logged = -1 if recorder.last_epoch is None else recorder.last_epoch
+
+    def on_the_first() -> str | None:
+        recorder.log.planned = range(plan.epochs + 1)
+        restore_checkpoint(state, recorder.log.checkpoint, logged, recorder.log.lost)
+        return recorder.log.lost
+
+    lost = state.ranks.first("the checkpoint to go on from", on_the_first)
+    if not recorder.records:
+        restore_checkpoint(state, path / CHECKPOINTS, logged, lost)
+    state.ranks.meet("the start of a training", {"the checkpoint that is read": _place(state)})
 
 
 def _place(state: TrainingState) -> str:
@@ -319,33 +353,6 @@ def measurement_sample(data: ImageData, plan: RunPlan) -> tuple[Tensor, Tensor]:
         generator = torch.Generator(data.device).manual_seed(plan.seed)
         data = replace(data, train_images=augment(data.train_images, generator))
     return balanced_sample(data, plan.sample_per_class, seed=plan.sample_seed)
-
-
-def removal_facts(network: nn.Module, example: Tensor) -> dict[str, Any]:
-    """Savings from removing a pruned network's filters, as spec facts.
-
-    Args:
-        network: Network with pruned filters.
-        example: Inputs [N, C, H, W] of the timed forward passes.
-
-    Returns:
-        Parameters, MACs of one example and seconds of a forward pass, each before and after;
-        filters_removed; filters_masked, which stay as zeros because something else needs their
-        channel. Only not_removed, with the reason, if the network cannot be traced.
-    """
-    try:
-        removed = remove(network, example)
-    except PruningError as error:
-        return {"not_removed": str(error)}
-    facts: dict[str, Any] = {}
-    for when, cost in (("before", removed.before), ("after", removed.after)):
-        facts[f"parameters_{when}"] = cost.parameters
-        facts[f"macs_{when}"] = cost.macs
-        facts[f"forward_seconds_{when}"] = cost.seconds
-    facts["filters_removed"] = removed.removed
-    facts["filters_masked"] = removed.masked
-    facts["forward_examples"] = len(example)
-    return facts
 
 
 def _pruner(network: nn.Module, example: Tensor, options: PruningOptions) -> Pruner:
@@ -382,7 +389,8 @@ def _spec_facts(plan: RunPlan, data: ImageData, setting: Setting) -> dict[str, A
         **planned_facts(plan),
         "num_classes": data.num_classes,
         "train_images": len(data.train_labels),
-        **images_facts(data),
-        OPTIONS: setting.flags,
+        **same_run.images_facts(data),
+        same_run.OPTIONS: setting.flags,
+        **({same_run.RANKS: setting.ranks} if setting.ranks > 1 else {}),
         "command": setting.command,
     }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # torch is imported where it is used: a command checks many runs before it starts a process
 
 OPTIONS = "recorded_with"  # fact: flags of `pruneviz record` that add files or tables
+RANKS = "ranks"  # fact: number of processes that trained the run together; one process has none
 _IMAGES = {"training": "train_images_sha256", "test": "test_images_sha256"}  # facts
 
 
@@ -47,6 +48,32 @@ def check_flags(path: Path, before: RunSpec, now: Sequence[str], *, sealed: bool
         raise LogError(
             f"{path} was started without {flag}; leave {flag} out, or choose another folder"
         )
+
+
+def check_ranks(path: Path, before: RunSpec, now: int) -> None:
+    """Check that a run goes on with the number of processes that it was begun with.
+
+    Another number adds up gradients and batch statistics in other shares, and so gives other
+    numbers.
+
+    Args:
+        path: Run directory.
+        before: Its facts.
+        now: The number of processes.
+
+    Raises:
+        LogError: If it is another one.
+    """
+    was = int(before.extra.get(RANKS) or 1)
+    if was == now:
+        return
+    by, again = f"{was} processes", f"start {was} with torchrun"
+    if was == 1:
+        by, again = "one process", "call pruneviz record without torchrun"
+    raise LogError(
+        f"{path} was started by {by} and would go on with {now}, which gives other numbers; "
+        f"{again}, or choose another folder"
+    )
 
 
 def check_request_at(path: Path, before: RunSpec, asked: dict[str, Any]) -> None:

@@ -9,13 +9,13 @@ from typing import Any, Literal
 from pruneviz.analysis.measures import names, resolve
 from pruneviz.analysis.scores import columns_read
 from pruneviz.errors import LogError, PresetError, ScoreError
-from pruneviz.experiment.same_run import check_flags, check_request_at
+from pruneviz.experiment.same_run import check_flags, check_ranks, check_request_at
 from pruneviz.log.on_request import OnRequest
 from pruneviz.log.pruning_options import pruning_facts
 from pruneviz.log.readable_runs import check_files, readable_runs
 from pruneviz.log.run_directory import check_same_options
 from pruneviz.log.schema import CHANGE_COLUMNS, MEASURED_COLUMNS, RANKED_WITHOUT_SAMPLE
-from pruneviz.log.spec_file import SPEC_FILE, is_sealed
+from pruneviz.log.spec_file import SPEC_FILE, is_sealed, read_spec
 from pruneviz.measuring.named_callables import measure_facts
 from pruneviz.plans.run_plan import RunPlan
 
@@ -43,6 +43,7 @@ class Setting:
         flow: Whether to record the table `flow` at measured epochs.
         sinks: Sinks as a command names them, such as "tensorboard:logs".
         upload_checkpoints: Whether checkpoints of runs in the spool are uploaded too.
+        ranks: Number of processes that train a run together.
     """
 
     out: Path
@@ -57,6 +58,7 @@ class Setting:
     flow: bool = False
     sinks: tuple[str, ...] = ()
     upload_checkpoints: bool = False
+    ranks: int = 1
 
     @property
     def flags(self) -> list[str]:
@@ -135,9 +137,14 @@ def is_due(plan: RunPlan, setting: Setting) -> bool:
     """Whether a run is to be recorded; a damaged one is too, and fails by itself.
 
     Raises:
-        LogError: If the run was started with other options.
+        LogError: If the run was started with other options, or by another number of processes.
     """
-    return bool(unreadable(plan, setting)) or not is_recorded(plan, setting)
+    if unreadable(plan, setting):
+        return True
+    progress, path = progress_of(plan, setting), setting.out / plan.run
+    if progress == "unfinished":
+        check_ranks(path, read_spec(path), setting.ranks)
+    return progress != "recorded"
 
 
 def check_measure(plan: RunPlan) -> None:

@@ -106,15 +106,18 @@ class Step:
             self.totals.zero_()
             yield
 
+    def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of a batch, uint8 and augmented if they are to be, and their labels."""
+        images, y = self.data.train_images[chosen], self.data.train_labels[chosen]
+        return (augment(images, self.generator) if self.augments else images), y
+
     def __call__(self, chosen: Tensor) -> None:
         """Take a step.
 
         Args:
             chosen: Positions of the batch among the training images, int64 [batch].
         """
-        images, y = self.data.train_images[chosen], self.data.train_labels[chosen]
-        if self.augments:
-            images = augment(images, self.generator)
+        images, y = self.batch(chosen)
         output = output_of(self.network, normalise(images), self.precision)
         loss = F.cross_entropy(output / self.temperature, y)
         self.optimizer.zero_grad(set_to_none=True)

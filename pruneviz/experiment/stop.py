@@ -24,6 +24,21 @@ class Stop:
         self.asked: int | None = None
         self._save: Callable[[], object] | None = None
 
+    def agreed(self) -> int | None:
+        """The signal that asks all processes of the run to stop; None as long as none does.
+
+        They all call it at the same places, and get the same answer.
+        """
+        return self.asked
+
+    def leave(self, number: int) -> None:
+        """End the process at once.
+
+        Args:
+            number: The signal that asks.
+        """
+        os._exit(exit_code(number))
+
     def keep(self, save: Callable[[], object] | None) -> None:
         """Say how a run that does not come to its next step in time is saved.
 
@@ -44,7 +59,7 @@ class Stop:
             return
         self.asked = number
         if self._save is None:
-            os._exit(exit_code(number))
+            self.leave(number)
         timer = threading.Timer(GRACE, self._end, [number])
         timer.daemon = True
         timer.start()
@@ -54,4 +69,4 @@ class Stop:
         with suppress(Exception):  # the checkpoint before stays
             if save is not None:
                 save()
-        os._exit(exit_code(number))
+        self.leave(number)

@@ -22,10 +22,12 @@ from torch import Tensor, nn
 
 from pruneviz.errors import TrainingError
 from pruneviz.experiment.begun import Begun
+from pruneviz.experiment.data_parallel import SharedStep, make_equal, share_of
 from pruneviz.experiment.images import ImageData, normalise
 from pruneviz.experiment.step import AnyStep, Step, best_of, lay_out, matrix_units, output_of
 from pruneviz.experiment.workers import Report
 from pruneviz.measuring.chunking import halved_on_out_of_memory
+from pruneviz.measuring.ranks import ALONE, Ranks
 from pruneviz.model.finite import first_nonfinite_layer
 from pruneviz.plans.run_plan import RunPlan, precision_on
 from pruneviz.pruning.held_entries import hold_pruned
@@ -88,6 +90,7 @@ class TrainingState:
         hooked: Whether the optimiser has hooks, which must run at every step.
         begun: The epoch after `epoch`, if it is under way.
         within: Where a checkpoint stands in that epoch, as it was read; see `held_state`.
+        ranks: The processes that train together. Default: this one alone.
     """
 
     network: nn.Module
@@ -99,9 +102,10 @@ class TrainingState:
     hooked: bool = False
     begun: Begun | None = None
     within: dict[str, Any] | None = None
+    ranks: Ranks = ALONE
 
 
-def start(network: nn.Module, plan: RunPlan) -> TrainingState:
+def start(network: nn.Module, plan: RunPlan, ranks: Ranks = ALONE) -> TrainingState:
     """The state before the first epoch: SGD over all parameters, and a generator with the seed.
 
     On a GPU the network is laid out channels last.
@@ -111,7 +115,8 @@ def start(network: nn.Module, plan: RunPlan) -> TrainingState:
         network.parameters(), lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay
     )
     device = next(network.parameters()).device
-    return TrainingState(network, optimizer, torch.Generator(device).manual_seed(plan.seed))
+    generator = torch.Generator(device).manual_seed(plan.seed)
+    return TrainingState(network, optimizer, generator, ranks=ranks)
 
 
 def train(state: TrainingState, data: ImageData, plan: RunPlan, hooks: Hooks) -> None:
@@ -148,6 +153,7 @@ def train(state: TrainingState, data: ImageData, plan: RunPlan, hooks: Hooks) ->
         loss, accuracy = train_epoch(state, step, *how)
         if not math.isfinite(loss):
             raise TrainingError(_diverged(state.network, data, plan, epoch, loss, rate))
+        make_equal(state.network, state.generator, state.ranks, epoch)
         state.epoch = epoch
         facts = {
             "lr": rate,
@@ -178,16 +184,21 @@ def first_step(state: TrainingState, data: ImageData, plan: RunPlan) -> AnyStep:
         PresetError: If the device does not support the precision of the plan.
     """
     steps = plan.epochs * math.ceil(len(data.train_labels) / plan.batch_size)
-    step = Step(
-        network=state.network,
-        optimizer=state.optimizer,
-        generator=state.generator,
-        data=data,
-        temperature=plan.train_temperature,
-        augments=plan.augment,
-        precision=precision_on(data.device.type, plan.precision),
-        tries_kernels=steps >= _LONG_RUN,
-    )
+    options: dict[str, Any] = {
+        "network": state.network,
+        "optimizer": state.optimizer,
+        "generator": state.generator,
+        "data": data,
+        "temperature": plan.train_temperature,
+        "augments": plan.augment,
+        "precision": precision_on(data.device.type, plan.precision),
+        "tries_kernels": steps >= _LONG_RUN,
+    }
+    if (
+        not state.ranks.is_alone
+    ):  # without graphs: a failing rank would leave the others in a replay
+        return SharedStep(**options, ranks=state.ranks)
+    step = Step(**options)
     return step if state.hooked else best_of(step)  # a replayed graph calls no hooks
 
 
@@ -237,7 +248,7 @@ def _after_training(
         with _named(f"after round {_rounds_done(plan, epoch)} of {plan.rounds}, at epoch {epoch}"):
             settle_optimizer(state, plan.pruning.carry_momentum)
     precision = precision_on(data.device.type, plan.precision)
-    tested = evaluate(state.network, data, precision=precision)
+    tested = evaluate(state.network, data, precision=precision, ranks=state.ranks)
     phase = plan.phase(epoch)
     if plan.pruning and plan.pruning.flowandprune and phase == "finetune":
         _keep_best(state, epoch, tested["test_acc"])
@@ -332,7 +343,11 @@ def train_epoch(
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, data: ImageData, batch_size: int | None = None, precision: str = "fp32"
+    network: nn.Module,
+    data: ImageData,
+    batch_size: int | None = None,
+    precision: str = "fp32",
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Test a network in evaluation mode.
 
@@ -342,6 +357,7 @@ def evaluate(
         batch_size: Images per forward pass; affects only rounding. Halved if memory runs out.
             Default: by device.
         precision: Arithmetic precision, see `PRECISIONS`.
+        ranks: Processes that hold the same network, of which each tests a share of the images.
 
     Returns:
         test_loss (nats, at temperature 1) and test_acc (fraction).
@@ -353,17 +369,21 @@ def evaluate(
     device = data.device
     size = batch_size or _EVALUATED_AT_ONCE.get(device.type, 500)
     with matrix_units(device, precision):
-        test = partial(_tested, network, data, precision)
+        test = partial(_tested, network, data, precision, share_of(len(data.test_labels), ranks))
         totals, _ = halved_on_out_of_memory(test, size, network)
-        mean_loss, accuracy = (totals.double() / len(data.test_labels)).tolist()
+        totals = totals.double()
+        ranks.total("the test images", [totals])
+        mean_loss, accuracy = (totals / len(data.test_labels)).tolist()
     return {"test_loss": mean_loss, "test_acc": accuracy}
 
 
-def _tested(network: nn.Module, data: ImageData, precision: str, size: int) -> Tensor:
-    """The sum of the losses and the number of hits over all test images."""
+def _tested(network: nn.Module, data: ImageData, precision: str, own: slice, size: int) -> Tensor:
+    """The sum of the losses and the number of hits over some of the test images."""
     totals = torch.zeros(2, device=data.device)
-    batches = zip(data.test_images.split(size), data.test_labels.split(size), strict=True)
-    for images, labels in batches:
+    held = data.test_images[own].split(size), data.test_labels[own].split(size)
+    for images, labels in zip(*held, strict=True):
+        if not len(labels):  # of a rank without images
+            break
         output = output_of(network, normalise(images), precision)
         loss = F.cross_entropy(output, labels, reduction="sum")
         hits = (output.argmax(1) == labels).sum().to(output.dtype)

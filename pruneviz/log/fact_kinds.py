@@ -108,7 +108,9 @@ FACT_KINDS: Mapping[str, FactKind] = {
         ),
         COUNT,
     ),
-    **dict.fromkeys(("num_classes", "image_size", "batch_size", "train_images"), _POSITIVE),
+    **dict.fromkeys(
+        ("num_classes", "image_size", "batch_size", "train_images", "ranks"), _POSITIVE
+    ),
     **dict.fromkeys(("width", "lr", "momentum", "weight_decay", "wall_seconds"), _SIZE),
     "train_temperature": NUMBER,
     **dict.fromkeys(("target", "keep_at_least", "mask_ratio", "coverage"), NUMBER),

@@ -94,7 +94,7 @@ class Roles:
         Raises:
             MeasureError: If a rank was given something else; names it.
         """
-        own = {f"spec[{name!r}]": value for name, value in dict(spec or {}).items()}
+        own = {f"spec[{name!r}]": value for name, value in (spec or {}).items()}
         facts = {**measured, **given, **own}
         self.ranks.meet("pv.Recorder", {name: _in_words(value) for name, value in facts.items()})
 

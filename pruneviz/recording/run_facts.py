@@ -272,7 +272,7 @@ def machine_facts(model: nn.Module) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -282,7 +282,8 @@ def _device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of Python, CUDA and the packages that affect the numbers, by name."""
     found = {"python": platform.python_version(), "cuda": torch.version.cuda or "none"}
     for package in _PACKAGES:
         try:

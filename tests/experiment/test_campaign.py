@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pruneviz as pv
-from pruneviz.errors import DataError, PresetError, PrunevizError
+from pruneviz.errors import DataError, PresetError
 from pruneviz.experiment import campaign, datasets
 from pruneviz.experiment.campaign import check_data_sets, record_runs
 from pruneviz.experiment.setting import Setting
@@ -101,13 +101,3 @@ def test_a_signal_to_all_processes_of_the_command_lets_runs_write_checkpoints(
     assert [run.name for run in command.out.iterdir()] == ["r0"]
     assert list(command.out.glob("r0/checkpoint/*.pt"))
     assert len(pv.load(command.out, unfinished="include").epochs) < 5_000
-
-
-def test_a_command_of_torchrun_is_refused_before_anything_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(PrunevizError, match="trained by one process; call pruneviz record"):
-        record_runs([], Setting(tmp_path), 1, lambda text: None)
-    assert not list(tmp_path.iterdir())

@@ -210,6 +210,13 @@ def test_no_run_begins_when_the_time_is_over_before() -> None:
         run_jobs([Job("r0", 2, succeed), Job("r1", 2, succeed)], 1, lambda line: None, limit=over)
 
 
+def test_processes_of_torchrun_do_not_all_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(PrunevizError, match="torchrun has started this command several times"):
+        run_jobs([Job("r0", 2, succeed)], 1, lambda line: None)
+
+
 def test_signals_that_are_ignored_stay_so() -> None:
     """As of `nohup`, and of SIGINT in the background jobs of a shell."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -25,7 +25,7 @@ from pruneviz.errors import (
     PruningError,
     TrainingError,
 )
-from pruneviz.experiment import run
+from pruneviz.experiment import removal_facts, run
 from pruneviz.experiment.datasets import load_dataset
 from pruneviz.experiment.images import ImageData, balanced_sample, subset
 from pruneviz.experiment.networks.registry import build_network
@@ -574,7 +574,7 @@ def test_a_run_ends_whole_where_its_filters_cannot_be_removed(
     def refuse(network: torch.nn.Module, example: torch.Tensor) -> None:
         raise PruningError("the network cannot be traced")
 
-    monkeypatch.setattr(run, "remove", refuse)
+    monkeypatch.setattr(removal_facts, "remove", refuse)
     record_run(ONE_ROUND, Setting(tmp_path), ignore)
     extra = read_spec(tmp_path / "r0").extra
     assert extra["not_removed"] == "the network cannot be traced"

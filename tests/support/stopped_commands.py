@@ -65,8 +65,7 @@ class StoppedCommand:
         self, folder: Path, plans: Sequence[RunPlan], *options: str, patches: str = ""
     ) -> None:
         self.out = folder / "out"
-        script = folder / "command.py"
-        script.write_text(_SCRIPT.format(plans=list(plans), patches=patches), encoding="utf-8")
+        script = command_script(folder, plans, patches)
         self.process = started(str(script), "--out", str(self.out), "--device", "cpu", *options)
 
     def wait_for(self, pattern: str) -> None:
@@ -98,6 +97,13 @@ class StoppedCommand:
     def stop(self, *numbers: int, alone: bool = False, between: float = 0.0) -> Ended:
         """Send signals, and wait for the end; see `stopped`."""
         return stopped(self.process, *numbers, alone=alone, between=between)
+
+
+def command_script(folder: Path, plans: Sequence[RunPlan], patches: str = "") -> Path:
+    """A script in a folder that records plans, with the options that it is given."""
+    script = folder / "command.py"
+    script.write_text(_SCRIPT.format(plans=list(plans), patches=patches), encoding="utf-8")
+    return script
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:

@@ -42,7 +42,8 @@ nitpicky = True
 _OUTSIDE = (
     "torch|nn|numpy|np|pandas|pd|matplotlib|pyarrow|pathlib|Path|collections|concurrent|Optimizer"
 )
-_PARTS = "Every|Resume|RequestAt|Entry|Caption|AltText|ThinCopy|Cost|Given|FileSum|RunLog|Place"
+_PARTS = "Every|Resume|RequestAt|RanksWord|Entry|Caption|AltText|ThinCopy|Cost|Given|FileSum"
+_PARTS += "|RunLog|Place"
 nitpick_ignore_regex = [("py:class", rf"({_OUTSIDE})\b.*|(pruneviz\..*\.)?({_PARTS})")]
 
 default_role = "name"

@@ -73,7 +73,7 @@ class Ranks(threading.Thread):
         super().__init__()
         self._draw, self.kills = draw, 0
         self._command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-        self._command += ["--master-port", "0", "-m", "tests.support.ranks_in_bucket"]
+        self._command += ["--standalone", "-m", "tests.support.ranks_in_bucket"]
         self._command += [url, str(folder / "checkpoint.pt"), str(RANK_EPOCHS)]
         self.said: list[str] = []
 

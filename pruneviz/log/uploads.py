@@ -238,6 +238,7 @@ class Upload:
         lock = lock_to_upload(self._path, names)
         if lock is None or lock == self._lock:
             return
+        self._sign()
         self.remote.write(LOCK_FILE, lock)
         version = self.remote.version(LOCK_FILE)
         if self.remote.content(LOCK_FILE, LOCK_BYTES) != lock:
@@ -266,12 +267,18 @@ class Upload:
     def _claim(self, there: dict[str, RemoteFile]) -> LogError | None:
         """Take a place that nobody has; some stores let only one of two take it."""
         lock = lock_to_upload(self._path, set(there))
+        self._sign()
         if lock is None or self.remote.write(LOCK_FILE, lock, new=True):
             return None
         there = self.remote.files()
         if LOCK_FILE not in there:  # it would be claimed again, for ever
             raise LogError(f"{self.remote.url} has a {LOCK_FILE} that is not listed")
         return self._someone_else(there)
+
+    def _sign(self) -> None:
+        """Note on this disk who writes the lock, before it is in the store: a kill may follow."""
+        if lock_text(self._path).get("writer") not in (None, *self._known.writers):
+            self._know(self._known.files, self._known.lock)
 
     def _know(self, files: Files, lock: RemoteFile | None) -> None:
         own = lock_text(self._path).get("writer")

@@ -13,9 +13,12 @@ import pruneviz as pv
 from pruneviz.errors import LogError
 from pruneviz.log import uploads
 from pruneviz.log.run_directory import RunLog
+from pruneviz.log.run_lock import LOCK_FILE
+from pruneviz.log.spec_file import read_spec
 from pruneviz.log.upload_state import Uploaded
 from pruneviz.log.uploads import Upload, Uploads
 from pruneviz.stores import background
+from pruneviz.stores.remote_folder import RemoteFolder
 from pruneviz.stores.spool import spool_folder
 from tests.support.stores import add_epoch, names_at, new_bucket, new_log, watched
 
@@ -240,3 +243,22 @@ def test_a_run_that_vanished_from_the_disk_is_told(url: str) -> None:
         for _ in range(1000):
             running.changed()
             running._running and running._running[0].wait(1)
+
+
+def test_a_process_that_is_killed_once_its_lock_is_there_is_no_other_recorder(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = new_log(spool_folder(url))
+    add_epoch(log, 0)
+
+    def killed(self: RemoteFolder, name: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RemoteFolder, "version", killed)
+        Upload(log.path, url).work()
+    assert LOCK_FILE in names_at(url)
+    log.release()
+    again = RunLog.resume(log.path, read_spec(log.path))
+    add_epoch(again, 1)
+    assert Upload(again.path, url).work() is None

@@ -57,7 +57,7 @@ def test_what_is_no_url_and_no_folder_is_refused(where: str, said: str) -> None:
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     import fsspec
 
-    monkeypatch.setattr(sys.modules["fsspec.registry"], "_registry", {})
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     assert fsspec.filesystem("memory")
     with pytest.raises(MissingExtraError, match=r"s3:// needs s3fs.*pip install 'pruneviz\[s3\]'"):

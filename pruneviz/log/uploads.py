@@ -184,9 +184,12 @@ class Upload:
         """Make the run directory a copy of what is in the store, filled when it is read.
 
         Raises:
-            LogError: If the run is not there as it is here.
+            LogError: If the run is not there as it is here, or the store does not answer.
         """
-        files = self.remote.files()
+        try:
+            files = self.remote.files()
+        except LogError as error:
+            raise self.not_uploaded(error) from error
         local = files_to_upload(self._path, checkpoints=False)
         if self._known.lacks(local, files):
             raise self.not_uploaded(None)

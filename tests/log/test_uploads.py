@@ -262,3 +262,20 @@ def test_a_process_that_is_killed_once_its_lock_is_there_is_no_other_recorder(
     again = RunLog.resume(log.path, read_spec(log.path))
     add_epoch(again, 1)
     assert Upload(again.path, url).work() is None
+
+
+def test_a_store_that_fails_at_the_very_end_is_told_with_the_way_on(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = new_log(spool_folder(url))
+    add_epoch(log, 0)
+    log.seal()
+    upload = Upload(log.path, url)
+    assert upload.work() is None
+
+    def refuse(self: RemoteFolder) -> None:
+        raise LogError("the token has expired")
+
+    monkeypatch.setattr(RemoteFolder, "files", refuse)
+    with pytest.raises(LogError, match=rf"\(the token has expired\).*: pruneviz upload {url}$"):
+        upload.leave_copy()

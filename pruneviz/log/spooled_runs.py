@@ -242,7 +242,10 @@ def _check_same(remote: RemoteFolder, path: Path, there: dict[str, RemoteFile]) 
     else:
         found, own = lock_of(remote), lock_text(path)
         same_run = found.get("run_id") == own.get("run_id")
-        if same_run and found.get("writer") in {own.get("writer"), *known.writers}:
+        # a run that was finished here has no lock any more that could tell its writer
+        if found.get("writer") in known.writers:
+            return
+        if same_run and found.get("writer") == own.get("writer"):
             return
     raise LogError(
         f"{remote.url} holds another recording than {path}, or was recorded further elsewhere; to "

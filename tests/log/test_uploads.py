@@ -15,6 +15,7 @@ from pruneviz.log import uploads
 from pruneviz.log.run_directory import RunLog
 from pruneviz.log.run_lock import LOCK_FILE
 from pruneviz.log.spec_file import read_spec
+from pruneviz.log.spooled_runs import prepare
 from pruneviz.log.upload_state import Uploaded
 from pruneviz.log.uploads import Upload, Uploads
 from pruneviz.stores import background
@@ -279,3 +280,22 @@ def test_a_store_that_fails_at_the_very_end_is_told_with_the_way_on(
     monkeypatch.setattr(RemoteFolder, "files", refuse)
     with pytest.raises(LogError, match=rf"\(the token has expired\).*: pruneviz upload {url}$"):
         upload.leave_copy()
+
+
+def test_a_run_that_was_finished_after_its_last_upload_was_cut_off_goes_on(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = new_log(spool_folder(url))
+    Upload(log.path, url).work()
+    add_epoch(log, 0)
+
+    def killed(self: RemoteFolder, name: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RemoteFolder, "version", killed)
+        Upload(log.path, url).work()
+    log.seal()
+    prepare(log.path, resume=True)
+    assert Upload(log.path, url).work() is None
+    assert pv.faults(url).empty

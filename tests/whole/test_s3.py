@@ -155,7 +155,7 @@ _LOOP = """
 import sys
 from pathlib import Path
 from pruneviz.log.run_directory import RunLog
-from pruneviz.log.spec_file import read_spec
+from pruneviz.log.spec_file import is_sealed, read_spec
 from pruneviz.log.spooled_runs import prepare
 from pruneviz.log.uploads import Uploads
 from pruneviz.stores.spool import spool_folder
@@ -163,15 +163,15 @@ from tests.support.stores import add_epoch, new_log
 
 path, epochs = spool_folder(sys.argv[1]), int(sys.argv[2])
 prepare(path, resume=True)
-begun = (path / "spec.json").exists()
-log = RunLog.resume(path, read_spec(path)) if begun else new_log(path)
-running = Uploads(path)
-running.begin()
+begun, running = (path / "spec.json").exists(), Uploads(path)
 print("begun", flush=True)
-for epoch in range(max(log.epochs, default=-1) + 1, epochs):
-    add_epoch(log, epoch)
-    running.changed()
-log.seal()
+if not begun or not is_sealed(path):  # it may have been killed when all was recorded
+    log = RunLog.resume(path, read_spec(path)) if begun else new_log(path)
+    running.begin()
+    for epoch in range(max(log.epochs, default=-1) + 1, epochs):
+        add_epoch(log, epoch)
+        running.changed()
+    log.seal()
 running.finish()
 """
 
@@ -183,13 +183,13 @@ def test_kills_at_any_moment_lose_nothing_that_was_uploaded(
     server.faults(0.05, "503", "cut", seed=11)
     command = [sys.executable, "-c", _LOOP, url, str(EPOCHS)]
     for number in range(10):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        timer = threading.Timer(0.3 * number + 0.05, process.send_signal, [signal.SIGKILL])
-        timer.start()
-        code = process.wait()
-        timer.cancel()
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            timer = threading.Timer(0.3 * number + 0.05, process.send_signal, [signal.SIGKILL])
+            timer.start()
+            code = process.wait()
+            timer.cancel()
         if code == 0:
             break
         if not keeps_spool:

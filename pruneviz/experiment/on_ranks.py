@@ -13,6 +13,7 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 
+from pruneviz.console.beside import beside
 from pruneviz.console.command import may_be_incomplete
 from pruneviz.console.command import say as say_on_stderr
 from pruneviz.console.processes import threads_each
@@ -182,19 +183,13 @@ def _joined(device: str) -> Iterator[Ranks]:
 @contextmanager
 def _listening(stop: SharedStop) -> Iterator[None]:
     """Context in which another thread takes stop signals, also while torch computes or waits."""
-    over = threading.Event()
     with Received() as signals:
 
-        def listen() -> None:
+        def listen(over: threading.Event) -> None:
             while not over.is_set():
                 number = signals.next(0.2)
                 if number is not None:
                     stop.ask(number)
 
-        thread = threading.Thread(target=listen, daemon=True)
-        thread.start()
-        try:
+        with beside(listen):
             yield
-        finally:
-            over.set()
-            thread.join()

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pruneviz.console.beside import beside
 from pruneviz.console.words import counted
 from pruneviz.errors import LogError, PresetError, PrunevizError, TrainingError
 from pruneviz.experiment.parallel import resumed_spec
@@ -129,18 +130,12 @@ def _place(error: Exception, function: Callable[..., Any]) -> str:
 @contextmanager
 def _followed(path: Path, epochs: int, report: Report) -> Iterator[None]:
     """Report how far a run is, from its lock file, while something else records it."""
-    over = threading.Event()
 
-    def follow() -> None:
+    def follow(over: threading.Event) -> None:
         while not over.wait(_INTERVAL):
             _, last = recorded_so_far(path)
             if last is not None and last >= 0:
                 report(min(last, epochs), f"epoch {last}" if epochs == 1 else "")
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
+    with beside(follow):
         yield
-    finally:
-        over.set()
-        thread.join()

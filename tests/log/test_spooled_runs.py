@@ -23,24 +23,14 @@ from pruneviz.log.spooled_runs import (
     within,
 )
 from pruneviz.log.uploads import Upload, Uploads
-from pruneviz.stores import background
 from pruneviz.stores.spool import spool_folder, spool_root
 from pruneviz.upload import app as upload
-from tests.support.stores import add_epoch, names_at, new_bucket, new_log, watched
+from tests.support.stores import add_epoch, names_at, new_log, watched
 
 fsspec = pytest.importorskip("fsspec")
 
 
-@pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRUNEVIZ_MIRROR", str(tmp_path / "mirror"))
-    monkeypatch.setenv("PRUNEVIZ_SPOOL", str(tmp_path / "spool"))
-    monkeypatch.setattr(background, "_FIRST", 0.01)
-
-
-@pytest.fixture
-def url() -> str:
-    return f"{new_bucket()}/sets/run"
+pytestmark = pytest.mark.usefixtures("own_spool")
 
 
 def recorded(url: str, epochs: int = 2, *, seal: bool = False) -> Path:

@@ -18,28 +18,29 @@ from pruneviz.log.spec_file import read_spec
 from pruneviz.log.spooled_runs import prepare
 from pruneviz.log.upload_state import Uploaded
 from pruneviz.log.uploads import Upload, Uploads
-from pruneviz.stores import background
 from pruneviz.stores.remote_folder import RemoteFolder
 from pruneviz.stores.spool import spool_folder
-from tests.support.stores import add_epoch, names_at, new_bucket, new_log, watched
+from tests.support.stores import add_epoch, names_at, new_log, watched
 
 fsspec = pytest.importorskip("fsspec")
 
 
-@pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRUNEVIZ_MIRROR", str(tmp_path / "mirror"))
-    monkeypatch.setenv("PRUNEVIZ_SPOOL", str(tmp_path / "spool"))
-    monkeypatch.setattr(background, "_FIRST", 0.01)
-
-
-@pytest.fixture
-def url() -> str:
-    return f"{new_bucket()}/sets/run"
+pytestmark = pytest.mark.usefixtures("own_spool")
 
 
 def uploaded(log: RunLog, url: str) -> None:
     assert Upload(log.path, url).work() is None
+
+
+def upload_until_the_lock(log: RunLog, url: str) -> None:
+    """Upload as a process that is killed once its lock is in the store."""
+
+    def killed(self: RemoteFolder, name: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RemoteFolder, "version", killed)
+        Upload(log.path, url).work()
 
 
 def last_in(url: str) -> int:
@@ -247,17 +248,11 @@ def test_a_run_that_vanished_from_the_disk_is_told(url: str) -> None:
 
 
 def test_a_process_that_is_killed_once_its_lock_is_there_is_no_other_recorder(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    url: str,
 ) -> None:
     log = new_log(spool_folder(url))
     add_epoch(log, 0)
-
-    def killed(self: RemoteFolder, name: str) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RemoteFolder, "version", killed)
-        Upload(log.path, url).work()
+    upload_until_the_lock(log, url)
     assert LOCK_FILE in names_at(url)
     log.release()
     again = RunLog.resume(log.path, read_spec(log.path))
@@ -283,18 +278,12 @@ def test_a_store_that_fails_at_the_very_end_is_told_with_the_way_on(
 
 
 def test_a_run_that_was_finished_after_its_last_upload_was_cut_off_goes_on(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    url: str,
 ) -> None:
     log = new_log(spool_folder(url))
     Upload(log.path, url).work()
     add_epoch(log, 0)
-
-    def killed(self: RemoteFolder, name: str) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RemoteFolder, "version", killed)
-        Upload(log.path, url).work()
+    upload_until_the_lock(log, url)
     log.seal()
     prepare(log.path, resume=True)
     assert Upload(log.path, url).work() is None

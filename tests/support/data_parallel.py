@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from pruneviz.console.stop_signals import Stopped
@@ -25,7 +24,7 @@ from pruneviz.measuring.ranks import ALONE, Ranks, all_ranks
 from pruneviz.plans.run_plan import RunPlan
 from tests.support.cut_off import ignore
 from tests.support.plans import UNPRUNED, changed
-from tests.support.ranks import group_of, said
+from tests.support.ranks import group_of, run_processes, said
 
 # A round, crops and flips; 60 images in 19 + 19 + 19 + 3, of which the last is too small to share.
 PLAN = changed(
@@ -135,16 +134,7 @@ def work(rank: int, folder: Path) -> None:
 
 def run_both(folder: Path) -> list[dict[str, Any]]:
     """Run two processes; what each saw."""
-    started = [mp.get_context("spawn").Process(target=work, args=(n, folder)) for n in range(2)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(500)
-    for process in started:
-        if process.is_alive():
-            process.kill()
-    assert [process.exitcode for process in started] == [0, 0]
-    return [pd.read_pickle(folder / f"seen{rank}.pkl") for rank in range(2)]
+    return run_processes(work, folder, [0, 0])
 
 
 def begun_alone(out: Path, plan: RunPlan) -> None:

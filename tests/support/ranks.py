@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -268,7 +268,24 @@ def work(rank: int, folder: Path) -> None:
 
 def run_ranks(folder: Path) -> list[dict[str, Any]]:
     """Run three processes, of which the second dies in the end; returns what each saw."""
-    started = [mp.get_context("spawn").Process(target=work, args=(n, folder)) for n in range(3)]
+    return run_processes(work, folder, [0, 3, 0])
+
+
+def run_processes(
+    work: Callable[[int, Path], None], folder: Path, codes: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Run a process for each rank.
+
+    Args:
+        work: Function of the rank and the folder, in which it leaves what it saw.
+        folder: A folder for all ranks.
+        codes: How the process of each rank has to end.
+
+    Returns:
+        What each rank saw.
+    """
+    ranks, spawn = range(len(codes)), mp.get_context("spawn")
+    started = [spawn.Process(target=work, args=(rank, folder)) for rank in ranks]
     for process in started:
         process.start()
     for process in started:
@@ -276,5 +293,5 @@ def run_ranks(folder: Path) -> list[dict[str, Any]]:
     for process in started:
         if process.is_alive():
             process.kill()
-    assert [process.exitcode for process in started] == [0, 3, 0]
-    return [pd.read_pickle(folder / f"seen{rank}.pkl") for rank in range(3)]
+    assert [process.exitcode for process in started] == list(codes)
+    return [pd.read_pickle(folder / f"seen{rank}.pkl") for rank in ranks]

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -34,17 +33,6 @@ MINUTES = 30
 EPOCHS = 30
 RANK_EPOCHS = 12
 _CLOSE = 1e-9  # relative to the largest value of a column
-
-
-@pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Ray, which may be slow to start, and leaves sockets and processes to the end of Python."""
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield pytest.importorskip("ray")
 
 
 @pytest.fixture

@@ -11,15 +11,16 @@ from tests.support.limited_jobs import JOBS, Rung, outcomes
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits are set as on Linux")
 
 SHORT: list[Rung] = [
-    ("check", "RLIMIT_AS", 48),
-    ("record", "RLIMIT_DATA", 48),
-    ("delta_loss", "RLIMIT_AS", 48),
-    ("too large", "RLIMIT_AS", 48),
+    ("check", "RLIMIT_AS", 24),
+    ("record", "RLIMIT_DATA", 24),
+    ("delta_loss", "RLIMIT_AS", 24),
+    ("too large", "RLIMIT_AS", 24),
 ]
 # Megabytes. With less than 48 libraries may end the process: convolutions run kernels that could
 # not be compiled, and Arrow ends a process that cannot make its threads. Where that begins depends
 # on how the process took its memory before.
-LADDER = (48, 56, 64, 80, 96, 128, 192, 256, 384, 512, 768)
+LADDER = (24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+ENOUGH = 48
 
 
 def test_a_recorder_works_under_limits_of_its_process() -> None:
@@ -36,6 +37,7 @@ def test_every_limit_gives_a_table_or_a_clear_error(job: str, limit: str) -> Non
     rungs = [(job, limit, more) for more in LADDER]
     found = dict(zip(LADDER, outcomes(rungs, 256), strict=True))
     for more, outcome in found.items():
-        assert outcome.startswith(("right in", "MeasureError: memory ran out")), (more, outcome)
+        ends = () if more >= ENOUGH else ("the process died",)  # never with a wrong number
+        assert outcome.startswith(("right in", "MeasureError: memory ran out", *ends)), more
     if job != "too large":
-        assert all(outcome.startswith("right") for outcome in found.values())
+        assert all(text.startswith("right") for more, text in found.items() if more >= ENOUGH)
